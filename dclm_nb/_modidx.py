@@ -54,4 +54,8 @@ d = { 'settings': { 'branch': 'main',
                                                                                 'dclm_nb/core/progress.py')},
             'dclm_nb.core.scale': { 'dclm_nb.core.scale.Scale': ('core/scale.html#scale', 'dclm_nb/core/scale.py'),
                                     'dclm_nb.core.scale.get_scale': ('core/scale.html#get_scale', 'dclm_nb/core/scale.py')},
-            'dclm_nb.core.seeds': {'dclm_nb.core.seeds.seed_for': ('core/seeds.html#seed_for', 'dclm_nb/core/seeds.py')}}}
+            'dclm_nb.core.seeds': {'dclm_nb.core.seeds.seed_for': ('core/seeds.html#seed_for', 'dclm_nb/core/seeds.py')},
+            'dclm_nb.lm.tasks': { 'dclm_nb.lm.tasks.Task': ('lm/tasks.html#task', 'dclm_nb/lm/tasks.py'),
+                                  'dclm_nb.lm.tasks.Task.baseline': ('lm/tasks.html#task.baseline', 'dclm_nb/lm/tasks.py'),
+                                  'dclm_nb.lm.tasks.Task.file': ('lm/tasks.html#task.file', 'dclm_nb/lm/tasks.py'),
+                                  'dclm_nb.lm.tasks.get_task': ('lm/tasks.html#get_task', 'dclm_nb/lm/tasks.py')}}}
