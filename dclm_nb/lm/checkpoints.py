@@ -54,12 +54,12 @@ def save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
     return Path(path)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #save-model
-def save_model(model: OpenLM, folder: str | Path) -> Path:
-    """Writes `config.json` and `model.safetensors` into `folder`; returns the path of the weights."""
+def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | Path) -> Path:
+    """Writes `config.json` and `model.safetensors` (a state dict) into `folder`; returns the path of the weights."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(config_to_dict(model.config), indent=1) + "\n"))
-    return save_tensors(model.state_dict(), folder / "model.safetensors")
+    _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"))
+    return save_tensors(weights, folder / "model.safetensors")
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-config
 def load_config(folder: str | Path) -> OpenLMConfig:
