@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['REPLAYED', 'SCORES', 'COMPARED', 'released_runs', 'released_scores', 'released_rows', 'score_cell', 'training_flops',
-           'pearson', 'replay_frame', 'replay_versions', 'compare_printed']
+           'pearson', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions', 'compare_printed',
+           'row_recipes', 'row_notes']
 
 # %% ../../nbs/studies/02_released.ipynb #imports
 import csv
@@ -18,7 +19,7 @@ import pandas as pd
 from ..core.errors import UserError, unknown
 from ..lm.aggregate import core_score, extended_score, mmlu_score
 from ..lm.tasks import TASKS, VERSIONS, Version
-from .frames import check_frame, printed_number, read_printed, tidy
+from .frames import check_frame, printed_frame, printed_number, read_printed, tidy
 from .originals import released_folder, verify_released
 
 # %% ../../nbs/studies/02_released.ipynb #released-runs
@@ -104,14 +105,19 @@ def pearson(x: Iterable[float], y: Iterable[float]) -> float:
     """Pearson's correlation coefficient of paired values."""
     return float(pd.Series(list(x), dtype=float).corr(pd.Series(list(y), dtype=float)))
 
-# %% ../../nbs/studies/02_released.ipynb #correlations
-def _correlation_records(exhibit: str, scores: dict[tuple[str, str], float]) -> Iterator[dict]:
-    """Figure 3: small scales against 7B-1x; Figure 6: another architecture against OpenLM."""
-    against, others, column = {"figure-3": ("7B-1x", ("400M-1x", "1B-1x"), "pearson_r_vs_7b_1x"), "figure-6": ("OpenLM", ("Gemma-like",), "pearson_r_vs_openlm")}[exhibit]
-    names = [row.removesuffix(f" / {against}") for row, _ in scores if row.endswith(f" / {against}")]
-    for other in others:
-        pairs = [(scores[f"{name} / {other}", "core"], scores[f"{name} / {against}", "core"]) for name in names]
-        yield dict(row=other, column=column, value=pearson(*zip(*pairs)))
+# %% ../../nbs/studies/02_released.ipynb #point-records
+_AGAINST = {"figure-3": ("7B-1x", "pearson_r_vs_7b_1x"), "figure-6": ("OpenLM", "pearson_r_vs_openlm")}
+
+def _point_records(exhibit: str, version: Version) -> Iterator[dict]:
+    """Figures 3 and 6: a point per data set, a coordinate per scale or architecture, and the correlation of each coordinate with the last."""
+    against, correlation = _AGAINST[exhibit]
+    points: dict[str, dict[str, float]] = {}
+    for label, run in released_rows(exhibit)[["row", "run"]].itertuples(index=False):
+        row, setting = label.rsplit(" / ", 1)
+        points.setdefault(setting, {})[row] = score_cell(run, "core", version)
+        yield dict(row=row, column=f"Core, {setting}", value=points[setting][row], run=run)
+    for setting in points:
+        if setting != against: yield dict(row=setting, column=correlation, value=pearson(points[setting].values(), (points[against][row] for row in points[setting])))
 
 # %% ../../nbs/studies/02_released.ipynb #replay-frame
 def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
@@ -121,13 +127,25 @@ def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
     exhibit that cannot be replayed from released scores, and for an unknown version.
     """
     if version not in VERSIONS: raise unknown("baseline version", version, VERSIONS)
+    if exhibit in _AGAINST: return tidy(_point_records(exhibit, version), paper="dclm", exhibit=exhibit, source="replayed")
     printed = dict.fromkeys(cell.column for cell in read_printed("dclm", exhibit))
-    figure = exhibit in ("figure-3", "figure-6")
-    records = [*_score_records(exhibit, ["core"] if figure else [c for c in printed if c in SCORES], version)]
-    scores = {(r["row"], r["column"]): r["value"] for r in records}
-    records += _correlation_records(exhibit, scores) if figure else _difference_records(exhibit, scores)
+    records = [*_score_records(exhibit, [column for column in printed if column in SCORES], version)]
+    records += _difference_records(exhibit, {(r["row"], r["column"]): r["value"] for r in records})
     if exhibit == "figure-1": records += [dict(row=r.row, column="training_flops", value=training_flops(r.row, r.run), run=r.run) for r in released_rows(exhibit).itertuples()]
     return tidy(records, paper="dclm", exhibit=exhibit, source="replayed")
+
+# %% ../../nbs/studies/02_released.ipynb #replayed-or-printed
+def replayed_or_printed(exhibit: str) -> pd.DataFrame:
+    """The replayed values, and the printed ones for what was not released: the most complete set of points for a figure, each with its `source`."""
+    replayed, printed = replay_frame(exhibit).dropna(subset="value"), printed_frame("dclm", exhibit).dropna(subset="value")
+    known = set(zip(replayed.row, replayed.column))
+    return pd.concat([replayed, printed[[cell not in known for cell in zip(printed.row, printed.column)]]], ignore_index=True)
+
+# %% ../../nbs/studies/02_released.ipynb #openness
+def data_groups() -> dict[str, str]:
+    """Which kind of training data each row of Figure 1 (and Table 33) has: `DCLM-Baseline`, `open data` or `closed data`, as the paper sorts them."""
+    group = {"yes": "open data", "no": "closed data"}
+    return {cell.row: "DCLM-Baseline" if cell.row.startswith("DCLM") else group[cell.text] for cell in read_printed("dclm", "table-33") if cell.column == "open_dataset"}
 
 # %% ../../nbs/studies/02_released.ipynb #versions
 def replay_versions(exhibit: str) -> pd.DataFrame:
@@ -163,3 +181,19 @@ def _note(exhibit: str, cell, run: str) -> str:
     said = [note for note in rows.note[rows.row == cell.row] if note]
     absent = [task for task in TASKS if run and task not in released_scores(run)] if cell.column == "extended" else []
     return "; ".join([*said, *([f"mean of {len(TASKS) - len(absent)} tasks"] if absent else [])])
+
+# %% ../../nbs/studies/02_released.ipynb #row-recipes
+def row_recipes(exhibit: str) -> pd.DataFrame:
+    """The hyper-parameters that differ between the released runs of an exhibit: one row per row of the exhibit, blank where the authors did not say."""
+    rows = released_rows(exhibit).query("run != ''")
+    recipes = released_runs().loc[rows.run].drop(columns=["released_as", "dataset"]).set_axis(rows.row)
+    return recipes.loc[:, [recipes[name].dropna().nunique() > 1 for name in recipes]].astype(object).fillna("")
+
+# %% ../../nbs/studies/02_released.ipynb #row-notes
+def row_notes(exhibit: str) -> pd.DataFrame:
+    """What to know about single rows: our notes, and every replayed value that does not round to the printed one."""
+    compared = compare_printed(replay_frame(exhibit))
+    off = compared[compared.verdict == "mismatch"]
+    said = {row: [note] for row, note in released_rows(exhibit)[["row", "note"]].itertuples(index=False) if note}
+    for cell in off.itertuples(): said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
+    return pd.DataFrame({"note": {row: "; ".join(notes) for row, notes in said.items()}}, dtype=object).rename_axis("row")

@@ -106,6 +106,12 @@ def test_figure_6():
     assert r == pytest.approx(.944, abs=5e-4)
 
 
+def test_figure_3_points():
+    points = replay_frame("figure-3").query("column != 'pearson_r_vs_7b_1x'").pivot(index="row", columns="column", values="value")
+    assert points.shape == (10, 3) and points.notna().all(axis=None)
+    assert points.corr()["Core, 7B-1x"].round(4).to_dict() == {"Core, 1B-1x": .9556, "Core, 400M-1x": .8379, "Core, 7B-1x": 1}
+
+
 def test_figure_1_is_table_33():
     figure, table = (replay_frame(e).set_index(["row", "column"]).value for e in ("figure-1", "table-33"))
     flops = figure.xs("training_flops", level="column")
