@@ -87,7 +87,7 @@ docs: $(STAMP)  ## the notebooks as HTML pages under _docs/
 	@$(BIN)/jupyter nbconvert --to html --output-dir _docs nbs/index.ipynb nbs/*/*.ipynb
 
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
-	@$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --output-dir . --output README nbs/index.ipynb
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/readme
 
 clean:  ## remove executed notebooks and caches of the checkout (stored runs stay)
 	@rm -rf reproduce/_out _docs .pytest_cache
