@@ -96,11 +96,12 @@ class Progress:
 
     def line(self) -> str:
         "The one line shown: name, done of total, percent, time left, note; then the whole it belongs to."
-        count = f"{self.done:,.0f}" + (f" of {self.total:,.0f}" if self.total else "")
-        percent = "" if (f := self.fraction()) is None else f"  {f:4.0%}  {duration(self.left())} left"
-        whole = next(reversed(self.path()[:-1]), None)
-        above = "" if whole is None or whole.fraction() is None else f"  [{whole.name}: {whole.fraction():.0%}, {duration(whole.left())} left]"
-        return f"{self.name or 'progress'}: {count}{percent}" + (f"  {self.note}" if self.note else "") + above
+        count = f" {self.done:,.0f}" + (f" of {self.total:,.0f}" if self.total else "") if self.done or self.total else ""
+        percent = "" if (f := self.fraction()) is None or self.closed else f"  {f:4.0%}  {duration(self.left())} left"
+        took = f"  took {duration(time.monotonic() - self.began)}" if self.closed else ""
+        whole = self.path()[-1]
+        above = "" if whole is self or whole.fraction() is None else f"  [{whole.name}: {whole.fraction():.0%}, {duration(whole.left())} left]"
+        return f"{self.name or 'progress'}:{count}{percent}{took}" + (f"  {self.note}" if self.note else "") + above
 
     def path(self) -> "list[Progress]":
         "This progress, then what it is part of, up to the whole."

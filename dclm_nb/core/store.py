@@ -22,7 +22,7 @@ from .errors import UserError, unknown
 from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
 from .fingerprint import canonical, code_of, hash_of
 from .paths import runs_dir
-from .provenance import git_state, host, peak_mb, reset_peak, scrub, versions
+from .provenance import git_state, host, peak_memory, scrub, versions
 
 # %% ../../nbs/core/11_store.ipynb #tree-hash-def
 def tree_hash(path: str | Path) -> str:
@@ -225,7 +225,7 @@ class RunStore:
         return lines + [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"] + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
 
 # %% ../../nbs/core/11_store.ipynb #begin-def
-def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 def _begin(work: Path, recipe: Recipe) -> dict:
     "Note this attempt; when the first began and how many there were."
@@ -242,11 +242,12 @@ def _parent_keys(parents, inputs: dict) -> list[str]:
 def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
     "Result, wall time and peak memory of `fn`."
     extra = (inputs,) if "inputs" in inspect.signature(fn).parameters else ()
-    reset_peak()
-    began = time.perf_counter()
-    result = fn(json.loads(recipe.config), recipe.seed, files, *extra)
+    with peak_memory() as peak_mb:
+        began = time.perf_counter()
+        result = fn(json.loads(recipe.config), recipe.seed, files, *extra)
+        wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
     if not isinstance(result, dict): raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
-    return {"result": _result(result, files), "wall_s": round(time.perf_counter() - began, 3), "peak_memory_mb": peak_mb()}
+    return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}
 
 # %% ../../nbs/core/11_store.ipynb #manifest-def
 def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], files: Path) -> dict:
