@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REPLAYED', 'SCORES', 'COMPARED', 'released_runs', 'released_scores', 'released_rows', 'score_cell', 'training_flops',
            'pearson', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions', 'compare_printed',
-           'row_recipes', 'row_notes']
+           'row_recipes', 'row_notes', 'within_groups']
 
 # %% ../../nbs/studies/02_released.ipynb #imports
 import csv
@@ -197,3 +197,12 @@ def row_notes(exhibit: str) -> pd.DataFrame:
     said = {row: [note] for row, note in released_rows(exhibit)[["row", "note"]].itertuples(index=False) if note}
     for cell in off.itertuples(): said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
     return pd.DataFrame({"note": {row: "; ".join(notes) for row, notes in said.items()}}, dtype=object).rename_axis("row")
+
+# %% ../../nbs/studies/02_released.ipynb #within-groups
+def within_groups(version: Version = "v1") -> pd.DataFrame:
+    """Figure 3's correlations with 7B-1x over all ten data sets, and over the fastText-filtered and the other ones alone."""
+    points = replay_frame("figure-3", version).query("column != 'pearson_r_vs_7b_1x'").pivot(index="row", columns="column", values="value")
+    filtered = points.index.str.contains("fastText")
+    groups = {"all": points, "fastText-filtered": points[filtered], "not filtered": points[~filtered]}
+    rows = {f"{name} ({len(part)})": {scale: pearson(part[f"Core, {scale}"], part["Core, 7B-1x"]) for scale in ("400M-1x", "1B-1x")} for name, part in groups.items()}
+    return pd.DataFrame(rows).T.rename_axis("data sets")

@@ -8,7 +8,7 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.studies.frames import read_printed
-from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell
+from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell, within_groups, within_groups
 
 TABLES = [exhibit for exhibit in REPLAYED if exhibit.startswith("table")]
 DISAGREE = {("table-3", "WET files", "extended"), ("table-6", "DCLM-Baseline (w/ RPJ extras)", "core"), ("table-6", "DCLM-Baseline (w/ RPJ extras)", "extended"),
@@ -149,3 +149,13 @@ def test_a_replay_is_light():
     """No torch, scipy, matplotlib or datatrove behind the import: a replay starts in about a second."""
     code = "import sys, dclm_nb.studies.released; print(sorted({'torch', 'scipy', 'matplotlib', 'datatrove', 'lightning'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_figure_3_rests_on_two_clouds():
+    """What the notebook of Figure 3 says about the points within each kind of data, and about how the runs differ."""
+    within = within_groups()
+    assert within.shape == (3, 2) and (within.iloc[0] > .8).all() and (within.iloc[1] < .5).all()
+    rows, runs = released_rows("figure-3"), released_runs()
+    seven = {row: runs.loc[run, "model"] for row, run in zip(rows.row, rows.run) if row.endswith("7B-1x")}
+    assert {model for row, model in seven.items() if "fastText" in row} == {"open_lm_7b"}
+    assert {model for row, model in seven.items() if "fastText" not in row} == {"open_lm_7b_swiglutorch"}
