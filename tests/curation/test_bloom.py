@@ -1,0 +1,187 @@
+"""The batched deduplicator against the plain rule on strings, the filter against its formulas, and its limits."""
+import hashlib
+import os
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.curation import bloom
+from dclm_nb.curation.bloom import BloomDeduplicator, BloomFilter, DedupResult, false_removal_bound, number_of_blocks
+from dclm_nb.curation.ngrams import paragraph_ngrams
+from dclm_nb.curation.word_boundaries import word_tokens
+
+EXACT = 1e-9    # a false-positive rate at which none is expected in a test
+
+
+def reference(texts, low, high, threshold):
+    """The rule on plain strings and a set, one paragraph after the other."""
+    known, results = set(), []
+    for text in texts:
+        total = hits = removed = 0
+        left = []
+        for number, paragraph in enumerate(text.split("\n")):
+            tokens = word_tokens(paragraph)
+            words = [paragraph[a:b] for a, b in zip(tokens.starts, tokens.stops)]
+            size = min(len(words), high)
+            grams = [tuple(words[i:i + size]) for i in range(len(words) - size + 1)] if size >= low else []
+            found = sum(gram in known for gram in grams)
+            total, hits = total + len(grams), hits + found
+            if grams and found / len(grams) > threshold: removed += 1
+            else:
+                known.update(grams)
+                left.append(("\n" if number else "") + paragraph)
+        emptied = bool(total) and hits / total > threshold
+        results.append(DedupResult("" if emptied else "".join(left), total, hits, text.count("\n") + 1, removed, emptied))
+    return results
+
+
+word = st.sampled_from(["a", "b", "don’t", "1,5", ".", "é", "\u0301", "-"])
+paragraph = st.lists(word, max_size=7).map(" ".join)
+document = st.lists(paragraph, max_size=5).map("\n".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(document, max_size=8), st.integers(1, 4), st.integers(0, 3), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]), st.sampled_from([1, 30, 10_000]))
+def test_equals_the_plain_rule(texts, low, extra, threshold, batch):
+    """Tiny vocabularies make every kind of collision within a batch; batch sizes from one document to all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bloom, "BATCH_CHARACTERS", batch)
+        assert BloomDeduplicator(5000, low, low + extra, threshold, EXACT).deduplicate(texts) == reference(texts, low, low + extra, threshold)
+
+
+def test_long_chains_of_decisions_inside_one_batch():
+    """Each paragraph overlaps the one before by more than the threshold: every second one stays, each depending on the last."""
+    words = [f"w{i}" for i in range(400)]
+    text = "\n".join(" ".join(words[i:i + 40]) for i in range(0, 300, 2))
+    ours = BloomDeduplicator(50_000, 3, 3, 0.8, EXACT).deduplicate([text])
+    assert ours == reference([text], 3, 3, 0.8) and 0 < ours[0].removed_paragraphs < 149
+
+
+def test_documents_of_every_shape():
+    texts = ["", "\n", "\n\n\n", " ", "x", "x\n", "\nx", "a b c\n\n a  b  c \n", "a b c\r\na b c\r\n", "\0", "\ud800 a b", "a b c"]
+    assert BloomDeduplicator(1000, 1, 3, 0.5, EXACT).deduplicate(texts) == reference(texts, 1, 3, 0.5)
+
+
+def test_nothing_in_nothing_out():
+    dedup = BloomDeduplicator(10)
+    assert dedup.deduplicate([]) == [] and dedup.inserted == 0
+
+
+def test_paragraphs_of_a_removed_document_were_added():
+    shared = " ".join(f"s{i}" for i in range(40))
+    fresh = " ".join(f"f{i}" for i in range(14))
+    dedup = BloomDeduplicator(10_000, false_positive_rate=EXACT)
+    _, emptied, late = dedup.deduplicate([shared, f"{shared}\n{fresh}", fresh])
+    assert emptied.emptied and emptied.removed_paragraphs == 1 and not late.kept
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01, 0.001])
+def test_false_positive_rate_is_kept(rate):
+    rng = np.random.default_rng(3)
+    full = BloomFilter(300_000, rate)
+    full.add(rng.integers(0, 2**64, 300_000, dtype=np.uint64))
+    trials = 3_000_000
+    wrong = full.contains(rng.integers(0, 2**64, trials, dtype=np.uint64)).mean()
+    assert wrong <= rate * 1.04 + 3 * (rate / trials) ** 0.5
+    assert wrong >= rate * 0.8      # no bits are wasted either
+    assert full.nbytes == number_of_blocks(300_000, rate) * 64
+
+
+def test_adding_many_equal_words_loses_no_bit():
+    """All hashes in a handful of blocks: the vectorised write must not lose any to its neighbours."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, 50_000, dtype=np.uint64) >> np.uint64(34)
+    small = BloomFilter(2000)
+    small.add(hashes)
+    assert small.contains(hashes).all()
+
+
+def test_rate_does_not_change_removal():
+    """Claim 17 of the specification: rates from 0.1 to 0.001 remove the same share, to a quarter of a point."""
+    rng, pool, texts = random.Random(5), [], []
+    vocabulary = [f"w{i}" for i in range(3000)]
+    for _ in range(1200):
+        new = " ".join(rng.choices(vocabulary, k=rng.randrange(20, 70)))
+        texts.append(new if rng.random() < 0.8 or not pool else rng.choice(pool))
+        pool.append(new)
+    characters = sum(map(len, texts))
+    removed = [1 - sum(len(r.text) for r in BloomDeduplicator(50_000, false_positive_rate=rate).deduplicate(texts)) / characters for rate in (0.1, 0.01, 0.001)]
+    assert max(removed) - min(removed) < 0.0025 and removed[0] > 0.1
+
+
+def test_bound_of_the_paper():
+    assert false_removal_bound(100, 60) == pytest.approx(4.55e-9, rel=0.001)
+    with pytest.raises(UserError): false_removal_bound(100, 90)
+
+
+def test_any_chopping_of_the_input_gives_the_same():
+    rng = random.Random(11)
+    texts = [" ".join(rng.choices("abcdefgh", k=rng.randrange(1, 30))) for _ in range(200)]
+    whole = BloomDeduplicator(5000, 2, 4, 0.6, EXACT).deduplicate(texts)
+    pieces, results, at = BloomDeduplicator(5000, 2, 4, 0.6, EXACT), [], 0
+    while at < len(texts):
+        step = rng.randrange(1, 9)
+        results += pieces.deduplicate(texts[at:at + step])
+        at += step
+    assert results == whole
+
+
+PROGRAM = """
+import hashlib, random
+from dclm_nb.curation.bloom import BloomDeduplicator
+rng = random.Random(1)
+texts = [" ".join(rng.choices(["a", "b", "c", "é", "don’t"], k=rng.randrange(40))) for _ in range(300)]
+dedup = BloomDeduplicator(3000, 3, 5)
+print(hashlib.sha256(repr(dedup.deduplicate(texts)).encode() + dedup.filter.words.tobytes()).hexdigest())
+"""
+
+
+def test_same_bits_in_every_process():
+    digests = {subprocess.run([sys.executable, "-c", PROGRAM], env=os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": "C", "TZ": zone}, capture_output=True, text=True, check=True).stdout
+               for seed, zone in [("0", "UTC"), ("77", "Asia/Tokyo")]}
+    assert len(digests) == 1 and len(digests.pop().strip()) == 64
+
+
+def test_save_and_load(tmp_path):
+    path = tmp_path / "bloom.safetensors"
+    dedup = BloomDeduplicator(1000, 2, 3, 0.5, 0.001)
+    dedup.deduplicate(["a b c d", "e f g"])
+    dedup.save(path)
+    loaded = BloomDeduplicator.load(path)
+    assert (loaded.filter.words == dedup.filter.words).all() and loaded.inserted == dedup.inserted == 3
+    assert loaded.deduplicate(["a b c d"])[0].emptied and loaded.threshold == 0.5
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(path)
+    with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("wrong", [dict(expected_ngrams=0), dict(expected_ngrams=10**14), dict(expected_ngrams=9, threshold=80), dict(expected_ngrams=9, false_positive_rate=1),
+                                   dict(expected_ngrams=9, min_ngram_size=0), dict(expected_ngrams=9, min_ngram_size=14)])
+def test_impossible_settings(wrong):
+    with pytest.raises(UserError) as caught: BloomDeduplicator(**wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_huge_line_in_bounded_memory():
+    """50 MB on one line, once as one token and once as millions: the working arrays are per chunk, not per character."""
+    program = ("import resource; from dclm_nb.curation.bloom import BloomDeduplicator; d = BloomDeduplicator(10_000_000)\n"
+               "r = d.deduplicate(['x' * 50_000_000])[0]; assert r.kept and r.ngrams == 0\n"
+               "r = d.deduplicate(['spam ' * 2_000_000])[0]; assert r.kept and r.ngrams == 1_999_988, r.ngrams\n"
+               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)")
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 1500
+
+
+def test_fingerprints_do_not_collide():
+    """A million different short tokens and n-grams: no two share a fingerprint."""
+    text = "\n".join(f"{i:x} {i * 7919 % 1_000_003:o}" for i in range(1_000_000))
+    hashes = paragraph_ngrams(text, 1, 2).hashes
+    assert len(np.unique(hashes)) == len(hashes) == 1_000_000
+    assert hashlib.sha256(hashes[:3].tobytes()).hexdigest() == hashlib.sha256(paragraph_ngrams("\n".join(text.split("\n")[:3]), 1, 2).hashes.tobytes()).hexdigest()
