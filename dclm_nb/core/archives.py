@@ -4,18 +4,22 @@
 __all__ = ['MAX_MEMBER', 'MAX_ENTRIES', 'MAX_RATIO', 'FREE_RATIO', 'ArchiveError', 'check_name', 'Archive']
 
 # %% ../../nbs/core/07_archives.ipynb #imports
+import difflib
 import fnmatch
 import gzip
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import UserError, unknown
+from .errors import UserError
 
 # %% ../../nbs/core/07_archives.ipynb #archive-error-def
 class ArchiveError(UserError):
@@ -82,6 +86,15 @@ def _zip_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
         for e in _check_zip(archive, path):
             with archive.open(e) as file: yield e.filename, e.file_size, file
 
+# %% ../../nbs/core/07_archives.ipynb #damage-named
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError, NotImplementedError)
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try: yield
+    except FileNotFoundError as e: raise ArchiveError(f"{path} does not exist") from e
+    except _DAMAGE as e: raise ArchiveError(f"{path.name} is damaged or not an archive ({str(e) or type(e).__name__}): fetch it again") from e
+
 # %% ../../nbs/core/07_archives.ipynb #archive-class
 class Archive:
     "A zip, wheel, tar or gzipped tar whose members are read in memory; nothing is unpacked, run or imported."
@@ -90,41 +103,44 @@ class Archive:
 
     def _entries(self) -> Iterator[tuple[str, int, BinaryIO]]:
         kind = _zip_members if zipfile.is_zipfile(self.path) else _tar_members
-        try:
-            for count, entry in enumerate(kind(self.path)):
-                if count >= MAX_ENTRIES: raise ArchiveError(f"{self.path.name} has more than {MAX_ENTRIES:,} entries: refused")
-                yield entry
-        except UserError: raise
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, ValueError, NotImplementedError) as e:
-            raise ArchiveError(f"{self.path.name} is damaged or not an archive ({e}): fetch it again") from e
+        for count, entry in enumerate(kind(self.path)):
+            if count >= MAX_ENTRIES: raise ArchiveError(f"{self.path.name} has more than {MAX_ENTRIES:,} entries: refused")
+            yield entry
 
     def _bytes(self, name: str, size: int, file: BinaryIO) -> bytes:
         if size > self.max_member: raise ArchiveError(f"{name!r} in {self.path.name} is {size:,} bytes, more than {self.max_member:,}: refused")
         parts = []
-        while data := file.read(min(2**20, size + 1)): parts.append(data)
+        while data := file.read(2**20): parts.append(data)
         if (got := sum(map(len, parts))) != size: raise ArchiveError(f"{name!r} in {self.path.name} has {got:,} bytes where {size:,} are announced: fetch it again")
         return b"".join(parts)
 
     def members(self) -> list[str]:
         "Names of all regular files, in the archive's order. Raises `ArchiveError` if any entry is unsafe."
-        return [name for name, _, _ in self._entries()]
+        with _damage_named(self.path): return [name for name, _, _ in self._entries()]
 
     def read_many(self, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
-        "(name, bytes) of every member whose name matches the shell `pattern`, in one pass."
-        for name, size, file in self._entries():
-            if fnmatch.fnmatchcase(name, pattern): yield name, self._bytes(name, size, file)
+        "(name, bytes) of every member whose name matches the shell `pattern`, in one pass. Raises `ArchiveError`."
+        entries = self._entries()
+        while True:
+            with _damage_named(self.path):
+                if (entry := next(entries, None)) is None: return
+                found = self._bytes(*entry) if fnmatch.fnmatchcase(entry[0], pattern) else None
+            if found is not None: yield entry[0], found
 
     def read(self, member: str) -> bytes:
-        "The bytes of one member. Raises `ArchiveError` when it is not there."
-        if zipfile.is_zipfile(self.path): return self._read_zip(member)
-        for name, size, file in self._entries():
-            if name == member: return self._bytes(name, size, file)
-        raise ArchiveError(f"{self.path.name}: {unknown('member', member, self.members()[:20])}")
+        "The bytes of one member. Raises `ArchiveError`, also when it is not there."
+        with _damage_named(self.path):
+            if zipfile.is_zipfile(self.path): return self._read_zip(member)
+            for name, size, file in self._entries():
+                if name == member: return self._bytes(name, size, file)
+        raise self._missing(member, self.members())
 
     def _read_zip(self, member: str) -> bytes:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                entries = {e.filename: e for e in _check_zip(archive, self.path)}
-                if member not in entries: raise ArchiveError(f"{self.path.name}: {unknown('member', member, list(entries)[:20])}")
-                with archive.open(entries[member]) as file: return self._bytes(member, entries[member].file_size, file)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as e: raise ArchiveError(f"{self.path.name} is damaged ({e}): fetch it again") from e
+        with zipfile.ZipFile(self.path) as archive:                    # its table makes reading one member cheap
+            entries = {e.filename: e for e in _check_zip(archive, self.path)}
+            if member not in entries: raise self._missing(member, list(entries))
+            with archive.open(entries[member]) as file: return self._bytes(member, entries[member].file_size, file)
+
+    def _missing(self, member: str, members: list[str]) -> ArchiveError:
+        near = difflib.get_close_matches(member, members, n=1)
+        return ArchiveError(f"{self.path.name} has no member {member!r}" + (f" (did you mean {near[0]!r}?)" if near else f" among its {len(members):,}"))
