@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import statistics
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -35,7 +37,7 @@ def styled():
     "`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only."
     if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK): os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
     import matplotlib
-    if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in __import__("sys").modules: matplotlib.use("Agg")
+    if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     with plt.rc_context({"axes.prop_cycle": plt.cycler(color=CYCLE), **STYLE}): yield plt
 
@@ -56,7 +58,7 @@ def _forest_panel(axis, comparison: Comparison, column: str):
             cell = comparison.cell(row, column, source)
             if math.isnan(cell.value): continue
             error = None if math.isnan(cell.low) else [[cell.value - cell.low], [cell.high - cell.value]]
-            axis.errorbar(cell.value, y, xerr=error, color=COLOURS["replayed" if source != "printed" and not cell.differs and source == "replayed" else source], ls="", capsize=3, elinewidth=1.3, label=source, **_MARKS[source])
+            axis.errorbar(cell.value, y, xerr=error, color=COLOURS[source], ls="", capsize=3, elinewidth=1.3, label=source, **_MARKS[source])
     axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
 
 # %% ../../nbs/exhibits/04_figures.ipynb #forest-def
@@ -81,10 +83,8 @@ def _legend(figure: Figure, axes, **where):
 # %% ../../nbs/exhibits/04_figures.ipynb #correlation
 def pearson(xs: list[float], ys: list[float]) -> float:
     "Pearson's r; NaN for fewer than two points or no spread."
-    n = len(xs)
-    mx, my = (sum(v) / n if n else math.nan for v in (xs, ys))
-    sx, sy = (math.sqrt(sum((v - m) ** 2 for v in vs)) for vs, m in ((xs, mx), (ys, my)))
-    return sum((x - mx) * (y - my) for x, y in zip(xs, ys)) / (sx * sy) if n > 1 and sx and sy else math.nan
+    try: return statistics.correlation(xs, ys)
+    except statistics.StatisticsError: return math.nan
 
 # %% ../../nbs/exhibits/04_figures.ipynb #wide
 def _wide(frame, source: str):

@@ -108,10 +108,10 @@ def compare(exhibit: Exhibit, frames: Iterable = (), scale: str = "", columns: I
     return Comparison(exhibit, _unique(r for r, c, _ in cells if c in names), shown, {k: v for k, v in cells.items() if k[1] in names}, scale)
 
 # %% ../../nbs/exhibits/03_render.ipynb #titles-def
-TITLES = {"core": "Core", "mmlu": "MMLU", "extended": "Extended", "lr": "LR", "wd": "WD", "psnr": "PSNR", "lpips": "LPIPS", "clip_s": "CLIP-S", "flops": "FLOPs", "h100_hours": "H100 hours"}
+TITLES = {"core": "Core", "mmlu": "MMLU", "extended": "Extended", "lr": "LR", "wd": "WD", "psnr": "PSNR", "lpips": "LPIPS ↓", "bits_per_byte": "bits/byte ↓", "fvd_ucf101_zero_shot": "FVD ↓", "clip_s": "CLIP-S", "flops": "FLOPs", "h100_hours": "H100 hours"}
 
 def column_title(column: str) -> str:
-    "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %."
+    "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %; ↓ where less is better."
     return TITLES.get(column) or column.replace("_pct", " %").replace("pct_", "% ").replace("_", " ")
 
 # %% ../../nbs/exhibits/03_render.ipynb #seeds-head
@@ -119,7 +119,7 @@ def source_title(comparison: Comparison, column: str, source: str) -> str:
     "A source's name for a column head: a rerun says from how many seeds."
     if source != "rerun": return source
     seeds = {cell.n for (_, c, s), cell in comparison.cells.items() if (c, s) == (column, source)}
-    return f"rerun, {seeds.pop()} seed{'s' if seeds != {1} else ''}" if len(seeds) == 1 else "rerun"
+    return f"rerun, {min(seeds)} seed{'s' if seeds != {1} else ''}" if len(seeds) == 1 else "rerun"
 
 # %% ../../nbs/exhibits/03_render.ipynb #footnotes
 _MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it cannot be rerun here", "recipe": "it has none"}

@@ -34,11 +34,12 @@ class Contrast:
 
     @property
     def outcome(self) -> str:
-        if self.high < 0: return "not reproduced"
-        if not self.low > 0: return "inconclusive"              # also where the interval is not a number
-        return "reproduced" if self.low >= self.needed else "same direction"
+        hair = 1e-9 * max(1.0, abs(self.estimate))              # what floating point adds to a difference of decimals
+        if self.high < -hair: return "not reproduced"
+        if not self.low > hair: return "inconclusive"           # also where the interval is not a number
+        return "reproduced" if self.low >= self.needed - hair else "same direction"
 
-    def __str__(self) -> str: return f"{self.name}: {self.estimate:+.3g}" + (f" in [{self.low:.3g}, {self.high:.3g}]" if self.low < self.high else "")
+    def __str__(self) -> str: return f"{self.name}: {self.estimate:+.3g}" + (f" in [{round(self.low, 9):.3g}, {round(self.high, 9):.3g}]" if math.isfinite(self.low) and self.low < self.high else " from one seed" if self.low < self.high else "")
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #numbers-class
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _equal(test: Test, numbers: Numbers, column: str):
     "Two contrasts per pair: the difference lies below the margin, and above its negative."
     for a, b in test.pairs:
         keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-        for sign in (1, -1): yield numbers.combine(f"{test.margin:g} − {'' if sign > 0 else '−'}({a} − {b})", keys, lambda p, q: test.margin - sign * (p - q)) if numbers.has(*keys) else None
+        for sign in (1, -1): yield numbers.combine(f"{a} within {test.margin:g} of {b}, room", keys, lambda p, q: test.margin - sign * (p - q)) if numbers.has(*keys) else None
 
 def _ratio(test: Test, numbers: Numbers, column: str):
     "On logarithms, so that twice and half are equally far from one."
