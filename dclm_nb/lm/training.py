@@ -159,12 +159,12 @@ class Report(L.Callback):
         if self.progress: self.progress.close(note="stopped")
 
     def state_dict(self) -> dict:
-        """Seconds trained so far, over all starts."""
-        return {"seconds": self.seconds}
+        """Seconds trained so far, over all starts, and the machine's peak."""
+        return {"seconds": self.seconds, "peak": self.peak}
 
     def load_state_dict(self, state: dict) -> None:
         """Continues the clock of an earlier start."""
-        self.seconds = state["seconds"]
+        self.seconds, self.peak = state["seconds"], state["peak"]
 
 # %% ../../nbs/lm/06_training.ipynb #checkpoint-io
 class AtomicCheckpointIO(TorchCheckpointIO):
