@@ -13,10 +13,11 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from .errors import UserError
 
@@ -93,6 +94,35 @@ class _Source:
             base = ".".join([*parts[:len(parts) - s.level + self.is_package], *([s.module] if s.module else [])])
         return {a.asname or a.name: (base, a.name) for a in s.names}
 
+# %% ../../nbs/core/09_fingerprint.ipynb #stale
+_BEGAN = time.time()
+
+def _codes(constants: tuple) -> dict[str, CodeType]: return {c.co_name: c for c in constants if isinstance(c, CodeType)}
+
+def _same_code(a: CodeType, b: CodeType) -> bool:
+    plain = [[c for c in code.co_consts if not isinstance(c, CodeType)] for code in (a, b)]
+    inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (a, b)]
+    return a.co_code == b.co_code and a.co_names == b.co_names and plain[0] == plain[1] and len(inner[0]) == len(inner[1]) and all(map(_same_code, *inner))
+
+def _same_functions(loaded: dict, written: dict[str, CodeType]) -> bool:
+    "Do the functions and methods that are loaded have the code that is written in the file?"
+    for name, value in loaded.items():
+        value = inspect.unwrap(value) if callable(value) else value
+        if name not in written: continue
+        if inspect.isfunction(value) and value.__name__ == name and not _same_code(value.__code__, written[name]): return False
+        if inspect.isclass(value) and not _same_functions(vars(value), _codes(written[name].co_consts)): return False
+    return True
+
+def _check_loaded(module: str, path: Path):
+    "Raise `UserError` if the file was edited after the module was loaded."
+    if (loaded := sys.modules.get(module)) is None or path.stat().st_mtime < _BEGAN: return
+    text = path.read_bytes()
+    same = _same_functions(vars(loaded), _codes(compile(text, str(path), "exec").co_consts))
+    for s in ast.parse(text).body:
+        if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name):
+            same &= getattr(loaded, s.targets[0].id, s.value.value) == s.value.value
+    if not same: raise UserError(f"{module} was edited after this process loaded it, so a run would be stored under code that did not make it: restart the kernel or the command")
+
 # %% ../../nbs/core/09_fingerprint.ipynb #load-source
 def _file_of(module: str) -> Path | None:
     "The file of a module: of one that is loaded, else of one of this package, found without importing it."
@@ -107,20 +137,23 @@ def _parsed(module: str, path: Path, mtime_ns: int, size: int) -> _Source: retur
 def _source(module: str) -> _Source | None:
     path = _file_of(module)
     if path is None or path.suffix != ".py": return None
+    _check_loaded(module, path)
     stat = path.stat()
     return _parsed(module, path, stat.st_mtime_ns, stat.st_size)
 
 # %% ../../nbs/core/09_fingerprint.ipynb #mentions
-def _mentions(node: ast.AST) -> Iterator[tuple[str, str | None]]:
-    "(name, None) for each name in the tree; (name, attribute) where it is used as `name.attribute`, with dotted attributes whole."
-    used = set()
-    for n in ast.walk(node):
-        if not isinstance(n, ast.Attribute) or id(n) in used: continue
-        chain, inner = [n.attr], n.value
-        while isinstance(inner, ast.Attribute): used.add(id(inner)); chain.append(inner.attr); inner = inner.value
-        if isinstance(inner, ast.Name): used.add(id(inner)); yield inner.id, ".".join(reversed(chain))
-    for n in ast.walk(node):
-        if isinstance(n, ast.Name) and id(n) not in used: yield n.id, None
+@lru_cache(maxsize=20_000)
+def _mentions(node: ast.AST) -> tuple[list[tuple[str, str | None]], list[ast.stmt]]:
+    "What a tree mentions: (name, None), or (name, 'dotted.attributes') where it is used as `name.dotted.attributes`; and the imports inside it."
+    mentioned, imports, inside = {}, [], set()                      # `inside`: parts of a longer dotted name, already taken
+    for n in ast.walk(node):                                        # parents come before their children
+        if isinstance(n, ast.Attribute) and id(n) not in inside:
+            chain, inner = [n.attr], n.value
+            while isinstance(inner, ast.Attribute): inside.add(id(inner)); chain.append(inner.attr); inner = inner.value
+            if isinstance(inner, ast.Name): inside.add(id(inner)); mentioned[inner.id, ".".join(reversed(chain))] = None
+        elif isinstance(n, ast.Name) and id(n) not in inside: mentioned[n.id, None] = None
+        elif isinstance(n, (ast.Import, ast.ImportFrom)): imports.append(n)
+    return list(mentioned), imports
 
 # %% ../../nbs/core/09_fingerprint.ipynb #reach
 class _Reach:
@@ -156,17 +189,16 @@ class _Reach:
 
     def tree(self, node: ast.AST, source: _Source):
         "Reach everything that a definition of `source` mentions."
-        inner = {}
-        for n in ast.walk(node):
-            if isinstance(n, (ast.Import, ast.ImportFrom)): inner.update(source.imported(n))
+        mentioned, imports = _mentions(node)
+        inner = {name: target for i in imports for name, target in source.imported(i).items()}
         if "*" in inner: self.name(inner["*"], None)
         if "*" in source.imports: self.name(source.imports["*"], None)
-        for name, attribute in _mentions(node):
+        for name, attribute in mentioned:
             target = inner.get(name) or source.imports.get(name)
             if target: self.name(target, attribute)
             elif name in source.definitions: self.definition(source.module, name)
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=20_000)
 def _text(statement: ast.stmt) -> str: return ast.unparse(statement)
 
 # %% ../../nbs/core/09_fingerprint.ipynb #code-of-def
@@ -185,20 +217,20 @@ def code_of(fn: Callable) -> dict[str, str]:
 
 def _typed_in(fn: Callable, reach: _Reach):
     "Reach a function that was typed into a notebook or defined inside another function."
-    name = f"{fn.__module__}.{fn.__qualname__}"
-    if name in reach.found: return
+    if (own := f"{fn.__module__}.{fn.__qualname__}") in reach.found: return
     try: text = textwrap.dedent(inspect.getsource(fn))
     except (OSError, TypeError) as e: raise UserError(f"the source of {fn.__qualname__} cannot be read: define it in a module or a notebook cell") from e
     tree = _without_docstrings(ast.parse(text))
-    reach.found[name] = ast.unparse(tree)
-    for mentioned, attribute in _mentions(tree):
-        value = getattr(fn, "__globals__", {}).get(mentioned)
+    reach.found[own] = ast.unparse(tree)
+    mentioned, imports = _mentions(tree)
+    for name, attribute in mentioned:
+        value = getattr(fn, "__globals__", {}).get(name)
         if isinstance(value, ModuleType): reach.name((value.__name__, None), attribute)
         elif inspect.isfunction(value) and value.__module__ == fn.__module__: _typed_in(value, reach)
         elif inspect.isclass(value) and value.__module__ == fn.__module__:
             for method in filter(inspect.isfunction, vars(value).values()): _typed_in(method, reach)
         elif inspect.isfunction(value) or inspect.isclass(value): reach.definition(value.__module__, value.__name__)
-        elif isinstance(value, (bool, int, float, str, tuple, list, dict)): reach.found[f"{fn.__module__}.{mentioned}"] = repr(value)
-    for n in ast.walk(tree):
+        elif isinstance(value, (bool, int, float, str, tuple, list, dict)): reach.found[f"{fn.__module__}.{name}"] = repr(value)
+    for n in imports:
         if isinstance(n, ast.ImportFrom) and not n.level:
             for a in n.names: reach.name((n.module, a.name), None)

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from .archives import Archive
 from .errors import UserError, unknown
-from .files import atomic_write, disk_error, exclusive, sha256_of, sync_folder
+from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
 from .paths import data_dir, project_root
 from .progress import Progress
 
@@ -142,6 +142,7 @@ def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], 
         sync_folder(folder)
         return folder / got.name
     except (OSError, ValueError, http.client.HTTPException) as e:
+        if is_disk_error(e): raise disk_error(e, folder) from e
         reason = getattr(e, "reason", None) or getattr(e, "strerror", None) or e
         raise UserError(f"{label} could not be fetched ({reason}). {how_to_get}") from e
 

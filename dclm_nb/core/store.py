@@ -162,9 +162,8 @@ class RunStore:
             manifest = _manifest(recipe, outcome, attempt, parents, work / "files")
             return self._publish(work, manifest)
         except Exception as e:
-            if isinstance(e, UserError) and not is_disk_error(e): raise
-            if is_disk_error(e): raise UserError(f"{_disk_sentence(e, work)} (finished runs are untouched; what this run has written so far is kept, and the same command goes on from it)") from e
-            e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
+            if is_disk_error(e): raise disk_error(e, work, "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it") from e
+            if not isinstance(e, UserError): e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
             raise
 
     def _publish(self, work: Path, manifest: dict) -> Run:
@@ -262,14 +261,6 @@ def _sync_tree(folder: Path):
         if path.is_symlink() or not path.is_file(): continue
         with open(path, "rb") as file: os.fsync(file.fileno())
     for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())): sync_folder(path)
-
-# %% ../../nbs/core/11_store.ipynb #disk-sentence-def
-def _disk_sentence(error: BaseException, work: Path) -> str:
-    while error is not None:
-        if isinstance(error, UserError): return str(error)
-        if isinstance(error, OSError) and is_disk_error(error): return str(disk_error(error, work))
-        error = error.__cause__ or error.__context__
-    return f"cannot write {work}: the disk is full"
 
 # %% ../../nbs/core/11_store.ipynb #facets-def
 def _flat(value, prefix: str) -> dict[str, str]:

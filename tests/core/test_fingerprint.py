@@ -126,6 +126,18 @@ def _ping(n): return n and _pong(n - 1)
 def _pong(n): return n and _ping(n - 1)
 
 
+@pytest.mark.parametrize("old, new", [("x * WIDTH", "x + WIDTH"), ("WIDTH = 4", "WIDTH = 40"), ("layers: int = 2", "layers: int = 2; more: int = 1")])
+def test_a_module_edited_behind_the_process_is_refused_until_it_is_reloaded(package, tmp_path, old, new):
+    package()
+    train = sys.modules["toypkg.study"].train
+    (tmp_path / "toypkg" / "model.py").write_text(FILES["model.py"].replace(old, new) + "\n")
+    if "layers" in old: assert code_of(train)                  # fields of a class body are not seen: functions, methods and constants are
+    else:
+        with pytest.raises(UserError, match="toypkg.model was edited"): code_of(train)
+        importlib.reload(sys.modules["toypkg.model"])
+        assert code_of(train)
+
+
 def test_cheap_enough_to_ask_for_every_run():
     from dclm_nb.core import sources, statistics
     fingerprint._parsed.cache_clear(), fingerprint._text.cache_clear()

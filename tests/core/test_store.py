@@ -1,5 +1,6 @@
 """The store under faults: kill -9, races, full and read-only disks, edited files, planted secrets."""
 import errno
+import importlib
 import json
 import os
 import resource
@@ -334,7 +335,9 @@ def test_why_names_the_definition_whose_code_changed(tmp_path, monkeypatch):
     import toy_study
     store = RunStore(tmp_path / "store")
     store.run(toy_study.train, {})
-    source.write_text("RATE = 2\ndef step(x): return x + RATE  # faster\ndef train(config, seed, folder): return {'x': step(1)}\n")
+    source.write_text("RATE = 21\ndef step(x): return x + RATE  # faster\ndef train(config, seed, folder): return {'x': step(1)}\n")
+    with pytest.raises(UserError, match="restart the kernel"): store.why(toy_study.train, {})
+    importlib.reload(toy_study)
     assert store.why(toy_study.train, {})[2:] == ["code of toy_study.RATE: changed"]
 
 
