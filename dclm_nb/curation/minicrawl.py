@@ -9,6 +9,7 @@ __all__ = ['DAMAGES', 'REAL_PAGE', 'REAL_TEXT', 'MADE', 'Labelled', 'SIZES', 'CR
 # %% ../../nbs/curation/09_minicrawl.ipynb #imports
 import gzip
 import hashlib
+import html as markup
 import io
 import json
 import random
@@ -24,7 +25,7 @@ from pathlib import Path
 from ..core.errors import unknown
 from ..core.seeds import seed_for
 from .crawl_pages import (RULE_BREAKERS, SITES, near_duplicate, page, paragraphs, phrase_salad, product_blurbs, sentence_shuffle, sentences, word_salad)
-from .crawl_texts import SOURCES, RawText, all_texts
+from .crawl_texts import SOURCES, RawText, all_texts, plain_text
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #record-def
 def warc_record(url: str, body: bytes, content_type: str = "text/html; charset=utf-8", length: int | None = None) -> bytes:
@@ -86,7 +87,7 @@ class CrawlSize:
     foreign: int                                                # pages in French and in Spanish
     shards: int
 
-SIZES = {"smoke": CrawlSize(0.03, 18, 2, 10, 2), "laptop": CrawlSize(1.0, 620, 24, 300, 8)}
+SIZES = {"smoke": CrawlSize(0.03, 24, 2, 10, 2), "laptop": CrawlSize(1.0, 900, 24, 300, 8)}
 
 def _size(scale: str) -> CrawlSize:
     if scale not in SIZES: raise unknown("mini crawl", scale, SIZES)
@@ -102,14 +103,14 @@ def _slug(text: str) -> str: return "".join(c if c.isalnum() and c.isascii() els
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #topic-pages
 def topic_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], language: str = "en") -> Iterator[Labelled]:
-    "Pages of one to four encyclopaedia openings of one topic."
+    "Pages of two to ten encyclopaedia openings of one topic."
     by_topic: dict[str, list[RawText]] = {}
     for t in texts: by_topic.setdefault(t.topic, []).append(t)
     for topic, articles in sorted(by_topic.items()):
         titles, i = [t.name.split(":", 1)[1] for t in articles], 0
         while i < len(articles):
-            n = rng.choice((1, 1, 2, 3, 4))
-            body = "\n".join(f"<h2>{name}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text) for name, t in zip(titles[i:i + n], articles[i:i + n]))
+            n = rng.choice((2, 4, 6, 8, 10))
+            body = "\n".join(f"<h2>{markup.escape(name)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text) for name, t in zip(titles[i:i + n], articles[i:i + n]))
             site = SITES[rng.choice(hosts)]
             words = sum(len(t.text.split()) for t in articles[i:i + n])
             label = PageLabel(f"https://{site.host}/entry/{language}/{_slug(titles[i])}-{seed_for('page', articles[i].name) % 10**6}", "encyclopaedia" if language == "en" else "foreign language", REAL_TEXT,
@@ -118,14 +119,18 @@ def topic_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]
             i += n
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #text-pages
-def text_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]) -> Iterator[Labelled]:
-    "One page for each text: recipes, passages of plays."
-    titles = [t.name.removeprefix("Cookbook:") for t in texts]
-    for t, title in zip(texts, titles):
-        site, folio = SITES[rng.choice(hosts)], t.topic == "folio"
-        label = PageLabel(f"https://{site.host}/{t.source}/{_slug(title)}-{seed_for('page', t.name) % 10**6}", "folio edition" if folio else t.source, REAL_TEXT, "good",
-                          "keep" if len(t.text.split()) >= 60 and not folio else "any", t.source)
-        yield label, page(site, title, paragraphs(t.text), rng, titles[:50])
+def text_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], most: int = 1) -> Iterator[Labelled]:
+    "Pages of one to `most` texts: recipes, passages of plays."
+    titles, i = [t.name.removeprefix("Cookbook:") for t in texts], 0
+    while i < len(texts):
+        n, first = rng.randint(1, most), texts[i]
+        site, folio, group = SITES[rng.choice(hosts)], first.topic == "folio", list(zip(titles[i:i + n], texts[i:i + n]))
+        body = "\n".join(f"<h2>{markup.escape(title)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text) for title, t in group)
+        words = sum(len(t.text.split()) for _, t in group)
+        label = PageLabel(f"https://{site.host}/{first.source}/{_slug(titles[i])}-{seed_for('page', first.name) % 10**6}", "folio edition" if folio else first.source, REAL_TEXT, "good",
+                          "keep" if words >= 60 and not folio else "any", first.source)
+        yield label, page(site, titles[i] if n == 1 else f"{titles[i]} and more", body, rng, titles[:50])
+        i += n
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #mail-pages
 def _decodes(body: bytes) -> bool:
@@ -135,7 +140,6 @@ def _decodes(body: bytes) -> bool:
 
 def mail_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]) -> Iterator[Labelled]:
     "Mails: HTML bodies as they are, plain ones preformatted on an archive page."
-    import html as markup
     subjects = [t.topic for t in texts]
     for t in texts:
         site, quality = SITES[rng.choice(hosts)], SOURCES[t.source].quality
@@ -157,7 +161,7 @@ def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
     texts = {name: _sample(found, size) for name, found in all_texts().items()}
     plays = [t for t in texts["plays"] if t.topic == "modern"] + [t for t in texts["plays"] if t.topic == "folio"][:2 * size.planted]
     pages = [*topic_pages(texts["encyclopaedia"], rng, ("www.openalmanac.example", "knowledge.northlibrary.example")),
-             *text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example")), *text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
+             *text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example"), most=5), *text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
              *mail_pages(texts["mail"], rng, ("lists.devforum.example", "groups.chatter.example")), *mail_pages(texts["spam"], rng, ("groups.chatter.example", "www.dailyoffers.example")),
              *manual_pages(texts["manual"])]
     for language in ("fr", "es"):
@@ -168,7 +172,7 @@ def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
 # %% ../../nbs/curation/09_minicrawl.ipynb #material-def
 def junk_material() -> list[str]:
     "Sentences of the documents that are used for nothing but junk, in a fixed random order."
-    found = {s for texts in all_texts().values() for t in texts if t.split == "material" and t.text and t.topic != "folio" for s in sentences(t.text)}
+    found = {s for texts in all_texts().values() for t in texts if t.split == "material" and t.text and t.topic != "folio" for s in sentences(plain_text(t))}
     return sorted(found, key=lambda s: seed_for("material", s))
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #worthless-pages
