@@ -96,6 +96,7 @@ class _Source:
 
 # %% ../../nbs/core/09_fingerprint.ipynb #stale
 _BEGAN = time.time()
+_approved: set[tuple[str, int]] = set()                             # (module, time of change) that were compared and found the same
 
 def _codes(constants: tuple) -> dict[str, CodeType]: return {c.co_name: c for c in constants if isinstance(c, CodeType)}
 
@@ -115,13 +116,15 @@ def _same_functions(loaded: dict, written: dict[str, CodeType]) -> bool:
 
 def _check_loaded(module: str, path: Path):
     "Raise `UserError` if the file was edited after the module was loaded."
-    if (loaded := sys.modules.get(module)) is None or path.stat().st_mtime < _BEGAN: return
+    state = (module, path.stat().st_mtime_ns)
+    if (loaded := sys.modules.get(module)) is None or path.stat().st_mtime < _BEGAN or state in _approved: return
     text = path.read_bytes()
     same = _same_functions(vars(loaded), _codes(compile(text, str(path), "exec").co_consts))
     for s in ast.parse(text).body:
         if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name):
             same &= getattr(loaded, s.targets[0].id, s.value.value) == s.value.value
     if not same: raise UserError(f"{module} was edited after this process loaded it, so a run would be stored under code that did not make it: restart the kernel or the command")
+    _approved.add(state)
 
 # %% ../../nbs/core/09_fingerprint.ipynb #load-source
 def _file_of(module: str) -> Path | None:
