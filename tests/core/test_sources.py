@@ -75,6 +75,7 @@ def index(tmp_path, monkeypatch):
 def sha(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")            # pip's own
 def test_every_pin_has_facts_and_pip_accepts_the_file():
     assert set(pins()) == set(FACTS) and all(f.licence and f.holds for f in FACTS.values())
     text = (project_root() / "data-requirements.txt").read_text()
