@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COMMIT', 'REPOSITORY', 'DATABASE', 'GEMMA_LIKE', 'DATABASE_ROWS', 'RUN_COLUMNS', 'released_folder', 'read_manifest',
-           'originals_in', 'pinned_originals', 'get_originals', 'run_name', 'recipe_in_name', 'dataset_in_name',
-           'from_evaluations', 'from_database', 'from_gemma_like', 'distil', 'csv_text', 'verify_released']
+           'originals_in', 'Original', 'pinned_originals', 'get_originals', 'run_name', 'recipe_in_name',
+           'dataset_in_name', 'from_evaluations', 'from_database', 'from_gemma_like', 'distil', 'csv_text',
+           'verify_released']
 
 # %% ../../nbs/studies/01_originals.ipynb #imports
 import csv
@@ -57,11 +58,17 @@ def originals_in(folder: str | Path, manifest: Mapping[str, str]) -> dict[str, P
         if sha256_of(path) != manifest[name]: raise UserError(f"{path} is not the file of commit {COMMIT[:12]}: its SHA-256 differs from originals.sha256")
     return files
 
+# %% ../../nbs/studies/01_originals.ipynb #original-class
+class Original(PinnedFile):
+    """A pinned file of the repository. Some of their names have 254 characters, and a file system takes 255: in the cache only the end is kept."""
+    @property
+    def path(self) -> Path: return (short := super().path).with_name(f"{self.sha256[:16]}-{short.name[-60:]}")
+
 # %% ../../nbs/studies/01_originals.ipynb #pinned-originals
-def pinned_originals(manifest: Mapping[str, str]) -> dict[str, PinnedFile]:
+def pinned_originals(manifest: Mapping[str, str]) -> dict[str, Original]:
     """{name in the repository: pinned file}."""
     hint = "Or clone https://github.com/mlfoundations/dclm and set DCLM_NB_RELEASED_ORIGINALS to the clone."
-    return {name: PinnedFile(REPOSITORY + urllib.parse.quote(name, safe="/=,+"), sha256, "MIT, the authors of DCLM", hint) for name, sha256 in manifest.items()}
+    return {name: Original(REPOSITORY + urllib.parse.quote(name, safe="/=,+"), sha256, "MIT, the authors of DCLM", hint) for name, sha256 in manifest.items()}
 
 # %% ../../nbs/studies/01_originals.ipynb #get-originals
 def get_originals() -> dict[str, Path]:

@@ -148,9 +148,9 @@ def data_groups() -> dict[str, str]:
     return {cell.row: "DCLM-Baseline" if cell.row.startswith("DCLM") else group[cell.text] for cell in read_printed("dclm", "table-33") if cell.column == "open_dataset"}
 
 # %% ../../nbs/studies/02_released.ipynb #landmarks
-LANDMARKS = {"C4 / 7B / 138B": "C4 7B", "FineWeb-Edu / 7B / 276B": "FineWeb-Edu 7B", "Falcon / 7B / 1T": "Falcon", "MAP-Neo / 7B / 4T": "MAP-Neo", "OLMo-1.7 / 7B / 2T": "OLMo-1.7", "Llama 2 / 7B / 2T": "Llama 2",
-             "Llama 3 / 8B / 15T": "Llama 3 8B", "Gemma / 8B / 6T": "Gemma 8B", "Gemma / 2B / 3T": "Gemma 2B", "DCLM-Baseline (ours) / 7B / 276B": "DCLM 7B-2x",
-             "DCLM-Baseline (ours) / 7B / 3T": "DCLM 7B, 2.6T", "DCLM-Baseline (ours) / 1B / 29B": "DCLM 1B-1x"}     # rows of Figure 1 that get their name
+LANDMARKS = {"DCLM-Baseline (ours) / 7B / 3T": "DCLM 7B, 2.6T", "DCLM-Baseline (ours) / 7B / 276B": "DCLM 7B-2x", "DCLM-Baseline (ours) / 7B / 138B": "DCLM 7B-1x", "DCLM-Baseline (ours) / 3B / 56B": "DCLM 3B-1x",
+             "DCLM-Baseline (ours) / 1B / 29B": "DCLM 1B-1x", "MAP-Neo / 7B / 4T": "MAP-Neo", "Llama 3 / 8B / 15T": "Llama 3 8B", "Llama 2 / 7B / 2T": "Llama 2", "Gemma / 2B / 3T": "Gemma 2B",
+             "OLMo / 1B / 2T": "OLMo 1B"}     # rows of Figure 1 that get their name, most important first
 
 # %% ../../nbs/studies/02_released.ipynb #versions
 def replay_versions(exhibit: str) -> pd.DataFrame:

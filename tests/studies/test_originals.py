@@ -2,11 +2,12 @@
 import hashlib
 import shutil
 import urllib.parse
+from pathlib import Path
 
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.studies.originals import csv_text, distil, originals_in, pinned_originals, read_manifest, recipe_in_name, released_folder, run_name, verify_released
+from dclm_nb.studies.originals import csv_text, distil, get_originals, originals_in, pinned_originals, read_manifest, recipe_in_name, released_folder, run_name, verify_released
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,31 @@ def test_pins_name_the_commit(manifest):
     for name, pin in pins.items():
         assert pin.url.startswith("https://raw.githubusercontent.com/mlfoundations/dclm/361714bdd60bb9b7f4b2d8354cebbf0dec0c329e/") and pin.sha256 == manifest[name]
         assert urllib.parse.unquote(pin.url).endswith(f"/{name}") and " " not in pin.url
+
+
+def test_originals_are_fetched_verified_and_distilled(originals, manifest, tmp_path, monkeypatch):
+    """The network's way: every file comes from its own address into the cache, however long its name, and gives the same tables."""
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
+    monkeypatch.delenv("DCLM_NB_RELEASED_ORIGINALS", raising=False)
+    asked = []
+
+    def answer(url, to, max_bytes):
+        asked.append(name := urllib.parse.unquote(url.partition("0dec0c329e/")[2]))
+        return Path(shutil.copyfile(originals / name.removeprefix("exp_data/"), to))
+
+    monkeypatch.setattr("dclm_nb.core.sources._http_download", answer)
+    files = get_originals()
+    assert sorted(asked) == sorted(manifest) and all(len(path.name) < 100 for path in files.values())
+    assert csv_text(distil(files)["scores"]).encode() == (released_folder() / "scores.csv").read_bytes()
+    get_originals()
+    assert len(asked) == len(manifest)          # the second time nothing is fetched
+
+
+def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
+    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    monkeypatch.delenv("DCLM_NB_RELEASED_ORIGINALS", raising=False)
+    with pytest.raises(UserError, match="DCLM_NB_RELEASED_ORIGINALS"): get_originals()
 
 
 def test_two_runs_of_one_name_are_refused(originals, manifest):
