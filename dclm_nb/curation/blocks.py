@@ -186,9 +186,9 @@ class ReadWarcs(PipelineStep):
 
 # %% ../../nbs/curation/14_blocks.ipynb #record-counts
 def record_counts(report) -> dict:
-    "What the reader met: `pages` handed on, and everything else by cause."
-    unreadable = dict(report.causes)
-    return dict(records=report.pages + sum(unreadable.values()), pages=report.pages, unreadable=unreadable)
+    "What the reader met: `records` in all, `pages` handed on, and everything else by cause."
+    causes = {cause: n for cause, n in report.outcomes.items() if cause != "page"}
+    return dict(records=report.records_in, pages=report.pages, unreadable=causes)
 
 # %% ../../nbs/curation/14_blocks.ipynb #extract-def
 class Extract(Decide):
@@ -222,7 +222,8 @@ class Heuristics(Decide):
         "The step that drops the page, if any."
         from dclm_nb.curation.heuristics import refinedweb
         decision = refinedweb(doc.text, doc.metadata["url"], faithful=self.faithful)
-        if not decision.kept: return Removal(stage_of(decision.step_number), decision.step_name, decision.step_number, decision.statistic)
+        if not decision.kept:
+            return Removal(stage_of(decision.step_number), f"{decision.step_name} {decision.note}" if decision.note.startswith("error") else decision.step_name, decision.step_number, decision.statistic)
         doc.text = decision.text
 
 # %% ../../nbs/curation/14_blocks.ipynb #dedup-def

@@ -77,14 +77,14 @@ def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | P
     ]
 
 # %% ../../nbs/curation/14_pipeline.ipynb #funnel-order
-FUNNEL = ("unreadable record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
+FUNNEL = ("no page in the record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
 
 # %% ../../nbs/curation/14_pipeline.ipynb #funnel-counts
 def removal_counts(folder: str | Path) -> Counter:
     "(stage, step) of everything that did not go on, counted from the records the blocks left."
     counts: Counter = Counter()
     for path in sorted((Path(folder) / "records").glob("*.json")):
-        for cause, n in json.loads(path.read_text())["unreadable"].items(): counts["unreadable record", cause] += n
+        for cause, n in json.loads(path.read_text())["unreadable"].items(): counts["no page in the record", cause] += n
     for path in sorted((Path(folder) / "removed").glob("*/*.jsonl.gz")):
         counts.update((r["stage"], r["step"]) for r in read_lines(path))
     return counts

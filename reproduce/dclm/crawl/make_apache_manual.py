@@ -3,7 +3,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from dclm_nb.curation.minicrawl import gzip_member, warc_record
+from dclm_nb.curation.warc import Page, write_warc
 
 LANGUAGES = ("da", "de", "es", "fr", "ja", "ko", "pt-br", "ru", "tr", "zh-cn")
 ENGLISH_PAGES, OTHER_PAGES, SMALLEST, LARGEST = 140, 10, 6_000, 45_000
@@ -26,9 +26,8 @@ def main(manual: Path) -> None:
     for language in LANGUAGES:
         small = (p for p in english if translated(manual, language, p) and (manual / language / p).stat().st_size <= LARGEST)
         chosen += [(language, p) for p, _ in zip(small, range(OTHER_PAGES))]
-    with open(Path(__file__).with_name("apache-manual.warc.gz"), "wb") as out:
-        for language, page in sorted(chosen):
-            out.write(gzip_member(warc_record(f"https://httpd.apache.org/docs/2.4/{language}/{page}", (manual / language / page).read_bytes())))
+    pages = (Page(f"https://httpd.apache.org/docs/2.4/{language}/{page}", (manual / language / page).read_bytes(), content_type="text/html") for language, page in sorted(chosen))
+    write_warc(Path(__file__).with_name("apache-manual.warc.gz"), pages)
     print(len(chosen), "pages")
 
 
