@@ -195,22 +195,24 @@ class PinnedPackage:
         return Archive(self.fetch()).members()
 
     def read(self, member: str) -> bytes:
-        "The bytes of one file in the archive. Raises `UserError` when it is not there."
-        return Archive(self.fetch()).read(member)
+        "The bytes of one file in the archive. Raises `UserError` when it is not there. A member of a large tar is kept, so that it is searched for only once."
+        archive = self.fetch()
+        return self.file(member).read_bytes() if archive.suffix != ".whl" and archive.stat().st_size > 2**25 else Archive(archive).read(member)
 
     def read_many(self, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
         "(name, bytes) of all files whose name matches, in one pass: much faster than `read` again and again for a tar."
         return Archive(self.fetch()).read_many(pattern)
 
     def file(self, member: str) -> Path:
-        "One file of the archive as a file on disk, under a name that carries its own hash."
-        return _kept_copy(self.read(member), Path(member).name)
-
-# %% ../../nbs/core/08_sources.ipynb #kept-copy
-def _kept_copy(data: bytes, name: str) -> Path:
-    sha256 = hashlib.sha256(data).hexdigest()
-    path = _folder("members") / f"{sha256[:16]}-{name}"
-    return path if _right(path, sha256) else atomic_write(path, data)
+        "One file of the archive as a file on disk. The copy is verified at each use, too; its hash was noted when it was read from the verified archive."
+        archive, name = self.fetch(), hashlib.sha256(f"{self.pin.sha256}/{member}".encode()).hexdigest()[:16]
+        path = _folder("members") / f"{name}-{Path(member).name}"
+        noted = path.with_name(path.name + ".sha256")
+        if noted.is_file() and _right(path, noted.read_text().strip()): return path
+        data = Archive(archive).read(member)
+        atomic_write(path, data)
+        atomic_write(noted, hashlib.sha256(data).hexdigest() + "\n")
+        return path
 
 # %% ../../nbs/core/08_sources.ipynb #file-class
 @dataclass(frozen=True)

