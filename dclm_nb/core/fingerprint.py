@@ -207,7 +207,8 @@ def _text(statement: ast.stmt) -> str: return ast.unparse(statement)
 # %% ../../nbs/core/09_fingerprint.ipynb #code-of-def
 def _check_function(fn: Callable):
     if not inspect.isfunction(fn): raise UserError(f"a run needs a plain function fn(config, seed, folder), not {type(fn).__name__}: put its arguments into the config")
-    if fn.__closure__ or fn.__name__ == "<lambda>": raise UserError(f"{fn.__qualname__} is a lambda or holds variables of the function around it, which no manifest would show: put them into the config")
+    if fn.__closure__ or fn.__name__ == "<lambda>":
+        raise UserError(f"{fn.__qualname__} is a lambda or holds variables of the function around it, which no manifest would show: put them into the config")
 
 def code_of(fn: Callable) -> dict[str, str]:
     "{qualified name: normalised code} of the function and all it can reach in this library. Raises `UserError` for closures, lambdas and partials."

@@ -75,12 +75,12 @@ def peak_memory() -> Iterator[Callable[[], float]]:
         _peaks[:] = [max(p, final[0]) for p in _peaks[:depth]]
 
 # %% ../../nbs/core/10_provenance.ipynb #scrub-def
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|AUTH", re.I)
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|AUTH(?!OR)", re.I)
 _LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@")
 
 def scrub(value):
     "A copy of a JSON value in which secrets from the environment and logins in addresses are replaced."
-    secrets = {v: f"[{k} removed]" for k, v in os.environ.items() if _SECRET_NAME.search(k) and len(v) >= 6}
+    secrets = {v: f"[{k} removed]" for k, v in os.environ.items() if _SECRET_NAME.search(k) and len(v) >= 8}
     def clean(v):
         if isinstance(v, dict): return {clean(k): clean(x) for k, x in v.items()}
         if isinstance(v, list): return [clean(x) for x in v]

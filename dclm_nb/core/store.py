@@ -96,7 +96,7 @@ class Run:
         if not isinstance(manifest, dict) or manifest.pop("sha256", None) != hash_of(_text(manifest)): raise ValueError("manifest.json was edited")
         return cls(path, manifest)
 
-def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1, ensure_ascii=False)
+def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
 
 # %% ../../nbs/core/11_store.ipynb #result-def
 def _result(value, files: Path, field: str = "result"):
@@ -122,11 +122,11 @@ class RunStore:
         recipe = Recipe.of(fn, config, seed, inputs, parents)
         if not force and (run := self._stored(recipe.key)): return run
         with self._locked(recipe):
-            if not force and (run := self._stored(recipe.key)): return run
+            if not force and (run := self._stored(recipe.key, mend=True)): return run
             return self._make(fn, recipe, inputs or {}, _parent_keys(parents, inputs or {}), fresh=force)
 
-    def _stored(self, key: str) -> Run | None:
-        "The whole and verified run, or None; what is damaged is explained."
+    def _stored(self, key: str, mend: bool = False) -> Run | None:
+        "The whole and verified run, or None. Who holds the lock may `mend`: a damaged run is explained and set aside."
         path = self.root / key
         if not (path / "manifest.json").is_file(): return None
         try:
@@ -134,14 +134,13 @@ class RunStore:
             if not (reason := run.damage()): return run
         except ValueError as e: reason = str(e)
         except OSError as e: raise UserError(f"cannot read the stored run {path}: {e.strerror}") from e
-        self._set_aside(path, reason)
+        if mend: self._set_aside(path, reason)
 
     def _set_aside(self, path: Path, reason: str):
         aside = self.root / ".aside"
         try:
             aside.mkdir(exist_ok=True)
             os.rename(path, target := aside / f"{path.name}-{secrets.token_hex(3)}")
-        except FileNotFoundError: return                                          # another process was faster
         except OSError as e: raise UserError(f"the stored run {path} is damaged ({reason}) and cannot be moved aside: {e.strerror}") from e
         print(f"stored run {path.name}: {reason}; set aside as {target} and made again", file=sys.stderr)
 
@@ -162,7 +161,8 @@ class RunStore:
             manifest = _manifest(recipe, outcome, attempt, parents, work / "files")
             return self._publish(work, manifest)
         except Exception as e:
-            if is_disk_error(e): raise disk_error(e, work, "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it") from e
+            kept = "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it"
+            if is_disk_error(e): raise (UserError(f"{e} ({kept})") if isinstance(e, UserError) else disk_error(e, work, kept)) from e
             if not isinstance(e, UserError): e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
             raise
 
@@ -217,11 +217,13 @@ class RunStore:
     def why(self, what: "str | Callable", config: dict | None = None, seed: int = 0, inputs: dict | None = None, parents=()) -> "list[str]":
         "What differs between a run (a key, or a function and its config) and the stored run nearest to it, in lines to read."
         this = _facets(self.get(what).manifest) if isinstance(what, str) else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
-        others = [r for r in self.list() if r.key != this["key"] and r.manifest["function"] == this["function"]]
-        lines = [f"{this['key']} is stored" if any(r.key == this["key"] for r in self.list()) else f"{this['key']} is not stored"]
+        runs = [r for r in self.list() if r.manifest["function"] == this["function"]]
+        others = [r for r in runs if r.key != this["key"]]
+        lines = [f"{this['key']} is {'' if len(others) < len(runs) else 'not '}stored"]
         if not others: return lines + [f"no other run of {this['function']} is stored"]
         nearest = min(others, key=lambda r: (len(_differences(this, _facets(r.manifest))), -_when(r)))
-        return lines + [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"] + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
+        lines += [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"]
+        return lines + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
 
 # %% ../../nbs/core/11_store.ipynb #begin-def
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -252,8 +254,10 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
 def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], files: Path) -> dict:
     "Everything needed to trust the run, secrets removed."
     written = {name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in _files(files)}
-    return scrub({"format": "dclm_nb.run/1", "key": recipe.key, "function": recipe.function, "code": recipe.code, "config": json.loads(recipe.config), "seed": recipe.seed, "inputs": recipe.inputs,
-                  "parents": parents, "git": git_state(), "versions": versions(), "host": host(), **attempt, "finished": _now(), **outcome, "flops": outcome["result"].get("flops"), "files": written})
+    what = {"key": recipe.key, "function": recipe.function, "code": recipe.code, "config": json.loads(recipe.config), "seed": recipe.seed, "inputs": recipe.inputs, "parents": parents}
+    how = {"git": git_state(), "versions": versions(), "host": host(), **attempt, "finished": _now()}
+    facts = {"format": "dclm_nb.run/1", **what, **how, **outcome, "flops": outcome["result"].get("flops"), "files": written}
+    return {name: scrub(value) for name, value in facts.items()}
 
 def _sync_tree(folder: Path):
     "Force all files and folders below `folder` to the disk."
@@ -270,10 +274,10 @@ def _flat(value, prefix: str) -> dict[str, str]:
 
 def _facets(manifest: dict) -> dict:
     facts = {**_flat(manifest["config"], "config"), **_flat(manifest["inputs"], "input"), "seed": str(manifest["seed"])}
-    return {"key": manifest["key"], "function": manifest["function"], "facts": facts, "code": manifest["code"], "versions": manifest["versions"]}
+    return {"facts": facts, **{name: manifest[name] for name in ("key", "function", "code", "versions")}}
 
 def _recipe_facets(recipe: Recipe) -> dict:
-    return _facets({"key": recipe.key, "function": recipe.function, "config": json.loads(recipe.config), "inputs": recipe.inputs, "seed": recipe.seed, "code": recipe.code, "versions": versions()})
+    return _facets({"config": json.loads(recipe.config), "versions": versions(), **{name: getattr(recipe, name) for name in ("key", "function", "code", "inputs", "seed")}})
 
 # %% ../../nbs/core/11_store.ipynb #differences-def
 def _differences(this: dict, other: dict) -> list[str]:

@@ -137,6 +137,14 @@ def test_damaged_run_is_explained_set_aside_and_made_again(tmp_path, capsys, dam
     assert run.key in said and "set aside" in said and len(list((tmp_path / ".aside").iterdir())) == 1
 
 
+def test_damaged_run_wanted_by_three_processes_is_set_aside_once(bench):
+    (key, result, _), _ = finish(bench({"steps": 2, "pause": 0}))
+    (bench.store / key / "files" / "state.json").write_text("[]")
+    asking = [bench({"steps": 2, "pause": 0}) for _ in range(3)]
+    assert all(finish(process)[0][:2] == [key, result] for process in asking)
+    assert bench.log().count("call") == 2 and len(list((bench.store / ".aside").iterdir())) == 1
+
+
 def full_disk(config, seed, folder):
     done = folder / "first-half.txt"
     if done.exists(): return {"resumed": True}
@@ -164,6 +172,22 @@ def test_full_disk_inside_a_run_is_one_line_and_loses_nothing(tmp_path):
 
 def test_full_disk_reported_by_a_library_in_its_own_words(tmp_path):
     with pytest.raises(UserError, match="disk is full"): RunStore(tmp_path).run(wrapped_full_disk, {})
+
+
+def user_error_from_a_full_disk(config, seed, folder):
+    from dclm_nb.core.files import disk_error
+    raise disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "another/place") from OSError(errno.ENOSPC, "x")
+
+
+def test_full_disk_elsewhere_keeps_its_own_words(tmp_path):
+    with pytest.raises(UserError, match="cannot write another/place: the disk is full.*untouched"): RunStore(tmp_path).run(user_error_from_a_full_disk, {})
+
+
+def test_odd_text_and_numbers_in_a_result_survive(tmp_path):
+    def odd(config, seed, folder): return {"text": "\ud800 é \x00", "loss": float("nan"), "best": float("inf")}
+    run = RunStore(tmp_path).run(odd, {})
+    assert run.result["text"] == "\ud800 é \x00" and run.result["loss"] != run.result["loss"] and run.result["best"] == float("inf")
+    assert RunStore(tmp_path).get(run.key).result["text"] == run.result["text"]
 
 
 def test_file_size_limit_is_met_by_a_real_write(tmp_path):
