@@ -26,8 +26,8 @@ class Model:
     def __init__(self, config): self.config = config
     def forward(self, x):
         """Forward."""
-        return x * WIDTH * self.helper()
-    def helper(self): return TABLE["a"]
+        return x * WIDTH * self.scaled()
+    def scaled(self): return TABLE["a"]
 def unused(): return 0
 ''',
     "steps.py": '''from toypkg import model as m
@@ -58,9 +58,9 @@ def frame(runs): return [r for r in runs]
 EDITS = [  # file, old, new, does it count?
     ("model.py", '"Models."', '"Better models."', False), ("model.py", "# few", "# still few", False), ("model.py", '"""Forward."""', '"""Forwards."""', False),
     ("model.py", "def unused(): return 0", "def unused(): return 0\n\n\n", False), ("steps.py", 'return "picture"', 'return "plot"', False), ("study.py", "return [r for r in runs]", "return list(runs)", False),
-    ("study.py", '"Train."', '"Train it."', False), ("model.py", "x * WIDTH * self.helper()", "(x\n          * WIDTH * self.helper())", False),
+    ("study.py", '"Train."', '"Train it."', False), ("model.py", "x * WIDTH * self.scaled()", "(x\n          * WIDTH * self.scaled())", False),
     ("model.py", "WIDTH = 4", "WIDTH = 5", True), ("model.py", "layers: int = 2", "layers: int = 3", True), ("model.py", 'TABLE["a"] = 1', 'TABLE["a"] = 2', True), ("model.py", "return x * WIDTH", "return x + WIDTH", True),
-    ("model.py", 'helper(self): return TABLE', 'helper(self): return 2 * TABLE', True), ("steps.py", "x - 2", "x - 3", True), ("steps.py", "m.Model(Config())", "m.Model(None)", True),
+    ("model.py", 'scaled(self): return TABLE', 'scaled(self): return 2 * TABLE', True), ("steps.py", "x - 2", "x - 3", True), ("steps.py", "m.Model(Config())", "m.Model(None)", True),
     ("late.py", "late(x): return x", "late(x): return -x", True), ("study.py", "make()\n", "make() or None\n", True),
 ]
 
