@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['replacing', 'json_lines', 'read_lines', 'shard_file', 'load_documents', 'LoadDocuments', 'SaveDocuments', 'Removal',
            'Decide', 'open_warc', 'ReadWarcs', 'record_counts', 'Extract', 'stage_of', 'Heuristics', 'BloomDedup',
-           'Decontaminate', 'TrainQuality', 'ScoreQuality', 'KeepBest', 'Tokenise']
+           'held_out_texts', 'Decontaminate', 'TrainQuality', 'ScoreQuality', 'KeepBest', 'Tokenise']
 
 # %% ../../nbs/curation/14_blocks.ipynb #imports
 import gzip
@@ -19,7 +19,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 
 # %% ../../nbs/curation/14_blocks.ipynb #replacing-def
 @contextmanager
@@ -249,23 +249,29 @@ class BloomDedup(Decide):
                 yield doc, None if result.kept else Removal(self.stage, "seen before", statistic=result.contained / max(result.ngrams, 1))
 
 # %% ../../nbs/curation/14_blocks.ipynb #decontaminate-def
+def held_out_texts(name: str) -> list[str]:
+    "The texts a pool must not overlap with: `evaluation` articles, or the classifier's `positives`."
+    from dclm_nb.curation.crawl_texts import evaluation_articles, positive_texts
+    if name == "evaluation": return [text for texts in evaluation_articles().values() for text in texts]
+    if name == "positives": return positive_texts()
+    raise unknown("set of held-out texts", name, ("evaluation", "positives"))
+
 class Decontaminate(Decide):
-    "Drops pages that share a 13-gram of words with the held-out evaluation articles."
+    "Drops pages that share a 13-gram of words with one of the held-out sets."
     name, stage = "decontaminate", "decontamination"
-    def __init__(self, removed: str, n: int = 13):
+    def __init__(self, removed: str, against: tuple[str, ...] = ("evaluation", "positives"), n: int = 13):
         super().__init__(removed)
-        self.n = n
+        self.against, self.n = tuple(against), n
 
     def prepare(self, rank: int, world_size: int) -> None:
-        "Indexes the evaluation articles."
-        from dclm_nb.curation.crawl_texts import evaluation_articles
+        "Indexes the sets."
         from dclm_nb.curation.decontamination import NgramIndex
-        self.index = NgramIndex((text for texts in evaluation_articles().values() for text in texts), self.n)
+        self.indexes = {name: NgramIndex(held_out_texts(name), self.n) for name in self.against}
 
     def decide(self, doc: Document) -> Removal | None:
-        "The number of shared n-grams, if there are any."
-        shared = int(self.index.hits(doc.text).sum())
-        if shared: return Removal(self.stage, f"shares {self.n}-grams with an evaluation article", statistic=shared)
+        "The first set that the page overlaps with, and the number of shared n-grams."
+        for name, index in self.indexes.items():
+            if shared := int(index.hits(doc.text).sum()): return Removal(self.stage, f"shares {self.n}-grams with {name}", statistic=shared)
 
 # %% ../../nbs/curation/14_blocks.ipynb #train-quality-def
 class TrainQuality(PipelineStep):

@@ -156,19 +156,23 @@ def sentence_shuffle(material: list[str], words: int, rng: random.Random) -> str
 _THINGS = "lamp jacket blender tent keyboard backpack mattress drill kettle camera watch chair suitcase stroller heater speaker printer wallet razor bicycle".split()
 _QUALITIES = "stylish durable affordable lightweight premium modern compact elegant powerful practical reliable innovative comfortable versatile waterproof portable".split()
 _PLACES = "home office kitchen garden garage bedroom workshop school holiday weekend gym classroom studio balcony".split()
-_VERBS = "love enjoy recommend choose deserve need appreciate trust".split()
-_TEMPLATES = ("Are you looking for a {q} {t} for the {p}?", "This {t} is {q} and {q}, and you will {v} it in the {p}.", "Our {q} {t} comes with a {n} day guarantee.",
-              "Order the {q} {t} today and save {n} percent.", "It is the {t} that {n} customers {v} for the {p}.", "With the {q} finish it looks {q} in every {p}.",
-              "Buy it with the {q} {t} and have both for less.", "Weight: {n} grams, colour: to be chosen.", "Why not {v} the {p} with a {q} {t}?", "The {t} is {q}, and shipping to the {p} takes {n} days.")
+_PEOPLE = "customers friends families students professionals beginners travellers parents experts neighbours".split()
+_VERBS = "love enjoy recommend choose want need appreciate trust prefer admire".split()
+_OPENINGS = ("this", "our", "the new", "every", "a truly", "such a", "the", "your", "another", "one")
+_MIDDLES = ("is what {e} {v} in the {p}", "makes {e} {v} the {p}", "goes with a {q} {t}", "and the {q} {t} save {n} percent", "is {q} but not {q}", "ships to {e} of the {p} within {n} days",
+            "belongs to the {p} that {e} {v}", "replaces the {t} of {e}", "has {n} {q} colours", "turns {q} {e} to {q} ones", "was tested by {n} {e}", "comes from a {q} {p}", "and {n} {e} agree", "costs {n} less")
+_ENDINGS = ("today.", "for less.", "in any {p}!", "and beyond.", "with {e}.", "now!", "at {n} stars.", "as {q} as ever.", "all year.", "so {v} it.", "without a {t}.", "of course.")
 
 # %% ../../nbs/curation/09_crawl_pages.ipynb #blurbs-def
+def _fill(template: str, rng: random.Random) -> str:
+    lists = dict(t=_THINGS, q=_QUALITIES, p=_PLACES, e=_PEOPLE, v=_VERBS)
+    return re.sub(r"\{(\w)\}", lambda m: str(rng.randint(2, 990)) if m[1] == "n" else rng.choice(lists[m[1]]), template)
+
 def product_blurbs(words: int, rng: random.Random) -> str:
-    "Shop prose from templates: grammatical, and about nothing."
-    def filled(template):
-        return re.sub(r"\{(\w)\}", lambda m: {"t": lambda: rng.choice(_THINGS), "q": lambda: rng.choice(_QUALITIES), "p": lambda: rng.choice(_PLACES), "v": lambda: rng.choice(_VERBS),
-                                              "n": lambda: str(rng.randint(2, 990))}[m[1]](), template)
+    "Shop prose put together from openings, middles and endings of at most four fixed words: grammatical, and about nothing."
     out: list[str] = []
-    while sum(len(s.split()) for s in out) < words: out.append(filled(rng.choice(_TEMPLATES)))
+    while sum(len(s.split()) for s in out) < words:
+        out.append(_fill(" ".join((rng.choice(_OPENINGS), rng.choice(("{q} {t}", "{t}", "{q} and {q} {t}", "{t} or {t}")), rng.choice(_MIDDLES), rng.choice(_ENDINGS))).capitalize(), rng))
     return _blocks(out, rng)
 
 # %% ../../nbs/curation/09_crawl_pages.ipynb #link-farm
@@ -195,8 +199,9 @@ def teasers(material: Sequence[str], rng: random.Random) -> str:
 
 # %% ../../nbs/curation/09_crawl_pages.ipynb #numbers
 def number_table(rng: random.Random) -> str:
-    "Rows of figures with a few English words."
-    return "\n".join(f"{rng.randrange(9999)} and {rng.random():.3f} of {rng.randrange(99)} to {rng.randrange(10**6)} {rng.randrange(100)} {rng.random():.4f} {rng.randrange(999)}" for _ in range(30))
+    "English sentences with a figure in every fourth word."
+    lines = ("On day {} of week {} the number of visitors rose to {} from {}", "The price of {} shares was {} and that of {} others {}", "In year {} they had {} houses with {} rooms and {} doors", "Between {} and {} there have been {} trains to the north, {} of them late")
+    return "\n".join(rng.choice(lines).format(*(rng.randrange(9999) for _ in range(4))) + f", {rng.random():.3f} of {rng.randrange(99)}." for _ in range(24))
 
 # %% ../../nbs/curation/09_crawl_pages.ipynb #slogans
 def no_stop_words(rng: random.Random) -> str:

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SOURCES', 'SQLALCHEMY', 'TextSource', 'split_of', 'RawText', 'encyclopaedia', 'recipes', 'passages',
-           'plays', 'apache_manual', 'manual', 'mails', 'all_texts', 'plain_text', 'positive_texts', 'reference_texts',
-           'evaluation_articles']
+           'plays', 'apache_manual', 'manual', 'mails', 'all_texts', 'plain_text', 'evaluation_articles',
+           'positive_texts', 'reference_texts']
 
 # %% ../../nbs/curation/09_crawl_texts.ipynb #imports
 import email
@@ -196,17 +196,6 @@ def _of_split(split: str, least_words: int) -> Iterator[tuple[RawText, str]]:
             text = plain_text(raw)
             if len(text.split()) >= least_words: yield raw, text
 
-# %% ../../nbs/curation/09_crawl_texts.ipynb #positives-def
-def positive_texts() -> list[str]:
-    """Good text for the quality classifier (DCLM section 4.4 uses OpenHermes-2.5 and r/ExplainLikeImFive, which no registry carries):
-    encyclopaedia openings and recipes that are nowhere in the crawl."""
-    return [text for _, text in _of_split("positives", 40)]
-
-# %% ../../nbs/curation/09_crawl_texts.ipynb #reference-def
-def reference_texts() -> list[str]:
-    "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals."
-    return [text for _, text in _of_split("reference", 40)]
-
 # %% ../../nbs/curation/09_crawl_texts.ipynb #shared-lines
 def _without_shared_lines(texts: list[str]) -> list[str]:
     "The texts without the lines that more than one of them has: notices, footers, breadcrumbs."
@@ -221,3 +210,24 @@ def evaluation_articles(scale: str = "laptop") -> dict[str, list[str]]:
     most = 40 if scale == "smoke" else 400
     own = {source: _without_shared_lines([text for _, text in sorted(found)]) for source, found in articles.items()}
     return {source: [text for text in texts if len(text.split()) >= 60][:most] for source, texts in own.items()}
+
+# %% ../../nbs/curation/09_crawl_texts.ipynb #held-apart
+@lru_cache(maxsize=1)
+def _evaluation_index():
+    from dclm_nb.curation.decontamination import NgramIndex
+    return NgramIndex(text for texts in evaluation_articles().values() for text in texts)
+
+def _apart(split: str) -> list[str]:
+    "The texts of a split that share no 13-gram of words with an evaluation article."
+    return [text for _, text in _of_split(split, 40) if not _evaluation_index().hits(text).any()]
+
+# %% ../../nbs/curation/09_crawl_texts.ipynb #positives-def
+def positive_texts() -> list[str]:
+    """Good text for the quality classifier: encyclopaedia openings and recipes that are nowhere in the crawl, and overlap with no evaluation article.
+    They stand in for OpenHermes-2.5 and r/ExplainLikeImFive (DCLM section 4.4), which no registry carries."""
+    return _apart("positives")
+
+# %% ../../nbs/curation/09_crawl_texts.ipynb #reference-def
+def reference_texts() -> list[str]:
+    "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals; none overlaps with an evaluation article."
+    return _apart("reference")

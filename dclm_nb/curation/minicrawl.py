@@ -201,9 +201,10 @@ def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> I
 # %% ../../nbs/curation/09_minicrawl.ipynb #odd-bytes
 def odd_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Pages at addresses of the kind the URL filter bans, pages in other encodings that claim UTF-8, and bytes that are no text."
+    from dclm_nb.curation.extract import extract_text
     good = rng.sample([(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT], 5 * size.planted)
     for i, (label, body) in enumerate(good[:2 * size.planted]):
-        yield PageLabel(f"https://free-porn-videos.example/watch/{i}", "banned address", MADE, "none", "url", label.source), near_duplicate(body.decode(), rng, every=3).encode()
+        yield PageLabel(f"https://free-porn-videos.example/watch/{i}", "banned address", MADE, "none", "url", label.source), page(SITES["best-guides.example"], f"Video {i}", paragraphs(near_duplicate(extract_text(body), rng, every=3)), rng)
     for i, (label, body) in enumerate(good[2 * size.planted:]):
         encoding = ("latin-1", "utf-16", "cp1252")[i % 3]
         text = body.decode().replace("</h1>", " – café, naïve, jalapeño</h1>").replace("</h2>", " – café</h2>")
@@ -258,7 +259,7 @@ def _write_crawl(folder: Path, pages: list[Labelled], damaged: list[tuple[str, P
     return names
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #build-def
-CRAWL_VERSION = 1                                               # raise when the crawl's content changes
+CRAWL_VERSION = 2                                               # raise when the crawl's content changes
 
 def build_crawl(folder: str | Path, scale: str = "laptop", seed: int = 0) -> CrawlManifest:
     """Build the mini crawl in `folder`, or take the one that is there if it has the same scale and seed. Byte for byte the same at every build.

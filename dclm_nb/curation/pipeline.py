@@ -41,7 +41,8 @@ class CurationConfig:
     dedup_threshold: float = 0.8
     false_positive_rate: float = 0.01
     dedup_shards: int = 1                                       # DCLM: 100, each with a filter of its own
-    decontaminate: bool = True
+    decontaminate: tuple[str, ...] = ("evaluation", "positives")  # sets that the pool must not overlap with
+    until: str = "tokens"                                       # or "pool": stop after deduplication and decontamination
     classifier: str | None = None
     keep_fraction: float = 0.1
     tokenizer: str = "train"
@@ -63,18 +64,19 @@ class Stage:
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
     f, n, c = Path(folder), len(warcs), config
-    removed, per_rank = str(f / "removed"), "{rank:05d}"
-    return [
+    if c.until not in ("pool", "tokens"): raise unknown("end of the pipeline", c.until, ("pool", "tokens"))
+    removed, rank, kept = str(f / "removed"), "{rank:05d}", "kept" if c.until == "tokens" else "pool"
+    stages = [
         Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful), SaveDocuments(f / "filtered", n)],
-              (f"filtered/{per_rank}.jsonl.gz", f"removed/extract/{per_rank}.jsonl.gz", f"removed/heuristics/{per_rank}.jsonl.gz", f"records/{per_rank}.json"), light=False),
+              (f"filtered/{rank}.jsonl.gz", f"removed/extract/{rank}.jsonl.gz", f"removed/heuristics/{rank}.jsonl.gz", f"records/{rank}.json"), light=False),
         Stage("dedup", c.dedup_shards, [LoadDocuments(f / "filtered", n), BloomDedup(removed, f / "filtered", n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate),
-                                        *([Decontaminate(removed)] if c.decontaminate else []), SaveDocuments(f / "pool", n)], (f"pool/{per_rank}.jsonl.gz", f"removed/dedup/{per_rank}.jsonl.gz")),
+                                        *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)], (f"pool/{rank}.jsonl.gz", f"removed/dedup/{rank}.jsonl.gz"))]
+    if c.until == "tokens": stages += [
         Stage("classifier", 1, [TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
-        Stage("score", n, [ScoreQuality(f, f / "pool", n)], (f"scores/{per_rank}.npy",)),
-        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{per_rank}.jsonl.gz", f"removed/quality/{per_rank}.jsonl.gz")),
-        Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed), ], ("tokens/manifest.json",)),
-        Stage("report", 1, [WriteReport(f)], ("report.json",)),
-    ]
+        Stage("score", n, [ScoreQuality(f, f / "pool", n)], (f"scores/{rank}.npy",)),
+        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{rank}.jsonl.gz", f"removed/quality/{rank}.jsonl.gz")),
+        Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
+    return [*stages, Stage("report", 1, [WriteReport(f, kept)], ("report.json",))]
 
 # %% ../../nbs/curation/14_pipeline.ipynb #funnel-order
 FUNNEL = ("no page in the record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
@@ -90,15 +92,15 @@ def removal_counts(folder: str | Path) -> Counter:
     return counts
 
 # %% ../../nbs/curation/14_pipeline.ipynb #funnel-def
-def funnel(folder: str | Path) -> pd.DataFrame:
-    "One row a stage: `removed`, `share` of all records read, `left` after it. Raises `RuntimeError` if the parts do not sum to the records read."
+def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
+    "`kept`: the folder of what is left at the end. One row a stage: `removed`, `share` of all records read, `left` after it. Raises `RuntimeError` if the parts do not sum to the records read."
     folder = Path(folder)
     read = sum(json.loads(p.read_text())["records"] for p in sorted((folder / "records").glob("*.json")))
     by_stage: Counter = Counter()
     for (stage, _), n in removal_counts(folder).items(): by_stage[stage] += n
-    kept = sum(1 for _ in load_documents(folder / "kept"))
-    if sum(by_stage.values()) + kept != read:
-        raise RuntimeError(f"the books do not balance: {read} records read, {sum(by_stage.values())} removed, {kept} kept in {folder}")
+    remaining = sum(1 for _ in load_documents(folder / kept))
+    if sum(by_stage.values()) + remaining != read:
+        raise RuntimeError(f"the books do not balance: {read} records read, {sum(by_stage.values())} removed, {remaining} kept in {folder}")
     rows, left = [dict(stage="records read", removed=0, share=0.0, left=read)], read
     for stage in [s for s in FUNNEL if s in by_stage] + sorted(set(by_stage) - set(FUNNEL)):
         left -= by_stage[stage]
@@ -109,18 +111,19 @@ def funnel(folder: str | Path) -> pd.DataFrame:
 class WriteReport(PipelineStep):
     "Last stage: balances the books and writes `report.json`."
     type, name = "📊 - STATS", "report"
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, kept: str = "kept"):
         super().__init__()
-        self.folder = str(folder)
+        self.folder, self.kept = str(folder), kept
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."
         folder = Path(self.folder)
-        table = funnel(folder)
+        table = funnel(folder, self.kept)
         reasons = [dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(removal_counts(folder).items())]
-        tokens = json.loads((folder / "tokens" / "manifest.json").read_text())
-        report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]),
-                      tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]), classifier=json.loads((folder / "classifier.json").read_text()))
+        report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]))
+        if (manifest := folder / "tokens" / "manifest.json").is_file():
+            tokens = json.loads(manifest.read_text())
+            report |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]), classifier=json.loads((folder / "classifier.json").read_text()))
         with replacing(folder / "report.json") as file: file.write((json.dumps(report, indent=1) + "\n").encode())
         yield from ()
 
@@ -252,7 +255,7 @@ class CurationReport:
         return list(load_documents(self.folder / "pool"))
 
     def kept(self) -> list[Document]:
-        "The pages that the quality classifier kept."
+        "The pages that the quality classifier kept; none where the run ended with the pool."
         return list(load_documents(self.folder / "kept"))
 
     def removed(self) -> list[dict]:
@@ -266,7 +269,7 @@ _SHARES = dict(heuristics=0.72, dedup=0.1, classifier=0.06, score=0.04, select=0
 def _run_locally(stages: Sequence[Stage], folder: Path, logs: Path, workers: int, warcs: Sequence[str]) -> None:
     pages = sum(Path(w).stat().st_size / 7000 if Path(w).is_file() else 30_000 for w in warcs) / len(warcs)     # a guess of pages a WARC, for the time left
     before = None
-    with Progress("curate", sum(_SHARES.values())) as whole:
+    with Progress("curate", sum(_SHARES[s.name] for s in stages)) as whole:
         for stage in stages:
             executor = make_executor(stage, logs, "local", workers, depends=before)
             with whole.stage(stage.name, pages * stage.tasks if stage.name == "heuristics" else 1, share=_SHARES[stage.name]) as report, \
