@@ -3,8 +3,7 @@
 # %% ../../nbs/lm/14_icl.ipynb #imports
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +114,8 @@ def _score_batch(model: PlainModel, batch: Sequence[_Work], chunk: int) -> Itera
 def score_rows(model: Any, groups: Sequence[Sequence[Row]], *, remember: bool = True, batch_tokens: int = 8192, chunk: int = 1024) -> list[list[RowScore]]:
     """Score every row of every group (the options of a record): one `RowScore` each, in the order given.
 
-    `model` is any callable ids `"B T"` -> logits `"B T V"`; where it has a cache, what a group shares is read once, unless `remember` is false. Raises `UserError` when the model returns NaN."""
+    `model` is any callable ids `"B T"` -> logits `"B T V"`; where it has a cache, what a group shares is read once, unless `remember` is false. `batch_tokens` bounds the padded
+    tokens of a forward pass (a plain callable makes logits for all of them: lower it for a large vocabulary), `chunk` the positions whose logits exist at once. Raises `UserError` when the model returns NaN."""
     scorable, out = as_scorable(model, remember), [None] * len(groups)
     works = [_make_work(i, rows, scorable.remembers) for i, rows in enumerate(groups)]
     with torch.inference_mode():
