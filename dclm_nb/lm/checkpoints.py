@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .config import OpenLMConfig, config_from_dict, config_to_dict
-from .model import OpenLM, rotary_frequencies
+from .model import Block, GainNorm, OpenLM, rotary_frequencies
 
 # %% auto #0
 __all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_tensors', 'save_model', 'load_config', 'load_model', 'model_from_tensors',
-           'rename_tensors', 'to_open_lm', 'open_lm_config', 'from_open_lm']
+           'rename_tensors', 'to_open_lm', 'open_lm_config', 'from_open_lm', 'hugging_face_tensors',
+           'hugging_face_config', 'export_hugging_face']
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #read
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -151,3 +152,50 @@ def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: f
     config = open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
     return model_from_tensors(config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()}))
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #centre
+def _centred(weight: Tensor, dim: int) -> Tensor:
+    """`weight` without its mean along its output dimension."""
+    exact = weight.detach().double()
+    return (exact - exact.mean(dim, keepdim=True)).to(weight.dtype)
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #hf-block
+def _hugging_face_block(block: Block, qk_norm: bool) -> dict[str, Tensor]:
+    """One layer under Hugging Face's names, centred."""
+    q, k, v = block.attention.qkv.weight.chunk(3)
+    gate, value = block.ffn.gate_value.weight.chunk(2)
+    expert = "mlp.experts.0." if qk_norm else "mlp."
+    tensors = {"input_layernorm.weight": block.attention_norm.gain, "post_attention_layernorm.weight": block.ffn_norm.gain,
+               "self_attn.q_proj.weight": _centred(q, 0) if qk_norm else q, "self_attn.k_proj.weight": _centred(k, 0) if qk_norm else k, "self_attn.v_proj.weight": v,
+               "self_attn.o_proj.weight": _centred(block.attention.out.weight, 0), f"{expert}gate_proj.weight": gate, f"{expert}up_proj.weight": value,
+               f"{expert}down_proj.weight": _centred(block.ffn.out.weight, 0)}
+    if not qk_norm: return tensors
+    return tensors | {"self_attn.q_norm.weight": block.attention.q_norm.gain, "self_attn.k_norm.weight": block.attention.k_norm.gain, "mlp.gate.weight": torch.zeros(1, q.shape[1])}
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #hf-tensors
+def hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
+    """The network's weights in the layout of `LlamaForCausalLM`, or of `OlmoeForCausalLM` if it normalises queries and keys."""
+    tensors = {"model.embed_tokens.weight": _centred(model.embedding.weight, 1), "model.norm.weight": model.norm.gain, "lm_head.weight": model.head.weight}
+    for n, block in enumerate(model.blocks):
+        tensors |= {f"model.layers.{n}.{name}": t for name, t in _hugging_face_block(block, model.config.qk_norm).items()}
+    return tensors
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #hf-config
+def hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict:
+    """The `config.json` that goes with `hugging_face_tensors`. Raises `UserError` where no architecture fits."""
+    if config.rotary_bf16:
+        raise UserError("Hugging Face's Llama and OLMoE compute rotary frequencies in float32 and cannot hold the bfloat16-rounded ones of this network; export it to open_lm's names instead.")
+    name, extra = ("olmoe", {"num_experts": 1, "num_experts_per_tok": 1, "norm_topk_prob": False, "clip_qkv": None}) if config.qk_norm else ("llama", {"mlp_bias": False})
+    return {"model_type": name, "architectures": [f"{name.capitalize()}ForCausalLM"], "vocab_size": config.vocab_size, "hidden_size": config.width, "intermediate_size": config.ffn_width,
+            "num_hidden_layers": config.n_layers, "num_attention_heads": config.n_heads, "num_key_value_heads": config.n_heads, "hidden_act": "silu", "max_position_embeddings": config.seq_len,
+            "rms_norm_eps": config.norm_eps, "rope_theta": config.rotary_base, "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base}, "attention_bias": False,
+            "tie_word_embeddings": False, "bos_token_id": eot_id, "eos_token_id": eot_id, "pad_token_id": eot_id, "dtype": "float32", **extra}
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #hf-export
+def export_hugging_face(model: OpenLM, folder: str | Path, eot_id: int | None = None) -> Path:
+    """Writes a folder that `AutoModelForCausalLM.from_pretrained` reads without custom code; returns it. Raises `UserError` where no architecture fits."""
+    folder, values = Path(folder), hugging_face_config(model.config, eot_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(values, indent=1) + "\n"))
+    save_tensors(hugging_face_tensors(model), folder / "model.safetensors")
+    return folder

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 import math
@@ -84,13 +83,12 @@ class LossTable:
         os.replace(temporary, self.path)
 
     def append(self, rows: list[tuple]) -> None:
-        """Adds rows and forces them to disk."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        with open(self.path, "a") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
+        """Adds rows."""
+        with open(self.path, "a", newline="") as file: csv.writer(file, lineterminator="\n").writerows(rows)
+
+    def sync(self) -> None:
+        """Forces the rows to disk."""
+        with open(self.path, "rb+") as file: os.fsync(file.fileno())
 
 # %% ../../nbs/lm/06_training.ipynb #finite
 def check_finite(rows: list[tuple]) -> None:
@@ -201,6 +199,7 @@ class Checkpoints(L.Callback):
         if step == self.saved or step % self.every and step != self.report.steps: return
         self.saved = step
         self.report.flush(trainer)
+        if trainer.is_global_zero: self.report.table.sync()
         trainer.save_checkpoint(self.path)
 
 # %% ../../nbs/lm/06_training.ipynb #strategy
