@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.seeds import seed_for
-from ..core.statistics import Interval, mean_interval
+from ..core.statistics import Interval, mean_interval, wilson
 from .aggregate import centered_accuracy
 from .icl import choose, score_rows
 from .prompts import ICLTask, Row, build_prompts, encode
@@ -171,15 +171,18 @@ class EncodedSuite:
 # %% ../../nbs/lm/15_probes.ipynb #probe-score
 @dataclass(frozen=True)
 class ProbeScore:
-    "One instrument's reading: `value` and what each question or text contributed to it (`items`). `better` is +1 where more is better, -1 where less is."
+    "One instrument's reading: `value` and what each question or text contributed to it (`items`). `better` is +1 where more is better, -1 where less is; `chance` is set for accuracies."
     name: str
     value: float
     items: np.ndarray
     better: int = 1
+    chance: float | None = None
 
     def interval(self, level: float = 0.95) -> Interval:
-        "How far the reading can be trusted given this many questions; it says nothing about training noise."
-        return mean_interval(self.items, level=level)
+        "How far the reading can be trusted given this many questions (Wilson's for accuracies, Student's for the rest); it says nothing about training noise."
+        if self.chance is None: return mean_interval(self.items, level=level)
+        raw = wilson(int((self.items == 1).sum()), len(self.items), level=level)
+        return Interval(*(centered_accuracy(x, self.chance) for x in (raw.low, raw.mid, raw.high)), level)
 
 # %% ../../nbs/lm/15_probes.ipynb #choice-scores
 def _choice_scores(name: str, golds: Sequence[int], means: Sequence[Sequence[float]]) -> list[ProbeScore]:
@@ -187,7 +190,7 @@ def _choice_scores(name: str, golds: Sequence[int], means: Sequence[Sequence[flo
     margins = np.array([(sum(m) - m[gold]) / (len(m) - 1) - m[gold] for gold, m in zip(golds, means)])
     chance = float(np.mean([1 / len(m) for m in means]))
     centred = np.array([centered_accuracy(x, chance) for x in right])
-    return [ProbeScore(name, float(centred.mean()), centred), ProbeScore(f"{name} margin", float(margins.mean()), margins)]
+    return [ProbeScore(name, float(centred.mean()), centred, chance=chance), ProbeScore(f"{name} margin", float(margins.mean()), margins)]
 
 # %% ../../nbs/lm/15_probes.ipynb #score-suite
 def score_suite(model: Any, suite: EncodedSuite, **how: Any) -> dict[str, ProbeScore]:

@@ -10,7 +10,7 @@ from dclm_nb.core.seeds import seed_for
 from dclm_nb.lm.config import OpenLMConfig
 from dclm_nb.lm.icl import score_task
 from dclm_nb.lm.model import OpenLM
-from dclm_nb.lm.probes import PROBES, EncodedSuite, bits_per_byte, build_suite, leading, score_suite, text_rows
+from dclm_nb.lm.probes import PROBES, EncodedSuite, ProbeScore, bits_per_byte, build_suite, leading, score_suite, text_rows
 
 
 class Bytes:
@@ -77,6 +77,13 @@ def test_bits_of_a_uniform_model_and_every_token_once():
     assert bits.bytes.tolist() == [20, 3] and math.isclose(bits.per_byte, 8, rel_tol=1e-6)
     rows = text_rows(list(range(100, 120)), 7, 0)
     assert [i for row in rows for i in row.ids[1:]] == list(range(100, 120)) and rows[1].ids[0] == 106 and max(len(r.ids) for r in rows) == 8
+
+
+@pytest.mark.parametrize("right, n", [(0, 40), (40, 40), (10, 40)])
+def test_intervals_have_width_even_at_the_edges(right, n):
+    items = np.array([1.0] * right + [-1 / 3] * (n - right))
+    interval = ProbeScore("cloze", float(items.mean()), items, chance=0.25).interval()
+    assert interval.low < interval.high and interval.covers(items.mean()) and abs(interval.mid - items.mean()) < 1e-9
 
 
 def test_leading_ends_at_a_word():
