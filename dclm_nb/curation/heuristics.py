@@ -8,13 +8,14 @@ __all__ = ['MIN_WORDS', 'MAX_WORDS', 'MIN_MEAN_LENGTH', 'MAX_MEAN_LENGTH', 'ELLI
            'in_english', 'long_enough', 'words_of_usual_length', 'few_symbols', 'not_all_bullets',
            'few_lines_trail_off', 'words_have_letters', 'has_stop_words', 'little_repetition', 'counted', 'is_shouted',
            'shouted_lines_removed', 'is_number', 'number_lines_removed', 'is_counter', 'counter_lines_removed',
-           'is_single_word', 'single_word_lines_removed', 'Phrase', 'phrase_removed', 'phrases_removed',
+           'is_single_word', 'single_word_lines_removed', 'Phrase', 'may_hold', 'phrase_removed', 'phrases_removed',
            'little_removed', 'Step', 'Decision', 'refinedweb', 'explain']
 
 # %% ../../nbs/curation/06_heuristics.ipynb #imports
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from .language import MIN_PROBABILITY, Language, LanguageIdentifier, embedded_language_model, is_english
@@ -110,7 +111,7 @@ def long_enough(page: Page, settings: Settings) -> Verdict:
 
 def words_of_usual_length(page: Page, settings: Settings) -> Verdict:
     """Step 10: the mean length of ws words, punctuation included, is 3 to 10 characters."""
-    words, characters = page.ws_words, sum(map(len, page.ws_words))
+    words, characters = page.ws_words, len("".join(page.ws_words))
     return _of_fraction(bool(words) and MIN_MEAN_LENGTH <= characters / len(words) <= MAX_MEAN_LENGTH, characters, len(words))
 
 # %% ../../nbs/curation/06_heuristics.ipynb #symbol-steps
@@ -138,6 +139,7 @@ def few_lines_trail_off(page: Page, settings: Settings) -> Verdict:
 # %% ../../nbs/curation/06_heuristics.ipynb #letter-steps
 MAX_WORDS_WITHOUT_LETTER, MIN_STOP_WORDS = 0.2, 2
 STOP_WORDS = frozenset("the be to of and that have with".split())
+_STOP_WORDS_IN_ANY_CASE = frozenset("".join(spelling) for word in STOP_WORDS for spelling in product(*zip(word, word.upper())))
 
 
 def words_have_letters(page: Page, settings: Settings) -> Verdict:
@@ -148,7 +150,7 @@ def words_have_letters(page: Page, settings: Settings) -> Verdict:
 
 def has_stop_words(page: Page, settings: Settings) -> Verdict:
     """Step 15: at least two of the, be, to, of, and, that, have, with. Repeats count; "the," is not "the"."""
-    count = sum(map(STOP_WORDS.__contains__, map(str.lower, page.ws_words)))
+    count = sum(map(_STOP_WORDS_IN_ANY_CASE.__contains__, page.ws_words))
     return Verdict(count >= MIN_STOP_WORDS, count)
 
 # %% ../../nbs/curation/06_heuristics.ipynb #repetition-step
@@ -174,13 +176,14 @@ def _without(page: Page, unwanted: Callable[[str], bool], strip: bool = True) ->
     return Verdict(True, text=text) if text else Verdict(False, note="emptied")
 
 # %% ../../nbs/curation/06_heuristics.ipynb #shouted
-_ASCII_UPPER = bytes(range(ord("A"), ord("Z") + 1))
+_UPPER_OR_BEYOND_ASCII = bytes([*range(ord("A"), ord("Z") + 1), *range(128, 256)])
 
 
 def is_shouted(line: str) -> bool:
     """Whether more than half of all characters, blanks included, are upper-case (`str.isupper`, so also Ⅷ and Ⓐ)."""
-    others = len(line.encode().translate(None, _ASCII_UPPER)) if line.isascii() else len(line) - sum(map(str.isupper, line))
-    return len(line) > 2 * others
+    other_ascii = len(line.encode("utf-8", "surrogatepass").translate(None, _UPPER_OR_BEYOND_ASCII))
+    if len(line) <= 2 * other_ascii: return False
+    return line.isascii() or 2 * sum(map(str.isupper, line)) > len(line)
 
 
 def shouted_lines_removed(page: Page, settings: Settings) -> Verdict:
@@ -202,19 +205,18 @@ def number_lines_removed(page: Page, settings: Settings) -> Verdict:
 
 # %% ../../nbs/curation/06_heuristics.ipynb #counters
 COUNTED_THINGS = "likes shares comments retweets reposts quotes bookmarks upvotes downvotes downloads views followers".split()
+_NUMBER_FIRST = re.compile(r"\W*+\d")
 _COUNTER = re.compile(rf"\W*\d[\d.,]*[kmb]?\s+(?:{'|'.join(COUNTED_THINGS)})\W*")
 
 
 def is_counter(line: str) -> bool:
     """Whether the line is only a number (perhaps with K, M or B) and one of twelve plurals, with any punctuation around: "(1,200 likes)!"."""
-    return _COUNTER.fullmatch(line.lower()) is not None
+    return _NUMBER_FIRST.match(line) is not None and _COUNTER.fullmatch(line.lower()) is not None
 
 
 def counter_lines_removed(page: Page, settings: Settings) -> Verdict:
     """Step 20."""
-    lowered = page.text.lower()
-    if any(thing in lowered for thing in COUNTED_THINGS): return _without(page, is_counter)
-    return _without(page, lambda line: False)
+    return _without(page, is_counter)
 
 # %% ../../nbs/curation/06_heuristics.ipynb #short
 def is_single_word(line: str) -> bool:
@@ -230,21 +232,26 @@ def single_word_lines_removed(page: Page, settings: Settings) -> Verdict:
 class Phrase(NamedTuple):
     """One phrase of step 22: a name, letters it cannot do without, and the pattern that is deleted."""
     name: str
-    hint: str
+    hint: bytes
     pattern: re.Pattern
 
 
-PHRASES = (Phrase("items in cart", "items in cart", re.compile(r"\s?items in cart", re.IGNORECASE)),      # anywhere, also in "items in carton"
-           Phrase("Read more...", "read more", re.compile(r"\s?read more...\Z", re.IGNORECASE)),           # at the end; any three characters
-           Phrase("Sign-in", "sign-in", re.compile(r"\Asign-in\s?", re.IGNORECASE)))                       # at the very start
+PHRASES = (Phrase("items in cart", b"items in cart", re.compile(r"\s?items in cart", re.IGNORECASE)),      # anywhere, also in "items in carton"
+           Phrase("Read more...", b"read more", re.compile(r"\s?read more...\Z", re.IGNORECASE)),           # at the end; any three characters
+           Phrase("Sign-in", b"sign-in", re.compile(r"\Asign-in\s?", re.IGNORECASE)))                       # at the very start
 MAX_PHRASE_LINE = 10
-_FOLDED_TO_ASCII = re.compile("[ſıİ\u212a]")  # match s, i, i, k when case is ignored
+_FOLDED_TO_ASCII = "ſıİ\u212a"  # match s, i, i, k when case is ignored
 
 # %% ../../nbs/curation/06_heuristics.ipynb #phrase-removed
+def may_hold(text: str, phrases: tuple[Phrase, ...]) -> bool:
+    """Whether any of the phrases may occur in `text`, found out without matching."""
+    lowered = text.encode("utf-8", "surrogatepass").lower()
+    return any(phrase.hint in lowered for phrase in phrases) or not text.isascii() and any(letter in text for letter in _FOLDED_TO_ASCII)
+
+
 def phrase_removed(text: str, phrase: Phrase) -> str:
     """`text`, stripped, with `phrase` deleted from lines of at most ten ws words. Lines left blank go, and so do lines that were blank but not empty."""
-    possible = phrase.hint in text.lower() or not text.isascii() and _FOLDED_TO_ASCII.search(text) is not None
-    kept = []
+    possible, kept = may_hold(text, (phrase,)), []
     for line in text.split("\n"):
         new = phrase.pattern.sub("", line) if possible and len(line.split(None, MAX_PHRASE_LINE)) <= MAX_PHRASE_LINE else line
         if not line or new and not new.isspace(): kept.append(new)
@@ -253,6 +260,7 @@ def phrase_removed(text: str, phrase: Phrase) -> str:
 
 def phrases_removed(page: Page, settings: Settings) -> Verdict:
     """Step 22: three phrases, one after the other; earlier steps are not repeated on what is left."""
+    if not may_hold(page.text, PHRASES): return _without(page, str.isspace)  # only blank lines can go
     text = page.text
     for phrase in PHRASES:
         text = phrase_removed(text, phrase)

@@ -2,14 +2,16 @@
 
 # %% auto #0
 __all__ = ['ONE_SEGMENT', 'NO_SEGMENT', 'NOTHING_REPEATS', 'REPETITION_TESTS', 'LOWEST_COVER_LIMIT', 'Share', 'repeated_segments',
-           'RepeatedNgrams', 'RepetitionTest', 'repetition_shares', 'first_repetition']
+           'places_of_equal_hashes', 'RepeatedNgrams', 'RepetitionTest', 'repetition_shares', 'first_repetition']
 
 # %% ../../nbs/curation/05_repetition.ipynb #imports
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
+
+import numpy as np
 
 from .words import SplitText
 
@@ -42,6 +44,19 @@ def repeated_segments(segments: list[str], characters: bool = False) -> Share:
     if characters: return Share(sum(len(segment) * count for segment, count in counts.items() if count > 1), sum(map(len, segments)))
     return Share(sum(count for count in counts.values() if count > 1), len(segments))
 
+# %% ../../nbs/curation/05_repetition.ipynb #perhaps
+_ODD_MULTIPLIER = np.int64(-7046029254386353131)
+
+
+def places_of_equal_hashes(words: list[str]) -> list[int]:
+    """Ascending places k at which the hash of the bigram k, k + 1 is not unique: all repeated bigrams are there, perhaps others."""
+    if len(words) < 4: return [*range(len(words) - 1)]
+    hashes = np.fromiter(map(hash, words), np.int64, len(words))
+    bigrams = hashes[:-1] * _ODD_MULTIPLIER + hashes[1:]
+    order = bigrams.argsort()
+    same = np.diff(bigrams[order]) == 0
+    return np.sort(order[np.append(same, False) | np.append(False, same)]).tolist()
+
 # %% ../../nbs/curation/05_repetition.ipynb #ngrams
 class RepeatedNgrams:
     """The n-grams that occur more than once in a list of words, for one n after another."""
@@ -51,16 +66,17 @@ class RepeatedNgrams:
         self._ends = list(accumulate(map(len, words), initial=0))  # characters before each word
         self.places: list[int] = []   # where a repeated n-gram starts, ascending
         self.names: list = words      # which one it is; for n = 1 the words themselves
-        self.counts: Counter = Counter()
 
     def grow(self):
         """From n to n + 1."""
-        if self.n == 1: keys, places = list(zip(self.words, self.words[1:])), range(len(self.words) - 1)
+        if self.n == 1:
+            places = places_of_equal_hashes(self.words)
+            keys = [(self.words[place], self.words[place + 1]) for place in places]
         else:
             follows = [k for k in range(len(self.places) - 1) if self.places[k + 1] == self.places[k] + 1]
             keys, places = [(self.names[k], self.names[k + 1]) for k in follows], [self.places[k] for k in follows]
-        self.n, self.counts = self.n + 1, Counter(keys)
-        name = {key: number for number, (key, count) in enumerate(self.counts.items()) if count > 1}
+        self.n += 1
+        name = {key: number for number, (key, count) in enumerate(Counter(keys).items()) if count > 1}
         kept = [(place, name[key]) for place, key in zip(places, keys) if key in name] if name else []
         self.places, self.names = [place for place, _ in kept], [number for _, number in kept]
 
@@ -73,7 +89,7 @@ class RepeatedNgrams:
         if not self.places: return NOTHING_REPEATS
         copies = Counter(self.names)
         most = max(copies.values())
-        longest = max(self.characters(place) for place, name in zip(self.places, self.names) if copies[name] == most)
+        longest = max(self.characters(place) for name, place in dict(zip(self.names, self.places)).items() if copies[name] == most)
         return Share(longest * most, self._ends[-1])
 
     def covered(self) -> Share:

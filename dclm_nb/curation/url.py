@@ -80,8 +80,7 @@ def tld_dots(text: str, faithful: bool = True) -> list[tuple[int, int]]:
 # %% ../../nbs/curation/03_url.ipynb #start
 def _address_start(text: str, start: int, lowest: int, blanks: str | None) -> int:
     """Where a match begins whose host or number begins at `start`: a scheme and up to ten blanks before it belong to it. `blanks=None`: any white space."""
-    for scheme in ("https://", "http://", "ftp://"):
-        if text.endswith(scheme, lowest, start): start -= len(scheme)
+    start -= next((len(scheme) for scheme in ("https://", "http://", "ftp://") if text.endswith(scheme, lowest, start)), 0)
     lowest = max(lowest, start - MAX_BLANKS)
     while start > lowest and (text[start - 1].isspace() if blanks is None else text[start - 1] in blanks): start -= 1
     return start
