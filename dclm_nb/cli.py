@@ -153,15 +153,13 @@ def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
     from dclm_nb.core.errors import UserError
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    try: sys.exit(app(args=arguments, standalone_mode=False) or 0)
+    code, line = 0, ""
+    try: code = app(args=arguments, standalone_mode=False) or 0
     except UserError as e: code, line = e.exit_code, str(e)
-    except KeyboardInterrupt: code, line = 130, "interrupted: finished runs are kept, the same command continues"
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except typer.Abort: code, line = 130, "aborted"
+    except (KeyboardInterrupt, typer.Abort): code = 130                         # which of them depends on the version of typer
     except Exception as e:
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
         code, line = 2, f"{e.format_message()} (dclm-nb --help)"
-    print(f"dclm-nb: {line}", file=sys.stderr)
+    if code == 130: line = "interrupted: finished runs are kept, the same command continues"
+    if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)

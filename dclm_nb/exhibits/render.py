@@ -31,7 +31,7 @@ class Cell:
 # %% ../../nbs/exhibits/03_render.ipynb #format-like
 def format_like(value: float, text: str = "") -> str:
     "`value` in the form of the printed `text` (its decimals, its unit, its exponent) with one digit more."
-    if math.isnan(printed_number(text)[0]): return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.2e}".replace("e+", "e")
+    if math.isnan(printed_number(text)[0]): return _plain(value)
     unit = text[-1].upper() if text[-1].upper() in "KMBT" else ""
     scaled = value / {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[unit]
     mantissa = text.lower().split("e")[0].rstrip("kmbtKMBT")
@@ -39,6 +39,13 @@ def format_like(value: float, text: str = "") -> str:
     if "e" in text.lower(): return f"{value:.{decimals + 1}e}".replace("e+", "e").replace("e-0", "e-").replace("e0", "e")
     if not decimals and not unit and float(scaled).is_integer(): return f"{scaled:,.0f}"
     return f"{scaled:,.{decimals + 1}f}{unit}"
+
+def _plain(value: float) -> str:
+    "A value that has no printed form to follow: four digits or so, the same number of decimals for values of the same size."
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-3: return f"{value:.2e}".replace("e+", "e").replace("e-0", "e-")
+    if value == round(value): return f"{value:,.0f}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.2f}" if size >= 10 else f"{value:.3f}" if size >= 1 else f"{value:.4f}"
 
 # %% ../../nbs/exhibits/03_render.ipynb #format-interval
 def format_interval(mid: float, half: float) -> str:
@@ -77,7 +84,7 @@ def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cel
         interval = mean_interval(values)
         return Cell(format_interval(interval.mid, (interval.high - interval.low) / 2), interval.mid, interval.low, interval.high, len(values), note)
     value = sum(values) / len(values)
-    if source == "rerun": return Cell(f"{value:.4g}", value, n=1, note=note)
+    if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)
     differs = source == "replayed" and abs(value - reference) > tolerance * (1 + 1e-9)      # NaN compares false: nothing printed, nothing differs
     return Cell(format_like(value, printed), value, note=note, differs=differs)
@@ -148,10 +155,14 @@ def to_markdown(comparison: Comparison) -> str:
     return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, "", *(f"- {note}" for note in footnotes(comparison)), ""])
 
 # %% ../../nbs/exhibits/03_render.ipynb #fitting
+_WIDEST = 26                                    # characters; a longer text in a cell is folded
+
+def _longest(comparison: Comparison, column: str, source: str) -> int: return max(len(str(comparison.cell(r, column, source))) for r in comparison.rows)
+
 def _pieces(comparison: Comparison, width: int) -> list[list[tuple[str, str]]]:
     "The columns in groups that fit into `width` characters beside the row names; a column of the paper is not torn apart if it fits."
     room = width - min(34, max(map(len, comparison.rows), default=0)) - 4
-    def size(c, s): return 2 + max(len(column_title(c)), len(source_title(comparison, c, s)), *(len(str(comparison.cell(r, c, s))) for r in comparison.rows))
+    def size(c, s): return 2 + max(len(column_title(c)), len(source_title(comparison, c, s)), min(_WIDEST, _longest(comparison, c, s)))
     pieces, used = [[]], 0
     for name in _unique(c for c, _ in comparison.columns):
         block = [(c, s) for c, s in comparison.columns if c == name]
@@ -172,11 +183,12 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
     table.add_column("", overflow="fold", min_width=min(34, max(map(len, comparison.rows), default=0)))
     before = None
     for c, s in columns:
-        table.add_column(Text.assemble((column_title(c) if c != before else "", "bold"), "\n", (source_title(comparison, c, s), _STYLES[s])), justify="right", no_wrap=True, vertical="bottom")
+        numbers = _longest(comparison, c, s) <= _WIDEST
+        table.add_column(Text.assemble((column_title(c) if c != before else "", "bold"), "\n", (source_title(comparison, c, s), _STYLES[s])), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
         before = c
     for row in comparison.rows:
         cells = [comparison.cell(row, c, s) for c, s in columns]
-        table.add_row(row, *(Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "") for cell, (_, s) in zip(cells, columns)))
+        if any(cell.text for cell in cells): table.add_row(row, *(Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "") for cell, (_, s) in zip(cells, columns)))
     return table
 
 # %% ../../nbs/exhibits/03_render.ipynb #terminal-def

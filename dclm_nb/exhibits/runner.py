@@ -300,7 +300,7 @@ def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
     comparison = known_already(exhibit)
     if comparison.rows: console.print(for_terminal(comparison, console.width))
     if asked != scale: console.print(f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False)
-    console.print(f"\n{exhibit.notebook.relative_to(project_root())} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
+    console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
 # %% ../../nbs/exhibits/07_runner.ipynb #show-result
 def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
@@ -337,14 +337,14 @@ def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=No
     from rich.console import Console
     from rich.rule import Rule
     console, results = console or Console(), []
-    exhibits = list(exhibits)
+    exhibits, scale = list(exhibits), get_scale(scale).name
     built = [e for e in exhibits if e.built]
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
-        try: results.append(reproduce(exhibit, scale if scale in DIAL else get_scale(scale, exhibit.paper), console=console, **options))
+        try: results.append(reproduce(exhibit, scale, console=console, **options))
         except UserError as e:
             console.print(str(e), style="bold red", highlight=False, soft_wrap=True)
-            results.append(Reproduction(exhibit, str(scale), "error", 0.0, out_folder(exhibit, str(scale)), str(e)))
+            results.append(Reproduction(exhibit, scale, "error", 0.0, out_folder(exhibit, scale), str(e)))
     _summary(results, len(exhibits) - len(built), console)
     return results
 

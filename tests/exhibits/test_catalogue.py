@@ -1,0 +1,70 @@
+"""The catalogue: complete, consistent with its files, forgiving about names."""
+import csv
+
+import pytest
+import yaml
+from hypothesis import given, strategies as st
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.paths import project_root
+from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, catalogue, exhibit_id, get_exhibit
+from dclm_nb.studies.frames import printed_number, read_printed
+
+
+def test_every_exhibit_of_the_three_papers_is_there():
+    ids = {p: {e.id for e in catalogue(p)} for p in PAPERS}
+    assert ids["dclm"] == {f"table-{n}" for n in range(1, 35)} | {f"figure-{n}" for n in range(1, 13)}
+    assert ids["svd"] == {"table-1", "table-2"} | {f"figure-{n}" for n in range(1, 27) if n != 9}
+    assert ids["tradeoffs"] == {f"figure-{c}" for c in "abcdefghij"} | {f"table-{c}" for c in "abcdef"}
+
+
+def test_our_own_slots_say_so_and_print_nothing():
+    for e in catalogue("tradeoffs"):
+        assert e.paper_ref is None and "our numbering" in e.label
+        assert "printed" not in e.answers and not e.printed_file.exists()
+    assert all(e.paper_ref for p in ("dclm", "svd") for e in catalogue(p))
+
+
+def test_each_printed_file_belongs_to_an_exhibit_that_can_have_it():
+    for paper in PAPERS:
+        files = {e.printed_file.name for e in catalogue(paper) if "printed" in e.answers}
+        assert {f.name for f in (project_root() / "reproduce" / paper / "printed").glob("*.csv")} == (files if files else set())
+
+
+@pytest.mark.parametrize("paper", ["dclm", "svd"])
+def test_printed_cells_are_unique_and_named(paper):
+    for e in catalogue(paper):
+        cells = [(p.row, p.column) for p in read_printed(paper, e.id)] if e.printed_file.exists() else []
+        assert len(cells) == len(set(cells)) and all(r and c for r, c in cells), e.id
+
+
+def test_printed_values_are_those_of_the_reference_data(shared):
+    """Every number of our printed files occurs in the reference file of the same exhibit, and as often."""
+    for n in range(1, 35):
+        with open(shared / "papers" / "dclm" / "values" / f"table_{n:02d}.csv", newline="") as file: rows = list(csv.DictReader(file))
+        theirs = sorted(v for r in rows for k, v in r.items() if k != "source" and printed_number(v)[0] == printed_number(v)[0])
+        ours = [p.text for p in read_printed("dclm", f"table-{n}") if p.value == p.value]
+        assert not [v for v in ours if v not in theirs], n
+    table_4 = {(p.row, p.column): p.value for p in read_printed("dclm", "table-4")}
+    with open(shared / "papers" / "dclm" / "values" / "table_04.csv", newline="") as file:
+        for r in csv.DictReader(file): assert (table_4[r["filter"], "core"], table_4[r["filter"], "extended"]) == (float(r["core"]), float(r["extended"]))
+
+
+def test_built_is_looked_up_and_never_written():
+    for paper in PAPERS:
+        entries = yaml.safe_load((project_root() / "reproduce" / paper / "exhibits.yaml").read_text())
+        assert not any("built" in e for e in entries.values())
+        assert all(set(e["answers"]) <= set(ANSWERS) for e in entries.values())
+    for e in catalogue("all"): assert e.built == e.notebook.is_file()
+
+
+@given(st.sampled_from(["table", "Table", "tab", "T", "tbl", "TABLE"]), st.sampled_from(["-", "_", " ", "", ". ", "-0", "_00"]), st.integers(1, 34))
+def test_tables_are_found_by_any_usual_spelling(word, between, number):
+    assert get_exhibit(f"{word}{between}{number}", "dclm").id == f"table-{number}"
+
+
+@given(st.text(max_size=30))
+def test_any_other_name_is_one_line(name):
+    if exhibit_id(name) in {e.id for e in catalogue("dclm")}: return
+    with pytest.raises(UserError) as error: get_exhibit(name, "dclm")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,44 @@
+"""The command line: quick to answer, one line per mistake, non-zero when something went wrong."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dclm_nb.exhibits.catalogue import catalogue
+
+
+def command(*arguments, **environment):
+    return subprocess.run([sys.executable, "-c", "from dclm_nb.cli import main; main()", *arguments],
+                          capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "100", **environment})
+
+
+@pytest.mark.parametrize("line", [
+    "reproduce table-99", "reproduce table-26 --scale smoke", "reproduce table-4 --scale huge", "reproduce table-4 --paper dlcm", "reproduce table-4 --seeds many", "reproduce all --paper all --scale huge",
+    "reproduce table-4 --scale smoke --out /dev/null/out", "status --paper dlcm", "claims --paper x", "budget table-99", "budget table-4 --scale svd", "why nothing", "nonsense", "reproduce table-4 --sede 1", "reproduce figure-9 --paper svd",
+    "bless --paper svd"])
+def test_a_mistake_is_one_line_and_exit_code_2(line, tmp_path):
+    done = command(*line.split(), DCLM_NB_HOME=str(tmp_path))
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and lines and lines[-1].startswith("dclm-nb: ") and "Traceback" not in done.stderr, (done.returncode, done.stderr)
+    assert len(lines) == 1, lines
+
+
+def test_help_imports_nothing_heavy():
+    code = "import dclm_nb.cli, sys; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'papermill', 'datatrove', 'yaml', 'scipy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_status_shows_all_exhibits_whole():
+    shown = command("status").stdout
+    assert all(e.id in shown for e in catalogue("all")) and "of 89 exhibits" in shown and max(map(len, shown.splitlines())) <= 100
+
+
+def test_claims_shows_every_claim():
+    shown = command("claims", "--paper", "svd").stdout
+    assert all(f"claim-{n}" in shown for n in range(1, 20))
+
+
+def test_budget_knows_the_paper_size():
+    shown = " ".join(command("budget", "table-4", "--scale", "1B-1x").stdout.split())
+    assert "8 runs of 1.44B parameters on 28.8B tokens" in shown and "1,920 H100-hours" in shown

@@ -1,0 +1,89 @@
+"""Rendering: fits, marks, escapes, and never mixes what must not be mixed."""
+import csv
+import io
+import math
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+
+from dclm_nb.core.statistics import mean_interval
+from dclm_nb.exhibits.budget import recipe_frame
+from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
+from dclm_nb.exhibits.render import compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text
+from dclm_nb.exhibits.runner import known_already
+from dclm_nb.studies.frames import printed_number, tidy
+
+RERUN = [("RefinedWeb reproduction", 2.01), ("fastText OH-2.5 + ELI5", 1.95)]
+
+
+def rerun(scale="laptop", seeds=(0, 1, 2), exhibit="table-4"):
+    return tidy([dict(row=r, column="bits_per_byte", seed=s, value=v + 0.01 * s * s) for r, v in RERUN for s in seeds], paper="dclm", exhibit=exhibit, scale=scale, source="rerun")
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_every_exhibit_fits_the_terminal(width):
+    for exhibit in catalogue("all"):
+        text = to_text(known_already(exhibit), width)
+        assert max(map(len, text.splitlines())) <= width, exhibit.id
+        assert "…" not in text, exhibit.id
+
+
+def test_every_printed_value_is_shown_in_every_format():
+    for exhibit in catalogue("dclm"):
+        comparison = compare(exhibit)
+        markdown, latex, lines = to_markdown(comparison), to_latex(comparison), to_csv(comparison)
+        for cell in comparison.cells.values():
+            if cell.text: assert cell.text in markdown and latex_escape(cell.text) in latex and cell.text in lines, (exhibit.id, cell)
+
+
+def test_a_rerun_is_the_mean_and_interval_of_its_seeds():
+    comparison = compare(get_exhibit("table-4"), [rerun()], "laptop")
+    cell, interval = comparison.cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun"), mean_interval([1.95, 1.96, 1.99])
+    assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((interval.mid, interval.low, interval.high, 3))
+    assert "rerun, 3 seeds" in to_text(comparison)
+
+
+def test_scales_do_not_mix():
+    frame = pd.concat([rerun("smoke"), rerun("laptop").assign(value=9.0)])
+    assert compare(get_exhibit("table-4"), [frame], "smoke").cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun").value < 2
+    with pytest.raises(AssertionError, match="several scales"): compare(get_exhibit("table-4"), [frame])
+
+
+def test_four_answers_stand_side_by_side():
+    replayed = tidy([dict(row=RERUN[0][0], column="core", value=27.54)], paper="dclm", exhibit="table-4", source="replayed")
+    comparison = compare(get_exhibit("table-4"), [recipe_frame(get_exhibit("table-4")), replayed, rerun()], "laptop")
+    assert {s for _, s in comparison.columns} == {"printed", "replayed", "rerun", "recipe"}
+    head = to_text(comparison, 140).splitlines()
+    assert all(any(source in line for line in head[:6]) for source in ("printed", "replayed", "rerun", "recipe"))
+
+
+@pytest.mark.parametrize("value, differs", [(27.54, False), (27.45, False), (27.5501, True), (26.0, True)])
+def test_the_mark_follows_the_printed_rounding(value, differs):
+    frame = tidy([dict(row=RERUN[0][0], column="core", value=value)], paper="dclm", exhibit="table-4", source="replayed")
+    comparison = compare(get_exhibit("table-4"), [frame])
+    assert bool(comparison.mismatches()) == differs and ("≠" in to_text(comparison)) == differs
+
+
+def test_missing_answers_are_said():
+    assert any(line.startswith("rerun: it cannot") for line in footnotes(compare(get_exhibit("table-26"))))
+    assert any(line.startswith("printed: nothing") for line in footnotes(compare(get_exhibit("figure-a", "tradeoffs"))))
+
+
+@given(st.floats(0.001, 1e6), st.integers(0, 3))
+def test_a_value_shown_like_its_printed_form_rounds_back(value, decimals):
+    text = f"{value:.{decimals}f}"
+    shown = format_like(value, text).replace(",", "")
+    assert abs(float(shown) - value) <= printed_number(text)[1] * 1.000001
+
+
+@given(st.text(max_size=40))
+def test_latex_is_harmless(text):
+    assert not re.search(r"(?<!\\)[&%#_]", latex_escape(text).replace(r"\textbackslash{}", ""))
+
+
+def test_csv_reads_back():
+    rows = list(csv.DictReader(io.StringIO(to_csv(compare(get_exhibit("table-4"), [rerun()], "laptop")))))
+    assert {r["source"] for r in rows} == {"printed", "rerun"} and all(r["scale"] == "laptop" for r in rows if r["source"] == "rerun")
+    assert all(math.isfinite(float(r["value"])) for r in rows)

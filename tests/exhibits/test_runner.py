@@ -1,0 +1,159 @@
+"""The runner: every way a notebook can end, and no process left behind."""
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from rich.console import Console
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.scale import get_scale
+from dclm_nb.exhibits import runner
+from dclm_nb.exhibits.catalogue import Exhibit, get_exhibit
+
+PARAMETERS = 'scale: str = "smoke"  # replay, smoke\nseeds: list = [0]\nforce: bool = False\nout_dir: str = ""'
+TABLE = get_exhibit("table-20")
+
+
+def notebook(folder, *cells, parameters=PARAMETERS):
+    made = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+    path = Path(folder) / "table_20.ipynb"
+    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a made-up notebook of a few cells as Table 20; returns how it ended."""
+    def go(*cells, parameters=PARAMETERS, scale="smoke", **options):
+        path = notebook(tmp_path, *cells, parameters=parameters)
+        monkeypatch.setattr(Exhibit, "notebook", property(lambda self: path))
+        monkeypatch.setattr(runner, "show_known", lambda *args: None)
+        go.console = Console(file=io.StringIO(), width=100, force_terminal=False)
+        return runner.reproduce(TABLE, scale, out_dir=tmp_path / "out", console=go.console, **options)
+    return go
+
+
+def left_behind(tmp_path) -> list[int]:
+    """Processes whose pid a notebook wrote down and that still live."""
+    time.sleep(0.3)
+    return [int(p.read_text()) for p in tmp_path.glob("pid*") if psutil.pid_exists(int(p.read_text())) and psutil.Process(int(p.read_text())).status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_good_run_leaves_the_executed_notebook(run, tmp_path):
+    result = run("assert seeds == [0, 1] and scale == 'smoke' and force; print('ran in', out_dir)", seeds="2", force=True)
+    assert result.status == "ok" and result.exit_code == 0 and "ran in" in result.notebook.read_text()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["table_20.ipynb"]
+
+
+def test_an_exception_keeps_a_readable_notebook_and_the_last_good_one(run, tmp_path):
+    assert run("print('fine')").status == "ok"
+    result = run("print('before')", "1 / 0", "print('after')")
+    assert (result.status, result.exit_code) == ("error", 1) and "ZeroDivisionError" in result.message and "cell" in result.message
+    cells = nbformat.read(result.notebook, 4).cells
+    assert any("before" in str(c.get("outputs")) for c in cells) and result.notebook.name == "table_20.failed.ipynb"
+    assert "fine" in (tmp_path / "out" / "table_20.ipynb").read_text()
+    assert "ZeroDivisionError" in run.console.file.getvalue() and "Traceback" not in run.console.file.getvalue()
+
+
+def test_a_user_error_is_its_own_line(run):
+    result = run("from dclm_nb.core.errors import UserError\nraise UserError('the pool is empty: give a WARC')")
+    assert result.message == "the pool is empty: give a WARC" and result.exit_code != 0
+
+
+def test_the_limit_stops_the_whole_tree(run, tmp_path):
+    child = f"import subprocess, sys, os; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); open(r'{tmp_path}/pid2', 'w').write(str(p.pid)); p.wait()"
+    result = run(child, limit=8)
+    assert (result.status, result.exit_code) == ("killed", 124) and "same command continues" in result.message
+    assert (tmp_path / "pid2").exists() and not left_behind(tmp_path)
+
+
+def test_a_killed_kernel_is_told_from_an_error(run):
+    result = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert result.status in ("killed", "oom") and result.exit_code in (124, 137)
+
+
+def test_out_of_memory_is_named(run): assert run("raise MemoryError()").status == "oom"
+
+
+def test_what_can_be_seen_before_is_refused_before(run, tmp_path, monkeypatch):
+    for options, line in [(dict(seeds="many"), "seeds are a number"), (dict(scale="laptop", parameters="scale: str = 'x'  # replay\nout_dir = ''", seeds="2"), "has no parameter seeds"),
+                          (dict(parameters="scale = 'smoke'"), "has no parameter out_dir"), (dict(scale="7B-1x"), "is not offered at 7B-1x")]:
+        with pytest.raises(UserError, match=line): run("print(1)", **options)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error: runner.reproduce(TABLE, "smoke", out_dir=tmp_path / "file" / "out", console=Console(file=io.StringIO()))
+    assert "\n" not in str(error.value)
+
+
+def test_a_smaller_scale_is_run_where_the_asked_one_is_not_offered(run):
+    assert run("print(scale)", scale="laptop").scale == "smoke"
+    assert run("print(scale)", scale="replay").scale == "replay"
+
+
+def test_progress_of_the_kernel_is_shown(run):
+    run("import time\nfrom dclm_nb.core.progress import Progress\nwith Progress('training', total=3) as p:\n    for _ in range(3): time.sleep(0.7); p.update(1, note='loss 3.2')")
+    assert "training" in run.console.file.getvalue() and "left" in run.console.file.getvalue()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from dclm_nb.exhibits.catalogue import Exhibit
+Exhibit.notebook = property(lambda self: Path(sys.argv[1]))
+from dclm_nb.cli import main
+main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopping_the_command_stops_everything(tmp_path, how):
+    path = notebook(tmp_path, f"import os, time; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); time.sleep(300)")
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (tmp_path / "pid1").exists() or process.poll() is not None: break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    assert process.poll() is None and (tmp_path / "pid1").exists(), process.communicate()[1]
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    if how != signal.SIGKILL: assert process.returncode == 130 and errors.strip().splitlines()[-1].startswith("dclm-nb: interrupted") and "Traceback" not in errors
+    for _ in range(50):
+        if not left_behind(tmp_path): return
+        time.sleep(0.2)
+    raise AssertionError("the kernel lives on")
+
+
+def test_replay_needs_neither_torch_nor_a_kernel():
+    code = "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.exhibits.catalogue import get_exhibit; known_already(get_exhibit('table-4')); print([m for m in ('torch', 'lightning', 'matplotlib', 'papermill', 'scipy', 'datatrove') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_several_runs_go_on_after_a_failure(tmp_path, monkeypatch):
+    path = notebook(tmp_path, "1 / 0")
+    monkeypatch.setattr(Exhibit, "notebook", property(lambda self: path if self.id in ("table-20", "table-21") else tmp_path / "none"))
+    monkeypatch.setattr(Exhibit, "built", property(lambda self: self.notebook.is_file()))
+    monkeypatch.setattr(runner, "show_known", lambda *args: None)
+    monkeypatch.setattr(runner, "out_folder", lambda exhibit, scale: tmp_path / exhibit.name)
+    console = Console(file=io.StringIO(), width=100)
+    results = runner.reproduce_all([get_exhibit(f"table-{n}") for n in (20, 21, 22)], "smoke", console=console)
+    assert [r.status for r in results] == ["error", "error"] and "1 exhibit is not built yet" in console.file.getvalue()
+
+
+def test_the_manifest_learns_the_wall_time(tmp_path):
+    (tmp_path / "table_20.manifest.json").write_text(json.dumps({"scale": "smoke"}))
+    runner._record(TABLE, tmp_path, 12.34)
+    assert json.loads((tmp_path / "table_20.manifest.json").read_text()) == {"scale": "smoke", "wall_seconds": 12.3}
+
+
+def test_settling_the_scale_follows_the_dial(tmp_path, monkeypatch):
+    path = notebook(tmp_path)
+    monkeypatch.setattr(Exhibit, "notebook", property(lambda self: path))
+    assert [runner.settle_scale(TABLE, get_scale(s)).name for s in ("replay", "smoke", "laptop", "gpu")] == ["replay", "smoke", "smoke", "smoke"]
+    assert os.environ.get("DCLM_NB_PROGRESS") is None

@@ -1,0 +1,79 @@
+"""The showcase: what it shows is what it saves; nothing half-written; one line for the user."""
+import errno
+import json
+
+import pytest
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.files import sha256_of
+from dclm_nb.exhibits import showcase
+from dclm_nb.exhibits.showcase import Showcase, config_differences
+from dclm_nb.studies.frames import tidy
+
+
+def frame(source="rerun", scale="laptop", value=2.0):
+    return tidy([dict(row="fastText OH-2.5 + ELI5", column="bits_per_byte", seed=s, value=value + s / 100, run=f"run{s}") for s in range(3)], paper="dclm", exhibit="table-4", scale=scale, source=source)
+
+
+def full(folder, scale="laptop"):
+    show = Showcase("dclm", "table-4", scale=scale, out_dir=folder).add(frame(scale=scale))
+    show.claims(), show.table(), show.figure(), show.verdicts(), show.differences({"lr": 1e-3, "tokens": 10}, {"lr": 1e-3, "tokens": 5}, why={"tokens": "time"}), show.save()
+    return json.loads((folder / "table_04.manifest.json").read_text())
+
+
+def test_the_manifest_vouches_for_every_file(tmp_path):
+    manifest = full(tmp_path)
+    assert set(manifest["files"]) == {p.name for p in tmp_path.iterdir()} - {"table_04.manifest.json"}
+    assert all(sha256_of(tmp_path / name) == sha for name, sha in manifest["files"].items())
+    assert manifest["seeds"] == [0, 1, 2] and manifest["runs"] == ["run0", "run1", "run2"] and manifest["scale"] == "laptop"
+    assert {"git", "versions", "host", "created", "verdicts"} <= set(manifest)
+    page = (tmp_path / "table_04.md").read_text()
+    assert "## Verdicts" in page and "## What differs" in page and "| tokens | 10 | 5 | time |" in page and "| lr |" not in page
+
+
+def test_the_same_numbers_make_the_same_files(tmp_path):
+    first, second = full(tmp_path / "a"), full(tmp_path / "b")
+    assert first["files"] == second["files"]
+
+
+def test_smoke_claims_nothing(tmp_path):
+    assert {v["outcome"] for v in full(tmp_path, "smoke")["verdicts"] if v["source"] == "rerun"} <= {"not comparable", "not run"}
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    show = Showcase("dclm", "table-4", scale="smoke", out_dir=tmp_path / "file" / "out").add(frame(scale="smoke"))
+    with pytest.raises(UserError) as error: show.save()
+    assert "\n" not in str(error.value)
+
+
+def test_a_disk_that_fills_up_leaves_no_manifest(tmp_path, monkeypatch):
+    whole = showcase.atomic_write
+    def full_disk(path, data):
+        if path.suffix == ".tex": raise UserError(f"cannot write {path}: no space left ({errno.ENOSPC})")
+        return whole(path, data)
+    monkeypatch.setattr(showcase, "atomic_write", full_disk)
+    show = Showcase("dclm", "table-4", scale="smoke", out_dir=tmp_path).add(frame(scale="smoke"))
+    with pytest.raises(UserError): show.save()
+    assert not list(tmp_path.glob("*.manifest.json")) and not list(tmp_path.glob("*.tmp"))
+
+
+def test_foreign_frames_are_refused():
+    with pytest.raises(UserError, match="nothing of table-5"): Showcase("dclm", "table-5").add(frame())
+    with pytest.raises(UserError, match="unknown source"): Showcase("dclm", "table-4").add(frame().assign(source="guessed"))
+
+
+def test_a_finished_matplotlib_figure_is_saved_along(tmp_path):
+    from matplotlib.figure import Figure
+    (own := Figure()).subplots().plot([1, 2])
+    show = Showcase("dclm", "table-4", scale="smoke", out_dir=tmp_path).add(frame(scale="smoke"))
+    show.figure(), show.figure(own), show.save()
+    assert (tmp_path / "table_04.svg").is_file() and (tmp_path / "table_04_2.png").is_file()
+
+
+def test_differences_come_from_the_configs_alone():
+    import dataclasses
+    @dataclasses.dataclass
+    class Model: width: int = 8; layers: tuple = (1, 2)
+    shown = config_differences({"model": Model(), "lr": 0.1}, {"model": Model(16), "lr": 0.1}).markdown
+    assert "| model.width | 8 | 16 |  |" in shown and "2 further settings are the same" in shown
