@@ -10,7 +10,10 @@ import gzip
 import hashlib
 import io
 import mmap
+import os
 import re
+import shutil
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,7 +25,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
-from .members import MAGIC, next_member, read_member
+from .fetch import fetch_warc, warc_address
+from .members import read_member
 from .payload import PayloadError, decode_payload
 
 # %% ../../nbs/curation/00_warc.ipynb #page
@@ -144,29 +148,41 @@ def write_warc(path: str | Path, pages: Iterable[Page | bytes], software: str = 
 
 # %% ../../nbs/curation/00_warc.ipynb #archive
 class _Archive:
-    """The bytes of an archive, for random access without reading them, and as a stream from any position."""
+    """The bytes of an archive, for random access without holding them in memory, and as a stream from any position."""
 
     def __init__(self, source: str | Path | BinaryIO | bytes):
-        self.name = str(source) if isinstance(source, (str, Path)) else getattr(source, "name", "stream")
-        self.file = None
-        if isinstance(source, (str, Path)):
-            try: self.file = open(source, "rb")
-            except OSError as error: raise UserError(f"{source} cannot be read ({error.strerror}); give the path of a .warc, .warc.gz or .wet.gz file, or an https address") from None
-            size = self.file.seek(0, io.SEEK_END)
-            self.data = mmap.mmap(self.file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-        else: self.data = source if isinstance(source, bytes) else source.read()
+        if isinstance(source, (str, Path)): source = _open(str(source))
+        self.name = str(getattr(source, "name", "stream"))
+        self.data = source if isinstance(source, bytes) else _mapped(source)
         if self.data[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"): raise UserError(f"{self.name} is compressed with zstd or lz4; unpack it first (zstd -d, lz4 -d) and give the .warc file")
         self.compressed = self.data[:5] != b"WARC/"
 
     def stream(self, start: int) -> BinaryIO:
         """A file object that stands at `start`."""
-        stream = open(self.name, "rb") if self.file else io.BytesIO(self.data)
+        stream = io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data      # a map of a file is one, too
         stream.seek(start)
         return stream
 
     def space(self, start: int, stop: int) -> int:
         """Bytes that the record from `start` to `stop` takes, unpacked: a gzip member ends with this number."""
         return int.from_bytes(self.data[stop - 4:stop], "little") if self.compressed else stop - start
+
+# %% ../../nbs/curation/00_warc.ipynb #mapped
+def _open(source: str) -> BinaryIO:
+    """Open a path, or an address after fetching what it stands for."""
+    try: return open(fetch_warc(address) if (address := warc_address(source)) else source, "rb")
+    except OSError as error: raise UserError(f"{source} cannot be read ({error.strerror}); give the path of a .warc, .warc.gz or .wet.gz file, or an https address") from None
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap | bytes:
+    """The file's bytes without reading them. What is no file on disk (a network stream) is copied to a temporary one, not to memory."""
+    try: number = file.fileno()
+    except (OSError, AttributeError):
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            return _mapped(copy)
+    return mmap.mmap(number, 0, access=mmap.ACCESS_READ) if os.fstat(number).st_size else b""
 
 # %% ../../nbs/curation/00_warc.ipynb #fast
 def fits(record: WarcRecord, body_size: int, space: int) -> bool:
@@ -179,16 +195,15 @@ def read_fast(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int, 
     """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at the end, or None."""
     held = None
     try:
-        with archive.stream(start) as stream:
-            for record in ArchiveIterator(stream, record_types=WarcRecordType.any_type):
-                position = record.stream_pos
-                if held:
-                    if not fits(held[1], len(held[2]), archive.space(held[0], position)): return held
-                    yield held
-                elif position != start: return None
-                held = position, record, b""
-                if record.content_length > limit: return held
-                held = position, record, record.reader.read()
+        for record in ArchiveIterator(archive.stream(start), record_types=WarcRecordType.any_type):
+            position = record.stream_pos
+            if held:
+                if not fits(held[1], len(held[2]), archive.space(held[0], position)): return held
+                yield held
+            elif position != start: return None
+            held = position, record, b""
+            if record.content_length > limit: return held
+            held = position, record, record.reader.read()
     except (OSError, ValueError): pass       # whatever it is, the careful reader will name it
     return held
 
@@ -240,7 +255,7 @@ def read_plain(archive: _Archive, start: int, limit: int) -> Iterator[tuple[byte
 
 # %% ../../nbs/curation/00_warc.ipynb #read
 def read_warc(source: str | Path | BinaryIO | bytes, report: ReadReport | None = None, limit: int = MAX_RECORD, html_only: bool = False) -> Iterator[Page]:
-    """The pages of a WARC or WET file (gzip or plain), in order; `report` receives the outcome of every record, pages included.
+    """The pages of a WARC or WET file (gzip or plain; a path, an https address, or a binary file), in order; `report` receives the outcome of every record, pages included.
 
     Damage never ends the file: it is counted by cause, and reading goes on at the next record. `limit`: most bytes a record may unpack to.
     `html_only`: count other content types as `not HTML` (the original does not look at them). Raises `UserError` if the file cannot be opened."""
