@@ -36,7 +36,7 @@ def _draw_line(axes: Axes, points: pd.DataFrame):
     "The least-squares line through all points."
     xs, ys = (list(points.iloc[:, k]) for k in (0, 1))
     slope, intercept = statistics.linear_regression(xs, ys)
-    axes.axline((0, intercept), slope=slope, color="#999999", lw=1, ls="--", zorder=0)
+    axes.axline((xs[0], intercept + slope * xs[0]), slope=slope, color="#999999", lw=1, ls="--", zorder=0)
 
 # %% ../../nbs/exhibits/09_points.ipynb #draw-names
 _CORNERS = [(5, 3, "left"), (-5, 3, "right"), (5, -9, "left"), (-5, -9, "right")]
@@ -67,10 +67,10 @@ def grouped_scatter(frame: pd.DataFrame, x: Sequence[str] | str, y: Sequence[str
     with styled() as plt:
         figure, panels = plt.subplots(1, len(pairs), figsize=(0.4 + 3.6 * len(pairs), 3.4), squeeze=False, layout="constrained", sharey=isinstance(y, str))
         for axes, (a, b) in zip(panels[0], pairs): _panel(axes, wide[[a, b]].dropna(), groups, logx, fit)
+        for axes in panels[0][1:] if isinstance(y, str) else []: axes.set_ylabel("")        # the same as on the left
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(MARKS))
         figure.draw_without_rendering()                 # from here on the layout is final
         for axes, (a, b) in zip(panels[0], pairs): _draw_names(axes, wide[[a, b]].dropna(), names)
-        for axes in panels[0]: axes.label_outer(remove_inner_ticks=False) if isinstance(y, str) else None
         plt.close(figure)
     return figure
 

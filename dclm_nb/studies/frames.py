@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SOURCES', 'CELL', 'tidy', 'check_frame', 'printed_number', 'PrintedValue', 'exhibit_stem', 'read_printed',
-           'printed_frame']
+           'printed_frame', 'RowNotes']
 
 # %% ../../nbs/studies/00_frames.ipynb #imports
 import csv
@@ -96,3 +96,10 @@ def printed_frame(paper: str, exhibit: str, folder: Path | None = None) -> pd.Da
     """What `paper` prints for `exhibit`, as a tidy frame; cells without a number are blank. Raises as `read_printed` does."""
     cells = read_printed(paper, exhibit, folder)
     return tidy([dict(row=c.row, column=c.column, value=c.value) for c in cells], paper=paper, exhibit=exhibit, source="printed")
+
+# %% ../../nbs/studies/00_frames.ipynb #row-notes
+class RowNotes(dict[str, str]):
+    """{row: note}, in the order of the rows; a notebook shows it as a list, a terminal as lines."""
+    def _repr_markdown_(self) -> str: return "\n".join(f"- **{row}**: {note}" for row, note in self.items()) or "Nothing to note."
+
+    def __repr__(self) -> str: return "\n".join(f"{row}: {note}" for row, note in self.items()) or "Nothing to note."

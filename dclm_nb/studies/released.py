@@ -19,7 +19,7 @@ import pandas as pd
 from ..core.errors import UserError, unknown
 from ..lm.aggregate import core_score, extended_score, mmlu_score
 from ..lm.tasks import TASKS, VERSIONS, Version
-from .frames import check_frame, printed_frame, printed_number, read_printed, tidy
+from .frames import RowNotes, check_frame, printed_frame, printed_number, read_printed, tidy
 from .originals import released_folder, verify_released
 
 # %% ../../nbs/studies/02_released.ipynb #released-runs
@@ -131,7 +131,7 @@ def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
     printed = dict.fromkeys(cell.column for cell in read_printed("dclm", exhibit))
     records = [*_score_records(exhibit, [column for column in printed if column in SCORES], version)]
     records += _difference_records(exhibit, {(r["row"], r["column"]): r["value"] for r in records})
-    if exhibit == "figure-1": records += [dict(row=r.row, column="training_flops", value=training_flops(r.row, r.run), run=r.run) for r in released_rows(exhibit).itertuples()]
+    if exhibit == "figure-1": records += [dict(row=r.row, column="training FLOPs (6ND)", value=training_flops(r.row, r.run), run=r.run) for r in released_rows(exhibit).itertuples()]
     return tidy(records, paper="dclm", exhibit=exhibit, source="replayed")
 
 # %% ../../nbs/studies/02_released.ipynb #replayed-or-printed
@@ -195,13 +195,12 @@ def row_recipes(exhibit: str) -> pd.DataFrame:
     return recipes.loc[:, [recipes[name].dropna().nunique() > 1 for name in recipes]].astype(object).fillna("")
 
 # %% ../../nbs/studies/02_released.ipynb #row-notes
-def row_notes(exhibit: str) -> pd.DataFrame:
+def row_notes(exhibit: str) -> RowNotes:
     """What to know about single rows: our notes, and every replayed value that does not round to the printed one."""
-    compared = compare_printed(replay_frame(exhibit))
-    off = compared[compared.verdict == "mismatch"]
     said = {row: [note] for row, note in released_rows(exhibit)[["row", "note"]].itertuples(index=False) if note}
-    for cell in off.itertuples(): said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
-    return pd.DataFrame({"note": {row: "; ".join(notes) for row, notes in said.items()}}, dtype=object).rename_axis("row")
+    compared = compare_printed(replay_frame(exhibit))
+    for cell in compared[compared.verdict == "mismatch"].itertuples(): said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
+    return RowNotes({row: "; ".join(notes) for row, notes in said.items()})
 
 # %% ../../nbs/studies/02_released.ipynb #filter-groups
 def filter_groups() -> dict[str, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..core.errors import unknown
 from ..lm.config import PAPER_SCALES, OpenLMConfig, TrainConfig, lm_config, parameter_count
-from .frames import tidy
+from .frames import RowNotes, tidy
 
 # %% ../../nbs/studies/05_scales.ipynb #budget-records
 def _budget_records() -> Iterator[dict]:
@@ -47,7 +47,7 @@ def scales_frame(exhibit: str) -> pd.DataFrame:
     return tidy(_RECORDS[exhibit](), paper="dclm", exhibit=exhibit, source="replayed")
 
 # %% ../../nbs/studies/05_scales.ipynb #notes
-NOTES = {
-    "table-1": pd.DataFrame({"note": {"1B-1x": "the printed FLOPs are the product of the rounded N and D (6 · 1.4B · 28.8B); the exact product rounds to 2.5e20"}}, dtype=object).rename_axis("row"),
-    "table-10": pd.DataFrame({"note": {"3B-1x": "a head dimension of 128 cannot be: 32 heads share a width of 2,560, which makes 80"}}, dtype=object).rename_axis("row"),
+NOTES: dict[str, RowNotes] = {
+    "table-1": RowNotes({"1B-1x": "the printed FLOPs are the product of the rounded N and D (6 · 1.4B · 28.8B); the exact product rounds to 2.5e20"}),
+    "table-10": RowNotes({"3B-1x": "a head dimension of 128 cannot be: 32 heads share a width of 2,560, which makes 80"}),
 }

@@ -4,7 +4,7 @@ import csv
 import pytest
 
 from dclm_nb.studies.frames import printed_frame
-from dclm_nb.studies.minhash import SETTINGS, curves_frame, found_at, setting_summary
+from dclm_nb.studies.minhash import SETTINGS, curves_frame, found_at, summary_frame
 
 
 def test_the_settings_are_the_printed_ones():
@@ -32,4 +32,4 @@ def test_curves_equal_the_listed_points(shared):
 
 def test_the_cheap_setting_rises_where_the_costly_one_does():
     assert abs(found_at(.5, 450, 20) - found_at(.5, 93, 15)) < .003
-    assert setting_summary()["hash functions"].tolist() == [9000, 1395, 126]
+    assert summary_frame().query("column == 'hash functions'").value.tolist() == [9000, 1395, 126]

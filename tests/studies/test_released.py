@@ -114,9 +114,9 @@ def test_figure_3_points():
 
 def test_figure_1_is_table_33():
     figure, table = (replay_frame(e).set_index(["row", "column"]).value for e in ("figure-1", "table-33"))
-    flops = figure.xs("training_flops", level="column")
+    flops = figure.xs("training FLOPs (6ND)", level="column")
     assert len(flops) == 41 and flops.notna().all() and flops.between(1.9e19, 1e24).all()
-    both = figure.drop("training_flops", level="column")
+    both = figure.drop("training FLOPs (6ND)", level="column")
     pd.testing.assert_series_equal(both, table.loc[both.index])
     assert flops["C4 / 412M / 8B"] == 6 * 411_616_256 * 8_232_325_120 and flops["Llama 3 / 8B / 15T"] == pytest.approx(7.2e23)
 
