@@ -7,7 +7,6 @@ __all__ = ['RIGHT_TO_LEFT', 'TLD_LIST_SHA256', 'MAX_HOST', 'MAX_BLANKS', 'DATATR
            'original_word_list', 'original_ban_lists']
 
 # %% ../../nbs/curation/03_url.ipynb #imports
-import hashlib
 import importlib.metadata
 import importlib.util
 import re
