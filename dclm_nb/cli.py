@@ -119,7 +119,7 @@ def runs(last: Annotated[int, typer.Option(help="How many, newest last.")] = 20)
     found = RunStore().list()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in ("key", "made by", "seed", "finished", "took"): table.add_column(head, no_wrap=True)
-    for run in found[-last:]: table.add_row(run.key[:12], str(run.manifest.get("function", "")), str(run.manifest.get("seed", "")), str(run.manifest.get("finished", "")), duration(run.manifest.get("wall_s")))
+    for run in found[-last:]: table.add_row(run.key[:12], ".".join(str(run.manifest.get("function", "")).split(".")[-2:]), str(run.manifest.get("seed", "")), str(run.manifest.get("finished", ""))[:16], duration(run.manifest.get("wall_s")))
     _console().print(table, f"{len(found)} stored runs")
 
 # %% ../nbs/cli.ipynb #why-command
@@ -146,7 +146,9 @@ def curate(
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
     from dclm_nb.curation.pipeline import curate as run
-    print(run(warc, out, executor=executor, workers=workers))
+    report = run(warc, out, executor=executor, workers=workers)
+    if report is None: return print("submitted; the same command shows the result once the jobs are done")
+    print(report.funnel.to_string(index=False), f"\neverything lies in {report.folder}")
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TITLES', 'Cell', 'format_like', 'format_interval', 'Comparison', 'compare', 'column_title', 'source_title',
-           'footnotes', 'to_markdown', 'for_terminal', 'to_text', 'latex_escape', 'to_latex', 'to_csv']
+           'shown_rows', 'footnotes', 'to_markdown', 'for_terminal', 'to_text', 'latex_escape', 'to_latex', 'to_csv']
 
 # %% ../../nbs/exhibits/03_render.ipynb #imports
 import csv
@@ -31,14 +31,16 @@ class Cell:
 # %% ../../nbs/exhibits/03_render.ipynb #format-like
 def format_like(value: float, text: str = "") -> str:
     "`value` in the form of the printed `text` (its decimals, its unit, its exponent) with one digit more."
-    if math.isnan(printed_number(text)[0]): return _plain(value)
+    printed = printed_number(text)[0]
+    if math.isnan(printed): return _plain(value)
+    if value == printed: return text
     unit = text[-1].upper() if text[-1].upper() in "KMBT" else ""
     scaled = value / {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[unit]
     mantissa = text.lower().split("e")[0].rstrip("kmbtKMBT")
-    decimals = len(mantissa.partition(".")[2])
+    decimals, comma = len(mantissa.partition(".")[2]), "," if "," in text else ""
     if "e" in text.lower(): return f"{value:.{decimals + 1}e}".replace("e+", "e").replace("e-0", "e-").replace("e0", "e")
-    if not decimals and not unit and float(scaled).is_integer(): return f"{scaled:,.0f}"
-    return f"{scaled:,.{decimals + 1}f}{unit}"
+    if not decimals and not unit and float(scaled).is_integer(): return f"{scaled:{comma}.0f}"
+    return f"{scaled:{comma}.{decimals + 1}f}{unit}"
 
 def _plain(value: float) -> str:
     "A value that has no printed form to follow: four digits or so, the same number of decimals for values of the same size."
@@ -128,8 +130,17 @@ def source_title(comparison: Comparison, column: str, source: str) -> str:
     seeds = {cell.n for (_, c, s), cell in comparison.cells.items() if (c, s) == (column, source)}
     return f"rerun, {min(seeds)} seed{'s' if seeds != {1} else ''}" if len(seeds) == 1 else "rerun"
 
+# %% ../../nbs/exhibits/03_render.ipynb #shown-rows
+def shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
+    "The rows that a reader is shown: all, or of a long curve what is printed and about a dozen points."
+    if len(comparison.rows) <= most: return comparison.rows
+    printed = {r for r, _, s in comparison.cells if s == "printed"}
+    others = [r for r in comparison.rows if r not in printed]
+    few = set(others[::math.ceil(len(others) / 12)])
+    return tuple(r for r in comparison.rows if r in printed or r in few)
+
 # %% ../../nbs/exhibits/03_render.ipynb #footnotes
-_MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it cannot be rerun here", "recipe": "it has none"}
+_MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it has none", "recipe": "it has none"}
 
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
@@ -142,6 +153,7 @@ def footnotes(comparison: Comparison) -> list[str]:
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
         elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
         elif answer != "recipe": lines.append(f"{answer}: none yet")
+    if (shown := len(shown_rows(comparison))) < len(comparison.rows): lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
     return lines + ([comparison.exhibit.note] if comparison.exhibit.note else [])
 
 # %% ../../nbs/exhibits/03_render.ipynb #to-markdown
@@ -149,7 +161,7 @@ def to_markdown(comparison: Comparison) -> str:
     "The table as Markdown: one line per row, the sources as columns, the notes below."
     head = [""] + [f"{column_title(c)}<br>{source_title(comparison, c, s)}" for c, s in comparison.columns]
     lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
-    for row in comparison.rows:
+    for row in shown_rows(comparison):
         values = [str(comparison.cell(row, c, s)) for c, s in comparison.columns]
         lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]) + " |")
     return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, "", *(f"- {note}" for note in footnotes(comparison)), ""])
@@ -186,7 +198,7 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
         numbers = _longest(comparison, c, s) <= _WIDEST
         table.add_column(Text.assemble((column_title(c) if c != before else "", "bold"), "\n", (source_title(comparison, c, s), _STYLES[s])), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
         before = c
-    for row in comparison.rows:
+    for row in shown_rows(comparison):
         cells = [comparison.cell(row, c, s) for c, s in columns]
         if any(cell.text for cell in cells): table.add_row(row, *(Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "") for cell, (_, s) in zip(cells, columns)))
     return table
@@ -222,7 +234,7 @@ def to_latex(comparison: Comparison) -> str:
     blocks = [(name, [s for c, s in comparison.columns if c == name]) for name in _unique(c for c, _ in comparison.columns)]
     heads = " & ".join(["", *(rf"\multicolumn{{{len(s)}}}{{c}}{{{latex_escape(column_title(c))}}}" for c, s in blocks)])
     subs = " & ".join(["", *(latex_escape(source_title(comparison, c, s)) for c, s in comparison.columns)])
-    body = [" & ".join(map(latex_escape, [row, *(str(comparison.cell(row, c, s)) for c, s in comparison.columns)])) + r" \\" for row in comparison.rows]
+    body = [" & ".join(map(latex_escape, [row, *(str(comparison.cell(row, c, s)) for c, s in comparison.columns)])) + r" \\" for row in shown_rows(comparison)]
     notes = [f"% {note}" for note in footnotes(comparison)]
     return "\n".join([f"% {comparison.exhibit.label} of {comparison.exhibit.paper}; needs \\usepackage{{booktabs}}", *notes, rf"\begin{{tabular}}{{l{'r' * len(comparison.columns)}}}", r"\toprule",
                       heads + r" \\", subs + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])

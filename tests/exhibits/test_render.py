@@ -67,7 +67,7 @@ def test_the_mark_follows_the_printed_rounding(value, differs):
 
 
 def test_missing_answers_are_said():
-    assert any(line.startswith("rerun: it cannot") for line in footnotes(compare(get_exhibit("table-26"))))
+    assert any(line.startswith("rerun: it has none") for line in footnotes(compare(get_exhibit("table-26"))))
     assert any(line.startswith("printed: nothing") for line in footnotes(compare(get_exhibit("figure-a", "tradeoffs"))))
 
 
