@@ -48,7 +48,7 @@ def _draw_names(axes: Axes, points: pd.DataFrame, names: Mapping[str, str]):
         for dx, dy, side in _CORNERS:
             note = axes.annotate(names[row], points.loc[row], xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=6.5, color="#555555", in_layout=False)
             box = note.get_window_extent().padded(1)
-            if box.x1 <= axes.bbox.x1 and not any(box.overlaps(other) for other in taken) and not any(box.contains(*dot) for dot in dots):
+            if box.x1 <= axes.bbox.x1 and not any(box.overlaps(other) for other in taken) and not any(box.padded(3).contains(*dot) for dot in dots):
                 taken.append(box)
                 break
             note.remove()
