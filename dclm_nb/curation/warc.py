@@ -26,7 +26,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from .fetch import fetch_warc, warc_address
-from .members import read_member
+from .members import begins, read_member
 from .payload import PayloadError, decode_payload
 
 # %% ../../nbs/curation/00_warc.ipynb #page
@@ -90,7 +90,7 @@ WANTED = int(WarcRecordType.response | WarcRecordType.conversion)
 
 def page_of(record: WarcRecord, body: bytes, offset: int, limit: int = MAX_RECORD, html_only: bool = False) -> Page | str:
     """The page in a record whose HTTP headers are parsed and whose body is read, or else the cause why it holds none."""
-    if not record.record_type & WANTED: return "missing WARC-Type" if record.record_type == WarcRecordType.unknown else f"{record.record_type} record"
+    if not record.record_type & WANTED: return f"{record.record_type} record" if record.headers.get("WARC-Type") else "missing WARC-Type"
     warc_headers, http = record.headers.to_dict(), record.http_headers
     if not (url := warc_headers.get("WARC-Target-URI", "").strip("<> ")): return "missing WARC-Target-URI"
     if http is not None and http.status_code is not None:
@@ -192,20 +192,21 @@ def fits(record: WarcRecord, body_size: int, space: int) -> bool:
 
 
 def read_fast(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int, WarcRecord, bytes]]:
-    """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at the end, or None."""
-    held = None
+    """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at the end, or None; where the last healthy one stands; whether FastWARC raised."""
+    held = last = None
     try:
         for record in ArchiveIterator(archive.stream(start), record_types=WarcRecordType.any_type):
             position = record.stream_pos
             if held:
-                if not fits(held[1], len(held[2]), archive.space(held[0], position)): return held
+                if not fits(held[1], len(held[2]), archive.space(held[0], position)): return held, last, False
                 yield held
-            elif position != start: return None
+                last = held[0]
+            elif position != start: return None, last, False
             held = position, record, b""
-            if record.content_length > limit: return held
+            if record.content_length > limit: return held, last, False
             held = position, record, record.reader.read()
-    except (OSError, ValueError): pass       # whatever it is, the careful reader will name it
-    return held
+    except (OSError, ValueError): return held, last, True       # whatever it is, the careful reader will name it
+    return held, last, False
 
 # %% ../../nbs/curation/00_warc.ipynb #frame
 MAX_HEADER = 1 << 16
@@ -274,21 +275,35 @@ def _records(archive: _Archive, limit: int) -> Iterator[tuple[int, WarcRecord | 
     if not len(archive.data): yield 0, "empty file", b""
     position, patience = 0, 1
     while position < len(archive.data):
-        begin, held = position, (yield from read_fast(archive, position, limit))
+        begin, (held, last, raised) = position, (yield from read_fast(archive, position, limit))
         if held: position = held[0]
+        if position == len(archive.data):      # all of the file, or its end, is a single member: there is no later place to go on from
+            yield held if len(held[2]) == held[1].content_length else (position, "truncated gzip", b"")
+            if raised: yield position, "corrupt gzip", b""
         patience = 1 if position > begin else min(2 * patience, 64)      # records to read with care before the fast reader is asked again
         for _ in range(patience):
-            if position < len(archive.data): position, held = (yield from _carefully(archive, position, limit, held)), None
+            if position < len(archive.data): position, held = (yield from _carefully(archive, position, limit, held, last)), None
 
 
-def _carefully(archive: _Archive, position: int, limit: int, held: tuple | None) -> Iterator[tuple[int, WarcRecord | str, bytes]]:
-    """The records of one member, or one plain record, at `position`; returns where to go on. `held`: what the fast reader took for the first of them."""
-    reader = (read_packed if archive.compressed else read_plain)(archive, position, limit)
+def _carefully(archive: _Archive, position: int, limit: int, held: tuple | None, last: int | None) -> Iterator[tuple[int, WarcRecord | str, bytes]]:
+    """The records of one member, or one plain record, at `position`; returns where to go on. `held`: the record that the fast reader placed there; `last`: the healthy one before."""
+    reader, found = (read_packed if archive.compressed else read_plain)(archive, position, limit), []
     while True:
         try: data, cause = next(reader)
-        except StopIteration as end: return end.value
-        try: record, body = (cause, b"") if cause else parse_record(data)
-        except ValueError as error: record, body = str(error), b""
-        if held and not cause and held[1].headers.get("WARC-Record-ID") != record.headers.get("WARC-Record-ID"): yield held
-        held = None
-        yield position, record, body
+        except StopIteration as end:
+            stop = end.value
+            break
+        try: found.append((position, cause, b"") if cause else (position, *parse_record(data)))
+        except ValueError as error: found.append((position, str(error), b""))
+    if held: yield from _joined(archive, limit, held, last, found)
+    else: yield from found
+    return stop
+
+
+def _joined(archive: _Archive, limit: int, held: tuple, last: int | None, found: list[tuple]) -> list[tuple]:
+    """What is not yet settled of the records found where the fast reader stopped. FastWARC places records that share a member now in it, now in the next."""
+    name = held[1].headers.get("WARC-Record-ID") or ""
+    same = [number for number, (_, record, _) in enumerate(found) if not isinstance(record, str) and record.headers.get("WARC-Record-ID") == name]
+    if same: return found[same[0]:]         # those before it were settled
+    stood_before = name and last is not None and archive.compressed and name.encode() in begins(archive.data[last:held[0]], limit)
+    return [held, *found] if stood_before else found
