@@ -8,7 +8,7 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.studies.frames import read_printed
-from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell, within_groups, within_groups
+from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell, within_groups
 
 TABLES = [exhibit for exhibit in REPLAYED if exhibit.startswith("table")]
 DISAGREE = {("table-3", "WET files", "extended"), ("table-6", "DCLM-Baseline (w/ RPJ extras)", "core"), ("table-6", "DCLM-Baseline (w/ RPJ extras)", "extended"),
