@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from ..core.errors import UserError, unknown
-from ..lm.aggregate import core_score, extended_score, mmlu_score
+from ..lm.aggregate import core_score, extended_score
 from ..lm.tasks import TASKS, VERSIONS, Version
 from .frames import RowNotes, check_frame, printed_frame, printed_number, read_printed, tidy
 from .originals import released_folder, verify_released
