@@ -67,7 +67,7 @@ def _collect(articles: Mapping[str, Sequence[str]], made: Any, per_source: int) 
     records = []
     for source, texts in articles.items():
         found = [record for record in (made(source, text) for text in texts[:2 * per_source]) if record is not None][:per_source]
-        if not found: raise UserError(f"no article of source {source!r} is long enough for a question; give longer articles or leave the source out")
+        if not found: raise UserError(f"no article of source {source!r} gives a question (too short, or too few different words); give more and longer articles or leave the source out")
         records += found
     return records
 

@@ -18,12 +18,13 @@ from ..core.seeds import seed_for
 from ..core.statistics import AATest, Interval, KnownAnswer, aa_test, known_answer, minimum_detectable_effect, paired_interval
 from ..core.store import RunStore
 from ..curation.crawl_pages import phrase_salad, sentences, word_salad
-from .frames import tidy
+from .frames import check_frame, tidy
 
 # %% auto #0
 __all__ = ['CLEAN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'CONDITIONS', 'DEFECTS', 'DESIGN', 'TOKENS', 'Condition', 'plant',
            'calibration_texts', 'train_and_read', 'calibration_run', 'calibrate', 'seed_spread', 'readings_of',
-           'effect_of', 'Calibration', 'lower_is_better', 'calibration_of', 'passes']
+           'effect_of', 'Calibration', 'lower_is_better', 'calibration_of', 'passes', 'usable_instruments',
+           'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../nbs/studies/06_calibration.ipynb #conditions
 @dataclass(frozen=True)
@@ -168,3 +169,39 @@ def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
 def passes(frame: pd.DataFrame, instrument: str) -> bool:
     "May this instrument carry a verdict at the frame's scale?"
     return calibration_of(frame, instrument).passes
+
+# %% ../../nbs/studies/06_calibration.ipynb #usable
+def usable_instruments(frame: pd.DataFrame) -> list[str]:
+    "Names of the instruments that pass, sharpest first (effect of a quarter over the smallest effect that three seeds detect)."
+    found = [calibration_of(frame, name) for name in frame.column.unique()]
+    return [c.instrument for c in sorted(found, key=lambda c: -c.quarter / c.detects[3]) if c.passes]
+
+# %% ../../nbs/studies/06_calibration.ipynb #write
+def write_calibration(frame: pd.DataFrame, store: RunStore, folder: Path) -> Path:
+    "Keep a frame as `calibration_<scale>.csv` in `folder`, with a manifest of the runs behind it; returns the CSV's path."
+    import json
+    from dclm_nb.core.files import atomic_write, sha256_of
+    scale = frame.scale.iloc[0]
+    path = Path(folder) / f"calibration_{scale}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
+    manifests = [store.get(key).manifest for key in dict.fromkeys(frame.run)]
+    kept = [{name: m[name] for name in ("key", "config", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")} for m in manifests]
+    whole = {"exhibit": "calibration", "scale": scale, "csv_sha256": sha256_of(path), "versions": manifests[0]["versions"], "host": manifests[0]["host"], "runs": kept}
+    atomic_write(path.with_suffix(".manifest.json"), json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    return path
+
+# %% ../../nbs/studies/06_calibration.ipynb #read
+def read_calibration(scale: str = "laptop", folder: Path | None = None) -> pd.DataFrame:
+    "The kept frame of a scale (by default from `figures/dclm`). Raises `UserError` where there is none."
+    from dclm_nb.core.paths import project_root
+    path = Path(folder or project_root() / "figures" / "dclm") / f"calibration_{scale}.csv"
+    if not path.is_file(): raise UserError(f"no calibration is kept for scale {scale!r} ({path.name}); make one with dclm_nb.studies.calibration.calibrate({scale!r})")
+    return check_frame(pd.read_csv(path, dtype={"run": str}).astype({"seed": "Int64", "value": "float64"}))
+
+# %% ../../nbs/studies/06_calibration.ipynb #judged
+def calibration_table(frame: pd.DataFrame) -> pd.DataFrame:
+    "One line per instrument: spread over seeds, A/A, effects with intervals, detectable effects, and whether it passes."
+    found = [calibration_of(frame, name) for name in frame.column.unique()]
+    return pd.DataFrame([{"instrument": c.instrument, "seed sd": c.seed_sd, "A/A alarms": f"{c.aa.alarms}/{c.aa.trials}", **{label: f"{i.mid:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for label, i in c.effects.items()},
+                          "sees (3)": c.detects[3], "sees (5)": c.detects[5], "verdict": "passes" if c.passes else ", ".join(c.faults)} for c in found]).set_index("instrument")
