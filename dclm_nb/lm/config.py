@@ -159,7 +159,7 @@ SMALL_SCALES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
     "smoke": (OpenLMConfig(32, 2, 2, vocab_size=512, seq_len=64),
               TrainConfig(tokens=8 * 64 * 24, batch_size=8, lr=1e-2, warmup_steps=4, weight_decay=0.033, accelerator="cpu", log_every=8, checkpoint_every=8, tensorboard=False, keep_checkpoint=False)),
     "laptop": (OpenLMConfig(96, 4, 3, vocab_size=4096, seq_len=256),
-               TrainConfig(tokens=600 * 1024, batch_size=8, lr=1e-2, warmup_steps=30, weight_decay=0.033, accelerator="cpu", log_every=20, checkpoint_every=50, keep_checkpoint=False)),
+               TrainConfig(tokens=600 * 1024, batch_size=2, lr=1e-2, warmup_steps=120, weight_decay=0.033, accelerator="cpu", log_every=40, checkpoint_every=200, keep_checkpoint=False)),
     "gpu": (OpenLMConfig(512, 8, 8, vocab_size=32_768, seq_len=1024),
             TrainConfig(tokens=20 * 64_000_000, batch_size=256, lr=3e-3, warmup_steps=500, weight_decay=0.033, grad_accumulation=4, precision="bf16-mixed", num_workers=2, checkpoint_every=500)),
 }
