@@ -14,7 +14,7 @@ from .pipeline import FUNNEL, CurationReport
 
 # %% ../../nbs/curation/15_known_answers.ipynb #expected-stage-def
 EXPECTED_STAGES: dict[str, tuple[str, ...]] = {
-    "read": ("no page in the record",), "decode": ("extraction",), "nothing to extract": ("extraction", "page length"), "url": ("url",), "language": ("english",), "page length": ("page length",),
+    "read": ("no page in the record",), "decode": ("extraction",), "nothing to extract": ("extraction", "page length", "other filters"), "url": ("url",), "language": ("english",), "page length": ("page length",),
     **{step: ("other filters",) for step in ("word length", "symbols", "bullets", "ellipses", "alphabetic", "stop words")},
     "repetition": ("repetition",), "removal ratio": ("word-removal ratio",), "dedup": ("dedup",), "quality": ("fastText",), "keep": ("kept", "fastText")}
 
@@ -26,12 +26,14 @@ def fates(report: CurationReport, labels: Mapping[str, PageLabel]) -> dict[str, 
     return fate | {d.metadata["url"]: "kept" for d in report.kept()}
 
 # %% ../../nbs/curation/15_known_answers.ipynb #compare-def
+_NOT_PLANTED = ("any", "keep", "quality")
+
 def compare_with_labels(report: CurationReport, labels: Mapping[str, PageLabel]) -> pd.DataFrame:
-    """One row a stage: `planted` for it, `found` (taken by the expected stage), `earlier` (taken by another, not counted as found), `missed` (went through to the classifier or beyond), `wrong` (pages that should be
-    kept, or taken elsewhere, and were taken here), with `recall` = found / planted and `precision` = found / (found + wrong). Pages without a known answer (`any`) count nowhere."""
+    """One row a stage: `planted` for it, `found` by it, taken `earlier` by another one, `missed`, and `wrong`: pages that should be kept and were taken here.
+    `recall` = found / planted, `precision` = found / (found + wrong). Pages whose answer is not known beforehand (`any`) count nowhere."""
     fate, rows = fates(report, labels), {}
     for url, label in labels.items():
-        if label.expected in ("any", "keep", "quality"): continue
+        if label.expected in _NOT_PLANTED: continue
         stages = EXPECTED_STAGES[label.expected]
         found = fate[url] in stages or fate.get(label.copy_of) in stages
         row = rows.setdefault(fate[url] if fate[url] in stages else stages[0], Counter())
@@ -39,8 +41,7 @@ def compare_with_labels(report: CurationReport, labels: Mapping[str, PageLabel])
         row["found" if found else "missed" if fate[url] in ("kept", "fastText") else "earlier"] += 1
     originals = {label.copy_of for label in labels.values() if label.copy_of}
     for url, label in labels.items():
-        stage = fate[url]
-        if stage in rows and label.expected != "any" and stage not in EXPECTED_STAGES[label.expected] and url not in originals: rows[stage]["wrong"] += 1
+        if label.expected == "keep" and fate[url] in rows and url not in originals: rows[fate[url]]["wrong"] += 1
     table = pd.DataFrame([dict(stage=s, **{k: rows[s][k] for k in ("planted", "found", "earlier", "missed", "wrong")}) for s in FUNNEL if s in rows])
     return table.assign(recall=table.found / table.planted, precision=table.found / (table.found + table.wrong).clip(lower=1))
 
