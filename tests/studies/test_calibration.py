@@ -64,9 +64,9 @@ def test_effects_pair_by_seed_and_spread_pools_conditions():
 def test_missing_condition_is_one_line():
     data = frame(DROP, 0.1)
     with pytest.raises(UserError, match="run that condition first"): calibration_of(data[data.row != HALF.label], "cloze")
-    with pytest.raises(UserError, match="no calibration is kept"): read_calibration("gpu")
+    with pytest.raises(UserError, match="no calibration 'gpu' is kept"): read_calibration("gpu")
     with pytest.raises(UserError, match="defect"): plant(TEXTS, MATERIAL, Condition("rot", 0.5), 0)
-    with pytest.raises(UserError, match="calibration scale"): calibrate("1B-1x")
+    with pytest.raises(UserError, match="unknown calibration"): calibrate("1B-1x")
 
 
 def test_kept_laptop_results_follow_from_their_runs():
