@@ -115,7 +115,7 @@ class BloomFilter:
         return float(np.bitwise_count(self.words).sum()) / (self.blocks * BLOCK_BITS)
 
 # %% ../../nbs/curation/07_bloom.ipynb #set-bits
-def parts(hashes: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+def parts(hashes: np.ndarray, size: int = 8192) -> Iterator[np.ndarray]:
     """Runs of hashes whose blocks fit into a core's own cache together."""
     return (hashes[begin:begin + size] for begin in range(0, len(hashes), size))
 

@@ -38,9 +38,13 @@ def unpacks_to_warc(packed) -> bool:
 
 
 def next_member(data, position: int) -> int:
-    """Where the next member with a record begins, at or after `position`; the end of the data if there is none. `data`: an mmap or bytes."""
+    """Where the next member begins, at or after `position`; the end of the data if there is none. `data`: an mmap or bytes.
+
+    A header without optional fields is taken as it is (its ten bytes occur by chance once in a million million), so that a member with damage behind its header is still found and counted."""
     while (position := data.find(MAGIC, position)) >= 0:
-        if unpacks_to_warc(data[position:position + LOOK]): return position
+        header = data[position:position + 10]
+        plain = len(header) == 10 and header[3] == 0 and header[8] in (0, 2, 4) and (header[9] < 14 or header[9] == 255)
+        if plain or unpacks_to_warc(data[position:position + LOOK]): return position
         position += 1
     return len(data)
 

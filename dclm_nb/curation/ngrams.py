@@ -36,12 +36,12 @@ def powers(base: int) -> np.ndarray:
 
 # %% ../../nbs/curation/06_ngrams.ipynb #polynomial
 def polynomial_hash(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, base: int) -> np.ndarray:
-    """sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop). Both must be sorted; `base` must be odd."""
+    """sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop). Both must be sorted; `base` must be odd, `values` unsigned."""
     inverse = pow(base, -1, 1 << 64)
     at_start, at_stop, back = (np.empty(len(starts), np.uint64) for _ in range(3))
     total = 0
     for begin in range(0, len(values) + 1, CHUNK):
-        piece = values[begin:begin + CHUNK].astype(np.uint64)
+        piece = values[begin:begin + CHUNK]
         prefix = np.zeros(len(piece) + 1, np.uint64)
         np.cumsum(piece * powers(base)[:len(piece)], out=prefix[1:])
         scale, offset = np.uint64(pow(base, begin, 1 << 64)), np.uint64(total)
@@ -70,7 +70,8 @@ def paragraph_ngrams(text: str, min_ngram_size: int = 13, max_ngram_size: int = 
     if not 1 <= min_ngram_size <= max_ngram_size:
         raise UserError(f"n-gram sizes must be 1 <= min <= max, not min {min_ngram_size} and max {max_ngram_size}")
     tokens = word_tokens(text)
-    token_hashes = mix64(polynomial_hash(tokens.codes + np.uint64(1), tokens.starts, tokens.stops, TOKEN_BASE))
+    spelled = polynomial_hash(tokens.codes, tokens.starts, tokens.stops, TOKEN_BASE)
+    token_hashes = mix64(spelled + (tokens.stops - tokens.starts).astype(np.uint64) * np.uint64(NGRAM_BASE))     # the length tells "\0" from "\0\0"
     line_breaks = np.flatnonzero(tokens.codes == 10)
     paragraph_begins = np.concatenate([[0], np.searchsorted(tokens.starts, line_breaks)])
     paragraph_ends = np.append(paragraph_begins[1:], len(tokens.starts))

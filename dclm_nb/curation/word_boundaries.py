@@ -4,7 +4,7 @@
 __all__ = ['LETTER', 'DIGIT', 'UNDERSCORE', 'BINDS_LETTERS', 'BINDS_DIGITS', 'VISIBLE', 'ASCII_CLASSES', 'PROPERTIES',
            'AH_LETTER', 'MID_LETTER', 'MID_NUMBER', 'WORD', 'IS_BLANK', 'ascii_classes', 'ascii_edges',
            'property_table', 'has', 'joined_by_neighbours', 'second_of_a_flag', 'unicode_edges', 'Tokens',
-           'word_tokens', 'in_non_ascii_stretch']
+           'word_tokens', 'non_ascii_stretches']
 
 # %% ../../nbs/curation/06_word_boundaries.ipynb #imports
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def word_tokens(text: str) -> Tokens:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         data = text.encode("latin-1", "replace")
         first, last = ascii_edges(data)
-        hard = in_non_ascii_stretch(codes, data)
+        hard = non_ascii_stretches(codes, data)
         first[hard], last[hard] = unicode_edges(codes[hard])
     return Tokens(codes, np.flatnonzero(first), np.flatnonzero(last) + 1)
 
@@ -144,12 +144,15 @@ def word_tokens(text: str) -> Tokens:
 IS_BLANK = bytes(code in b"\t\n\v\f\r " for code in range(256))
 
 
-def in_non_ascii_stretch(codes: np.ndarray, data: bytes) -> np.ndarray:
-    """True for characters of a stretch (blanks, then non-blanks) that holds anything beyond ASCII. `data`: the same text, a byte each."""
+def non_ascii_stretches(codes: np.ndarray, data: bytes) -> np.ndarray:
+    """The positions of all characters of stretches (blanks, then non-blanks) that hold anything beyond ASCII. `data`: the same text, a byte each."""
     blank = np.frombuffer(data.translate(IS_BLANK), bool)
     begins = blank.copy()
     begins[1:] &= ~blank[:-1]
-    stretch = np.cumsum(begins)
-    holds = np.zeros(stretch[-1] + 1, bool)
-    holds[stretch[codes > 127]] = True
-    return holds[stretch]
+    begins[0] = True
+    starts = np.flatnonzero(begins)
+    stops = np.append(starts[1:], len(codes))
+    held_by = np.unique(np.searchsorted(starts, np.flatnonzero(codes > 127), side="right") - 1)
+    sizes = stops[held_by] - starts[held_by]
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(starts[held_by] - before, sizes) + np.arange(sizes.sum())
