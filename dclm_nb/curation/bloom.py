@@ -10,7 +10,7 @@ __all__ = ['BLOCK_BITS', 'BATCH_CHARACTERS', 'number_of_hashes', 'classic_bits',
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
