@@ -23,7 +23,7 @@ from ..core.errors import unknown
 from ..core.seeds import seed_for
 from .crawl_pages import (RULE_BREAKERS, SITES, near_duplicate, page, paragraphs, phrase_salad, product_blurbs, sentence_shuffle, sentences, word_salad)
 from .crawl_texts import SOURCES, RawText, all_texts, plain_text
-from .warc import Page, ReadReport, read_warc, response_record, write_warc
+from .warc import Page, response_record, write_warc
 
 # %% ../../nbs/curation/09_minicrawl.ipynb #html-page
 def _record(url: str, body: bytes) -> bytes:

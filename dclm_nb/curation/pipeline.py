@@ -10,11 +10,13 @@ import hashlib
 import importlib.util
 import json
 import shutil
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,10 +26,11 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
+from ..core.files import exclusive
 from ..core.progress import Progress
 from . import blocks
 from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, LoadDocuments, ReadWarcs, SaveDocuments, ScoreQuality, Tokenise, TrainQuality, load_documents, open_warc,
-                                     read_lines, replacing, shard_file)
+                                     read_lines, replacing)
 
 # %% ../../nbs/curation/14_pipeline.ipynb #config-def
 @dataclass(frozen=True)
@@ -57,24 +60,31 @@ class Stage:
     name: str
     tasks: int
     blocks: list[PipelineStep] = field(compare=False)
-    outputs: tuple[str, ...] = ()                               # what must be there when task `{rank}` of it is over
+    outputs: tuple[str, ...] = ()                               # what must be there when task `{rank}` is over, for each `{shard}` that falls to it
+    shards: int = 1
     light: bool = True
+
+    def is_whole(self, folder: Path, rank: int) -> bool:
+        "Is all output of task `rank` there?"
+        return all((folder / out.format(rank=rank, shard=shard)).exists() for out in self.outputs for shard in range(rank, max(self.shards, rank + 1), self.tasks))
 
 # %% ../../nbs/curation/14_pipeline.ipynb #build-def
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
     f, n, c = Path(folder), len(warcs), config
     if c.until not in ("pool", "tokens"): raise unknown("end of the pipeline", c.until, ("pool", "tokens"))
-    removed, rank, kept = str(f / "removed"), "{rank:05d}", "kept" if c.until == "tokens" else "pool"
+    removed, kept = str(f / "removed"), "kept" if c.until == "tokens" else "pool"
+    rank, shard = "{rank:05d}.jsonl.gz", "{shard:05d}.jsonl.gz"
     stages = [
         Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful), SaveDocuments(f / "filtered", n)],
-              (f"filtered/{rank}.jsonl.gz", f"removed/extract/{rank}.jsonl.gz", f"removed/heuristics/{rank}.jsonl.gz", f"records/{rank}.json"), light=False),
+              (f"filtered/{shard}", f"removed/extract/{rank}", f"removed/heuristics/{rank}", "records/{shard:05d}.json"), n, light=False),
         Stage("dedup", c.dedup_shards, [LoadDocuments(f / "filtered", n), BloomDedup(removed, f / "filtered", n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate),
-                                        *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)], (f"pool/{rank}.jsonl.gz", f"removed/dedup/{rank}.jsonl.gz"))]
+                                        *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)],
+              (f"pool/{shard}", f"removed/dedup/{rank}", *([f"removed/decontaminate/{rank}"] if c.decontaminate else [])), n)]
     if c.until == "tokens": stages += [
         Stage("classifier", 1, [TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
-        Stage("score", n, [ScoreQuality(f, f / "pool", n)], (f"scores/{rank}.npy",)),
-        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{rank}.jsonl.gz", f"removed/quality/{rank}.jsonl.gz")),
+        Stage("score", n, [ScoreQuality(f, f / "pool", n)], ("scores/{shard:05d}.npy",), n),
+        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{shard}", f"removed/quality/{rank}"), n),
         Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
     return [*stages, Stage("report", 1, [WriteReport(f, kept)], ("report.json",))]
 
@@ -184,8 +194,9 @@ def _identity(source: str) -> str:
         while piece := file.read(1 << 20): digest.update(piece)
     return digest.hexdigest()
 
+@lru_cache(maxsize=1)
 def _code() -> str:
-    "A hash of the curation package's own source."
+    "A hash of the curation package's own source, as it was when this process first asked."
     digest = hashlib.sha256()
     for path in sorted(Path(blocks.__file__).parent.glob("*.py")): digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -205,13 +216,17 @@ def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:
         missing = False
         for rank in range(stage.tasks):
             mark = logs / stage.name / "completions" / f"{rank:05d}"
-            whole = all((folder / out.format(rank=rank)).exists() for out in stage.outputs)
-            if mark.exists() and (lost or not whole):
+            if mark.exists() and (lost or not stage.is_whole(folder, rank)):
                 mark.unlink()
                 forgotten += 1
             missing = missing or not mark.exists()
         lost = lost or missing
     return forgotten
+
+# %% ../../nbs/curation/14_pipeline.ipynb #sweep
+def _sweep(folder: Path) -> None:
+    "Remove what a killed process left half-written. Only while nobody else works in the folder."
+    for path in [*folder.rglob(".*.tmp"), *folder.glob(".tokens-*")]: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 # %% ../../nbs/curation/14_pipeline.ipynb #watch
 @contextmanager
@@ -279,6 +294,13 @@ def _run_locally(stages: Sequence[Stage], folder: Path, logs: Path, workers: int
                 except Exception as e: raise UserError(f"the stage {stage.name!r} failed ({type(e).__name__}: {str(e)[:200]}); its log is in {logs / stage.name}") from e
             before = executor
 
+# %% ../../nbs/curation/14_pipeline.ipynb #submit
+def _submit(stages: Sequence[Stage], logs: Path, executor: str, workers: int, options: dict) -> None:
+    "Hand the chain of stages to Ray or Slurm; datatrove launches what the last one depends on first."
+    last = None
+    for stage in stages: last = make_executor(stage, logs, executor, workers, depends=last, **options)
+    last.run()
+
 # %% ../../nbs/curation/14_pipeline.ipynb #curate-def
 def curate(warcs: Sequence[str | Path], folder: str | Path, config: CurationConfig = CurationConfig(), executor: str = "local", workers: int = 2, **options) -> CurationReport | None:
     """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it is complete.
@@ -290,12 +312,12 @@ def curate(warcs: Sequence[str | Path], folder: str | Path, config: CurationConf
     folder = Path(folder) / key
     logs = folder / "logs"
     stages = build_pipeline(config, warcs, folder)
-    forget_lost_tasks(stages, folder, logs)
     if not (folder / "report.json").is_file():
-        if executor == "local": _run_locally(stages, folder, logs, workers, warcs)
-        else:
-            last = None
-            for stage in stages: last = make_executor(stage, logs, executor, workers, depends=last, **options)
-            last.run()                                          # datatrove launches what it depends on first
+        if executor == "local":
+            with exclusive(Path(f"{folder}.lock"), lambda: print(f"another process is curating {key}; waiting", file=sys.stderr)):
+                _sweep(folder)
+                forget_lost_tasks(stages, folder, logs)
+                _run_locally(stages, folder, logs, workers, warcs)
+        else: _submit(stages, logs, executor, workers, options)
     if executor == "slurm" and not (folder / "report.json").is_file(): return None
     return CurationReport(folder, key, json.loads((folder / "report.json").read_text()))
