@@ -3,7 +3,6 @@
 # %% ../../nbs/lm/07_checkpoints.ipynb #imports
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .config import OpenLMConfig, config_from_dict, config_to_dict
-from .model import Block, GainNorm, OpenLM, rotary_frequencies
+from .model import Block, OpenLM, rotary_frequencies
 
 # %% auto #0
 __all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_tensors', 'save_model', 'load_config', 'load_model', 'model_from_tensors',

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..core.seeds import seed_for
-from .config import OpenLMConfig, lm_config, parameter_count
+from .config import OpenLMConfig, lm_config
 
 # %% auto #0
 __all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache', 'attend', 'Attention', 'SwiGLU', 'Block',
