@@ -159,7 +159,7 @@ MEMORY = """
 import resource, sys, torch
 from dclm_nb.lm.loss import language_model_loss, plain_loss
 torch.set_num_threads(1)
-hidden, weight = torch.randn(4096, 256, requires_grad=True), torch.randn(50304, 256, requires_grad=True)
+hidden, weight = torch.randn(4096, 256, requires_grad=True), (torch.randn(50304, 256) / 16).requires_grad_()
 targets = torch.randint(50304, (4096,))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 (language_model_loss(hidden, weight, targets, 1e-4, chunk=512) if sys.argv[1] == "ours" else plain_loss(hidden @ weight.T, targets, 1e-4)).total.backward()
@@ -171,7 +171,7 @@ def test_loss_memory_and_speed():
     """Peak memory in processes of their own; speed interleaved here."""
     used = {kind: float(subprocess.run([sys.executable, "-c", MEMORY, kind], capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout) for kind in ("ours", "plain")}
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = (torch.randn(s, generator=generator).requires_grad_() for s in ((1024, 256), (50_304, 256)))
+    hidden, weight = (torch.randn(s, generator=generator).div(scale).requires_grad_() for s, scale in (((1024, 256), 1), ((50_304, 256), 16)))  # logits of variance 1
     targets = torch.randint(50_304, (1024,), generator=generator)
     run = {"chunked": lambda _: language_model_loss(hidden, weight, targets, 1e-4, chunk=512).total.backward(), "plain": lambda _: full_loss(hidden @ weight.T, targets, 1e-4).total.backward()}
     assert language_model_loss(hidden, weight, targets, 1e-4, 512).total.item() == pytest.approx(full_loss(hidden @ weight.T, targets, 1e-4).total.item(), rel=1e-6)
