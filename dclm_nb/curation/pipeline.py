@@ -28,6 +28,7 @@ from datatrove.pipeline.base import PipelineStep
 from ..core.errors import UserError, unknown
 from ..core.files import exclusive
 from ..core.progress import Progress
+from ..core.workers import main_script_hidden
 from . import blocks
 from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, LoadDocuments, ReadWarcs, SaveDocuments, ScoreQuality, Tokenise, TrainQuality, load_documents, open_warc,
                                      read_lines, replacing)
@@ -162,7 +163,7 @@ class QuietLocalExecutor(LocalPipelineExecutor):
 
     def run(self):
         "Run the tasks that are not complete."
-        with _datatrove_logs_to(self._console()): return super().run()
+        with _datatrove_logs_to(self._console()), main_script_hidden(): return super().run()
 
 # %% ../../nbs/curation/14_pipeline.ipynb #executors-def
 EXECUTORS = ("local", "ray", "slurm")

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.progress import Progress, read_progress
 from ..core.store import Recipe, Run, RunStore
+from ..core.workers import main_script_hidden
 
 # %% ../../nbs/studies/03_together.ipynb #planned-def
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _side_by_side(plans: Sequence[Planned], store: RunStore, workers: int, force
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool:
         followers = [_Follower(Path(folder) / f"{i}.jsonl") for i in range(len(plans))]
-        futures = {pool.submit(_work, p, str(store.root), force, str(f.path)): i for i, (p, f) in enumerate(zip(plans, followers))}
+        with main_script_hidden(): futures = {pool.submit(_work, p, str(store.root), force, str(f.path)): i for i, (p, f) in enumerate(zip(plans, followers))}
         try: _watch(futures, plans, followers, report)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
