@@ -13,7 +13,7 @@ from ..core.errors import UserError, unknown
 from ..core.paths import project_root
 from ..core.progress import duration
 from ..core.scale import Scale, get_scale
-from .catalogue import Exhibit, get_exhibit
+from .catalogue import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd

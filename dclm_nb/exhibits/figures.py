@@ -17,10 +17,11 @@ from ..core.errors import UserError
 from .render import Comparison, column_title
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'forest', 'pearson', 'scatter', 'lines']
+__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'forest', 'strips', 'pearson', 'scatter', 'lines']
 
 # %% ../../nbs/exhibits/04_figures.ipynb #style-def
 COLOURS = {"printed": "#4D4D4D", "replayed": "#0072B2", "rerun": "#D55E00", "recipe": "#CC79A7"}
@@ -79,6 +80,28 @@ def _legend(figure: Figure, axes, **where):
     "One legend for all panels, each label once."
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
     if len(found) > 1 or where: figure.legend(found.values(), found.keys(), **{"loc": "outside lower center", "ncols": min(4, len(found)), **where})
+
+# %% ../../nbs/exhibits/04_figures.ipynb #strips-def
+def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
+    "One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the first row."
+    rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
+    with styled() as plt:
+        figure, axes = plt.subplots(1, len(columns), figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)), sharey=True, squeeze=False, layout="constrained")
+        for axis, column in zip(axes[0], columns): _strip(axis, frame[frame["column"].eq(column)], rows, column)
+        axes[0][0].set_yticks(range(len(rows)), rows), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.supxlabel(xlabel, fontsize="medium")
+        plt.close(figure)
+    return figure
+
+def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
+    "The seeds of one column."
+    means = part.groupby("row")["value"].mean()
+    axis.axvline(means[rows[0]], color="0.75", lw=1, zorder=0)
+    for y, row in enumerate(rows):
+        values = part.loc[part["row"].eq(row), "value"]
+        axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
+        axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
+    axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12), axis.locator_params(axis="x", nbins=3)
 
 # %% ../../nbs/exhibits/04_figures.ipynb #correlation
 def pearson(xs: list[float], ys: list[float]) -> float:

@@ -113,13 +113,16 @@ class Showcase:
         shown = self.texts["table"] = Shown(to_markdown(comparison), to_text(comparison))
         return shown
 
-    def figure(self, kind: str | Figure = "forest", *args, **options) -> Figure:
-        "`forest` of the table, or `scatter` or `lines` of the added frames (see `exhibits.figures`), or a finished figure to be saved along."
+    def figure(self, kind: str | Figure = "forest", *args, **options) -> Figure | Shown:
+        "`forest` of the table, `strips` of a frame (one line instead where it is empty), or `scatter` or `lines` of the added frames (see `exhibits.figures`), or a finished figure to be saved along."
         from dclm_nb.exhibits import figures
         if not isinstance(kind, str): figure = kind
         elif kind == "forest": figure = figures.forest(self.comparison(), *args, **options)
+        elif kind == "strips":
+            if args[0].empty: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
+            figure = figures.strips(*args, **options)
         elif kind in ("scatter", "lines"): figure = getattr(figures, kind)(self.frame, *args, **options)
-        else: raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, scatter, lines, or give a matplotlib figure")
+        else: raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
         self.figures.append(figure)
         return figure
 

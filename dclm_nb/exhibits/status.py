@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.scale import SCALES
