@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.scale import SCALES
 from .budget import manifests
-from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, get_paper
+from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, get_exhibit, get_paper
 from .runner import replayed_frame, stored_frame
+from .showcase import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders', 'best_frame', 'ledger',
-           'verdict_counts', 'report', 'refusal', 'bless']
+           'verdict_counts', 'report', 'refusal', 'bless', 'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 @dataclass(frozen=True)
@@ -103,7 +105,6 @@ def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame
 # %% ../../nbs/exhibits/08_status.ipynb #ledger-def
 def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
     "Every claim of `paper` judged on printed, replayed and rerun numbers."
-    from dclm_nb.exhibits.catalogue import get_exhibit
     from dclm_nb.exhibits.claims import read_claims
     from dclm_nb.exhibits.verdicts import judge, numbers_of, printed_numbers
     import pandas as pd
@@ -183,3 +184,11 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     except OSError as e: raise disk_error(e, target) from e
     for name in manifest["files"]: atomic_write(target / name, (file.parent / name).read_bytes())
     atomic_write(target / file.name, file.read_bytes())
+
+# %% ../../nbs/exhibits/08_status.ipynb #blessed-def
+def blessed_table(exhibit: str, paper: str = "dclm", root: Path | None = None) -> Shown:
+    "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
+    found = get_exhibit(exhibit, paper)
+    path = (root or project_root()) / "figures" / paper / f"{found.name}.md"
+    if not path.is_file(): raise UserError(f"nothing is blessed for {found.id} of {paper}: run make reproduce-{found.id}, then make bless")
+    return Shown(path.read_text(encoding="utf-8").split("\n## ")[0].rstrip() + "\n")
