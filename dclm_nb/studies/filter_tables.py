@@ -71,7 +71,7 @@ def resolution(runs: FilterRuns | None, instrument: str = "bits per byte") -> st
     scores = pd.DataFrame({recipe: [runs.probes[recipe, s].result["scores"][instrument] for s in seeds] for recipe in RECIPES})
     differences = scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0)
     spread = float((differences.var(ddof=1).mean()) ** 0.5)
-    least = minimum_detectable_effect(spread / 2 ** 0.5, len(seeds))
+    least = minimum_detectable_effect(spread, len(seeds), paired=True)
     return f"{instrument}: paired differences vary by {spread:.3f} (sd) between seeds; {len(seeds)} seeds detect a difference of {least:.3f} with probability 0.8."
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #source-frame
