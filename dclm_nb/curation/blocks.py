@@ -285,7 +285,8 @@ class TrainQuality(PipelineStep):
     type, name = "🏋 - MODEL", "train-quality"
     def __init__(self, folder: str, pool: str, scale: str = "laptop", model: str | None = None, seed: int = 0):
         super().__init__()
-        self.folder, self.pool, self.scale, self.model, self.seed = str(folder), str(pool), scale, model, seed
+        self.folder, self.pool, self.scale, self.seed = str(folder), str(pool), scale, seed
+        self.model = str(Path(model).resolve()) if model else None
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."

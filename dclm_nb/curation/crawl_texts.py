@@ -215,17 +215,26 @@ def _evaluation_index():
     from dclm_nb.curation.decontamination import NgramIndex
     return NgramIndex(text for texts in evaluation_articles().values() for text in texts)
 
-def _apart(split: str) -> list[tuple[str, str]]:
-    "(source, text) of a split, without what shares a 13-gram of words with an evaluation article."
-    return [(raw.source, text) for raw, text in _of_split(split, 40) if not _evaluation_index().hits(text).any()]
+def _apart(split: str) -> dict[str, list[str]]:
+    "The texts of a split by source, without lines that several of them share, and without what shares a 13-gram of words with an evaluation article."
+    found = defaultdict(list)
+    for raw, text in _of_split(split, 40): found[raw.source].append(text)
+    return {source: [t for t in _without_shared_lines(texts) if t.strip() and not _evaluation_index().hits(t).any()] for source, texts in found.items()}
+
+# %% ../../nbs/curation/09_crawl_texts.ipynb #passages-of
+def _passages(texts: Sequence[str], words: int) -> list[str]:
+    "The texts in pieces of at most `words` words; a rest of less than a fifth of that is dropped."
+    pieces = [text.split()[i:i + words] for text in texts for i in range(0, len(text.split()), words)]
+    return [" ".join(piece) for piece in pieces if len(piece) >= words / 5]
 
 # %% ../../nbs/curation/09_crawl_texts.ipynb #positives-def
-def positive_texts(sources: Sequence[str] = ()) -> list[str]:
-    """Good text for the quality classifier, of all `sources` that have some or of those named: documents that are nowhere in the crawl and overlap with no evaluation article.
+def positive_texts(sources: Sequence[str] = (), per_source: int = 400, words: int = 200) -> list[str]:
+    """Good text for the quality classifier: up to `per_source` passages of each of the `sources` that have some, from documents that are nowhere in the crawl and overlap with no evaluation article.
     They stand in for OpenHermes-2.5 and r/ExplainLikeImFive (DCLM section 4.4), which no registry carries."""
-    return [text for source, text in _apart("positives") if not sources or source in sources]
+    chosen = {source: sorted(_passages(texts, words), key=lambda p: seed_for("positives", p))[:per_source] for source, texts in _apart("positives").items() if not sources or source in sources}
+    return [passage for passages in chosen.values() for passage in passages]
 
 # %% ../../nbs/curation/09_crawl_texts.ipynb #reference-def
 def reference_texts() -> list[str]:
     "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals; none overlaps with an evaluation article."
-    return [text for _, text in _apart("reference")]
+    return [text for texts in _apart("reference").values() for text in texts]

@@ -11,8 +11,8 @@ from .frames import tidy
 from .quality_filters import CONTROL, RECIPES, FilterRuns, FilterStudy, run_study
 
 # %% auto #0
-__all__ = ['INSTRUMENTS', 'NOTHING', 'WHY', 'rerun_at', 'frame_of', 'funnel_table', 'chosen_table', 'by_source_table',
-           'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
+__all__ = ['INSTRUMENTS', 'NOTHING', 'WHY', 'rerun_at', 'frame_of', 'funnel_table', 'chosen_table', 'pool_table',
+           'by_source_table', 'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #rerun-at
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
@@ -20,7 +20,7 @@ def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, 
     return None if scale == "replay" else run_study(FilterStudy.at_scale(scale), seeds, workers, force)
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #frame-of
-INSTRUMENTS = {"bits per byte": "bits_per_byte", "order": "order"}
+INSTRUMENTS = {"bits per byte": "bits_per_byte"}
 
 def frame_of(runs: FilterRuns | None) -> pd.DataFrame:
     "One row per recipe, seed and instrument: a tidy frame (`studies.frames`), empty without runs."
@@ -39,13 +39,20 @@ NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #chosen-table
 def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:
-    "Per recipe, mean over seeds: documents and megabytes chosen, how often training repeats them, and which share of the text is of which worth."
+    "Per recipe, mean over seeds: documents and megabytes chosen, how often training reads them, and which share of the text is of which worth."
     if runs is None: return NOTHING
     seeds = sorted({seed for _, seed in runs.models})
     def mean(recipe: str, value) -> float: return sum(value(runs.models[recipe, s].result) for s in seeds) / len(seeds)
     worths = sorted({w for run in runs.models.values() for w in run.result["quality"]}, key=("good", "ordinary", "low", "none", "unknown").index)
     return pd.DataFrame({recipe: {"documents": f"{mean(recipe, lambda r: r['documents']):,.0f}", "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}", "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
                                   **{f"{w} text": f"{mean(recipe, lambda r: r['quality'].get(w, 0.0)):.0%}" for w in worths}} for recipe in RECIPES}).T
+
+# %% ../../nbs/studies/07_filter_tables.ipynb #pool-table
+def pool_table(runs: FilterRuns | None) -> pd.DataFrame | str:
+    "Documents of the pool by kind, most frequent first."
+    if runs is None: return NOTHING
+    kinds = runs.pool.result["kinds"]
+    return pd.DataFrame({"documents": {kind: kinds[kind] for kind in sorted(kinds, key=kinds.get, reverse=True)}}).T
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #source-table
 def by_source_table(runs: FilterRuns | None, baseline: str = "RefinedWeb reproduction") -> pd.DataFrame | str:
@@ -83,24 +90,25 @@ def source_frame(runs: FilterRuns | None) -> pd.DataFrame:
                 paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #settings-def
-WHY = {"model.parameters": "minutes on two cores instead of 240 H100-hours", "train.tokens": "1/47,000 of the paper's", "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
-       "pool": "a labelled crawl of registry texts, half of it made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
+WHY = {"model.parameters": "minutes on two cores instead of 240 H100-hours", "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
+       "pool": "a labelled crawl of registry texts, more than half of it made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
        "classifier positives": "OpenHermes-2.5 and ELI5 are in no package registry; these are other documents of four of the five kinds probed, which favours the row",
-       "reference model": "other documents of the same four kinds: the same favour", "seeds": "the paper has one run a row and no error bars"}
+       "classifier negatives": "the pool is small, so the classifier has seen a fifth of what it ranks", "reference model": "other documents of the same four kinds: the same favour",
+       "seeds": "the paper has one run a row and no error bars; the judges are trained once, so their own chance is not in the intervals"}
 
 def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
     "(the paper's settings, ours at `scale`) of what decides Table 4; at `replay` the paper's twice."
-    theirs = {**_settings("1B-1x"), "pool": "RefinedWeb reproduction, Common Crawl 2013-2022", "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
-              "reference model": "154M parameters; Wikipedia, books, peS2o", "instrument": "Core (22 tasks), Extended (53)", "seeds": "1"}
+    theirs = {**_settings("1B-1x", 0.1), "pool": "RefinedWeb reproduction, Common Crawl 2013-2022", "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
+              "classifier negatives": "200,000 of an earlier crawl", "reference model": "154M parameters; Wikipedia, books, peS2o", "instrument": "Core (22 tasks), Extended (53)", "seeds": "1"}
     if scale == "replay": return theirs, theirs
-    return theirs, {**_settings(scale), "pool": "mini crawl", "classifier positives": "about 2,600 from encyclopaedia, recipes, plays, manuals", "reference model": "the study's model; the same four kinds",
-                    "instrument": "bits per byte, order", "seeds": "several, paired"}
+    return theirs, {**_settings(scale, FilterStudy.at_scale(scale).keep_fraction), "pool": "mini crawl", "classifier positives": "passages of encyclopaedia, recipes, plays, manuals, up to 400 of each",
+                    "classifier negatives": "as many random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": "bits per byte", "seeds": "several, paired"}
 
-def _settings(scale: str) -> dict:
+def _settings(scale: str, keep_fraction: float) -> dict:
     from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count
     model, train = lm_config(scale)
     recipe = {k: v for k, v in config_to_dict(train).items() if k in ("tokens", "batch_size", "lr", "warmup_steps", "weight_decay", "z_loss", "final_lr", "beta1", "beta2", "clip_norm")}
-    return {"model": {"parameters": parameter_count(model), **{k: getattr(model, k) for k in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "qk_norm")}}, "train": recipe, "keep fraction": 0.1}
+    return {"model": {"parameters": parameter_count(model), **{k: getattr(model, k) for k in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "qk_norm")}}, "train": recipe, "keep fraction": keep_fraction}
 
 # %% ../../nbs/studies/07_filter_tables.ipynb #overlap-table
 def overlap_table(runs: FilterRuns | None) -> pd.DataFrame | str:

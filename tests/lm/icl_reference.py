@@ -1,4 +1,4 @@
-"""The original's recorded behaviour (`shared/conformance/icl`), and the small GPT-NeoX it was recorded with."""
+"""The original's recorded behaviour (the folder `conformance/icl` of the reference data), and the small GPT-NeoX it was recorded with."""
 import json
 from pathlib import Path
 
