@@ -148,7 +148,7 @@ def curate(
     from dclm_nb.curation.pipeline import curate as run
     report = run(warc, out, executor=executor, workers=workers)
     if report is None: return print("submitted; the same command shows the result once the jobs are done")
-    print(report.funnel.to_string(index=False), f"\neverything lies in {report.folder}")
+    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False), f"\neverything lies in {report.folder}")
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):
