@@ -197,7 +197,7 @@ def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), workers: int
     if not seeds: raise UserError("a study needs at least one seed")
     store, settings = store or RunStore(), _model_settings(study)
     keys = [(recipe, seed) for recipe in RECIPES for seed in seeds]
-    shares = {"pool": 2.0, "reference": 1.5, "judges": 2.0, "models": 1.6 * len(keys), "probes": .2 * len(keys)}
+    shares = {"pool": 2.4, "reference": 2.7, "judges": 4.9, "models": 1.6 * len(keys), "probes": .23 * len(keys)}   # as measured at laptop; for the time left only
     with Progress("Table 4", total=sum(shares.values())) as whole:
         with whole.stage("pool", share=shares["pool"]):
             curation = {"scale": study.scale, "faithful": study.faithful, "min_ngram_size": study.dedup_ngram, "max_ngram_size": study.dedup_ngram}
