@@ -143,12 +143,19 @@ def curate(
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or jobs at the same time.")] = 1,
+    extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
+    lists: Annotated[str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")] = "embedded",
+    classifier: Annotated[str, typer.Option(help="A fastText model file; one is trained by default.")] = "",
+    faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
-    from dclm_nb.curation.pipeline import curate as run
-    report = run(warc, out, executor=executor, workers=workers)
+    from dclm_nb.curation.pipeline import CurationConfig, curate as run
+    config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
+    report = run(warc, out, config, executor=executor, workers=workers)
     if report is None: return print("submitted; the same command shows the result once the jobs are done")
-    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False), f"\neverything lies in {report.folder}")
+    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
+    for what, which in report.data["used"].items(): print(f"{what}: {which}")
+    print(f"everything lies in {report.folder}")
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):

@@ -40,6 +40,7 @@ class CurationConfig:
     scale: str = "laptop"
     faithful: bool = True
     extraction: str = "resiliparse"
+    lists: str = "embedded"                                     # or "original": DCLM's own ban lists and lid.176.bin, fetched
     min_ngram_size: int = 13
     max_ngram_size: int = 13
     dedup_threshold: float = 0.8
@@ -77,7 +78,7 @@ def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | P
     removed, kept = str(f / "removed"), "kept" if c.until == "tokens" else "pool"
     rank, shard = "{rank:05d}.jsonl.gz", "{shard:05d}.jsonl.gz"
     stages = [
-        Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful), SaveDocuments(f / "filtered", n)],
+        Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful, c.lists), SaveDocuments(f / "filtered", n)],
               (f"filtered/{shard}", f"removed/extract/{rank}", f"removed/heuristics/{rank}", "records/{shard:05d}.json"), n, light=False),
         Stage("dedup", c.dedup_shards, [LoadDocuments(f / "filtered", n), BloomDedup(removed, f / "filtered", n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate),
                                         *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)],
@@ -87,7 +88,7 @@ def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | P
         Stage("score", n, [ScoreQuality(f, f / "pool", n)], ("scores/{shard:05d}.npy",), n),
         Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{shard}", f"removed/quality/{rank}"), n),
         Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
-    return [*stages, Stage("report", 1, [WriteReport(f, kept)], ("report.json",))]
+    return [*stages, Stage("report", 1, [WriteReport(f, kept, c.lists)], ("report.json",))]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = ("no page in the record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
@@ -122,21 +123,27 @@ def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
 class WriteReport(PipelineStep):
     "Last stage: balances the books and writes `report.json`."
     type, name = "📊 - STATS", "report"
-    def __init__(self, folder: str | Path, kept: str = "kept"):
+    def __init__(self, folder: str | Path, kept: str = "kept", lists: str = "embedded"):
         super().__init__()
-        self.folder, self.kept = str(folder), kept
+        self.folder, self.kept, self.lists = str(folder), kept, lists
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."
         folder = Path(self.folder)
         table = funnel(folder, self.kept)
         reasons = [dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(removal_counts(folder).items())]
-        report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]))
+        report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]), used=_used(self.lists))
         if (manifest := folder / "tokens" / "manifest.json").is_file():
             tokens = json.loads(manifest.read_text())
             report |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]), classifier=json.loads((folder / "classifier.json").read_text()))
         with replacing(folder / "report.json") as file: file.write((json.dumps(report, indent=1) + "\n").encode())
         yield from ()
+
+# %% ../../nbs/curation/22_pipeline.ipynb #used-def
+def _used(lists: str) -> dict[str, str]:
+    "Which lists and which language identifier a run used, in words."
+    ban_lists, language = blocks.word_lists(lists)
+    return {"ban lists": str(ban_lists), "language": language.name}
 
 # %% ../../nbs/curation/22_pipeline.ipynb #quiet
 @contextmanager
