@@ -35,7 +35,7 @@ def funnel_table(runs: FilterRuns | None) -> pd.DataFrame | str:
     table = pd.read_csv(runs.pool.folder / "funnel.csv")
     return table.assign(share=table["share"].map("{:.1%}".format)).set_index(table.columns[0])
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE=laptop (about a quarter of an hour)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE=laptop (about 20 minutes on 2 cores)."
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #chosen-table
 def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:
