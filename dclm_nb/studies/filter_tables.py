@@ -93,7 +93,7 @@ def source_frame(runs: FilterRuns | None) -> pd.DataFrame:
 WHY = {"model.parameters": "minutes on two cores instead of 240 H100-hours", "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
        "pool": "a labelled crawl of registry texts, more than half of it made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
        "classifier positives": "OpenHermes-2.5 and ELI5 are in no package registry; these are other documents of four of the five kinds probed, which favours the row",
-       "classifier negatives": "the pool is small, so the classifier has seen a fifth of what it ranks", "reference model": "other documents of the same four kinds: the same favour",
+       "classifier negatives": "the pool is small, so the classifier has seen some of what it ranks", "reference model": "other documents of the same four kinds: the same favour",
        "seeds": "the paper has one run a row and no error bars; the judges are trained once, so their own chance is not in the intervals"}
 
 def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
