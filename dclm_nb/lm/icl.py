@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.statistics import Interval, mean_interval, wilson
 from .generate import decode, generate, is_exact_match, stops_at
 from .inference import PlainModel, as_scorable, pad_right
-from .prompts import ICLTask, Prompt, Row, build_prompts, max_answer_length
+from .prompts import ICLTask, Prompt, Row, build_prompts, end_of_text, max_answer_length
 
 # %% auto #0
 __all__ = ['SHARING_PAYS_FROM', 'shared_length', 'RowScore', 'score_rows', 'choose', 'ItemScore', 'score_prompts',
@@ -129,7 +129,7 @@ def score_rows(model: Any, groups: Sequence[Sequence[Row]], *, remember: bool = 
 # %% ../../nbs/lm/14_icl.ipynb #choose
 def choose(mean_losses: Sequence[float]) -> int:
     "Index of the option with the smallest float32 perplexity, the first of equals."
-    with np.errstate(over="ignore"): return int(np.exp(np.asarray(mean_losses, np.float32)).argmin())
+    return int(torch.tensor(mean_losses, dtype=torch.float32).exp().argmin())  # torch's exp, as the original: NumPy's rounds a third of all values otherwise
 
 # %% ../../nbs/lm/14_icl.ipynb #item
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ def score_prompts(model: Any, prompts: Sequence[Prompt], **how: Any) -> list[Ite
 # %% ../../nbs/lm/14_icl.ipynb #write-answers
 def write_answers(model: Any, tokenizer: Any, prompts: Sequence[Prompt], task: ICLTask, new_tokens: int, *, eos_id: int | None = None, **how: Any) -> list[ItemScore]:
     "Let the model write after each generation prompt, at most `new_tokens`, and compare with the answers. `how`: see `generate`."
+    eos_id = end_of_text(tokenizer, eos_id)
     made = generate(model, [prompt.rows[0].ids for prompt in prompts], new_tokens, end_ids=() if eos_id is None else (eos_id,), stop=stops_at(tokenizer, task.stop_strings), **how)
     texts = [decode(tokenizer, ids) for ids in made]
     right = [is_exact_match(text, prompt.answers, stop_strings=task.stop_strings, cot_delimiter=task.cot_delimiter, normalize=task.normalize) for text, prompt in zip(texts, prompts)]

@@ -6,19 +6,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from ..core.errors import UserError
 
 # %% auto #0
-__all__ = ['KINDS', 'HEAVY_YAML', 'ICLTask', 'few_shot_indices', 'strip_record', 'context_and_answer', 'preamble', 'contexts',
-           'encode', 'joins_prefix_space', 'Row', 'make_row', 'Prompt', 'answers_of', 'max_answer_length',
-           'build_prompts']
+__all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'ICLTask', 'few_shot_indices', 'strip_record', 'context_and_answer',
+           'preamble', 'contexts', 'encode', 'joins_prefix_space', 'end_of_text', 'Row', 'make_row', 'Prompt',
+           'answers_of', 'max_answer_length', 'build_prompts']
 
 # %% ../../nbs/lm/11_prompts.ipynb #task
 KINDS = ("multiple_choice", "schema", "language_modeling", "generation")
 HEAVY_YAML = {"label": "name", "icl_task_type": "type", "num_fewshot": "shots", "early_stopping_criteria": "stop_strings",
               "do_normalization": "normalize", "fewshot_random_seed": "seed", "max_seq_len": "context_length"}
+GENERATION_NAMES = ("generation_task_with_answers", "question_answering")      # of llm-foundry v0.9.0 and of earlier versions
 
 @dataclass(frozen=True)
 class ICLTask:
@@ -48,7 +50,10 @@ class ICLTask:
         given = {HEAVY_YAML.get(name, name): value for name, value in (given | changes).items() if value is not None}
         given = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         given["stop_strings"] = tuple(given.get("stop_strings", ()))
-        if given.get("type") == "generation_task_with_answers": given["type"] = "generation"
+        if given.get("type") in GENERATION_NAMES: given["type"] = "generation"
+        if isinstance(shots := given.get("shots"), Sequence):                  # `num_fewshot: [10]` in the list
+            if len(shots) != 1: raise UserError(f"task {given.get('name')!r}: num_fewshot is {list(shots)}; give one number, a task with several is several tasks")
+            given["shots"] = shots[0]
         return cls(**given)
 
 # %% ../../nbs/lm/11_prompts.ipynb #fewshot
@@ -111,6 +116,11 @@ def joins_prefix_space(tokenizer: Any) -> bool:
     "Does the tokenizer write `' a'` as one id? Then scored continuations start with a space."
     return len(encode(tokenizer, " a")) == 1
 
+# %% ../../nbs/lm/11_prompts.ipynb #end-of-text
+def end_of_text(tokenizer: Any, eos_id: int | None = None) -> int | None:
+    "The id that ends a text: `eos_id`, or else the tokenizer's own, where it names one (transformers tokenizers do). It is dropped at the end of a preamble, and writing stops at it."
+    return getattr(tokenizer, "eos_token_id", None) if eos_id is None else eos_id
+
 # %% ../../nbs/lm/11_prompts.ipynb #row
 @dataclass(frozen=True)
 class Row:
@@ -146,7 +156,7 @@ class Prompt:
 class _Encoder:
     "Encodes texts, each different continuation only once (most tasks repeat a handful of options)."
     def __init__(self, tokenizer: Any, eos_id: int | None):
-        self.tokenizer, self.eos_id, self.space, self.seen = tokenizer, eos_id, joins_prefix_space(tokenizer), {}
+        self.tokenizer, self.eos_id, self.space, self.seen = tokenizer, end_of_text(tokenizer, eos_id), joins_prefix_space(tokenizer), {}
 
     def preamble(self, text: str) -> list[int]:
         ids = encode(self.tokenizer, text, special=True)
@@ -184,6 +194,7 @@ def build_prompts(records: Sequence[Mapping[str, Any]], tokenizer: Any, task: An
     return [prompt for name, part in parts.items() for prompt in _build(part, tokenizer, task, name, eos_id, limit)]
 
 # %% ../../nbs/lm/11_prompts.ipynb #build-one
+_OPTIONS = {"multiple_choice": "choices", "schema": "context_options"}
 _FIELDS = {"multiple_choice": ("query", "choices", "gold"), "schema": ("context_options", "continuation", "gold"),
            "language_modeling": ("context", "continuation"), "generation": ("context", "answer")}
 
@@ -191,15 +202,16 @@ def _check(records: Sequence[Mapping[str, Any]], task: ICLTask) -> None:
     for index, record in enumerate(records):
         missing = [name for name in _FIELDS[task.type] if name not in record]
         if missing: raise UserError(f"task {task.name!r}, record {index}: no field {missing[0]!r}, which a {task.type} record needs")
-        if "gold" in record and task.type in ("multiple_choice", "schema"):
-            options = record["choices" if task.type == "multiple_choice" else "context_options"]
+        if task.type in _OPTIONS:
+            options = record[_OPTIONS[task.type]]
+            if not isinstance(record["gold"], Integral): raise UserError(f"task {task.name!r}, record {index}: gold is {record['gold']!r}, but the index of one option is needed")
             if not 0 <= record["gold"] < len(options): raise UserError(f"task {task.name!r}, record {index}: gold is {record['gold']}, but there are {len(options)} options")
 
 def _build(records, tokenizer, task: ICLTask, category: str | None, eos_id: int | None, limit: int | None) -> list[Prompt]:
     _check(records, task)
     encoder, generation = _Encoder(tokenizer, eos_id), task.type == "generation"
     reasons = generation and any("chain_of_thought" in record for record in records)
-    longest = max(max_answer_length(records, tokenizer, task), 1) if generation else 0
+    longest = max_answer_length(records, tokenizer, task) if generation else 0
     if longest >= task.context_length: raise UserError(f"task {task.name!r}: the longest answer takes {longest} tokens, which leaves no room for a prompt in {task.context_length}")
     stripped, prompts = [strip_record(record) for record in records], []
     for index, shown in enumerate(few_shot_indices(len(records), task.shots, task.seed)):
@@ -211,7 +223,7 @@ def _build(records, tokenizer, task: ICLTask, category: str | None, eos_id: int 
         if generation: rows = [Row(tuple(ids[0][longest - task.context_length:]), min(len(ids[0]), task.context_length - longest))]
         else: rows = [make_row(a, b, task.context_length, what) for a, b in _pairs(record, task, ids, encoder)]
         cut = any(row.start < len(ids[j % len(ids)]) for j, row in enumerate(rows))
-        prompts.append(Prompt(index, tuple(shown), before, tuple(texts), tuple(rows), record.get("gold"),
+        prompts.append(Prompt(index, tuple(shown), before, tuple(texts), tuple(rows), record["gold"] if task.type in _OPTIONS else None,
                               tuple(sorted(answers_of(records[index]))) if generation else (), category, cut))
     return prompts
 

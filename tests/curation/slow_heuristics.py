@@ -3,7 +3,9 @@
 Nothing here is shared with the library except the list of top-level domains. uniseg and str methods do the cutting.
 """
 import re
+import string
 from collections import Counter
+from urllib.parse import urlparse
 
 from dclm_nb.curation.url import top_level_domains
 
@@ -11,6 +13,26 @@ NAMES = "|".join(map(re.escape, sorted(top_level_domains(), key=len, reverse=Tru
 TLD_AT_START = re.compile(f"(?:{NAMES})", re.IGNORECASE)
 URL = re.compile(rf"\s{{0,10}}(?:https?://|ftp://)?[a-zA-Z0-9_@:%.+~#=-]{{1,256}}\.(?:{NAMES})\b[a-zA-Z0-9_()@:%+.~#?&/=-]*")
 IP = re.compile(r"\s{0,10}\b(?:https?://|ftp://)?(?:[0-2]?[0-9]{1,2}\.){3}[0-2]?[0-9]{1,2}[a-zA-Z0-9_()@:%+.~#?&/=-]*")
+
+
+def host(url): return re.sub("www", "", urlparse(url).netloc.lower())
+
+
+def banned(url, words, kind):
+    """Distinct hits of the list `kind`: left to right, at each place the longest entry that fits."""
+    url, hits, place = url.lower(), set(), 0
+    if kind == "strict": url = "".join(c for c in url if c not in "-.")
+    in_word = lambda k: 0 <= k < len(url) and (url[k].isalnum() or url[k] == "_")
+    while place < len(url):
+        for word in sorted({word.lower() for word in words}, key=len, reverse=True):
+            end = place + len(word)
+            if url[place:end] == word and (kind == "strict" or in_word(place - 1) != in_word(place) and in_word(end - 1) != in_word(end)): break
+        else: word, end = None, place + 1
+        hits, place = hits | {word} - {None}, end
+    return hits
+
+
+def is_classified(text): return any(c not in string.punctuation and c != " " for c in text)
 
 
 def uniseg_words(text):

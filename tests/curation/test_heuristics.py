@@ -13,6 +13,7 @@ import slow_heuristics as slow  # noqa: E402
 
 from dclm_nb.curation import heuristics as h  # noqa: E402
 from dclm_nb.curation import url as u  # noqa: E402
+from dclm_nb.curation.language import has_nothing_to_read  # noqa: E402
 from dclm_nb.curation.repetition import RepeatedNgrams, first_repetition, repetition_shares  # noqa: E402
 from dclm_nb.curation.words import SplitText  # noqa: E402
 
@@ -26,9 +27,10 @@ ADDRESSES = st.lists(ADDRESS_PARTS, max_size=14).map("".join)
 
 PAGE_PARTS = st.sampled_from(
     "the be to of and that have with The THE, a Word word, ABC ABc HELLO 123 1,000 ² ① Ⅷ Ⓐ 3 likes 1.2K shares (12 views! retweets items in cart carton read more... more!!! Sign-in sign-in ſign-in İtems ın "
-    "# ... .... …  . - • * ● é’s don't naïve 語 a_b _ 12:30 3.14 e.g. x\u00a0y — “quoted” 10.0.0.1 www.example.org".split() + [" ", ". . .", "items in cart", "Read more...", "12 likes", "5 Followers"])
+    "# ... .... ......  …  . - • * ● ·x é’s don't naïve 語 a_b _ 12:30 3.14 e.g. x\u00a0y — “quoted” 10.0.0.1 www.example.org ٣٢ ½ ǅ x\u200by e\u0301 \u0301e 😀 \ufeffthe \ufeff the\u3000be 12\u00a0likes ¹² \u212a "
+    "12\tlikes ſhares 3\u212a 1,.,2b".split(" ") + [" ", ". . .", "items in cart", "Read more...", "12 likes", "5 Followers"])
 LINE = st.lists(PAGE_PARTS, max_size=14).map(" ".join)
-SEPARATOR = st.sampled_from(["\n", "\n", "\n", "\n\n", "\n\n\n", "\n \n", "\r\n", "\u2028", "\x1c", "\0", " \n\t"])
+SEPARATOR = st.sampled_from(["\n", "\n", "\n", "\n\n", "\n\n\n", "\n \n", "\r\n", "\u2028", "\x1c", "\x85", "\v", "\f", "\r", "\0", " \n\t"])
 PAGES = st.lists(st.tuples(LINE, SEPARATOR), max_size=12).map(lambda parts: "".join(a + b for a, b in parts))
 PROSE = ("The first settlers came up the river in spring and built their huts of wood", "Nobody knew what to expect of the winter that lay ahead of them",
          "Trade with the villages along the coast grew slowly over many years", "Stone houses and a market were to follow before the century was out",
@@ -70,6 +72,26 @@ def test_trie_matches_like_the_longest_first_alternation(words, text):
     plain = "|".join(map(re.escape, sorted(set(words), key=len, reverse=True))) or "(?!)"
     assert re.findall(u.trie_pattern(words), text) == re.findall(plain, text)
     assert re.findall(rf"\b{u.trie_pattern(words)}\b", text) == re.findall(rf"\b(?:{plain})\b", text)
+
+
+ENTRIES = ["snork", "snorkel", "two-words", "two", "words", "plonk", "plonkle", "a", "ab", "x_y", "éa", "a.b", "Kin", "Q1", "don't"]
+URLS = st.lists(st.sampled_from([*ENTRIES, *"-._/?=&%:@#(' ", "www", "WWW", "http://", "//", "İ", "é", "SNORK"]), max_size=12).map("".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(URLS, st.sets(st.sampled_from(ENTRIES), min_size=1), st.sampled_from(["", "http://"]))
+def test_address_steps(url, entries, scheme):
+    lists = u.BanLists(*[frozenset(entries)] * 4)
+    for kind in ("strict", "hard", "soft"): assert u.banned_words(scheme + url, lists, kind) == slow.banned(scheme + url, entries, kind), kind
+    try: expected = slow.host(scheme + url) in {entry.lower() for entry in entries}
+    except ValueError:
+        with pytest.raises(ValueError): u.domain_is_banned(scheme + url, lists)
+    else: assert u.domain_is_banned(scheme + url, lists) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from(" .!~-_`\n\t\0\u3000…«a"), max_size=6))
+def test_what_is_not_classified(text): assert has_nothing_to_read(text) == (not slow.is_classified(text))
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,10 +3,16 @@ import csv
 import gzip
 import hashlib
 import json
+import random
 import re
+import sys
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import slow_heuristics as slow  # noqa: E402
 
 from dclm_nb.curation import heuristics as h
 from dclm_nb.curation.language import embedded_language_model
@@ -125,3 +131,33 @@ def test_statistics_are_the_limits(documents):
         page = SplitText(document["text"])
         for test, share in repetition_shares(page):
             if share.value is not None: assert share.within(share.value) and (share.value == 0 or not share.within(share.value * (1 - 1e-15)))
+
+
+ODD = [*"\n\n\r\t\v\f\0\x1c\x1f\x85\xa0\u2028\u200b\ufeff\u3000\u202fſıİ\u212a\u200e\u200d\u0301Ⅷⓐǅ²①٣½ª’“…—_.:,#*•- ", "\r\n", "...", ". . .", "\n12 likes\n", "\nWORD\n", "\n123\n", "Read more...", "\nSign-in ",
+       " items in cart", "http://", "x.com", "1.2.3.4", "In ", "the", "\n- ", "\n\n\n"]
+
+
+def damaged(text, draw):
+    """`text` with odd characters put in, and pieces cut out, doubled and moved."""
+    for _ in range(draw.choice([1, 2, 5, 15])):
+        a, b = sorted(draw.randrange(len(text) + 1) for _ in range(2))
+        piece, kind = text[a:min(b, a + 300)], draw.randrange(4)
+        if kind < 2: text = text[:a] + draw.choice(ODD) + text[a:]
+        elif kind == 2: text = text[:a] + text[a + len(piece):]
+        else: text = text[:b] + piece * draw.choice([1, 2, 4]) + text[b:]
+    return text
+
+
+def test_damaged_documents_are_decided_as_the_slow_rules_decide(documents):
+    """Real pages with accidents the reference set does not hold; the language is taken for English."""
+    pytest.importorskip("uniseg")
+    draw, texts, steps = random.Random(5), sorted(document["text"] for document in documents.values() if len(document["text"]) < 4000), set()
+    for _ in range(300):
+        text = damaged(draw.choice(texts), draw)
+        decision = h.refinedweb(text, ban_lists=BanLists(), language=h.assume_english)
+        assert (decision.step_number, decision.text) == slow.pipeline(text), text
+        for number, (keep, statistic) in slow.drop_rules(text).items():
+            verdict = h.STEPS[number - 1].rule(h.Page(text), h.Settings(BanLists(), h.assume_english))
+            assert (verdict.keep, repr(verdict.statistic)) == (keep, repr(statistic)), (number, text)
+        steps.add(decision.step_number)
+    assert {None, 9, 16, 23} <= steps

@@ -41,6 +41,18 @@ def test_ties_and_overflow_are_the_originals(shared):
         assert choose(case["mean_cross_entropy"]) == case["selected"], case["why"]
 
 
+@given(mean=st.floats(0, 20, width=32), steps=st.lists(st.integers(-3, 3), min_size=1, max_size=4))
+def test_near_ties_are_decided_by_torchs_float32_perplexities(mean, steps):
+    """Options whose means differ in the last bits: their perplexities may be the same number, and whether they are depends on how exp rounds."""
+    means = [np.float32(mean)]
+    for step in steps:
+        new = means[-1]
+        for _ in range(abs(step)): new = np.nextafter(new, np.float32(np.inf if step > 0 else 0))
+        means.append(new)
+    perplexities = [torch.exp(torch.tensor(float(m))) for m in means]
+    assert choose([float(m) for m in means]) == perplexities.index(min(perplexities))
+
+
 @pytest.fixture(scope="module")
 def model(): return OpenLM(OpenLMConfig(width=64, n_layers=2, n_heads=4, vocab_size=512, seq_len=256)).eval()
 
@@ -96,6 +108,26 @@ def test_categories_weigh_the_same():
     result = score_task(likes_a, Words(), task, records)
     assert result.score == 0.5 and result.by_category == {"x": 1.0, "y": 0.0} and result.n == 10
     assert score_task(likes_a, Words(), dataclasses.replace(task, has_categories=False), records).score == 0.9
+
+
+def test_a_language_modeling_record_with_a_gold_field_is_judged_by_its_tokens():
+    class Words:
+        def encode(self, text, add_special_tokens=False): return [ord(c) for c in text]
+    never = lambda ids: torch.zeros(*ids.shape, 128)                     # argmax is id 0, which no text holds
+    records = [{"context": "a", "continuation": "b", "gold": 0}]
+    assert score_task(never, Words(), ICLTask("t", "language_modeling"), records).score == 0
+
+
+def test_writing_stops_at_the_tokenizers_own_end():
+    class Words:
+        eos_token_id = 2
+        def encode(self, text, add_special_tokens=False): return [ord(c) for c in text]
+        def decode(self, ids, skip_special_tokens=True): return "".join(chr(i) for i in ids if i != 2)
+    def model(ids):                                                       # a question mark is followed by "y", a "y" by the end, the end by "n"
+        after = {ord("?"): ord("y"), ord("y"): 2, 2: ord("n")}
+        return torch.nn.functional.one_hot(torch.tensor([[after.get(i, 0) for i in row] for row in ids.tolist()]), 128).float()
+    (item,) = score_task(model, Words(), ICLTask("t", "generation"), [{"context": "so?", "answer": "y", "aliases": ["yes, of course"]}]).items
+    assert item.text == " y" and item.correct
 
 
 def test_more_shots_than_records_shows_all_the_others():

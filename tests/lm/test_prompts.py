@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from icl_reference import GOLDEN, golden, gpt_neox_tokenizer
 
@@ -93,3 +93,88 @@ def test_a_multiple_choice_record_with_a_list_of_one_space_options():
     task = ICLTask("t", "multiple_choice")
     (prompt,) = build_prompts([{"query": " q ", "choices": [" x", "x"], "gold": 0}], Words(), task)
     assert prompt.rows == (Row((1, 2), 1), Row((1, 2), 1)), "an option with a space keeps it, one without gets it; the query is stripped"
+
+
+def test_a_task_as_the_authors_list_writes_it():
+    line = {"label": "gsm8k_cot", "dataset_uri": "local_data/symbolic_problem_solving/gsm8k.jsonl", "num_fewshot": [3], "icl_task_type": "question_answering", "cot_delimiter": " #### ",
+            "continuation_delimiter": "\nA: Let's think step by step. ", "question_prelimiter": "Q: ", "early_stopping_criteria": ["\n\n", "Q:", "Q: "]}
+    assert ICLTask.of(line) == ICLTask.of(line | {"icl_task_type": "generation_task_with_answers", "num_fewshot": 3}) == ICLTask.of(TASKS["gsm8k_cot"])
+
+
+class Bytes:
+    """One id per byte, with marks at the ends of a text if asked, and `" a"` as one id if `joins`."""
+    begin, end = 256, 257
+
+    def __init__(self, begins, ends, joins): self.begins, self.ends, self.joins = begins, ends, joins
+
+    def encode(self, text, add_special_tokens=False):
+        if self.joins and text == " a" and not add_special_tokens: return [258]
+        ids = list(text.encode())
+        return [self.begin] * self.begins + ids + [self.end] * self.ends if add_special_tokens else ids
+
+
+def slow_rows(task, record, examples, tokenizer, reasons, longest):
+    """(preamble text, [(context ids, continuation ids)]) as the rules in words say: every piece of text spelled out, then cut from the left."""
+    clean = lambda r: {key: value.strip() if type(value) is str else value for key, value in r.items()}
+    def question(r): return r["context_options"][r["gold"]] if task.type == "schema" else r["query"] if task.type == "multiple_choice" else r["context"]
+    def answer(r):
+        if task.type == "multiple_choice": return r["choices"][r["gold"]]
+        if task.type == "generation": return r["chain_of_thought"] + task.cot_delimiter + r["answer"] if reasons else r["answer"]
+        return r["continuation"]
+    record, text = clean(record), task.prompt_string
+    for example in map(clean, examples):
+        between = task.example_delimiter if text != "" else ""
+        pieces = [task.question_prelimiter, between] if task.type == "schema" else [between, task.question_prelimiter]
+        text = "".join([text, *pieces, question(example), task.continuation_delimiter, answer(example)])
+    between = task.example_delimiter if text != "" else ""
+    if task.type == "schema":
+        tail = task.continuation_delimiter.rstrip() if text != "" else ""
+        asked = [task.question_prelimiter + between + option + tail for option in record["context_options"]]
+    else: asked = [(between + task.question_prelimiter + question(record) + task.continuation_delimiter).rstrip()]
+    head = tokenizer.encode(text, add_special_tokens=True)
+    if len(head) > 1 and head[-1] == tokenizer.end: head = head[:-1]
+    scored = record["choices"] if task.type == "multiple_choice" else [] if task.type == "generation" else [record["continuation"]]
+    scored = [" " + s if tokenizer.joins and s[:1] != " " else s for s in scored]
+    pairs = [(head + tokenizer.encode(a), tokenizer.encode(s)) for a in asked for s in scored or [""]]
+    rows = []
+    for context, continuation in pairs:
+        room = task.context_length - longest - len(continuation)
+        rows.append((context[len(context) - room:] if 0 < room < len(context) else context, continuation))
+    return text, rows
+
+
+TEXTS = st.lists(st.sampled_from(["a", "the cat", " ", "\n", "\t", "\u3000", "é", "Q: ", "1,234", "word " * 6]), min_size=1, max_size=3).map("".join)
+
+
+@st.composite
+def tasks_with_records(draw):
+    kind, n, options = draw(st.sampled_from(["multiple_choice", "schema", "language_modeling", "generation"])), draw(st.integers(1, 6)), draw(st.integers(1, 3))
+    field = lambda many=False: draw(st.lists(TEXTS, min_size=options, max_size=options) if many else TEXTS)
+    reasons, records = draw(st.booleans()), []
+    for _ in range(n):
+        if kind == "multiple_choice": record = {"query": field(), "choices": field(True), "gold": draw(st.integers(0, options - 1))}
+        elif kind == "schema": record = {"context_options": field(True), "continuation": field(), "gold": draw(st.integers(0, options - 1))}
+        elif kind == "language_modeling": record = {"context": field(), "continuation": field()}
+        else: record = {"context": field(), "answer": field(), "aliases": field(True)} | ({"chain_of_thought": field()} if reasons else {})
+        records.append(record)
+    some = lambda *values: draw(st.sampled_from(values))
+    task = ICLTask("t", kind, shots=some(0, 1, 2, 5), continuation_delimiter=some(" ", "\nAnswer: ", "Answer: ", ""), example_delimiter=some("\n", "", "\n\n"), prompt_string=some("", "", "Do this:"),
+                   question_prelimiter=some("", "Q: "), cot_delimiter=some("", " #### "), context_length=some(2048, 150))
+    return task, records, Bytes(draw(st.booleans()), draw(st.booleans()), draw(st.booleans())), reasons and kind == "generation"
+
+
+@given(tasks_with_records())
+@settings(max_examples=300, deadline=None)
+def test_prompts_are_what_the_rules_say_in_words(made):
+    task, records, tokenizer, reasons = made
+    longest = max_answer_length(records, tokenizer, task) if task.type == "generation" else 0
+    try: prompts = build_prompts(records, tokenizer, task, eos_id=tokenizer.end)
+    except UserError: return        # an empty context or continuation, or no room: refused
+    for record, prompt in zip(records, prompts, strict=True):
+        text, rows = slow_rows(task, record, [records[i] for i in prompt.shown], tokenizer, reasons, longest)
+        assert prompt.preamble == text and [(list(row.ids[:row.start]), list(row.ids[row.start:])) for row in prompt.rows] == rows
+
+
+def test_an_answer_without_tokens_leaves_the_whole_context():
+    (prompt,) = build_prompts([{"context": "x" * 40, "answer": ""}], Bytes(False, False, False), ICLTask("t", "generation", context_length=32))
+    assert len(prompt.rows[0].ids) == 32
