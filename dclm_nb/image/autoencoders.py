@@ -26,6 +26,7 @@ from ..core.fingerprint import canonical, hash_of
 from ..core.progress import Progress
 from ..core.seeds import seed_for
 from .codecs import Codec, SavedCodec, check_images, check_latents, from_patches, psnr, to_patches
+from .scenes import SceneSpec
 
 # %% auto #0
 __all__ = ['LATENTS', 'AutoencoderConfig', 'KL', 'VQ', 'quantisers', 'LFQ', 'FSQ', 'ResidualBlock', 'Autoencoder',
@@ -39,7 +40,7 @@ LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the o
 class AutoencoderConfig:
     "Architecture and training of one autoencoder. Raises `UserError` for settings that do not fit together."
     latents: str = "kl"                         # "kl" (continuous), "vq", "lfq" or "fsq" (discrete)
-    size: int = 24                              # pixels a side
+    size: int = 16                              # pixels a side
     factor: int = 4                             # pixels a side of a token; a power of two
     width: int = 32                             # channels at full resolution; doubled at each halving, up to four times
     blocks: int = 1                             # residual blocks per resolution
@@ -67,12 +68,12 @@ class AutoencoderConfig:
 
     @classmethod
     def at_scale(cls, scale: str, latents: str = "kl") -> AutoencoderConfig:
-        "The smallest at `smoke`, one of minutes at `laptop`, one for 64-pixel scenes at `gpu`, and 256 pixels at `assumed` (the paper's own is not known). Raises `UserError` for another scale."
+        "For scenes: `smoke` (the smallest), `laptop`, `gpu`; for pictures of 256 pixels: `assumed` (the paper's own is not known). Raises `UserError` for another scale."
         scales = {"smoke": dict(width=16, steps=150, batch=16), "laptop": dict(width=32, steps=1500),
-                  "gpu": dict(size=64, width=64, blocks=2, codes=1024, levels=(8, 5, 5, 5), steps=20_000, batch=128, lr=1e-3, precision="bf16-mixed"),
+                  "gpu": dict(width=64, blocks=2, codes=1024, levels=(8, 5, 5, 5), steps=20_000, batch=128, lr=1e-3, precision="bf16-mixed"),
                   "assumed": dict(size=256, factor=16, width=128, blocks=2, channels=16, codes=2 ** 14, levels=(8, 8, 8, 6, 5), steps=400_000, batch=256, lr=1e-4, precision="bf16-mixed")}
         if scale not in scales: raise unknown("scale of the autoencoders", scale, scales)
-        return cls(latents, **scales[scale])
+        return cls(latents, **({} if scale == "assumed" else {"size": SceneSpec.at_scale(scale).size}), **scales[scale])
 
 # %% ../../nbs/image/05_autoencoders.ipynb #kl
 class KL(nn.Module):
@@ -336,10 +337,10 @@ def train_autoencoder(images: Tensor, config: AutoencoderConfig, seed: int, fold
     run = hash_of(canonical(dataclasses.asdict(config)), str(seed), str(tuple(images.shape)), hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest())
     module, begun = AutoencoderTraining(config, images, seed, run), folder / "training" / "step.ckpt"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*`isinstance.*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec|Checkpoint directory .* exists|dataloader is not resumable)")    # the loader only counts
         _trainer(config, folder / "training").fit(module, DataLoader(range(config.steps), batch_size=None, generator=torch.Generator()), ckpt_path=begun if begun.is_file() else None, weights_only=True)
     network = module.network.cpu()
-    name = name or f"{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
+    name = name or f"conv-{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
     return _finish(ConvCodec(name, config, network), images[:4096], module.losses, seed, folder)
 
 def _finish(codec: ConvCodec, images: Tensor, losses: list[float], seed: int, folder: Path) -> ConvCodec:
@@ -422,7 +423,8 @@ def pretrained_kl(name: str = "stabilityai/sd-vae-ft-mse", size: int = 256, revi
     """The pretrained autoencoder `name`: a model of the Hugging Face hub (give the commit as `revision` to pin it) or a folder written by diffusers. Only safetensors are read.
 
     `fingerprint()` tells which weights were found. Raises `UserError` without diffusers, without network and local copy, or for a size that does not fit."""
-    try: network = diffusers_class().from_pretrained(name, revision=revision, use_safetensors=True)
+    autoencoder = diffusers_class()
+    try: network = autoencoder.from_pretrained(name, revision=revision, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the autoencoder {name} could not be loaded ({str(error).strip().splitlines()[0][:120]}); it needs the network once, or give a folder that holds it") from None
+        raise UserError(f"no autoencoder {name} could be loaded: give a folder that diffusers wrote, or a model of the hub with safetensors, which needs the network once ({type(error).__name__})") from None
     return DiffusersKL(str(name).rsplit("/", 1)[-1], size, network.float(), patch)

@@ -103,15 +103,15 @@ class CaptionEncoder(nn.Module):
     "Ids `\"B M\"` to caption tokens `\"B M D\"` and one vector `\"B D\"`."
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        d = config.width
-        self.words, self.place = nn.Embedding(config.caption_words, d), nn.Parameter(torch.empty(config.caption_length, d))
+        d, length = config.width, config.caption_length
+        self.words, self.place, self.gain = nn.Embedding(config.caption_words, d), nn.Parameter(torch.empty(length, d)), nn.Parameter(torch.empty(length, d))
         self.mix, self.pool = nn.Linear(d, 2 * d), nn.Linear(2 * d, d)
-        for table in (self.words.weight, self.place): nn.init.normal_(table, std=0.5)
+        for table, std in ((self.words.weight, 0.5), (self.place, 0.5), (self.gain, 1.0)): nn.init.normal_(table, std=std)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         "Caption tokens and their vector."
-        tokens = self.words(ids) + self.place
-        return tokens, self.pool(F.silu(self.mix(tokens)).mean(dim=1))
+        bound = self.words(ids) * self.gain
+        return bound + self.place, self.pool(F.silu(self.mix(bound.sum(dim=1) / math.sqrt(ids.shape[1]))))
 
 # %% ../../nbs/image/08_backbone.ipynb #time
 class TimeEncoder(nn.Module):

@@ -24,7 +24,7 @@ def token_flops(config: BackboneConfig) -> int:
 def condition_flops(config: BackboneConfig) -> dict[str, int]:
     "What is computed once per picture (and, for diffusion, per step): caption, time, modulation."
     d, diffusion = config.width, config.method == "diffusion"
-    return {"caption": 4 * d * d * config.caption_length + 4 * d * d, "time": (2 * 64 * d + 2 * d * d) if diffusion else 0, "modulation": 12 * d * d * config.n_layers + 4 * d * d}
+    return {"caption": 8 * d * d, "time": (2 * 64 * d + 2 * d * d) if diffusion else 0, "modulation": 12 * d * d * config.n_layers + 4 * d * d}
 
 def head_flops(config: BackboneConfig, tokens: int) -> int:
     "The output layer for `tokens` tokens."

@@ -3,16 +3,18 @@
 # %% ../../nbs/image/14_recipes.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from ..core.errors import UserError, unknown
-from .config import METHODS, BackboneConfig, check_method
+from .config import BackboneConfig, check_method
+from .flops import training_flops
 from .flow import FlowSettings
 from .masked import MaskedSettings
 from .methods import MethodSettings
 
 # %% auto #0
-__all__ = ['SIZES', 'PAPER_SIZES', 'ImageTrainConfig', 'Size', 'backbone_config', 'PaperScale', 'paper_recipe']
+__all__ = ['SIZES', 'PAPER_SIZES', 'ImageTrainConfig', 'train_config_from_dict', 'Size', 'backbone_config', 'PaperScale',
+           'paper_recipe']
 
 # %% ../../nbs/image/14_recipes.ipynb #train-config
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class ImageTrainConfig:
             if not 0 <= getattr(self, name) < 1: raise UserError(f"ImageTrainConfig.{name} is a share from 0 to below 1, not {getattr(self, name)}")
         if not self.marks or list(self.marks) != sorted(set(self.marks)) or not 0 < self.marks[0] <= self.marks[-1] <= 1: raise UserError(f"marks are rising shares of the budget up to 1, not {self.marks}")
 
+# %% ../../nbs/image/14_recipes.ipynb #from-dict
+def train_config_from_dict(values: dict) -> ImageTrainConfig:
+    "The inverse of `dataclasses.asdict`, for what the run store keeps as JSON."
+    kept = dict(values)
+    settings = kept.pop("settings")
+    return ImageTrainConfig(**{**kept, "marks": tuple(kept["marks"])}, settings=MethodSettings(FlowSettings(**settings["flow"]), MaskedSettings(**settings["masked"])))
+
 # %% ../../nbs/image/14_recipes.ipynb #size
 @dataclass(frozen=True)
 class Size:
@@ -57,7 +66,7 @@ class Size:
     n_heads: int
     provenance: str = "ours"
 
-SIZES = {"nano": Size(32, 2, 2), "small": Size(64, 3, 4), "medium": Size(96, 4, 6), "gpu-256": Size(256, 6, 8), "gpu-384": Size(384, 8, 8), "gpu-512": Size(512, 10, 8),
+SIZES = {"nano": Size(32, 2, 2), "micro": Size(48, 2, 3), "small": Size(64, 3, 4), "medium": Size(96, 4, 6), "gpu-256": Size(256, 6, 8), "gpu-384": Size(384, 8, 8), "gpu-512": Size(512, 10, 8),
          **{name: Size(*shape, provenance="assumed") for name, shape in {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16), "XL+": (1280, 36, 20), "XXL": (1536, 48, 24)}.items()}}
 
 # %% ../../nbs/image/14_recipes.ipynb #backbone
@@ -85,7 +94,6 @@ class PaperScale:
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."
     if size not in PAPER_SIZES: raise unknown("paper size", size, PAPER_SIZES)
-    from dclm_nb.image.flops import training_flops
     network = backbone_config(method, size, scale.tokens, scale.caption_words, scale.caption_length, scale.channels if method == "diffusion" else scale.codes)
     budget = training_flops(network, scale.pictures)
     return network, ImageTrainConfig(flops=budget, batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))

@@ -46,8 +46,8 @@ def shape_mask(shape: str, size: int) -> np.ndarray:
 @dataclass(frozen=True)
 class SceneSpec:
     "What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes` shapes; up to `max_count` of a kind; `jitter` positions per axis in a cell."
-    size: int = 24
-    cells: int = 3
+    size: int = 16
+    cells: int = 2
     colours: int = 5
     shapes: int = 3
     max_count: int = 3
@@ -75,7 +75,7 @@ class SceneSpec:
 
     @classmethod
     def at_scale(cls, scale: str) -> SceneSpec:
-        "24 pixels at `smoke` and `laptop`, 64 at `gpu`, with more of everything. Raises `UserError` for another scale."
+        "16 pixels at `smoke` and `laptop`, 64 at `gpu`, with more of everything. Raises `UserError` for another scale."
         sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=64, cells=4, colours=8, shapes=6, max_count=4, jitter=4)}
         if scale not in sizes: raise unknown("scale of the scenes", scale, sizes)
         return sizes[scale]

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 import os
 import time
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -24,6 +21,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from ..core.errors import UserError
 from ..core.progress import Progress
+from ..core.quiet import quiet_lightning
 from .checkpoints import save_model
 from .config import OpenLMConfig, TrainConfig, config_to_dict, total_steps
 from .data import TokenDataModule, TokenShards, check_fits
@@ -224,20 +222,6 @@ def build_trainer(train: TrainConfig, steps: int, folder: Path, callbacks: list[
                      logger=logger, plugins=[AtomicCheckpointIO()], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                      use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=train.log_every)
 
-# %% ../../nbs/lm/06_training.ipynb #quietly
-@contextmanager
-def _quiet_lightning():
-    """Without Lightning's greetings, its advice on workers, and its tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")]
-    levels = [log.level for log in loggers]
-    for log in loggers: log.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        warnings.filterwarnings("ignore", message=r".*(does not have many workers|treespec|_register_pytree_node).*")
-        try: yield
-        finally:
-            for log, level in zip(loggers, levels): log.setLevel(level)
-
 # %% ../../nbs/lm/06_training.ipynb #identity
 # Settings that change how a run is watched or stored, but not its result.
 _FREE = ("log_every", "checkpoint_every", "tensorboard", "keep_checkpoint", "num_workers", "devices", "num_nodes", "accelerator", "strategy")
@@ -283,7 +267,7 @@ def train(model_config: OpenLMConfig, train_config: TrainConfig, tokens_folder: 
     check_fits(shards, model_config)
     _claim(folder, model_config, train_config, shards, seed)
     if (folder / "result.json").is_file(): return json.loads((folder / "result.json").read_text())
-    with _quiet_lightning():
+    with quiet_lightning():
         return _fit(model_config, train_config, shards, folder, seed, steps)
 
 # %% ../../nbs/lm/06_training.ipynb #fit

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +18,34 @@ import pandas as pd
 
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
-from ..core.statistics import AATest, Interval, KnownAnswer, aa_test, known_answer, minimum_detectable_effect, paired_interval
-from ..core.store import RunStore
-from ..curation.crawl_pages import phrase_salad, sentences, word_salad
+from ..core.statistics import Interval, mean_interval, minimum_detectable_effect
+from ..core.store import Run, RunStore
+from ..curation.crawl_pages import phrase_salad, word_salad
 from .frames import check_frame, tidy
+from .quality_filters import FilterStudy, make_pool, pool_documents, probe_model, train_recipe
+from .together import Planned, run_together
 
 # %% auto #0
-__all__ = ['CLEAN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'CONDITIONS', 'DEFECTS', 'DESIGN', 'SHORT_DESIGN', 'BUDGETS',
-           'Condition', 'plant', 'calibration_texts', 'train_and_read', 'calibration_run', 'Budget', 'calibrate',
-           'seed_spread', 'readings_of', 'effect_of', 'Calibration', 'lower_is_better', 'calibration_of', 'passes',
-           'usable_instruments', 'write_calibration', 'read_calibration', 'calibration_table', 'transfer_table']
+__all__ = ['CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'PLANTED', 'DEFECTS', 'DESIGN', 'Condition', 'plant',
+           'clean_texts', 'in_order', 'plant_pool', 'calibration_run', 'study_settings', 'calibrate', 'differences_of',
+           'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of', 'usable_instruments',
+           'table_instrument', 'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../nbs/studies/06_calibration.ipynb #conditions
 @dataclass(frozen=True)
 class Condition:
-    "What was done to the training documents: a share of them replaced by a kind of junk."
+    "What was done to the training documents: a share of them replaced by a kind of junk, or nothing; `again` is nothing for a second time, in another order."
     defect: str = "none"
     share: float = 0.0
+    again: bool = False
 
     @property
-    def label(self) -> str: return f"{self.defect} {self.share:.0%}" if self.share else "clean"
+    def label(self) -> str: return f"{self.defect} {self.share:.0%}" if self.share else "clean again" if self.again else "clean"
 
-CLEAN = Condition()
+CLEAN, AGAIN = Condition(), Condition(again=True)
 HALF, QUARTER, TENTH = (Condition("word salad", share) for share in (0.5, 0.25, 0.1))
 PHRASES = Condition("phrase salad", 0.5)
-CONDITIONS = (CLEAN, HALF, QUARTER, TENTH, PHRASES)
+PLANTED = (HALF, QUARTER, TENTH, PHRASES)
 
 # %% ../../nbs/studies/06_calibration.ipynb #plant
 DEFECTS: dict[str, Callable[[Sequence[str], int, random.Random], str]] = {"word salad": word_salad, "phrase salad": phrase_salad}
@@ -51,114 +57,100 @@ def plant(texts: Sequence[str], material: Sequence[str], condition: Condition, s
     make, chance = DEFECTS[condition.defect], lambda text: seed_for("plant", seed, text) / 2**63
     return [make(material, len(text.split()), random.Random(seed_for("junk", seed, text))) if chance(text) < condition.share else text for text in texts]
 
-# %% ../../nbs/studies/06_calibration.ipynb #texts
-def calibration_texts() -> tuple[list[str], list[str], dict[str, list[str]]]:
-    "Training documents, junk material (sentences), and held-out articles by source. Raises `UserError` where a package cannot be had."
-    from dclm_nb.curation.crawl_texts import encyclopaedia, plays, recipes
-    raws = [raw for raw in (*encyclopaedia(), *recipes(), *plays()) if raw.topic != "folio" and len(raw.text.split()) >= 40]
-    of = lambda split: [raw for raw in raws if raw.split == split]
-    held_out: dict[str, list[str]] = {}
-    for raw in sorted(of("evaluation"), key=lambda raw: seed_for("evaluation", raw.name)): held_out.setdefault(raw.source, []).append(raw.text)
-    return [raw.text for raw in of("crawl")], [s for raw in of("material") for s in sentences(raw.text)], held_out
+# %% ../../nbs/studies/06_calibration.ipynb #clean-texts
+def clean_texts(pool: Run) -> list[str]:
+    "The documents of the study's pool that are somebody's words: good or ordinary by the crawl's label."
+    return [d["text"] for d in pool_documents(pool) if d["quality"] in ("good", "ordinary")]
 
-# %% ../../nbs/studies/06_calibration.ipynb #train-and-read
-def train_and_read(texts: Sequence[str], tokenizer_file: Path, suite: Any, folder: Path, *, scale: str, budget: Mapping[str, int], seed: int) -> dict[str, Any]:
-    "Train a language model of `scale` (with the fields of its `TrainConfig` that `budget` names) on `texts` in a shuffled order, and read every instrument of a `lm.probes.ProbeSuite`."
-    from dclm_nb.curation.tokens import load_tokenizer, tokenise
-    from dclm_nb.lm.checkpoints import load_model
-    from dclm_nb.lm.config import lm_config
-    from dclm_nb.lm.probes import EncodedSuite, score_suite
-    from dclm_nb.lm.training import train
-    model_config, train_config = lm_config(scale)
-    train_config = dataclasses.replace(train_config, **budget)
-    shuffled = sorted(texts, key=lambda text: seed_for("stream", seed, text))
-    if not (folder / "tokens" / "manifest.json").is_file(): tokenise(shuffled, tokenizer_file, folder / "tokens", seq_len=model_config.seq_len, seed=seed)
-    trained = train(model_config, train_config, folder / "tokens", folder / "model", seed)
-    encoded = EncodedSuite(suite, load_tokenizer(tokenizer_file), context_length=model_config.seq_len)
-    scores = score_suite(load_model(folder / "model"), encoded)
-    return {"readings": {name: score.value for name, score in scores.items()}, "better": {name: score.better for name, score in scores.items()},
-            "loss": trained["loss"], "tokens": trained["tokens"], "flops": trained["flops"], "seconds": trained["seconds"]}
+def in_order(texts: Sequence[str], condition: Condition, seed: int) -> list[str]:
+    "The texts in the order that this condition has at this seed."
+    return sorted(texts, key=lambda text: seed_for("calibration order", condition.label, seed, text))
+
+# %% ../../nbs/studies/06_calibration.ipynb #plant-pool
+def plant_pool(pool: Run, condition: Condition, seed: int, folder: Path) -> Run:
+    "A pool of the clean documents with `condition` planted, in `folder`, for the tokenizer and the held-out articles of `pool`."
+    from dclm_nb.curation.minicrawl import junk_material
+    texts = in_order(plant(clean_texts(pool), junk_material() if condition.share else (), condition, seed), condition, seed)
+    (folder / "pool.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    (folder / "scores.json").write_text("{}")                                # nobody judges this pool: all of it is trained on
+    for name in ("tokenizer.json", "held_out.json"): shutil.copyfile(pool.folder / name, folder / name)
+    return Run(folder.parent, {"key": ""})
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-run
-def calibration_run(config: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    "One training of the calibration: `config` has `scale`, `budget`, `defect` and `share`. Returns the readings of all instruments."
-    import shutil
-    from dclm_nb.curation.tokens import train_tokenizer
-    from dclm_nb.lm.config import lm_config
-    from dclm_nb.lm.probes import build_suite
-    pool, material, held_out = calibration_texts()
-    tokenizer_file = train_tokenizer(pool, folder / "tokenizer", lm_config(config["scale"])[0].vocab_size)
-    texts = plant(pool, material, Condition(config["defect"], config["share"]), seed)
-    result = train_and_read(texts, tokenizer_file, build_suite(held_out), folder, scale=config["scale"], budget=config["budget"], seed=seed)
-    for name in ("tokens", "model", "tokenizer"): shutil.rmtree(folder / name)          # the readings are the result
-    return result
+def calibration_run(config: Mapping[str, Any], seed: int, folder: Path, inputs: Mapping[str, Run]) -> dict[str, Any]:
+    "Run: plant `config['condition']` in the pool of `inputs`, train, and read every instrument."
+    here = plant_pool(inputs["pool"], Condition(**config["condition"]), seed, folder)
+    trained = train_recipe({**config["train"], "recipe": "RefinedWeb reproduction", "keep_fraction": 1.0}, seed, folder, {"pool": here, "judges": here})
+    readings = probe_model(config["probes"], seed, folder, {"pool": here, "model": here})["scores"]
+    for path in list(folder.iterdir()): shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return {"readings": readings, **{name: trained[name] for name in ("loss", "epochs", "tokens", "flops")}}
 
 # %% ../../nbs/studies/06_calibration.ipynb #design
-DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 6), (HALF, 3), (QUARTER, 3), (TENTH, 3), (PHRASES, 3))
-SHORT_DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 3), (QUARTER, 3))
+DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 6), (AGAIN, 6), (HALF, 3), (QUARTER, 3), (TENTH, 3), (PHRASES, 3))
 
-@dataclass(frozen=True)
-class Budget:
-    "The scale whose model is trained, the `TrainConfig` fields of the calibration, and which runs are made."
-    scale: str
-    train: Mapping[str, int]
-    design: tuple[tuple[Condition, int], ...] = DESIGN
-
-BUDGETS = {"smoke": Budget("smoke", {"tokens": 8 * 64 * 24, "batch_size": 8, "warmup_steps": 4}),
-           "laptop": Budget("laptop", {"tokens": 307_200, "batch_size": 8, "warmup_steps": 30}),
-           "laptop, batch 2": Budget("laptop", {"tokens": 307_200, "batch_size": 2, "warmup_steps": 120}, SHORT_DESIGN)}
+# %% ../../nbs/studies/06_calibration.ipynb #settings
+def study_settings(study: FilterStudy) -> tuple[dict, dict, dict]:
+    "The settings with which `run_study` makes a study's pool, its models and its probes."
+    from dclm_nb.lm.config import config_to_dict, lm_config
+    model, train = lm_config(study.scale)
+    curation = {"scale": study.scale, "faithful": study.faithful, "min_ngram_size": study.dedup_ngram, "max_ngram_size": study.dedup_ngram}
+    return ({"crawl": study.crawl, "vocab_size": study.vocab_size, "curation": curation},
+            {"model": config_to_dict(dataclasses.replace(model, vocab_size=study.vocab_size)), "train": config_to_dict(train)},
+            {"texts_per_source": study.texts_per_source, "records_per_source": study.records_per_source})
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibrate
-def calibrate(name: str = "laptop", design: Sequence[tuple[Condition, int]] | None = None, store: RunStore | None = None) -> pd.DataFrame:
-    "Make (or find) every run of a budget's design; a tidy frame with one value per condition (row), instrument (column) and seed. Raises `UserError` for an unknown budget."
-    from dclm_nb.core.progress import progress
-    if name not in BUDGETS: raise unknown("calibration", name, BUDGETS)
-    store, records, budget = store or RunStore(), [], BUDGETS[name]
-    for condition, seed in progress([(c, seed) for c, n in design or budget.design for seed in range(n)], name="calibration"):
-        run = store.run(calibration_run, {"scale": budget.scale, "budget": dict(budget.train), "defect": condition.defect, "share": condition.share}, seed)
-        records += [dict(row=condition.label, column=column, seed=seed, value=value, run=run.key) for column, value in run.result["readings"].items()]
-    return tidy(records, paper="dclm", exhibit="calibration", scale=name, source="rerun")
+def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = DESIGN, workers: int = 2, store: RunStore | None = None) -> pd.DataFrame:
+    "Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and seed. Raises `UserError` for a scale without a study."
+    store = store or RunStore()
+    curation, train, probes = study_settings(FilterStudy.at_scale(scale))
+    pool = store.run(make_pool, curation)
+    plans = [Planned(f"{c.label}, seed {seed}", calibration_run, {"condition": dataclasses.asdict(c), "train": train, "probes": probes}, seed, {"pool": pool}) for c, n in design for seed in range(n)]
+    runs = run_together(plans, store, workers, name="calibration")
+    return tidy([dict(row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key)
+                 for plan, run in zip(plans, runs) for column, value in run.result["readings"].items()], paper="dclm", exhibit="calibration", scale=scale, source="rerun")
 
-# %% ../../nbs/studies/06_calibration.ipynb #seed-spread
-def seed_spread(frame: pd.DataFrame, instrument: str) -> float:
-    "Standard deviation over seeds, pooled over conditions. Raises `UserError` when no condition has two seeds."
-    groups = [g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value]
+# %% ../../nbs/studies/06_calibration.ipynb #differences-of
+def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> np.ndarray:
+    "Readings under `condition` minus clean ones, one per seed that both have. Raises `UserError` where there are none."
+    of = lambda c: frame[(frame.column == instrument) & (frame.row == c.label)].set_index("seed").value
+    found = (of(condition) - of(CLEAN)).dropna().sort_index()
+    if found.empty: raise UserError(f"the calibration has no reading of {instrument!r} for {condition.label!r} and clean at the same seed; run that condition first")
+    return found.to_numpy(float)
+
+# %% ../../nbs/studies/06_calibration.ipynb #spread
+def pooled_spread(groups: Sequence[np.ndarray]) -> float:
+    "Standard deviation of all groups, each around its own mean. Raises `UserError` when no group has two values."
     freedom = sum(len(g) - 1 for g in groups)
-    if freedom < 1: raise UserError(f"the spread of {instrument!r} needs a condition with at least two seeds")
+    if freedom < 1: raise UserError("a spread needs a condition with at least two seeds")
     return float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom))
-
-# %% ../../nbs/studies/06_calibration.ipynb #readings-of
-def readings_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> pd.Series:
-    "Readings of one instrument in one condition, by seed. Raises `UserError` where there are none."
-    found = frame[(frame.column == instrument) & (frame.row == condition.label)].set_index("seed").value.sort_index()
-    if found.empty: raise UserError(f"the calibration has no reading of {instrument!r} for {condition.label!r}; run that condition first")
-    return found
-
-# %% ../../nbs/studies/06_calibration.ipynb #effect-of
-def effect_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> tuple[np.ndarray, np.ndarray]:
-    "Readings with the planted condition and without, of the seeds that both have."
-    planted, clean = readings_of(frame, instrument, condition), readings_of(frame, instrument, CLEAN)
-    seeds = planted.index.intersection(clean.index)
-    return planted[seeds].to_numpy(float), clean[seeds].to_numpy(float)
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration
 @dataclass(frozen=True)
 class Calibration:
-    "What is known of one instrument at one scale: its spread over seeds, the A/A test, the effect of every planted condition, and the smallest effect that 3 and 5 seeds detect."
+    "What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired difference from clean; harm is positive where the reading got worse."
     instrument: str
-    seed_sd: float
-    aa: AATest
-    known: KnownAnswer
-    effects: Mapping[str, Interval]
-    detects: Mapping[int, float]
+    aa: Interval
+    alarms: float                                               # share of the ways to choose three of the seeds in which the A/A interval excludes zero
+    harm: Mapping[str, Interval]
+    seed_sd: float                                              # of one recipe over seeds
+    paired_sd: float                                            # of a difference of two recipes at the same seed
+    detects: Mapping[int, float]                                # the smallest difference that this many seeds detect
 
     @property
-    def quarter(self) -> float: return abs(self.effects[QUARTER.label].mid)
+    def shared(self) -> float:
+        "Share of the spread over seeds that two recipes have in common, and pairing takes away; 0 where pairing does not help."
+        return 1 - self.paired_sd**2 / (2 * self.seed_sd**2) if self.seed_sd else 0.0
+
+    @property
+    def sharpness(self) -> float:
+        "Harm in units of what three seeds detect, for the kind of junk that it sees worse: a quarter of word salad, half of phrase salad."
+        return min(self.harm[c.label].mid for c in (QUARTER, PHRASES)) / max(self.detects[3], 1e-12)
 
     @property
     def faults(self) -> list[str]:
         "Which parts of the rule it breaks, in words."
-        return [*([] if self.aa.passes else ["not quiet"]), *([] if self.known.found else ["misses planted harm"]), *([] if self.detects[3] < self.quarter else ["not sharp"])]
+        broken = {"not quiet": not self.aa.covers(0), "misses planted harm": self.harm[HALF.label].low <= 0, "not sharp": self.harm[QUARTER.label].mid <= self.detects[3]}
+        return [fault for fault, found in broken.items() if found]
 
     @property
     def passes(self) -> bool: return not self.faults
@@ -170,62 +162,57 @@ def lower_is_better(instrument: str) -> bool:
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-of
 def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
-    "Judge one instrument from the frame of `calibrate`."
-    spread, planted = seed_spread(frame, instrument), [c for c in CONDITIONS[1:] if c.label in set(frame.row)]
-    effects = {c.label: paired_interval(*effect_of(frame, instrument, c)) for c in planted}
-    known = known_answer(*effect_of(frame, instrument, HALF), expected="higher" if lower_is_better(instrument) else "lower")
-    return Calibration(instrument, spread, aa_test(readings_of(frame, instrument, CLEAN)), known, effects, {n: minimum_detectable_effect(spread, n) for n in (3, 5)})
-
-# %% ../../nbs/studies/06_calibration.ipynb #passes
-def passes(frame: pd.DataFrame, instrument: str) -> bool:
-    "May this instrument carry a verdict at the frame's scale?"
-    return calibration_of(frame, instrument).passes
+    "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
+    sign = 1 if lower_is_better(instrument) else -1
+    twice, planted = differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
+    paired = pooled_spread([twice, *planted.values()])
+    single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
+    threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]
+    return Calibration(instrument, mean_interval(twice), float(np.mean(threes)), {label: mean_interval(d) for label, d in planted.items()}, single, paired,
+                       {n: minimum_detectable_effect(paired, n, paired=True) for n in (3, 5)})
 
 # %% ../../nbs/studies/06_calibration.ipynb #usable
 def usable_instruments(frame: pd.DataFrame) -> list[str]:
-    "Names of the instruments that pass, sharpest first (effect of a quarter over the smallest effect that three seeds detect)."
+    "Names of the instruments that pass, sharpest first."
     found = [calibration_of(frame, name) for name in frame.column.unique()]
-    return [c.instrument for c in sorted(found, key=lambda c: -c.quarter / c.detects[3]) if c.passes]
+    return [c.instrument for c in sorted(found, key=lambda c: -c.sharpness) if c.passes]
+
+def table_instrument(frame: pd.DataFrame) -> str:
+    "The sharpest instrument that passes, reads every kind of article, and does not ask for what the planted junk destroys. Raises `UserError` when there is none."
+    fit = [name for name in usable_instruments(frame) if ", " not in name and not name.startswith("order")]
+    if not fit: raise UserError("no instrument passes the calibration: measure with more seeds or more tokens before comparing anything")
+    return fit[0]
 
 # %% ../../nbs/studies/06_calibration.ipynb #write
-def _stem(name: str) -> str: return name.replace(", ", "_").replace(" ", "_")
+def _kept(scale: str, folder: Path | None) -> Path:
+    from dclm_nb.core.paths import project_root
+    return Path(folder or project_root() / "figures" / "dclm") / f"calibration_{scale}.csv"
 
-def write_calibration(frame: pd.DataFrame, store: RunStore, folder: Path) -> Path:
-    "Keep a frame as `calibration_<name>.csv` in `folder`, with a manifest of the runs behind it; returns the CSV's path."
-    import json
+def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder: Path | None = None) -> Path:
+    "Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs behind it; returns the CSV's path."
     from dclm_nb.core.files import atomic_write, sha256_of
-    name = frame.scale.iloc[0]
-    path = Path(folder) / f"calibration_{_stem(name)}.csv"
+    scale, path = frame.scale.iloc[0], _kept(frame.scale.iloc[0], folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
-    manifests = [store.get(key).manifest for key in dict.fromkeys(frame.run)]
-    kept = [{field: m[field] for field in ("key", "config", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")} for m in manifests]
-    whole = {"exhibit": "calibration", "scale": name, "csv_sha256": sha256_of(path), "versions": manifests[0]["versions"], "host": manifests[0]["host"], "runs": kept}
+    manifests = [(store or RunStore()).get(key).manifest for key in dict.fromkeys(frame.run)]
+    kept = [{"condition": m["config"]["condition"], "epochs": m["result"]["epochs"], **{field: m[field] for field in ("key", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")}} for m in manifests]
+    first = manifests[0]
+    whole = {"exhibit": "calibration", "scale": scale, "csv_sha256": sha256_of(path), "pool": first["inputs"]["pool"], **{field: first[field] for field in ("versions", "host")},
+             **{field: first["config"][field] for field in ("train", "probes")}, "runs": kept}
     atomic_write(path.with_suffix(".manifest.json"), json.dumps(whole, indent=1, sort_keys=True) + "\n")
     return path
 
 # %% ../../nbs/studies/06_calibration.ipynb #read
-def read_calibration(name: str = "laptop", folder: Path | None = None) -> pd.DataFrame:
-    "The kept frame of a budget (by default from `figures/dclm`). Raises `UserError` where there is none."
-    from dclm_nb.core.paths import project_root
-    path = Path(folder or project_root() / "figures" / "dclm") / f"calibration_{_stem(name)}.csv"
-    if not path.is_file(): raise UserError(f"no calibration {name!r} is kept ({path.name}); make one with dclm_nb.studies.calibration.calibrate, for one of: {', '.join(BUDGETS)}")
+def read_calibration(scale: str = "laptop", folder: Path | None = None) -> pd.DataFrame:
+    "The kept frame of a scale (by default from `figures/dclm`). Raises `UserError` where there is none."
+    path = _kept(scale, folder)
+    if not path.is_file(): raise UserError(f"no calibration of {scale!r} is kept ({path.name}); make one with dclm_nb.studies.calibration.calibrate, or restore it with git checkout")
     return check_frame(pd.read_csv(path, dtype={"run": str}).astype({"seed": "Int64", "value": "float64"}))
 
 # %% ../../nbs/studies/06_calibration.ipynb #judged
 def calibration_table(frame: pd.DataFrame) -> pd.DataFrame:
-    "One line per instrument: spread over seeds, A/A, effects with intervals, detectable effects, and whether it passes."
-    found = [calibration_of(frame, name) for name in frame.column.unique()]
-    return pd.DataFrame([{"instrument": c.instrument, "seed sd": c.seed_sd, "A/A alarms": f"{c.aa.alarms}/{c.aa.trials}", **{label: f"{i.mid:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for label, i in c.effects.items()},
-                          "sees (3)": c.detects[3], "sees (5)": c.detects[5], "verdict": "passes" if c.passes else ", ".join(c.faults)} for c in found]).set_index("instrument")
-
-# %% ../../nbs/studies/06_calibration.ipynb #batch
-def transfer_table(frame: pd.DataFrame) -> pd.DataFrame:
-    "For a short calibration (clean and a quarter of salad): spread, effect with its paired interval, what three seeds detect, and whether the quarter is more than that."
-    lines = []
-    for name in frame.column.unique():
-        effect, spread = paired_interval(*effect_of(frame, name, QUARTER)), seed_spread(frame, name)
-        right = effect.low > 0 if lower_is_better(name) else effect.high < 0
-        lines.append({"instrument": name, "seed sd": spread, QUARTER.label: f"{effect.mid:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]", "sees (3)": (sees := minimum_detectable_effect(spread, 3)),
-                      "right": right, "sharp": sees < abs(effect.mid)})
-    return pd.DataFrame(lines).set_index("instrument")
+    "One line per instrument, sharpest first: A/A, harm, the spread of paired differences, what seeds detect, and whether it passes."
+    found = sorted((calibration_of(frame, name) for name in frame.column.unique()), key=lambda c: -c.sharpness)
+    cell = lambda i: f"{i.mid:+.3f} [{i.low:+.3f}, {i.high:+.3f}]"
+    return pd.DataFrame([{"instrument": c.instrument, "A/A": cell(c.aa), "alarms": f"{c.alarms:.0%}", **{label: cell(i) for label, i in c.harm.items()}, "paired sd": c.paired_sd, "shared": c.shared,
+                          "sees (3)": c.detects[3], "sees (5)": c.detects[5], "sharpness": c.sharpness, "verdict": ", ".join(c.faults) or "passes"} for c in found]).set_index("instrument")

@@ -6,6 +6,7 @@ import random
 import statistics
 import time
 
+import numpy as np
 import pytest
 
 from dclm_nb.core.errors import UserError
@@ -13,7 +14,7 @@ from dclm_nb.core.sources import PinnedPackage
 from dclm_nb.curation.bloom import BloomDeduplicator
 from dclm_nb.curation.word_boundaries import word_tokens
 
-MB_PER_SECOND = 20
+MB_PER_SECOND = 20      # of one core, whether the filter fits the cache or not
 
 
 def real_documents() -> list[str]:
@@ -73,16 +74,20 @@ def test_bloom_against_rbloom():
 
 @pytest.mark.benchmark_run
 def test_bloom_with_a_filter_larger_than_the_cache():
-    """130 MB of bits, half full, so that every look-up goes to memory."""
-    import numpy as np
+    """124 MB of bits, half of them set, so that every n-gram is looked up, and every new one written, in memory."""
     texts, expected = real_documents(), 100_000_000
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     dedup = BloomDeduplicator(expected)
     rng = np.random.default_rng(0)
     for _ in range(20): dedup.filter.add(rng.integers(0, 2**64, expected // 20, dtype=np.uint64))
+    exact = BloomDeduplicator(2_000_000, false_positive_rate=1e-9).deduplicate(texts)
+    mine = dedup.deduplicate(texts)     # false positives remove a paragraph of one or two n-grams here and there
+    assert sum(a.text == b.text for a, b in zip(mine, exact)) > 0.95 * len(texts)
+    assert not any(result.kept for result in dedup.deduplicate(texts) if result.ngrams)
     times = []
-    for turn in range(5):
-        fresh = [text.replace("e", "eaiou"[turn]) for text in texts]      # new n-grams each time
+    for turn in range(9):
+        fresh = [text.replace("e", "aiouzqkjx"[turn]) for text in texts]      # new n-grams each time
         times.append(timed(lambda: dedup.deduplicate(fresh)))
-    print(f"\nbloom, {dedup.filter.nbytes / 1e6:.0f} MB filter, {dedup.filter.fill():.2f} full: {megabytes / statistics.median(times):.1f} MB/s")
-    assert megabytes / statistics.median(times) >= MB_PER_SECOND / 2
+    print(f"\nbloom, {dedup.filter.nbytes / 1e6:.0f} MB filter, {dedup.filter.fill():.2f} full: {megabytes / statistics.median(times):.1f} MB/s "
+          f"(spread {megabytes / max(times):.1f}-{megabytes / min(times):.1f})")
+    assert megabytes / statistics.median(times) >= MB_PER_SECOND
