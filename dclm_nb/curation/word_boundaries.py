@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['LETTER', 'DIGIT', 'UNDERSCORE', 'BINDS_LETTERS', 'BINDS_DIGITS', 'VISIBLE', 'ASCII_CLASSES', 'PROPERTIES',
            'AH_LETTER', 'MID_LETTER', 'MID_NUMBER', 'WORD', 'IS_BLANK', 'ascii_classes', 'ascii_edges',
-           'property_table', 'has', 'joined_by_neighbours', 'second_of_a_flag', 'unicode_edges', 'Tokens',
+           'property_table', 'has', 'union', 'joined_by_neighbours', 'second_of_a_flag', 'unicode_edges', 'Tokens',
            'word_tokens', 'non_ascii_stretches']
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #imports
@@ -65,7 +65,13 @@ def property_table() -> np.ndarray:
 # %% ../../nbs/curation/10_word_boundaries.ipynb #rules
 def has(bits: np.ndarray, *names: str) -> np.ndarray:
     """Which entries carry any of the named properties."""
-    return (bits & np.uint32(sum(PROPERTIES[name] for name in names))) != 0
+    return (bits & union(names)) != 0
+
+
+@cache
+def union(names: tuple[str, ...]) -> np.uint32:
+    """The bits of several properties together."""
+    return np.uint32(sum(PROPERTIES[name] for name in names))
 
 
 AH_LETTER = ("ALetter", "Hebrew_Letter")
@@ -134,7 +140,7 @@ def word_tokens(text: str) -> Tokens:
         codes, (first, last) = np.frombuffer(data, np.uint8), ascii_edges(data)
     else:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        data = text.encode("latin-1", "replace")
+        data = np.minimum(codes, 255).astype(np.uint8).tobytes()     # beyond ASCII any byte will do: the long road decides there
         first, last = ascii_edges(data)
         hard = non_ascii_stretches(codes, data)
         first[hard], last[hard] = unicode_edges(codes[hard])

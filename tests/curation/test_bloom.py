@@ -93,6 +93,32 @@ def test_false_positive_rate_is_kept(rate):
     assert full.nbytes == number_of_blocks(300_000, rate) * 64
 
 
+@pytest.mark.parametrize("rate, digest", [(0.6, "1f002435eadbe7a9"), (0.1, "63b7319e895622fb"), (0.01, "aad195731b7cf81e"), (0.001, "352297c556ce7c1a"), (1e-12, "815c6eb3e3a4bcf8")])
+def test_layout_of_the_bits_is_that_of_saved_filters(rate, digest):
+    """From 1 to 40 functions. Whoever must change a digest here must change the name of the saved format, too."""
+    bloom_filter = BloomFilter(30_000, rate)
+    bloom_filter.add(np.arange(20_000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    assert hashlib.sha256(bloom_filter.words.tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("expected", [1, 10, 100, 2000])
+def test_bits_are_those_of_adding_one_by_one(expected):
+    """Filters so overfull that most writes of a run meet another in the same word."""
+    hashes = np.random.default_rng(1).integers(0, 2**64, 3000, dtype=np.uint64)
+    at_once, one_by_one = BloomFilter(expected), BloomFilter(expected)
+    at_once.add(hashes)
+    for at in range(len(hashes)): one_by_one.add(hashes[at:at + 1])
+    assert (at_once.words == one_by_one.words).all() and at_once.contains(hashes).all()
+
+
+@given(st.lists(st.integers(0, 40) | st.integers(0, 40).map(lambda n: n << 40), max_size=60))
+def test_one_of_equals_stands_for_all_of_them(values):
+    """The second kind of value shares its low bits with every other, so all choose one slot."""
+    hashes = np.array(values, np.uint64)
+    found = bloom.one_of_equals(hashes)
+    assert (hashes[found] == hashes).all() and len(set(found.tolist())) == len(set(values))
+
+
 def test_adding_many_equal_words_loses_no_bit():
     """All hashes in a handful of blocks: the vectorised write must not lose any to its neighbours."""
     rng = np.random.default_rng(0)
