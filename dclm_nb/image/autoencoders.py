@@ -69,7 +69,7 @@ class AutoencoderConfig:
     @classmethod
     def at_scale(cls, scale: str, latents: str = "kl") -> AutoencoderConfig:
         "For scenes: `smoke` (the smallest), `laptop`, `gpu`; for pictures of 256 pixels: `assumed` (the paper's own is not known). Raises `UserError` for another scale."
-        scales = {"smoke": dict(width=16, steps=150, batch=16), "laptop": dict(width=32, steps=1500),
+        scales = {"smoke": dict(width=16, steps=150, batch=16), "laptop": dict(width=16, steps=900, batch=16),
                   "gpu": dict(width=64, blocks=2, codes=1024, levels=(8, 5, 5, 5), steps=20_000, batch=128, lr=1e-3, precision="bf16-mixed"),
                   "assumed": dict(size=256, factor=16, width=128, blocks=2, channels=16, codes=2 ** 14, levels=(8, 8, 8, 6, 5), steps=400_000, batch=256, lr=1e-4, precision="bf16-mixed")}
         if scale not in scales: raise unknown("scale of the autoencoders", scale, scales)

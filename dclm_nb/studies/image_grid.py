@@ -17,8 +17,8 @@ from .image_study import Asked, Setup, Workshop
 from .image_tuning import Tuned, tune
 
 # %% auto #0
-__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'ceiling', 'floor_check',
-           'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'ema_frame', 'curves']
+__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'ceiling',
+           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'ema_frame', 'curves']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -75,6 +75,7 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
 # %% ../../nbs/studies/11_image_grid.ipynb #gate
 GATE = 0.3
 GATED = tuple(f"claim-{n}" for n in range(1, 7))
+RESTS_ON = {"all": ("claim-1", "claim-2", "claim-3", "claim-11", "claim-17"), "frechet_distance": ("claim-4", "claim-5", "claim-6", "claim-10", "claim-12", "claim-13", "claim-15", "claim-17")}
 
 def ceiling(grid: GridRuns, method: str, attribute: str = "all") -> float:
     "What the checker finds right on the reconstructions of the method's codec."
@@ -95,10 +96,12 @@ def floor_check(grid: GridRuns) -> tuple[bool, str]:
     return passed, f"diffusion gets {best:.0%} of prompts all right at best, its codec's ceiling is {limit:.0%}: {'above' if passed else 'below'} the gate of {GATE:.0%} of the ceiling"
 
 def withheld(grid: GridRuns | None) -> dict[str, str]:
-    "Claims that may not be judged, with the reason; empty when the gate is open."
+    "Claims that may not be judged, with the reason: a judge that failed its calibration, or the gate; empty when all is well."
     if grid is None: return {}
     passed, sentence = floor_check(grid)
-    return {} if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
+    closed = {} if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
+    blind = grid.shop.judges().result["blind"]
+    return {claim: f"the judge of {metric.replace('_', ' ')} failed its calibration" for metric, claims in RESTS_ON.items() if metric in blind for claim in claims} | closed
 
 # %% ../../nbs/studies/11_image_grid.ipynb #best
 LOWER_IS_BETTER = ("frechet_distance", "loss")

@@ -84,7 +84,7 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
     for name in dict.fromkeys([*study.codec_ladder, "vq-64", "vq-128", study.codecs[1]]):
         codec = load_codec(shop.data(name).folder / "codec")
         row = codec_table([codec], scenes.images, scenes.captions, spec).iloc[0].to_dict()
-        distance = suite.score(codec.decode(codec.encode(scenes.images)), scenes.captions)["frechet_distance"]
+        distance = suite.measure(codec.decode(codec.encode(scenes.images)), scenes.captions)["frechet_distance"]
         values = {"numbers_per_picture": row["numbers"], "psnr": min(row["psnr"], 99.0), "frechet_distance": distance, **{f"ceiling_{a}": row[a] for a in ("colour", "shape", "relation", "count", "all")}}
         records += [dict(row=name, column=c, seed=0, value=float(v)) for c, v in values.items()]
     return tidy(records, paper="tradeoffs", exhibit="table-b", scale=study.scale, source="rerun")

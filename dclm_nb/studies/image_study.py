@@ -145,7 +145,7 @@ def unseen_loss(model: ImageModel, scenes) -> float:
 
 # %% ../../nbs/studies/09_image_study.ipynb #draw
 def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: pictures of one mark for the captions of one purpose, judged: `scores`, `loss`, the compute of training and drawing; the first 64 pictures are in `drawn.safetensors`."
+    "Run: pictures of one mark for the captions of one purpose, measured by every judge (which of them may carry a verdict, their calibration says): `scores`, `loss`, the compute of training and drawing; the first 64 pictures are in `drawn.safetensors`."
     import torch
     from safetensors.torch import save_file
     from dclm_nb.image.checkpoints import sample
@@ -159,7 +159,7 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     drawn = sample(model, asked.captions, seed)
     save_file({"images": drawn[:64].contiguous()}, folder / "drawn.safetensors")
     mark = run.result["marks"][config["mark"]]
-    return {"scores": load_suite(inputs["judges"].folder).score(drawn, asked.captions), "loss": unseen_loss(model, asked), "training_flops": mark["flops"], "step": mark["step"],
+    return {"scores": load_suite(inputs["judges"].folder).measure(drawn, asked.captions), "loss": unseen_loss(model, asked), "training_flops": mark["flops"], "step": mark["step"],
             "inference_flops": sampling_flops(model.network.config, sampling)}
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop
