@@ -37,7 +37,7 @@ class ImageStudy:
     batch_size: int = 32
     codecs: tuple[str, str] = ("pca-16", "vq-256")
     codec_ladder: tuple[str, ...] = ("pca-4", "pca-8", "pca-16")
-    rates: tuple[float, ...] = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
+    rates: tuple[float, ...] = (6.25e-4, 1.25e-3, 2.5e-3, 5e-3)
     shifts: tuple[float, ...] = (1.0, 3.0, 6.0, 12.0)
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
     steps: tuple[int, ...] = (2, 4, 8, 16, 32)
