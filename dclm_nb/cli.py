@@ -145,14 +145,14 @@ def curate(
     workers: Annotated[int, typer.Option(help="Processes or jobs at the same time.")] = 1,
     extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
     lists: Annotated[str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")] = "embedded",
-    classifier: Annotated[str, typer.Option(help="A fastText model file; one is trained by default.")] = "",
+    classifier: Annotated[str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
     from dclm_nb.curation.pipeline import CurationConfig, curate as run
     config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
     report = run(warc, out, config, executor=executor, workers=workers)
-    if report is None: return print("submitted; the same command shows the result once the jobs are done")
+    if report is None: return                    # the jobs run elsewhere, and `curate` has said so
     print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")

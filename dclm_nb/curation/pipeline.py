@@ -2,41 +2,49 @@
 
 # %% auto #0
 __all__ = ['FUNNEL', 'EXECUTORS', 'CurationConfig', 'Stage', 'build_pipeline', 'removal_counts', 'funnel', 'WriteReport',
-           'QuietLocalExecutor', 'check_executor', 'make_executor', 'run_key', 'forget_lost_tasks', 'CurationReport',
-           'curate']
+           'QuietLocalExecutor', 'QuietRayExecutor', 'check_executor', 'make_executor', 'run_key', 'forget_lost_tasks',
+           'CurationReport', 'curate']
 
 # %% ../../nbs/curation/22_pipeline.ipynb #imports
 import hashlib
 import importlib.util
 import json
+import os
+import re
+import shlex
 import shutil
+import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 from datatrove.data import Document, DocumentsPipeline
-from datatrove.executor import LocalPipelineExecutor
+from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
-from ..core.files import exclusive
+from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of
 from ..core.progress import Progress
 from ..core.workers import main_script_hidden
 from . import blocks
 from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, LoadDocuments, ReadWarcs, SaveDocuments, ScoreQuality, Tokenise, TrainQuality, load_documents, open_warc,
                                      read_lines, replacing)
+from .extract import METHODS
+from .fetch import warc_address
+from .quality import released_classifier
 
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
 @dataclass(frozen=True)
 class CurationConfig:
-    "One curation run. `scale` sizes the classifier; `classifier` is a model file, or None to train one; `tokenizer` is `train`, `gpt-neox-20b` or a file."
+    """One curation run. `scale` sizes the classifier; `classifier` is a model file, `released` for the authors', or None to train one;
+    `tokenizer` is `train`, `gpt-neox-20b` or a file. Raises `UserError` for values that do not exist."""
     scale: str = "laptop"
     faithful: bool = True
     extraction: str = "resiliparse"
@@ -55,38 +63,46 @@ class CurationConfig:
     seq_len: int = 256
     seed: int = 0
 
+    def __post_init__(self):
+        choices = [("end of the pipeline", self.until, ("pool", "tokens")), ("extraction method", self.extraction, METHODS), ("set of word lists", self.lists, blocks.LISTS),
+                   *(("set of held-out texts", name, blocks.HELD_OUT) for name in self.decontaminate)]
+        for kind, name, known in choices:
+            if name not in known: raise unknown(kind, name, known)
+        if not 0 < self.keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {self.keep_fraction}")
+        if self.dedup_shards < 1: raise UserError(f"dedup_shards must be 1 or more, not {self.dedup_shards}")
+
 # %% ../../nbs/curation/22_pipeline.ipynb #stage-def
 @dataclass(frozen=True)
 class Stage:
-    "Blocks that run as `tasks` tasks. `light`: so little work that a process of its own would cost more."
+    "Blocks that run as `tasks` tasks; the `shards` of the data fall to them in turn. `light`: so little work that a process of its own would cost more."
     name: str
     tasks: int
     blocks: list[PipelineStep] = field(compare=False)
-    outputs: tuple[str, ...] = ()                               # what must be there when task `{rank}` is over, for each `{shard}` that falls to it
+    outputs: tuple[str, ...] = ()                               # what each task leaves, `{:05d}` being its rank
+    shard_outputs: tuple[str, ...] = ()                         # what each shard leaves, `{:05d}` being its number
     shards: int = 1
     light: bool = True
 
     def is_whole(self, folder: Path, rank: int) -> bool:
-        "Is all output of task `rank` there?"
-        return all((folder / out.format(rank=rank, shard=shard)).exists() for out in self.outputs for shard in range(rank, max(self.shards, rank + 1), self.tasks))
+        "Is all output of task `rank` there? A task that no shard fell to owes only its own."
+        shards = range(rank, self.shards, self.tasks)
+        return all((folder / name).exists() for name in [*(o.format(rank) for o in self.outputs), *(o.format(s) for o in self.shard_outputs for s in shards)])
 
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
     f, n, c = Path(folder), len(warcs), config
-    if c.until not in ("pool", "tokens"): raise unknown("end of the pipeline", c.until, ("pool", "tokens"))
-    removed, kept = str(f / "removed"), "kept" if c.until == "tokens" else "pool"
-    rank, shard = "{rank:05d}.jsonl.gz", "{shard:05d}.jsonl.gz"
+    removed, kept, lines = str(f / "removed"), "kept" if c.until == "tokens" else "pool", "{:05d}.jsonl.gz"
     stages = [
         Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful, c.lists), SaveDocuments(f / "filtered", n)],
-              (f"filtered/{shard}", f"removed/extract/{rank}", f"removed/heuristics/{rank}", "records/{shard:05d}.json"), n, light=False),
+              (f"removed/extract/{lines}", f"removed/heuristics/{lines}"), (f"filtered/{lines}", "records/{:05d}.json"), n, light=False),
         Stage("dedup", c.dedup_shards, [LoadDocuments(f / "filtered", n), BloomDedup(removed, f / "filtered", n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate),
                                         *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)],
-              (f"pool/{shard}", f"removed/dedup/{rank}", *([f"removed/decontaminate/{rank}"] if c.decontaminate else [])), n)]
+              (f"removed/dedup/{lines}", *([f"removed/decontaminate/{lines}"] if c.decontaminate else [])), (f"pool/{lines}",), n, light=False)]
     if c.until == "tokens": stages += [
         Stage("classifier", 1, [TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
-        Stage("score", n, [ScoreQuality(f, f / "pool", n)], ("scores/{shard:05d}.npy",), n),
-        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"kept/{shard}", f"removed/quality/{rank}"), n),
+        Stage("score", n, [ScoreQuality(f, f / "pool", n)], (), ("scores/{:05d}.npy",), n),
+        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"removed/quality/{lines}",), (f"kept/{lines}",), n),
         Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
     return [*stages, Stage("report", 1, [WriteReport(f, kept, c.lists)], ("report.json",))]
 
@@ -161,8 +177,8 @@ def _datatrove_logs_to(path: Path):
             talk.sys = real
 
 # %% ../../nbs/curation/22_pipeline.ipynb #local-def
-class QuietLocalExecutor(LocalPipelineExecutor):
-    "datatrove's local executor with its console output in `console.log`."
+class _Quiet:
+    "What an executor would print goes to `console.log` in its folder of logs."
     def _console(self) -> Path: return Path(self.logging_dir.resolve_paths("console.log"))
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1):
@@ -171,6 +187,42 @@ class QuietLocalExecutor(LocalPipelineExecutor):
     def run(self):
         "Run the tasks that are not complete."
         with _datatrove_logs_to(self._console()), main_script_hidden(): return super().run()
+
+class QuietLocalExecutor(_Quiet, LocalPipelineExecutor):
+    "datatrove's local executor with its console output in `console.log`."
+
+# %% ../../nbs/curation/22_pipeline.ipynb #ray-def
+class QuietRayExecutor(_Quiet, RayPipelineExecutor):
+    "datatrove's Ray executor with its console output in `console.log`; `run` raises when a task did not finish. A task reserves a CPU and 2 GiB (`cpus_per_task`, `mem_per_cpu_gb`)."
+    def _failure(self, rank: int) -> Path: return self._console().parent / "failures" / f"{rank:05d}.json"
+
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1):
+        try: return super()._run_for_rank(rank, local_rank, node_rank)
+        except Exception as e:
+            with replacing(self._failure(rank)) as file: file.write(json.dumps(dict(user=isinstance(e, UserError), kind=type(e).__name__, line=str(e))).encode())
+            raise
+
+    def run(self):
+        "Run the tasks that are not complete. Raises the `UserError` of a task, or `RuntimeError` with what is known."
+        shutil.rmtree(self._failure(0).parent, ignore_errors=True)
+        super().run()
+        if not (missing := self.get_incomplete_ranks(skip_completed=True)): return
+        told = [json.loads(path.read_text()) for rank in missing if (path := self._failure(rank)).is_file()]
+        for failure in told:
+            if failure["user"]: raise UserError(failure["line"])
+        raise RuntimeError(f"{len(missing)} of {self.tasks} tasks did not finish; " + (f"{told[0]['kind']}: {told[0]['line']}" if told else "their workers died"))
+
+# %% ../../nbs/curation/22_pipeline.ipynb #ray-cluster
+@contextmanager
+def _ray_cluster():
+    "The Ray cluster that there is, or one on this machine for as long as this lasts."
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")      # unless told otherwise, nothing is reported to anyone
+    import ray
+    if ray.is_initialized(): yield; return
+    try: ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except Exception as e: raise UserError(f"Ray cannot be started or reached ({type(e).__name__}: {str(e)[:200]}); `ray status` says what it sees") from e
+    try: yield
+    finally: ray.shutdown()
 
 # %% ../../nbs/curation/22_pipeline.ipynb #executors-def
 EXECUTORS = ("local", "ray", "slurm")
@@ -181,6 +233,13 @@ def check_executor(executor: str) -> None:
     if executor == "ray" and importlib.util.find_spec("ray") is None: raise UserError("the ray executor needs Ray: pip install 'dclm_nb[cluster]'")
     if executor == "slurm" and shutil.which("sbatch") is None: raise UserError("the slurm executor needs sbatch on the PATH: run this on a login node of the cluster")
 
+# %% ../../nbs/curation/22_pipeline.ipynb #slurm-defaults
+def _slurm_defaults(options: dict) -> dict:
+    "What a job gets unless `options` say otherwise. A job's shell knows nothing of this Python's environment, so its programs are put on the PATH."
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    environment = {} if {"env_command", "condaenv", "venv_path"} & set(options) else {"env_command": f"export PATH={programs}:$PATH"}
+    return {"time": "24:00:00", "partition": "cpu", "mem_per_cpu_gb": 4, **environment, **options}
+
 # %% ../../nbs/curation/22_pipeline.ipynb #make-executor-def
 def make_executor(stage: Stage, logs: str | Path, executor: str = "local", workers: int = 1, depends=None, **options):
     "The datatrove executor for one stage. `options` go to it as they are (Slurm: partition, time, mem_per_cpu_gb, ...). Raises `UserError`."
@@ -188,19 +247,14 @@ def make_executor(stage: Stage, logs: str | Path, executor: str = "local", worke
     common = dict(pipeline=stage.blocks, tasks=stage.tasks, logging_dir=str(Path(logs) / stage.name), depends=depends)
     if executor == "local": return QuietLocalExecutor(**common, workers=1 if stage.light else max(1, min(workers, stage.tasks)), **options)
     if executor == "ray":
-        from datatrove.executor.ray import RayPipelineExecutor
-        return RayPipelineExecutor(**common, workers=workers, **options)
-    from datatrove.executor.slurm import SlurmPipelineExecutor
-    return SlurmPipelineExecutor(**common, workers=workers, job_name=f"dclm_nb-{stage.name}", **{"time": "24:00:00", "partition": "cpu", "mem_per_cpu_gb": 4, **options})
+        with _datatrove_logs_to(Path(logs) / stage.name / "console.log"): return QuietRayExecutor(**common, workers=workers, **options)
+    return SlurmPipelineExecutor(**common, workers=workers, job_name=f"dclm_nb-{stage.name}", **_slurm_defaults(options))
 
 # %% ../../nbs/curation/22_pipeline.ipynb #identity
-def _identity(source: str) -> str:
-    "What names an input: a file's content; an address as it stands."
-    if source.startswith(("http://", "https://", "s3://")): return source
-    digest = hashlib.sha256()
-    with open(open_warc(source), "rb") as file:
-        while piece := file.read(1 << 20): digest.update(piece)
-    return digest.hexdigest()
+def _content(path: str, what: str) -> str:
+    "SHA-256 of a file that the configuration names. Raises `UserError` if there is none."
+    if not Path(path).is_file(): raise UserError(f"there is no {what} file {path}")
+    return sha256_of(path)
 
 @lru_cache(maxsize=1)
 def _code() -> str:
@@ -211,9 +265,11 @@ def _code() -> str:
 
 # %% ../../nbs/curation/22_pipeline.ipynb #run-key-def
 def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
-    "16 hex digits over configuration, inputs' content and code."
-    known = dict(config=asdict(config), warcs=[_identity(str(w)) for w in warcs], code=_code())
-    if config.classifier: known["classifier"] = _identity(config.classifier)
+    "16 hex digits over configuration, inputs and code. A file counts by its content, wherever it lies; a WARC's address as it stands."
+    settings = asdict(config)
+    if config.classifier: settings["classifier"] = _content(config.classifier, "classifier")
+    if config.tokenizer not in ("train", "gpt-neox-20b"): settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
+    known = dict(config=settings, warcs=[warc_address(str(w)) or sha256_of(open_warc(str(w))) for w in warcs], code=_code())
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #forget
@@ -233,8 +289,10 @@ def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:
 
 # %% ../../nbs/curation/22_pipeline.ipynb #sweep
 def _sweep(folder: Path) -> None:
-    "Remove what a killed process left half-written. Only while nobody else works in the folder."
-    for path in [*folder.rglob(".*.tmp"), *folder.glob(".tokens-*")]: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    "Remove what a killed process left half-written, or half-removed. Only while nobody else works in the folder."
+    halves = [*folder.rglob("*.tmp"), *folder.glob(".tokens-*"), *folder.glob(".classifier-*")]
+    if not (folder / "tokens" / "manifest.json").is_file(): halves += folder.glob("tokens")
+    for path in halves: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #watch
 @contextmanager
@@ -289,43 +347,82 @@ class CurationReport:
 _SHARES = dict(heuristics=0.72, dedup=0.1, classifier=0.06, score=0.04, select=0.03, tokens=0.04, report=0.01)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #run-stages
-def _run_locally(stages: Sequence[Stage], folder: Path, logs: Path, workers: int, warcs: Sequence[str]) -> None:
+def _run_stages(stages: Sequence[Stage], folder: Path, logs: Path, executor: str, workers: int, warcs: Sequence[str], options: dict) -> None:
+    "One stage after the other, here or on Ray, until the last has ended. Raises `UserError`."
     pages = sum(Path(w).stat().st_size / 7000 if Path(w).is_file() else 30_000 for w in warcs) / len(warcs)     # a guess of pages a WARC, for the time left
-    before = None
-    with Progress("curate", sum(_SHARES[s.name] for s in stages)) as whole:
+    with _ray_cluster() if executor == "ray" else nullcontext(), Progress("curate", sum(_SHARES[s.name] for s in stages)) as whole:
         for stage in stages:
-            executor = make_executor(stage, logs, "local", workers, depends=before)
-            with whole.stage(stage.name, pages * stage.tasks if stage.name == "heuristics" else 1, share=_SHARES[stage.name]) as report, \
-                 _watching(folder / "heartbeat" if stage.name == "heuristics" else folder / "none", report, pages):
-                try: executor.run()
+            reading = stage.name == "heuristics"
+            with whole.stage(stage.name, pages * stage.tasks if reading else 1, share=_SHARES[stage.name]) as report, _watching(folder / ("heartbeat" if reading else "none"), report, pages):
+                try: make_executor(stage, logs, executor, workers, **options).run()
                 except UserError: raise
-                except Exception as e: raise UserError(f"the stage {stage.name!r} failed ({type(e).__name__}: {str(e)[:200]}); its log is in {logs / stage.name}") from e
-            before = executor
+                except Exception as e:
+                    if is_disk_error(e): raise disk_error(e, folder, "finished tasks are kept") from e
+                    raise UserError(f"the stage {stage.name!r} failed ({type(e).__name__}: {str(e)[:200]}); its log is in {logs / stage.name}") from e
+
+# %% ../../nbs/curation/22_pipeline.ipynb #note-job
+def _note_job(record: Path, answer: str) -> str:
+    "The number in sbatch's answer, written down before anything else happens."
+    job, jobs = re.search(r"\d+", answer)[0], json.loads(record.read_text())["jobs"]
+    atomic_write(record, json.dumps(dict(jobs=[*jobs, job], whole=False)))
+    return job
 
 # %% ../../nbs/curation/22_pipeline.ipynb #submit
-def _submit(stages: Sequence[Stage], logs: Path, executor: str, workers: int, options: dict) -> None:
-    "Hand the chain of stages to Ray or Slurm; datatrove launches what the last one depends on first."
-    last = None
-    for stage in stages: last = make_executor(stage, logs, executor, workers, depends=last, **options)
-    last.run()
+def _submit(stages: Sequence[Stage], record: Path, logs: Path, workers: int, options: dict) -> list[str]:
+    "Hand the chain of stages to Slurm, each waiting for the one before; returns the jobs. Raises `UserError` if sbatch refuses one."
+    chain: list = []
+    for stage in stages:
+        chain.append(make_executor(stage, logs, "slurm", workers, depends=chain[-1] if chain else None, job_id_retriever=partial(_note_job, record), **options))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(record, json.dumps(dict(jobs=[], whole=False)))
+    for stage, executor in zip(stages, chain):
+        try:
+            with _datatrove_logs_to(logs / "submission.log"): executor.run()
+        except (OSError, subprocess.CalledProcessError) as e:
+            if not (jobs := json.loads(record.read_text())["jobs"]): record.unlink()
+            raise UserError(f"sbatch refused the stage {stage.name!r} ({e}): " + (_submitted_before(record) if jobs else "nothing was submitted")) from e
+    jobs = json.loads(record.read_text())["jobs"]
+    atomic_write(record, json.dumps(dict(jobs=jobs, whole=True)))
+    return jobs
+
+# %% ../../nbs/curation/22_pipeline.ipynb #submitted-before
+def _submitted_before(record: Path) -> str:
+    "One line on what was submitted, and how to do it again."
+    known = json.loads(record.read_text())
+    jobs = f"{known['jobs'][0]} to {known['jobs'][-1]}" if known["jobs"] else "that it did not come to write down"
+    if not known["whole"]: return f"a submission was cut short after the Slurm jobs {jobs}: scancel them, delete {record} and run this again"
+    return (f"submitted before as Slurm jobs {jobs}, and not submitted again: the result is here once they are done (squeue --me shows them). "
+            f"If one has failed, scancel the rest, delete {record} and run this again: it submits what is missing")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
 def curate(warcs: Sequence[str | Path], folder: str | Path, config: CurationConfig = CurationConfig(), executor: str = "local", workers: int = 2, **options) -> CurationReport | None:
-    """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it is complete.
-    With `executor="slurm"` the jobs are submitted and None is returned; the same call returns the report once they are done. Raises `UserError`."""
+    """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it is complete; `options` go to the executor.
+    With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when they are done. Raises `UserError`."""
     check_executor(executor)
+    warcs = [str(w) if warc_address(str(w)) else str(Path(w).resolve()) for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)]
     if not warcs: raise UserError("give at least one WARC file")
-    warcs = [str(w) for w in warcs]
+    if config.classifier == "released": config = replace(config, classifier=str(released_classifier()))
     key = run_key(config, warcs)
-    folder = Path(folder) / key
-    logs = folder / "logs"
+    folder = Path(folder).resolve() / key
+    logs, result, record = folder / "logs", folder / "report.json", folder / "submitted.json"
     stages = build_pipeline(config, warcs, folder)
-    if not (folder / "report.json").is_file():
-        if executor == "local":
-            with exclusive(Path(f"{folder}.lock"), lambda: print(f"another process is curating {key}; waiting", file=sys.stderr)):
-                _sweep(folder)
-                forget_lost_tasks(stages, folder, logs)
-                _run_locally(stages, folder, logs, workers, warcs)
-        else: _submit(stages, logs, executor, workers, options)
-    if executor == "slurm" and not (folder / "report.json").is_file(): return None
-    return CurationReport(folder, key, json.loads((folder / "report.json").read_text()))
+    if not result.is_file():
+        with exclusive(Path(f"{folder}.lock"), lambda: print(f"another process is curating {key}; waiting", file=sys.stderr)):
+            if not result.is_file() and not _start(stages, folder, record, logs, executor, workers, warcs, options): return None
+    return CurationReport(folder, key, json.loads(result.read_text()))
+
+# %% ../../nbs/curation/22_pipeline.ipynb #start
+def _start(stages: Sequence[Stage], folder: Path, record: Path, logs: Path, executor: str, workers: int, warcs: Sequence[str], options: dict) -> bool:
+    "Run what is missing, or submit it; under the folder's lock. Returns whether it has ended."
+    if record.is_file():
+        if executor != "slurm": raise UserError(_submitted_before(record))
+        print(_submitted_before(record))
+        return False
+    forget_lost_tasks(stages, folder, logs)
+    if executor == "slurm":
+        jobs = _submit(stages, record, logs, workers, options)
+        print(f"submitted {len(stages)} stages as Slurm jobs {jobs[0]} to {jobs[-1]}; the same call returns the result once they are done")
+        return False
+    _sweep(folder)
+    _run_stages(stages, folder, logs, executor, workers, warcs, options)
+    return True

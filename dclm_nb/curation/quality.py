@@ -8,6 +8,7 @@ __all__ = ['RELEASED_REPO', 'RELEASED_FILE', 'RELEASED_THRESHOLD', 'ClassifierCo
 # %% ../../nbs/curation/17_quality.ipynb #imports
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def train_classifier(positives: Sequence[str], negatives: Sequence[str], folder:
     Deterministic: equal texts in equal order and equal config give equal bytes. Raises `UserError` if one class is empty."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".classifier-") as scratch:
         examples = Path(scratch) / "examples.txt"
         with examples.open("w", encoding="utf-8", errors="replace", newline="\n") as file: _write_examples(file, positives, negatives, config.seed)
         _train_in_child(examples, fresh := Path(scratch) / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
@@ -102,14 +103,15 @@ def quality_scores(texts: Sequence[str], model) -> np.ndarray:
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
 def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
-    "The score that the best `keep_fraction` of the pool reaches or exceeds. Raises `UserError` for an empty pool or a fraction outside (0, 1]."
+    "The score that the best `keep_fraction` of the pool reaches or exceeds. Raises `UserError` for an empty pool, a score that is not a number, or a fraction outside (0, 1]."
     if not 0 < keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {keep_fraction}")
     if not len(scores): raise UserError("the pool is empty after the earlier steps: nothing to choose from")
-    return float(np.percentile(scores, 100 * (1 - keep_fraction)))
+    if lost := int(np.isnan(scores).sum()): raise UserError(f"{lost} of {len(scores)} scores are not numbers: the model that gave them diverged in training, train it again")
+    return float(np.percentile(scores, 100 * (1 - keep_fraction), method="higher"))
 
 # %% ../../nbs/curation/17_quality.ipynb #keep-best-def
 def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
-    "Which documents score at or above the percentile: bool, shape (texts,). Documents with equal scores share one fate."
+    "Which documents score at or above the percentile (DCLM section 4.4): bool, shape (texts,). Documents with equal scores share one fate."
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
@@ -126,9 +128,14 @@ RELEASED_REPO, RELEASED_FILE = "mlfoundations/fasttext-oh-eli5", "openhermes_red
 RELEASED_THRESHOLD = 0.018112                                   # the released configuration's cut, about the best 10 %
 
 def released_classifier(revision: str = "main") -> Path:
-    "Fetch the authors' classifier (2.39 GB). Its hash was not seen, so it is not verified. Raises `UserError` if it cannot be had."
+    "Fetch the authors' classifier (2.39 GB) at a revision of its repository, once. Not verified: its hash is not known here. Raises `UserError` if it cannot be had."
     from huggingface_hub import hf_hub_download
-    try: return Path(hf_hub_download(RELEASED_REPO, RELEASED_FILE, revision=revision))
+    offline = os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0")
+    talk = logging.getLogger("huggingface_hub")
+    level = talk.level
+    talk.setLevel(logging.ERROR)                                # it warns at each of its six attempts; here one line says it
+    try: return Path(hf_hub_download(RELEASED_REPO, RELEASED_FILE, revision=revision, local_files_only=offline))
     except Exception as e:
-        raise UserError(f"the released classifier needs a network ({type(e).__name__}): download {RELEASED_FILE} from huggingface.co/{RELEASED_REPO}, "
-                        "or use train_classifier") from e
+        raise UserError(f"the released classifier cannot be fetched ({'DCLM_NB_OFFLINE is set' if offline else type(e).__name__}): download {RELEASED_FILE} from "
+                        f"huggingface.co/{RELEASED_REPO} elsewhere and give its path as the classifier, or give none and one is trained") from e
+    finally: talk.setLevel(level)

@@ -1,5 +1,7 @@
 """The whole pipeline: balanced books, the same bytes on one or two workers and after kill -9, and the three executors."""
+import errno
 import hashlib
+import importlib.util
 import json
 import os
 import pickle
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dill
@@ -16,10 +19,12 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import build_crawl
-from dclm_nb.curation.pipeline import CurationConfig, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, make_executor, run_key
+from dclm_nb.curation import blocks, pipeline
+from dclm_nb.curation.pipeline import CurationConfig, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
 from dclm_nb.curation.warc import Page, write_warc
 
 CONFIG = CurationConfig(scale="smoke", keep_fraction=0.25, vocab_size=512, seq_len=64)
+POOL = CurationConfig(scale="smoke", until="pool")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def report(crawl, tmp_path_factory):
 
 def bytes_of(report):
     return {str(p.relative_to(report.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(report.folder.rglob("*"))
-            if p.is_file() and not {"logs", "heartbeat"} & set(p.relative_to(report.folder).parts)}
+            if p.is_file() and not {"logs", "heartbeat", "submitted.json"} & set(p.relative_to(report.folder).parts)}
 
 
 def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
@@ -97,16 +102,68 @@ def test_a_completion_mark_without_its_output_is_not_believed(crawl, report, tmp
 
 
 def test_until_pool_stops_at_the_same_pool(crawl, report, tmp_path):
-    from dataclasses import replace
     pool = curate(crawl.warcs, tmp_path, replace(CONFIG, until="pool"), workers=1)
     assert [d.text for d in pool.pool()] == [d.text for d in report.pool()] and not (pool.folder / "tokens").exists()
     assert pool.funnel.left.iloc[-1] == len(pool.pool())
+
+
+def test_a_stage_is_whole_with_more_tasks_than_shards_and_with_fewer(tmp_path):
+    def touch(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+    many = Stage("dedup", 3, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=1)
+    touch("removed/00001", "pool/00000")
+    assert [many.is_whole(tmp_path, rank) for rank in range(3)] == [False, True, False]     # 0 lacks its own file, 1 had no shard, 2 has left nothing
+    few = Stage("dedup", 2, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=3)
+    touch("removed/00000")
+    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [False, False]            # 0 owes shard 2, 1 owes shard 1
+    touch("pool/00002")
+    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("shards, warcs, victim, lost", [(3, 1, "removed/dedup/00002", 1 + 1), (2, 3, "pool/00002", 1 + 1)])
+def test_dedup_shards_need_not_be_as_many_as_warcs(crawl, tmp_path, shards, warcs, victim, lost):
+    config = replace(POOL, dedup_shards=shards)
+    first = curate(crawl.warcs[:warcs], tmp_path, config, workers=1)
+    before, stages = bytes_of(first), build_pipeline(config, [str(w) for w in crawl.warcs[:warcs]], first.folder)
+    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == 0
+    (first.folder / f"{victim}.jsonl.gz").unlink()
+    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == lost           # the one dedup task that owes it, and the report
+    (first.folder / "report.json").unlink()
+    assert bytes_of(curate(crawl.warcs[:warcs], tmp_path, config, workers=1)) == before
+
+
+@pytest.mark.parametrize("file", ["filtered/.00001", "scores/.00002", "kept/.00000"])
+def test_a_full_disk_is_named_and_costs_nothing(crawl, report, tmp_path, monkeypatch, file):
+    real = os.fsync
+    def full(fd):
+        if file in os.readlink(f"/proc/self/fd/{fd}"): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(fd)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="disk is full.*finished tasks are kept"): curate(crawl.warcs, tmp_path, CONFIG, workers=1)
+    monkeypatch.undo()
+    assert bytes_of(curate(crawl.warcs, tmp_path, CONFIG, workers=1)) == bytes_of(report)
+
+
+def test_what_a_killed_process_leaves_is_swept(tmp_path, monkeypatch):
+    from dclm_nb.curation import quality
+    def killed(examples, output, settings): raise SystemExit([p.name for p in tmp_path.iterdir()])
+    monkeypatch.setattr(quality, "_train_in_child", killed)
+    with pytest.raises(SystemExit) as left: quality.train_classifier(["a"], ["b"], tmp_path)
+    for name in (*left.value.code, ".tokens-x", "tokens"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    for name in (".00000.jsonl.gz.7.tmp", "bpe512.tmp", "quality-0.bin"): (tmp_path / name).touch()
+    pipeline._sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["quality-0.bin"]
 
 
 class Explodes(Decide):
     name, stage = "explodes", "other filters"
     def decide(self, doc):
         if doc.text == "bomb": raise MemoryError("too much")
+        if doc.text == "disk": raise OSError(errno.EIO, "input/output error")
 
 
 def test_an_exception_costs_one_page(tmp_path):
@@ -114,6 +171,7 @@ def test_an_exception_costs_one_page(tmp_path):
     docs = [Document(text=t, id=t, metadata=dict(url=t, shard=0)) for t in ("a", "bomb", "b")]
     assert [d.text for d in Explodes(tmp_path).run(iter(docs))] == ["a", "b"]
     assert [(r["url"], r["step"]) for r in read_lines(tmp_path / "explodes" / "00000.jsonl.gz")] == [("bomb", "error: MemoryError")]
+    with pytest.raises(OSError): list(Explodes(tmp_path).run(iter([Document(text="disk", id="d", metadata=dict(url="d", shard=0))])))      # not the page's fault
 
 
 def test_blocks_and_stages_can_be_pickled(tmp_path):
@@ -126,11 +184,44 @@ def test_errors_are_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="at least one WARC"): curate([], tmp_path)
     with pytest.raises(UserError, match="no WARC file"): curate([tmp_path / "none.warc.gz"], tmp_path)
     with pytest.raises(UserError, match="local, ray, slurm"): check_executor("condor")
+    with pytest.raises(UserError, match="no WARC file"): curate("none.warc.gz", tmp_path)                # one, not nine letters
+    for setting in (dict(keep_fraction=10), dict(dedup_shards=0), dict(extraction="readability"), dict(lists="mine"), dict(decontaminate=("mmlu",))):
+        with pytest.raises(UserError): CurationConfig(**setting)
+    for setting in (dict(classifier="none.bin"), dict(tokenizer="none.json")):
+        with pytest.raises(UserError, match=f"no {next(iter(setting))} file none"): run_key(CurationConfig(**setting), [])
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="sbatch"): check_executor("slurm")
-    import importlib.util
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"dclm_nb\[cluster\]"): check_executor("ray")
+
+
+def test_the_released_classifier_is_reached_by_name_and_missed_in_one_line(crawl, tmp_path, monkeypatch, capfd):
+    import logging
+
+    import huggingface_hub
+    def no_network(*args, **kwargs):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 4/5].")
+        raise ConnectionError("no route to host")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
+    with pytest.raises(UserError, match=r"released classifier cannot be fetched \(ConnectionError\)"): curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
+    monkeypatch.undo()
+    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    with pytest.raises(UserError, match="DCLM_NB_OFFLINE is set"): curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
+    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
+
+
+def test_a_file_counts_by_its_content_and_an_address_by_itself(crawl, tmp_path, monkeypatch):
+    (model := tmp_path / "model").write_text("one")
+    (other := tmp_path / "other").write_text("one")
+    for setting in ("classifier", "tokenizer"):
+        key = run_key(CurationConfig(**{setting: str(model)}), crawl.warcs)
+        assert run_key(CurationConfig(**{setting: str(other)}), crawl.warcs) == key
+        other.write_text("another")
+        assert run_key(CurationConfig(**{setting: str(other)}), crawl.warcs) != key
+        other.write_text("one")
+    assert run_key(CONFIG, ["crawl-data/a.warc.gz"]) == run_key(CONFIG, ["s3://commoncrawl/crawl-data/a.warc.gz"])     # and nothing was fetched
+    monkeypatch.setattr(blocks, "fetch_warc", lambda address: Path("fetched", address))
+    assert blocks.open_warc("crawl-data/a.warc.gz") == Path("fetched", "https://data.commoncrawl.org/crawl-data/a.warc.gz")
 
 
 def test_an_empty_pool_says_so(tmp_path):
@@ -140,14 +231,67 @@ def test_an_empty_pool_says_so(tmp_path):
 
 @pytest.fixture
 def sbatch(tmp_path, monkeypatch):
-    "A stand-in for sbatch that keeps every script it is given and answers with a job number."
+    "Stand-ins for Slurm: an sbatch that keeps every script it is given and answers with a job number (no more than `$SBATCH_ACCEPTS`), and an srun that runs."
     (tmp_path / "bin").mkdir()
     (tmp_path / "jobs").mkdir()
-    script = tmp_path / "bin" / "sbatch"
-    script.write_text(f"#!/bin/sh\nn=$(ls {tmp_path}/jobs | wc -l)\nfor last; do :; done\necho \"$@\" > {tmp_path}/jobs/$n.args\ncat \"$last\" > {tmp_path}/jobs/$n.script 2>/dev/null\necho Submitted batch job $((100 + n))\n")
-    script.chmod(0o755)
+    for name, script in {"srun": 'while [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"', "scontrol": "echo localhost", "sbatch":
+                         f"cd {tmp_path}/jobs\nn=$(ls | grep -c args)\n[ $n -lt ${{SBATCH_ACCEPTS:-99}} ] || exit 1\nsleep 0.05\nfor last; do :; done\n"
+                         'echo "$@" > $n.args\ncat "$last" > $n.script\necho Submitted batch job $((100 + n))'}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return tmp_path / "jobs"
+
+
+def submissions(jobs): return len(list(jobs.glob("*.args")))
+
+
+def test_slurm_jobs_are_submitted_once(crawl, sbatch, tmp_path, capsys):
+    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
+    assert submissions(sbatch) == 2 * 3 and "submitted 3 stages as Slurm jobs 100 to 105" in capsys.readouterr().out       # datatrove adds a job that merges the stages' counts
+    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
+    said = capsys.readouterr().out
+    assert submissions(sbatch) == 6 and said.startswith("submitted before as Slurm jobs 100 to 105") and said.count("\n") == 1
+    with pytest.raises(UserError, match="submitted before"): curate(crawl.warcs, tmp_path / "slurm", POOL)                 # nor may this process work in their folder
+
+
+def test_after_a_failure_only_what_is_missing_is_submitted(crawl, sbatch, tmp_path, capsys):
+    done = curate(crawl.warcs, tmp_path, POOL, workers=1)
+    (done.folder / "report.json").unlink()
+    (done.folder / "submitted.json").write_text(json.dumps(dict(jobs=["7", "8"], whole=True)))                             # the report's job failed
+    assert curate(crawl.warcs, tmp_path, POOL, executor="slurm") is None and submissions(sbatch) == 0
+    told = capsys.readouterr().out
+    assert "jobs 7 to 8" in told and f"delete {done.folder / 'submitted.json'}" in told
+    (done.folder / "submitted.json").unlink()
+    assert curate(crawl.warcs, tmp_path, POOL, executor="slurm") is None and submissions(sbatch) == 2
+    assert "dclm_nb-report" in (sbatch / "0.script").read_text() and "dependency" not in (sbatch / "0.args").read_text()
+
+
+@pytest.mark.parametrize("accepts, left", [(0, None), (3, ["100", "101", "102"])])
+def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(crawl, sbatch, tmp_path, monkeypatch, capsys, accepts, left):
+    monkeypatch.setenv("SBATCH_ACCEPTS", str(accepts))
+    with pytest.raises(UserError, match="sbatch refused the stage") as refusal: curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm")
+    records = [json.loads(p.read_text())["jobs"] for p in (tmp_path / "slurm").glob("*/submitted.json")]
+    assert records == ([left] if left else []) and ("cut short after the Slurm jobs 100 to 102" if left else "nothing was submitted") in str(refusal.value)
+    monkeypatch.delenv("SBATCH_ACCEPTS")
+    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None and submissions(sbatch) == (3 if left else 6)
+    assert ("cut short" in capsys.readouterr().out) == bool(left)
+
+
+def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
+    code = ("import sys; from dclm_nb.curation.pipeline import *\n"
+            "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', until='pool'), executor='slurm')")
+    children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "slurm"), *map(str, crawl.warcs)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(child.communicate(timeout=120)[0].split(" as ")[0] for child in children)
+    assert said == ["submitted 3 stages", "submitted before"] and submissions(sbatch) == 6
+
+
+def test_a_job_finds_its_programs_without_the_environment_it_was_submitted_from(crawl, sbatch, tmp_path):
+    curate(crawl.warcs[:1], tmp_path / "slurm", POOL, executor="slurm")
+    script, = (tmp_path / "slurm").glob("*/logs/heuristics/launch_script.slurm")
+    bare = {"PATH": f"{sbatch.parent / 'bin'}:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "SLURM_ARRAY_TASK_ID": "0", "SLURM_NODELIST": "localhost"}
+    ran = subprocess.run(["bash", script], env={**bare, **{k: v for k, v in os.environ.items() if k.startswith("DCLM_NB_")}}, capture_output=True, text=True)
+    assert ran.returncode == 0 and (script.parent / "completions" / "00000").exists(), ran.stderr[-500:]
 
 
 def test_slurm_gets_a_chain_of_jobs_that_can_be_unpickled(crawl, report, sbatch, tmp_path):
@@ -178,10 +322,21 @@ def test_slurm_tasks_run_to_the_same_bytes(crawl, report, sbatch, tmp_path, monk
     assert bytes_of(curate(crawl.warcs, tmp_path / "slurm", CONFIG, executor="slurm")) == bytes_of(report)
 
 
-@pytest.mark.skipif("ray" not in sys.modules and __import__("importlib.util").util.find_spec("ray") is None, reason="Ray is not installed: pip install 'dclm_nb[cluster]'")
-def test_ray_takes_the_same_stages(crawl, tmp_path):
-    stages = build_pipeline(CONFIG, [str(w) for w in crawl.warcs], tmp_path)
-    assert [make_executor(s, tmp_path / "logs", "ray", 2).world_size for s in stages] == [s.tasks for s in stages]
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'dclm_nb[cluster]'")
+
+
+@needs_ray
+def test_ray_runs_to_the_same_bytes_quietly(crawl, report, tmp_path, capfd):
+    parallel = curate(crawl.warcs, tmp_path, CONFIG, executor="ray", workers=2)
+    assert bytes_of(parallel) == bytes_of(report) and parallel.funnel.equals(report.funnel)
+    assert "datatrove" not in (err := capfd.readouterr().err) and "Traceback" not in err
+
+
+@needs_ray
+def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
+    "datatrove would wait for it forever."
+    warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
+    with pytest.raises(UserError, match="no page is left"): curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
 
 
 def test_console_stays_quiet(crawl, tmp_path, capfd):
@@ -189,6 +344,14 @@ def test_console_stays_quiet(crawl, tmp_path, capfd):
     err = capfd.readouterr().err
     assert "datatrove" not in err and "PIPELINE" not in err
     assert any("PIPELINE" in p.read_text() for p in Path(tmp_path).rglob("console.log"))
+
+
+def test_the_extractor_of_a_task_ends_with_it(crawl, tmp_path):
+    import psutil
+    block = blocks.Extract(tmp_path, "trafilatura")
+    pages = list(blocks.ReadWarcs(crawl.warcs[:1], tmp_path / "records").run(None))[:3]
+    assert len(list(block.run(iter(pages)))) == 3 and block.text_of.child is None
+    assert not [c for c in psutil.Process().children() if "trafilatura" in " ".join(c.cmdline())]
 
 
 def test_documents_keep_their_identity(report):

@@ -4,8 +4,10 @@ import random
 
 import numpy as np
 import pytest
+from datatrove.data import Document
 
 from dclm_nb.core.errors import UserError
+from dclm_nb.curation.blocks import KeepBest
 from dclm_nb.curation.quality import ClassifierConfig, keep_best, keep_random, load_classifier, one_line, percentile_threshold, quality_scores, train_classifier
 
 SMALL = ClassifierConfig.at_scale("smoke")
@@ -56,6 +58,34 @@ def test_threshold_and_ties():
     assert keep_best(scores, 0.1).sum() == 100 and keep_best(np.zeros(10), 0.1).all()
     for bad in (0, 1.5, -1):
         with pytest.raises(UserError): percentile_threshold(scores, bad)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_pipeline_and_the_studies_keep_the_same_documents(tmp_path, seed):
+    "Ties at the threshold, and scores that differ by less than a millionth, as fastText's often do."
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([rng.random(40) * 1e-6, rng.random(40), np.repeat(rng.random(4), 10)][seed % 3], 200)
+    sizes, fraction = rng.multinomial(200, np.ones(5) / 5), (0.1, 0.25)[seed % 2]
+    docs, shards = [], np.repeat(np.arange(5), sizes)
+    for i, shard in enumerate(shards): docs.append(Document(text=str(i), id=str(i), metadata=dict(shard=int(shard))))
+    (tmp_path / "scores").mkdir()
+    for shard in range(5): np.save(tmp_path / "scores" / f"{shard:05d}.npy", scores[shards == shard])
+    kept = []
+    for rank in range(2):
+        mine = [d for s in range(rank, 5, 2) for d in docs if d.metadata["shard"] == s]
+        kept += [int(d.id) for d in KeepBest(tmp_path / "removed", tmp_path, 5, fraction).run(iter(mine), rank, 2)]
+    assert sorted(kept) == np.flatnonzero(keep_best(scores, fraction)).tolist()
+    assert all(docs[i].metadata["quality"] == scores[i] for i in kept)
+    with pytest.raises(ValueError): list(KeepBest(tmp_path / "removed", tmp_path, 5, fraction).run(iter(docs[:-1])))       # a page without a score is not dropped in silence
+
+
+def test_the_cut_is_the_interpolated_percentiles_wherever_that_is_finite():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        scores, fraction = rng.random(rng.integers(2, 300)), rng.uniform(0.01, 0.99)
+        assert (keep_best(scores, fraction) == (scores >= np.percentile(scores, 100 * (1 - fraction)))).all()
+    assert keep_best(np.array([-np.inf] * 8 + [0.5, 0.7]), 0.1).tolist() == [False] * 9 + [True]
+    with pytest.raises(UserError, match="1 of 2 scores are not numbers"): keep_best(np.array([0.5, np.nan]))
 
 
 def test_random_control_keeps_exactly_its_share_and_ignores_order():
