@@ -37,7 +37,9 @@ class ImageStudy:
     batch_size: int = 32
     codecs: tuple[str, str] = ("pca-16", "vq-256")
     codec_ladder: tuple[str, ...] = ("pca-4", "pca-8", "pca-16")
-    rates: tuple[float, ...] = (6.25e-4, 1.25e-3, 2.5e-3, 5e-3)
+    rates: tuple[float, ...] = (1.25e-3, 2.5e-3, 5e-3)
+    most_rates: int = 9
+    "A sweep whose best rate lies at its edge goes on, up to so many."
     shifts: tuple[float, ...] = (1.0, 3.0, 6.0, 12.0)
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
     steps: tuple[int, ...] = (2, 4, 8, 16, 32)
@@ -46,10 +48,10 @@ class ImageStudy:
     def at_scale(cls, scale: str) -> ImageStudy:
         "The study at `smoke`, `laptop` or `gpu`. Raises `UserError` for a scale that it is not made for."
         sizes = {"smoke": cls("smoke", (("nano", 2e9), ("micro", 4e9)), (0.5, 1.0), tuning_budget=1e9, practice_budget=2e9, train_pictures=400, judged_pictures=16, batch_size=8, codec_ladder=("pca-8", "pca-16"),
-                              rates=(4e-3, 8e-3), shifts=(1.0, 6.0), guidances=(1.0, 2.0), steps=(2, 4)),
+                              rates=(4e-3, 8e-3), most_rates=2, shifts=(1.0, 6.0), guidances=(1.0, 2.0), steps=(2, 4)),
                  "laptop": cls("laptop", (("small", 2e12), ("medium", 4e12)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1e12, practice_budget=2e12),
                  "gpu": cls("gpu", (("gpu-256", 4e16), ("gpu-384", 1.2e17), ("gpu-512", 3.2e17)), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), tuning_budget=4e15, practice_budget=4e16, train_pictures=400_000, judged_pictures=2048, batch_size=256,
-                            rates=(3e-4, 1e-3, 3e-3))}
+                            rates=(2.5e-4, 5e-4, 1e-3))}
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
         return sizes[scale]
 

@@ -14,7 +14,7 @@ from ..image.recipes import ImageTrainConfig
 from .image_study import TUNING, Asked, Setup, Workshop
 
 # %% auto #0
-__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'tune', 'sweep_table']
+__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'further_rates', 'sweep_rates', 'tune', 'sweep_table']
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #tuned
 TUNING_SEED = 100               # of the sweeps; the reported runs have seeds from 0
@@ -50,11 +50,26 @@ def _rows(sweep: str, tries) -> list[dict]:
     return [{"sweep": sweep, "method": s.method, "rate": s.train.lr, "shift": s.train.settings.flow.shift if s.method == "diffusion" else float("nan"), "guidance": g, "loss": r["loss"],
              "prompt_following": r["scores"]["all"], "frechet_distance": r["scores"]["frechet_distance"]} for s, g, r in tries]
 
+# %% ../../nbs/studies/10_image_tuning.ipynb #rates
+def further_rates(tried: dict[float, float], most: int) -> list[float]:
+    "Rates to try next, given the loss of those tried: two more beyond the edge that the best one lies on; none when it is inside, or when `most` have been tried."
+    best = min(tried, key=tried.get)
+    if min(tried) < best < max(tried) or len(tried) >= most: return []
+    return [best / 2, best / 4] if best == min(tried) else [best * 2, best * 4]
+
+def sweep_rates(shop: Workshop) -> list[dict]:
+    "A row per method and rate; every method's sweep goes on until its best rate is not at the edge."
+    rows, wanted = [], [(m, rate) for m in METHODS for rate in shop.study.rates]
+    while wanted:
+        rows += _rows("rate", _judged(shop, [_setup(shop, m, rate, MIDDLE_SHIFT) for m, rate in wanted], (2.0,), "learning rates"))
+        wanted = [(m, rate) for m in METHODS for rate in further_rates({r["rate"]: r["loss"] for r in rows if r["method"] == m}, shop.study.most_rates)]
+    return rows
+
 # %% ../../nbs/studies/10_image_tuning.ipynb #tune
 def tune(shop: Workshop) -> Tuned:
     "Run (or find) the sweeps of a study and choose."
     study = shop.study
-    rates = _rows("rate", _judged(shop, [_setup(shop, m, rate, MIDDLE_SHIFT) for m in METHODS for rate in study.rates], (2.0,), "learning rates"))
+    rates = sweep_rates(shop)
     best_rate = {m: min((r for r in rates if r["method"] == m), key=lambda r: r["loss"])["rate"] for m in METHODS}
     shifts = _rows("shift", _judged(shop, [_setup(shop, "diffusion", best_rate["diffusion"], shift) for shift in study.shifts], (2.0,), "time shifts"))
     shift = max(shifts, key=lambda r: r["prompt_following"])["shift"]
