@@ -97,6 +97,7 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, s
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", str(exhibit.notebook.relative_to(project_root())) if exhibit.built else "not built yet")]
     if scale.needs != "cluster": lines += _here(exhibit, scale)
     if "recipe" not in exhibit.answers: return lines + [("at paper size", "trains no model" if exhibit.paper == "dclm" else "not known")]
+    if exhibit.paper == "tradeoffs": return lines + _assumed_family(exhibit, scale)
     if not exhibit.paper_runs: return lines + [("at paper size", "not known: no named scale")]
     chosen = {s: n for s, n in exhibit.paper_runs.items() if scale.needs != "cluster" or s == scale.name}
     if not chosen: raise UserError(f"{exhibit.id} of {exhibit.paper} has no runs at {scale.name}; it has {', '.join(exhibit.paper_runs)}")
@@ -119,3 +120,27 @@ def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, 
     hours = "H100-hours not printed" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
     return [(f"at {scale}", f"{count} run{'s' if count != 1 else ''} of {amount(run.parameters)} parameters on {amount(run.tokens)} tokens; {run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND); {hours}"),
             ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale))]
+
+# %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
+def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
+    "The assumed sizes of the tradeoffs paper, all or the one asked for: parameters and FLOPs per method, memory, the command."
+    if exhibit.study == "image_scales": return [("at paper size", "trains no model: it follows from configuration")]
+    from dclm_nb.image.recipes import PAPER_SIZES, PaperScale
+    sizes = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES)
+    provenance = f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read. One run each of three methods, {amount(PaperScale().pictures)} pictures; `exact` FLOPs, the codec's not counted; weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the average of the weights, the caption's and the codec's networks and activations on top"
+    return [("at paper size", provenance), *((f"at {size}", _assumed_size(size)) for size in sizes), ("launch", launch_command(exhibit, sizes[0] if len(sizes) == 1 else "S") + _offered(exhibit, sizes))]
+
+def _assumed_size(size: str) -> str:
+    from dclm_nb.image.config import METHODS
+    from dclm_nb.image.recipes import paper_recipe
+    from dclm_nb.studies.image_scales import parameter_count
+    runs = {method: paper_recipe(method, size) for method in METHODS}
+    counts = {method: parameter_count(network) for method, (network, _) in runs.items()}
+    each = "; ".join(f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs" for method, (_, train) in runs.items())
+    return f"{each}; {max(state_bytes(counts[m], train.precision) for m, (_, train) in runs.items()) / 1e9:,.1f} GB"
+
+def _offered(exhibit: Exhibit, sizes: list[str]) -> str:
+    "What must be said behind the command: other sizes, and that a notebook does not take them (yet)."
+    from dclm_nb.exhibits.runner import offered_scales
+    others = f" (or {', '.join(sizes[1:])})" if len(sizes) > 1 else ""
+    return others + ("" if exhibit.built and set(sizes) <= set(offered_scales(exhibit.notebook)) else "; not offered by its notebook yet")

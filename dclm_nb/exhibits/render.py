@@ -84,7 +84,8 @@ def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cel
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
-        return Cell(format_interval(interval.mid, (interval.high - interval.low) / 2), interval.mid, interval.low, interval.high, len(values), note)
+        text = format_interval(interval.mid, interval.half_width) if interval.half_width else _plain(interval.mid)     # counted, not measured: no spread
+        return Cell(text, interval.mid, interval.low, interval.high, len(values), note)
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)

@@ -335,9 +335,14 @@ def show_result(result: Reproduction, console):
     if (frame := stored_frame(result.out_dir, result.exhibit)) is not None:
         comparison = compare(result.exhibit, [recipe_frame(result.exhibit), frame], result.scale)
         if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))       # a replay's table stands above already
-        if verdicts := judge_exhibit(result.exhibit, frame, result.scale): console.print("", verdicts_for_terminal(verdicts))
+        if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)): console.print("", verdicts_for_terminal(verdicts))
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)
+
+def _withheld(result: Reproduction) -> dict[str, str]:
+    "The claims that this result may not decide, from its manifest."
+    path = result.out_dir / f"{result.exhibit.name}.manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("withheld", {}) if path.is_file() else {}
 
 def _short(path: Path) -> str:
     "Relative to the working directory where that is shorter."

@@ -21,6 +21,7 @@ from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
 __all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Showcase']
@@ -55,14 +56,14 @@ def _setting(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else ", ".join(map(_setting, value)) if isinstance(value, (list, tuple)) else str(value)
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #config-differences
-def config_differences(paper, here, why: Mapping[str, str] = {}) -> Shown:
-    "A table of the settings in which two configurations differ; `why` explains some of them by name."
-    theirs, ours = flat_config(paper), flat_config(here)
-    names = [n for n in dict.fromkeys([*theirs, *ours]) if theirs.get(n) != ours.get(n)]
-    if strangers := set(why) - set(theirs) - set(ours): raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
-    lines = [f"| {n.replace('_', ' ')} | {_setting(theirs.get(n))} | {_setting(ours.get(n))} | {why.get(n, '')} |" for n in names]
-    same = len({*theirs, *ours}) - len(names)
-    return Shown("\n".join(["| setting | paper | here | why |", "|:--|--:|--:|:--|", *lines, "", f"{same} further setting{'s are' if same != 1 else ' is'} the same."]))
+def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "paper") -> Shown:
+    "A table of the settings in which two configurations differ; `why` explains some of them by name, `theirs` is the head of the first one's column."
+    left, right = flat_config(paper), flat_config(here)
+    names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
+    if strangers := set(why) - set(left) - set(right): raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
+    lines = [f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |" for n in names]
+    same = len({*left, *right}) - len(names)
+    return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, "", f"{same} further setting{'s are' if same != 1 else ' is'} the same."]))
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #showcase-class
 class Showcase:
@@ -74,6 +75,8 @@ class Showcase:
         self.figures: list[Figure] = []
         self.texts: dict[str, Shown] = {}
         self.judged: list = []
+        self.withheld: dict[str, str] = {}
+        self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
         self.began = time.time()
 
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
@@ -113,29 +116,44 @@ class Showcase:
         shown = self.texts["table"] = Shown(to_markdown(comparison), to_text(comparison))
         return shown
 
-    def figure(self, kind: str | Figure = "forest", *args, **options) -> Figure | Shown:
-        "`forest` of the table, `strips` of a frame (one line instead where it is empty), or `scatter` or `lines` of the added frames (see `exhibits.figures`), or a finished figure to be saved along."
+    def figure(self, kind: str | Figure | None = "forest", *args, **options) -> Figure | Shown:
+        """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see `exhibits.figures`), or a finished figure to be saved along.
+
+        One line instead for the strips of an empty frame, or for None: what a drawing returns that was given nothing.
+        """
         from dclm_nb.exhibits import figures
+        if kind is None: return self._nothing_to_draw()
         if not isinstance(kind, str): figure = kind
         elif kind == "forest": figure = figures.forest(self.comparison(), *args, **options)
         elif kind == "strips":
-            if args[0].empty: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
+            if args[0].empty: return self._nothing_to_draw()
             figure = figures.strips(*args, **options)
         elif kind in ("scatter", "lines"): figure = getattr(figures, kind)(self.frame, *args, **options)
         else: raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
         self.figures.append(figure)
         return figure
 
-    def verdicts(self) -> Shown:
-        "Each claim judged on each source that has the numbers for it."
+    def _nothing_to_draw(self) -> Shown: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
+
+    def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
+        "Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not decide, with the reason. The manifest keeps them."
+        from dclm_nb.exhibits.claims import claims_of
         from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
-        self.judged = judge_exhibit(self.exhibit, self.frame, self.scale)
+        self.withheld = {claim.id: withheld[claim.id] for claim in claims_of(self.exhibit) if claim.id in withheld}
+        self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
         shown = self.texts["verdicts"] = Shown(*verdict_table(self.judged))
         return shown
 
-    def differences(self, paper, here, why: Mapping[str, str] = {}) -> Shown:
-        "What differs from the paper, from the two configurations."
-        shown = self.texts["differences"] = config_differences(paper, here, why)
+    def notes(self, notes: RowNotes) -> Shown:
+        "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
+        shown = Shown(notes._repr_markdown_(), repr(notes))
+        if notes: self.texts["notes"] = shown
+        return shown
+
+    def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:
+        "What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs` and `head` say what it is."
+        shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
+        self.heads["differences"] = head
         return shown
 
     def save(self) -> Shown:
@@ -148,10 +166,10 @@ class Showcase:
     def _contents(self):
         "(file name, content) of every file but the manifest."
         name, comparison = self.exhibit.name, self.texts["comparison"]
-        headings = {"table": "", "verdicts": "\n## Verdicts\n\n", "differences": "\n## What differs from the paper, and why\n\n"}
+        parts = [(f"\n## {head}\n\n" if head else "") + self.texts[key].markdown.rstrip() + "\n" for key, head in self.heads.items() if key in self.texts]
         yield f"{name}.csv", to_csv(comparison)
         yield f"{name}.values.csv", self.frame.to_csv(index=False, lineterminator="\n")
-        yield f"{name}.md", "".join(head + self.texts[key].markdown.rstrip() + "\n" for key, head in headings.items() if key in self.texts)
+        yield f"{name}.md", "".join(parts)
         yield f"{name}.tex", to_latex(comparison)
         for number, figure in enumerate(self.figures):
             from dclm_nb.exhibits.figures import figure_bytes
@@ -168,7 +186,7 @@ class Showcase:
         return {"paper": self.exhibit.paper, "exhibit": self.exhibit.id, "scale": self.scale.name, "may_claim": self.scale.may_claim, "status": "ok",
                 "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if self.texts["comparison"].has(a)], "mismatches": [list(m) for m in self.texts["comparison"].mismatches()],
                 "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
-                "verdicts": [v.as_dict() for v in self.judged], "git": git_state(), "versions": versions(), "host": host(),
+                "verdicts": [v.as_dict() for v in self.judged], "withheld": self.withheld, "git": git_state(), "versions": versions(), "host": host(),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - self.began, 1),
                 "printed_sha256": _file_hash(self.exhibit.printed_file), "files": {f.name: _file_hash(f) for f in files}}
 

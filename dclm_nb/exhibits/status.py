@@ -96,11 +96,11 @@ def result_folders(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Pat
     return sorted(manifests(exhibit, root), key=lambda f: (-order.index(f[1]["scale"]) if f[1].get("scale") in order else 0, f[0].parent.parent.name == "figures"))
 
 # %% ../../nbs/exhibits/08_status.ipynb #best-frame
-def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame | None, str]:
-    "The tidy frame to judge by, and the scale of its rerun (`replay` without one)."
+def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame | None, str, dict[str, str]]:
+    "The tidy frame to judge by, the scale of its rerun (`replay` without one), and the claims that this rerun may not decide, with the reason."
     for file, manifest in result_folders(exhibit, root):
-        if (frame := stored_frame(file.parent, exhibit)) is not None and len(frame): return frame, manifest["scale"]
-    return replayed_frame(exhibit), "replay"
+        if (frame := stored_frame(file.parent, exhibit)) is not None and len(frame): return frame, manifest["scale"], manifest.get("withheld", {})
+    return replayed_frame(exhibit), "replay", {}
 
 # %% ../../nbs/exhibits/08_status.ipynb #ledger-def
 def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
@@ -111,10 +111,11 @@ def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
     found = functools.cache(lambda paper, id: best_frame(get_exhibit(id, paper), root))
     verdicts = []
     for claim in read_claims(paper):
-        frames = [f for f, _ in (found(claim.paper, id) for id in claim.exhibits) if f is not None]
+        frames = [f for f, *_ in (found(claim.paper, id) for id in claim.exhibits) if f is not None]
+        withheld = next((reason for id in claim.exhibits if (reason := found(claim.paper, id)[2].get(claim.id))), "")
         frame, scale = pd.concat(frames) if frames else None, found(claim.paper, claim.exhibit)[1]
         verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
-        for source in ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale))
+        for source in ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
     return verdicts
 
 def _nothing(source: str):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -164,8 +164,8 @@ def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, st
     return Test(test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, bool(claim.stand_in.get("lower"))), column
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge
-def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay") -> Verdict:
-    "The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything."
+def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:
+    "The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything; `withheld` why this one may not."
     scale = get_scale(scale)
     say = lambda outcome, reason: Verdict(claim, numbers.source, outcome, reason, scale.name if numbers.source == "rerun" else "")
     tests = [_with_stand_in(test, claim, numbers) for test in claim.tests]
@@ -173,6 +173,7 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay") -> Verd
     made = [c for c in found if c is not None]
     if numbers.source == "rerun" and claim.not_comparable: return say("not comparable", claim.not_comparable)
     if not made: return say("not run", f"none of its numbers is {numbers.source}")
+    if numbers.source == "rerun" and withheld: return say("not comparable", withheld)
     if numbers.source == "rerun" and not scale.may_claim: return say("not comparable", f"a run at {scale.name} may claim nothing")
     worst = min(made, key=lambda c: (ORDER.index(c.outcome), c.low))
     missing, instead = len(found) - len(made), sorted({column for _, column in tests if column})
@@ -181,10 +182,10 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay") -> Verd
     return say(outcome, "; ".join([str(worst), *limits]))
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
-def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay") -> list[Verdict]:
-    "All claims of `exhibit`, each on printed, replayed and rerun numbers."
+def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
+    "All claims of `exhibit`, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
     scale = get_scale(scale)
-    return [judge(claim, numbers, scale) for claim in claims_of(exhibit)
+    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit)
             for numbers in (printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), numbers_of(frame, "rerun", scale.name))]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks

@@ -301,7 +301,7 @@ class Pretrained:
         "Uint8 `\"B 3 H W\"` to normalised float32 `\"B 3 size size\"`, where the model is."
         height, width = images.shape[-2:]
         shorter = min(height, width)
-        scaled = (max(self.size, round(height * self.size / shorter)), max(self.size, round(width * self.size / shorter)))
+        scaled = (height * self.size // shorter, width * self.size // shorter)
         pixels = F.interpolate(images.to(self.model.device).float(), size=scaled, mode="bicubic", antialias=True, align_corners=False).round().clamp(0, 255) / 255
         top, left = ((side - self.size) // 2 for side in scaled)
         mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in NORMALISATION[self.kind])

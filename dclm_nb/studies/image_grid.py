@@ -18,7 +18,8 @@ from .image_tuning import Tuned, tune
 
 # %% auto #0
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'ceiling',
-           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'ema_frame', 'curves']
+           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'ema_frame', 'curves',
+           'drawn_samples', 'perfect_scores', 'perfect', 'gate_sentence']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -155,8 +156,9 @@ def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
     return tidy(records, paper="tradeoffs", exhibit="figure-g", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/11_image_grid.ipynb #curve
-def curves(grid: GridRuns, metrics: Sequence[str] = ("all", "frechet_distance", "loss")) -> pd.DataFrame:
-    "One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted to."
+def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_distance", "loss")) -> pd.DataFrame | None:
+    "One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted to. None without runs."
+    if grid is None: return None
     rows = []
     for (method, size), _ in grid.setups.items():
         for seed in grid.seeds:
@@ -164,3 +166,37 @@ def curves(grid: GridRuns, metrics: Sequence[str] = ("all", "frechet_distance", 
                 point = Point(method, size, seed, mark)
                 rows.append({"method": method, "size": size, "seed": seed, "flops": grid.judged[point, FOLLOW].result["training_flops"], **{m: _value(grid, point, m) for m in metrics}})
     return pd.DataFrame(rows)
+
+# %% ../../nbs/studies/11_image_grid.ipynb #drawn
+def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, list[str]]:
+    "({row name: pictures}, captions) for every method at the lowest, middle and highest compute, below what the rule itself draws; (None, []) without runs."
+    from safetensors.torch import load_file
+    from dclm_nb.studies.image_study import REPORT, scenes_for
+    if grid is None: return None, []
+    scenes = scenes_for(REPORT, min(64, grid.shop.study.judged_pictures), grid.shop.study.scale)
+    relational = [i for i, c in enumerate(scenes.captions) if c.startswith("a")]
+    chosen = [*relational[:4], *[i for i in range(len(scenes)) if i not in relational][:2]]
+    all_levels, rows = grid.levels(), {"ground truth": scenes.images[chosen]}
+    for method in METHODS:
+        for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
+            size, _ = best_at(grid, method, level, "all")
+            point = Point(method, size, grid.seeds[0], dict(grid.points_at(level))[size])
+            rows[f"{method}, {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
+    return rows, [scenes.captions[i] for i in chosen]
+
+# %% ../../nbs/studies/11_image_grid.ipynb #real
+def perfect_scores(grid: GridRuns | None) -> dict[str, float]:
+    "Fréchet distance of real pictures to real pictures at the same number of pictures, and the ceilings of the two codecs; empty without runs."
+    if grid is None: return {}
+    from dclm_nb.image.judges import load_suite
+    floor = load_suite(grid.shop.judges().folder).real(grid.shop.study.judged_pictures)["frechet_distance"]
+    return {"frechet_distance": floor, "diffusion": ceiling(grid, "diffusion"), "token methods": ceiling(grid, "next-token")}
+
+# %% ../../nbs/studies/11_image_grid.ipynb #perfect
+def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
+    "One of the `perfect_scores` under the name it has in a figure; empty without runs."
+    return {} if grid is None else {name: perfect_scores(grid)[which]}
+
+def gate_sentence(grid: GridRuns | None) -> str:
+    "Whether the fairness gate is open, in a sentence."
+    return "Nothing is trained at replay." if grid is None else floor_check(grid)[1]

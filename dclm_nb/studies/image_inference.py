@@ -18,7 +18,7 @@ from .image_grid import FOLLOW, QUALITY, GridRuns
 from .image_study import Asked, model_of, scenes_for
 
 # %% auto #0
-__all__ = ['steps_frame', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame']
+__all__ = ['steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
 def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str) -> dict[tuple[Sampling, int], dict]:
@@ -45,6 +45,12 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
     records += [{**r, "row": "next-token / no cache", "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
+def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
+    "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
+    if frame.empty: return None
+    wide = frame[frame["row"].str.contains("/ \\d+ steps") | frame["row"].eq("next-token")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
+    return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=wide["row"].str.extract(r"(\d+) steps")[0].fillna("").to_numpy())
+
 def _names(row: str, method: str, study) -> list[str]:
     "A row and, at the ends of the sweep, its name in the claims."
     ends = {f"{method} / {study.steps[0]} steps": f"{method} / few steps", f"{method} / {study.steps[-1]} steps": f"{method} / many steps"}
@@ -58,8 +64,9 @@ def _uncached(grid: GridRuns) -> float:
     return float(sampling_flops(model.network.config, _tuned(grid, "next-token", FOLLOW, cache=False)))
 
 # %% ../../nbs/studies/14_image_inference.ipynb #guidance
-def guidance_curves(grid: GridRuns) -> pd.DataFrame:
-    "One row per method, guidance and seed with both metrics."
+def guidance_curves(grid: GridRuns | None) -> pd.DataFrame | None:
+    "One row per method, guidance and seed with both metrics; None without runs."
+    if grid is None: return None
     rows = []
     for method in METHODS:
         for (sampling, seed), r in _ask(grid, method, [Sampling(guidance=g) for g in grid.shop.study.guidances], "guidance").items():

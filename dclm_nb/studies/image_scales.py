@@ -110,9 +110,9 @@ def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
     config = our_recipe(method, sizes[0], tuned)
     tried = {"learning rate": study.rates} | ({"time shift": study.shifts} if method == "diffusion" else {})
-    chosen = tuned_settings(method, config) if tuned else {}
-    sweeps = {f"{name}, {which}": value for name, values in tried.items() for which, value in {"lowest tried": min(values), "highest tried": max(values), **({"chosen": chosen[name]} if chosen else {})}.items()}
-    return settings_of(method, config) | sweeps | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
+    sweeps = {f"{name}, sweep {end}": value for name, values in tried.items() for end, value in (("from", min(values)), ("to", max(values)))}
+    chosen = {f"{name}, chosen": value for name, value in tuned_settings(method, config).items()} if tuned else {}
+    return settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
 
 def _assumed(method: str) -> dict[str, float]:
     config = paper_recipe(method, "XL")[1]
@@ -131,7 +131,8 @@ def settings_notes() -> RowNotes:
     ours, far, network = our_recipe("masked-token", our_sizes()[0]), paper_recipe("masked-token", "XL")[1], network_of("diffusion", "XL")
     return RowNotes({"assumed": "nothing of the paper's settings was seen; these rows are taken from public anchors (DiT, LlamaGen)", "optimiser": "AdamW on all weights, all methods",
                      "precision": f"{ours.precision} here, {far.precision} assumed", "parallel": f"one device here, {far.strategy} assumed", "mask schedule": f"masked-token: {ours.settings.masked.schedule} here, {far.settings.masked.schedule} assumed",
-                     "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods", "guidance and marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget; guidance is tuned per method and measure"})
+                     "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods", "tuned": f"learning rates per method, from a sweep that goes on where the best rate lies at its edge (at most {ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and measure",
+                     "marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget"})
 
 # %% ../../nbs/studies/15_image_scales.ipynb #formulas
 FLOP_SIZES = ("small", "XL")
@@ -182,8 +183,11 @@ def counted_drawing(config: BackboneConfig, sampling: Sampling) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from dclm_nb.image.backbone import Backbone
     from dclm_nb.image.methods import MethodSettings, draw_latents
-    captions, generator = torch.ones(1, config.caption_length, dtype=torch.long), torch.Generator().manual_seed(0)
-    with sdpa_kernel(SDPBackend.MATH), _counter() as counter: draw_latents(Backbone(config), captions, torch.zeros_like(captions), sampling, MethodSettings(), generator)
+    captions, generator, threads = torch.ones(1, config.caption_length, dtype=torch.long), torch.Generator().manual_seed(0), torch.get_num_threads()
+    torch.set_num_threads(1)                                        # thousands of tiny products: threads would only wait for each other
+    try:
+        with sdpa_kernel(SDPBackend.MATH), _counter() as counter: draw_latents(Backbone(config), captions, torch.zeros_like(captions), sampling, MethodSettings(), generator)
+    finally: torch.set_num_threads(threads)
     return counter.get_total_flops()
 
 def counted_flops(config: BackboneConfig, draw: bool) -> dict[str, int]:

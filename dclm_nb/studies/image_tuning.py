@@ -14,7 +14,7 @@ from ..image.recipes import ImageTrainConfig
 from .image_study import TUNING, Asked, Setup, Workshop
 
 # %% auto #0
-__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'further_rates', 'sweep_rates', 'tune', 'sweep_table']
+__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'further_rates', 'sweep_rates', 'tune', 'sweep_table', 'shown_sweep']
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #tuned
 TUNING_SEED = 100               # of the sweeps; the reported runs have seeds from 0
@@ -84,3 +84,8 @@ def sweep_table(tuned: Tuned, sweep: str) -> pd.DataFrame:
     part = tuned.sweeps[tuned.sweeps["sweep"].eq(sweep)].drop(columns="sweep")
     chosen = {"rate": lambda r: r["rate"] == tuned.rates[r["method"]], "shift": lambda r: r["shift"] == tuned.shift, "guidance": lambda r: r["guidance"] in tuned.guidance[r["method"]]}[sweep]
     return part.assign(chosen=["◀" if chosen(r) else "" for _, r in part.iterrows()]).set_index("method").dropna(axis=1, how="all").round(4)
+
+# %% ../../nbs/studies/10_image_tuning.ipynb #shown
+def shown_sweep(grid, sweep: str) -> pd.DataFrame | str:
+    "`sweep_table` of a grid's tuning; one line without a grid."
+    return "Nothing is tuned at replay." if grid is None else sweep_table(grid.tuned, sweep)

@@ -11,7 +11,7 @@ from torch import nn
 
 from dclm_nb.image.backbone import Backbone, Places, modulated
 from dclm_nb.image.config import BackboneConfig
-from dclm_nb.image.flow import FlowSettings, flow_loss, sample_times
+from dclm_nb.image.flow import FlowSettings, flow_loss
 from dclm_nb.image.next_token import next_token_sample
 
 pytestmark = pytest.mark.benchmark_run
@@ -104,3 +104,74 @@ def test_sampling_with_cache_is_twice_as_fast_as_generate(shape, batch):
     own, peer = (statistics.median(seconds[name]) for name in ("ours", "generate"))
     print(f"\n{shape}, batch {batch}: ours {own * 1e3:.1f} ms, generate {peer * 1e3:.1f} ms, ratio {peer / own:.2f}")
     assert peer / own >= 2
+
+
+class PlainBlock(nn.Module):
+    """The usual block of a diffusion transformer: two layer norms without parameters, each shifted and scaled, two gates, all made from a vector by a layer that begins at zero."""
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.norm1, self.norm2 = heads, *(nn.LayerNorm(width, elementwise_affine=False, eps=1e-6) for _ in range(2))
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.act, self.down = nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        self.steer = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        nn.init.zeros_(self.steer[1].weight), nn.init.zeros_(self.steer[1].bias)
+
+    def forward(self, x, vector):
+        b, t, d = x.shape
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.steer(vector)[:, None].chunk(6, dim=-1)
+        h = self.norm1(x) * (1 + scale1) + shift1
+        q, k, v = self.qkv(h).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        x = x + gate1 * self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d))
+        h = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * self.down(self.act(self.up(h)))
+
+
+class PlainStack(nn.Module):
+    """Blocks without normalised queries and without turns, around the same caption and time encoders: as many tokens as ours, learned positions."""
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        ours, d = Backbone(config), config.width
+        self.caption, self.time, self.read, self.write = ours.caption, ours.time, ours.read, ours.write
+        self.place = nn.Parameter(torch.randn(config.tokens, d) * 0.02)
+        self.blocks = nn.ModuleList(PlainBlock(d, config.n_heads) for _ in range(config.n_layers))
+        self.norm, self.steer = nn.LayerNorm(d, elementwise_affine=False, eps=1e-6), nn.Sequential(nn.SiLU(), nn.Linear(d, 2 * d))
+
+    def forward(self, x, captions, t):
+        prefix, vector = self.caption(captions)
+        x, vector = torch.cat([prefix, self.read(x) + self.place], dim=1), vector + self.time(t)
+        for block in self.blocks: x = block(x, vector)
+        shift, scale = self.steer(vector)[:, None].chunk(2, dim=-1)
+        return self.write((self.norm(x) * (1 + scale) + shift)[:, prefix.shape[1]:])
+
+
+def stepper(network: nn.Module, loss, batches: list):
+    """One whole training step a call: loss, gradients, clipping, AdamW."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(*batches[0]).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        batches.append(batches.pop(0))
+    return step
+
+
+TRAINED = {"small, batch 32": (64, 3, 4, 36, 32), "medium, batch 32": (96, 4, 6, 36, 32), "width 384, 12 layers, 64 tokens, batch 4": (384, 12, 8, 64, 4)}
+
+
+@pytest.mark.parametrize("shape", list(TRAINED))
+def test_a_training_step_is_level_with_a_plain_stack(shape):
+    width, layers, heads, tokens, batch = TRAINED[shape]
+    config = BackboneConfig("diffusion", width, layers, heads, tokens, WORDS, LENGTH, channels=CHANNELS)
+    ours, plain, generator = Backbone(config), PlainStack(config), torch.Generator().manual_seed(0)
+    batches = [(torch.randn(batch, tokens, CHANNELS, generator=generator), torch.randint(1, WORDS, (batch, LENGTH), generator=generator)) for _ in range(4)]
+    settings, chance = FlowSettings(), torch.Generator().manual_seed(0)
+    losses = {"ours": lambda *b: flow_loss(ours, *b, settings, chance), "plain": lambda *b: flow_loss(plain, *b, settings, chance)}
+    matrices = [sum(p.numel() for name, p in blocks.named_parameters() if p.ndim == 2) for blocks in (ours.blocks, plain.blocks)]
+    assert matrices[0] == matrices[1], "the two have the same matrices"
+    runs = {name: stepper(network, losses[name], list(batches)) for name, network in (("ours", ours), ("plain", plain))}
+    interleaved(runs, 3)
+    seconds = {name: statistics.median(times) for name, times in interleaved(runs, 60 if width < 300 else 12).items()}
+    print(f"\n{shape}: ours {seconds['ours'] * 1e3:.1f} ms a step, plain {seconds['plain'] * 1e3:.1f} ms, ratio {seconds['plain'] / seconds['ours']:.2f}")
+    assert seconds["ours"] <= seconds["plain"] * 1.03

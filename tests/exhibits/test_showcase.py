@@ -8,7 +8,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sha256_of
 from dclm_nb.exhibits import showcase
 from dclm_nb.exhibits.showcase import Showcase, config_differences
-from dclm_nb.studies.frames import tidy
+from dclm_nb.studies.frames import RowNotes, tidy
 
 
 def frame(source="rerun", scale="laptop", value=2.0):
@@ -29,6 +29,16 @@ def test_the_manifest_vouches_for_every_file(tmp_path):
     assert {"git", "versions", "host", "created", "verdicts"} <= set(manifest)
     page = (tmp_path / "table_04.md").read_text()
     assert "## Verdicts" in page and "## What differs" in page and "| tokens | 10 | 5 | time |" in page and "| lr |" not in page
+
+
+def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
+    for folder, notes in (("some", RowNotes({"AskLLM": "one run, one seed"})), ("none", RowNotes())):
+        show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / folder)
+        assert "Nothing to note" in repr(show.notes(notes)) or notes
+        show.verdicts(), show.differences({"lr": 1}, {"lr": 2}), show.save()
+    some, none = ((tmp_path / folder / "table_04.md").read_text() for folder in ("some", "none"))
+    assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Verdicts") < some.index("## Notes") < some.index("## What differs")
+    assert "## Notes" not in none and "Nothing to note" not in none
 
 
 def test_the_same_numbers_make_the_same_files(tmp_path):

@@ -1,29 +1,31 @@
-"""The calibration: planting, the rule, the kept results, and one real smoke run through the store."""
+"""The calibration: planting, the rule, the kept results, the study's own settings, and one real smoke run through the store."""
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies.calibration import (CLEAN, CONDITIONS, DESIGN, HALF, PHRASES, QUARTER, TENTH, Condition, calibrate, calibration_of, calibration_table, calibration_texts,
-                                         effect_of, passes, plant, read_calibration, seed_spread, usable_instruments, write_calibration)
+from dclm_nb.studies import quality_filters
+from dclm_nb.studies.calibration import (AGAIN, CLEAN, DESIGN, HALF, PHRASES, PLANTED, QUARTER, TENTH, Condition, calibrate, calibration_of, calibration_table, differences_of, in_order, plant,
+                                         read_calibration, study_settings, table_instrument, usable_instruments, write_calibration)
 from dclm_nb.studies.frames import tidy
+from dclm_nb.studies.quality_filters import FilterStudy, run_study
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
 MATERIAL = [f"The {a} of the {b} was seen in the morning by nobody." for a in ("king", "owl", "miller", "ship") for b in ("hill", "town", "sea", "river")]
+HARM = {HALF: 1.0, QUARTER: 0.5, TENTH: 0.2, PHRASES: 0.5}
 
 
-def frame(drop, spread, seed=0, column="cloze", sign=1):
-    rng = np.random.default_rng(seed)
-    return tidy([dict(row=c.label, column=column, seed=s, value=rng.normal(-sign * drop.get(c.label, 0), spread), run=f"{c.label}{s}") for c, n in DESIGN for s in range(n)],
+def frame(harm, spread, seed=0, column="cloze", sign=1, shared=0.0, again=0.0):
+    """Readings as `calibrate` gives them: `harm` by condition, noise of which `shared` is common to a seed, `again` added to the second clean runs."""
+    rng, common = np.random.default_rng(seed), np.random.default_rng(seed + 1000).normal(0, shared, 6)
+    return tidy([dict(row=c.label, column=column, seed=s, value=common[s] + rng.normal(-sign * harm.get(c, 0) + again * c.again, spread), run=f"{c.label}{s}") for c, n in DESIGN for s in range(n)],
                 paper="dclm", exhibit="calibration", scale="smoke", source="rerun")
 
 
-DROP = {HALF.label: 1.0, QUARTER.label: 0.5, TENTH.label: 0.2, PHRASES.label: 0.5}
-
-
-@pytest.mark.parametrize("condition", CONDITIONS[1:])
+@pytest.mark.parametrize("condition", PLANTED)
 def test_planting_replaces_the_share_and_keeps_the_length(condition):
     planted = plant(TEXTS, MATERIAL, condition, 0)
     changed = [(a, b) for a, b in zip(TEXTS, planted) if a != b]
@@ -36,41 +38,78 @@ def test_smaller_shares_are_parts_of_larger_ones():
     assert replaced[0] < replaced[1] < replaced[2]
 
 
+def test_clean_again_is_the_same_documents_in_another_order():
+    assert plant(TEXTS, (), AGAIN, 0) == plant(TEXTS, (), CLEAN, 0) == TEXTS
+    orders = [in_order(TEXTS, c, seed) for c in (CLEAN, AGAIN) for seed in (0, 1)]
+    assert all(sorted(o) == sorted(TEXTS) for o in orders) and len({tuple(o) for o in orders}) == 4 and len({c.label for c, _ in DESIGN}) == len(DESIGN)
+
+
 def test_a_seeing_instrument_passes_in_both_directions():
-    assert passes(frame(DROP, 0.02), "cloze") and passes(frame(DROP, 0.02, column="bits per byte", sign=-1), "bits per byte")
+    assert calibration_of(frame(HARM, 0.02), "cloze").passes and calibration_of(frame(HARM, 0.02, column="bits per byte", sign=-1), "bits per byte").passes
 
 
-@pytest.mark.parametrize("drop, spread, fault", [({}, 0.02, "misses planted harm"), (DROP, 2.0, "not sharp"), ({k: -v for k, v in DROP.items()}, 0.02, "misses planted harm")])
-def test_blind_noisy_or_inverted_instruments_fail(drop, spread, fault):
-    found = calibration_of(frame(drop, spread), "cloze")
+@pytest.mark.parametrize("harm, spread, again, fault", [({}, 0.02, 0.0, "misses planted harm"), (HARM, 2.0, 0.0, "not sharp"), ({c: -x for c, x in HARM.items()}, 0.02, 0.0, "misses planted harm"),
+                                                        (HARM, 0.02, 0.2, "not quiet"), ({**HARM, QUARTER: -0.5}, 0.02, 0.0, "not sharp")],
+                         ids=["blind", "noisy", "inverted", "sees differences where there are none", "confused"])
+def test_bad_instruments_fail(harm, spread, again, fault):
+    found = calibration_of(frame(harm, spread, again=again), "cloze")
     assert not found.passes and fault in found.faults
 
 
-def test_readings_in_two_clusters_do_not_pass():
-    """Clean seeds in two clusters, as a leak of the seed into the reading would make them: halves of equal seeds differ."""
-    data = frame(DROP, 0.001)
-    clean = data.row == "clean"
-    data.loc[clean, "value"] = [0.0, 0.0, 0.0, 5.0, 5.0, 5.0]
-    found = calibration_of(data, "cloze")
-    assert found.aa.alarms == 1 and found.seed_sd > 1 and not found.passes
+def test_a_quiet_instrument_is_called_loud_about_as_often_as_promised():
+    loud = np.mean(["not quiet" in calibration_of(frame(HARM, 0.1, seed=seed), "cloze").faults for seed in range(200)])
+    assert 0.01 <= loud <= 0.10                                 # promised 5 %
 
 
-def test_effects_pair_by_seed_and_spread_pools_conditions():
-    data = frame(DROP, 0.0)
-    planted, clean = effect_of(data, "cloze", HALF)
-    assert len(planted) == len(clean) == 3 and np.allclose(planted - clean, -1) and seed_spread(data, "cloze") == pytest.approx(0, abs=1e-12)
+def test_pairing_takes_away_what_a_seed_shares_and_nothing_else():
+    alone, shared = (np.mean([calibration_of(frame(HARM, 0.1, seed=seed, shared=s), "cloze").shared for seed in range(40)]) for s in (0.0, 0.3))
+    assert abs(alone) < 0.15 and shared > 0.8
+    together = calibration_of(frame(HARM, 0.001, shared=1.0), "cloze")
+    assert together.passes and together.seed_sd > 0.5 > 0.01 > together.paired_sd and together.detects[5] < together.detects[3]
+
+
+def test_the_table_shows_the_sharpest_that_reads_every_kind_and_is_no_party():
+    def noisy(column, spread, sign=1): return frame(HARM, spread, column=column, sign=sign)
+    data = pd.concat([noisy("order margin", 0.001), noisy("bits per byte, plays", 0.003, -1), noisy("cloze margin", 0.01), noisy("bits per byte", 0.03, -1), noisy("continuation", 3.0)])
+    assert usable_instruments(data) == ["order margin", "bits per byte, plays", "cloze margin", "bits per byte"] and table_instrument(data) == "cloze margin"
+    with pytest.raises(UserError, match="no instrument passes"): table_instrument(data[data.column.isin(["order margin", "bits per byte, plays", "continuation"])])
+
+
+def test_an_instrument_is_as_sharp_as_for_the_junk_it_sees_worse():
+    even, onesided = (calibration_of(frame({**HARM, PHRASES: x}, 0.02), "cloze") for x in (0.5, 0.0))
+    assert onesided.passes and abs(onesided.sharpness) < 1 < even.sharpness
+
+
+def test_differences_pair_by_seed():
+    assert np.allclose(differences_of(frame(HARM, 0.0, shared=1.0), "cloze", HALF), [-1, -1, -1])
 
 
 def test_missing_condition_is_one_line():
-    data = frame(DROP, 0.1)
-    with pytest.raises(UserError, match="run that condition first"): calibration_of(data[data.row != HALF.label], "cloze")
-    with pytest.raises(UserError, match="no calibration 'gpu' is kept"): read_calibration("gpu")
+    data = frame(HARM, 0.1)
+    for label in (HALF.label, AGAIN.label, CLEAN.label):
+        with pytest.raises(UserError, match="run that condition first"): calibration_of(data[data.row != label], "cloze")
+    with pytest.raises(UserError, match="no calibration of 'gpu' is kept"): read_calibration("gpu")
     with pytest.raises(UserError, match="defect"): plant(TEXTS, MATERIAL, Condition("rot", 0.5), 0)
-    with pytest.raises(UserError, match="unknown calibration"): calibrate("1B-1x")
+    with pytest.raises(UserError, match="unknown scale"): calibrate("1B-1x")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_the_settings_are_those_of_the_study(scale, monkeypatch):
+    """What the study asks the run store for is recorded and compared: the same pool, the same training, the same probes."""
+    asked = {}
+    class Recorder:
+        def run(self, fn, config, *args, **kwargs): asked[fn.__name__] = config
+    def record(plans, *args):
+        asked.update({plan.fn.__name__: plan.config for plan in plans})
+        return [None] * len(plans)
+    monkeypatch.setattr(quality_filters, "run_together", record)
+    run_study(FilterStudy.at_scale(scale), seeds=(0,), store=Recorder())
+    pool, train, probes = study_settings(FilterStudy.at_scale(scale))
+    assert pool == asked["make_pool"] and train == asked["train_reference"] and probes == asked["probe_model"] and train.items() <= asked["train_recipe"].items()
 
 
 def test_kept_laptop_results_follow_from_their_runs():
-    """The committed file is whole, is what its manifest says, and carries every condition of the design's first rule."""
+    """The committed file is whole, is what its manifest says, holds the whole design, and was made with today's settings of the study."""
     from dclm_nb.core.files import sha256_of
     from dclm_nb.core.paths import project_root
     path = project_root() / "figures/dclm/calibration_laptop.csv"
@@ -78,18 +117,18 @@ def test_kept_laptop_results_follow_from_their_runs():
     assert sha256_of(path) == manifest["csv_sha256"] and set(kept.run) == {run["key"] for run in manifest["runs"]}
     for run in manifest["runs"]:
         rows = kept[kept.run == run["key"]]
-        assert set(rows.seed) == {run["seed"]} and set(rows.row) == {Condition(run["config"]["defect"], run["config"]["share"]).label}
-    assert {CLEAN.label, HALF.label, QUARTER.label} <= set(kept.row)
+        assert set(rows.seed) == {run["seed"]} and set(rows.row) == {Condition(**run["condition"]).label}
+    assert {(c.label, n) for c, n in DESIGN} == set(kept.groupby("row").seed.nunique().items())
+    assert study_settings(FilterStudy.at_scale("laptop"))[1:] == (manifest["train"], manifest["probes"])
     table = calibration_table(kept)
-    assert set(usable_instruments(kept)) == set(table.index[table.verdict == "passes"])
+    assert set(usable_instruments(kept)) == set(table.index[table.verdict == "passes"]) and table_instrument(kept) in table.index
 
 
 def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path):
-    try: calibration_texts()
+    store, design = RunStore(tmp_path / "runs"), [(CLEAN, 1), (HALF, 1)]
+    try: data = calibrate("smoke", design, workers=0, store=store)
     except UserError as error: pytest.skip(str(error))
-    store = RunStore(tmp_path / "runs")
-    data = calibrate("smoke", [(CLEAN, 1), (HALF, 1)], store)
-    assert set(data.row) == {"clean", "word salad 50%"} and np.isfinite(data.value).all() and data.column.nunique() == 10
+    assert set(data.row) == {"clean", "word salad 50%"} and np.isfinite(data.value).all() and data.column.nunique() == 12
     write_calibration(data, store, tmp_path)
     assert read_calibration("smoke", tmp_path).value.tolist() == pytest.approx(data.value.tolist(), abs=1e-6)
-    assert calibrate("smoke", [(CLEAN, 1), (HALF, 1)], store).equals(data) and not any((store.root / key / "files" / "model").exists() for key in data.run)
+    assert calibrate("smoke", design, workers=0, store=store).equals(data) and not any(any(store.get(key).folder.iterdir()) for key in set(data.run))
