@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,21 +124,24 @@ def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, 
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
 def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
-    "The assumed sizes of the tradeoffs paper, all or the one asked for: parameters and FLOPs per method, memory, the command."
+    "The assumed sizes of the tradeoffs paper, all or the one asked for: parameters and FLOPs of one run of each method, memory, the command."
     if exhibit.study == "image_scales": return [("at paper size", "trains no model: it follows from configuration")]
-    from dclm_nb.image.recipes import PAPER_SIZES, PaperScale
-    sizes = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES)
-    provenance = f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read. One run each of three methods, {amount(PaperScale().pictures)} pictures; `exact` FLOPs, the codec's not counted; weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the average of the weights, the caption's and the codec's networks and activations on top"
-    return [("at paper size", provenance), *((f"at {size}", _assumed_size(size)) for size in sizes), ("launch", launch_command(exhibit, sizes[0] if len(sizes) == 1 else "S") + _offered(exhibit, sizes))]
-
-def _assumed_size(size: str) -> str:
     from dclm_nb.image.config import METHODS
+    from dclm_nb.image.recipes import PAPER_SIZES, PaperScale
+    sizes, methods = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES), ["diffusion"] if exhibit.study == "image_practice" else METHODS
+    return [("at paper size", f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read"),
+            ("one run", f"{amount(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"), *((f"at {size}", _assumed_size(size, methods)) for size in sizes),
+            ("memory", "as given: weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the averaged weights and activations on top"), ("launch", launch_command(exhibit, sizes[0]) + _offered(exhibit, sizes))]
+
+def _assumed_size(size: str, methods: Iterable[str]) -> str:
+    "One run of each method."
     from dclm_nb.image.recipes import paper_recipe
     from dclm_nb.studies.image_scales import parameter_count
-    runs = {method: paper_recipe(method, size) for method in METHODS}
+    runs = {method: paper_recipe(method, size) for method in methods}
     counts = {method: parameter_count(network) for method, (network, _) in runs.items()}
     each = "; ".join(f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs" for method, (_, train) in runs.items())
-    return f"{each}; {max(state_bytes(counts[m], train.precision) for m, (_, train) in runs.items()) / 1e9:,.1f} GB"
+    most = max(state_bytes(counts[method], train.precision) for method, (_, train) in runs.items())
+    return f"{each}; {'up to ' if len(runs) > 1 else ''}{most / 1e9:,.1f} GB"
 
 def _offered(exhibit: Exhibit, sizes: list[str]) -> str:
     "What must be said behind the command: other sizes, and that a notebook does not take them (yet)."

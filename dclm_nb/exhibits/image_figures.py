@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
@@ -51,13 +51,26 @@ def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric
         axis.plot(mean.index, mean, color=METHOD_COLOURS[method], lw=1.8, ls=line, marker=mark, ms=4, label=f"{method}, {size}")
 
 def _finish(axis, metric: str, logy: bool, reference: Mapping[str, float]):
-    axis.set_xscale("log"), axis.set_xlabel(LABELS["flops"]), axis.set_ylabel(LABELS.get(metric, metric))
-    budgets = sorted({float(f"{x:.2g}") for line in axis.lines for x in line.get_xdata()})
-    axis.set_xticks(budgets, [f"{budget:.2g}".replace("e+", "e") for budget in budgets]), axis.minorticks_off()
-    if logy: axis.set_yscale("log")
+    axis.set_xlabel(LABELS["flops"]), axis.set_ylabel(LABELS.get(metric, metric))
+    _logarithmic(axis, "x", _budgets(x for line in axis.lines for x in line.get_xdata()))
+    if logy: _logarithmic(axis, "y")
     for name, value in reference.items():
         axis.axhline(value, color="#999999", lw=1, ls="-.", zorder=0)
         axis.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="left", va="bottom", fontsize=7, color="#777777")
+
+# %% ../../nbs/exhibits/10_image_figures.ipynb #logarithmic
+def _logarithmic(axis, which: str, ticks: Sequence[float] = ()):
+    "At `ticks`, else at 1, 2 and 5 of each decade: a study on a laptop spans one, and matplotlib's own labels run into each other there."
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+    (axis.set_xscale if which == "x" else axis.set_yscale)("log")
+    side = axis.xaxis if which == "x" else axis.yaxis
+    side.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5))), side.set_minor_locator(NullLocator())
+    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"))
+
+def _budgets(flops: Iterable[float]) -> list[float]:
+    "Levels of compute, in two digits; networks that stopped a step apart share one."
+    levels = sorted({float(f"{x:.2g}") for x in flops})
+    return [x for x, before in zip(levels, [0.0, *levels]) if x > 1.2 * before]
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #frontier
 def _frontier(axis, method: str, part: pd.DataFrame, metric: str):
@@ -90,7 +103,7 @@ def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("
         figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False)
         for axis, metric in zip(axes[0], metrics):
             for method, part in table.groupby("method", sort=False): _sweep(axis, method, part, x, metric, labels)
-            if logx: axis.set_xscale("log")
+            if logx: _logarithmic(axis, "x")
             axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")), axis.set_ylabel(LABELS.get(metric, metric))
         figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
         plt.close(figure)
@@ -135,11 +148,11 @@ def sample_sheet(rows: Mapping[str, Tensor] | None, captions: Sequence[str]) -> 
     if rows is None: return None
     if wrong := [name for name, pictures in rows.items() if len(pictures) != len(captions)]: raise UserError(f"the row {wrong[0]!r} has not one picture for each of {len(captions)} captions")
     with styled() as plt:
-        figure, axes = plt.subplots(len(rows), len(captions), figsize=(1.25 * len(captions) + 1.4, 1.0 * len(rows) + 0.5), squeeze=False)
+        figure, axes = plt.subplots(len(rows), len(captions), figsize=(1.05 * len(captions) + 1.4, 1.0 * len(rows) + 0.5), squeeze=False)
         for line, (name, pictures) in zip(axes, rows.items()):
             for axis, picture in zip(line, pictures):
                 axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
-                axis.set_xticks([]), axis.set_yticks([]), axis.grid(False)
+                axis.set_xticks([]), axis.set_yticks([]), axis.grid(False), axis.spines[:].set_visible(False)
             line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
         for axis, caption in zip(axes[0], captions): axis.set_title(_folded(caption), fontsize=6.5, fontweight="normal", loc="center")
         figure.subplots_adjust(wspace=0.05, hspace=0.08)

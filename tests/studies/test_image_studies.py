@@ -1,0 +1,173 @@
+"""The studies behind the Tradeoffs exhibits, at smoke: every claim finds its numbers, the gate holds back what it must, nothing that is tuned on is reported on."""
+import ast
+import dataclasses
+
+import nbformat
+import pandas as pd
+import pytest
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.paths import project_root
+from dclm_nb.core.store import RunStore
+from dclm_nb.exhibits.catalogue import catalogue
+from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.exhibits.showcase import Showcase
+from dclm_nb.exhibits.verdicts import contrasts, numbers_of
+from dclm_nb.image.config import METHODS
+from dclm_nb.studies import image_grid, image_inference, image_practice, image_study, image_tables
+from dclm_nb.studies.image_study import REPORT, TRAINING, TUNING, ImageStudy, Workshop, scenes_for
+from dclm_nb.studies.image_tuning import TUNING_SEED, further_rates, tune
+
+SEEDS = (0, 1)
+NOTEBOOKS = [e for e in catalogue("tradeoffs") if e.id not in ("table-a", "table-c", "table-d")]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    "Smoke with as little as it takes: two sizes, two marks, two seeds, a codec ladder of three."
+    study = dataclasses.replace(ImageStudy.at_scale("smoke"), budgets=(("nano", 4e8), ("micro", 8e8)), tuning_budget=4e8, practice_budget=4e8, train_pictures=200, codec_ladder=("pca-4", "pca-8", "pca-16"))
+    return Workshop(study, RunStore(tmp_path_factory.mktemp("runs")), workers=0)
+
+
+@pytest.fixture(scope="module")
+def grid(shop): return image_grid.run_grid(shop, SEEDS)
+
+
+@pytest.fixture(scope="module")
+def frames(shop, grid):
+    "The frame of every exhibit that is rerun."
+    return {"figure-a": image_grid.metric_frame(grid, "figure-a", "frechet_distance", "frechet_distance"), "figure-b": image_grid.metric_frame(grid, "figure-b", "all", "prompt_following"), "figure-c": image_grid.loss_frame(grid),
+            "figure-d": image_inference.steps_frame(grid), "figure-e": image_inference.clock_frame(grid, rounds=1), "figure-f": image_practice.codec_frame(shop, SEEDS), "figure-g": image_grid.ema_frame(grid),
+            "figure-h": image_practice.practice_frame(shop, SEEDS), "figure-i": image_inference.guidance_frame(grid), "table-b": image_practice.reconstruction_frame(shop), "table-e": image_tables.fit_frame(grid)}
+
+
+def test_every_claim_finds_the_rows_and_columns_that_it_asks_for(frames):
+    everything = pd.concat(frames.values())
+    numbers = numbers_of(everything, "rerun", "smoke")
+    for claim in read_claims("tradeoffs"):
+        if claim.id == "claim-5": continue                                   # a slope needs three frontier points: tested below
+        found = [contrast for test in claim.tests for contrast in contrasts(test, numbers)]
+        assert found and None not in found, claim.id
+
+
+def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_points(grid, monkeypatch):
+    law = pd.DataFrame([{"method": m, "size": "small", "seed": s, "flops": c, "frechet_distance": 9 * (c / 1e12) ** (-0.2 - 0.1 * k - 0.01 * s), "prompt_error": e}
+                        for k, m in enumerate(METHODS) for s in (0, 1, 2) for c, e in ((1e12, 0.9), (2e12, 0.8), (4e12, 0.1))])
+    monkeypatch.setattr(image_tables, "fitted_points", lambda grid: law)
+    frame = image_tables.fit_frame(grid)
+    slopes = frame[frame["column"].eq("slope_frechet_distance")].set_index(["row", "seed"])["value"]
+    assert slopes[METHODS[1], 2] == pytest.approx(-0.32) and len(slopes) == 9
+    assert "slope_prompt_error" not in set(frame["column"]) and set(frame.loc[frame["column"].eq("points_prompt_error"), "value"]) == {2.0}        # the hull leaves two
+    [test] = next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests
+    assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
+    assert "too few points" in image_tables.crossing_table(grid).to_string()
+
+
+def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
+    closed = image_grid.withheld(grid)
+    assert set(closed) >= {f"claim-{n}" for n in range(1, 7)} and "fairness gate closed" in closed["claim-1"]
+    show = Showcase("tradeoffs", "figure-b", scale="smoke", out_dir=tmp_path).add(frames["figure-b"])
+    show.table(), show.verdicts(closed)
+    rerun = {v.claim.id: v for v in show.judged if v.source == "rerun"}
+    assert set(rerun) == {"claim-1", "claim-2", "claim-3"} and all(v.outcome == "not comparable" and v.reason == closed[id] for id, v in rerun.items())
+    assert show.manifest()["withheld"] == {id: closed[id] for id in rerun}
+
+
+def test_an_open_gate_withholds_nothing_that_the_judges_can_see(grid, monkeypatch):
+    monkeypatch.setattr(image_grid, "floor_check", lambda grid: (True, ""))
+    blind = grid.shop.judges().result["blind"]
+    assert set(image_grid.withheld(grid)) == {claim for metric in blind for claim in image_grid.RESTS_ON.get(metric, ())}
+
+
+def test_what_is_tuned_on_is_not_reported_on(shop, grid):
+    sets = {purpose: scenes_for(purpose, 64, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
+    assert len({scenes.captions for scenes in sets.values()}) == 3
+    assert TUNING_SEED not in SEEDS
+    judged = {run.key for run in grid.judged.values()}
+    tried = [r for r in shop.store.list() if r.manifest["function"].endswith("draw_and_judge") and r.manifest["config"]["purpose"] == TUNING]
+    assert tried and all(r.manifest["seed"] == TUNING_SEED and r.key not in judged for r in tried)
+    assert all(run.manifest["config"]["purpose"] == REPORT for run in grid.judged.values())
+
+
+def test_each_metric_is_read_at_the_guidance_tuned_for_it(grid):
+    tuned = tune(grid.shop)
+    for (point, which), run in grid.judged.items(): assert run.manifest["config"]["sampling"]["guidance"] == tuned.guidance[point.method][which]
+
+
+def test_a_sweep_goes_on_until_its_best_rate_is_inside():
+    lowest = lambda rate: abs(rate - 3e-4)                                   # the best lies far below where the sweep begins
+    tried = {rate: lowest(rate) for rate in (2e-3, 4e-3)}
+    while further := further_rates(tried, most=12): tried |= {rate: lowest(rate) for rate in further}
+    assert min(tried) < min(tried, key=tried.get) < max(tried)
+    assert further_rates({1.0: 1.0, 2.0: 2.0}, most=2) == []
+
+
+def test_equal_compute_is_equal(grid):
+    table = image_grid.curves(grid)
+    for (method, size), part in table.groupby(["method", "size"]):
+        for mark, spent in enumerate(sorted(part["flops"].unique())):
+            asked = grid.compute(size, mark)
+            assert abs(spent / asked - 1) < 0.15, (method, size, mark)       # within a step or two of forty
+    for method in METHODS: assert table[table["method"].eq(method)]["flops"].max() <= max(budget for _, budget in grid.shop.study.budgets)
+
+
+def test_the_second_call_trains_nothing(shop, grid):
+    before = len(shop.store.list())
+    again = image_grid.run_grid(shop, SEEDS)
+    assert {k: r.key for k, r in again.models.items()} == {k: r.key for k, r in grid.models.items()} and len(shop.store.list()) == before
+
+
+def test_the_cache_saves_operations_and_changes_no_picture(frames):
+    frame = frames["figure-d"].query("column == 'inference_flops'").groupby("row")["value"].mean()
+    assert frame["next-token / no cache"] > 2 * frame["next-token"] and frame["diffusion / many steps"] > frame["diffusion / few steps"]
+
+
+def test_recommendations_follow_the_numbers_and_say_when_they_are_not_sure(grid):
+    frame = image_tables.goal_frame(grid)
+    table = image_tables.recommendations(frame)
+    costs = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
+    assert table.loc["inference flops", "use"] == costs.idxmin() and table.loc["inference flops", "sure"] == "yes"
+    assert table.loc["prompt following", "sure"] == "no"                    # nobody follows a prompt at smoke
+
+
+def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
+    from safetensors.torch import load_file
+    rows, captions = image_grid.drawn_samples(grid)
+    reported = scenes_for(REPORT, 16, "smoke").captions
+    assert len(captions) == 6 and set(captions) <= set(reported) and all(pictures.shape == (6, 3, 16, 16) for pictures in rows.values())
+    judged = [load_file(run.folder / "drawn.safetensors")["images"] for (point, which), run in grid.judged.items() if point.seed == SEEDS[0] and which == image_grid.FOLLOW and point.averaged]
+    chosen = [reported.index(caption) for caption in captions]
+    for name, pictures in rows.items():
+        assert name == "ground truth" or any(bool((drawn[chosen] == pictures).all()) for drawn in judged), name
+
+
+def test_replay_gives_empty_frames():
+    assert image_study.workshop("replay") is None and image_grid.run_grid(None) is None and image_grid.withheld(None) == {}
+    for frame in (image_grid.metric_frame(None, "figure-a", "all", "prompt_following"), image_grid.loss_frame(None), image_grid.ema_frame(None), image_inference.steps_frame(None), image_inference.guidance_frame(None),
+                  image_inference.clock_frame(None), image_practice.practice_frame(None), image_practice.codec_frame(None), image_practice.reconstruction_frame(None), image_tables.fit_frame(None), image_tables.goal_frame(None)):
+        assert frame.empty
+    assert image_grid.curves(None) is None and image_inference.guidance_curves(None) is None and image_grid.drawn_samples(None) == (None, [])
+
+
+def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
+    with pytest.raises(UserError, match="XL"): image_study.workshop("XL")
+
+
+def code_cells(notebook): return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("exhibit", NOTEBOOKS, ids=lambda e: e.id)
+def test_the_notebook_is_thin_and_runs_at_replay(exhibit, tmp_path):
+    notebook, scope = nbformat.read(exhibit.notebook, 4), {}
+    assert 6 <= len(notebook.cells) <= 16 and not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
+    assert [cell.metadata.get("tags") for cell in code_cells(notebook)].count(["parameters"]) == 1
+    tree = [node for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source))]
+    assert not any(isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import)) for node in tree)
+    modules = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
+    assert all(module == "dclm_nb.studies" or module.startswith("dclm_nb.exhibits") for module in modules)
+    assert (project_root() / "dclm_nb" / "studies" / f"{exhibit.study}.py").is_file()
+    for cell in code_cells(notebook):
+        exec(compile(cell.source, f"{exhibit.name}.ipynb#{cell.id}", "exec"), scope)
+        if "parameters" in cell.metadata.get("tags", []): scope["out_dir"] = str(tmp_path)
+    page = (tmp_path / f"{exhibit.name}.md").read_text()
+    assert "our numbering" in page and "nothing was released to replay it from" in page
