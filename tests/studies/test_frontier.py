@@ -104,7 +104,7 @@ def test_seeds_without_spread_give_an_interval_of_no_width():
 
 
 def test_a_crossing_outside_the_measurements_is_none_and_never_beyond_a_decade():
-    a, near, far = fitted(-0.5, 2.0, 3), fitted(-0.2, 1.5, 3), fitted(-0.2, 0.5, 3)          # they meet half a decade and four decades beyond 10**13.7
+    a, near, far = fitted(-0.5, 2.0, 3), fitted(-0.2, 1.5, 3), fitted(-0.2, 0.5, 3)          # they meet at 10**14.7 and 10**18; the last point lies at 10**14.15
     assert not crossing(a, near).found and crossing(a, near, decades=1).text.endswith("extrapolated")
     assert not crossing(a, far, decades=1).found and "none inside the measured range" in str(crossing(a, far, decades=1))
     assert crossing(a, near, measured=(1e12, 1e16)).found

@@ -1,0 +1,52 @@
+"""The budget: arithmetic on configurations, and the word *assumed* wherever something is."""
+import pytest
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.exhibits import budget as module
+from dclm_nb.exhibits.budget import budget
+from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
+from dclm_nb.image.config import METHODS
+from dclm_nb.image.flops import training_flops
+from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
+from dclm_nb.studies.image_scales import parameter_count
+
+FIGURE = get_exhibit("figure-a", "tradeoffs")
+
+
+def test_the_assumed_family_says_so_and_costs_what_its_recipe_costs():
+    lines = dict(budget(FIGURE, "laptop"))
+    assert "provenance: assumed" in lines["at paper size"] and [name for name in lines if name.removeprefix("at ") in PAPER_SIZES] == [f"at {size}" for size in PAPER_SIZES]
+    for method in METHODS:
+        network, recipe = paper_recipe(method, "XL")
+        assert recipe.flops == training_flops(network, PaperScale().pictures) and f"{method} {module.amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs" in lines["at XL"]
+    assert lines["at XL"].endswith(f"up to {16 * max(parameter_count(paper_recipe(m, 'XL')[0]) for m in METHODS) / 1e9:.1f} GB")
+
+
+def test_one_size_asked_for_is_one_size_told():
+    lines = dict(budget(FIGURE, "XXL"))
+    assert "at XXL" in lines and "at S" not in lines and "at laptop" not in lines
+    assert lines["launch"].startswith("dclm-nb reproduce figure-a --paper tradeoffs --scale XXL")
+
+
+def test_the_launch_line_admits_what_the_notebook_does_not_offer(monkeypatch):
+    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: ["laptop", "XXL"])
+    assert dict(budget(FIGURE, "XXL"))["launch"].endswith("--scale XXL" if FIGURE.built else "not offered by its notebook yet")
+    assert dict(budget(FIGURE, "XL"))["launch"].endswith("not offered by its notebook yet")
+
+
+def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothing_is_trained():
+    assert "next-token" not in dict(budget(get_exhibit("figure-h", "tradeoffs"), "S"))["at S"]
+    for exhibit in ("table-a", "table-c", "table-d"): assert "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop")) and "trains no model" in dict(lines)["at paper size"]
+
+
+def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 754.0 if scale == "laptop" else None)
+    assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(budget(FIGURE, "smoke"))["at smoke"].startswith("not measured yet")
+
+
+def test_every_exhibit_has_a_budget():
+    for exhibit in catalogue("tradeoffs"): assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
+
+
+def test_a_size_of_another_paper_is_refused():
+    with pytest.raises(UserError, match="unknown scale of tradeoffs"): budget(FIGURE, "1B-1x")
