@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image import webdata
-from dclm_nb.image.scenes import scene_set
+from dclm_nb.image.scenes import scene_set, SceneSpec
 from dclm_nb.image.webdata import CaptionedStream, HubSource, PictureReader, Refused, ShardSource, find_shards, hub_images, read_caption, shard_images, write_shard
 
 READER = PictureReader(24)
@@ -102,7 +102,7 @@ def test_an_endless_stream_goes_on_with_the_next_epoch(shards):
 
 
 def test_without_a_buffer_a_shard_comes_in_its_own_order(tmp_path):
-    scenes = scene_set(9)
+    scenes = scene_set(9, SceneSpec(size=24, cells=3))
     pairs, _ = run(write_shard(tmp_path / "a.tar", scenes), buffer=0)
     assert [caption for _, caption in pairs] == list(scenes.captions) and torch.equal(torch.stack([image for image, _ in pairs]), scenes.images)
     assert (tmp_path / "a.tar").read_bytes() == write_shard(tmp_path / "b.tar", scenes).read_bytes()
