@@ -23,7 +23,7 @@ __all__ = ['METHOD_COLOURS', 'LABELS', 'compute_curves', 'loss_panels', 'sweep_p
 # %% ../../nbs/exhibits/10_image_figures.ipynb #style
 METHOD_COLOURS = dict(zip(("next-token", "masked-token", "diffusion"), CYCLE))
 _SIZE_STYLES = [((0, (4, 2)), "o"), ("-", "s"), (":", "^")]
-LABELS = {"all": "all attributes right", "frechet_distance": "Fréchet distance, lower is better", "loss": "loss on unseen pictures", "prompt_following": "all attributes right", "flops": "training FLOPs"}
+LABELS = {"all": "all attributes right", "frechet_distance": "Fréchet distance, lower is better", "loss": "loss on unseen pictures", "prompt_error": "missing to the ceiling, lower is better", "prompt_following": "all attributes right", "flops": "training FLOPs"}
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #curves
 def compute_curves(curves: pd.DataFrame | None, metric: str, logy: bool = False, reference: Mapping[str, float] = {}) -> Figure | None:

@@ -127,7 +127,7 @@ def pooled_spread(groups: Sequence[np.ndarray]) -> float:
 # %% ../../nbs/studies/06_calibration.ipynb #calibration
 @dataclass(frozen=True)
 class Calibration:
-    "What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired difference from clean; harm is positive where the reading got worse."
+    "What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired difference from clean, positive where the reading got worse."
     instrument: str
     aa: Interval
     alarms: float                                               # share of the ways to choose three of the seeds in which the A/A interval excludes zero
@@ -164,7 +164,7 @@ def lower_is_better(instrument: str) -> bool:
 def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
     sign = 1 if lower_is_better(instrument) else -1
-    twice, planted = differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
+    twice, planted = sign * differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
     paired = pooled_spread([twice, *planted.values()])
     single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
     threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]

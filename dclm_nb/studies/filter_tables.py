@@ -4,29 +4,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import pandas as pd
 
+from .calibration import calibration_of, read_calibration, table_instrument, usable_instruments
 from .frames import tidy
 from .quality_filters import CONTROL, RECIPES, FilterRuns, FilterStudy, run_study
 
 # %% auto #0
-__all__ = ['INSTRUMENTS', 'NOTHING', 'WHY', 'rerun_at', 'frame_of', 'funnel_table', 'chosen_table', 'pool_table',
-           'by_source_table', 'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
+__all__ = ['NOTHING', 'WHY', 'rerun_at', 'shown_instrument', 'column_of', 'frame_of', 'funnel_table', 'chosen_table',
+           'pool_table', 'by_source_table', 'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #rerun-at
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
     "The study's runs at `smoke` or `laptop`, made or found; None at `replay`. Raises `UserError` for any other scale."
     return None if scale == "replay" else run_study(FilterStudy.at_scale(scale), seeds, workers, force)
 
-# %% ../../nbs/studies/08_filter_tables.ipynb #frame-of
-INSTRUMENTS = {"bits per byte": "bits_per_byte"}
+# %% ../../nbs/studies/08_filter_tables.ipynb #instrument
+@cache
+def shown_instrument() -> str:
+    "Name of the instrument that the table shows. Raises `UserError` when no calibration is kept, or nothing passes it."
+    return table_instrument(read_calibration())
 
+def column_of(instrument: str) -> str:
+    "An instrument's name as a column of the tidy frame: `bits_per_byte`."
+    return instrument.replace(", ", " ").replace(" ", "_")
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #frame-of
 def frame_of(runs: FilterRuns | None) -> pd.DataFrame:
-    "One row per recipe, seed and instrument: a tidy frame (`studies.frames`), empty without runs."
+    "One row per recipe and seed, of the calibrated instrument: a tidy frame (`studies.frames`), empty without runs."
     if runs is None: return tidy([])
-    return tidy([dict(row=recipe, column=column, seed=seed, value=run.result["scores"][instrument], run=run.key)
-                 for (recipe, seed), run in runs.probes.items() for instrument, column in INSTRUMENTS.items()], paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
+    return tidy([dict(row=recipe, column=column_of(shown_instrument()), seed=seed, value=run.result["scores"][shown_instrument()], run=run.key) for (recipe, seed), run in runs.probes.items()],
+                paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #funnel-table
 def funnel_table(runs: FilterRuns | None) -> pd.DataFrame | str:
@@ -59,27 +69,31 @@ def by_source_table(runs: FilterRuns | None, baseline: str = "RefinedWeb reprodu
     "Paired differences in bits per byte from `baseline`, for every kind of held-out article and their mean."
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import paired_interval
-    seeds = sorted({seed for _, seed in runs.probes})
+    seeds, calibrated = sorted({seed for _, seed in runs.probes}), read_calibration()
     instruments = [i for i in next(iter(runs.probes.values())).result["scores"] if i.startswith("bits per byte")]
     def cell(recipe: str, instrument: str) -> str:
         ours, theirs = ([runs.probes[r, s].result["scores"][instrument] for s in seeds] for r in (recipe, baseline))
         interval = paired_interval(ours, theirs)
         return f"{interval.mid:+.3f}" + (f" ± {interval.half_width:.3f}" if len(seeds) > 1 else "")
-    names = {i: i.removeprefix("bits per byte, ") if "," in i else "mean" for i in instruments}
-    return pd.DataFrame({recipe: {names[i]: cell(recipe, i) for i in instruments} for recipe in RECIPES if recipe != baseline}).T
+    def heading(instrument: str) -> str:
+        faults = calibration_of(calibrated, instrument).faults
+        return (instrument.removeprefix("bits per byte, ") if "," in instrument else "mean") + (f" ({', '.join(faults)})" if faults else "")
+    headings = {i: heading(i) for i in instruments}
+    return pd.DataFrame({recipe: {headings[i]: cell(recipe, i) for i in instruments} for recipe in RECIPES if recipe != baseline}).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #resolution
-def resolution(runs: FilterRuns | None, instrument: str = "bits per byte") -> str:
-    "One sentence: the spread between seeds, and the difference between two recipes that the seeds of these runs detect four times in five."
+def resolution(runs: FilterRuns | None) -> str:
+    "Sentences: the spread between seeds and the difference that the seeds of these runs detect four times in five, the calibration's estimate of the same, and what passed it."
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import minimum_detectable_effect
     seeds = sorted({seed for _, seed in runs.probes})
     if len(seeds) < 2: return "One seed shows no spread: ask for at least two."
-    scores = pd.DataFrame({recipe: [runs.probes[recipe, s].result["scores"][instrument] for s in seeds] for recipe in RECIPES})
-    differences = scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0)
-    spread = float((differences.var(ddof=1).mean()) ** 0.5)
-    least = minimum_detectable_effect(spread, len(seeds), paired=True)
-    return f"{instrument}: paired differences vary by {spread:.3f} (sd) between seeds; {len(seeds)} seeds detect a difference of {least:.3f} with probability 0.8."
+    scores = pd.DataFrame({recipe: [runs.probes[recipe, s].result["scores"][shown_instrument()] for s in seeds] for recipe in RECIPES})
+    spread = float((scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0).var(ddof=1).mean()) ** 0.5)
+    calibrated = calibration_of(read_calibration(), shown_instrument()).paired_sd
+    sees = {s: minimum_detectable_effect(s, len(seeds), paired=True) for s in (spread, calibrated)}
+    return (f"{shown_instrument()}: paired differences vary by {spread:.3f} (sd) between seeds; {len(seeds)} seeds detect a difference of {sees[spread]:.3f} with probability 0.8 "
+            f"(calibration at laptop: {calibrated:.3f} and {sees[calibrated]:.3f}).\nPassed the calibration, sharpest first: {'; '.join(usable_instruments(read_calibration()))}.")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-frame
 def source_frame(runs: FilterRuns | None) -> pd.DataFrame:
@@ -102,7 +116,7 @@ def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
               "classifier negatives": "200,000 of an earlier crawl", "reference model": "154M parameters; Wikipedia, books, peS2o", "instrument": "Core (22 tasks), Extended (53)", "seeds": "1"}
     if scale == "replay": return theirs, theirs
     return theirs, {**_settings(scale, FilterStudy.at_scale(scale).keep_fraction), "pool": "mini crawl", "classifier positives": "passages of encyclopaedia, recipes, plays, manuals, up to 400 of each",
-                    "classifier negatives": "as many random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": "bits per byte", "seeds": "several, paired"}
+                    "classifier negatives": "as many random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": shown_instrument(), "seeds": "several, paired"}
 
 def _settings(scale: str, keep_fraction: float) -> dict:
     from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from dclm_nb.studies.image_tuning import Tuned
 
 # %% auto #0
-__all__ = ['PATCH', 'FLOP_SIZES', 'COMPONENTS', 'network_of', 'size_row', 'meta_network', 'parameter_count', 'our_sizes',
-           'sizes_frame', 'settings_of', 'tuned_settings', 'training_amount', 'our_recipe', 'settings_frame',
-           'settings_notes', 'drawings', 'formula_flops', 'counted_forward', 'counted_training', 'counted_drawing',
-           'counted_flops', 'flops_frame', 'counted_frame', 'flop_notes']
+__all__ = ['PATCH', 'FLOP_SIZES', 'COMPONENTS', 'codec_numbers', 'network_of', 'size_row', 'meta_network', 'parameter_count',
+           'our_sizes', 'sizes_frame', 'settings_of', 'tuned_settings', 'sequence_of', 'training_amount', 'our_recipe',
+           'settings_frame', 'settings_notes', 'drawings', 'formula_flops', 'counted_forward', 'counted_training',
+           'counted_drawing', 'counted_flops', 'flops_frame', 'counted_frame', 'flop_notes']
 
 # %% ../../nbs/studies/15_image_scales.ipynb #here
 @functools.cache
@@ -39,12 +39,19 @@ def _around() -> dict[str, int]:
 
 PATCH = 4                       # pixels, of every codec of the study
 
+@functools.cache
+def codec_numbers(codec: str) -> int:
+    "Numbers per token of `pca-16`, codes of `vq-256`: fitted as the study fits it, because pictures with fewer different patches give fewer codes."
+    from dclm_nb.image.codecs import fit_codec
+    from dclm_nb.studies.image_study import TRAINING, scenes_for
+    fitted = fit_codec(codec, scenes_for(TRAINING, 3000, "laptop").images, PATCH)
+    return fitted.channels or fitted.vocab_size
+
 # %% ../../nbs/studies/15_image_scales.ipynb #network
 def network_of(method: str, size: str) -> BackboneConfig:
     "The network of a method at a size, with the captions and codec of its scale. Raises `UserError` for an unknown method or size."
     if size in PAPER_SIZES: return paper_recipe(method, size)[0]
-    codec = ImageStudy.at_scale("laptop").codec_of(method)                      # `pca-16`: 16 numbers a patch; `vq-256`: one of 256 codes
-    return backbone_config(method, size, codec_numbers=int(codec.rpartition("-")[2]), **_around())
+    return backbone_config(method, size, codec_numbers=codec_numbers(ImageStudy.at_scale("laptop").codec_of(method)), **_around())
 
 def size_row(size: str) -> str:
     "A row's name: the size, and whether it is ours or assumed."
@@ -94,6 +101,11 @@ def tuned_settings(method: str, config: ImageTrainConfig) -> dict[str, float]:
     "The two that are tuned here."
     return {"learning rate": config.lr} | ({"time shift": config.settings.flow.shift} if method == "diffusion" else {})
 
+def sequence_of(method: str, size: str) -> dict[str, float]:
+    "What the network reads."
+    c = network_of(method, size)
+    return {"image tokens": c.tokens, "caption tokens": c.caption_length, "words": c.caption_words} | ({"numbers per token": c.channels} if c.channels else {"codes": c.vocab_size})
+
 def training_amount(method: str, size: str, config: ImageTrainConfig) -> dict[str, float]:
     "Operations of the whole run, and the pictures that they pay for in whole steps."
     step = training_flops(network_of(method, size), config.batch_size)
@@ -112,11 +124,11 @@ def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     tried = {"learning rate": study.rates} | ({"time shift": study.shifts} if method == "diffusion" else {})
     sweeps = {f"{name}, sweep {end}": value for name, values in tried.items() for end, value in (("from", min(values)), ("to", max(values)))}
     chosen = {f"{name}, chosen": value for name, value in tuned_settings(method, config).items()} if tuned else {}
-    return settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
+    return sequence_of(method, sizes[0]) | settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
 
 def _assumed(method: str) -> dict[str, float]:
     config = paper_recipe(method, "XL")[1]
-    return settings_of(method, config) | tuned_settings(method, config) | training_amount(method, "XL", config)
+    return sequence_of(method, "XL") | settings_of(method, config) | tuned_settings(method, config) | training_amount(method, "XL", config)
 
 # %% ../../nbs/studies/15_image_scales.ipynb #settings-frame
 def settings_frame(tuned: Tuned | None = None) -> pd.DataFrame:

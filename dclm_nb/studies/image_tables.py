@@ -9,21 +9,22 @@ import pandas as pd
 
 from ..core.statistics import paired_interval
 from ..image.config import METHODS
-from .frames import tidy
+from .frames import RowNotes, tidy
 from .frontier import bootstrap_fit, crossing, fit_power, share_error
 from .image_grid import GridRuns, ceiling, curves
 from .image_inference import clock_frame, steps_frame
 
 # %% auto #0
 __all__ = ['METRICS', 'REFERENCE', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'frontier_fits', 'crossing_table',
-           'goal_frame', 'recommendations']
+           'crossing_notes', 'goal_frame', 'recommendations', 'recommendation_notes']
 
 # %% ../../nbs/studies/16_image_tables.ipynb #metrics
 METRICS = ("frechet_distance", "prompt_error")
 REFERENCE = 1e12                # FLOPs at which an intercept is read
 
-def fitted_points(grid: GridRuns) -> pd.DataFrame:
-    "The grid's curves with `prompt_error`, what is missing to the ceiling of the method's codec."
+def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
+    "The grid's curves with `prompt_error`, what is missing to the ceiling of the method's codec. None without runs."
+    if grid is None: return None
     table = curves(grid)
     limits = {method: ceiling(grid, method) for method in METHODS}
     return table.assign(prompt_error=[float(share_error(share, grid.shop.study.judged_pictures, limits[method])) for share, method in zip(table["all"], table["method"])])
@@ -56,6 +57,13 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
         rows |= {(metric, m): {"slope": str(f.slope) if f.fit.ok else f.fit.reason, "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "", "frontier points": f.fit.points} for m, f in fits.items()}
         rows[metric, "diffusion meets next-token"] = {"slope": str(crossing(fits["diffusion"], fits["next-token"])), "at 1e12 FLOPs": "", "frontier points": ""}
     return pd.DataFrame(rows).T
+
+def crossing_notes(grid: GridRuns | None) -> RowNotes:
+    "The fits to the means and the crossings as notes, so that the saved page has them; none without runs."
+    table = crossing_table(grid)
+    if isinstance(table, str): return RowNotes()
+    at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
+    return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
 
 NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (about half an hour on 2 cores, shared by all exhibits of this paper)."
 
@@ -90,3 +98,10 @@ def _recommendation(goal: str, part: pd.DataFrame) -> dict:
     if len(order) < 2: return row | {"runner-up": "none got there", "lead": "", "sure": ""}
     lead = paired_interval(sign * by_seed[order[0]], sign * by_seed[order[1]])
     return row | {"runner-up": order[1], "lead": f"{lead.mid:.3g} [{lead.low:.3g}, {lead.high:.3g}]", "sure": "yes" if lead.low > 0 else "no"}
+
+# %% ../../nbs/studies/16_image_tables.ipynb #recommend-notes
+def recommendation_notes(frame: pd.DataFrame) -> RowNotes:
+    "The recommendations as notes, so that the saved page has them; none for an empty frame."
+    if frame.empty: return RowNotes()
+    ahead = lambda row: f", ahead of {row['runner-up']} by {row['lead']}: {'sure' if row['sure'] == 'yes' else 'not sure'}" if row["lead"] else f"; {row['runner-up']}"
+    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()})
