@@ -93,7 +93,7 @@ def frechet_distance(a: Tensor | FeatureStatistics, b: Tensor | FeatureStatistic
     return max(0.0, float(((a.mean - b.mean) ** 2).sum()) + spread - 2 * nuclear_norm(a.factor @ b.factor.T))
 
 # %% ../../nbs/image/16_frechet.ipynb #squared-distances
-BLOCK = 2 ** 22             # distances in memory at a time
+BLOCK = 2 ** 20             # distances in memory at a time, several times 8 MB
 
 def _blocks(rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
     "The rows in parts, so that rows x columns stays within BLOCK."
@@ -107,7 +107,9 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _reach(features: Tensor, k: int) -> Tensor:
     "Squared distance of each row to its k-th nearest other row, `\"N\"`."
-    return torch.cat([_squared_distances(block, features).kthvalue(k + 1, dim=1).values for block in _blocks(features, features)])
+    reach = features.new_empty(len(features))                                             # written in place: a small result kept from each block would pin the freed blocks below it
+    for block, part in zip(_blocks(features, features), _blocks(reach, features)): part.copy_(_squared_distances(block, features).kthvalue(k + 1, dim=1).values)
+    return reach
 
 # %% ../../nbs/image/16_frechet.ipynb #precision-recall
 class PrecisionRecall(NamedTuple):
@@ -127,6 +129,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     inside, matched, covered = 0, 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for block in _blocks(fake, real):
         in_real_ball = _squared_distances(block, real) <= real_reach
-        inside, covered = inside + int(in_real_ball.any(dim=1).sum()), covered | in_real_ball.any(dim=0)
+        inside += int(in_real_ball.any(dim=1).sum())
+        covered |= in_real_ball.any(dim=0)
     for block in _blocks(real, fake): matched += int((_squared_distances(block, fake) <= fake_reach).any(dim=1).sum())
     return PrecisionRecall(inside / len(fake), matched / len(real), float(covered.double().mean()))
