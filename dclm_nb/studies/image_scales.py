@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from dclm_nb.studies.image_tuning import Tuned
 
 # %% auto #0
-__all__ = ['PATCH', 'FLOP_SIZES', 'COMPONENTS', 'codec_numbers', 'network_of', 'size_row', 'meta_network', 'parameter_count',
-           'our_sizes', 'sizes_frame', 'settings_of', 'tuned_settings', 'sequence_of', 'training_amount', 'our_recipe',
-           'settings_frame', 'settings_notes', 'drawings', 'formula_flops', 'counted_forward', 'counted_training',
-           'counted_drawing', 'counted_flops', 'flops_frame', 'counted_frame', 'flop_notes']
+__all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'codec_numbers', 'network_of', 'size_row', 'meta_network',
+           'parameter_count', 'our_sizes', 'sizes_frame', 'settings_of', 'tuned_settings', 'sequence_of',
+           'training_amount', 'our_recipe', 'settings_frame', 'settings_notes', 'drawings', 'formula_flops',
+           'counted_forward', 'counted_training', 'counted_drawing', 'counted_flops', 'flops_frame', 'counted_frame',
+           'flop_notes']
 
 # %% ../../nbs/studies/15_image_scales.ipynb #here
 @functools.cache
@@ -97,9 +98,11 @@ def settings_of(method: str, config: ImageTrainConfig) -> dict[str, float]:
     own = {"diffusion": {"mean of logit times": config.settings.flow.mean, "spread of logit times": config.settings.flow.std}, "masked-token": {"choice temperature": config.settings.masked.choice_temperature}}
     return {label: getattr(config, name) for name, label in _SHARED.items()} | own.get(method, {})
 
+RATE = "learning rate, thousandths"         # four decimals of a table would round the rate itself
+
 def tuned_settings(method: str, config: ImageTrainConfig) -> dict[str, float]:
     "The two that are tuned here."
-    return {"learning rate": config.lr} | ({"time shift": config.settings.flow.shift} if method == "diffusion" else {})
+    return {RATE: config.lr * 1e3} | ({"time shift": config.settings.flow.shift} if method == "diffusion" else {})
 
 def sequence_of(method: str, size: str) -> dict[str, float]:
     "What the network reads."
@@ -121,7 +124,7 @@ def our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrain
 def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
     config = our_recipe(method, sizes[0], tuned)
-    tried = {"learning rate": study.rates} | ({"time shift": study.shifts} if method == "diffusion" else {})
+    tried = {RATE: [rate * 1e3 for rate in study.rates]} | ({"time shift": study.shifts} if method == "diffusion" else {})
     sweeps = {f"{name}, sweep {end}": value for name, values in tried.items() for end, value in (("from", min(values)), ("to", max(values)))}
     chosen = {f"{name}, chosen": value for name, value in tuned_settings(method, config).items()} if tuned else {}
     return sequence_of(method, sizes[0]) | settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
