@@ -10,6 +10,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last bits.
+    os.environ["OMP_NUM_THREADS"] = "1"
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
 
 

@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
         values = part.loc[part["row"].eq(row), "value"]
         axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
         axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
-    axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12), axis.locator_params(axis="x", nbins=3)
+    axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)), axis.grid(axis="y", visible=False), axis.margins(x=0.12), axis.locator_params(axis="x", nbins=3)
 
 # %% ../../nbs/exhibits/04_figures.ipynb #correlation
 def pearson(xs: list[float], ys: list[float]) -> float:

@@ -102,7 +102,8 @@ def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("
     with styled() as plt:
         figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False)
         for axis, metric in zip(axes[0], metrics):
-            for method, part in table.groupby("method", sort=False): _sweep(axis, method, part, x, metric, labels)
+            for method in METHOD_COLOURS:
+                if len(part := table[table["method"].eq(method)]): _sweep(axis, method, part, x, metric, labels)
             if logx: _logarithmic(axis, "x")
             axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")), axis.set_ylabel(LABELS.get(metric, metric))
         figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)

@@ -52,6 +52,7 @@ def _plain(value: float) -> str:
 # %% ../../nbs/exhibits/03_render.ipynb #format-interval
 def format_interval(mid: float, half: float) -> str:
     "`mid ± half` with two digits of the half-width."
+    if abs(mid) >= 1e6 and math.isfinite(half): return f"{_plain(mid)} ± {_plain(half)}"
     decimals = 2 if not half or not math.isfinite(half) else min(6, max(0, 1 - math.floor(math.log10(half))))
     return f"{mid:.{decimals}f} ± {half:.{decimals}f}"
 
@@ -165,7 +166,9 @@ def to_markdown(comparison: Comparison) -> str:
     for row in shown_rows(comparison):
         values = [str(comparison.cell(row, c, s)) for c, s in comparison.columns]
         lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]) + " |")
-    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, "", *(f"- {note}" for note in footnotes(comparison)), ""])
+    if comparison.columns: lines.append("")
+    else: lines = []                                        # no answer at all: the notes say why
+    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
 
 # %% ../../nbs/exhibits/03_render.ipynb #fitting
 _WIDEST = 26                                    # characters; a longer text in a cell is folded

@@ -14,8 +14,8 @@ from ..core.errors import UserError
 from .config import BackboneConfig
 
 # %% auto #0
-__all__ = ['rotary_angles', 'rotate', 'KeyValueCache', 'Places', 'Attention', 'Block', 'modulated', 'CaptionEncoder',
-           'TimeEncoder', 'Backbone']
+__all__ = ['rotary_angles', 'rotary_tables', 'rotate', 'KeyValueCache', 'Places', 'Attention', 'Block', 'modulated',
+           'CaptionEncoder', 'TimeEncoder', 'Backbone']
 
 # %% ../../nbs/image/08_backbone.ipynb #rotary
 def rotary_angles(config: BackboneConfig) -> Tensor:
@@ -27,10 +27,14 @@ def rotary_angles(config: BackboneConfig) -> Tensor:
     image = torch.cat([(place // side)[:, None] * rates, (place % side)[:, None] * rates], dim=1)
     return torch.cat([torch.zeros(config.caption_length, 2 * each), image])
 
+def rotary_tables(angles: Tensor) -> tuple[Tensor, Tensor]:
+    "Cosines and signed sines `\"T 1 D\"` of angles `\"T D/2\"`, one for every number of a head."
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None]
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    "Turn the pairs (first half, second half) of `x` `\"... T D\"`."
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    "Turn the pairs (first half, second half) of `x` `\"B T H D\"` by tables `\"T 1 D\"`."
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 # %% ../../nbs/image/08_backbone.ipynb #cache
 class KeyValueCache:
@@ -40,10 +44,11 @@ class KeyValueCache:
         self.memory, self.length = like.new_empty(shape), 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        "Add those of new tokens `\"B H T D\"`; returns all up to them. The last layer moves `length`. Raises `UserError` beyond the sequence."
+        "Add those of new tokens `\"B H T D\"`; returns all up to them. The last layer moves `length`. Raises `UserError` beyond the sequence, or for several tokens after the first pass."
         stop = self.length + keys.shape[2]
+        if self.length and keys.shape[2] > 1: raise UserError(f"after its first pass a cache takes one token at a time, not {keys.shape[2]}")
         if stop > self.memory.shape[4]: raise UserError(f"the cache holds {self.memory.shape[4]} tokens; the picture is finished")
-        kept_keys, kept_values = self.memory[layer]
+        kept_keys, kept_values = self.memory[layer, 0], self.memory[layer, 1]
         kept_keys[:, :, self.length:stop], kept_values[:, :, self.length:stop] = keys, values
         if layer == len(self.memory) - 1: self.length = stop
         return kept_keys[:, :, :stop], kept_values[:, :, :stop]
@@ -51,7 +56,7 @@ class KeyValueCache:
 # %% ../../nbs/image/08_backbone.ipynb #attention
 @dataclass
 class Places:
-    "Cosines and sines of the tokens of a pass, or None for both."
+    "Rotary tables `\"T 1 D\"` of the tokens of a pass, or None for both."
     cos: Tensor | None = None
     sin: Tensor | None = None
 
@@ -66,11 +71,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
         "`\"B T D\"` to `\"B T D\"`."
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        qk, v = qkv[:2], qkv[2]                                                 # queries and keys go through the same steps, at once
-        if self.gains is not None: qk = F.layer_norm(qk, qk.shape[-1:]) * self.gains
-        if places.cos is not None: qk = rotate(qk, places.cos, places.sin)
-        q, k = qk
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).unbind(dim=2)
+        if self.gains is not None: q, k = (F.layer_norm(y, y.shape[-1:], gain) for y, gain in zip((q, k), self.gains.view(2, -1)))
+        if places.cos is not None: q, k = (rotate(y, places.cos, places.sin) for y in (q, k))
+        q, k, v = (y.transpose(1, 2) for y in (q, k, v))
         if cache is not None: k, v = cache.extend(layer, k, v)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal and length > 1)
         return self.out(y.transpose(1, 2).reshape(batch, length, width))
@@ -126,7 +130,7 @@ class TimeEncoder(nn.Module):
         "One vector per time."
         rates = torch.exp(torch.linspace(0, math.log(1000), self.RATES, device=t.device))
         angles = t[:, None].float() * rates
-        return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=-1))))
+        return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.first.weight.dtype))))
 
 # %% ../../nbs/image/08_backbone.ipynb #network
 class Backbone(nn.Module):
@@ -149,9 +153,9 @@ class Backbone(nn.Module):
         self.write = nn.Linear(d, c.channels if diffusion else c.vocab_size)
         nn.init.normal_(self.write.weight, std=0.02), nn.init.zeros_(self.write.bias)        # the first guess is no direction, or a uniform one
         if not diffusion: nn.init.normal_(self.read.weight, std=0.5)
-        angles = rotary_angles(c) if c.positions == "rotary" else None
-        self.register_buffer("cos", angles.cos() if angles is not None else None, persistent=False)
-        self.register_buffer("sin", angles.sin() if angles is not None else None, persistent=False)
+        cos, sin = rotary_tables(rotary_angles(c)) if c.positions == "rotary" else (None, None)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     @property
     def device(self) -> torch.device: return self.write.weight.device

@@ -3,13 +3,14 @@
 # %% ../../nbs/image/16_checkpoints.ipynb #imports
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ..core.errors import UserError
@@ -61,8 +62,9 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.codec.save(folder / "codec")
-    atomic_write(folder / "model.safetensors", save({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()}))
-    record = {"format": "dclm_nb.image/1", "network": asdict(model.network.config), "codec": model.codec.fingerprint(), "vocabulary": model.vocabulary.to_dict(),
+    weights = save({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()})
+    atomic_write(folder / "model.safetensors", weights)
+    record = {"format": "dclm_nb.image/1", "network": asdict(model.network.config), "weights": hashlib.sha256(weights).hexdigest(), "codec": model.codec.fingerprint(), "vocabulary": model.vocabulary.to_dict(),
               "settings": asdict(model.settings), "sampling": asdict(model.sampling)}
     atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     return folder
@@ -75,10 +77,14 @@ def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageMod
     codec = codec or load_codec(folder / "codec")
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        weights = (folder / "model.safetensors").read_bytes()
+        if hashlib.sha256(weights).hexdigest() != record["weights"]: raise ValueError("model.safetensors is not the file that model.json names")
         settings = MethodSettings(FlowSettings(**record["settings"]["flow"]), MaskedSettings(**record["settings"]["masked"]))
+        vocabulary, sampling = CaptionVocabulary.from_dict(record["vocabulary"]), Sampling(**record["sampling"])
         network = Backbone(BackboneConfig(**record["network"]))
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        network.load_state_dict(load(weights))
+        fitting = codec.fingerprint() == record["codec"]
     except UserError: raise
     except Exception as e: raise UserError(f"the model in {folder.name} is damaged ({type(e).__name__}: {str(e).strip().splitlines()[0][:100]}); export it again") from e
-    if codec.fingerprint() != record["codec"]: raise UserError(f"the codec {codec.name} is not the one that the model in {folder.name} was trained with")
-    return ImageModel(network.eval(), codec, CaptionVocabulary.from_dict(record["vocabulary"]), settings, Sampling(**record["sampling"]))
+    if not fitting: raise UserError(f"the codec {codec.name} is not the one that the model in {folder.name} was trained with")
+    return ImageModel(network.eval(), codec, vocabulary, settings, sampling)

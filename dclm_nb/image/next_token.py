@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import UserError
-from .backbone import Backbone, KeyValueCache
+from .backbone import Attention, Backbone, Block, KeyValueCache
 
 # %% auto #0
 __all__ = ['next_token_loss', 'draw_codes', 'next_token_sample']
@@ -25,33 +25,67 @@ def draw_codes(logits: Tensor, temperature: float, generator: torch.Generator) -
     return torch.multinomial((logits / temperature).softmax(dim=-1).cpu(), 1, generator=generator)[:, 0].to(logits.device)
 
 # %% ../../nbs/image/11_next_token.ipynb #sample
-@torch.no_grad()
 def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True) -> Tensor:
     "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption. Raises `UserError` for a negative temperature."
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
-    wanted = captions if guidance == 1 else torch.cat([captions, null])
-    step = _cached_steps(network, wanted) if cache else _uncached_steps(network, wanted)
     ids, batch = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
-    for place in range(network.config.tokens):
-        logits = step(ids, place)
-        if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
-        ids[:, place] = draw_codes(logits, temperature, generator)
+    wanted = captions if guidance == 1 else torch.cat([captions, null])
+    with torch.inference_mode():                                                # the ids, made outside, can be trained on
+        step = _CachedSteps(network, wanted) if cache else _uncached_steps(network, wanted)
+        for place in range(network.config.tokens):
+            logits = step(ids, place)
+            if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
+            ids[:, place] = draw_codes(logits, temperature, generator)
     return ids
 
 # %% ../../nbs/image/11_next_token.ipynb #steps
-def _cached_steps(network: Backbone, captions: Tensor):
-    "A function (ids so far, place) -> logits of that place, which computes only what is new."
-    prefix, condition = network.condition(captions)
-    memory = KeyValueCache(network.config, len(captions), prefix)
-    def step(ids: Tensor, place: int) -> Tensor:
-        tokens = prefix if place == 0 else network.embed(ids[:, place - 1:place].repeat(len(captions) // len(ids), 1), place - 1)
-        return network.write(network.hidden(tokens, condition, memory)[:, -1])
-    return step
-
 def _uncached_steps(network: Backbone, captions: Tensor):
-    "The same, computing everything again."
+    "A function (ids so far, place) -> logits of that place, which computes everything again."
     prefix, condition = network.condition(captions)
     def step(ids: Tensor, place: int) -> Tensor:
         tokens = torch.cat([prefix, network.embed(ids[:, :place].repeat(len(captions) // len(ids), 1))], dim=1)
         return network.write(network.hidden(tokens, condition)[:, -1])
     return step
+
+# %% ../../nbs/image/11_next_token.ipynb #one-token
+def _opened(modulation: Tensor, width: int) -> list[Tensor]:
+    "What `\"B 6D\"` or `\"B 2D\"` says, ready for use: shift, 1 + scale, 1 + gate, and so on."
+    return [part if i % 3 == 0 else 1 + part for i, part in enumerate(modulation.split(width, dim=-1))]
+
+def _turned_gains(network: Backbone, attention: Attention) -> tuple[Tensor, Tensor]:
+    "For every place: what multiplies normalised queries and keys, and what multiplies them with their halves swapped; `\"T 2 1 D\"`."
+    c = network.config
+    gains = network.write.weight.new_ones(2, 1, c.head_dim) if attention.gains is None else attention.gains.view(2, 1, -1)
+    if network.cos is None: return gains.expand(c.sequence, -1, -1, -1), torch.zeros_like(gains).expand(c.sequence, -1, -1, -1)
+    return gains * network.cos[:, None], gains.roll(c.head_dim // 2, dims=-1) * network.sin[:, None]
+
+class _CachedSteps:
+    "Called with the ids so far and a place: the logits of that place, `\"B V\"`. Only what is new is computed."
+    def __init__(self, network: Backbone, captions: Tensor):
+        prefix, condition = network.condition(captions)
+        self.network, self.cache = network, KeyValueCache(network.config, len(captions), prefix)
+        self.start = network.write(network.hidden(prefix, condition, self.cache)[:, -1])
+        self.steering = [_opened(modulation, network.config.width) for modulation in condition]
+        self.turns = [_turned_gains(network, block.attention) for block in network.blocks]
+
+    def __call__(self, ids: Tensor, place: int) -> Tensor:
+        if place == 0: return self.start
+        x = self.network.embed(ids[:, place - 1:place], place - 1)[:, 0]
+        if len(x) < len(self.start): x = torch.cat([x, x])                      # guidance: the same picture with and without its caption
+        for layer, block in enumerate(self.network.blocks): x = self._block(layer, block, x)
+        shift, scale = self.steering[-1]
+        return self.network.write(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale))
+
+    def _block(self, layer: int, block: Block, x: Tensor) -> Tensor:
+        shift, scale, gate, shift_up, scale_up, gate_up = self.steering[layer]
+        attended = self._attention(layer, block.attention, torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale))
+        x = torch.addcmul(x, gate, attended)
+        return torch.addcmul(x, gate_up, block.down(F.silu(block.up(torch.addcmul(shift_up, F.layer_norm(x, x.shape[-1:]), scale_up)))))
+
+    def _attention(self, layer: int, attention: Attention, x: Tensor) -> Tensor:
+        qkv, (straight, swapped), at = attention.qkv(x).view(len(x), 3, attention.heads, -1), self.turns[layer], self.cache.length
+        qk, half = qkv[:, :2], qkv.shape[-1] // 2
+        if attention.gains is not None: qk = F.layer_norm(qk, qk.shape[-1:])
+        qk = torch.addcmul(qk * straight[at], qk.roll(half, dims=-1), swapped[at])
+        q, k, v = (y[:, :, None] for y in (qk[:, 0], qk[:, 1], qkv[:, 2]))
+        return attention.out(F.scaled_dot_product_attention(q, *self.cache.extend(layer, k, v)).reshape(x.shape))

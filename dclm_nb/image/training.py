@@ -3,6 +3,7 @@
 # %% ../../nbs/image/15_training.ipynb #imports
 from __future__ import annotations
 
+import io
 import itertools
 import math
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -27,7 +29,7 @@ from .recipes import ImageTrainConfig
 
 # %% auto #0
 __all__ = ['LatentSet', 'step_generator', 'rate_factor', 'ImageTraining', 'FlopBudget', 'Marks', 'mark_steps', 'save_weights',
-           'load_weights', 'Watch', 'train']
+           'load_weights', 'WholeCheckpoints', 'Watch', 'train']
 
 # %% ../../nbs/image/15_training.ipynb #data
 class LatentSet:
@@ -54,13 +56,14 @@ def rate_factor(step: int, steps: int, config: ImageTrainConfig) -> float:
 
 # %% ../../nbs/image/15_training.ipynb #module
 class ImageTraining(L.LightningModule):
-    "Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step."
+    "Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step, of this device's share of the batch."
     def __init__(self, network: Backbone, config: ImageTrainConfig, data: LatentSet, seed: int, steps: int):
         super().__init__()
         self.network, self.train_config, self.data, self.seed, self.steps = network, config, data, seed, steps
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         self.averaged.requires_grad_(False)
         self.losses: list[float] = []
+        self.run = repr((network.config, config, seed))
 
     def training_step(self, _batch: int, _index: int) -> Tensor:
         "Loss of this step's own batch. Raises `UserError` if it is not a number."
@@ -83,21 +86,24 @@ class ImageTraining(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, self.steps, c))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None: checkpoint["losses"] = self.losses
+    def on_save_checkpoint(self, checkpoint: dict) -> None: checkpoint.update(losses=self.losses, run=self.run)
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None: self.losses = list(checkpoint["losses"])
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        "Raises `UserError` for the checkpoint of another run."
+        if checkpoint.get("run") != self.run: raise UserError("the folder holds an interrupted run with another network, other settings or another seed; finish that one or choose another folder")
+        self.losses = list(checkpoint["losses"])
 
 # %% ../../nbs/image/15_training.ipynb #budget
 class FlopBudget(L.Callback):
     "Stops training when the next step would exceed `budget` operations; `spent` counts them."
     def __init__(self, budget: float, config: BackboneConfig, batch_size: int):
-        self.budget, self.step_cost, self.spent = budget, training_flops(config, batch_size), 0
+        self.budget, self.step_cost, self.spent = int(budget), training_flops(config, batch_size), 0        # whole numbers: no rounding decides on the last step
         if self.steps < 1: raise UserError(f"a budget of {budget:.3g} FLOPs does not pay for one step of {self.step_cost:.3g}; raise it or lower the batch size")
 
     @property
     def steps(self) -> int:
         "Whole steps that the budget pays for."
-        return int(self.budget // self.step_cost)
+        return self.budget // self.step_cost
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         "Books the step."
@@ -136,6 +142,20 @@ def load_weights(path: str | Path, config: BackboneConfig, averaged: bool = True
     except Exception as e: raise UserError(f"{Path(path).name} does not hold the weights of this network ({type(e).__name__}: {str(e).strip().splitlines()[0][:120]})") from e
     return network.eval()
 
+# %% ../../nbs/image/15_training.ipynb #whole-checkpoints
+class WholeCheckpoints(TorchCheckpointIO):
+    "Checkpoint files that appear whole or not at all and hold tensors and plain values only."
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
+        "Raises `UserError` when the disk is full."
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        atomic_write(path, buffer.getvalue())
+
+    def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
+        "Raises `UserError` for a file that is damaged or holds anything else."
+        try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as e: raise UserError(f"the checkpoint {Path(path).name} cannot be read ({type(e).__name__}); remove it and the run starts again") from e
+
 # %% ../../nbs/image/15_training.ipynb #report
 class Watch(L.Callback):
     "Progress of the run, and `last.ckpt` every `checkpoint_every` steps."
@@ -165,7 +185,7 @@ def train(backbone: BackboneConfig, config: ImageTrainConfig, data: LatentSet, f
     """Train a network on `data` to the budget of `config`, continuing what an interrupted call left in `folder`.
 
     Returns `steps`, `flops`, `losses` (one per step) and `marks`: for each its `file` (relative to `folder`), `step` and `flops`.
-    Raises `UserError` for a budget that pays for nothing or a loss that diverges."""
+    Raises `UserError` for a budget that pays for nothing, a batch that devices cannot share, a loss that diverges, or a folder with another run."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
@@ -174,8 +194,10 @@ def train(backbone: BackboneConfig, config: ImageTrainConfig, data: LatentSet, f
     marks = Marks(folder, config.marks, steps)
     with quiet_lightning():
         trainer = L.Trainer(max_steps=-1, max_epochs=-1, accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision, gradient_clip_val=config.clip_norm,
-                            callbacks=[budget, marks, Watch(name, steps, config, folder)], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
+                            callbacks=[budget, marks, Watch(name, steps, config, folder)], plugins=[WholeCheckpoints()], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
+        if config.batch_size % trainer.world_size: raise UserError(f"a batch of {config.batch_size} cannot be shared by {trainer.world_size} devices; choose a multiple")
         trainer.fit(module, train_dataloaders=_Steps(), ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    last.unlink(missing_ok=True)
+    if trainer.is_global_zero:
+        for leftover in (last, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)           # what kills cut short, too
     kept = [{"file": f"mark_{i}.safetensors", "step": step, "flops": step * budget.step_cost} for i, step in enumerate(marks.at)]
     return {"steps": steps, "flops": budget.spent, "losses": [round(loss, 6) for loss in module.losses], "marks": kept}

@@ -187,7 +187,8 @@ class Crossing:
     def __str__(self) -> str: return self.text
 
 def _none(measured: tuple[float, float], why: str, level: float = 0.95) -> Crossing:
-    return Crossing(math.nan, Interval(0.0, math.nan, math.inf, level), measured, f"none inside the measured range ({measured[0]:.2g} to {measured[1]:.2g} FLOPs): {why}")
+    where = f" ({measured[0]:.2g} to {measured[1]:.2g} FLOPs)" if measured[0] < measured[1] else ""
+    return Crossing(math.nan, Interval(0.0, math.nan, math.inf, level), measured, f"none inside the measured range{where}: {why}")
 
 # %% ../../nbs/studies/12_frontier.ipynb #crossing
 def crossing(a: FrontierFit, b: FrontierFit, measured: tuple[float, float] | None = None, decades: float = 0.0) -> Crossing:

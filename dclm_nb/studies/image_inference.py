@@ -109,5 +109,5 @@ def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.
         inputs = {m: grid.models[m, size, seed] for m in METHODS} | {f"{m} data": grid.shop.data(study.codec_of(m)) for m in METHODS}
         config = {"scale": study.scale, "batch": batch, "rounds": rounds, "trained": {m: grid.setups[m, size].config() for m in METHODS}, "sampling": {m: asdict(_tuned(grid, m, FOLLOW)) for m in METHODS}}
         run = grid.shop.store.run(time_samplers, config, seed, inputs)
-        records += [dict(row=m, column=c, seed=seed, value=v, run=run.key) for m, values in run.result.items() for c, v in values.items()]
+        records += [dict(row=m, column=c, seed=seed, value=v, run=run.key) for m in METHODS for c, v in run.result[m].items()]
     return tidy(records, paper="tradeoffs", exhibit="figure-e", scale=study.scale, source="rerun")

@@ -87,3 +87,28 @@ def test_differences_come_from_the_configs_alone():
     class Model: width: int = 8; layers: tuple = (1, 2)
     shown = config_differences({"model": Model(), "lr": 0.1}, {"model": Model(16), "lr": 0.1}).markdown
     assert "| model.width | 8 | 16 |  |" in shown and "2 further settings are the same" in shown
+
+
+def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_ledger(tmp_path):
+    from dclm_nb.exhibits.status import ledger
+    reason = "the classifier was trained on nothing"
+    out = tmp_path / "reproduce" / "_out" / "dclm" / "table_04" / "laptop"
+    show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="RefinedWeb reproduction"))
+    show.table(), show.verdicts({"claim-6": reason, "claim-1": "of another exhibit"}), show.save()
+    manifest = json.loads((out / "table_04.manifest.json").read_text())
+    assert manifest["withheld"] == {"claim-6": reason} and reason in (out / "table_04.md").read_text()
+    found = {(v.claim.id, v.source): v for v in ledger("dclm", tmp_path)}
+    assert (found["claim-6", "rerun"].outcome, found["claim-6", "rerun"].reason) == ("not comparable", reason)
+    assert found["claim-6", "printed"].outcome == "reproduced"                # what the paper prints is not ours to withhold
+
+
+def test_a_drawing_of_nothing_is_one_line_and_no_file(tmp_path):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    assert "nothing to draw" in repr(show.figure(None)) and show.figures == []
+
+
+def test_a_recipe_that_is_not_the_papers_says_so(tmp_path):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.differences({"lr": 1}, {"lr": 2}, theirs="assumed", head="The assumed paper scale, and here"), show.save()
+    page = (tmp_path / "table_04.md").read_text()
+    assert "| setting | assumed | here | why |" in page and "## The assumed paper scale, and here" in page and "What differs from the paper" not in page

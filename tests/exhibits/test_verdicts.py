@@ -74,6 +74,13 @@ def test_nothing_may_be_claimed_from_smoke_nor_without_numbers():
     assert judge(claim(ABOVE, not_comparable="closed opponents"), numbers(of(3, 1), "replayed"), "laptop").outcome == "reproduced"
 
 
+def test_a_withheld_claim_is_not_comparable_and_only_as_a_rerun():
+    withheld = judge(claim(ABOVE), numbers(of(3, 1)), "laptop", withheld="the gate is closed")
+    assert (withheld.outcome, withheld.reason) == ("not comparable", "the gate is closed")
+    assert judge(claim(ABOVE), numbers(of(3, 1), "replayed"), "laptop", withheld="the gate is closed").outcome == "reproduced"
+    assert judge(claim(ABOVE), numbers({}), "laptop", withheld="the gate is closed").outcome == "not run"
+
+
 def test_a_missing_comparison_and_a_stand_in_never_reproduce():
     some = Test("above", "table-4", ("core",), (("a", "b"), ("a", "missing")))
     assert judge(claim(some), numbers(of(3, 1)), "laptop").outcome == "same direction"

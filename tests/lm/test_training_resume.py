@@ -1,16 +1,14 @@
 """A run that is killed with SIGKILL, at any step or in the middle of a checkpoint, ends as if it had not been."""
 import json
-import os
+
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import forked, started
 from safetensors.torch import load_file
 
 from dclm_nb.lm.data import write_token_folder
@@ -20,7 +18,7 @@ CONTEXTS = 50  # a pass is 12.5 batches: 30 steps are 2.4 passes, and passes end
 
 # What a child process does. `die` says when it kills itself: "12:step", "3:save" (in the middle of the third checkpoint), "losses.csv:replace" (just before that file appears).
 SCRIPT = """
-import json, os, signal, sys, torch
+import os, signal, torch
 import lightning as L
 import dclm_nb.lm.training as training
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
@@ -52,20 +50,7 @@ def main(tokens, folder, die, options):
     config = OpenLMConfig(16, 2, 2, vocab_size=64, seq_len=16, ffn_width=32)
     recipe = dict(tokens=30 * 4 * 16, batch_size=4, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=3, checkpoint_every=4, tensorboard=False)
     training.train(config, TrainConfig(**(recipe | options)), tokens, folder, seed=5)
-
-if len(sys.argv) > 1:
-    main(*sys.argv[1:4], json.loads(sys.argv[4]))
-else:  # importing torch takes seconds: import once, then fork a process for every run asked for
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            try: main(*json.loads(line))
-            except BaseException:
-                import traceback; traceback.print_exc(); sys.stderr.flush(); os._exit(1)
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +62,7 @@ def tokens(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tokens):
     """`run(folder, die, **options)`: trains in a process of its own, and says how that ended."""
-    with tempfile.TemporaryFile("w+") as errors:
-        server = subprocess.Popen([sys.executable, "-c", SCRIPT], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-
-        def run(folder: Path, die: str = "", **options) -> int:
-            server.stdin.write(json.dumps([str(tokens), str(folder), die, options]) + "\n")
-            server.stdin.flush()
-            code = int(server.stdout.readline())
-            errors.seek(0)
-            assert code in (0, -signal.SIGKILL), errors.read()[-3000:]
-            return code
-
-        yield run
-        server.stdin.close()
-        server.wait()
+    with forked(SCRIPT) as call: yield lambda folder, die="", **options: call(str(tokens), str(folder), die, options)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +127,7 @@ def test_killed_again_and_again(run, uninterrupted, tmp_path):
 
 def test_killed_by_the_clock(run, tokens, uninterrupted, tmp_path):
     """The kill comes from outside, as soon as the run has a first checkpoint."""
-    command = [sys.executable, "-c", SCRIPT, str(tokens), str(tmp_path / "run"), "", "{}"]
-    child = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = started(SCRIPT, str(tokens), str(tmp_path / "run"), "", {})
     while child.poll() is None and not (tmp_path / "run" / "last.ckpt").exists(): time.sleep(0.002)
     child.send_signal(signal.SIGKILL)
     child.wait()

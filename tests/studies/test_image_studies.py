@@ -61,6 +61,8 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
     [test] = next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests
     assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
     assert "too few points" in image_tables.crossing_table(grid).to_string()
+    notes = image_tables.crossing_notes(grid)
+    assert "none inside the measured range" in notes["frechet distance, diffusion meets next-token"] and "too few points" in notes[f"prompt error, {METHODS[0]}"]
 
 
 def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
@@ -127,6 +129,7 @@ def test_recommendations_follow_the_numbers_and_say_when_they_are_not_sure(grid)
     table = image_tables.recommendations(frame)
     costs = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
     assert table.loc["inference flops", "use"] == costs.idxmin() and table.loc["inference flops", "sure"] == "yes"
+    assert "ahead of" in image_tables.recommendation_notes(frame)["inference flops"]
     assert table.loc["prompt following", "sure"] == "no"                    # nobody follows a prompt at smoke
 
 

@@ -1,0 +1,210 @@
+"""Losses, samplers and operation counts: equal to their definitions, at odd shapes too."""
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.image.backbone import Backbone
+from dclm_nb.image.config import METHODS, BackboneConfig
+from dclm_nb.image.flops import forward_flops, sampling_flops, training_flops
+from dclm_nb.image.flow import FlowSettings, flow_sample, guided, sample_times, shifted
+from dclm_nb.image.masked import SCHEDULES, MaskedSettings, masked_count, masked_sample, random_mask
+from dclm_nb.image.methods import MethodSettings, Sampling, draw_latents, method_loss
+from dclm_nb.image.next_token import next_token_sample
+from test_backbone import IDS, VARIANTS, config_of, inputs, stirred
+
+SHAPES = st.fixed_dictionaries({"width": st.sampled_from([4, 8, 24, 56]), "n_layers": st.integers(1, 3), "tokens": st.sampled_from([1, 4, 9, 25]),
+                                "caption_words": st.integers(3, 9), "caption_length": st.integers(1, 7)})
+
+
+def chance(seed: int = 0) -> torch.Generator: return torch.Generator().manual_seed(seed)
+
+
+def odd_config(method: str, shape: dict, numbers: int, **changes) -> BackboneConfig:
+    heads = max(h for h in (1, 2, 3, 7) if shape["width"] % h == 0 and shape["width"] // h % 4 == 0)
+    return BackboneConfig(method, n_heads=heads, **shape, **{"channels" if method == "diffusion" else "vocab_size": numbers}, **changes)
+
+
+def counted(run) -> int:
+    """On a CPU the counter is blind for fused attention, so plain attention runs."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter: run()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, numbers=st.integers(1, 13), batch=st.integers(1, 3))
+def test_counted_operations_are_those_of_the_meta_device_at_odd_shapes(method, shape, numbers, batch):
+    config = odd_config(method, shape, numbers)
+    with torch.device("meta"): network = Backbone(config)
+    x, captions, *t = (part.float() if part.is_floating_point() else part for part in inputs(config, batch))
+    run = lambda: network(x.to("meta"), captions.to("meta"), *(v.to("meta") for v in t))
+    assert counted(run) == batch * sum(forward_flops(config).values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=5, deadline=None)
+@given(shape=SHAPES, guidance=st.sampled_from([1.0, 2.0]), steps=st.integers(1, 3), cache=st.booleans(), variant=st.sampled_from(VARIANTS))
+def test_counted_operations_of_samplers_are_those_that_run(method, shape, guidance, steps, cache, variant):
+    config = odd_config(method, shape, 6, **variant)
+    network, sampling = Backbone(config), Sampling(steps=steps, guidance=guidance, cache=cache)
+    captions = torch.ones(2, config.caption_length, dtype=torch.long)
+    assert counted(lambda: draw_latents(network, captions, captions, sampling, MethodSettings(), chance())) == 2 * sampling_flops(config, sampling)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=10, deadline=None)
+@given(shape=SHAPES, numbers=st.integers(1, 13))
+def test_a_training_step_runs_what_is_booked(method, shape, numbers):
+    """All but the gradients that nobody needs: of the latents and of the sines of the time."""
+    config = odd_config(method, shape, numbers)
+    network, (x, captions, *_) = Backbone(config), inputs(config, 2)
+    x = x.float() if method == "diffusion" else torch.zeros_like(x)
+    spared = 2 * (2 * config.tokens * numbers * config.width + 2 * 64 * config.width) if method == "diffusion" else 0
+    settings = MethodSettings(masked=MaskedSettings("cosine"))
+    assert counted(lambda: method_loss(network, x, captions, settings, chance()).backward()) == training_flops(config, 2) - spared
+
+
+@pytest.mark.parametrize("guidance", [1.0, 0.0, 2.5])
+@pytest.mark.parametrize("variant", VARIANTS, ids=IDS)
+def test_next_token_draws_the_same_with_and_without_cache(variant, guidance):
+    config = config_of(**variant)
+    network, captions = stirred(config), inputs(config, 5)[1]
+    null = torch.full_like(captions, config.caption_words - 1)
+    drawn = [next_token_sample(network, captions, null, guidance, chance(3), temperature, cache) for cache in (True, False) for temperature in (1.0, 0.7, 0.0)]
+    for cached, plain in zip(drawn[:3], drawn[3:]): assert torch.equal(cached, plain)
+    assert len({tuple(d.flatten().tolist()) for d in drawn[:3]}) == 3
+
+
+def test_greedy_codes_are_the_likeliest_after_those_before_and_can_be_trained_on():
+    config = config_of()
+    network, captions = stirred(config), inputs(config, 3)[1]
+    ids = next_token_sample(network, captions, captions, 1.0, chance(), temperature=0)
+    logits = network(ids, captions)
+    assert torch.equal(ids, logits.argmax(-1))
+    F.cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
+
+
+def test_next_token_samples_follow_the_distribution_that_the_network_states():
+    """Two tokens of three codes: all nine frequencies within four standard errors."""
+    config = BackboneConfig("next-token", 8, 1, 1, 4, 4, 1, vocab_size=3)
+    network, n = stirred(config, seed=4), 4000
+    captions = torch.ones(n, 1, dtype=torch.long)
+    ids = next_token_sample(network, captions, captions, 1.0, chance(1))
+    pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    with torch.no_grad(): log_probs = network(F.pad(pairs, (0, 2)), captions[:9]).log_softmax(-1)
+    expected = (log_probs[:, 0].gather(1, pairs[:, :1]) + log_probs[:, 1].gather(1, pairs[:, 1:]))[:, 0].exp()
+    found = torch.bincount(ids[:, 0] * 3 + ids[:, 1], minlength=9) / n
+    assert (found - expected).abs().le(4 * (expected * (1 - expected) / n).sqrt() + 1e-9).all() and expected.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_drawing_is_a_function_of_the_generator_only(method):
+    config = config_of(method)
+    network, captions = stirred(config).float(), inputs(config, 3)[1]
+    draw = lambda seed: draw_latents(network, captions, captions, Sampling(steps=4), MethodSettings(), chance(seed))
+    torch.manual_seed(1)
+    first = draw(0)
+    torch.manual_seed(2)
+    assert torch.equal(draw(0), first) and not torch.equal(draw(1), first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_guidance_with_a_caption_that_is_the_null_caption_changes_nothing(method):
+    config = config_of(method)
+    network, captions = stirred(config).float(), inputs(config, 3)[1]
+    drawn = [draw_latents(network, captions, captions, Sampling(steps=3, guidance=g), MethodSettings(), chance()) for g in (1.0, 3.0)]
+    assert torch.allclose(*(d.double() for d in drawn), atol=1e-3)
+
+
+def test_guidance_moves_away_from_no_caption_in_one_pass():
+    calls = []
+    predict = lambda c: calls.append(len(c)) or c.float()
+    captions, null = torch.full((2, 1), 3), torch.full((2, 1), 1)
+    assert guided(predict, captions, null, 2.5).tolist() == [[6.0], [6.0]] and guided(predict, captions, null, 1).tolist() == [[3.0], [3.0]] and calls == [4, 2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0.2, 9), st.floats(0, 1), st.floats(0, 1))
+def test_a_shift_keeps_order_and_ends(shift, a, b):
+    a, b = sorted((a, b))
+    low, high = shifted(torch.tensor([a, b], dtype=torch.float64), shift).tolist()
+    assert 0 <= low <= high <= 1 + 1e-12 and shifted(torch.tensor([0.0, 1.0]), shift).tolist() == [0, pytest.approx(1)]
+    assert (low >= a - 1e-12) if shift >= 1 else (low <= a + 1e-12)
+
+
+def test_times_have_the_stated_median_and_spread():
+    logits = torch.logit(sample_times(20_000, FlowSettings(shift=4.0, mean=0.3, std=0.8), chance()).double()) - math.log(4)        # a shift adds its logarithm to the logit
+    assert logits.mean().item() == pytest.approx(0.3, abs=0.03) and logits.std().item() == pytest.approx(0.8, abs=0.03)
+
+
+def test_euler_steps_reach_the_data_when_the_direction_is_right():
+    """A network that always knows the direction from the data to the noise: any number of steps ends at the data."""
+    data = torch.randn(2, 4, 3, generator=chance(7))
+
+    class Oracle(torch.nn.Module):
+        config, device = BackboneConfig("diffusion", 4, 1, 1, 4, 4, 1, channels=3), torch.device("cpu")
+
+        def forward(self, z, captions, t): return (z - data) / t[:, None, None]
+
+    for steps in (1, 2, 7):
+        drawn = flow_sample(Oracle(), torch.ones(2, 1, dtype=torch.long), torch.ones(2, 1, dtype=torch.long), steps, 1.0, FlowSettings(), chance())
+        assert torch.allclose(drawn, data, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 40))
+def test_a_mask_schedule_starts_full_ends_empty_and_only_falls(schedule, tokens, steps):
+    counts = [masked_count(step / steps, tokens, schedule) for step in range(steps + 1)]
+    assert counts[0] == tokens and counts[-1] == 0 and counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_training_masks_have_a_place_each_and_the_schedules_mean(schedule):
+    masks = random_mask(6000, 50, schedule, chance())
+    assert masks.any(1).all()
+    mean = 2 / math.pi                                                          # of cos(pi u / 2) and of 2 acos(u) / pi alike
+    assert masks.float().mean().item() == pytest.approx(mean + 0.01, abs=0.02)  # counts are rounded up
+    assert (masks.float().mean(0) - masks.float().mean()).abs().max() < 0.03, "no place is preferred"
+
+
+def test_the_masked_loss_looks_at_masked_places_only():
+    config = config_of("masked-token")
+    network, (ids, captions) = stirred(config), inputs(config, 6)
+    mask = random_mask(6, config.tokens, "cosine", chance(2))
+    with torch.no_grad():
+        loss = method_loss(network, ids, captions, MethodSettings(), chance(2))
+        logits = network(torch.where(mask, config.vocab_size, ids), captions)
+        by_hand = [-logits[b, i].log_softmax(-1)[ids[b, i]] for b, i in mask.nonzero().tolist()]
+    assert torch.allclose(loss, torch.stack(by_hand).mean())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 20), st.sampled_from(list(SCHEDULES)), st.sampled_from([0.0, 1.0, 8.0]), st.sampled_from([1.0, 2.0]))
+def test_masked_sampling_fills_every_place_and_never_changes_a_filled_one(steps, schedule, temperature, guidance):
+    config, seen = config_of("masked-token"), []
+    network, captions = stirred(config), inputs(config, 2)[1]
+    ids = masked_sample(network, captions, captions, steps, guidance, MaskedSettings(schedule, temperature), chance(), on_step=lambda x: seen.append(x.clone()))
+    assert ids.min() >= 0 and ids.max() < config.vocab_size and len(seen) == steps
+    for step, (before, after) in enumerate(zip([torch.full_like(ids, config.vocab_size), *seen], seen), 1):
+        fixed = before != config.vocab_size
+        assert torch.equal(before[fixed], after[fixed])
+        assert ((after == config.vocab_size).sum(1) == masked_count(step / steps, config.tokens, schedule)).all()
+
+
+@pytest.mark.parametrize("wrong", [{"shift": 0.0}, {"std": -1.0}])
+def test_flow_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError): FlowSettings(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"guidance": -1.0}])
+def test_samplings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError): Sampling(**wrong)
+    with pytest.raises(UserError, match="mask schedule"): MaskedSettings("linear")
