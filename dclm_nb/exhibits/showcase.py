@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,19 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.provenance import git_state, host, versions
-from ..core.scale import get_scale
+from ..core.scale import Scale, get_scale
 from .catalogue import Exhibit, get_exhibit
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing import Self
     from matplotlib.figure import Figure
     from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Showcase']
+__all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'file_contents', 'manifest',
+           'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
@@ -65,23 +67,14 @@ def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "
     same = len({*left, *right}) - len(names)
     return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, "", f"{same} further setting{'s are' if same != 1 else ' is'} the same."]))
 
-# %% ../../nbs/exhibits/06_showcase.ipynb #showcase-class
-class Showcase:
-    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
-    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
-        self.exhibit, self.scale = get_exhibit(exhibit, paper), get_scale(scale, paper)
-        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
+# %% ../../nbs/exhibits/06_showcase.ipynb #results-class
+class Results:
+    "The numbers of one exhibit at one scale: tidy frames (see `studies.frames`), and what they look like side by side."
+    def __init__(self, exhibit: Exhibit, scale: Scale):
+        self.exhibit, self.scale = exhibit, scale
         self.frames: list[pd.DataFrame] = []
-        self.figures: list[Figure] = []
-        self.texts: dict[str, Shown] = {}
-        self.judged: list = []
-        self.withheld: dict[str, str] = {}
-        self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
-        self.began = time.time()
 
-    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
-
-    def add(self, *frames: pd.DataFrame) -> Showcase:
+    def add(self, *frames: pd.DataFrame) -> Self:
         "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
         from dclm_nb.studies.frames import check_frame
         for frame in frames:
@@ -97,11 +90,65 @@ class Showcase:
         from dclm_nb.studies.frames import tidy
         return pd.concat(self.frames, ignore_index=True) if self.frames else tidy([])
 
-    def comparison(self, columns=()) -> Comparison: return compare(self.exhibit, [*self._recipe(), *self.frames], self.scale.name, columns)
-
-    def _recipe(self) -> list[pd.DataFrame]:
+    def comparison(self, columns=()) -> Comparison:
+        "Printed, replayed, rerun and recipe; `columns` chooses and orders."
         from dclm_nb.exhibits.budget import recipe_frame
-        return [recipe_frame(self.exhibit)]
+        return compare(self.exhibit, [recipe_frame(self.exhibit), *self.frames], self.scale.name, columns)
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #drawn
+def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figure | None:
+    "A figure of the results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises `UserError` for an unknown kind."
+    from dclm_nb.exhibits import figures
+    if kind is None or not isinstance(kind, str): return kind
+    if kind == "forest": return figures.forest(results.comparison(), *args, **options)
+    if kind == "strips": return None if args[0].empty else figures.strips(*args, **options)
+    if kind in ("scatter", "lines"): return getattr(figures, kind)(results.frame, *args, **options)
+    raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
+def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
+    "(file name, content) of every file of a showcase but the manifest."
+    name, comparison = show.exhibit.name, show.texts["comparison"]
+    parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
+    yield f"{name}.csv", to_csv(comparison)
+    yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
+    yield f"{name}.md", "".join(parts)
+    yield f"{name}.tex", to_latex(comparison)
+    for number, figure in enumerate(show.figures):
+        from dclm_nb.exhibits.figures import figure_bytes
+        for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #manifest
+def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
+    "What a reader needs to trust a result: where it comes from and what it consists of."
+    rerun = show.frame[show.frame["source"].eq("rerun")]
+    return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
+            "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
+            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
+            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "git": git_state(), "versions": versions(), "host": host(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
+            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.name: _file_hash(f) for f in files}}
+
+def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #showcase-page
+class Showcase(Results):
+    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
+    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
+        super().__init__(get_exhibit(exhibit, paper), get_scale(scale, paper))
+        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
+        self.figures: list[Figure] = []
+        self.texts: dict[str, Shown] = {}
+        self.judged: list = []
+        self.withheld: dict[str, str] = {}
+        self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
+        self.began = time.time()
+
+    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
@@ -121,25 +168,17 @@ class Showcase:
 
         One line instead for the strips of an empty frame, or for None: what a drawing returns that was given nothing.
         """
-        from dclm_nb.exhibits import figures
-        if kind is None: return self._nothing_to_draw()
-        if not isinstance(kind, str): figure = kind
-        elif kind == "forest": figure = figures.forest(self.comparison(), *args, **options)
-        elif kind == "strips":
-            if args[0].empty: return self._nothing_to_draw()
-            figure = figures.strips(*args, **options)
-        elif kind in ("scatter", "lines"): figure = getattr(figures, kind)(self.frame, *args, **options)
-        else: raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
+        figure = drawn(self, kind, *args, **options)
+        if figure is None: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
         self.figures.append(figure)
         return figure
-
-    def _nothing_to_draw(self) -> Shown: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
 
     def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
         "Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not decide, with the reason. The manifest keeps them."
         from dclm_nb.exhibits.claims import claims_of
         from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
-        self.withheld = {claim.id: withheld[claim.id] for claim in claims_of(self.exhibit) if claim.id in withheld}
+        if not (claims := claims_of(self.exhibit)): return Shown("No claim rests on this exhibit alone.")
+        self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
         shown = self.texts["verdicts"] = Shown(*verdict_table(self.judged))
         return shown
@@ -157,37 +196,11 @@ class Showcase:
         return shown
 
     def save(self) -> Shown:
-        "Write everything shown to `out_dir`, the manifest last; returns the list of files."
+        "Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where that is impossible."
         if "table" not in self.texts: self.table()
-        files = [self._write(name, data) for name, data in self._contents()]
-        manifest = self._write(f"{self.exhibit.name}.manifest.json", json.dumps(self.manifest(files), indent=1, ensure_ascii=False) + "\n")
-        return Shown("\n".join(f"- `{f.name}`" for f in [*files, manifest]), "\n".join(str(f) for f in [*files, manifest]))
-
-    def _contents(self):
-        "(file name, content) of every file but the manifest."
-        name, comparison = self.exhibit.name, self.texts["comparison"]
-        parts = [(f"\n## {head}\n\n" if head else "") + self.texts[key].markdown.rstrip() + "\n" for key, head in self.heads.items() if key in self.texts]
-        yield f"{name}.csv", to_csv(comparison)
-        yield f"{name}.values.csv", self.frame.to_csv(index=False, lineterminator="\n")
-        yield f"{name}.md", "".join(parts)
-        yield f"{name}.tex", to_latex(comparison)
-        for number, figure in enumerate(self.figures):
-            from dclm_nb.exhibits.figures import figure_bytes
-            for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
-
-    def _write(self, name: str, data: str | bytes) -> Path:
         try: self.out_dir.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
-        return atomic_write(self.out_dir / name, data)
+        files = [atomic_write(self.out_dir / name, data) for name, data in file_contents(self)]
+        files.append(atomic_write(self.out_dir / f"{self.exhibit.name}.manifest.json", json.dumps(manifest(self, files), indent=1, ensure_ascii=False) + "\n"))
+        return Shown("\n".join(f"- `{f.name}`" for f in files), "\n".join(map(str, files)))
 
-    def manifest(self, files: list[Path] = []) -> dict:
-        "What a reader needs to trust the result: where it comes from and what it consists of."
-        rerun = self.frame[self.frame["source"].eq("rerun")]
-        return {"paper": self.exhibit.paper, "exhibit": self.exhibit.id, "scale": self.scale.name, "may_claim": self.scale.may_claim, "status": "ok",
-                "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if self.texts["comparison"].has(a)], "mismatches": [list(m) for m in self.texts["comparison"].mismatches()],
-                "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
-                "verdicts": [v.as_dict() for v in self.judged], "withheld": self.withheld, "git": git_state(), "versions": versions(), "host": host(),
-                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - self.began, 1),
-                "printed_sha256": _file_hash(self.exhibit.printed_file), "files": {f.name: _file_hash(f) for f in files}}
-
-def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""

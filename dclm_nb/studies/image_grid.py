@@ -18,8 +18,8 @@ from .image_tuning import Tuned, tune
 
 # %% auto #0
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'ceiling',
-           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'ema_frame', 'curves',
-           'drawn_samples', 'perfect_scores', 'perfect', 'gate_sentence']
+           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame',
+           'ema_frame', 'curves', 'drawn_samples', 'perfect_scores', 'perfect', 'gate_sentence']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -139,6 +139,20 @@ def loss_frame(grid: GridRuns | None) -> pd.DataFrame:
     named = {"largest compute": levels[-1], "middle compute": levels[len(levels) // 2], "smallest compute": levels[0]}
     records = [dict(row=row, column=method, seed=seed, value=value) for row, level in named.items() for method in METHODS for seed, value in zip(grid.seeds, best_at(grid, method, level, "loss")[1])]
     return tidy(records, paper="tradeoffs", exhibit="figure-c", scale=grid.shop.study.scale, source="rerun")
+
+# %% ../../nbs/studies/11_image_grid.ipynb #compositions
+def composition_frame(grid: GridRuns | None) -> pd.DataFrame:
+    "Figure B: prompt following of pairs that training could show and of pairs that it never did, at the end of the largest size's training."
+    if grid is None: return tidy([])
+    study, records = grid.shop.study, []
+    size, mark = study.budgets[-1][0], len(study.marks) - 1
+    for captions in ("seen pairs", "unseen pairs"):
+        keys = [(method, seed) for method in METHODS for seed in grid.seeds]
+        asked = [Asked(grid.setups[m, size], grid.models[m, size, seed], seed, mark, Sampling(guidance=grid.tuned.guidance[m][FOLLOW]), captions=captions) for m, seed in keys]
+        runs = grid.shop.judge(asked, name=captions)
+        records += [dict(row=m, column=f"prompt_following_{captions.replace(' ', '_')}", seed=seed, value=run.result["scores"]["all"], run=run.key) for (m, seed), run in zip(keys, runs)]
+    return tidy(records, paper="tradeoffs", exhibit="figure-b", scale=study.scale, source="rerun")
+
 
 # %% ../../nbs/studies/11_image_grid.ipynb #ema-frame
 def ema_frame(grid: GridRuns | None) -> pd.DataFrame:

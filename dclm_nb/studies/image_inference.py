@@ -32,29 +32,30 @@ def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling: retu
 
 # %% ../../nbs/studies/14_image_inference.ipynb #steps
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure D: inference FLOPs, Fréchet distance and prompt following by method and number of steps. Rows `<method> / few steps` and `/ many steps` are the ends of the sweep; the method's own row is the study's sampler."
+    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler; `/ few steps` and `/ many steps` are the ends of the sweep."
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
-        ways = {method: {}} if method == "next-token" else {f"{method} / {n} steps": {"steps": n} for n in study.steps} | {method: {}}
-        for row, changes in ways.items():
+        for row, changes in _paces(method, study).items():
             follow, quality = (_ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in (FOLLOW, QUALITY))
-            for ((_, seed), f), (_, q) in zip(follow.items(), quality.items()):
-                values = {"inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
-                records += [dict(row=name, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items() for name in _names(row, method, study)]
+            for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
+                steps = grid.shop.data(study.codec_of(method)).result["tokens"] if method == "next-token" else sampling.steps
+                values = {"steps": steps, "inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
+                records += [dict(row=row, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items()]
     records += [{**r, "row": "next-token / no cache", "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
+
+def _paces(method: str, study) -> dict[str, dict]:
+    "The rows of a method, with what each changes of the study's sampler."
+    if method == "next-token": return {method: {}}
+    names = {n: f"{method} / {n} steps" for n in study.steps} | {study.steps[0]: f"{method} / few steps", study.steps[-1]: f"{method} / many steps", Sampling().steps: method}
+    return {names[n]: {"steps": n} for n in sorted(names)}
 
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
     "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
     if frame.empty: return None
-    wide = frame[frame["row"].str.contains("/ \\d+ steps") | frame["row"].eq("next-token")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
-    return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=wide["row"].str.extract(r"(\d+) steps")[0].fillna("").to_numpy())
-
-def _names(row: str, method: str, study) -> list[str]:
-    "A row and, at the ends of the sweep, its name in the claims."
-    ends = {f"{method} / {study.steps[0]} steps": f"{method} / few steps", f"{method} / {study.steps[-1]} steps": f"{method} / many steps"}
-    return [row, *([ends[row]] if row in ends else [])]
+    wide = frame[frame["row"].ne("next-token / no cache")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
+    return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])])
 
 def _uncached(grid: GridRuns) -> float:
     from dclm_nb.image.flops import sampling_flops

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dclm_nb.image.recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['TRAINING', 'TUNING', 'REPORT', 'ImageStudy', 'beside_the_assumed', 'scenes_for', 'encode_set', 'Setup',
-           'train_generator', 'model_of', 'unseen_loss', 'draw_and_judge', 'Workshop', 'Asked', 'workshop']
+__all__ = ['WHY', 'TRAINING', 'TUNING', 'REPORT', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed', 'scenes_for', 'encode_set',
+           'Setup', 'train_generator', 'model_of', 'unseen_loss', 'draw_and_judge', 'Workshop', 'Asked', 'workshop']
 
 # %% ../../nbs/studies/09_image_study.ipynb #study
 @dataclass(frozen=True)
@@ -58,27 +58,32 @@ class ImageStudy:
     def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
 
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
-def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict]:
-    "(settings at the assumed paper scale, ours at `scale`); at `replay` nothing is ours."
+WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in half an hour on two cores",
+       "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP, Inception and DINO have adapters"}
+
+def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
+    "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
     from dclm_nb.image.recipes import SIZES, PaperScale, paper_recipe
     from dclm_nb.image.scenes import SceneSpec
     network, recipe = paper_recipe("next-token", size)
     world = PaperScale()
     theirs = {"pictures": "web pictures with captions", "pixels a side": world.resolution, "image tokens": world.tokens, "caption tokens": world.caption_length, "layers": network.n_layers, "width": network.width, "core parameters": network.core_parameters,
               "batch size": recipe.batch_size, "FLOPs of a run": f"{recipe.flops:.1e}", "codec": "learned (KL, LFQ)", "judges": "FID and CLIP score"}
-    if scale == "replay": return theirs, {}
+    if scale == "replay": return theirs, {}, {}
     study, spec = ImageStudy.at_scale(scale), SceneSpec.at_scale(scale)
     ours = SIZES[study.budgets[-1][0]]
     return theirs, {"pictures": "drawn scenes", "pixels a side": spec.size, "image tokens": (spec.size // 4) ** 2, "caption tokens": 5, "layers": ours.n_layers, "width": ours.width, "core parameters": 12 * ours.n_layers * ours.width ** 2,
-                    "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}
+                    "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}, WHY
 
 # %% ../../nbs/studies/09_image_study.ipynb #encode
 TRAINING, TUNING, REPORT = "training", "tuning", "report"       # names of seeds: the three sets of captions
+CAPTIONS = {"all": ("train", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("held out", 0.0)}      # which ones: (split, share of counting scenes)
 
-def scenes_for(purpose: str, n: int, scale: str, split: str = "train"):
-    "`n` scenes for one of the three purposes; the same at each call."
+def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
+    "`n` scenes for one of the three purposes; the same at each call. `captions`: a key of `CAPTIONS`."
     from dclm_nb.image.scenes import SceneSpec, scene_set
-    return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split)
+    split, groups = CAPTIONS[captions]
+    return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split, groups)
 
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
     "Run: fit the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`."
@@ -172,7 +177,7 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     torch.set_num_threads(1)
     sampling, run = Sampling(**config["sampling"]), inputs["model"]
     model = model_of(config["trained"], run, inputs["data"], config["mark"], config["averaged"], sampling)
-    asked = scenes_for(config["purpose"], config["pictures"], config["scale"], config["split"])
+    asked = scenes_for(config["purpose"], config["pictures"], config["scale"], config["captions"])
     drawn = sample(model, asked.captions, seed)
     save_file({"images": drawn[:64].contiguous()}, folder / "drawn.safetensors")
     mark = run.result["marks"][config["mark"]]
@@ -208,7 +213,7 @@ class Workshop:
         return run_together(plans, self.store, self.workers, self.force, name)
 
     def _question(self, a: Asked) -> dict:
-        return {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "averaged": a.averaged, "sampling": asdict(a.sampling), "purpose": a.purpose, "split": a.split, "pictures": self.study.judged_pictures}
+        return {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "averaged": a.averaged, "sampling": asdict(a.sampling), "purpose": a.purpose, "captions": a.captions, "pictures": self.study.judged_pictures}
 
 # %% ../../nbs/studies/09_image_study.ipynb #asked
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ class Asked:
     sampling: Sampling
     averaged: bool = True
     purpose: str = REPORT
-    split: str = "train"
+    captions: str = "all"
     codec: str = ""
 
 def _drawing_cost(asked: Asked) -> float:

@@ -11,7 +11,7 @@ from dclm_nb.core.paths import project_root
 from dclm_nb.core.store import RunStore
 from dclm_nb.exhibits.catalogue import catalogue
 from dclm_nb.exhibits.claims import read_claims
-from dclm_nb.exhibits.showcase import Showcase
+from dclm_nb.exhibits.showcase import Showcase, manifest
 from dclm_nb.exhibits.verdicts import contrasts, numbers_of
 from dclm_nb.image.config import METHODS
 from dclm_nb.studies import image_grid, image_inference, image_practice, image_study, image_tables
@@ -72,7 +72,7 @@ def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(g
     show.table(), show.verdicts(closed)
     rerun = {v.claim.id: v for v in show.judged if v.source == "rerun"}
     assert set(rerun) == {"claim-1", "claim-2", "claim-3"} and all(v.outcome == "not comparable" and v.reason == closed[id] for id, v in rerun.items())
-    assert show.manifest()["withheld"] == {id: closed[id] for id in rerun}
+    assert manifest(show)["withheld"] == {id: closed[id] for id in rerun}
 
 
 def test_an_open_gate_withholds_nothing_that_the_judges_can_see(grid, monkeypatch):
