@@ -111,6 +111,36 @@ def _result(value, files: Path, field: str = "result"):
     if getattr(value, "shape", None) == () and hasattr(value, "item"): return value.item()
     raise UserError(f"{field} is a {type(value).__name__} {str(value)[:60]!r}: a run returns text, numbers, lists and dictionaries, and writes everything else into its folder")
 
+# %% ../../nbs/core/11_store.ipynb #stored-def
+def _stored(root: Path, key: str, mend: bool = False) -> Run | None:
+    "The whole and verified run, or None. Who holds the lock may `mend`: a damaged run is explained and set aside."
+    path = root / key
+    if not (path / "manifest.json").is_file(): return None
+    try:
+        run = Run.read(path)
+        if not (reason := run.damage()): return run
+    except ValueError as e: reason = str(e)
+    except OSError as e: raise UserError(f"cannot read the stored run {path}: {e.strerror}") from e
+    if not mend: return None
+    try: target = _set_aside(path)
+    except OSError as e: raise UserError(f"the stored run {path} is damaged ({reason}) and cannot be moved aside: {e.strerror}") from e
+    print(f"stored run {path.name}: {reason}; set aside as {target} and made again", file=sys.stderr)
+
+def _set_aside(path: Path) -> Path:
+    "Move a run out of the way; where it is now."
+    (aside := path.parent / ".aside").mkdir(exist_ok=True)
+    os.rename(path, target := aside / f"{path.name}-{secrets.token_hex(3)}")
+    return target
+
+# %% ../../nbs/core/11_store.ipynb #locked-def
+@contextmanager
+def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
+    "The lock of a recipe's key; whoever waits for it says so."
+    locks = root / ".locks"
+    try: locks.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise disk_error(e, locks, "finished runs are untouched") from e
+    with exclusive(locks / recipe.key, lambda: print(f"another process is making this run ({recipe.function}, {recipe.key}); waiting for it", file=sys.stderr)): yield
+
 # %% ../../nbs/core/11_store.ipynb #store-class
 class RunStore:
     "Runs by key under `root` (default `runs_dir()`). Layout: `<key>/manifest.json`, `<key>/files/`; unfinished work in `.work`, locks in `.locks`, damaged runs in `.aside`."
@@ -120,66 +150,19 @@ class RunStore:
     def run(self, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=(), force: bool = False) -> Run:
         "The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start. Raises `UserError`, and whatever `fn` raises."
         recipe = Recipe.of(fn, config, seed, inputs, parents)
-        if not force and (run := self._stored(recipe.key)): return run
-        with self._locked(recipe):
-            if not force and (run := self._stored(recipe.key, mend=True)): return run
+        if not force and (run := _stored(self.root, recipe.key)): return run
+        with _locked(self.root, recipe):
+            if not force and (run := _stored(self.root, recipe.key, mend=True)): return run
             return self._make(fn, recipe, inputs or {}, _parent_keys(parents, inputs or {}), fresh=force)
-
-    def _stored(self, key: str, mend: bool = False) -> Run | None:
-        "The whole and verified run, or None. Who holds the lock may `mend`: a damaged run is explained and set aside."
-        path = self.root / key
-        if not (path / "manifest.json").is_file(): return None
-        try:
-            run = Run.read(path)
-            if not (reason := run.damage()): return run
-        except ValueError as e: reason = str(e)
-        except OSError as e: raise UserError(f"cannot read the stored run {path}: {e.strerror}") from e
-        if mend: self._set_aside(path, reason)
-
-    def _set_aside(self, path: Path, reason: str):
-        aside = self.root / ".aside"
-        try:
-            aside.mkdir(exist_ok=True)
-            os.rename(path, target := aside / f"{path.name}-{secrets.token_hex(3)}")
-        except OSError as e: raise UserError(f"the stored run {path} is damaged ({reason}) and cannot be moved aside: {e.strerror}") from e
-        print(f"stored run {path.name}: {reason}; set aside as {target} and made again", file=sys.stderr)
-
-    @contextmanager
-    def _locked(self, recipe: Recipe) -> Iterator[None]:
-        locks = self.root / ".locks"
-        try: locks.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise disk_error(e, locks, "finished runs are untouched") from e
-        with exclusive(locks / recipe.key, lambda: print(f"another process is making this run ({recipe.function}, {recipe.key}); waiting for it", file=sys.stderr)): yield
 
     def _make(self, fn: Callable, recipe: Recipe, inputs: dict, parents: list[str], fresh: bool) -> Run:
         work = self.root / ".work" / recipe.key
-        try:
+        with _kept(work):
             if fresh: shutil.rmtree(work, ignore_errors=True)
             (work / "files").mkdir(parents=True, exist_ok=True)
             attempt = _begin(work, recipe)
             outcome = _call(fn, recipe, work / "files", inputs)
-            manifest = _manifest(recipe, outcome, attempt, parents, work / "files")
-            return self._publish(work, manifest)
-        except Exception as e:
-            kept = "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it"
-            if is_disk_error(e): raise (UserError(f"{e} ({kept})") if isinstance(e, UserError) else disk_error(e, work, kept)) from e
-            if not isinstance(e, UserError): e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
-            raise
-
-    def _publish(self, work: Path, manifest: dict) -> Run:
-        "Everything to disk, then the name."
-        _sync_tree(work / "files")
-        atomic_write(work / "manifest.json", _text({**manifest, "sha256": hash_of(_text(manifest))}) + "\n")
-        path = self.root / manifest["key"]
-        if path.exists(): self._replace(path)
-        os.rename(work, path)
-        sync_folder(self.root)
-        return Run.read(path)
-
-    def _replace(self, path: Path):
-        "Make room for a run that was forced: the old one is kept aside."
-        (self.root / ".aside").mkdir(exist_ok=True)
-        os.rename(path, self.root / ".aside" / f"{path.name}-{secrets.token_hex(3)}")
+            return _publish(self.root, work, _manifest(recipe, outcome, attempt, parents, work / "files"))
 
     def list(self) -> "list[Run]":
         "All runs with a readable manifest, oldest first. Their files are not verified here; `get` does that."
@@ -217,13 +200,7 @@ class RunStore:
     def why(self, what: "str | Callable", config: dict | None = None, seed: int = 0, inputs: dict | None = None, parents=()) -> "list[str]":
         "What differs between a run (a key, or a function and its config) and the stored run nearest to it, in lines to read."
         this = _facets(self.get(what).manifest) if isinstance(what, str) else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
-        runs = [r for r in self.list() if r.manifest["function"] == this["function"]]
-        others = [r for r in runs if r.key != this["key"]]
-        lines = [f"{this['key']} is {'' if len(others) < len(runs) else 'not '}stored"]
-        if not others: return lines + [f"no other run of {this['function']} is stored"]
-        nearest = min(others, key=lambda r: (len(_differences(this, _facets(r.manifest))), -_when(r)))
-        lines += [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"]
-        return lines + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
+        return _compared(this, [r for r in self.list() if r.manifest["function"] == this["function"]])
 
 # %% ../../nbs/core/11_store.ipynb #begin-def
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -259,12 +236,34 @@ def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], 
     facts = {"format": "dclm_nb.run/1", **what, **how, **outcome, "flops": outcome["result"].get("flops"), "files": written}
     return {name: scrub(value) for name, value in facts.items()}
 
+# %% ../../nbs/core/11_store.ipynb #publish-def
+def _publish(root: Path, work: Path, manifest: dict) -> Run:
+    "Everything to disk, then the name."
+    _sync_tree(work / "files")
+    atomic_write(work / "manifest.json", _text({**manifest, "sha256": hash_of(_text(manifest))}) + "\n")
+    path = root / manifest["key"]
+    if path.exists(): _set_aside(path)
+    os.rename(work, path)
+    sync_folder(root)
+    return Run.read(path)
+
 def _sync_tree(folder: Path):
     "Force all files and folders below `folder` to the disk."
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_file(): continue
         with open(path, "rb") as file: os.fsync(file.fileno())
     for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())): sync_folder(path)
+
+# %% ../../nbs/core/11_store.ipynb #kept-def
+@contextmanager
+def _kept(work: Path) -> Iterator[None]:
+    "Errors of an attempt say that its work is kept, and where."
+    try: yield
+    except Exception as e:
+        kept = "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it"
+        if is_disk_error(e): raise (UserError(f"{e} ({kept})") if isinstance(e, UserError) else disk_error(e, work, kept)) from e
+        if not isinstance(e, UserError): e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
+        raise
 
 # %% ../../nbs/core/11_store.ipynb #facets-def
 def _flat(value, prefix: str) -> dict[str, str]:
@@ -294,4 +293,14 @@ def _differences(this: dict, other: dict) -> list[str]:
         if before != now: lines.append(f"version of {name}: {before} -> {now} (not part of the key)")
     return lines
 
+# %% ../../nbs/core/11_store.ipynb #compared-def
 def _when(run: Run) -> float: return datetime.fromisoformat(run.manifest["finished"]).timestamp()
+
+def _compared(this: dict, runs: list[Run]) -> list[str]:
+    "Lines about the nearest of `runs` that is another than `this`."
+    others = [r for r in runs if r.key != this["key"]]
+    lines = [f"{this['key']} is {'' if len(others) < len(runs) else 'not '}stored"]
+    if not others: return lines + [f"no other run of {this['function']} is stored"]
+    nearest = min(others, key=lambda r: (len(_differences(this, _facets(r.manifest))), -_when(r)))
+    lines += [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"]
+    return lines + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
