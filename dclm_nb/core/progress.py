@@ -41,7 +41,7 @@ def _send(record: dict):
 
 # %% ../../nbs/core/04_progress.ipynb #rate-class
 class _Rate:
-    "Units per second over the last `window` seconds, from (time, done) marks."
+    "Seconds that so many units take at the rate of the last `window` seconds, from (time, done) marks."
     def __init__(self, done: float, now: float, window: float = 30.0):
         self.window, self.marks = window, deque([(now, done)])
 
@@ -50,13 +50,43 @@ class _Rate:
         self.marks.append((now, done))
         while len(self.marks) > 2 and now - self.marks[1][0] > self.window: self.marks.popleft()
 
-    def value(self) -> float | None:
+    def time_for(self, units: float) -> float | None:
         (t0, d0), (t1, d1) = self.marks[0], self.marks[-1]
-        return (d1 - d0) / (t1 - t0) if t1 > t0 and d1 > d0 else None
+        return units / ((d1 - d0) / (t1 - t0)) if t1 > t0 and d1 > d0 else None
+
+# %% ../../nbs/core/04_progress.ipynb #teller-class
+class _Teller:
+    "Tells the file of JSON lines and `stream` (default stderr) how far a `Progress` is, and remembers when it did."
+    def __init__(self, stream, now: float):
+        self.stream, self.sent, self.logged, self.shown = stream, now, now, False
+
+    @_quietly
+    def tell(self, event: str, about: "Progress"):
+        now = self.sent = time.monotonic()
+        about.rate.mark(about.done, now)
+        path = about.path()
+        _send({"event": event, "name": about.name, "path": [p.name for p in reversed(path)], "done": about.done, "total": about.total, "fraction": about.fraction(),
+               "left_s": about.left(), "note": about.note, "whole": {"name": path[-1].name, "fraction": path[-1].fraction(), "left_s": path[-1].left()}, "pid": os.getpid(), "time": time.time()})
+        self.show(event, about, now)
+
+    def show(self, event: str, about: "Progress", now: float):
+        stream = self.stream or sys.stderr
+        if stream.isatty():
+            if event != "start": stream.write(f"\r\x1b[K{about.line()}" + ("\n" if event == "end" else "")); stream.flush()
+        elif os.environ.get("DCLM_NB_PROGRESS"): return                  # whoever named the file shows it
+        elif (event == "end" and self.shown) or (event != "end" and now - self.logged >= about.log_interval):
+            self.logged, self.shown = now, True
+            stream.write(about.line() + "\n"); stream.flush()
+
+# %% ../../nbs/core/04_progress.ipynb #open-def
+_open: ContextVar[tuple] = ContextVar("dclm_nb_open_progress", default=())        # every `Progress` in a `with` that is not over, the innermost last
+
+# %% ../../nbs/core/04_progress.ipynb #count-def
+def _count(done: float, total: float | None) -> str:
+    "How much of how much: ` 5 of 10`, ` 5` without a total, nothing where there is nothing to say."
+    return f" {done:,.0f}" + (f" of {total:,.0f}" if total else "") if done or total else ""
 
 # %% ../../nbs/core/04_progress.ipynb #progress-class
-_open: ContextVar[tuple] = ContextVar("dclm_nb_open_progress", default=())
-
 class Progress:
     "Counts `done` of `total`, prints, and reports to `$DCLM_NB_PROGRESS`; use `with` or call `close`. Never raises."
     interval, log_interval = 0.5, 10.0              # seconds between reports: to the file and a terminal; to a log
@@ -64,44 +94,37 @@ class Progress:
     def __init__(self, name: str = "", total: float | None = None, *, start: float = 0, parent: "Progress | None" = None, share: float | None = None, stream=None):
         self.name, self.total, self.done, self.note = str(name), total, float(start or 0), ""
         self.parent = parent if parent is not None else next(reversed(_open.get()), None)
-        self.share, self.stream, self.closed = share, stream, False
-        self.began = self.sent = self.logged = time.monotonic()
-        self.stages, self.rate, self.token, self.shown = [], _Rate(self.done, self.began), None, False
+        self.share, self.closed, self.token, self.began = share, False, None, time.monotonic()
+        self.stages, self.rate, self.teller = [], _Rate(self.done, self.began), _Teller(stream, self.began)
         if self.parent is not None: self.parent.stages.append(self)
-        self._report("start")
+        self.teller.tell("start", self)
 
     def stage(self, name: str, total: float | None = None, share: float = 1) -> "Progress":
         "A part of this progress: worth `share` of its total, counted on its own from 0 to `total`."
-        return Progress(name, total, parent=self, share=share, stream=self.stream)
+        return Progress(name, total, parent=self, share=share, stream=self.teller.stream)
 
     def update(self, n: float = 1, note: str = ""):
         "`n` more units are done; `note` (a loss, a rate, a file name) is shown behind them."
-        self.done += n
-        if note: self.note = str(note)
-        if time.monotonic() - self.sent >= self.interval: self._report("update")
+        self.done, self.note = self.done + n, str(note or self.note)
+        if time.monotonic() - self.teller.sent >= self.interval: self.teller.tell("update", self)
 
     def fraction(self) -> float | None:
         "Share of the work done, 0 to 1; None while nothing is known."
-        shares = [s.share * (s.fraction() or 0) for s in self.stages if s.share is not None]
-        if self.total: return min(1.0, (self.done + sum(shares)) / self.total)
+        if self.total: return min(1.0, (self.done + sum(s.share * (s.fraction() or 0) for s in self.stages if s.share is not None)) / self.total)
         return max((s.fraction() or 0 for s in self.stages), default=None)
 
     def left(self) -> float | None:
         "Seconds still needed, from the rate of the last half minute; for a whole with stages, from its own pace so far."
-        fraction, elapsed = self.fraction(), time.monotonic() - self.began
-        if fraction is None or fraction == 0: return None
-        if self.stages: return elapsed * (1 - fraction) / fraction
-        rate = self.rate.value()
-        return (self.total - self.done) / rate if rate else None
+        if not (fraction := self.fraction()): return None
+        if self.stages: return (time.monotonic() - self.began) * (1 - fraction) / fraction
+        return self.rate.time_for(self.total - self.done)
 
     def line(self) -> str:
         "The one line shown: name, done of total, percent, time left, note; then the whole it belongs to."
-        count = f" {self.done:,.0f}" + (f" of {self.total:,.0f}" if self.total else "") if self.done or self.total else ""
-        percent = "" if (f := self.fraction()) is None or self.closed else f"  {f:4.0%}  {duration(self.left())} left"
-        took = f"  took {duration(time.monotonic() - self.began)}" if self.closed else ""
-        whole = self.path()[-1]
+        whole, fraction = self.path()[-1], self.fraction()
+        pace = f"  took {duration(time.monotonic() - self.began)}" if self.closed else "" if fraction is None else f"  {fraction:4.0%}  {duration(self.left())} left"
         above = "" if whole is self or whole.fraction() is None else f"  [{whole.name}: {whole.fraction():.0%}, {duration(whole.left())} left]"
-        return f"{self.name or 'progress'}:{count}{percent}{took}" + (f"  {self.note}" if self.note else "") + above
+        return f"{self.name or 'progress'}:{_count(self.done, self.total)}{pace}" + (f"  {self.note}" if self.note else "") + above
 
     def path(self) -> "list[Progress]":
         "This progress, then what it is part of, up to the whole."
@@ -110,31 +133,11 @@ class Progress:
     def close(self, note: str = ""):
         "The work is over; its whole takes the share of this stage as done."
         if self.closed: return
-        if note: self.note = str(note)
-        self.closed = True
-        if self.parent is not None:
-            if self in self.parent.stages and self.share is not None: self.parent.stages.remove(self)
-            if self.share is not None: self.parent.done += self.share
-        self._report("end")
-
-    @_quietly
-    def _report(self, event: str):
-        now = self.sent = time.monotonic()
-        self.rate.mark(self.done, now)
-        path = self.path()
-        _send({"event": event, "name": self.name, "path": [p.name for p in reversed(path)], "done": self.done, "total": self.total, "fraction": self.fraction(),
-               "left_s": self.left(), "note": self.note, "whole": {"name": path[-1].name, "fraction": path[-1].fraction(), "left_s": path[-1].left()}, "pid": os.getpid(), "time": time.time()})
-        self._show(event, now)
-
-    @_quietly
-    def _show(self, event: str, now: float):
-        stream = self.stream or sys.stderr
-        if stream.isatty():
-            if event != "start": stream.write(f"\r\x1b[K{self.line()}" + ("\n" if event == "end" else "")); stream.flush()
-        elif os.environ.get("DCLM_NB_PROGRESS"): return                  # whoever named the file shows it
-        elif (event == "end" and self.shown) or (event != "end" and now - self.logged >= self.log_interval):
-            self.logged, self.shown = now, True
-            stream.write(self.line() + "\n"); stream.flush()
+        self.closed, self.note = True, str(note or self.note)
+        if self.parent is not None and self.share is not None:
+            if self in self.parent.stages: self.parent.stages.remove(self)
+            self.parent.done += self.share
+        self.teller.tell("end", self)
 
     def __enter__(self):
         self.token = _open.set((*_open.get(), self))
