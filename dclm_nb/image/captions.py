@@ -32,9 +32,34 @@ def _singular(word: str, known: Sequence[str] | set[str]) -> str:
             if len(stem) > 2 and stem in known: return stem
     return word
 
-# %% ../../nbs/image/06_captions.ipynb #vocabulary-class
+# %% ../../nbs/image/06_captions.ipynb #encoded-def
+def _checked(caption: str) -> list[str]:
+    if words := caption_words(caption): return words
+    raise UserError(f"an empty caption ({caption!r}): it has no word that is read. For a picture without a caption use `null`")
+
+def _encoded(caption: str, ids: dict[str, int], length: int) -> list[int]:
+    "The ids of the words of one caption. Raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
+    words = [_singular(word, ids) for word in _checked(caption)]
+    if len(words) > length: raise UserError(f"{caption!r} has {len(words)} words, and at most {length} are read here: say it shorter")
+    if unknown := [word for word in words if word not in ids]: raise _unknown(unknown[0], caption, ids)
+    return [ids[word] for word in words]
+
+def _unknown(word: str, caption: str, known: dict[str, int]) -> UserError:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    choice = f"choose from: {', '.join(known)}" if len(known) <= 40 else f"it is none of the {len(known):,} known words"
+    return UserError(f"unknown word {word!r}{hint} in {caption!r}; {choice}")
+
+# %% ../../nbs/image/06_captions.ipynb #decoded-def
 PADDING = 0
 
+def _decoded(row: list[int], words: Sequence[str]) -> str:
+    "The words of one row of ids, numbered from 1; the id behind the last word is *no caption*."
+    null_id = len(words) + 1
+    if wrong := [i for i in row if not 0 <= i <= null_id]: raise UserError(f"{wrong[0]} is no id of a vocabulary of {null_id + 1}")
+    return " ".join("(no caption)" if i == null_id else words[i - 1] for i in (row[:1] if row[:1] == [null_id] else row) if i != PADDING)
+
+# %% ../../nbs/image/06_captions.ipynb #vocabulary-class
 @dataclass(frozen=True)
 class CaptionVocabulary:
     "Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length` ids (M) at most. Raises `UserError` for words out of order or a length below 1."
@@ -65,21 +90,9 @@ class CaptionVocabulary:
         "Ids, int64 `\"B M\"`, padded with 0. Raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
         if isinstance(captions, str): raise UserError(f"a list of captions is read, not one string: say [{captions!r}]")
         ids = torch.full((len(captions), self.length), PADDING, dtype=torch.int64)
-        seen = {caption: torch.tensor(self._encode_one(caption)) for caption in dict.fromkeys(captions)}
+        seen = {caption: torch.tensor(_encoded(caption, self._ids, self.length)) for caption in dict.fromkeys(captions)}
         for row, caption in zip(ids, captions): row[:len(seen[caption])] = seen[caption]
         return ids
-
-    def _encode_one(self, caption: str) -> list[int]:
-        words = [_singular(word, self._ids) for word in _checked(caption)]
-        if len(words) > self.length: raise UserError(f"{caption!r} has {len(words)} words, and at most {self.length} are read here: say it shorter")
-        if unknown := [word for word in words if word not in self._ids]: raise self._unknown(unknown[0], caption)
-        return [self._ids[word] for word in words]
-
-    def _unknown(self, word: str, caption: str) -> UserError:
-        near = difflib.get_close_matches(word, self.words, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        choice = f"choose from: {', '.join(self.words)}" if len(self.words) <= 40 else f"it is none of the {len(self.words):,} known words"
-        return UserError(f"unknown word {word!r}{hint} in {caption!r}; {choice}")
 
     def null(self, batch: int) -> Tensor:
         "*No caption*, `batch` times: int64 `\"B M\"`, every position the last id."
@@ -87,11 +100,7 @@ class CaptionVocabulary:
 
     def decode(self, ids: Tensor) -> list[str]:
         "Ids `\"B M\"` as words, for display. Raises `UserError` for an id outside the vocabulary."
-        return [self._decode_one(row) for row in ids.tolist()]
-
-    def _decode_one(self, row: list[int]) -> str:
-        if wrong := [i for i in row if not 0 <= i < len(self)]: raise UserError(f"{wrong[0]} is no id of a vocabulary of {len(self)}")
-        return " ".join("(no caption)" if i == self.null_id else self.words[i - 1] for i in (row[:1] if row[:1] == [self.null_id] else row) if i != PADDING)
+        return [_decoded(row, self.words) for row in ids.tolist()]
 
     def to_dict(self) -> dict:
         "What a checkpoint keeps of it; json can hold it."
@@ -105,7 +114,3 @@ class CaptionVocabulary:
         if not isinstance(length, int) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError("not a kept vocabulary: `words` is a list of strings and `length` a whole number")
         return cls(tuple(words), length)
-
-def _checked(caption: str) -> list[str]:
-    if words := caption_words(caption): return words
-    raise UserError(f"an empty caption ({caption!r}): it has no word that is read. For a picture without a caption use `null`")
