@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .backbone import Backbone
+from .config import BackboneConfig
 from .flow import FlowSettings, flow_loss, flow_sample
-from .masked import MaskedSettings, masked_loss, masked_sample
+from .masked import MaskedSettings, masked_loss, masked_passes, masked_sample
 from .next_token import next_token_loss, next_token_sample
 
 # %% auto #0
-__all__ = ['MethodSettings', 'method_loss', 'Sampling', 'draw_latents']
+__all__ = ['MethodSettings', 'method_loss', 'Sampling', 'draw_latents', 'network_passes']
 
 # %% ../../nbs/image/12_methods.ipynb #settings
 @dataclass(frozen=True)
@@ -52,3 +53,9 @@ def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sa
     if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator)
     if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator)
     return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache)
+
+# %% ../../nbs/image/12_methods.ipynb #passes
+def network_passes(config: BackboneConfig, sampling: Sampling) -> int:
+    "Passes through the network, one after the other, that drawing takes; guidance makes a pass wider, not the passes more."
+    if config.method == "diffusion": return sampling.steps
+    return masked_passes(sampling.steps, config.tokens) if config.method == "masked-token" else config.tokens
