@@ -3,7 +3,9 @@
 # %% ../../nbs/image/12_methods.ipynb #imports
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -43,8 +45,12 @@ class Sampling:
     cache: bool = True
 
     def __post_init__(self):
-        if self.steps < 1: raise UserError(f"sampling needs at least one step, not {self.steps}")
-        if self.guidance < 0: raise UserError(f"guidance is not negative, as {self.guidance} is")
+        if not _is(self.steps, Integral) or self.steps < 1: raise UserError(f"sampling needs a whole number of steps, at least one, not {self.steps!r}")
+        for name, value in (("guidance", self.guidance), ("temperature", self.temperature)):
+            if not _is(value, Real) or not 0 <= value < math.inf: raise UserError(f"{name} is a finite number from 0 upwards, not {value!r}")
+        if not isinstance(self.cache, bool): raise UserError(f"cache is True or False, not {self.cache!r}")
+
+def _is(value: object, kind: type) -> bool: return isinstance(value, kind) and not isinstance(value, bool)       # True is no 1 here
 
 # %% ../../nbs/image/12_methods.ipynb #draw
 def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Losses, samplers and operation counts: equal to their definitions, at odd shapes too."""
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -222,7 +223,16 @@ def test_flow_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UserError): FlowSettings(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"guidance": -1.0}])
-def test_samplings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(UserError): Sampling(**wrong)
+@pytest.mark.parametrize("name, wrong", [(name, value) for name in ("steps", "guidance", "temperature") for value in (-1, math.nan, math.inf, None, "2", True, [2])]
+                         + [("steps", 0), ("steps", 1.5), ("steps", 2.0), ("cache", 1), ("cache", "no")])
+def test_samplings_that_make_no_sense_are_refused(name, wrong):
+    with pytest.raises(UserError, match=name) as caught: Sampling(**{name: wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_and_a_temperature_of_zero_are_numbers():
+    assert Sampling(np.int64(3), np.float64(1.5), 0) == Sampling(3, 1.5, 0.0)
+
+
+def test_an_unknown_mask_schedule_is_refused():
     with pytest.raises(UserError, match="mask schedule"): MaskedSettings("linear")
