@@ -53,12 +53,12 @@ class Sampling:
 def _is(value: object, kind: type) -> bool: return isinstance(value, kind) and not isinstance(value, bool)       # True is no 1 here
 
 # %% ../../nbs/image/12_methods.ipynb #draw
-def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator) -> Tensor:
-    "Latents `\"B N C\"` or ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption, `\"B M\"`."
+def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator, on_step=None) -> Tensor:
+    "Latents `\"B N C\"` or ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption, `\"B M\"`; `on_step` sees what there is after every pass."
     method = network.config.method
-    if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator)
-    if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator)
-    return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache)
+    if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator, on_step)
+    if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator, on_step)
+    return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache, on_step)
 
 # %% ../../nbs/image/12_methods.ipynb #passes
 def network_passes(config: BackboneConfig, sampling: Sampling) -> int:

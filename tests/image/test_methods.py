@@ -83,6 +83,17 @@ def test_next_token_draws_the_same_with_and_without_cache(variant, guidance):
     assert len({tuple(d.flatten().tolist()) for d in drawn[:3]}) == 3
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_whoever_watches_sees_every_pass_and_changes_nothing(method):
+    config, seen = config_of(method), []
+    network, captions = stirred(config).float(), inputs(config, 3)[1]
+    draw = lambda *watch: draw_latents(network, captions, captions, Sampling(steps=3), MethodSettings(), chance(), *watch)
+    drawn = draw(seen.append)
+    assert torch.equal(drawn, draw()) and torch.equal(drawn, seen[-1])
+    assert len(seen) == network_passes(config, Sampling(steps=3)) and not torch.equal(seen[0], seen[-1])
+    if method == "next-token": assert all(torch.equal(ids, drawn[:, :place]) for place, ids in enumerate(seen, 1))
+
+
 def test_greedy_codes_are_the_likeliest_after_those_before_and_can_be_trained_on():
     config = config_of()
     network, captions = stirred(config), inputs(config, 3)[1]
