@@ -68,7 +68,7 @@ def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("-
 
 # %% ../nbs/cli.ipynb #claims-command
 @app.command()
-def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons", help="With the comparison that decided each.")] = False):
+def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")] = True):
     "The ledger: every claim, judged on printed, replayed and rerun numbers."
     from dclm_nb.exhibits import status as views
     from dclm_nb.exhibits.catalogue import PAPERS, get_paper
