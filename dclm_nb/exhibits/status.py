@@ -183,7 +183,9 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     "The files of the manifest, then the manifest: a manifest never vouches for what is not there."
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
-    for name in manifest["files"]: atomic_write(target / name, (file.parent / name).read_bytes())
+    for name in manifest["files"]:
+        (target / name).parent.mkdir(exist_ok=True)
+        atomic_write(target / name, (file.parent / name).read_bytes())
     atomic_write(target / file.name, file.read_bytes())
 
 # %% ../../nbs/exhibits/08_status.ipynb #blessed-def

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from .image_tuning import Tuned, tune
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'codec_scores',
            'ceiling', 'floor_check', 'withheld', 'best_of', 'little_compute', 'metric_frame', 'loss_frame',
            'composition_frame', 'ema_frame', 'curves', 'drawn_samples', 'perfect_scores', 'codec_notes', 'perfect',
-           'gate_sentence']
+           'gate_sentence', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -229,3 +230,14 @@ def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
 def gate_sentence(grid: GridRuns | None) -> str:
     "Whether the fairness gate is open, in a sentence."
     return "Nothing is trained at replay." if grid is None else floor_check(grid)[1]
+
+# %% ../../nbs/studies/11_image_grid.ipynb #export
+def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:
+    "The smallest size of `method` at the end of its training, first seed; None without runs."
+    if grid is None: return None
+    from dclm_nb.image.checkpoints import save_image_model
+    from dclm_nb.studies.image_study import model_of
+    study, size, seed = grid.shop.study, grid.shop.study.budgets[0][0], grid.seeds[0]
+    sampling = Sampling(guidance=grid.tuned.guidance[method][FOLLOW])
+    return save_image_model(model_of(grid.setups[method, size].config(), grid.models[method, size, seed], grid.shop.data(study.codec_of(method)), sampling=sampling), folder)
+

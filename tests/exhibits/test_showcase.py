@@ -41,6 +41,22 @@ def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
     assert "## Notes" not in none and "Nothing to note" not in none
 
 
+def test_an_attached_folder_belongs_to_the_result_and_nothing_is_attached_where_nothing_was_made(tmp_path):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").write_bytes(b"1")
+    assert "model/" in repr(show.attach(tmp_path / "model")) and "nothing to attach" in repr(show.attach(None))
+    show.save()
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]["model/weights.bin"] == sha256_of(tmp_path / "model" / "weights.bin")
+
+
+def test_an_exhibit_without_claims_has_no_table_of_verdicts(tmp_path):
+    show = Showcase("tradeoffs", "table-f", scale="replay", out_dir=tmp_path)
+    assert "No claim" in repr(show.verdicts()) and show.judged == []
+    show.save()
+    assert "## Verdicts" not in (tmp_path / "table_f.md").read_text()
+
+
 def test_the_same_numbers_make_the_same_files(tmp_path):
     first, second = full(tmp_path / "a"), full(tmp_path / "b")
     assert first["files"] == second["files"]

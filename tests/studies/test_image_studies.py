@@ -138,6 +138,16 @@ def test_unseen_compositions_were_never_trained_on():
     assert all(c.startswith("a ") for c in scenes_for(REPORT, 50, "smoke", "seen pairs").captions)
 
 
+def test_an_exported_model_draws_what_the_study_drew(grid, tmp_path):
+    from dclm_nb.image.checkpoints import load_image_model, sample
+    assert image_grid.export_model(None, "next-token", tmp_path) is None
+    model = load_image_model(image_grid.export_model(grid, "next-token", tmp_path / "model"))
+    size, seed = grid.shop.study.budgets[0][0], grid.seeds[0]
+    study = image_study.model_of(grid.setups["next-token", size].config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token")), sampling=model.sampling)
+    assert (sample(model, "a red circle left of a blue square") == sample(study, "a red circle left of a blue square")).all()
+    assert model.sampling.guidance == grid.tuned.guidance["next-token"][image_grid.FOLLOW]
+
+
 def test_a_share_of_the_ceiling_is_one_where_the_generator_draws_all_that_its_codec_can(frames):
     frame = frames["figure-f"].pivot_table(index=["row", "seed"], columns="column", values="value")
     assert (frame["share_of_ceiling"] * frame["ceiling"] - frame["prompt_following"]).abs().max() < 1e-12
