@@ -178,10 +178,13 @@ class Showcase(Results):
         "Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not decide, with the reason. The manifest keeps them."
         from dclm_nb.exhibits.claims import claims_of
         from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
-        if not (claims := claims_of(self.exhibit)): return Shown("No claim rests on this exhibit alone.")
+        claims = claims_of(self.exhibit)
+        if not claims: return Shown("No claim rests on this exhibit.")
         self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
-        shown = self.texts["verdicts"] = Shown(*verdict_table(self.judged))
+        tables = verdict_table(self.judged) if self.judged else ("", "")
+        elsewhere = "".join(f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n" for claim in claims if self.exhibit.id not in claim.decided_by)
+        shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
         return shown
 
     def notes(self, notes: RowNotes) -> Shown:

@@ -183,9 +183,9 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withhel
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
 def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
-    "All claims of `exhibit`, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
+    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
     scale = get_scale(scale)
-    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit)
+    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit) if exhibit.id in claim.decided_by
             for numbers in (printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), numbers_of(frame, "rerun", scale.name))]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
