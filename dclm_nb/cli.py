@@ -149,11 +149,17 @@ def curate(
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
-    from dclm_nb.curation.pipeline import CurationConfig, curate as run
+    from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
     config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
-    report = run(warc, out, config, executor=executor, workers=workers)
-    if report is None: return                    # the jobs run elsewhere, and `curate` has said so
+    try: report = run(warc, out, config, executor=executor, workers=workers)
+    except NothingLeft as e:
+        _print_curation(e.report)
+        raise
+    if report: _print_curation(report)           # otherwise the jobs run elsewhere, and `curate` has said so
+
+def _print_curation(report):
     print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
+    print(report.reasons.to_string(index=False))
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
 

@@ -330,7 +330,6 @@ class TrainQuality(PipelineStep):
         from dclm_nb.curation.crawl_texts import positive_texts
         from dclm_nb.curation.quality import ClassifierConfig, keep_random, train_classifier
         positives, pool = positive_texts(), [d.text for d in load_documents(self.pool)]
-        if not pool: raise UserError("no page is left after the heuristics and deduplication: nothing to train the quality classifier against")
         chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
         return train_classifier(positives, [t for t, c in zip(pool, chosen) if c], self.folder, ClassifierConfig.at_scale(self.scale))
 

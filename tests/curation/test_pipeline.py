@@ -20,7 +20,7 @@ from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import build_crawl
 from dclm_nb.curation import blocks, pipeline
-from dclm_nb.curation.pipeline import CurationConfig, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
+from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
 from dclm_nb.curation.warc import Page, write_warc
 
 CONFIG = CurationConfig(scale="smoke", keep_fraction=0.25, vocab_size=512, seq_len=64)
@@ -226,7 +226,11 @@ def test_a_file_counts_by_its_content_and_an_address_by_itself(crawl, tmp_path, 
 
 def test_an_empty_pool_says_so(tmp_path):
     warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    with pytest.raises(UserError, match="no page is left"): curate([warc], tmp_path / "out", CONFIG, workers=1)
+    for _ in range(2):                                              # the second time from the stored report
+        with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, workers=1)
+        assert left.value.exit_code == 2 and left.value.report.reasons.documents.sum() == 2 and left.value.report.funnel.left.iloc[-1] == 0
+    assert (left.value.report.folder / "report.json").is_file() and not list((tmp_path / "out").rglob("classifier*.json"))
+    assert curate([warc], tmp_path / "out", POOL, workers=1).pool() == []
 
 
 @pytest.fixture
@@ -336,7 +340,8 @@ def test_ray_runs_to_the_same_bytes_quietly(crawl, report, tmp_path, capfd):
 def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
     "datatrove would wait for it forever."
     warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    with pytest.raises(UserError, match="no page is left"): curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
+    with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
+    assert left.value.report.funnel.left.iloc[-1] == 0
 
 
 def test_console_stays_quiet(crawl, tmp_path, capfd):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.exhibits.catalogue import catalogue
 
 
@@ -42,3 +43,10 @@ def test_claims_shows_every_claim():
 def test_budget_knows_the_paper_size():
     shown = " ".join(command("budget", "table-4", "--scale", "1B-1x").stdout.split())
     assert "8 runs of 1.44B parameters on 28.8B tokens" in shown and "1,920 H100-hours" in shown
+
+
+def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
+    warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
+    done = command("curate", "--warc", str(warc), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("dclm-nb: no page is left")
+    assert "records read" in done.stdout and "warcinfo record" in done.stdout and "everything lies in" in done.stdout and list(tmp_path.glob("out/*/report.json"))
