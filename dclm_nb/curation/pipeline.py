@@ -19,7 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, L
                                      read_lines, replacing)
 from .extract import METHODS
 from .fetch import warc_address
-from .quality import released_classifier
+from .quality import classifier_file
 
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | P
                                         *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)],
               (f"removed/dedup/{lines}", *([f"removed/decontaminate/{lines}"] if c.decontaminate else [])), (f"pool/{lines}",), n, light=False)]
     if c.until == "tokens": stages += [
-        Stage("classifier", 1, [NeedPages(f, "pool", c.lists), TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
+        Stage("classifier", 1, [NeedPages(f, "pool", c), TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
         Stage("score", n, [ScoreQuality(f, f / "pool", n)], (), ("scores/{:05d}.npy",), n),
         Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"removed/quality/{lines}",), (f"kept/{lines}",), n),
         Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
-    return [*stages, Stage("report", 1, [WriteReport(f, kept, c.lists)], ("report.json",))]
+    return [*stages, Stage("report", 1, [WriteReport(f, kept, c)], ("report.json",))]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = ("no page in the record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
@@ -139,26 +139,28 @@ def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #write-report-def
-def write_report(folder: Path, kept: str, lists: str) -> None:
+def write_report(folder: Path, kept: str, config: CurationConfig) -> None:
     "Balance the books and write `report.json`; `kept` is the folder of what is left at the end."
     table = funnel(folder, kept)
     reasons = [dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(removal_counts(folder).items())]
-    report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]), used=_used(lists))
+    classifier = json.loads(chosen.read_text()) if (chosen := folder / "classifier.json").is_file() else None
+    report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]),
+                  used=_used(config, classifier), config=asdict(config), classifier=classifier)
     if (manifest := folder / "tokens" / "manifest.json").is_file():
         tokens = json.loads(manifest.read_text())
-        report |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]), classifier=json.loads((folder / "classifier.json").read_text()))
+        report |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]))
     with replacing(folder / "report.json") as file: file.write((json.dumps(report, indent=1) + "\n").encode())
 
 class WriteReport(PipelineStep):
     "Last stage: writes the report."
     type, name = "📊 - STATS", "report"
-    def __init__(self, folder: str | Path, kept: str = "kept", lists: str = "embedded"):
+    def __init__(self, folder: str | Path, kept: str, config: CurationConfig):
         super().__init__()
-        self.folder, self.kept, self.lists = str(folder), kept, lists
+        self.folder, self.kept, self.config = str(folder), kept, config
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
-        write_report(Path(self.folder), self.kept, self.lists)
+        write_report(Path(self.folder), self.kept, self.config)
         return data
 
 class NeedPages(WriteReport):
@@ -167,14 +169,15 @@ class NeedPages(WriteReport):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
         if any(True for _ in load_documents(Path(self.folder) / self.kept)): return data
-        write_report(Path(self.folder), self.kept, self.lists)
+        write_report(Path(self.folder), self.kept, self.config)
         raise UserError(NOTHING_LEFT)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #used-def
-def _used(lists: str) -> dict[str, str]:
-    "Which lists and which language identifier a run used, in words."
-    ban_lists, language = blocks.word_lists(lists)
-    return {"ban lists": str(ban_lists), "language": language.name}
+def _used(config: CurationConfig, classifier: dict | None) -> dict[str, str]:
+    "What a run used and what it did about the original's quirks, in words."
+    ban_lists, language = blocks.word_lists(config.lists)
+    return {"extraction": config.extraction, "faithful": "yes, the original code's quirks are kept" if config.faithful else "no, the original code's quirks are mended",
+            "ban lists": str(ban_lists), "language": language.name, "classifier": "{origin}, SHA-256 {sha256}".format_map(classifier) if classifier else "none was needed"}
 
 # %% ../../nbs/curation/22_pipeline.ipynb #quiet
 @contextmanager
@@ -266,7 +269,7 @@ def make_executor(stage: Stage, logs: str | Path, executor: str = "local", worke
     return SlurmPipelineExecutor(**common, workers=workers, job_name=f"dclm_nb-{stage.name}", **_slurm_defaults(options))
 
 # %% ../../nbs/curation/22_pipeline.ipynb #identity
-def _content(path: str, what: str) -> str:
+def _content(path: str | Path, what: str) -> str:
     "SHA-256 of a file that the configuration names. Raises `UserError` if there is none."
     if not Path(path).is_file(): raise UserError(f"there is no {what} file {path}")
     return sha256_of(path)
@@ -282,7 +285,7 @@ def _code() -> str:
 def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
     "16 hex digits over configuration, inputs and code. A file counts by its content, wherever it lies; a WARC's address as it stands."
     settings = asdict(config)
-    if config.classifier: settings["classifier"] = _content(config.classifier, "classifier")
+    if config.classifier: settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
     if config.tokenizer not in ("train", "gpt-neox-20b"): settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
     known = dict(config=settings, warcs=[warc_address(str(w)) or sha256_of(open_warc(str(w))) for w in warcs], code=_code())
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
@@ -423,7 +426,6 @@ def curate(warcs: Sequence[str | Path], folder: str | Path, config: CurationConf
     check_executor(executor)
     warcs = [str(w) if warc_address(str(w)) else str(Path(w).resolve()) for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)]
     if not warcs: raise UserError("give at least one WARC file")
-    if config.classifier == "released": config = replace(config, classifier=str(released_classifier()))
     key = run_key(config, warcs)
     folder = Path(folder).resolve() / key
     logs, result, record = folder / "logs", folder / "report.json", folder / "submitted.json"

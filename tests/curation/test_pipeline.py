@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import dill
@@ -19,7 +19,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import build_crawl
-from dclm_nb.curation import blocks, pipeline
+from dclm_nb.curation import blocks, pipeline, quality
 from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
 from dclm_nb.curation.warc import Page, write_warc
 
@@ -51,6 +51,19 @@ def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
     assert len(removed) + len(kept) == len(set(removed) | set(kept)) == len(readable)
     assert all(r["stage"] and r["step"] for r in report.removed())
     assert report.reasons.documents.sum() == table.removed.sum()
+
+
+def test_the_report_says_what_was_used_and_from_which_configuration(crawl, report, tmp_path, monkeypatch):
+    used, known = report.data["used"], report.data["classifier"]
+    assert report.data["config"] == json.loads(json.dumps(asdict(CONFIG))) and used["extraction"] == "resiliparse" and used["faithful"].startswith("yes")
+    model = report.folder / known["model"]
+    assert used["classifier"] == f"trained here, SHA-256 {hashlib.sha256(model.read_bytes()).hexdigest()}"
+    pool = curate(crawl.warcs[:1], tmp_path, replace(POOL, faithful=False), workers=1)
+    assert pool.data["used"]["faithful"].startswith("no") and pool.data["used"]["classifier"] == "none was needed"
+    monkeypatch.setattr(quality, "released_classifier", lambda: model)
+    for name, origin in ((str(model), "given file"), ("released", "released")):
+        list(blocks.TrainQuality(tmp_path, "", model=name).run(None))
+        assert json.loads((tmp_path / "classifier.json").read_text()) == dict(model=str(model), origin=origin, sha256=known["sha256"])
 
 
 def test_a_page_lost_from_the_books_is_noticed(report, tmp_path):
@@ -147,7 +160,6 @@ def test_a_full_disk_is_named_and_costs_nothing(crawl, report, tmp_path, monkeyp
 
 
 def test_what_a_killed_process_leaves_is_swept(tmp_path, monkeypatch):
-    from dclm_nb.curation import quality
     def killed(examples, output, settings): raise SystemExit([p.name for p in tmp_path.iterdir()])
     monkeypatch.setattr(quality, "_train_in_child", killed)
     with pytest.raises(SystemExit) as left: quality.train_classifier(["a"], ["b"], tmp_path)
