@@ -120,7 +120,7 @@ def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, 
     run = paper_run(scale)
     hours = "H100-hours not printed" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
     return [(f"at {scale}", f"{count} run{'s' if count != 1 else ''} of {amount(run.parameters)} parameters on {amount(run.tokens)} tokens; {run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND); {hours}"),
-            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale))]
+            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale) + _offered(exhibit, [scale]))]
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
 def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:

@@ -34,6 +34,12 @@ def test_the_launch_line_admits_what_the_notebook_does_not_offer(monkeypatch):
     assert dict(budget(FIGURE, "XL"))["launch"].endswith("not offered by its notebook yet")
 
 
+@pytest.mark.parametrize("offered", [["laptop"], ["laptop", "1B-1x"]])
+def test_so_does_that_of_a_table_of_dclm(monkeypatch, offered):
+    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: offered)
+    assert dict(budget(get_exhibit("table-4"), "1B-1x"))["launch"] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + ("" if "1B-1x" in offered else "; not offered by its notebook yet")
+
+
 def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothing_is_trained():
     assert "next-token" not in dict(budget(get_exhibit("figure-h", "tradeoffs"), "S"))["at S"]
     for exhibit in ("table-a", "table-c", "table-d"): assert "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop")) and "trains no model" in dict(lines)["at paper size"]
