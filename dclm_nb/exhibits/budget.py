@@ -106,9 +106,13 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, s
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-here
 def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
-    "What is known of a run on this machine."
+    "What is known of a run on this machine, at the scale that `reproduce` would settle on."
+    from dclm_nb.exhibits.runner import settle_scale
+    asked, scale = scale, settle_scale(exhibit, scale) if exhibit.built else scale
     seconds = measured_seconds(exhibit, scale.name)
-    lines = [(f"at {scale.name}", f"{duration(seconds)}, measured by the longest stored run on this checkout" if seconds else f"not measured yet ({scale.sentence})")]
+    instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
+    cost = f"{duration(seconds)}, measured by the longest stored run on this checkout" if seconds else f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
+    lines = [(f"at {asked.name}", instead + cost)]
     if not scale.trains or exhibit.paper != "dclm" or "rerun" not in exhibit.answers or not exhibit.paper_runs: return lines
     from dclm_nb.lm.config import lm_config, parameter_count
     model, train = lm_config(scale.name)

@@ -50,6 +50,14 @@ def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
     assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(budget(FIGURE, "smoke"))["at smoke"].startswith("not measured yet")
 
 
+def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: None)
+    lines = dict(budget(get_exhibit("table-2"), "laptop"))
+    assert lines["at laptop"] == "no rerun: replay, seconds" and "one model" not in lines and "7B-1x" in lines["launch"]
+    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: ["replay", "laptop"])
+    assert dict(budget(get_exhibit("table-4"), "gpu"))["at gpu"].startswith("runs at laptop: not measured yet")
+
+
 def test_every_exhibit_has_a_budget():
     for exhibit in catalogue("tradeoffs"): assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
 
