@@ -7,8 +7,10 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sha256_of
 from dclm_nb.exhibits import showcase
+from dclm_nb.exhibits.claims import claims_of
 from dclm_nb.exhibits.showcase import Showcase, config_differences
 from dclm_nb.studies.frames import RowNotes, tidy
+from dclm_nb.studies.released import replay_frame, row_notes
 
 
 def frame(source="rerun", scale="laptop", value=2.0):
@@ -29,6 +31,16 @@ def test_the_manifest_vouches_for_every_file(tmp_path):
     assert {"git", "versions", "host", "created", "verdicts"} <= set(manifest)
     page = (tmp_path / "table_04.md").read_text()
     assert "## Verdicts" in page and "## What differs" in page and "| tokens | 10 | 5 | time |" in page and "| lr |" not in page
+
+
+@pytest.mark.parametrize("exhibit", ["table-5", "table-8"])
+def test_notes_of_rows_and_of_claims_reach_the_saved_page(exhibit, tmp_path):
+    show = Showcase("dclm", exhibit, out_dir=tmp_path).add(replay_frame(exhibit))
+    verdicts = show.verdicts()
+    show.notes(notes := row_notes(exhibit)), show.save()
+    page = (tmp_path / f"{show.exhibit.name}.md").read_text()
+    assert all(f"- **{row}**: {note}" in page for row, note in notes.items()) and all(c.note in page for c in claims_of(show.exhibit))
+    assert all(f"note: {c.note}"[:40] in repr(verdicts) for c in claims_of(show.exhibit) if c.note)
 
 
 def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
