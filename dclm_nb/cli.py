@@ -47,7 +47,8 @@ def reproduce(
     "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
     from dclm_nb.exhibits import runner
     from dclm_nb.exhibits.catalogue import get_exhibit
-    options = dict(seeds=seeds, force=force, limit=limit * 60 if limit else None, console=_console())
+    if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
+    options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console())
     if exhibit != "all": raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
     if out: _fail("--out is for one exhibit, not for all")
     results = runner.reproduce_all(_exhibits(paper), scale, **options)
@@ -142,7 +143,7 @@ def curate(
     warc: Annotated[list[str], typer.Option("--warc", help="A WARC file or URL; several are allowed.")],
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
-    workers: Annotated[int, typer.Option(help="Processes or jobs at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
     extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
     lists: Annotated[str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")] = "embedded",
     classifier: Annotated[str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")] = "",
@@ -174,7 +175,7 @@ def main(arguments: list[str] | None = None):
     except (KeyboardInterrupt, typer.Abort): code = 130                         # which of them depends on the version of typer
     except Exception as e:
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
-        code, line = 2, f"{e.format_message()} (dclm-nb --help)"
+        code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"       # it says nothing where the help stands already
     if code == 130: line = "interrupted: finished runs are kept, the same command continues"
     if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)

@@ -16,13 +16,23 @@ def command(*arguments, **environment):
 
 @pytest.mark.parametrize("line", [
     "reproduce table-99", "reproduce table-26 --scale smoke", "reproduce table-4 --scale huge", "reproduce table-4 --paper dlcm", "reproduce table-4 --seeds many", "reproduce all --paper all --scale huge",
-    "reproduce table-4 --scale smoke --out /dev/null/out", "status --paper dlcm", "claims --paper x", "budget table-99", "budget table-4 --scale svd", "why nothing", "nonsense", "reproduce table-4 --sede 1", "reproduce figure-9 --paper svd",
+    "reproduce table-4 --scale smoke --out /dev/null/out", "status --paper dlcm", "claims --paper x", "budget table-99", "budget table-4 --scale svd", "why nothing", "nonsense", "reproduce table-4 --limit 0", "reproduce all --limit -1", "reproduce table-4 --limit nan", "curate --warc a.warc.gz --workers 0", "curate --warc ftp://x/y", "reproduce table-4 --sede 1", "reproduce figure-9 --paper svd",
     "bless --paper svd"])
 def test_a_mistake_is_one_line_and_exit_code_2(line, tmp_path):
     done = command(*line.split(), DCLM_NB_HOME=str(tmp_path))
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2 and lines and lines[-1].startswith("dclm-nb: ") and "Traceback" not in done.stderr, (done.returncode, done.stderr)
     assert len(lines) == 1, lines
+
+
+@pytest.mark.parametrize("line, said", [("reproduce all --paper svd --scale foo", "choose from: replay, smoke, laptop, gpu, svd"), ("curate --warc ftp://x/y", "https://, http://, s3://commoncrawl/ or crawl-data/"), ("why zzz", "there are no stored runs")])
+def test_the_line_says_what_there_is(line, said, tmp_path): assert said in command(*line.split(), DCLM_NB_HOME=str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_without_a_command_the_help_is_all(group):
+    done = command(*group)
+    assert "Usage" in done.stdout and not done.stderr
 
 
 def test_help_imports_nothing_heavy():
