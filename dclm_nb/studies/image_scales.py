@@ -154,7 +154,7 @@ FLOP_SIZES = ("small", "XL")
 COMPONENTS = ("blocks", "attention", "caption", "time", "modulation", "input", "head")
 
 def drawings(method: str) -> dict[str, Sampling]:
-    "The ways to draw that are compared, all with guidance 2."
+    "The ways to draw that are compared, all with guidance 2; masked-token prediction takes at most as many passes as there are tokens."
     if method == "next-token": return {"drawing, with cache": Sampling(cache=True), "drawing, no cache": Sampling(cache=False)}
     return {f"drawing, {steps} steps": Sampling(steps) for steps in (12, 50)}
 
@@ -226,6 +226,11 @@ def _flop_records(size: str, flops) -> Iterator[dict]:
         for row, value in flops(network_of(method, size)).items(): yield dict(row=f"{size}: {row}", column=method, value=value)
 
 # %% ../../nbs/studies/15_image_scales.ipynb #agreement
+def _ranked(costs: dict[str, float]) -> str:
+    "Names from cheap to dear, equals as equals."
+    names = sorted(costs, key=costs.get)
+    return names[0] + "".join(f" {'=' if costs[a] == costs[b] else '<'} {b}" for a, b in zip(names, names[1:]))
+
 def flop_notes(formula: pd.DataFrame, counted: pd.DataFrame) -> RowNotes:
     "How many counted values equal the formula to the last operation, and each that does not; then what the table says about accounting."
     both = formula.merge(counted, on=["row", "column"], suffixes=("", "_counted"))
@@ -236,4 +241,7 @@ def flop_notes(formula: pd.DataFrame, counted: pd.DataFrame) -> RowNotes:
     for size in FLOP_SIZES:
         more = {name: value[f"{size}: {row}", "masked-token"] / value[f"{size}: {row}", "diffusion"] - 1 for name, row in (("exact", "forward pass"), ("2N rule", "forward pass, 2N rule"))}
         notes[f"{size}, equal steps"] = f"a masked-token pass costs {more['exact']:.1%} more than diffusion's when the head is counted, {more['2N rule']:.1%} by the 2N rule"
+        orders = {name: _ranked({m: value[f"{size}: {row}", m] for m in METHODS}) for name, row in (("exact", "forward pass"), ("causal half", "forward pass, causal half"), ("2N rule", "forward pass, 2N rule"))}
+        notes[f"{size}, order of a pass"] = "; ".join(f"{name}: {order}" for name, order in orders.items())
+        notes[f"{size}, most passes"] = f"masked-token prediction draws in at most {network_of('masked-token', size).tokens} passes, its number of tokens, however many steps are asked for"
     return RowNotes(notes)
