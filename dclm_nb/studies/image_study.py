@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import unknown
+from ..core.errors import UserError, unknown
+from ..core.scale import get_scale
 from ..core.seeds import seed_for
 from ..core.store import Run, RunStore
 from .together import Planned, run_together
@@ -240,5 +241,9 @@ def _drawing_cost(asked: Asked) -> float:
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop-at
 def workshop(scale: str, force: bool = False, store: RunStore | None = None, workers: int = 2) -> Workshop | None:
-    "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for."
-    return None if scale == "replay" else Workshop(ImageStudy.at_scale(scale), store or RunStore(), workers, force)
+    "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for, or one that needs a GPU where there is none."
+    from dclm_nb.image.codecs import this_device
+    if scale == "replay": return None
+    study = ImageStudy.at_scale(scale)
+    if get_scale(scale).needs == "gpu" and this_device().type == "cpu": raise UserError(f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it would take")
+    return Workshop(study, store or RunStore(), workers, force)

@@ -5,6 +5,7 @@ import dataclasses
 import nbformat
 import pandas as pd
 import pytest
+import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
@@ -158,6 +159,13 @@ def test_replay_gives_empty_frames():
 
 def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
     with pytest.raises(UserError, match="XL"): image_study.workshop("XL")
+
+
+def test_gpu_is_refused_in_one_line_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cpu"))
+    with pytest.raises(UserError, match="needs a GPU"): image_study.workshop("gpu")
+    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cuda"))
+    assert image_study.workshop("gpu", store=RunStore(tmp_path)).study.scale == "gpu"
 
 
 def code_cells(notebook): return [cell for cell in notebook.cells if cell.cell_type == "code"]
