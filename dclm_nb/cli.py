@@ -172,8 +172,7 @@ def train_image(
 ):
     "Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost first."
     from dclm_nb.image.launch import train_image as run
-    model = run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
-    print(f"the model lies in {model}")
+    run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):

@@ -18,7 +18,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error
 from ..core.progress import Progress
 from .captions import CaptionVocabulary
-from .codecs import Codec, load_codec
+from .codecs import Codec
 from .webdata import PictureReader, shard_images
 
 # %% auto #0
@@ -77,7 +77,7 @@ class LatentShards:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not (noted := self.folder / "_set.json").is_file(): raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
-        self.vocabulary, self.codec = CaptionVocabulary.from_dict(json.loads(noted.read_text(encoding="utf-8"))["vocabulary"]), load_codec(self.folder / "codec")
+        self.vocabulary = CaptionVocabulary.from_dict(json.loads(noted.read_text(encoding="utf-8"))["vocabulary"])
         self.parts = [part for path in sorted(self.folder.glob("*.npy")) if len(part := _mapped(path))]
         self.ends = np.cumsum([len(part) for part in self.parts])
         if not self.parts: raise UserError(f"the shards in {self.folder} hold not one picture")

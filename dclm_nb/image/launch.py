@@ -79,7 +79,7 @@ def prepare(method: str, shards: str, out: Path, codec: str, resolution: int) ->
 
 # %% ../../nbs/image/21_launch.ipynb #train-image
 def train_image(method: str, size: str, shards: str, out: str | Path, codec: str = "", devices: int | str = "auto", resolution: int = 256, pictures: int = PaperScale.pictures, seed: int = 0) -> Path:
-    "Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first. Raises `UserError`."
+    "Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first, once for all devices. Raises `UserError`."
     out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
@@ -90,5 +90,7 @@ def train_image(method: str, size: str, shards: str, out: str | Path, codec: str
         counts = encode_shards(found, reader, made, vocabulary, out / "latents")
     if leads: print(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}", flush=True)
     trained = train(network, config, LatentShards(out / "latents"), out / "training", seed, name=f"{method}, {size}")
-    if leads: save_image_model(ImageModel(load_weights(out / "training" / trained["marks"][-1]["file"], network), made, vocabulary, config.settings), out / "model")
+    if leads:
+        save_image_model(ImageModel(load_weights(out / "training" / trained["marks"][-1]["file"], network), made, vocabulary, config.settings), out / "model")
+        print(f"model     {out / 'model'}", flush=True)
     return out / "model"

@@ -89,10 +89,21 @@ def test_the_command_trains_nano_on_a_processor_and_goes_on_where_it_was(shards,
     first = call()
     assert first.returncode == 0, first.stderr
     said = first.stdout.splitlines()
-    assert said[0].startswith(f"network   {method}, 2 layers of width 32") and "2 steps of 256 pictures" in said[2] and said[3] == "pictures  read: 53, caption empty: 2" and said[-1] == f"the model lies in {out / 'model'}"
+    assert said[0].startswith(f"network   {method}, 2 layers of width 32") and "2 steps of 256 pictures" in said[2] and said[3] == "pictures  read: 53, caption empty: 2" and said[4:] == [f"model     {out / 'model'}"]
     weights = (out / "model" / "model.safetensors").read_bytes()
     assert sample(load_image_model(out / "model"), ["a red circle left of a zebra"]).shape == (1, 3, 16, 16)
     assert call().stdout == first.stdout and (out / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_two_devices_share_a_batch_and_speak_once(shards, tmp_path):
+    """Two processes on a processor stand for two GPUs: Lightning starts the same command again."""
+    script, out = tmp_path / "main.py", tmp_path / "out"
+    script.write_text("from dclm_nb.cli import main\nmain()\n")
+    line = ["train-image", "--size", "nano", "--shards", str(shards[0].parent), "--out", str(out), "--codec", "pca-4", "--resolution", "16", "--pictures", "512", "--devices", "2"]
+    done = subprocess.run([sys.executable, str(script), *line], capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[2]) + os.pathsep + os.environ.get("PYTHONPATH", "")})
+    assert done.returncode == 0, done.stderr
+    assert [row.split()[0] for row in done.stdout.splitlines()] == ["network", "latents", "training", "pictures", "model"] and "devices: 2" in done.stdout
+    assert load_image_model(out / "model").network.config.method == "diffusion"
 
 
 @pytest.mark.parametrize("method", METHODS)
