@@ -85,7 +85,7 @@ lab: $(STAMP)  ## open the notebooks
 	@$(PIP) install -q -c constraints.txt -e '.[lab]' && $(BIN)/jupyter lab nbs
 
 docs: $(STAMP)  ## the notebooks as HTML pages under _docs/
-	@$(BIN)/jupyter nbconvert --to html --output-dir _docs nbs/index.ipynb nbs/*/*.ipynb
+	@$(BIN)/jupyter nbconvert --to html --output-dir _docs nbs/*.ipynb nbs/*/*.ipynb
 
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/readme

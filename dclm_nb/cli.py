@@ -47,7 +47,8 @@ def reproduce(
     "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
     from dclm_nb.exhibits import runner
     from dclm_nb.exhibits.catalogue import get_exhibit
-    options = dict(seeds=seeds, force=force, limit=limit * 60 if limit else None, console=_console())
+    if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
+    options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console())
     if exhibit != "all": raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
     if out: _fail("--out is for one exhibit, not for all")
     results = runner.reproduce_all(_exhibits(paper), scale, **options)
@@ -68,7 +69,7 @@ def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("-
 
 # %% ../nbs/cli.ipynb #claims-command
 @app.command()
-def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons", help="With the comparison that decided each.")] = False):
+def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")] = True):
     "The ledger: every claim, judged on printed, replayed and rerun numbers."
     from dclm_nb.exhibits import status as views
     from dclm_nb.exhibits.catalogue import PAPERS, get_paper
@@ -142,18 +143,24 @@ def curate(
     warc: Annotated[list[str], typer.Option("--warc", help="A WARC file or URL; several are allowed.")],
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
-    workers: Annotated[int, typer.Option(help="Processes or jobs at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
     extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
     lists: Annotated[str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")] = "embedded",
     classifier: Annotated[str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
-    from dclm_nb.curation.pipeline import CurationConfig, curate as run
+    from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
     config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
-    report = run(warc, out, config, executor=executor, workers=workers)
-    if report is None: return                    # the jobs run elsewhere, and `curate` has said so
+    try: report = run(warc, out, config, executor=executor, workers=workers)
+    except NothingLeft as e:
+        _print_curation(e.report)
+        raise
+    if report: _print_curation(report)           # otherwise the jobs run elsewhere, and `curate` has said so
+
+def _print_curation(report):
     print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
+    print(report.reasons.to_string(index=False))
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
 
@@ -185,7 +192,7 @@ def main(arguments: list[str] | None = None):
     except (KeyboardInterrupt, typer.Abort): code = 130                         # which of them depends on the version of typer
     except Exception as e:
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
-        code, line = 2, f"{e.format_message()} (dclm-nb --help)"
+        code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"       # it says nothing where the help stands already
     if code == 130: line = "interrupted: finished runs are kept, the same command continues"
     if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)

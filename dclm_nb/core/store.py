@@ -174,8 +174,9 @@ class RunStore:
 
     def get(self, key: str) -> Run:
         "The verified run whose key begins with `key`. Raises `UserError` when there is none, several, or it is damaged."
-        found = [r for r in self.list() if r.key.startswith(key)]
-        if not found or not key: raise unknown("run", key, [r.key for r in self.list()][-10:])
+        if not (runs := self.list()): raise UserError(f"there are no stored runs in {self.root}")
+        found = [r for r in runs if r.key.startswith(key)]
+        if not found or not key: raise unknown("run", key, [r.key for r in runs][-10:])
         if len(found) > 1: raise UserError(f"several runs begin with {key!r}: {', '.join(r.key for r in found)}")
         if reason := found[0].damage(): raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
         return found[0]

@@ -311,17 +311,19 @@ class Decontaminate(Decide):
 
 # %% ../../nbs/curation/21_blocks.ipynb #train-quality-def
 class TrainQuality(PipelineStep):
-    "Trains the classifier on positives against random documents of the pool, or takes a given model; writes where it lies, and its SHA-256, to `classifier.json`."
+    "Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given file; writes its origin, where it lies, and its SHA-256 to `classifier.json`."
     type, name = "🏋 - MODEL", "train-quality"
     def __init__(self, folder: str, pool: str, scale: str = "laptop", model: str | None = None, seed: int = 0):
         super().__init__()
         self.folder, self.pool, self.scale, self.seed = str(folder), str(pool), scale, seed
-        self.model = str(Path(model).resolve()) if model else None
+        self.model = str(Path(model).resolve()) if model and model != "released" else model
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."
-        path = Path(self.model) if self.model else self.train()
-        known = dict(model=self.model or path.name, given=bool(self.model), sha256=sha256_of(path))
+        from dclm_nb.curation.quality import classifier_file
+        path = classifier_file(self.model) if self.model else self.train()
+        origin = "trained here" if not self.model else "released" if self.model == "released" else "given file"
+        known = dict(model=str(path) if self.model else path.name, origin=origin, sha256=sha256_of(path))
         with replacing(Path(self.folder) / "classifier.json") as file: file.write(json.dumps(known).encode())
         yield from ()
 
@@ -330,7 +332,6 @@ class TrainQuality(PipelineStep):
         from dclm_nb.curation.crawl_texts import positive_texts
         from dclm_nb.curation.quality import ClassifierConfig, keep_random, train_classifier
         positives, pool = positive_texts(), [d.text for d in load_documents(self.pool)]
-        if not pool: raise UserError("no page is left after the heuristics and deduplication: nothing to train the quality classifier against")
         chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
         return train_classifier(positives, [t for t, c in zip(pool, chosen) if c], self.folder, ClassifierConfig.at_scale(self.scale))
 

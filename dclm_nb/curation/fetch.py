@@ -23,9 +23,10 @@ COMMON_CRAWL = "https://data.commoncrawl.org/"
 
 
 def warc_address(source: str) -> str | None:
-    """The https address that `source` stands for, or None if it is a local path."""
+    """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of another kind."""
     if source.startswith("s3://commoncrawl/"): return COMMON_CRAWL + source.removeprefix("s3://commoncrawl/")
     if source.startswith(("https://", "http://")): return source
+    if "://" in source: raise UserError(f"{source} is of no kind that can be fetched: https://, http://, s3://commoncrawl/ or crawl-data/")
     if source.startswith("crawl-data/") and not Path(source).exists(): return COMMON_CRAWL + source
     return None
 

@@ -332,7 +332,7 @@ def _settings(faithful: bool, ban_lists: BanLists | None, language: LanguageIden
 def refinedweb(text: str, url: str | None = None, faithful: bool = True, ban_lists: BanLists | None = None, language: LanguageIdentifier | None = None) -> Decision:
     """All 23 steps on one page.
 
-    `ban_lists=None` takes the words (not the domains) in datatrove's wheel, `language=None` lid.176.ftz; a page without `url` passes steps 2 to 5.
+    `ban_lists=None` takes the domains and words in datatrove's wheel, `language=None` lid.176.ftz; a page without `url` passes steps 2 to 5.
     `faithful=False` repairs the quirks of steps 2, 6 and 8. Never raises for bad text or a bad address: the note says "error <cause>".
     """
     settings, page = _settings(faithful, ban_lists, language), Page(text, url)

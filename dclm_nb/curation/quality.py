@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['RELEASED_REPO', 'RELEASED_FILE', 'RELEASED_THRESHOLD', 'ClassifierConfig', 'one_line', 'load_classifier',
            'train_classifier', 'quality_scores', 'percentile_threshold', 'keep_best', 'keep_random',
-           'released_classifier']
+           'released_classifier', 'classifier_file']
 
 # %% ../../nbs/curation/17_quality.ipynb #imports
 import hashlib
@@ -139,3 +139,8 @@ def released_classifier(revision: str = "main") -> Path:
         raise UserError(f"the released classifier cannot be fetched ({'DCLM_NB_OFFLINE is set' if offline else type(e).__name__}): download {RELEASED_FILE} from "
                         f"huggingface.co/{RELEASED_REPO} elsewhere and give its path as the classifier, or give none and one is trained") from e
     finally: talk.setLevel(level)
+
+# %% ../../nbs/curation/17_quality.ipynb #classifier-file
+def classifier_file(name: str) -> Path:
+    "The model file that `name` stands for: the authors' for `released`, else the file of that path. Raises `UserError` if the authors' cannot be had."
+    return released_classifier() if name == "released" else Path(name)

@@ -22,7 +22,7 @@ import numpy as np
 import xxhash
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, exclusive
 from ..core.paths import data_dir
 from ..core.sources import PinnedFile
 
@@ -153,7 +153,12 @@ class DomainTable(Collection):
     @classmethod
     def of(cls, names: Iterable[bytes]) -> "DomainTable":
         """From UTF-8 names, blank ones left out."""
-        return cls(np.unique(np.fromiter((xxhash.xxh3_64_intdigest(name.strip().lower()) for name in names if name.strip()), np.uint64)))
+        stripped = (name.strip().lower() for name in names)
+        hashes = np.fromiter((xxhash.xxh3_64_intdigest(name) for name in stripped if name), np.uint64)
+        hashes.sort()                                           # in place: `np.unique` takes several times the room
+        first = np.ones(len(hashes), bool)
+        first[1:] = hashes[1:] != hashes[:-1]
+        return cls(hashes[first])
 
     def __contains__(self, name: str) -> bool:
         key = np.uint64(xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass")))
@@ -217,23 +222,25 @@ def _datatrove_assets() -> Path:
 
 @lru_cache
 def datatrove_domains() -> DomainTable:
-    """The 4.6 million domains in datatrove's wheel. Hashed once (some seconds) into the data folder, mapped from there afterwards."""
-    path = data_dir() / "ban_lists" / f"datatrove-{importlib.metadata.version('datatrove')}-domains.u64"
+    """The 4.6 million domains in datatrove's wheel. Hashed once (two seconds) into the data folder, mapped from there afterwards. Raises `UserError` where that cannot be written."""
+    path = data_dir() / f"datatrove-{importlib.metadata.version('datatrove')}-domains.u64"
     if not path.exists():
-        with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive: table = DomainTable.of(archive.extractfile("domains"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, table.hashes.astype("<u8").tobytes())
+        with exclusive(path.with_suffix(".lock")):
+            if not path.exists(): _hash_domains(path)
     return DomainTable(np.memmap(path, "<u8", "r"))
+
+def _hash_domains(path: Path) -> None:
+    with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive: table = DomainTable.of(archive.extractfile("domains"))
+    atomic_write(path, table.hashes.astype("<u8", copy=False).data)
 
 # %% ../../nbs/curation/06_url.ipynb #embedded
 @lru_cache
-def embedded_ban_lists(domains: bool = False) -> BanLists:
-    """The lists in the installed datatrove package: words, and with `domains=True` also its domains. Its words hold letters and digits only."""
+def embedded_ban_lists() -> BanLists:
+    """The lists in the installed datatrove package: its domains, and its words, which hold letters and digits only."""
     def words(file: str) -> frozenset[str]:
         lines = (_datatrove_assets() / file).read_text(encoding="utf-8").splitlines()
         return frozenset(re.sub("[^a-z0-9]+", "", line.lower()) for line in lines if line.strip() and line[0] != "#") - {""}
-    return BanLists(datatrove_domains() if domains else frozenset(), words("banned_subwords.txt"), words("banned_words.txt"), words("soft_banned_words.txt"),
-                    origin=f"datatrove {importlib.metadata.version('datatrove')} wheel" + ("" if domains else ", words only"))
+    return BanLists(datatrove_domains(), words("banned_subwords.txt"), words("banned_words.txt"), words("soft_banned_words.txt"), origin=f"datatrove {importlib.metadata.version('datatrove')} wheel")
 
 # %% ../../nbs/curation/06_url.ipynb #original
 DCLM_COMMIT = "361714bdd60bb9b7f4b2d8354cebbf0dec0c329e"

@@ -107,9 +107,13 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, s
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-here
 def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
-    "What is known of a run on this machine."
+    "What is known of a run on this machine, at the scale that `reproduce` would settle on."
+    from dclm_nb.exhibits.runner import settle_scale
+    asked, scale = scale, settle_scale(exhibit, scale) if exhibit.built else scale
     seconds = measured_seconds(exhibit, scale.name)
-    lines = [(f"at {scale.name}", f"{duration(seconds)}, measured by the longest stored run on this checkout" if seconds else f"not measured yet ({scale.sentence})")]
+    instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
+    cost = f"{duration(seconds)}, measured by the longest stored run on this checkout" if seconds else f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
+    lines = [(f"at {asked.name}", instead + cost)]
     if scale.trains and exhibit.paper == "tradeoffs": return lines + _all_runs(exhibit, scale)
     if not scale.trains or exhibit.paper != "dclm" or "rerun" not in exhibit.answers or not exhibit.paper_runs: return lines
     from dclm_nb.lm.config import lm_config, parameter_count
@@ -130,7 +134,12 @@ def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, 
     run = paper_run(scale)
     hours = "H100-hours not printed" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
     return [(f"at {scale}", f"{count} run{'s' if count != 1 else ''} of {amount(run.parameters)} parameters on {amount(run.tokens)} tokens; {run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND); {hours}"),
-            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale))]
+            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale) + _offered(exhibit, scale))]
+
+def _offered(exhibit: Exhibit, scale: str) -> str:
+    "What must be said behind the command where the notebook does not take the scale (yet)."
+    from dclm_nb.exhibits.runner import offered_scales
+    return "" if exhibit.built and scale in offered_scales(exhibit.notebook) else "; not offered by its notebook yet"
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
 def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:

@@ -46,6 +46,11 @@ class Claim:
     note: str = ""
 
     @property
+    def decided_by(self) -> tuple[str, ...]:
+        "The exhibits whose numbers its tests read."
+        return tuple(dict.fromkeys(t.exhibit for t in self.tests))
+
+    @property
     def exhibits(self) -> tuple[str, ...]: return tuple(dict.fromkeys([self.exhibit, *(t.exhibit for t in self.tests), *self.also]))
 
 # %% ../../nbs/exhibits/01_claims.ipynb #test-of

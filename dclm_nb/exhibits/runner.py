@@ -351,12 +351,14 @@ def _short(path: Path) -> str:
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce-all
 def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, **options) -> list[Reproduction]:
-    "One after the other; a failure does not stop the rest. Those that are not built are counted and skipped."
+    "One after the other; a failure does not stop the rest. Those that are not built are counted and skipped; raises `UserError` where none is built."
     from rich.console import Console
     from rich.rule import Rule
     console, results = console or Console(), []
-    exhibits, scale = list(exhibits), get_scale(scale).name
-    built = [e for e in exhibits if e.built]
+    exhibits = list(exhibits)
+    papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
+    scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
+    if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them")
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         try: results.append(reproduce(exhibit, scale, console=console, **options))

@@ -130,7 +130,7 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
             "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
             "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "git": git_state(), "versions": versions(), "host": host(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
-            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.name: _file_hash(f) for f in files}}
+            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
 
@@ -142,6 +142,7 @@ class Showcase(Results):
         super().__init__(get_exhibit(exhibit, paper), get_scale(scale, paper))
         self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
         self.figures: list[Figure] = []
+        self.attached: list[Path] = []
         self.texts: dict[str, Shown] = {}
         self.judged: list = []
         self.withheld: dict[str, str] = {}
@@ -177,10 +178,13 @@ class Showcase(Results):
         "Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not decide, with the reason. The manifest keeps them."
         from dclm_nb.exhibits.claims import claims_of
         from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
-        if not (claims := claims_of(self.exhibit)): return Shown("No claim rests on this exhibit alone.")
+        claims = claims_of(self.exhibit)
+        if not claims: return Shown("No claim rests on this exhibit.")
         self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
-        shown = self.texts["verdicts"] = Shown(*verdict_table(self.judged))
+        tables = verdict_table(self.judged) if self.judged else ("", "")
+        elsewhere = "".join(f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n" for claim in claims if self.exhibit.id not in claim.decided_by)
+        shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
         return shown
 
     def notes(self, notes: RowNotes) -> Shown:
@@ -195,12 +199,18 @@ class Showcase(Results):
         self.heads["differences"] = head
         return shown
 
+    def attach(self, folder: Path | None) -> Shown:
+        "A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at this scale."
+        if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
+        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
+        return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
+
     def save(self) -> Shown:
         "Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where that is impossible."
         if "table" not in self.texts: self.table()
         try: self.out_dir.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
-        files = [atomic_write(self.out_dir / name, data) for name, data in file_contents(self)]
+        files = [*(atomic_write(self.out_dir / name, data) for name, data in file_contents(self)), *self.attached]
         files.append(atomic_write(self.out_dir / f"{self.exhibit.name}.manifest.json", json.dumps(manifest(self, files), indent=1, ensure_ascii=False) + "\n"))
         return Shown("\n".join(f"- `{f.name}`" for f in files), "\n".join(map(str, files)))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders', 'best_frame', 'ledger',
-           'verdict_counts', 'report', 'refusal', 'bless', 'blessed_table']
+           'verdict_counts', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 @dataclass(frozen=True)
@@ -183,13 +183,19 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     "The files of the manifest, then the manifest: a manifest never vouches for what is not there."
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
-    for name in manifest["files"]: atomic_write(target / name, (file.parent / name).read_bytes())
+    for name in manifest["files"]:
+        (target / name).parent.mkdir(exist_ok=True)
+        atomic_write(target / name, (file.parent / name).read_bytes())
     atomic_write(target / file.name, file.read_bytes())
 
 # %% ../../nbs/exhibits/08_status.ipynb #blessed-def
+def blessed(name: str, exhibit: str, paper: str = "dclm", root: Path | None = None) -> Path:
+    "A file or folder that the blessed result of an exhibit left. Raises `UserError` where it is not there."
+    found = get_exhibit(exhibit, paper)
+    path = (root or project_root()) / "figures" / paper / name
+    if not path.exists(): raise UserError(f"nothing is blessed for {found.id} of {paper}: run make reproduce-{found.id}{'' if paper == 'dclm' else f' PAPER={paper}'}, then make bless{'' if paper == 'dclm' else f' PAPER={paper}'}")
+    return path
+
 def blessed_table(exhibit: str, paper: str = "dclm", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
-    found = get_exhibit(exhibit, paper)
-    path = (root or project_root()) / "figures" / paper / f"{found.name}.md"
-    if not path.is_file(): raise UserError(f"nothing is blessed for {found.id} of {paper}: run make reproduce-{found.id}, then make bless")
-    return Shown(path.read_text(encoding="utf-8").split("\n## ")[0].rstrip() + "\n")
+    return Shown(blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8").split("\n## ")[0].rstrip() + "\n")

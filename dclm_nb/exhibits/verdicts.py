@@ -183,9 +183,9 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withhel
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
 def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
-    "All claims of `exhibit`, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
+    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
     scale = get_scale(scale)
-    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit)
+    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit) if exhibit.id in claim.decided_by
             for numbers in (printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), numbers_of(frame, "rerun", scale.name))]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
@@ -209,6 +209,7 @@ def verdicts_for_terminal(verdicts: Iterable[Verdict], reasons: bool = True):
     for (_, id), of in _by_claim(verdicts).items():
         claim = next(iter(of.values())).claim
         text = Text.assemble((f"{id}  ", "bold"), claim.text)
+        if reasons and claim.note: text.append(f"\nnote: {claim.note}", "dim")
         if reasons and (last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in ("not run",)), None)): text.append(f"\n{last.source}: {last.reason}", "dim")
         table.add_row(text, *(Text(" ".join((MARKS[of[s].outcome][0], of[s].outcome)), MARKS[of[s].outcome][1]) if s in of else "" for s in _JUDGED))
     return table
@@ -221,6 +222,8 @@ def verdict_table(verdicts: list[Verdict], width: int = 100) -> tuple[str, str]:
     lines = ["| claim | " + " | ".join(_JUDGED) + " |", "|:--|" + ":--|" * len(_JUDGED)]
     for (_, id), of in _by_claim(verdicts).items():
         cells = [f"{MARKS[of[s].outcome][0]} {of[s].outcome}" + (f"<br><sub>{of[s].reason}</sub>" if of[s].outcome not in ("not run",) else "") if s in of else "" for s in _JUDGED]
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [f"**{id}** {next(iter(of.values())).claim.text}", *cells]) + " |")
+        claim = next(iter(of.values())).claim
+        said = f"**{id}** {claim.text}" + (f"<br><sub>{claim.note}</sub>" if claim.note else "")
+        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [said, *cells]) + " |")
     Console(file=(out := io.StringIO()), width=width, color_system=None, force_jupyter=False).print(verdicts_for_terminal(verdicts))
     return "\n".join(lines) + "\n", "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,12 +45,18 @@ class ImageModel:
         if c.caption_words != len(self.vocabulary) or c.caption_length != self.vocabulary.length: raise UserError("the vocabulary is not the one that this network was trained with")
 
 # %% ../../nbs/image/16_checkpoints.ipynb #sample
-def sample(model: ImageModel, captions: str | Sequence[str], seed: int = 0, sampling: Sampling | None = None, batch_size: int = 256) -> Tensor:
-    "Pictures uint8 `\"B 3 H W\"` for one caption or several. Raises `UserError` for no captions, an empty one, or a word that the model does not know."
-    captions = [captions] if isinstance(captions, str) else list(captions)
-    if not captions: raise UserError("there is nothing to draw: give at least one caption")
-    ids, generator = model.vocabulary.encode(captions), torch.Generator().manual_seed(seed_for("sample", seed))
+def sample(model: ImageModel, captions: str | Iterable[str], seed: int = 0, sampling: Sampling | None = None, batch_size: int = 256) -> Tensor:
+    "Pictures uint8 `\"B 3 H W\"` for one caption or several. Raises `UserError` for no captions, an empty one, a word that the model does not know, or a batch below 1."
+    if not isinstance(batch_size, int) or batch_size < 1: raise UserError(f"a batch has a whole number of pictures, at least one, not {batch_size!r}")
+    ids, generator = model.vocabulary.encode(_listed(captions)), torch.Generator().manual_seed(seed_for("sample", seed))
     return torch.cat([_draw(model, part, sampling or model.sampling, generator) for part in ids.split(batch_size)])
+
+def _listed(captions: str | Iterable[str]) -> list[str]:
+    "One caption as a list of one. Raises `UserError` for none, and for what is no string."
+    listed = list(captions) if isinstance(captions, Iterable) and not isinstance(captions, str) else [captions]
+    if not listed: raise UserError("there is nothing to draw: give at least one caption")
+    if wrong := [caption for caption in listed if not isinstance(caption, str)]: raise UserError(f"a caption is a string, not {reprlib.repr(wrong[0])}")
+    return listed
 
 def _draw(model: ImageModel, ids: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     device = model.network.device

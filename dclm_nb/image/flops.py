@@ -3,10 +3,9 @@
 # %% ../../nbs/image/13_flops.ipynb #imports
 from __future__ import annotations
 
-
 from ..core.errors import unknown
 from .config import BackboneConfig
-from .methods import Sampling
+from .methods import Sampling, network_passes
 
 # %% auto #0
 __all__ = ['ACCOUNTINGS', 'attention_flops', 'token_flops', 'condition_flops', 'head_flops', 'forward_flops', 'training_flops',
@@ -49,9 +48,9 @@ def training_flops(config: BackboneConfig, pictures: int, accounting: str = "exa
 # %% ../../nbs/image/13_flops.ipynb #draw
 def sampling_flops(config: BackboneConfig, sampling: Sampling) -> int:
     "Operations to draw one picture; the codec's decoder is not counted."
-    passes = 1 if sampling.guidance == 1 else 2
-    if config.method == "next-token": return passes * (_cached_flops(config) if sampling.cache else _uncached_flops(config))
-    return passes * sampling.steps * sum(forward_flops(config).values())
+    sides = 1 if sampling.guidance == 1 else 2                              # with the caption, and without
+    if config.method == "next-token": return sides * (_cached_flops(config) if sampling.cache else _uncached_flops(config))
+    return sides * network_passes(config, sampling) * sum(forward_flops(config).values())
 
 def _cached_flops(config: BackboneConfig) -> int:
     "The caption first, then one token at a time."

@@ -55,12 +55,13 @@ def doubled(x: Tensor, guidance: float) -> Tensor:
 
 # %% ../../nbs/image/09_flow.ipynb #sample
 @torch.no_grad()
-def flow_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: FlowSettings, generator: torch.Generator) -> Tensor:
-    "Latents `\"B N C\"` for captions `\"B M\"` in `steps` Euler steps; `null` is the null caption, `\"B M\"`. Raises `UserError` for no steps."
+def flow_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: FlowSettings, generator: torch.Generator, on_step=None) -> Tensor:
+    "Latents `\"B N C\"` for captions `\"B M\"` in `steps` Euler steps; `null` is the null caption, `\"B M\"`; `on_step(z)` sees the latents after every step. Raises `UserError` for no steps."
     if steps < 1: raise UserError(f"diffusion needs at least one sampling step, not {steps}")
     z = torch.randn(len(captions), network.config.tokens, network.config.channels, generator=generator).to(network.device)
     times = shifted(torch.linspace(1, 0, steps + 1), settings.shift).to(z)
     for now, then in zip(times[:-1], times[1:]):
         direction = guided(lambda c: network(doubled(z, guidance), c, now.expand(len(c))), captions, null, guidance)
         z = z + (then - now) * direction
+        if on_step: on_step(z)
     return z

@@ -15,7 +15,8 @@ from .backbone import Backbone
 from .flow import doubled, guided
 
 # %% auto #0
-__all__ = ['SCHEDULES', 'MaskedSettings', 'masked_count', 'random_mask', 'masked_loss', 'masked_sample']
+__all__ = ['SCHEDULES', 'MaskedSettings', 'masked_count', 'masked_passes', 'blanks_left', 'random_mask', 'masked_loss',
+           'masked_sample']
 
 # %% ../../nbs/image/10_masked.ipynb #schedule
 SCHEDULES = {"cosine": lambda u: math.cos(u * math.pi / 2), "arccos": lambda u: math.acos(u) * 2 / math.pi}
@@ -33,6 +34,16 @@ class MaskedSettings:
 def masked_count(u: float, tokens: int, schedule: str) -> int:
     "How many of `tokens` are masked at `u` in [0, 1]: all at 0, none at 1."
     return math.floor(SCHEDULES[schedule](u) * tokens + 1e-9)
+
+# %% ../../nbs/image/10_masked.ipynb #passes
+def masked_passes(steps: int, tokens: int) -> int:
+    "Passes that drawing takes when asked for `steps`: every one fixes a code, so at most one per token."
+    return min(steps, tokens)
+
+def blanks_left(steps: int, tokens: int, schedule: str) -> list[int]:
+    "Blanks after each pass: what the schedule says, but at least one fewer every time."
+    passes = masked_passes(steps, tokens)
+    return [min(masked_count(done / passes, tokens, schedule), tokens - done) for done in range(1, passes + 1)]
 
 # %% ../../nbs/image/10_masked.ipynb #mask
 def random_mask(batch: int, tokens: int, schedule: str, generator: torch.Generator) -> Tensor:
@@ -59,17 +70,18 @@ def _gumbel(shape: torch.Size, generator: torch.Generator) -> Tensor:
 # %% ../../nbs/image/10_masked.ipynb #sample
 @torch.no_grad()
 def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: MaskedSettings, generator: torch.Generator, on_step=None) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"` in `steps` steps; `null` is the null caption; `on_step(ids)` sees every step. Raises `UserError` for no steps."
+    "Ids `\"B N\"` for captions `\"B M\"` in at most `steps` passes; `null` is the null caption; `on_step(ids)` sees the ids after every pass. Raises `UserError` for no steps."
     if steps < 1: raise UserError(f"masked-token prediction needs at least one sampling step, not {steps}")
     tokens, blank = network.config.tokens, network.config.vocab_size
     ids = torch.full((len(captions), tokens), blank, device=network.device)
-    for step in range(1, steps + 1):
+    left = blanks_left(steps, tokens, settings.schedule)
+    for done, blanks in enumerate(left, 1):
         log_probs = guided(lambda c: network(doubled(ids, guidance), c), captions, null, guidance).log_softmax(dim=-1)
         drawn = torch.multinomial(log_probs.exp().flatten(0, 1).cpu(), 1, generator=generator).view(ids.shape).to(ids.device)
         confidence = log_probs.gather(-1, drawn[..., None])[..., 0]
-        confidence = confidence + settings.choice_temperature * (1 - step / steps) * _gumbel(ids.shape, generator).to(confidence)
+        confidence = confidence + settings.choice_temperature * (1 - done / len(left)) * _gumbel(ids.shape, generator).to(confidence)
         open_places = ids == blank
         confidence = confidence.masked_fill(~open_places, math.inf)                        # what is fixed stays fixed
-        ids = torch.where(open_places, drawn, ids).masked_fill(_least_sure(confidence, masked_count(step / steps, tokens, settings.schedule)), blank)
+        ids = torch.where(open_places, drawn, ids).masked_fill(_least_sure(confidence, blanks), blank)
         if on_step: on_step(ids)
     return ids

@@ -3,19 +3,22 @@
 # %% ../../nbs/image/12_methods.ipynb #imports
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
 from ..core.errors import UserError
 from .backbone import Backbone
+from .config import BackboneConfig
 from .flow import FlowSettings, flow_loss, flow_sample
-from .masked import MaskedSettings, masked_loss, masked_sample
+from .masked import MaskedSettings, masked_loss, masked_passes, masked_sample
 from .next_token import next_token_loss, next_token_sample
 
 # %% auto #0
-__all__ = ['MethodSettings', 'method_loss', 'Sampling', 'draw_latents']
+__all__ = ['MethodSettings', 'method_loss', 'Sampling', 'draw_latents', 'network_passes']
 
 # %% ../../nbs/image/12_methods.ipynb #settings
 @dataclass(frozen=True)
@@ -42,13 +45,23 @@ class Sampling:
     cache: bool = True
 
     def __post_init__(self):
-        if self.steps < 1: raise UserError(f"sampling needs at least one step, not {self.steps}")
-        if self.guidance < 0: raise UserError(f"guidance is not negative, as {self.guidance} is")
+        if not _is(self.steps, Integral) or self.steps < 1: raise UserError(f"sampling needs a whole number of steps, at least one, not {self.steps!r}")
+        for name, value in (("guidance", self.guidance), ("temperature", self.temperature)):
+            if not _is(value, Real) or not 0 <= value < math.inf: raise UserError(f"{name} is a finite number from 0 upwards, not {value!r}")
+        if not isinstance(self.cache, bool): raise UserError(f"cache is True or False, not {self.cache!r}")
+
+def _is(value: object, kind: type) -> bool: return isinstance(value, kind) and not isinstance(value, bool)       # True is no 1 here
 
 # %% ../../nbs/image/12_methods.ipynb #draw
-def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator) -> Tensor:
-    "Latents `\"B N C\"` or ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption, `\"B M\"`."
+def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator, on_step=None) -> Tensor:
+    "Latents `\"B N C\"` or ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption, `\"B M\"`; `on_step` sees what there is after every pass."
     method = network.config.method
-    if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator)
-    if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator)
-    return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache)
+    if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator, on_step)
+    if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator, on_step)
+    return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache, on_step)
+
+# %% ../../nbs/image/12_methods.ipynb #passes
+def network_passes(config: BackboneConfig, sampling: Sampling) -> int:
+    "Passes through the network, one after the other, that drawing takes; guidance makes a pass wider, not the passes more."
+    if config.method == "diffusion": return sampling.steps
+    return masked_passes(sampling.steps, config.tokens) if config.method == "masked-token" else config.tokens

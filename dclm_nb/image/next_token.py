@@ -25,8 +25,8 @@ def draw_codes(logits: Tensor, temperature: float, generator: torch.Generator) -
     return torch.multinomial((logits / temperature).softmax(dim=-1).cpu(), 1, generator=generator)[:, 0].to(logits.device)
 
 # %% ../../nbs/image/11_next_token.ipynb #sample
-def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption. Raises `UserError` for a negative temperature."
+def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True, on_step=None) -> Tensor:
+    "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `\"B place\"`, after each. Raises `UserError` for a negative temperature."
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
     ids, batch = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
     wanted = captions if guidance == 1 else torch.cat([captions, null])
@@ -36,6 +36,7 @@ def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidanc
             logits = step(ids, place)
             if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
             ids[:, place] = draw_codes(logits, temperature, generator)
+            if on_step: on_step(ids[:, :place + 1].clone())
     return ids
 
 # %% ../../nbs/image/11_next_token.ipynb #steps

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
@@ -103,3 +104,5 @@ class RowNotes(dict[str, str]):
     def _repr_markdown_(self) -> str: return "\n".join(f"- **{row}**: {note}" for row, note in self.items()) or "Nothing to note."
 
     def __repr__(self) -> str: return "\n".join(f"{row}: {note}" for row, note in self.items()) or "Nothing to note."
+
+    def __or__(self, other: dict[str, str]) -> Self: return type(self)({**self, **other})

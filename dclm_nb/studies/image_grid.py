@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,14 +13,15 @@ from ..core.errors import UserError
 from ..core.store import Run
 from ..image.config import METHODS
 from ..image.methods import Sampling
-from .frames import tidy
+from .frames import RowNotes, tidy
 from .image_study import Asked, Setup, Workshop
 from .image_tuning import Tuned, tune
 
 # %% auto #0
-__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'ceiling',
-           'floor_check', 'withheld', 'best_at', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame',
-           'ema_frame', 'curves', 'drawn_samples', 'perfect_scores', 'perfect', 'gate_sentence']
+__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'codec_scores',
+           'ceiling', 'floor_check', 'withheld', 'best_of', 'little_compute', 'metric_frame', 'loss_frame',
+           'composition_frame', 'ema_frame', 'curves', 'drawn_samples', 'perfect_scores', 'codec_notes', 'perfect',
+           'gate_sentence', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -57,7 +59,11 @@ class GridRuns:
 
     def points_at(self, level: float) -> list[tuple[str, int]]:
         "(size, mark) of the networks that have spent `level`."
-        return [(size, mark) for size, _ in self.shop.study.budgets for mark in range(len(self.shop.study.marks)) if abs(self.compute(size, mark) / level - 1) < 1e-6]
+        return [(size, mark) for size, mark in self.points_within(level) if self.compute(size, mark) > level * (1 - 1e-6)]
+
+    def points_within(self, level: float) -> list[tuple[str, int]]:
+        "(size, mark) of the networks that have spent `level` or less."
+        return [(size, mark) for size, _ in self.shop.study.budgets for mark in range(len(self.shop.study.marks)) if self.compute(size, mark) < level * (1 + 1e-6)]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #run
 def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRuns | None:
@@ -78,15 +84,17 @@ GATE = 0.3
 GATED = tuple(f"claim-{n}" for n in range(1, 7))
 RESTS_ON = {"all": ("claim-1", "claim-2", "claim-3", "claim-11", "claim-17"), "frechet_distance": ("claim-4", "claim-5", "claim-6", "claim-10", "claim-12", "claim-13", "claim-15", "claim-17")}
 
-def ceiling(grid: GridRuns, method: str, attribute: str = "all") -> float:
-    "What the checker finds right on the reconstructions of the method's codec."
-    from dclm_nb.image.checker import attribute_scores, check_all
+def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
+    "What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the ceiling of prompt following."
     from dclm_nb.image.codecs import load_codec
-    from dclm_nb.image.scenes import SceneSpec
+    from dclm_nb.image.judges import load_suite
     from dclm_nb.studies.image_study import REPORT, scenes_for
-    study = grid.shop.study
-    codec, scenes = load_codec(grid.shop.data(study.codec_of(method)).folder / "codec"), scenes_for(REPORT, study.judged_pictures, study.scale)
-    return attribute_scores(check_all(codec.decode(codec.encode(scenes.images)), scenes.captions, SceneSpec.at_scale(study.scale)))[attribute]
+    net, scenes = load_codec(shop.data(codec).folder / "codec"), scenes_for(REPORT, shop.study.judged_pictures, shop.study.scale)
+    return load_suite(shop.judges().folder).measure(net.decode(net.encode(scenes.images)), scenes.captions)
+
+def ceiling(grid: GridRuns, method: str) -> float:
+    "Prompts all right in the reconstructions of the method's codec."
+    return codec_scores(grid.shop, grid.shop.study.codec_of(method))["all"]
 
 def floor_check(grid: GridRuns) -> tuple[bool, str]:
     "Has diffusion left the floor? And a sentence that says so."
@@ -110,20 +118,20 @@ LOWER_IS_BETTER = ("frechet_distance", "loss")
 def _value(grid: GridRuns, point: Point, metric: str) -> float:
     return grid.judged[point, FOLLOW].result["loss"] if metric == "loss" else grid.score(point, metric)
 
-def best_at(grid: GridRuns, method: str, level: float, metric: str) -> tuple[str, list[float]]:
-    "(size, value per seed) of a method at a level of compute, in the size with the better mean."
-    found = {size: [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds] for size, mark in grid.points_at(level)}
+def best_of(grid: GridRuns, method: str, points: Sequence[tuple[str, int]], metric: str) -> tuple[tuple[str, int], list[float]]:
+    "((size, mark), value per seed) of a method's best network among `points`, by the mean over seeds."
+    found = {(size, mark): [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds] for size, mark in points}
     choose = min if metric in LOWER_IS_BETTER else max
-    size = choose(found, key=lambda s: sum(found[s]))
-    return size, found[size]
+    best = choose(found, key=lambda point: sum(found[point]))
+    return best, found[best]
 
 def little_compute(grid: GridRuns) -> float: return grid.levels()[min(1, len(grid.levels()) - 1)]
 
 def _records(grid: GridRuns, metric: str, level: float, column: str) -> Iterator[dict]:
     for method in METHODS:
-        size, values = best_at(grid, method, level, metric)
-        mark = dict(grid.points_at(level))[size]
+        (size, mark), values = best_of(grid, method, grid.points_within(level), metric)
         for seed, value in zip(grid.seeds, values): yield dict(row=method, column=column, seed=seed, value=value, run=grid.judged[Point(method, size, seed, mark), FOLLOW].key)
+
 
 # %% ../../nbs/studies/11_image_grid.ipynb #frames
 def metric_frame(grid: GridRuns | None, exhibit: str, metric: str, column: str) -> pd.DataFrame:
@@ -137,7 +145,7 @@ def loss_frame(grid: GridRuns | None) -> pd.DataFrame:
     if grid is None: return tidy([])
     levels = grid.levels()
     named = {"largest compute": levels[-1], "middle compute": levels[len(levels) // 2], "smallest compute": levels[0]}
-    records = [dict(row=row, column=method, seed=seed, value=value) for row, level in named.items() for method in METHODS for seed, value in zip(grid.seeds, best_at(grid, method, level, "loss")[1])]
+    records = [dict(row=row, column=method, seed=seed, value=value) for row, level in named.items() for method in METHODS for seed, value in zip(grid.seeds, best_of(grid, method, grid.points_at(level), "loss")[1])]
     return tidy(records, paper="tradeoffs", exhibit="figure-c", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/11_image_grid.ipynb #compositions
@@ -193,8 +201,8 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
     all_levels, rows = grid.levels(), {"ground truth": scenes.images[chosen]}
     for method in METHODS:
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
-            size, _ = best_at(grid, method, level, "all")
-            point = Point(method, size, grid.seeds[0], dict(grid.points_at(level))[size])
+            (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
+            point = Point(method, size, grid.seeds[0], mark)
             rows[f"{method}, {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
 
@@ -206,6 +214,14 @@ def perfect_scores(grid: GridRuns | None) -> dict[str, float]:
     floor = load_suite(grid.shop.judges().folder).real(grid.shop.study.judged_pictures)["frechet_distance"]
     return {"frechet_distance": floor, "diffusion": ceiling(grid, "diffusion"), "token methods": ceiling(grid, "next-token")}
 
+def codec_notes(grid: GridRuns | None) -> RowNotes:
+    "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
+    if grid is None: return RowNotes()
+    said = {f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec) for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)}
+    return RowNotes({"real pictures": f"Fréchet distance {perfect_scores(grid)['frechet_distance']:.2f} to other real ones, at the same number"}
+                    | {name: f"{scores['all']:.1%} of prompts all right, Fréchet distance {scores['frechet_distance']:.2f}" for name, scores in said.items()})
+
+
 # %% ../../nbs/studies/11_image_grid.ipynb #perfect
 def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
     "One of the `perfect_scores` under the name it has in a figure; empty without runs."
@@ -214,3 +230,14 @@ def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
 def gate_sentence(grid: GridRuns | None) -> str:
     "Whether the fairness gate is open, in a sentence."
     return "Nothing is trained at replay." if grid is None else floor_check(grid)[1]
+
+# %% ../../nbs/studies/11_image_grid.ipynb #export
+def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:
+    "The smallest size of `method` at the end of its training, first seed; None without runs."
+    if grid is None: return None
+    from dclm_nb.image.checkpoints import save_image_model
+    from dclm_nb.studies.image_study import model_of
+    study, size, seed = grid.shop.study, grid.shop.study.budgets[0][0], grid.seeds[0]
+    sampling = Sampling(guidance=grid.tuned.guidance[method][FOLLOW])
+    return save_image_model(model_of(grid.setups[method, size].config(), grid.models[method, size, seed], grid.shop.data(study.codec_of(method)), sampling=sampling), folder)
+

@@ -18,7 +18,7 @@ from .image_grid import FOLLOW, QUALITY, GridRuns
 from .image_study import Asked, model_of, scenes_for
 
 # %% auto #0
-__all__ = ['steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame']
+__all__ = ['NO_CACHE', 'steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
 def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str) -> dict[tuple[Sampling, int], dict]:
@@ -32,29 +32,30 @@ def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling: retu
 
 # %% ../../nbs/studies/14_image_inference.ipynb #steps
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler; `/ few steps` and `/ many steps` are the ends of the sweep."
+    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler, `/ few steps` the shortest."
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
-        for row, changes in _paces(method, study).items():
+        tokens = grid.shop.data(study.codec_of(method)).result["tokens"]
+        for row, changes in _paces(method, study.steps, tokens).items():
             follow, quality = (_ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in (FOLLOW, QUALITY))
             for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
-                steps = grid.shop.data(study.codec_of(method)).result["tokens"] if method == "next-token" else sampling.steps
-                values = {"steps": steps, "inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
+                values = {"steps": tokens if method == "next-token" else sampling.steps, "inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
                 records += [dict(row=row, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items()]
-    records += [{**r, "row": "next-token / no cache", "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
+    records += [{**r, "row": NO_CACHE, "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
-def _paces(method: str, study) -> dict[str, dict]:
-    "The rows of a method, with what each changes of the study's sampler."
+def _paces(method: str, steps: Sequence[int], tokens: int) -> dict[str, dict]:
+    "The rows of a method, with what each changes of the study's sampler. Masked-token prediction has no more steps than tokens."
     if method == "next-token": return {method: {}}
-    names = {n: f"{method} / {n} steps" for n in study.steps} | {study.steps[0]: f"{method} / few steps", study.steps[-1]: f"{method} / many steps", Sampling().steps: method}
+    most = tokens if method == "masked-token" else max(steps)
+    names = {n: f"{method} / {n} steps" for n in steps if n <= most} | {min(steps): f"{method} / few steps", Sampling().steps: method}
     return {names[n]: {"steps": n} for n in sorted(names)}
 
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
     "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
     if frame.empty: return None
-    wide = frame[frame["row"].ne("next-token / no cache")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
+    wide = frame[frame["row"].ne(NO_CACHE)].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
     return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])])
 
 def _uncached(grid: GridRuns) -> float:
@@ -84,31 +85,35 @@ def guidance_frame(grid: GridRuns | None) -> pd.DataFrame:
     return tidy(records, paper="tradeoffs", exhibit="figure-i", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/14_image_inference.ipynb #clock
+NO_CACHE = "next-token / no cache"
+
 def time_samplers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: seconds per picture for one picture at a time and for a batch, per method; interleaved, median of `rounds`."
+    "Run: seconds per picture for one picture at a time and for a batch, per sampler (`config['samplers']`: row -> (method, sampling)); interleaved, median of `rounds`."
     import torch
     from dclm_nb.image.checkpoints import sample
     torch.set_num_threads(1)
     captions = list(scenes_for("clock", config["batch"], config["scale"]).captions)
-    models = {m: model_of(config["trained"][m], inputs[m], inputs[f"{m} data"], sampling=Sampling(**config["sampling"][m])) for m in METHODS}
-    times: dict[str, dict[str, list[float]]] = {m: {"one": [], "many": []} for m in METHODS}
+    models = {row: model_of(config["trained"][m], inputs[m], inputs[f"{m} data"], sampling=Sampling(**sampling)) for row, (m, sampling) in config["samplers"].items()}
+    times: dict[str, dict[str, list[float]]] = {row: {"one": [], "many": []} for row in models}
     for model in models.values(): sample(model, captions[:1])
     for _ in range(config["rounds"]):
-        for method, model in models.items():
+        for row, model in models.items():
             for kind, asked in (("one", captions[:1]), ("many", captions)):
                 began = time.process_time()
                 sample(model, asked)
-                times[method][kind].append(time.process_time() - began)
-    return {m: {"latency_s": median(t["one"]), "throughput_images_s": len(captions) / median(t["many"])} for m, t in times.items()}
+                times[row][kind].append(time.process_time() - began)
+    return {row: {"latency_s": median(t["one"]), "throughput_images_s": len(captions) / median(t["many"])} for row, t in times.items()}
 
 def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.DataFrame:
-    "Figure E: latency and throughput by method, once per trained seed."
+    "Figure E: latency and throughput by method, and of next-token prediction without its cache, once per trained seed."
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     size, batch = study.budgets[-1][0], min(batch, study.judged_pictures)
+    samplers = {m: (m, asdict(_tuned(grid, m, FOLLOW))) for m in METHODS} | {NO_CACHE: ("next-token", asdict(_tuned(grid, "next-token", FOLLOW, cache=False)))}
     for seed in grid.seeds:
         inputs = {m: grid.models[m, size, seed] for m in METHODS} | {f"{m} data": grid.shop.data(study.codec_of(m)) for m in METHODS}
-        config = {"scale": study.scale, "batch": batch, "rounds": rounds, "trained": {m: grid.setups[m, size].config() for m in METHODS}, "sampling": {m: asdict(_tuned(grid, m, FOLLOW)) for m in METHODS}}
+        config = {"scale": study.scale, "batch": batch, "rounds": rounds, "trained": {m: grid.setups[m, size].config() for m in METHODS}, "samplers": samplers}
         run = grid.shop.store.run(time_samplers, config, seed, inputs)
-        records += [dict(row=m, column=c, seed=seed, value=v, run=run.key) for m in METHODS for c, v in run.result[m].items()]
+        records += [dict(row=row, column=c, seed=seed, value=v, run=run.key) for row in samplers for c, v in run.result[row].items()]
     return tidy(records, paper="tradeoffs", exhibit="figure-e", scale=study.scale, source="rerun")
+

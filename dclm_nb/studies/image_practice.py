@@ -11,16 +11,15 @@ import pandas as pd
 from ..image.flow import FlowSettings
 from ..image.methods import MethodSettings, Sampling
 from .frames import tidy
-from .image_grid import QUALITY
+from .image_grid import QUALITY, codec_scores
 from .image_study import REPORT, Asked, Setup, Workshop, scenes_for
 from .image_tuning import Tuned, tune
 
 # %% auto #0
-__all__ = ['PLAIN', 'OURS', 'BEST', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame',
-           'reconstruction_frame']
+__all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame', 'reconstruction_frame']
 
 # %% ../../nbs/studies/13_image_practice.ipynb #variants
-PLAIN, OURS, BEST = "plain diffusion", "time shift (the study's)", "best variant"
+PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
 def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
@@ -31,16 +30,13 @@ def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
 
 # %% ../../nbs/studies/13_image_practice.ipynb #practice
 def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
-    "Figure H: prompt following and Fréchet distance of every variant at equal compute; the row `best variant` repeats the one with the lowest mean distance. Empty without a workshop."
+    "Figure H: prompt following and Fréchet distance of every variant at equal compute. Empty without a workshop."
     if shop is None: return tidy([])
     tuned = tune(shop)
     setups = variants(shop, tuned)
     keys = [(name, seed) for name in setups for seed in seeds]
     runs = shop.train([(setups[name], seed) for name, seed in keys], name="training practice")
     records = [dict(row=name, **r) for (name, seed), r in _two_metrics(shop, tuned, keys, [setups[name] for name, _ in keys], runs)]
-    means = pd.DataFrame(records).query("column == 'frechet_distance'").groupby("row")["value"].mean()
-    best = means.drop(PLAIN).idxmin()
-    records += [{**r, "row": BEST} for r in records if r["row"] == best]
     return tidy(records, paper="tradeoffs", exhibit="figure-h", scale=shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/13_image_practice.ipynb #two-metrics
@@ -61,7 +57,7 @@ def codec_rows(shop: Workshop) -> dict[str, str]:
     return dict(zip(CODEC_ROWS if len(ladder) == 3 else (CODEC_ROWS[0], CODEC_ROWS[-1]), ladder))
 
 def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
-    "Figure F: diffusion in every codec of the ladder. Empty without a workshop."
+    "Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it. Empty without a workshop."
     if shop is None: return tidy([])
     tuned, rows = tune(shop), codec_rows(shop)
     setup = variants(shop, tuned)[OURS]
@@ -69,6 +65,9 @@ def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.Data
     codecs = [rows[row] for row, _ in keys]
     runs = [run for row in rows for run in shop.train([(setup, seed) for seed in seeds], name=f"diffusion in {rows[row]}", codec=rows[row])]
     records = [dict(row=row, **r) for (row, seed), r in _two_metrics(shop, tuned, keys, [setup] * len(keys), runs, codecs)]
+    ceilings = {row: codec_scores(shop, codec)["all"] for row, codec in rows.items()}
+    followed = [r for r in records if r["column"] == "prompt_following"]
+    records += [{**r, "column": "ceiling", "value": ceilings[r["row"]]} for r in followed] + [{**r, "column": "share_of_ceiling", "value": r["value"] / ceilings[r["row"]]} for r in followed if ceilings[r["row"]]]
     return tidy(records, paper="tradeoffs", exhibit="figure-f", scale=shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/13_image_practice.ipynb #table

@@ -11,7 +11,7 @@ from ..core.statistics import paired_interval
 from ..image.config import METHODS
 from .frames import RowNotes, tidy
 from .frontier import bootstrap_fit, crossing, fit_power, share_error
-from .image_grid import GridRuns, ceiling, curves
+from .image_grid import GridRuns, ceiling, curves, metric_frame
 from .image_inference import clock_frame, steps_frame
 
 # %% auto #0
@@ -31,7 +31,7 @@ def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
 
 # %% ../../nbs/studies/16_image_tables.ipynb #fit-frame
 def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Table E: slope, intercept (log10 at 1e12 FLOPs), R² and frontier points of every method and metric, fitted for each seed. Empty without runs."
+    "Table E: slope, intercept (log10 at 1e12 FLOPs), R² and frontier points of every method and metric, fitted for each seed; and the distance reached at the largest compute. Empty without runs."
     if grid is None: return tidy([])
     records = []
     for (method, seed), part in fitted_points(grid).groupby(["method", "seed"], sort=False):
@@ -39,6 +39,7 @@ def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
             fit = fit_power(part["flops"], part[metric], reference=REFERENCE)
             values = {"slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "points": fit.points}
             records += [dict(row=method, column=f"{name}_{metric}", seed=int(seed), value=float(v)) for name, v in values.items() if math.isfinite(v)]
+    records += metric_frame(grid, "table-e", "frechet_distance", "frechet_distance").query("column == 'frechet_distance'")[["row", "column", "seed", "value", "run"]].to_dict("records")
     return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/16_image_tables.ipynb #fits
@@ -65,7 +66,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
     at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
     return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (about half an hour on 2 cores, shared by all exhibits of this paper)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about half an hour on 2 cores, shared by all exhibits of this paper)."
 
 # %% ../../nbs/studies/16_image_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:

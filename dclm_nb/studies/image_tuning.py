@@ -11,10 +11,12 @@ from ..image.config import METHODS
 from ..image.flow import FlowSettings
 from ..image.methods import MethodSettings, Sampling
 from ..image.recipes import ImageTrainConfig
+from .frames import RowNotes
 from .image_study import TUNING, Asked, Setup, Workshop
 
 # %% auto #0
-__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'further_rates', 'sweep_rates', 'tune', 'sweep_table', 'shown_sweep']
+__all__ = ['TUNING_SEED', 'MIDDLE_SHIFT', 'Tuned', 'further_rates', 'sweep_rates', 'tune', 'sweep_table', 'shown_sweep',
+           'sweep_notes']
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #tuned
 TUNING_SEED = 100               # of the sweeps; the reported runs have seeds from 0
@@ -89,3 +91,13 @@ def sweep_table(tuned: Tuned, sweep: str) -> pd.DataFrame:
 def shown_sweep(grid, sweep: str) -> pd.DataFrame | str:
     "`sweep_table` of a grid's tuning; one line without a grid."
     return "Nothing is tuned at replay." if grid is None else sweep_table(grid.tuned, sweep)
+
+# %% ../../nbs/studies/10_image_tuning.ipynb #notes
+def sweep_notes(grid, sweep: str) -> RowNotes:
+    "A sweep as notes, so that the saved page has it: for each method what was tried, what it scored, and what was chosen (◀). Empty without a grid."
+    if grid is None: return RowNotes()
+    metrics = {"rate": ["loss"], "shift": ["prompt_following"], "guidance": ["prompt_following", "frechet_distance"]}[sweep]
+    tried = lambda r: f"{r[sweep]:g}: {' and '.join(f'{r[m]:.3g}' for m in metrics)}{' ◀' * bool(r['chosen'])}"
+    return RowNotes({f"{sweep} of {method} ({' and '.join(m.replace('_', ' ') for m in metrics)}, tuning captions)": "; ".join(tried(r) for _, r in part.sort_values(sweep).iterrows())
+                     for method, part in sweep_table(grid.tuned, sweep).groupby(level=0, sort=False)})
+

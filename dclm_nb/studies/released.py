@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['REPLAYED', 'SCORES', 'LANDMARKS', 'COMPARED', 'released_runs', 'released_scores', 'released_rows', 'score_cell',
            'training_flops', 'pearson', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions',
-           'compare_printed', 'row_recipes', 'row_notes', 'filter_groups', 'within_groups', 'models_by_group']
+           'is_centred', 'compare_printed', 'row_recipes', 'row_notes', 'filter_groups', 'within_groups',
+           'models_by_group']
 
 # %% ../../nbs/studies/02_released.ipynb #imports
 import csv
@@ -156,6 +157,11 @@ LANDMARKS = {"DCLM-Baseline (ours) / 7B / 3T": "DCLM 7B, 2.6T", "DCLM-Baseline (
 def replay_versions(exhibit: str) -> pd.DataFrame:
     """The replayed values under v0, v1 and v2 side by side: one row per cell, one column per version."""
     return pd.concat({version: replay_frame(exhibit, version).set_index(["row", "column"]).value for version in VERSIONS}, axis=1)
+
+# %% ../../nbs/studies/02_released.ipynb #is-centred
+def is_centred(column: str) -> bool:
+    """Whether a replayed column is formed from centred accuracies, so that its values belong to one version of the task baselines."""
+    return column in ("core", "extended", "delta_from_baseline") or column.startswith(("Core, ", "pearson_r"))
 
 # %% ../../nbs/studies/02_released.ipynb #compare
 COMPARED = ("exhibit", "row", "column", "printed", "replayed", "difference", "verdict", "note")

@@ -1,9 +1,12 @@
 """The heuristics against slow versions of themselves on random pages, and on pages that are meant to hurt."""
 import random
+import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import slow_heuristics as slow  # noqa: E402
 
+from dclm_nb.core.errors import UserError  # noqa: E402
 from dclm_nb.curation import heuristics as h  # noqa: E402
 from dclm_nb.curation import url as u  # noqa: E402
+from dclm_nb.curation.blocks import word_lists  # noqa: E402
 from dclm_nb.curation.language import has_nothing_to_read  # noqa: E402
 from dclm_nb.curation.repetition import RepeatedNgrams, first_repetition, repetition_shares  # noqa: E402
 from dclm_nb.curation.words import SplitText  # noqa: E402
@@ -177,6 +182,25 @@ def test_domain_table(tmp_path, monkeypatch):
     assert len(table) == 1000 and all(name in table for name in names) and not any(f"x{name}" in table for name in names)
     lists = u.BanLists(table, origin="test")
     assert u.domain_is_banned("http://HOST7.example/page", lists) and not u.domain_is_banned("http://host7.example.org/page", lists)
+
+
+def test_the_domains_of_the_wheel_are_banned_by_default(tmp_path, monkeypatch):
+    with tarfile.open(u._datatrove_assets() / u.DATATROVE_LISTS) as archive: listed = next(archive.extractfile("domains")).decode().strip()
+    lists = u.embedded_ban_lists()
+    assert len(lists.domains) == 4_558_940 and str(lists).startswith("4,558,940 domains, ") and listed in lists.domains
+    assert h.refinedweb("text", f"http://{listed}/page", language=h.assume_english).step_number == 2 and word_lists("embedded")[0] is lists
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
+    code = "from dclm_nb.curation.url import datatrove_domains as d; print(len(d()))"
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [child.communicate(timeout=120)[0] for child in both] == ["4558940\n"] * 2
+    made, = tmp_path.rglob("*.u64")
+    assert np.array_equal(np.fromfile(made, "<u8"), lists.domains.hashes) and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_domains_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="cannot make the folder"): u.datatrove_domains.__wrapped__()
 
 
 @pytest.mark.parametrize("url, cause", [("http://[::1", "error ValueError"), ("http://a\u2100b.example/", "error ValueError"), ("http://x]/", "error ValueError")])

@@ -13,12 +13,19 @@ from dclm_nb.curation.crawl_pages import RULE_BREAKERS, near_duplicate, phrase_s
 from dclm_nb.curation.crawl_texts import SOURCES, SPLITS, all_texts, evaluation_articles, positive_texts, reference_texts, split_of
 from dclm_nb.curation.decontamination import NgramIndex, decontaminate
 from dclm_nb.curation.minicrawl import DAMAGES, build_crawl, junk_material
+from dclm_nb.curation.url import datatrove_domains, listed_host
 from dclm_nb.curation.warc import ReadReport, read_warc
 
 
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory):
     return build_crawl(tmp_path_factory.mktemp("minicrawl") / "crawl", "smoke")
+
+
+def test_no_page_is_lost_to_the_lists_of_domains(crawl):
+    "Planted pages keep their known answers, whatever the wheel of datatrove bans."
+    banned = datatrove_domains()
+    assert not [url for url in crawl.labels() if listed_host(url) in banned or listed_host(url, faithful=False) in banned]
 
 
 def digest(folder):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import dill
@@ -19,8 +19,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import build_crawl
-from dclm_nb.curation import blocks, pipeline
-from dclm_nb.curation.pipeline import CurationConfig, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
+from dclm_nb.curation import blocks, pipeline, quality
+from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
 from dclm_nb.curation.warc import Page, write_warc
 
 CONFIG = CurationConfig(scale="smoke", keep_fraction=0.25, vocab_size=512, seq_len=64)
@@ -51,6 +51,19 @@ def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
     assert len(removed) + len(kept) == len(set(removed) | set(kept)) == len(readable)
     assert all(r["stage"] and r["step"] for r in report.removed())
     assert report.reasons.documents.sum() == table.removed.sum()
+
+
+def test_the_report_says_what_was_used_and_from_which_configuration(crawl, report, tmp_path, monkeypatch):
+    used, known = report.data["used"], report.data["classifier"]
+    assert report.data["config"] == json.loads(json.dumps(asdict(CONFIG))) and used["extraction"] == "resiliparse" and used["faithful"].startswith("yes")
+    model = report.folder / known["model"]
+    assert used["classifier"] == f"trained here, SHA-256 {hashlib.sha256(model.read_bytes()).hexdigest()}"
+    pool = curate(crawl.warcs[:1], tmp_path, replace(POOL, faithful=False), workers=1)
+    assert pool.data["used"]["faithful"].startswith("no") and pool.data["used"]["classifier"] == "none was needed"
+    monkeypatch.setattr(quality, "released_classifier", lambda: model)
+    for name, origin in ((str(model), "given file"), ("released", "released")):
+        list(blocks.TrainQuality(tmp_path, "", model=name).run(None))
+        assert json.loads((tmp_path / "classifier.json").read_text()) == dict(model=str(model), origin=origin, sha256=known["sha256"])
 
 
 def test_a_page_lost_from_the_books_is_noticed(report, tmp_path):
@@ -147,7 +160,6 @@ def test_a_full_disk_is_named_and_costs_nothing(crawl, report, tmp_path, monkeyp
 
 
 def test_what_a_killed_process_leaves_is_swept(tmp_path, monkeypatch):
-    from dclm_nb.curation import quality
     def killed(examples, output, settings): raise SystemExit([p.name for p in tmp_path.iterdir()])
     monkeypatch.setattr(quality, "_train_in_child", killed)
     with pytest.raises(SystemExit) as left: quality.train_classifier(["a"], ["b"], tmp_path)
@@ -226,7 +238,11 @@ def test_a_file_counts_by_its_content_and_an_address_by_itself(crawl, tmp_path, 
 
 def test_an_empty_pool_says_so(tmp_path):
     warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    with pytest.raises(UserError, match="no page is left"): curate([warc], tmp_path / "out", CONFIG, workers=1)
+    for _ in range(2):                                              # the second time from the stored report
+        with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, workers=1)
+        assert left.value.exit_code == 2 and left.value.report.reasons.documents.sum() == 2 and left.value.report.funnel.left.iloc[-1] == 0
+    assert (left.value.report.folder / "report.json").is_file() and not list((tmp_path / "out").rglob("classifier*.json"))
+    assert curate([warc], tmp_path / "out", POOL, workers=1).pool() == []
 
 
 @pytest.fixture
@@ -336,7 +352,8 @@ def test_ray_runs_to_the_same_bytes_quietly(crawl, report, tmp_path, capfd):
 def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
     "datatrove would wait for it forever."
     warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    with pytest.raises(UserError, match="no page is left"): curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
+    with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
+    assert left.value.report.funnel.left.iloc[-1] == 0
 
 
 def test_console_stays_quiet(crawl, tmp_path, capfd):

@@ -46,6 +46,12 @@ def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
     assert all(settle_scale(e, get_scale("gpu")).name == "gpu" for e in rest)
 
 
+@pytest.mark.parametrize("offered", [["laptop"], ["laptop", "1B-1x"]])
+def test_so_does_that_of_a_table_of_dclm(monkeypatch, offered):
+    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: offered)
+    assert dict(budget(get_exhibit("table-4"), "1B-1x"))["launch"] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + ("" if "1B-1x" in offered else "; not offered by its notebook yet")
+
+
 def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothing_is_trained():
     assert "next-token" not in dict(budget(get_exhibit("figure-h", "tradeoffs"), "S"))["at S"]
     for exhibit in ("table-a", "table-c", "table-d"): assert "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop")) and "trains no model" in dict(lines)["at paper size"]
@@ -54,6 +60,14 @@ def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothin
 def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 754.0 if scale == "laptop" else None)
     assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(budget(FIGURE, "smoke"))["at smoke"].startswith("not measured yet")
+
+
+def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: None)
+    lines = dict(budget(get_exhibit("table-2"), "laptop"))
+    assert lines["at laptop"] == "no rerun: replay, seconds" and "one model" not in lines and "7B-1x" in lines["launch"]
+    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: ["replay", "laptop"])
+    assert dict(budget(get_exhibit("table-4"), "gpu"))["at gpu"].startswith("runs at laptop: not measured yet")
 
 
 def test_every_exhibit_has_a_budget():

@@ -14,6 +14,7 @@ from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
 from dclm_nb.exhibits.render import compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text
 from dclm_nb.exhibits.runner import known_already
 from dclm_nb.studies.frames import printed_number, tidy
+from dclm_nb.studies.released import REPLAYED, is_centred, replay_versions
 
 RERUN = [("RefinedWeb reproduction", 2.01), ("fastText OH-2.5 + ELI5", 1.95)]
 
@@ -43,6 +44,16 @@ def test_a_rerun_is_the_mean_and_interval_of_its_seeds():
     cell, interval = comparison.cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun"), mean_interval([1.95, 1.96, 1.99])
     assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((interval.mid, interval.low, interval.high, 3))
     assert "rerun, 3 seeds" in to_text(comparison)
+
+
+@pytest.mark.parametrize("exhibit", REPLAYED)
+def test_the_version_of_the_baselines_stands_next_to_every_score_that_depends_on_it(exhibit):
+    changed = replay_versions(exhibit).reset_index().query("abs(v1 - v2) > 1e-9").column
+    assert set(changed) == {c for c in replay_versions(exhibit).reset_index().column if is_centred(c)}
+    comparison = known_already(get_exhibit(exhibit))
+    for text in (to_markdown(comparison), to_text(comparison), to_latex(comparison)): assert text.count("replayed under baselines v1, the paper's") == 1
+    for line in csv.DictReader(io.StringIO(to_csv(comparison))): assert (line["note"] == "baselines v1, the paper's") == (line["source"] == "replayed" and is_centred(line["column"])) or line["source"] == "printed"
+    assert "baselines v1" not in to_text(known_already(get_exhibit("table-1")))
 
 
 def test_scales_do_not_mix():

@@ -16,7 +16,7 @@ from rich.console import Console
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.scale import get_scale
 from dclm_nb.exhibits import runner
-from dclm_nb.exhibits.catalogue import Exhibit, get_exhibit
+from dclm_nb.exhibits.catalogue import Exhibit, catalogue, get_exhibit
 
 PARAMETERS = 'scale: str = "smoke"  # replay, smoke\nseeds: list = [0]\nforce: bool = False\nout_dir: str = ""'
 TABLE = get_exhibit("table-20")
@@ -144,6 +144,12 @@ def test_several_runs_go_on_after_a_failure(tmp_path, monkeypatch):
     console = Console(file=io.StringIO(), width=100)
     results = runner.reproduce_all([get_exhibit(f"table-{n}") for n in (20, 21, 22)], "smoke", console=console)
     assert [r.status for r in results] == ["error", "error"] and "1 exhibit is not built yet" in console.file.getvalue()
+
+
+def test_where_nothing_is_built_nothing_is_said_to_have_run(monkeypatch):
+    monkeypatch.setattr(Exhibit, "built", False)
+    with pytest.raises(UserError, match="no exhibit of svd is built yet"): runner.reproduce_all(catalogue("svd"), "smoke")
+    with pytest.raises(UserError, match="unknown scale of svd '1B-1x'"): runner.reproduce_all(catalogue("svd"), "1B-1x")
 
 
 def test_the_manifest_learns_the_wall_time(tmp_path):

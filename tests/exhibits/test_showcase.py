@@ -7,8 +7,10 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sha256_of
 from dclm_nb.exhibits import showcase
+from dclm_nb.exhibits.claims import claims_of
 from dclm_nb.exhibits.showcase import Showcase, config_differences
 from dclm_nb.studies.frames import RowNotes, tidy
+from dclm_nb.studies.released import replay_frame, row_notes
 
 
 def frame(source="rerun", scale="laptop", value=2.0):
@@ -31,6 +33,16 @@ def test_the_manifest_vouches_for_every_file(tmp_path):
     assert "## Verdicts" in page and "## What differs" in page and "| tokens | 10 | 5 | time |" in page and "| lr |" not in page
 
 
+@pytest.mark.parametrize("exhibit", ["table-5", "table-8"])
+def test_notes_of_rows_and_of_claims_reach_the_saved_page(exhibit, tmp_path):
+    show = Showcase("dclm", exhibit, out_dir=tmp_path).add(replay_frame(exhibit))
+    verdicts = show.verdicts()
+    show.notes(notes := row_notes(exhibit)), show.save()
+    page = (tmp_path / f"{show.exhibit.name}.md").read_text()
+    assert all(f"- **{row}**: {note}" in page for row, note in notes.items()) and all(c.note in page for c in claims_of(show.exhibit))
+    assert all(f"note: {c.note}"[:40] in repr(verdicts) for c in claims_of(show.exhibit) if c.note)
+
+
 def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
     for folder, notes in (("some", RowNotes({"AskLLM": "one run, one seed"})), ("none", RowNotes())):
         show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / folder)
@@ -39,6 +51,22 @@ def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
     some, none = ((tmp_path / folder / "table_04.md").read_text() for folder in ("some", "none"))
     assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Verdicts") < some.index("## Notes") < some.index("## What differs")
     assert "## Notes" not in none and "Nothing to note" not in none
+
+
+def test_an_attached_folder_belongs_to_the_result_and_nothing_is_attached_where_nothing_was_made(tmp_path):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").write_bytes(b"1")
+    assert "model/" in repr(show.attach(tmp_path / "model")) and "nothing to attach" in repr(show.attach(None))
+    show.save()
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]["model/weights.bin"] == sha256_of(tmp_path / "model" / "weights.bin")
+
+
+def test_an_exhibit_without_claims_has_no_table_of_verdicts(tmp_path):
+    show = Showcase("tradeoffs", "table-f", scale="replay", out_dir=tmp_path)
+    assert "No claim" in repr(show.verdicts()) and show.judged == []
+    show.save()
+    assert "## Verdicts" not in (tmp_path / "table_f.md").read_text()
 
 
 def test_the_same_numbers_make_the_same_files(tmp_path):

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,6 +73,22 @@ def test_drawing_depends_on_seed_and_captions_and_on_nothing_else(method):
 def test_captions_that_cannot_be_drawn_are_refused_in_one_line(captions, said):
     with pytest.raises(UserError, match=said) as caught: sample(model_of("next-token"), captions)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("captions", [None, 3, b"a red circle", [None], ["three green triangles", 3], [["three green triangles"]], np.zeros(2)])
+def test_what_is_no_string_is_refused_in_one_line(captions):
+    with pytest.raises(UserError, match="a caption is a string, not") as caught: sample(model_of("next-token"), captions)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, None, "8"])
+def test_a_batch_that_is_none_is_refused(wrong):
+    with pytest.raises(UserError, match="batch"): sample(model_of("next-token"), CAPTIONS, batch_size=wrong)
+
+
+def test_known_words_that_are_no_sentence_of_the_scenes_are_drawn():
+    """A vocabulary knows words; what a sentence is, only the scenes know."""
+    assert sample(model_of("next-token"), iter(["blue blue blue", "left"])).shape == (2, 3, 16, 16)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 1000, -1])

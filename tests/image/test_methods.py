@@ -1,6 +1,7 @@
 """Losses, samplers and operation counts: equal to their definitions, at odd shapes too."""
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.config import METHODS, BackboneConfig
 from dclm_nb.image.flops import forward_flops, sampling_flops, training_flops
 from dclm_nb.image.flow import FlowSettings, flow_sample, guided, sample_times, shifted
-from dclm_nb.image.masked import SCHEDULES, MaskedSettings, masked_count, masked_sample, random_mask
-from dclm_nb.image.methods import MethodSettings, Sampling, draw_latents, method_loss
+from dclm_nb.image.masked import SCHEDULES, MaskedSettings, blanks_left, masked_count, masked_passes, masked_sample, random_mask
+from dclm_nb.image.methods import MethodSettings, Sampling, draw_latents, method_loss, network_passes
 from dclm_nb.image.next_token import next_token_sample
 from test_backbone import IDS, VARIANTS, config_of, inputs, stirred
 
@@ -50,7 +51,7 @@ def test_counted_operations_are_those_of_the_meta_device_at_odd_shapes(method, s
 
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=5, deadline=None)
-@given(shape=SHAPES, guidance=st.sampled_from([1.0, 2.0]), steps=st.integers(1, 3), cache=st.booleans(), variant=st.sampled_from(VARIANTS))
+@given(shape=SHAPES, guidance=st.sampled_from([1.0, 2.0]), steps=st.sampled_from([1, 2, 3, 12]), cache=st.booleans(), variant=st.sampled_from(VARIANTS))
 def test_counted_operations_of_samplers_are_those_that_run(method, shape, guidance, steps, cache, variant):
     config = odd_config(method, shape, 6, **variant)
     network, sampling = Backbone(config), Sampling(steps=steps, guidance=guidance, cache=cache)
@@ -80,6 +81,17 @@ def test_next_token_draws_the_same_with_and_without_cache(variant, guidance):
     drawn = [next_token_sample(network, captions, null, guidance, chance(3), temperature, cache) for cache in (True, False) for temperature in (1.0, 0.7, 0.0)]
     for cached, plain in zip(drawn[:3], drawn[3:]): assert torch.equal(cached, plain)
     assert len({tuple(d.flatten().tolist()) for d in drawn[:3]}) == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whoever_watches_sees_every_pass_and_changes_nothing(method):
+    config, seen = config_of(method), []
+    network, captions = stirred(config).float(), inputs(config, 3)[1]
+    draw = lambda *watch: draw_latents(network, captions, captions, Sampling(steps=3), MethodSettings(), chance(), *watch)
+    drawn = draw(seen.append)
+    assert torch.equal(drawn, draw()) and torch.equal(drawn, seen[-1])
+    assert len(seen) == network_passes(config, Sampling(steps=3)) and not torch.equal(seen[0], seen[-1])
+    if method == "next-token": assert all(torch.equal(ids, drawn[:, :place]) for place, ids in enumerate(seen, 1))
 
 
 def test_greedy_codes_are_the_likeliest_after_those_before_and_can_be_trained_on():
@@ -186,17 +198,35 @@ def test_the_masked_loss_looks_at_masked_places_only():
     assert torch.allclose(loss, torch.stack(by_hand).mean())
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 400))
+def test_every_pass_fixes_a_code_and_the_schedule_is_kept_where_it_does_so_itself(schedule, tokens, steps):
+    left, plain = blanks_left(steps, tokens, schedule), [masked_count(step / steps, tokens, schedule) for step in range(steps + 1)]
+    assert len(left) == masked_passes(steps, tokens) == min(steps, tokens) and left[-1] == 0
+    assert all(later < earlier for earlier, later in zip([tokens, *left], left))
+    if all(later < earlier for earlier, later in zip(plain, plain[1:])): assert left == plain[1:]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_few_steps_over_many_tokens_follow_the_plain_schedule(schedule):
+    assert blanks_left(8, 256, schedule) == [masked_count(step / 8, 256, schedule) for step in range(1, 9)]
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 20), st.sampled_from(list(SCHEDULES)), st.sampled_from([0.0, 1.0, 8.0]), st.sampled_from([1.0, 2.0]))
 def test_masked_sampling_fills_every_place_and_never_changes_a_filled_one(steps, schedule, temperature, guidance):
     config, seen = config_of("masked-token"), []
     network, captions = stirred(config), inputs(config, 2)[1]
+    runs = []
+    network.register_forward_hook(lambda *_: runs.append(1))
     ids = masked_sample(network, captions, captions, steps, guidance, MaskedSettings(schedule, temperature), chance(), on_step=lambda x: seen.append(x.clone()))
-    assert ids.min() >= 0 and ids.max() < config.vocab_size and len(seen) == steps
-    for step, (before, after) in enumerate(zip([torch.full_like(ids, config.vocab_size), *seen], seen), 1):
+    assert ids.min() >= 0 and ids.max() < config.vocab_size
+    assert len(runs) == len(seen) == network_passes(config, Sampling(steps)), "what is charged is what runs"
+    for blanks, before, after in zip(blanks_left(steps, config.tokens, schedule), [torch.full_like(ids, config.vocab_size), *seen], seen):
         fixed = before != config.vocab_size
         assert torch.equal(before[fixed], after[fixed])
-        assert ((after == config.vocab_size).sum(1) == masked_count(step / steps, config.tokens, schedule)).all()
+        assert ((after == config.vocab_size).sum(1) == blanks).all()
 
 
 @pytest.mark.parametrize("wrong", [{"shift": 0.0}, {"std": -1.0}])
@@ -204,7 +234,16 @@ def test_flow_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UserError): FlowSettings(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"guidance": -1.0}])
-def test_samplings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(UserError): Sampling(**wrong)
+@pytest.mark.parametrize("name, wrong", [(name, value) for name in ("steps", "guidance", "temperature") for value in (-1, math.nan, math.inf, None, "2", True, [2])]
+                         + [("steps", 0), ("steps", 1.5), ("steps", 2.0), ("cache", 1), ("cache", "no")])
+def test_samplings_that_make_no_sense_are_refused(name, wrong):
+    with pytest.raises(UserError, match=name) as caught: Sampling(**{name: wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_and_a_temperature_of_zero_are_numbers():
+    assert Sampling(np.int64(3), np.float64(1.5), 0) == Sampling(3, 1.5, 0.0)
+
+
+def test_an_unknown_mask_schedule_is_refused():
     with pytest.raises(UserError, match="mask schedule"): MaskedSettings("linear")
