@@ -12,7 +12,7 @@ import typer
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget', 'report', 'bless', 'runs',
-           'why', 'data_fetch', 'curate', 'main']
+           'why', 'data_fetch', 'curate', 'train_image', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(name="dclm-nb", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -163,6 +163,23 @@ def _print_curation(report):
     print(report.reasons.to_string(index=False))
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
+
+# %% ../nbs/cli.ipynb #train-image-command
+@app.command("train-image")
+def train_image(
+    shards: Annotated[str, typer.Option(help="A folder of WebDataset tar shards, or a pattern.")],
+    out: Annotated[str, typer.Option(help="Folder for the codec, the latents, the checkpoints and the model; the same command continues.")],
+    method: Annotated[str, typer.Option(help="diffusion, masked-token or next-token.")] = "diffusion",
+    size: Annotated[str, typer.Option(help="S, B, L, XL, XL+, XXL, or one of ours, from nano.")] = "XL",
+    codec: Annotated[str, typer.Option(help="A folder, a model of the hub (owner/name), or a name to make one (conv-lfq-16384, pca-16); the assumed paper scale's by default.")] = "",
+    devices: Annotated[str, typer.Option(help="How many GPUs of this machine; auto for all.")] = "auto",
+    resolution: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    pictures: Annotated[int, typer.Option(help="How many to train on, repeats counted.")] = 256 * 250_000,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
+):
+    "Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost first."
+    from dclm_nb.image.launch import train_image as run
+    run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):

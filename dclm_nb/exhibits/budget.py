@@ -89,6 +89,7 @@ def amount(value: float) -> str:
 # %% ../../nbs/exhibits/05_budget.ipynb #launch
 def launch_command(exhibit: Exhibit, scale: str) -> str:
     "The command that would start the run at a paper's scale, inside an allocation of GPUs."
+    if exhibit.paper == "tradeoffs": return f"dclm-nb train-image --method diffusion --size {scale} --shards FOLDER --out FOLDER"
     return f"dclm-nb reproduce {exhibit.id} --paper {exhibit.paper} --scale {scale}"
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-def
@@ -113,18 +114,32 @@ def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
     instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
     cost = f"{duration(seconds)}, measured by the longest stored run on this checkout" if seconds else f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
     lines = [(f"at {asked.name}", instead + cost)]
+    if scale.trains and exhibit.paper == "tradeoffs": return lines + _all_runs(exhibit, scale)
     if not scale.trains or exhibit.paper != "dclm" or "rerun" not in exhibit.answers or not exhibit.paper_runs: return lines
     from dclm_nb.lm.config import lm_config, parameter_count
     model, train = lm_config(scale.name)
     n = parameter_count(model)
     return lines + [("one model", f"{amount(n)} parameters, {amount(train.tokens)} tokens, {6.0 * n * train.tokens:.2g} FLOPs (6ND)"), ("disk, one model", f"{state_bytes(n, train.precision) / 1e6:,.0f} MB with its optimiser")]
 
+def _all_runs(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
+    "Operations of every run that an exhibit of the image study rests on, and what they take on the GPU that the scale needs."
+    from dclm_nb.studies.image_cost import H100_PEAK, UTILISATION, exhibit_flops, h100_hours
+    if not (parts := exhibit_flops(exhibit.id, scale.name)): return []
+    total = sum(parts.values())
+    lines = [("all runs", f"at least {total:.2e} FLOPs, three seeds: {', '.join(f'{part} {flops:.1e}' for part, flops in parts.items() if flops)}; exhibits share them")]
+    return lines + ([("on one H100", f"{h100_hours(total):.2g} hours at {UTILISATION:.0%} (assumed) of {H100_PEAK / 1e12:.0f} TFLOP/s")] if scale.needs == "gpu" else [])
+
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-paper
 def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, str]]:
     run = paper_run(scale)
     hours = "H100-hours not printed" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
     return [(f"at {scale}", f"{count} run{'s' if count != 1 else ''} of {amount(run.parameters)} parameters on {amount(run.tokens)} tokens; {run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND); {hours}"),
-            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale) + _offered(exhibit, [scale]))]
+            ("memory", f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; activations on top"), ("launch", launch_command(exhibit, scale) + _offered(exhibit, scale))]
+
+def _offered(exhibit: Exhibit, scale: str) -> str:
+    "What must be said behind the command where the notebook does not take the scale (yet)."
+    from dclm_nb.exhibits.runner import offered_scales
+    return "" if exhibit.built and scale in offered_scales(exhibit.notebook) else "; not offered by its notebook yet"
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
 def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
@@ -135,7 +150,8 @@ def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
     sizes, methods = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES), ["diffusion"] if exhibit.study == "image_practice" else METHODS
     return [("at paper size", f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read"),
             ("one run", f"{amount(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"), *((f"at {size}", _assumed_size(size, methods)) for size in sizes),
-            ("memory", "as given: weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the averaged weights and activations on top"), ("launch", launch_command(exhibit, sizes[0]) + _offered(exhibit, sizes))]
+            ("memory", "as given: weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the averaged weights and activations on top"),
+            ("launch", f"{launch_command(exhibit, sizes[0])} (one run on one machine; sizes: {', '.join(sizes)}; methods: {', '.join(methods)})")]
 
 def _assumed_size(size: str, methods: Iterable[str]) -> str:
     "One run of each method."
@@ -146,9 +162,3 @@ def _assumed_size(size: str, methods: Iterable[str]) -> str:
     each = "; ".join(f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs" for method, (_, train) in runs.items())
     most = max(state_bytes(counts[method], train.precision) for method, (_, train) in runs.items())
     return f"{each}; {'up to ' if len(runs) > 1 else ''}{most / 1e9:,.1f} GB"
-
-def _offered(exhibit: Exhibit, sizes: list[str]) -> str:
-    "What must be said behind the command: other sizes, and that a notebook does not take them (yet)."
-    from dclm_nb.exhibits.runner import offered_scales
-    others = f" (or {', '.join(sizes[1:])})" if len(sizes) > 1 else ""
-    return others + ("" if exhibit.built and set(sizes) <= set(offered_scales(exhibit.notebook)) else "; not offered by its notebook yet")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ from ..core.files import atomic_write, disk_error
 from ..core.fingerprint import canonical, hash_of
 from ..core.progress import Progress
 from ..core.seeds import seed_for
-from .codecs import Codec, SavedCodec, check_images, check_latents, from_patches, psnr, to_patches
+from .codecs import Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, this_device, to_patches
 from .scenes import SceneSpec
 
 # %% auto #0
-__all__ = ['LATENTS', 'AutoencoderConfig', 'KL', 'VQ', 'quantisers', 'LFQ', 'FSQ', 'ResidualBlock', 'Autoencoder',
-           'build_autoencoder', 'ConvCodec', 'Usage', 'codebook_usage', 'check_usage', 'AutoencoderTraining',
-           'train_autoencoder', 'diffusers_class', 'DiffusersKL', 'pretrained_kl']
+__all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 'VQ', 'quantisers', 'LFQ', 'FSQ', 'ResidualBlock',
+           'Autoencoder', 'build_autoencoder', 'ConvCodec', 'Usage', 'codebook_usage', 'check_usage',
+           'AutoencoderTraining', 'train_autoencoder', 'autoencoder_config', 'make_codec', 'diffusers_class',
+           'DiffusersKL', 'pretrained_kl']
 
 # %% ../../nbs/image/05_autoencoders.ipynb #config
 LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the others are discrete
@@ -229,17 +231,17 @@ class ConvCodec(SavedCodec):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"` or int64 `\"B N\"`, on the device of the pictures."
-        network = self.network.to(check_images(images, self.size).device)
-        latents = torch.cat([network.bottleneck.encode(network.tell(_normal(part))) for part in images.split(256)])
+        "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"` or int64 `\"B N\"`; computed on `this_device()`, returned where the pictures were."
+        network = self.network.to(this_device())
+        latents = torch.cat([network.bottleneck.encode(network.tell(_normal(part.to(this_device())))).to(images.device) for part in check_images(images, self.size).split(256)])
         return latents if self.vocab_size else (latents - self.shift) / self.scale
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` or integer `\"B N\"` -> uint8 `\"B 3 H W\"`."
-        network = self.network.to(check_latents(latents, self).device)
+        network, latents = self.network.to(this_device()), check_latents(latents, self)
         plain = latents.long() if self.vocab_size else latents.float() * self.scale + self.shift
-        return torch.cat([_bytes(network.draw(network.bottleneck.decode(part))) for part in plain.split(256)])
+        return torch.cat([_bytes(network.draw(network.bottleneck.decode(part.to(this_device())))).to(latents.device) for part in plain.split(256)])
 
     def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
 
@@ -356,6 +358,25 @@ def _finish(codec: ConvCodec, images: Tensor, losses: list[float], seed: int, fo
     shutil.rmtree(folder / "training")
     return codec
 
+# %% ../../nbs/image/05_autoencoders.ipynb #named
+FSQ_LEVELS = {math.prod(levels): levels for levels in ((8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5), (8, 8, 8, 6, 5))}
+LEARNED_NAMES = ("conv-kl-8", "conv-vq-1024", "conv-lfq-1024", *(f"conv-fsq-{codes}" for codes in FSQ_LEVELS))      # other numbers work as well, but for FSQ
+
+def autoencoder_config(name: str, scale: str, size: int | None = None) -> AutoencoderConfig:
+    "The settings at `scale` of the learned codec called `name`, for pictures of `size` pixels (None: the scale's own). Raises `UserError` for another name."
+    match = re.fullmatch(r"conv-(kl|vq|lfq|fsq)-([1-9]\d{0,5})", name)
+    if not match or (match[1] == "fsq" and int(match[2]) not in FSQ_LEVELS): raise unknown("learned codec", name, LEARNED_NAMES)
+    config, number = AutoencoderConfig.at_scale(scale, match[1]), int(match[2])
+    own = {"kl": {"channels": number}, "fsq": {"levels": FSQ_LEVELS.get(number)}}.get(match[1], {"codes": number})
+    return dataclasses.replace(config, size=size or config.size, **own)
+
+def make_codec(name: str, images: Tensor, scale: str, folder: str | Path, seed: int = 0) -> SavedCodec:
+    "The codec called `name`, a learned one trained at `scale` or a patch codec fitted on the first 3,000 of uint8 `\"N 3 H W\"`; saved in `folder`. Raises `UserError` for another name."
+    if name.startswith("conv-"): return train_autoencoder(images, autoencoder_config(name, scale, images.shape[-1]), seed, folder, name)
+    codec = fit_codec(name, images[:3000], seed=seed)
+    codec.save(folder)
+    return codec
+
 # %% ../../nbs/image/05_autoencoders.ipynb #diffusers
 def diffusers_class():
     "The class `diffusers.AutoencoderKL`. Raises `UserError` where diffusers is not installed."
@@ -395,16 +416,16 @@ class DiffusersKL(SavedCodec):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"`."
-        network = self.network.to(check_images(images, self.size).device)
-        latents = torch.cat([network.encode(_normal(part)).latent_dist.mode() for part in images.split(16)])
+        network = self.network.to(this_device())
+        latents = torch.cat([network.encode(_normal(part.to(this_device()))).latent_dist.mode().to(images.device) for part in check_images(images, self.size).split(16)])
         return to_patches((latents - self._shift) * network.config["scaling_factor"], self.patch)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` -> uint8 `\"B 3 H W\"`."
-        network = self.network.to(check_latents(latents, self).device)
-        plain = from_patches(latents.float(), self.patch) / network.config["scaling_factor"] + self._shift
-        return torch.cat([_bytes(network.decode(part).sample) for part in plain.split(16)])
+        network = self.network.to(this_device())
+        plain = from_patches(check_latents(latents, self).float(), self.patch) / network.config["scaling_factor"] + self._shift
+        return torch.cat([_bytes(network.decode(part.to(this_device())).sample).to(latents.device) for part in plain.split(16)])
 
     def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,6 +46,11 @@ def _encoded(caption: str, ids: dict[str, int], length: int) -> list[int]:
     if unknown := [word for word in words if word not in ids]: raise _unknown(unknown[0], caption, ids)
     return [ids[word] for word in words]
 
+def _understood(caption: str, ids: dict[str, int], length: int, null_id: int) -> list[int]:
+    "The ids of the first `length` words that are known; *no caption* where none is."
+    known = [ids[word] for word in (_singular(word, ids) for word in caption_words(caption)) if word in ids]
+    return known[:length] or [null_id] * length
+
 def _unknown(word: str, caption: str, known: dict[str, int]) -> UserError:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -62,9 +69,10 @@ def _decoded(row: list[int], words: Sequence[str]) -> str:
 # %% ../../nbs/image/06_captions.ipynb #vocabulary-class
 @dataclass(frozen=True)
 class CaptionVocabulary:
-    "Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length` ids (M) at most. Raises `UserError` for words out of order or a length below 1."
+    "Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length` ids (M) at most. `lenient`: words that are unknown or too many are left out instead of refused. Raises `UserError` for words out of order or a length below 1."
     words: tuple[str, ...]
     length: int
+    lenient: bool = False
 
     def __post_init__(self):
         if not self.words or list(self.words) != sorted(set(self.words)): raise UserError("the words of a vocabulary must be different, in alphabetical order, and at least one")
@@ -86,11 +94,20 @@ class CaptionVocabulary:
         found = {word for words in sentences for word in words}
         return cls(tuple(sorted({_singular(word, found) for word in found})), max(map(len, sentences)))
 
+    @classmethod
+    def frequent(cls, captions: Iterable[str], most: int, length: int) -> CaptionVocabulary:
+        "A lenient vocabulary for text from the web: at most `most` ids, for the words that occur most often. Raises `UserError` where there is no word."
+        counts = Counter(word for caption in captions for word in caption_words(caption))
+        merged = Counter()
+        for word, n in counts.items(): merged[_singular(word, counts)] += n
+        return cls(tuple(sorted(sorted(merged, key=lambda word: (-merged[word], word))[:most - 2])), length, lenient=True)
+
     def encode(self, captions: Sequence[str]) -> Tensor:
-        "Ids, int64 `\"B M\"`, padded with 0. Raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
+        "Ids, int64 `\"B M\"`, padded with 0. Unless lenient, raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
         if isinstance(captions, str): raise UserError(f"a list of captions is read, not one string: say [{captions!r}]")
         ids = torch.full((len(captions), self.length), PADDING, dtype=torch.int64)
-        seen = {caption: torch.tensor(_encoded(caption, self._ids, self.length)) for caption in dict.fromkeys(captions)}
+        read = partial(_understood, null_id=self.null_id) if self.lenient else _encoded
+        seen = {caption: torch.tensor(read(caption, self._ids, self.length)) for caption in dict.fromkeys(captions)}
         for row, caption in zip(ids, captions): row[:len(seen[caption])] = seen[caption]
         return ids
 
@@ -104,7 +121,7 @@ class CaptionVocabulary:
 
     def to_dict(self) -> dict:
         "What a checkpoint keeps of it; json can hold it."
-        return {"words": list(self.words), "length": self.length}
+        return {"words": list(self.words), "length": self.length, "lenient": self.lenient}
 
     @classmethod
     def from_dict(cls, kept: dict) -> CaptionVocabulary:
@@ -113,4 +130,4 @@ class CaptionVocabulary:
         except (KeyError, TypeError) as e: raise UserError("not a kept vocabulary: it needs `words` and `length`") from e
         if not isinstance(length, int) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError("not a kept vocabulary: `words` is a list of strings and `length` a whole number")
-        return cls(tuple(words), length)
+        return cls(tuple(words), length, bool(kept.get("lenient", False)))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -28,10 +28,13 @@ from ..core.seeds import seed_for
 from .checker import attribute_scores, check_all
 from .scenes import SceneSpec
 
+if TYPE_CHECKING:
+    from dclm_nb.image.judges import JudgeSuite
+
 # %% auto #0
-__all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'to_patches', 'from_patches', 'SavedCodec',
-           'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes', 'fit_codebook',
-           'PatchVQ', 'psnr', 'fit_codec', 'codec_table']
+__all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'this_device', 'to_patches', 'from_patches',
+           'SavedCodec', 'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes',
+           'fit_codebook', 'PatchVQ', 'psnr', 'fit_codec', 'codec_table']
 
 # %% ../../nbs/image/04_codecs.ipynb #interface
 @runtime_checkable
@@ -78,6 +81,11 @@ def check_latents(latents: Tensor, codec: Codec) -> Tensor:
     if latents.numel() and not (0 <= int(latents.min()) and int(latents.max()) < codec.vocab_size):
         raise UserError(f"codec {codec.name} knows the ids 0 to {codec.vocab_size - 1}, and was given {int(latents.min())} to {int(latents.max())}; a mask or start symbol has to be gone before decoding")
     return latents
+
+# %% ../../nbs/image/04_codecs.ipynb #device
+def this_device() -> torch.device:
+    "The GPU, where there is one, else the processor."
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% ../../nbs/image/04_codecs.ipynb #patches
 def to_patches(images: Tensor, patch: int) -> Tensor:
@@ -310,11 +318,12 @@ def fit_codec(name: str, images: Tensor, patch: int = 4, seed: int = 0) -> Patch
     return PatchPCA.fit(images, number, patch, name=name) if match[1] == "pca" else PatchVQ.fit(images, number, patch, seed, name=name)
 
 # %% ../../nbs/image/04_codecs.ipynb #table
-def codec_table(codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec) -> pd.DataFrame:
-    "One row per codec: kind, tokens, channels, vocabulary, numbers per picture, PSNR in dB, and the share of reconstructions that the checker finds right, per attribute."
+def codec_table(codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec, judges: JudgeSuite | None = None) -> pd.DataFrame:
+    "One row per codec: kind, tokens, channels, vocabulary, numbers per picture, PSNR in dB, and the share of reconstructions that the checker finds right, per attribute; with `judges` also the Fréchet distance of the reconstructions."
     rows = []
     for codec in codecs:
         again = codec.decode(codec.encode(images))
+        distance = {"frechet_distance": judges.measure(again, captions)["frechet_distance"]} if judges else {}
         rows.append({"codec": codec.name, "kind": codec.kind, "tokens": codec.tokens, "channels": codec.channels, "vocabulary": codec.vocab_size,
-                     "numbers": codec.tokens * max(codec.channels, 1), "psnr": psnr(images, again), **attribute_scores(check_all(again, captions, spec))})
+                     "numbers": codec.tokens * max(codec.channels, 1), "psnr": psnr(images, again), **distance, **attribute_scores(check_all(again, captions, spec))})
     return pd.DataFrame(rows)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
+from .codecs import this_device
 from .scenes import BACKGROUND, NUMBERS, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, parse_caption, scene_set
 
 # %% auto #0
@@ -63,7 +64,7 @@ class PictureTower(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(channels * side * side, dimension))
         self.register_buffer("ground", torch.tensor(BACKGROUND, dtype=torch.float32)[:, None, None], persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor: return self.layers((images.float() - self.ground) / 64)
+    def forward(self, images: Tensor) -> Tensor: return self.layers((images.to(self.ground.device).float() - self.ground) / 64)
 
     def check(self, images: Tensor) -> Tensor:
         "The same pictures, or a `UserError` where they are not of this tower's size and type."
@@ -106,16 +107,17 @@ class FeatureNet(nn.Module):
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         "Float32 `\"N D\"`. Raises `UserError` for pictures of another size or type."
-        return torch.cat([F.gelu(self.tower(batch)) / self.unit for batch in self.tower.check(images).split(256)])
+        return torch.cat([(F.gelu(self.tower(batch)) / self.unit).cpu() for batch in self.tower.check(images).split(256)])
 
     @torch.inference_mode()
     def attributes(self, images: Tensor) -> Tensor:
         "Probability of each attribute, `\"N attributes\"`."
-        return torch.cat([self(batch).sigmoid() for batch in self.tower.check(images).split(256)])
+        return torch.cat([self(batch).sigmoid().cpu() for batch in self.tower.check(images).split(256)])
 
 # %% ../../nbs/image/17_features.ipynb #fit
 def _fit(network: nn.Module, loss: Callable[[Tensor], Tensor], training: JudgeTraining, seed: int) -> None:
-    "Minimise `loss(rows)` over random rows of the training scenes."
+    "Minimise `loss(rows)` over random rows of the training scenes, on `this_device()`."
+    network.to(this_device())
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps, pct_start=0.15)
@@ -139,7 +141,7 @@ def fit_feature_net(spec: SceneSpec, training: JudgeTraining = JudgeTraining(), 
     scenes = judge_scenes(training.scenes, spec, seed)
     targets = attribute_targets(scenes.captions, spec)
     network = _seeded(lambda: FeatureNet(spec, dimension, training.width), seed_for("feature net", seed))
-    _fit(network, lambda rows: F.binary_cross_entropy_with_logits(network(scenes.images[rows]), targets[rows]), training, seed_for("feature net batches", seed))
+    _fit(network, lambda rows: F.binary_cross_entropy_with_logits(network(scenes.images[rows]), targets[rows].to(this_device())), training, seed_for("feature net batches", seed))
     network.unit.copy_(network.features(scenes.images).var(dim=0).mean().sqrt())
     return network
 
@@ -182,20 +184,20 @@ class TwoTower(nn.Module):
         longest = max(map(len, texts), default=0)
         return torch.tensor([[0] * (longest - len(text)) + [self.words[w] for w in text] for text in texts])
 
-    def read(self, ids: Tensor) -> Tensor: return F.normalize(self.captions(self.reader(self.embedding(ids))[0][:, -1]), dim=-1)
+    def read(self, ids: Tensor) -> Tensor: return F.normalize(self.captions(self.reader(self.embedding(ids.to(self.embedding.weight.device)))[0][:, -1]), dim=-1)
 
     def look(self, images: Tensor) -> Tensor: return F.normalize(self.pictures(images), dim=-1)
 
     @torch.inference_mode()
     def image_vectors(self, images: Tensor) -> Tensor:
         "Unit vectors `\"N D\"`. Raises `UserError` for pictures of another size or type."
-        return torch.cat([self.look(batch) for batch in self.pictures.check(images).split(256)])
+        return torch.cat([self.look(batch).cpu() for batch in self.pictures.check(images).split(256)])
 
     @torch.inference_mode()
     def caption_vectors(self, captions: Sequence[str]) -> Tensor:
         "Unit vectors `\"N D\"`."
         if not len(captions): raise UserError("there is no caption to read")
-        return torch.cat([self.read(batch) for batch in self.ids(captions).split(1024)])
+        return torch.cat([self.read(batch).cpu() for batch in self.ids(captions).split(1024)])
 
 # %% ../../nbs/image/17_features.ipynb #contrastive-loss
 def contrastive_loss(images: Tensor, captions: Tensor, same: Tensor, scale: Tensor) -> Tensor:
@@ -221,7 +223,7 @@ def fit_two_tower(spec: SceneSpec, training: JudgeTraining = JudgeTraining(), se
         own = caption[rows]
         wrong = [near_rows[i][torch.randint(len(near_rows[i]), (misses,), generator=generator)] for i in own.tolist()]
         texts = torch.cat([own, *wrong])
-        return contrastive_loss(network.look(scenes.images[rows]), network.read(ids[texts]), means[own][:, None] == means[texts], network.log_scale.exp().clamp(max=100))
+        return contrastive_loss(network.look(scenes.images[rows]), network.read(ids[texts]), (means[own][:, None] == means[texts]).to(this_device()), network.log_scale.exp().clamp(max=100))
     _fit(network, loss, training, seed_for("two-tower batches", seed))
     return network
 
@@ -284,7 +286,7 @@ def load_judge(path: str | Path) -> FeatureNet | TwoTower:
     network = kinds[settings.pop("kind")](**{**settings, "spec": SceneSpec(**settings["spec"])})
     try: network.load_state_dict(tensors)
     except RuntimeError as error: raise UserError(f"the weights in {path.name} do not fit its own description ({str(error).splitlines()[-1].strip()})") from None
-    return network.eval()
+    return network.to(this_device()).eval()
 
 # %% ../../nbs/image/17_features.ipynb #pretrained
 NORMALISATION = {"clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)), "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}

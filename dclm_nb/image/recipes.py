@@ -14,7 +14,7 @@ from .methods import MethodSettings
 
 # %% auto #0
 __all__ = ['SIZES', 'PAPER_SIZES', 'ImageTrainConfig', 'train_config_from_dict', 'Size', 'backbone_config', 'PaperScale',
-           'paper_recipe']
+           'paper_training', 'paper_recipe']
 
 # %% ../../nbs/image/14_recipes.ipynb #train-config
 @dataclass(frozen=True)
@@ -91,9 +91,12 @@ class PaperScale:
     pictures: int = 256 * 250_000
     provenance: str = "assumed"
 
+def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures) -> ImageTrainConfig:
+    "The assumed training of any network on so many pictures."
+    return ImageTrainConfig(flops=training_flops(network, pictures), batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))
+
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."
     if size not in PAPER_SIZES: raise unknown("paper size", size, PAPER_SIZES)
     network = backbone_config(method, size, scale.tokens, scale.caption_words, scale.caption_length, scale.channels if method == "diffusion" else scale.codes)
-    budget = training_flops(network, scale.pictures)
-    return network, ImageTrainConfig(flops=budget, batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))
+    return network, paper_training(network, scale.pictures)

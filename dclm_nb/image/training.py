@@ -79,6 +79,10 @@ class ImageTraining(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.averaged.update_parameters(self.network)
 
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        "By norm; Lightning itself refuses a fused optimiser in mixed precision, where bfloat16 has nothing to unscale."
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> dict:
         "AdamW on all weights of the network, and the schedule."
         c = self.train_config

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dclm_nb.studies.image_tuning import Tuned
 
 # %% auto #0
-__all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'codec_numbers', 'network_of', 'size_row', 'meta_network',
+__all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'scale_of', 'codec_numbers', 'network_of', 'size_row', 'meta_network',
            'parameter_count', 'our_sizes', 'sizes_frame', 'settings_of', 'tuned_settings', 'sequence_of',
            'training_amount', 'our_recipe', 'settings_frame', 'settings_notes', 'drawings', 'formula_flops',
            'counted_forward', 'counted_training', 'counted_drawing', 'counted_flops', 'flops_frame', 'counted_frame',
@@ -30,29 +30,36 @@ __all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'codec_numbers', 'networ
 
 # %% ../../nbs/studies/15_image_scales.ipynb #here
 @functools.cache
-def _around() -> dict[str, int]:
-    "Tokens and captions of the networks that are trained at `laptop`."
+def scale_of(size: str) -> str:
+    "The scale whose grid has networks of this size; `laptop` for any other size."
+    return next((scale for scale in ("smoke", "laptop", "gpu") if size in dict(ImageStudy.at_scale(scale).budgets)), "laptop")
+
+@functools.cache
+def _around(scale: str) -> dict[str, int]:
+    "Tokens and captions of the networks that are trained at a scale."
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.scenes import SceneSpec, captions_of
-    spec = SceneSpec.at_scale("laptop")
+    spec = SceneSpec.at_scale(scale)
     vocabulary = CaptionVocabulary.of([str(caption) for kind in captions_of(spec) for caption in kind])
     return {"tokens": (spec.size // PATCH) ** 2, "caption_words": len(vocabulary), "caption_length": vocabulary.length}
 
 PATCH = 4                       # pixels, of every codec of the study
 
 @functools.cache
-def codec_numbers(codec: str) -> int:
-    "Numbers per token of `pca-16`, codes of `vq-256`: fitted as the study fits it, because pictures with fewer different patches give fewer codes."
+def codec_numbers(codec: str, scale: str = "laptop") -> int:
+    "Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`: a patch codec is fitted as the study fits it, because pictures with fewer different patches give fewer codes; a learned one has what its name says."
     from dclm_nb.image.codecs import fit_codec
     from dclm_nb.studies.image_study import TRAINING, scenes_for
-    fitted = fit_codec(codec, scenes_for(TRAINING, 3000, "laptop").images, PATCH)
+    if codec.startswith("conv-"): return int(codec.rsplit("-", 1)[1])
+    fitted = fit_codec(codec, scenes_for(TRAINING, 3000, scale).images, PATCH)
     return fitted.channels or fitted.vocab_size
 
 # %% ../../nbs/studies/15_image_scales.ipynb #network
 def network_of(method: str, size: str) -> BackboneConfig:
     "The network of a method at a size, with the captions and codec of its scale. Raises `UserError` for an unknown method or size."
     if size in PAPER_SIZES: return paper_recipe(method, size)[0]
-    return backbone_config(method, size, codec_numbers=codec_numbers(ImageStudy.at_scale("laptop").codec_of(method)), **_around())
+    scale = scale_of(size)
+    return backbone_config(method, size, codec_numbers=codec_numbers(ImageStudy.at_scale(scale).codec_of(method), scale), **_around(scale))
 
 def size_row(size: str) -> str:
     "A row's name: the size, and whether it is ours or assumed."

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import unknown
+from ..core.errors import UserError, unknown
+from ..core.scale import get_scale
 from ..core.seeds import seed_for
 from ..core.store import Run, RunStore
 from .together import Planned, run_together
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from dclm_nb.image.recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['WHY', 'TRAINING', 'TUNING', 'REPORT', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed', 'scenes_for', 'encode_set',
-           'Setup', 'train_generator', 'model_of', 'unseen_loss', 'draw_and_judge', 'Workshop', 'Asked', 'workshop']
+__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed', 'scenes_for',
+           'encode_set', 'Setup', 'train_generator', 'model_of', 'unseen_loss', 'draw_and_judge', 'Workshop', 'Asked',
+           'workshop']
 
 # %% ../../nbs/studies/09_image_study.ipynb #study
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ImageStudy:
     shifts: tuple[float, ...] = (1.0, 3.0, 6.0, 12.0)
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
     steps: tuple[int, ...] = (2, 4, 8, 16, 32)
+    precision: str = "32-true"
+    "Of training; pictures are drawn in 32 bits."
 
     @classmethod
     def at_scale(cls, scale: str) -> ImageStudy:
@@ -51,7 +55,7 @@ class ImageStudy:
                               rates=(4e-3, 8e-3), most_rates=2, shifts=(1.0, 6.0), guidances=(1.0, 2.0), steps=(2, 4)),
                  "laptop": cls("laptop", (("small", 2e12), ("medium", 4e12)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1e12, practice_budget=2e12),
                  "gpu": cls("gpu", (("gpu-256", 4e16), ("gpu-384", 1.2e17), ("gpu-512", 3.2e17)), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), tuning_budget=4e15, practice_budget=4e16, train_pictures=400_000, judged_pictures=2048, batch_size=256,
-                            rates=(2.5e-4, 5e-4, 1e-3))}
+                            codecs=("conv-kl-8", "conv-lfq-1024"), codec_ladder=("conv-kl-2", "conv-kl-4", "conv-kl-8"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed")}
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
         return sizes[scale]
 
@@ -60,6 +64,7 @@ class ImageStudy:
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
 WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in half an hour on two cores",
        "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP, Inception and DINO have adapters"}
+WHY_ON_A_GPU = {"core parameters": "the whole grid in a day on one GPU", "codec": "trained here on the scenes, without the losses that photographs need"}
 
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
@@ -73,7 +78,7 @@ def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     study, spec = ImageStudy.at_scale(scale), SceneSpec.at_scale(scale)
     ours = SIZES[study.budgets[-1][0]]
     return theirs, {"pictures": "drawn scenes", "pixels a side": spec.size, "image tokens": (spec.size // 4) ** 2, "caption tokens": 5, "layers": ours.n_layers, "width": ours.width, "core parameters": 12 * ours.n_layers * ours.width ** 2,
-                    "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}, WHY
+                    "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}, WHY | (WHY_ON_A_GPU if scale == "gpu" else {})
 
 # %% ../../nbs/studies/09_image_study.ipynb #encode
 TRAINING, TUNING, REPORT = "training", "tuning", "report"       # names of seeds: the three sets of captions
@@ -86,15 +91,15 @@ def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
     return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split, groups)
 
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
-    "Run: fit the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`."
+    "Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`."
     import torch
     from safetensors.torch import save_file
+    from dclm_nb.image.autoencoders import make_codec
     from dclm_nb.image.captions import CaptionVocabulary
-    from dclm_nb.image.codecs import fit_codec, psnr
+    from dclm_nb.image.codecs import psnr
     scenes = scenes_for(TRAINING, config["pictures"], config["scale"])
-    codec = fit_codec(config["codec"], scenes.images[:3000], seed=seed)
+    codec = make_codec(config["codec"], scenes.images, config["scale"], folder / "codec", seed)
     vocabulary = CaptionVocabulary.of(scenes.captions)
-    codec.save(folder / "codec")
     save_file({"latents": torch.cat([codec.encode(part) for part in scenes.images.split(1000)]), "captions": vocabulary.encode(scenes.captions)}, folder / "latents.safetensors")
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary.to_dict()))
     held = scenes_for(REPORT, min(256, config["pictures"]), config["scale"]).images
@@ -146,13 +151,13 @@ def model_of(config: dict, run: Run, data: Run, mark: int = -1, averaged: bool =
     "The generator at a mark of a training run (`config`: of its `Setup`), ready to draw."
     from safetensors.torch import load_file
     from dclm_nb.image.checkpoints import ImageModel
-    from dclm_nb.image.codecs import load_codec
+    from dclm_nb.image.codecs import load_codec, this_device
     from dclm_nb.image.methods import Sampling
     from dclm_nb.image.recipes import train_config_from_dict
     from dclm_nb.image.training import load_weights
     (network, vocabulary), codec = _network_of(config, data), load_codec(data.folder / "codec")
     if config["whiten"]: codec = _Whitened(codec, load_file(data.folder / "latents.safetensors")["latents"].std(dim=(0, 1)))
-    weights = load_weights(run.folder / run.result["marks"][mark]["file"], network, averaged)
+    weights = load_weights(run.folder / run.result["marks"][mark]["file"], network, averaged).to(this_device())
     return ImageModel(weights, codec, vocabulary, train_config_from_dict(config["train"]).settings, sampling or Sampling())
 
 # %% ../../nbs/studies/09_image_study.ipynb #loss
@@ -163,7 +168,8 @@ def unseen_loss(model: ImageModel, scenes) -> float:
     from dclm_nb.image.training import step_generator
     latents = model.codec.encode(scenes.images)
     if hasattr(model.codec, "spread"): latents = latents / model.codec.spread
-    with torch.no_grad(): return float(method_loss(model.network, latents, model.vocabulary.encode(scenes.captions), model.settings, step_generator(0, 0)))
+    on = model.network.device
+    with torch.no_grad(): return float(method_loss(model.network, latents.to(on), model.vocabulary.encode(scenes.captions).to(on), model.settings, step_generator(0, 0)))
 
 # %% ../../nbs/studies/09_image_study.ipynb #draw
 def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
@@ -235,5 +241,9 @@ def _drawing_cost(asked: Asked) -> float:
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop-at
 def workshop(scale: str, force: bool = False, store: RunStore | None = None, workers: int = 2) -> Workshop | None:
-    "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for."
-    return None if scale == "replay" else Workshop(ImageStudy.at_scale(scale), store or RunStore(), workers, force)
+    "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for, or one that needs a GPU where there is none."
+    from dclm_nb.image.codecs import this_device
+    if scale == "replay": return None
+    study = ImageStudy.at_scale(scale)
+    if get_scale(scale).needs == "gpu" and this_device().type == "cpu": raise UserError(f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it would take")
+    return Workshop(study, store or RunStore(), workers, force)

@@ -2,13 +2,17 @@
 import pytest
 
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.scale import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
 from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
+from dclm_nb.exhibits.runner import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
+from dclm_nb.studies.image_cost import PARTS, exhibit_flops
 from dclm_nb.studies.image_scales import parameter_count
+from dclm_nb.studies.image_study import ImageStudy
 
 FIGURE = get_exhibit("figure-a", "tradeoffs")
 
@@ -25,13 +29,21 @@ def test_the_assumed_family_says_so_and_costs_what_its_recipe_costs():
 def test_one_size_asked_for_is_one_size_told():
     lines = dict(budget(FIGURE, "XXL"))
     assert "at XXL" in lines and "at S" not in lines and "at laptop" not in lines
-    assert lines["launch"].startswith("dclm-nb reproduce figure-a --paper tradeoffs --scale XXL")
+    assert lines["launch"].startswith("dclm-nb train-image --method diffusion --size XXL --shards FOLDER --out FOLDER")
 
 
-def test_the_launch_line_admits_what_the_notebook_does_not_offer(monkeypatch):
-    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: ["laptop", "XXL"])
-    assert dict(budget(FIGURE, "XXL"))["launch"].endswith("--scale XXL" if FIGURE.built else "not offered by its notebook yet")
-    assert dict(budget(FIGURE, "XL"))["launch"].endswith("not offered by its notebook yet")
+def test_gpu_tells_what_all_runs_cost_before_the_first_one():
+    lines, parts = dict(budget(FIGURE, "gpu")), exhibit_flops("figure-a", "gpu")
+    assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(f"{sum(parts.values()) / (989e12 * 0.2 * 3600):.2g} hours at 20% (assumed)")
+    study = ImageStudy.at_scale("gpu")
+    assert parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
+    assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(budget(get_exhibit("table-a", "tradeoffs"), "gpu"))
+
+
+def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
+    rest = [e for e in catalogue("tradeoffs") if e.study != "image_scales"]
+    assert {e.id for e in rest} == set(PARTS)
+    assert all(settle_scale(e, get_scale("gpu")).name == "gpu" for e in rest)
 
 
 @pytest.mark.parametrize("offered", [["laptop"], ["laptop", "1B-1x"]])

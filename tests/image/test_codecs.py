@@ -212,3 +212,15 @@ def test_empty_sets_go_through():
     for name in ("pca-4", "vq-16"):
         codec = fit_codec(name, SCENES.images)
         assert codec.decode(codec.encode(SCENES.images[:0])).shape == (0, 3, 24, 24)
+
+
+def test_the_table_has_a_frechet_distance_where_judges_are_given():
+    """The worse codec lies farther from real pictures."""
+    from dclm_nb.image.features import JudgeTraining, fit_feature_net, fit_two_tower
+    from dclm_nb.image.judges import JudgeSuite
+    spec = SceneSpec()
+    few, held = JudgeTraining(scenes=200, steps=20), scene_set(64, spec, seed=1)
+    judges, codecs = JudgeSuite.build(fit_feature_net(spec, few), fit_two_tower(spec, few), n=64), [fit_codec(name, scene_set(200, spec).images) for name in ("pca-2", "pca-16")]
+    table = codec_table(codecs, held.images, held.captions, spec, judges)
+    assert table.frechet_distance[0] > table.frechet_distance[1] > 0
+    assert "frechet_distance" not in codec_table(codecs, held.images, held.captions, spec)

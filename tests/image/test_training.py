@@ -311,3 +311,12 @@ def test_two_processes_train_together(tmp_path):
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["mark_0.safetensors", "mark_1.safetensors"] and "cannot be shared by 2" in done.stdout
     alone = train(NETWORK, recipe(lr=2e-2, steps=40), data_of(), tmp_path / "alone", seed=5)
     assert result["losses"] != alone["losses"], "each process draws half the batch with its own chance"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_mixed_precision_trains_and_clips(tmp_path, method):
+    """What `gpu` and the assumed paper scale ask for: 32-bit weights, near those of a run in 32 bits."""
+    network, runs = NETWORKS[method], {}
+    for precision in ("bf16-mixed", "32-true"): runs[precision] = train(network, recipe(network, 6, precision=precision, clip_norm=0.1), data_of(network), tmp_path / precision)
+    assert runs["bf16-mixed"]["losses"] == pytest.approx(runs["32-true"]["losses"], rel=0.05)
+    assert all(t.dtype == torch.float32 for t in load_file(tmp_path / "bf16-mixed" / "mark_1.safetensors").values() if t.is_floating_point())

@@ -5,6 +5,7 @@ import dataclasses
 import nbformat
 import pandas as pd
 import pytest
+import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
@@ -13,9 +14,13 @@ from dclm_nb.exhibits.catalogue import catalogue
 from dclm_nb.exhibits.claims import read_claims
 from dclm_nb.exhibits.showcase import Showcase, manifest
 from dclm_nb.exhibits.verdicts import contrasts, numbers_of
+from dclm_nb.image import autoencoders
+from dclm_nb.image.codecs import load_codec
 from dclm_nb.image.config import METHODS
+from dclm_nb.image.methods import Sampling
+from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies import image_grid, image_inference, image_practice, image_study, image_tables
-from dclm_nb.studies.image_study import REPORT, TRAINING, TUNING, ImageStudy, Workshop, scenes_for
+from dclm_nb.studies.image_study import REPORT, TRAINING, TUNING, Asked, ImageStudy, Setup, Workshop, scenes_for
 from dclm_nb.studies.image_tuning import TUNING_SEED, further_rates, tune
 
 SEEDS = (0, 1)
@@ -185,6 +190,13 @@ def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
     with pytest.raises(UserError, match="XL"): image_study.workshop("XL")
 
 
+def test_gpu_is_refused_in_one_line_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cpu"))
+    with pytest.raises(UserError, match="needs a GPU"): image_study.workshop("gpu")
+    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cuda"))
+    assert image_study.workshop("gpu", store=RunStore(tmp_path)).study.scale == "gpu"
+
+
 def code_cells(notebook): return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -203,3 +215,25 @@ def test_the_notebook_is_thin_and_runs_at_replay(exhibit, tmp_path):
         if "parameters" in cell.metadata.get("tags", []): scope["out_dir"] = str(tmp_path)
     page = (tmp_path / f"{exhibit.name}.md").read_text()
     assert "our numbering" in page and "nothing was released to replay it from" in page
+
+
+@pytest.mark.parametrize("method, codec", [("diffusion", "conv-kl-4"), ("next-token", "conv-lfq-64"), ("masked-token", "conv-fsq-240"), ("next-token", "conv-vq-64")])
+def test_a_study_with_learned_codecs_trains_draws_and_judges(shop, monkeypatch, method, codec):
+    "As `gpu` does, at a size for a processor; also in bfloat16."
+    if codec.split("-")[1] in ("lfq", "fsq"): pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')")
+    trained = autoencoders.AutoencoderConfig.at_scale
+    monkeypatch.setattr(autoencoders.AutoencoderConfig, "at_scale", classmethod(lambda cls, scale, latents="kl": dataclasses.replace(trained(scale, latents), steps=40, batch=8)))
+    study = dataclasses.replace(ImageStudy.at_scale("smoke"), codecs=(codec, codec), train_pictures=64, precision="bf16-mixed")
+    shop = Workshop(study, shop.store, workers=0)
+    setup = Setup(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
+    [run] = shop.train([(setup, 0)])
+    [judged] = shop.judge([Asked(setup, run, 0, mark=-1, sampling=Sampling(2))])
+    data = shop.data(codec)
+    assert data.result["numbers"] == int(codec.split("-")[-1]) and load_codec(data.folder / "codec").name == codec
+    assert judged.result["loss"] > 0 and 0 <= judged.result["scores"]["all"] <= 1
+
+
+def test_gpu_names_learned_codecs_and_trains_in_bfloat16():
+    study = ImageStudy.at_scale("gpu")
+    assert [autoencoders.autoencoder_config(name, "gpu").latents for name in (*study.codecs, *study.codec_ladder)] == ["kl", "lfq", "kl", "kl", "kl"] and study.codecs[0] == study.codec_ladder[-1]
+    assert study.precision == "bf16-mixed" and ImageStudy.at_scale("laptop").precision == ImageStudy.at_scale("smoke").precision == "32-true"
