@@ -45,7 +45,7 @@ SCRIPT = f"""
 import json, os, signal, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
 import torch
-import test_training as t
+import test_image_training as t
 import dclm_nb.image.training as training
 
 def main(folder, method, die):
@@ -290,7 +290,7 @@ def test_weights_that_are_not_of_this_network_are_refused(tmp_path, content):
 DDP = f"""
 import sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
-import test_training as t
+import test_image_training as t
 config = t.recipe(lr=2e-2, steps=40, strategy="ddp", devices=2)
 if __name__ == "__main__":
     result = t.train(t.NETWORK, config, t.data_of(), sys.argv[1], seed=5)
