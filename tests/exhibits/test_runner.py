@@ -115,7 +115,8 @@ main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopping_the_command_stops_everything(tmp_path, how):
     path = notebook(tmp_path, f"import os, time; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); time.sleep(300)")
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))       # a shell starts background jobs, us among them, deaf to it
     for _ in range(600):
         if (tmp_path / "pid1").exists() or process.poll() is not None: break
         time.sleep(0.1)
