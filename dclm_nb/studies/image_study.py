@@ -240,10 +240,11 @@ def _drawing_cost(asked: Asked) -> float:
     return 1.0 if asked.setup.method == "next-token" else float(asked.sampling.steps * (1 if asked.sampling.guidance == 1 else 2))
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop-at
-def workshop(scale: str, force: bool = False, store: RunStore | None = None, workers: int = 2) -> Workshop | None:
+def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> Workshop | None:
     "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for, or one that needs a GPU where there is none."
     from dclm_nb.image.codecs import this_device
     if scale == "replay": return None
     study = ImageStudy.at_scale(scale)
     if get_scale(scale).needs == "gpu" and this_device().type == "cpu": raise UserError(f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it would take")
+    workers = 0 if scale == "smoke" else 2              # to start a process takes longer than a smoke run
     return Workshop(study, store or RunStore(), workers, force)

@@ -10,7 +10,7 @@ import pandas as pd
 from ..core.statistics import paired_interval
 from ..image.config import METHODS
 from .frames import RowNotes, tidy
-from .frontier import bootstrap_fit, crossing, fit_power, share_error
+from .frontier import FrontierFit, bootstrap_fit, crossing, fit_power, share_error
 from .image_grid import GridRuns, ceiling, curves, metric_frame
 from .image_inference import clock_frame, steps_frame
 
@@ -49,13 +49,16 @@ def frontier_fits(grid: GridRuns, metric: str) -> dict:
     of = {method: points[points["method"].eq(method)] for method in METHODS}
     return {method: bootstrap_fit(p["flops"], p[metric], p["size"], p["seed"], method, reference=REFERENCE) for method, p in of.items()}
 
+def _slope(fit: FrontierFit) -> str:
+    return str(fit.slope) if math.isfinite(fit.slope.low) else f"{fit.slope.mid:.3g}, without an interval: some resamples of the seeds leave too few frontier points"
+
 def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     "Fits with intervals, and where diffusion meets next-token prediction, per metric; one line at replay."
     if grid is None: return NOTHING
     rows = {}
     for metric in METRICS:
         fits = frontier_fits(grid, metric)
-        rows |= {(metric, m): {"slope": str(f.slope) if f.fit.ok else f.fit.reason, "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "", "frontier points": f.fit.points} for m, f in fits.items()}
+        rows |= {(metric, m): {"slope": _slope(f) if f.fit.ok else f.fit.reason, "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "", "frontier points": f.fit.points} for m, f in fits.items()}
         rows[metric, "diffusion meets next-token"] = {"slope": str(crossing(fits["diffusion"], fits["next-token"])), "at 1e12 FLOPs": "", "frontier points": ""}
     return pd.DataFrame(rows).T
 
@@ -66,7 +69,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
     at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
     return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about half an hour on 2 cores, shared by all exhibits of this paper)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about 22 minutes on 2 cores, shared by all exhibits of this paper)."
 
 # %% ../../nbs/studies/16_image_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:

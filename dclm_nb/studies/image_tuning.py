@@ -85,7 +85,7 @@ def sweep_table(tuned: Tuned, sweep: str) -> pd.DataFrame:
     "One sweep (`rate`, `shift` or `guidance`) to read: a row per try, the chosen ones marked."
     part = tuned.sweeps[tuned.sweeps["sweep"].eq(sweep)].drop(columns="sweep")
     chosen = {"rate": lambda r: r["rate"] == tuned.rates[r["method"]], "shift": lambda r: r["shift"] == tuned.shift, "guidance": lambda r: r["guidance"] in tuned.guidance[r["method"]]}[sweep]
-    return part.assign(chosen=["◀" if chosen(r) else "" for _, r in part.iterrows()]).set_index("method").dropna(axis=1, how="all").round(4)
+    return part.assign(chosen=["◀" if chosen(r) else "" for _, r in part.iterrows()]).set_index("method").dropna(axis=1, how="all").round({"loss": 4, "prompt_following": 4, "frechet_distance": 4})
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #shown
 def shown_sweep(grid, sweep: str) -> pd.DataFrame | str:
