@@ -108,7 +108,8 @@ def test_sampling_with_cache_against_generate(shape, batch):
     ratios = {name: seconds[name] / seconds["ours"] for name in ("literal", "once")}
     print(f"\n{shape}, batch {batch}: ours {seconds['ours'] * 1e3:.1f} ms; generate {seconds['literal'] * 1e3:.1f} ms, ratio {ratios['literal']:.2f}; "
           f"with the caption's part done once {seconds['once'] * 1e3:.1f} ms, ratio {ratios['once']:.2f}")
-    assert ratios["literal"] > 1.15 and ratios["once"] > 0.95
+    # Twice as fast where memory traffic counts, which is large batches of long pictures; elsewhere both sides mostly wait for the same products.
+    assert ratios["literal"] > (2 if batch * tokens > 50_000 else 1.15) and ratios["once"] > 0.95
 
 
 class PlainBlock(nn.Module):
