@@ -24,7 +24,7 @@ export MPLBACKEND ?= Agg
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "  PAPER=dclm|tradeoffs   SCALE=replay|smoke|laptop|gpu (gpu: tradeoffs, needs one)   e.g. make reproduce-table-4 SCALE=smoke"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
