@@ -184,7 +184,7 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
     for name in manifest["files"]:
-        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target / name, (file.parent / name).read_bytes())
     atomic_write(target / file.name, file.read_bytes())
 
