@@ -131,9 +131,8 @@ def test_the_cache_saves_operations_and_changes_no_picture(frames):
 
 def test_the_frontier_takes_the_best_that_has_spent_no_more(grid):
     for method in METHODS:
-        below = [min(image_grid.best_of(grid, method, grid.points_at(at), "frechet_distance")[1]) for at in grid.levels()]
-        reached = [sum(image_grid.best_of(grid, method, grid.points_within(at), "frechet_distance")[1]) for at in grid.levels()]
-        assert len(below) == len(reached) and reached == sorted(reached, reverse=True)
+        exactly, within = ([sum(image_grid.best_of(grid, method, points(at), "frechet_distance")[1]) for at in grid.levels()] for points in (grid.points_at, grid.points_within))
+        assert within == [min(exactly[:n + 1]) for n in range(len(exactly))]
     assert set(grid.points_at(grid.levels()[-1])) < set(grid.points_within(grid.levels()[-1])) == {(size, mark) for size, _ in grid.shop.study.budgets for mark in range(len(grid.shop.study.marks))}
 
 
