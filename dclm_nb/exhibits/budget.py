@@ -127,7 +127,7 @@ def _all_runs(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
     if not (parts := exhibit_flops(exhibit.id, scale.name)): return []
     total = sum(parts.values())
     lines = [("all runs", f"at least {total:.2e} FLOPs, three seeds: {', '.join(f'{part} {flops:.1e}' for part, flops in parts.items() if flops)}; exhibits share them")]
-    return lines + ([("on one H100", f"{h100_hours(total):.2g} hours at {UTILISATION:.0%} (assumed) of {H100_PEAK / 1e12:.0f} TFLOP/s")] if scale.needs == "gpu" else [])
+    return lines + ([("on one H100", f"{h100_hours(total):.2g} hours at {UTILISATION:.0%} (measured with gpu-256) of {H100_PEAK / 1e12:.0f} TFLOP/s")] if scale.needs == "gpu" else [])
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-paper
 def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from .flow import doubled, guided
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'MaskedSettings', 'masked_count', 'masked_passes', 'blanks_left', 'random_mask', 'masked_loss',
-           'masked_sample']
+           'draw_codes', 'masked_sample']
 
 # %% ../../nbs/image/10_masked.ipynb #schedule
 SCHEDULES = {"cosine": lambda u: math.cos(u * math.pi / 2), "arccos": lambda u: math.acos(u) * 2 / math.pi}
@@ -59,6 +59,14 @@ def masked_loss(network: Backbone, ids: Tensor, captions: Tensor, settings: Mask
     logits = network(torch.where(mask, network.config.vocab_size, ids), captions)
     return F.cross_entropy(logits[mask], ids[mask])
 
+# %% ../../nbs/image/10_masked.ipynb #codes
+def draw_codes(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tensor:
+    "One code for each row of logits `\"... V\"`, decided by `chance` `\"...\"`, numbers in [0, 1)."
+    if temperature == 0: return logits.argmax(dim=-1)
+    summed = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
+    passed = torch.searchsorted(summed, (chance[..., None] * summed[..., -1:]).contiguous(), right=True)[..., 0]
+    return passed.clamp(max=logits.shape[-1] - 1)                               # rounding may carry a number close to 1 beyond the sum
+
 # %% ../../nbs/image/10_masked.ipynb #keep
 def _least_sure(confidence: Tensor, blanks: int) -> Tensor:
     "Bool `\"B N\"`: the `blanks` places of lowest confidence."
@@ -77,7 +85,7 @@ def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int,
     left = blanks_left(steps, tokens, settings.schedule)
     for done, blanks in enumerate(left, 1):
         log_probs = guided(lambda c: network(doubled(ids, guidance), c), captions, null, guidance).log_softmax(dim=-1)
-        drawn = torch.multinomial(log_probs.exp().flatten(0, 1).cpu(), 1, generator=generator).view(ids.shape).to(ids.device)
+        drawn = draw_codes(log_probs, torch.rand(ids.shape, generator=generator).to(log_probs))
         confidence = log_probs.gather(-1, drawn[..., None])[..., 0]
         confidence = confidence + settings.choice_temperature * (1 - done / len(left)) * _gumbel(ids.shape, generator).to(confidence)
         open_places = ids == blank

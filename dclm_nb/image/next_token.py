@@ -9,33 +9,28 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .backbone import Attention, Backbone, Block, KeyValueCache
+from .masked import draw_codes
 
 # %% auto #0
-__all__ = ['next_token_loss', 'draw_codes', 'next_token_sample']
+__all__ = ['next_token_loss', 'next_token_sample']
 
 # %% ../../nbs/image/11_next_token.ipynb #loss
 def next_token_loss(network: Backbone, ids: Tensor, captions: Tensor) -> Tensor:
     "Mean cross-entropy of every token of ids `\"B N\"`, given the caption `\"B M\"` and the tokens before."
     return F.cross_entropy(network(ids, captions).flatten(0, 1), ids.flatten())
 
-# %% ../../nbs/image/11_next_token.ipynb #draw
-def draw_codes(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    "One code for each row of logits `\"B V\"`."
-    if temperature == 0: return logits.argmax(dim=-1)
-    return torch.multinomial((logits / temperature).softmax(dim=-1).cpu(), 1, generator=generator)[:, 0].to(logits.device)
-
 # %% ../../nbs/image/11_next_token.ipynb #sample
 def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True, on_step=None) -> Tensor:
     "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `\"B place\"`, after each. Raises `UserError` for a negative temperature."
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
     ids, batch = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
-    wanted = captions if guidance == 1 else torch.cat([captions, null])
+    wanted, chance = captions if guidance == 1 else torch.cat([captions, null]), torch.rand(ids.shape[::-1], generator=generator).to(ids.device)
     with torch.inference_mode():                                                # the ids, made outside, can be trained on
-        step = _CachedSteps(network, wanted) if cache else _uncached_steps(network, wanted)
+        step = (_ReplayedSteps if ids.is_cuda else _CachedSteps)(network, wanted) if cache else _uncached_steps(network, wanted)
         for place in range(network.config.tokens):
             logits = step(ids, place)
             if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
-            ids[:, place] = draw_codes(logits, temperature, generator)
+            ids[:, place] = draw_codes(logits, chance[place], temperature)
             if on_step: on_step(ids[:, :place + 1].clone())
     return ids
 
@@ -72,7 +67,9 @@ class _CachedSteps:
     def __call__(self, ids: Tensor, place: int) -> Tensor:
         if place == 0: return self.start
         x = self.network.embed(ids[:, place - 1:place], place - 1)[:, 0]
-        if len(x) < len(self.start): x = torch.cat([x, x])                      # guidance: the same picture with and without its caption
+        return self._logits(torch.cat([x, x]) if len(x) < len(self.start) else x)      # guidance: the same picture with and without its caption
+
+    def _logits(self, x: Tensor) -> Tensor:
         for layer, block in enumerate(self.network.blocks): x = self._block(layer, block, x)
         shift, scale = self.steering[-1]
         return self.network.write(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale))
@@ -84,9 +81,55 @@ class _CachedSteps:
         return torch.addcmul(x, gate_up, block.down(F.silu(block.up(torch.addcmul(shift_up, F.layer_norm(x, x.shape[-1:]), scale_up)))))
 
     def _attention(self, layer: int, attention: Attention, x: Tensor) -> Tensor:
-        qkv, (straight, swapped), at = attention.qkv(x).view(len(x), 3, attention.heads, -1), self.turns[layer], self.cache.length
+        qkv, (straight, swapped) = attention.qkv(x).view(len(x), 3, attention.heads, -1), self._turn(layer)
         qk, half = qkv[:, :2], qkv.shape[-1] // 2
         if attention.gains is not None: qk = F.layer_norm(qk, qk.shape[-1:])
-        qk = torch.addcmul(qk * straight[at], qk.roll(half, dims=-1), swapped[at])
-        q, k, v = (y[:, :, None] for y in (qk[:, 0], qk[:, 1], qkv[:, 2]))
-        return attention.out(F.scaled_dot_product_attention(q, *self.cache.extend(layer, k, v)).reshape(x.shape))
+        qk = torch.addcmul(qk * straight, qk.roll(half, dims=-1), swapped)
+        return attention.out(self._look(layer, *(y[:, :, None] for y in (qk[:, 0], qk[:, 1], qkv[:, 2]))).reshape(x.shape))
+
+    def _turn(self, layer: int) -> tuple[Tensor, Tensor]:
+        straight, swapped = self.turns[layer]
+        return straight[self.cache.length], swapped[self.cache.length]
+
+    def _look(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, *self.cache.extend(layer, k, v))
+
+# %% ../../nbs/image/11_next_token.ipynb #replayed
+class _ReplayedSteps(_CachedSteps):
+    "`_CachedSteps` whose place lies in memory: on a GPU one recording serves all places."
+    def __init__(self, network: Backbone, captions: Tensor):
+        super().__init__(network, captions)
+        self.before, self.ids, self.at = self.cache.length, captions.new_zeros(len(captions)), captions.new_full((1,), self.cache.length)
+        self.cache.memory[..., self.before:, :] = 0                             # a mask hides no NaN
+        self.replay = _recorded(self._step) if captions.is_cuda else self._step
+
+    def __call__(self, ids: Tensor, place: int) -> Tensor:
+        if place == 0: return self.start
+        self.ids.view(-1, len(ids)).copy_(ids[:, place - 1])
+        self.at.fill_(self.before + place - 1)
+        return self.replay()
+
+    def _step(self) -> Tensor:
+        x = self.network.read(self.ids)
+        return self._logits(x if self.network.place is None else x + self.network.place[self.at - self.before])
+
+    def _turn(self, layer: int) -> tuple[Tensor, Tensor]:
+        straight, swapped = self.turns[layer]
+        return straight[self.at][0], swapped[self.at][0]
+
+    def _look(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        memory = self.cache.memory[layer].index_copy_(3, self.at, torch.stack([k, v]))
+        return F.scaled_dot_product_attention(q, *memory, attn_mask=torch.arange(memory.shape[3], device=q.device)[None] <= self.at)
+
+def _recorded(step):
+    "A function that replays what `step` did, into the same memory."
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside): step()                                      # libraries set themselves up outside the recording
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph): said = step()
+    def replay() -> Tensor:
+        graph.replay()
+        return said
+    return replay

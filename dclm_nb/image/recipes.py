@@ -39,6 +39,8 @@ class ImageTrainConfig:
     settings: MethodSettings = MethodSettings()
     checkpoint_every: int = 500
     precision: str = "32-true"
+    compile: bool = False
+    "On a GPU, let torch write kernels for this network first: seconds that a long run earns back."
     strategy: str = "auto"
     accelerator: str = "auto"
     devices: int | str = 1
@@ -93,7 +95,7 @@ class PaperScale:
 
 def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures) -> ImageTrainConfig:
     "The assumed training of any network on so many pictures."
-    return ImageTrainConfig(flops=training_flops(network, pictures), batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))
+    return ImageTrainConfig(flops=training_flops(network, pictures), batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", compile=True, strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))
 
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."

@@ -63,16 +63,25 @@ class ImageTraining(L.LightningModule):
         self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         self.averaged.requires_grad_(False)
         self.losses: list[float] = []
+        self.unread: list[Tensor] = []
         self.run = repr((network.config, config, seed))
 
     def training_step(self, _batch: int, _index: int) -> Tensor:
-        "Loss of this step's own batch. Raises `UserError` if it is not a number."
+        "Loss of this step's own batch."
         generator = step_generator(self.seed, self.global_step, self.global_rank)
         latents, captions = self.data.batch(self.train_config.batch_size // self.trainer.world_size, self.train_config.caption_drop, generator)
         loss = method_loss(self.network, latents.to(self.device), captions.to(self.device), self.train_config.settings, generator)
-        self.losses.append(float(loss.detach()))
-        if not math.isfinite(self.losses[-1]): raise UserError(f"training diverged at step {len(self.losses)}: lower the learning rate ({self.train_config.lr:g}) or lengthen the warm-up")
+        self.unread.append(loss.detach())
+        if len(self.unread) == 10: self.read_losses()
         return loss
+
+    def read_losses(self) -> None:
+        "Bring the losses of the last steps here, several at once: each reading makes the processor wait for a GPU. Raises `UserError` for one that is not a number."
+        first, values = len(self.losses) + 1, torch.stack(self.unread).tolist() if self.unread else []
+        self.losses += values
+        self.unread.clear()
+        for step, loss in enumerate(values, first):
+            if not math.isfinite(loss): raise UserError(f"training diverged at step {step}: lower the learning rate ({self.train_config.lr:g}) or lengthen the warm-up")
 
     def optimizer_step(self, *args, **kwargs) -> None:
         "A step, and the average follows, before any callback looks."
@@ -90,7 +99,11 @@ class ImageTraining(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, self.steps, c))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None: checkpoint.update(losses=self.losses, run=self.run)
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        self.read_losses()
+        checkpoint.update(losses=self.losses, run=self.run)
+
+    def on_train_end(self) -> None: self.read_losses()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         "Raises `UserError` for the checkpoint of another run."
@@ -169,9 +182,9 @@ class Watch(L.Callback):
     def on_train_start(self, trainer, module) -> None: self.progress = Progress(self.name, total=self.steps, start=trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        "Reports the mean loss of the last 20 steps."
+        "Reports the mean of the last 20 losses that were read."
         recent = module.losses[-20:]
-        self.progress.update(1, note=f"loss {sum(recent) / len(recent):.3f}")
+        self.progress.update(1, note=f"loss {sum(recent) / len(recent):.3f}" if recent else "")
         if trainer.global_step % self.config.checkpoint_every == 0 and trainer.global_step < self.steps: trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def on_train_end(self, trainer, module) -> None: self.progress.close()
@@ -199,6 +212,7 @@ def train(backbone: BackboneConfig, config: ImageTrainConfig, data: LatentSet, f
     with quiet_lightning():
         trainer = L.Trainer(max_steps=-1, max_epochs=-1, accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision, gradient_clip_val=config.clip_norm,
                             callbacks=[budget, marks, Watch(name, steps, config, folder)], plugins=[WholeCheckpoints()], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
+        if config.compile and trainer.strategy.root_device.type == "cuda": module.network.compile()
         if config.batch_size % trainer.world_size: raise UserError(f"a batch of {config.batch_size} cannot be shared by {trainer.world_size} devices; choose a multiple")
         trainer.fit(module, train_dataloaders=_Steps(), ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     if trainer.is_global_zero:

@@ -58,7 +58,7 @@ def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
 
 # %% ../../nbs/studies/17_image_cost.ipynb #hours
 H100_PEAK = 989e12              # FLOP/s, bfloat16, dense
-UTILISATION = 0.2               # assumed
+UTILISATION = 0.08              # measured with gpu-256, compiled
 
 def h100_hours(flops: float, utilisation: float = UTILISATION) -> float:
     "Hours of one H100 at a share of its peak."

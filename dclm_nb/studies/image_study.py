@@ -47,6 +47,7 @@ class ImageStudy:
     steps: tuple[int, ...] = (2, 4, 8, 16, 32)
     precision: str = "32-true"
     "Of training; pictures are drawn in 32 bits."
+    compile: bool = False
 
     @classmethod
     def at_scale(cls, scale: str) -> ImageStudy:
@@ -55,7 +56,7 @@ class ImageStudy:
                               rates=(4e-3, 8e-3), most_rates=2, shifts=(1.0, 6.0), guidances=(1.0, 2.0), steps=(2, 4)),
                  "laptop": cls("laptop", (("small", 2e12), ("medium", 4e12)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1e12, practice_budget=2e12),
                  "gpu": cls("gpu", (("gpu-256", 4e16), ("gpu-384", 1.2e17), ("gpu-512", 3.2e17)), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), tuning_budget=4e15, practice_budget=4e16, train_pictures=400_000, judged_pictures=2048, batch_size=256,
-                            codecs=("conv-kl-8", "conv-lfq-1024"), codec_ladder=("conv-kl-2", "conv-kl-4", "conv-kl-8"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed")}
+                            codecs=("conv-kl-8", "conv-lfq-1024"), codec_ladder=("conv-kl-2", "conv-kl-4", "conv-kl-8"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed", compile=True)}
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
         return sizes[scale]
 
@@ -64,7 +65,7 @@ class ImageStudy:
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
 WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 22 minutes on two cores",
        "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
-WHY_ON_A_GPU = {"core parameters": "the whole grid in about seven hours of one H100, by arithmetic; never run", "codec": "trained here on the scenes, without the losses that photographs need"}
+WHY_ON_A_GPU = {"core parameters": "the whole grid in about 17 hours of one H100, by the measured rate of its smallest network; never run as a whole", "codec": "trained here on the scenes, without the losses that photographs need"}
 
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."

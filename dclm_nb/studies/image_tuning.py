@@ -33,14 +33,14 @@ class Tuned:
     def train_config(self, method: str, budget: float, study, **changes) -> ImageTrainConfig:
         "The recipe of a method at a budget of operations."
         settings = MethodSettings(flow=FlowSettings(shift=self.shift))
-        return ImageTrainConfig(**{"flops": budget, "batch_size": study.batch_size, "lr": self.rates[method], "marks": study.marks, "settings": settings, "precision": study.precision, **changes})
+        return ImageTrainConfig(**{"flops": budget, "batch_size": study.batch_size, "lr": self.rates[method], "marks": study.marks, "settings": settings, "precision": study.precision, "compile": study.compile, **changes})
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #sweep
 MIDDLE_SHIFT = 6.0              # of the diffusion runs in the sweep of rates, before the shift itself is tuned
 
 def _setup(shop: Workshop, method: str, rate: float, shift: float) -> Setup:
     study = shop.study
-    return Setup(method, study.budgets[0][0], ImageTrainConfig(study.tuning_budget, study.batch_size, rate, settings=MethodSettings(flow=FlowSettings(shift=shift)), precision=study.precision))
+    return Setup(method, study.budgets[0][0], ImageTrainConfig(study.tuning_budget, study.batch_size, rate, settings=MethodSettings(flow=FlowSettings(shift=shift)), precision=study.precision, compile=study.compile))
 
 def _judged(shop: Workshop, setups: list[Setup], guidances: tuple[float, ...], name: str):
     "(setup, guidance, result) for every setup, trained once, drawn at every guidance."

@@ -3,7 +3,8 @@
 `generate` comes in two wrappings. The literal one has a forward that is given ids alone, as a language model's is, and works out the caption's influence in every step.
 The other, which a user would have to think of, is handed that influence, worked out once: then both sides multiply the same matrices, and only overhead and memory traffic differ.
 
-One thread; CPU seconds of this process, so that other work on the machine disturbs them little; both sides take turns, and the median counts."""
+On a processor one thread and CPU seconds of this process, so that other work on the machine disturbs them little; on a GPU, where there is one, wall seconds until it is done, and larger shapes.
+Both sides take turns, and the median counts."""
 import statistics
 import time
 
@@ -13,12 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from dclm_nb.image.backbone import Backbone, Places, modulated
+from dclm_nb.image.codecs import this_device
 from dclm_nb.image.config import BackboneConfig
+from dclm_nb.image.flops import training_flops
 from dclm_nb.image.flow import FlowSettings, flow_loss
 from dclm_nb.image.next_token import next_token_sample
 
 pytestmark = pytest.mark.benchmark_run
 WORDS, LENGTH, CODES, CHANNELS = 20, 6, 256, 8
+ON = this_device()
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +33,20 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+def clock() -> float:
+    if ON.type == "cpu": return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def interleaved(runs: dict, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of every call, taking turns; the equality checks before have warmed both up."""
+    """Seconds of every call, taking turns; the equality checks before have warmed both up."""
     seconds = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.process_time()
+            start = clock()
             run()
-            seconds[name].append(time.process_time() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
@@ -47,7 +57,7 @@ def trained_a_little(config: BackboneConfig) -> Backbone:
         for name, parameter in network.named_parameters():
             if "modulation" in name: parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         network.write.weight.copy_(torch.randn(network.write.weight.shape, generator=generator) * 0.1)
-    return network
+    return network.to(ON)
 
 
 def hugging_face(network: Backbone, once: bool):
@@ -91,6 +101,12 @@ def hugging_face(network: Backbone, once: bool):
     return draw
 
 
+def in_kernels(run) -> float:
+    """Seconds of `run` on the processor inside matrix products and attention: kernels that both sides call with the same shapes, and nobody can do without."""
+    with torch.profiler.profile() as profile: run()
+    return sum(event.self_cpu_time_total for event in profile.key_averages() if event.key in ("aten::mm", "aten::addmm", "aten::_scaled_dot_product_flash_attention_for_cpu")) / 1e6
+
+
 SAMPLED = {"small, 36 tokens": (64, 3, 4, 36), "width 256, 6 layers, 256 tokens": (256, 6, 8, 256)}
 
 
@@ -99,17 +115,19 @@ SAMPLED = {"small, 36 tokens": (64, 3, 4, 36), "width 256, 6 layers, 256 tokens"
 def test_sampling_with_cache_against_generate(shape, batch):
     width, layers, heads, tokens = SAMPLED[shape]
     network = trained_a_little(BackboneConfig("next-token", width, layers, heads, tokens, WORDS, LENGTH, vocab_size=CODES))
-    captions = torch.randint(1, WORDS - 1, (batch, LENGTH), generator=torch.Generator().manual_seed(0))
+    captions = torch.randint(1, WORDS - 1, (batch, LENGTH), generator=torch.Generator().manual_seed(0)).to(ON)
     literal, once = (hugging_face(network, known) for known in (False, True))
     runs = {"ours": lambda: next_token_sample(network, captions, captions, 1.0, torch.Generator(), temperature=0), "literal": lambda: literal(captions), "once": lambda: once(captions)}
     drawn = {name: run() for name, run in runs.items()}
-    assert torch.equal(drawn["ours"], drawn["literal"]) and torch.equal(drawn["ours"], drawn["once"]) and len(drawn["ours"].unique()) > 5
-    seconds = {name: statistics.median(times) for name, times in interleaved(runs, 1 if batch * tokens > 50_000 else 3 if batch * tokens > 10_000 else 15).items()}
+    same = [(drawn["ours"] == drawn[name]).all(dim=1).float().mean() for name in ("literal", "once")]
+    assert min(same) >= (1 if ON.type == "cpu" else 0.9) and len(drawn["ours"].unique()) > 5      # the kernels of a GPU differ in the last bits, and a tie may fall the other way
+    seconds = {name: statistics.median(times) for name, times in interleaved(runs, 2 if ON.type == "cuda" else 1 if batch * tokens > 50_000 else 3 if batch * tokens > 10_000 else 15).items()}
     ratios = {name: seconds[name] / seconds["ours"] for name in ("literal", "once")}
-    print(f"\n{shape}, batch {batch}: ours {seconds['ours'] * 1e3:.1f} ms; generate {seconds['literal'] * 1e3:.1f} ms, ratio {ratios['literal']:.2f}; "
+    bound = f" (products and attention alone: {seconds['literal'] / in_kernels(runs['ours']):.2f})" if ON.type == "cpu" else ""
+    print(f"\n{shape}, batch {batch}: ours {seconds['ours'] * 1e3:.1f} ms; generate {seconds['literal'] * 1e3:.1f} ms, ratio {ratios['literal']:.2f}{bound}; "
           f"with the caption's part done once {seconds['once'] * 1e3:.1f} ms, ratio {ratios['once']:.2f}")
-    # Twice as fast where memory traffic counts, which is large batches of long pictures; elsewhere both sides mostly wait for the same products.
-    assert ratios["literal"] > (2 if batch * tokens > 50_000 else 1.15) and ratios["once"] > 0.95
+    # On a GPU always twice as fast; on a processor where memory traffic counts, which is large batches of long pictures. Elsewhere both sides mostly wait for the same kernels.
+    assert ratios["literal"] > (2 if ON.type == "cuda" or batch * tokens > 50_000 else 1.15) and ratios["once"] > 0.95
 
 
 class PlainBlock(nn.Module):
@@ -151,12 +169,13 @@ class PlainStack(nn.Module):
 
 
 def stepper(network: nn.Module, loss, batches: list):
-    """One whole training step a call: loss, gradients, clipping, AdamW."""
+    """One whole training step a call: loss, gradients, clipping, AdamW; on a GPU in bfloat16 and compiled, as the scale `gpu` trains."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(*batches[0]).backward()
+        with torch.autocast(ON.type, torch.bfloat16, enabled=ON.type == "cuda"): here = loss(*batches[0])
+        here.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         batches.append(batches.pop(0))
@@ -164,20 +183,24 @@ def stepper(network: nn.Module, loss, batches: list):
 
 
 TRAINED = {"small, batch 32": (64, 3, 4, 36, 32), "medium, batch 32": (96, 4, 6, 36, 32), "width 384, 12 layers, 64 tokens, batch 4": (384, 12, 8, 64, 4)}
+if ON.type == "cuda": TRAINED = {"gpu-256, batch 256": (256, 6, 8, 256, 256), "gpu-384, batch 256": (384, 8, 8, 256, 256), "gpu-512, batch 256": (512, 10, 8, 256, 256), "B, batch 256": (768, 12, 12, 256, 256), "XL, batch 64": (1152, 28, 16, 256, 64)}
 
 
 @pytest.mark.parametrize("shape", list(TRAINED))
 def test_a_training_step_is_level_with_a_plain_stack(shape):
     width, layers, heads, tokens, batch = TRAINED[shape]
     config = BackboneConfig("diffusion", width, layers, heads, tokens, WORDS, LENGTH, channels=CHANNELS)
-    ours, plain, generator = Backbone(config), PlainStack(config), torch.Generator().manual_seed(0)
-    batches = [(torch.randn(batch, tokens, CHANNELS, generator=generator), torch.randint(1, WORDS, (batch, LENGTH), generator=generator)) for _ in range(4)]
+    ours, plain, generator = Backbone(config).to(ON), PlainStack(config).to(ON), torch.Generator().manual_seed(0)
+    batches = [(torch.randn(batch, tokens, CHANNELS, generator=generator).to(ON), torch.randint(1, WORDS, (batch, LENGTH), generator=generator).to(ON)) for _ in range(4)]
     settings, chance = FlowSettings(), torch.Generator().manual_seed(0)
     losses = {"ours": lambda *b: flow_loss(ours, *b, settings, chance), "plain": lambda *b: flow_loss(plain, *b, settings, chance)}
     matrices = [sum(p.numel() for name, p in blocks.named_parameters() if p.ndim == 2) for blocks in (ours.blocks, plain.blocks)]
     assert matrices[0] == matrices[1], "the two have the same matrices"
+    if ON.type == "cuda": ours.compile(), plain.compile()
     runs = {name: stepper(network, losses[name], list(batches)) for name, network in (("ours", ours), ("plain", plain))}
     interleaved(runs, 3)
     seconds = {name: statistics.median(times) for name, times in interleaved(runs, 60 if width < 300 else 12).items()}
-    print(f"\n{shape}: ours {seconds['ours'] * 1e3:.1f} ms a step, plain {seconds['plain'] * 1e3:.1f} ms, ratio {seconds['plain'] / seconds['ours']:.2f}")
-    assert seconds["ours"] <= seconds["plain"] * 1.03
+    rate = training_flops(config, batch) / seconds["ours"]
+    print(f"\n{shape}: ours {seconds['ours'] * 1e3:.1f} ms a step, {rate:.2e} FLOP/s, plain {seconds['plain'] * 1e3:.1f} ms, ratio {seconds['plain'] / seconds['ours']:.2f}")
+    # Ours normalises and turns queries and keys, too: on a GPU that is memory to pass over, and costs about 8 %.
+    assert seconds["ours"] <= seconds["plain"] * (1.03 if ON.type == "cpu" else 1.12)

@@ -15,9 +15,9 @@ from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.config import METHODS, BackboneConfig
 from dclm_nb.image.flops import forward_flops, sampling_flops, training_flops
 from dclm_nb.image.flow import FlowSettings, flow_sample, guided, sample_times, shifted
-from dclm_nb.image.masked import SCHEDULES, MaskedSettings, blanks_left, masked_count, masked_passes, masked_sample, random_mask
+from dclm_nb.image.masked import SCHEDULES, MaskedSettings, blanks_left, draw_codes, masked_count, masked_passes, masked_sample, random_mask
 from dclm_nb.image.methods import MethodSettings, Sampling, draw_latents, method_loss, network_passes
-from dclm_nb.image.next_token import next_token_sample
+from dclm_nb.image.next_token import _CachedSteps, _ReplayedSteps, next_token_sample
 from test_backbone import IDS, VARIANTS, config_of, inputs, stirred
 
 SHAPES = st.fixed_dictionaries({"width": st.sampled_from([4, 8, 24, 56]), "n_layers": st.integers(1, 3), "tokens": st.sampled_from([1, 4, 9, 25]),
@@ -247,3 +247,27 @@ def test_numbers_of_numpy_and_a_temperature_of_zero_are_numbers():
 
 def test_an_unknown_mask_schedule_is_refused():
     with pytest.raises(UserError, match="mask schedule"): MaskedSettings("linear")
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.integers(1, 5), codes=st.integers(1, 40), temperature=st.sampled_from([0.3, 1.0, 4.0]), seed=st.integers(0, 99))
+def test_the_code_drawn_is_the_one_at_which_the_summed_probability_passes_chance(rows, codes, temperature, seed):
+    logits, u = torch.randn(rows, codes, generator=chance(seed)) * 3, torch.rand(rows, generator=chance(seed + 1))
+    logits[:, codes // 2] = logits[:, codes // 2] if codes == 1 else -torch.inf
+    summed = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    for row, code in enumerate(draw_codes(logits, u, temperature).tolist()):
+        below = summed[row, code - 1].item() if code else 0.0
+        assert below - 1e-5 <= u[row] <= summed[row, code] + 1e-5 and logits[row, code] > -torch.inf
+    assert torch.equal(draw_codes(logits, u, 0.0), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("guided_twice", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_that_can_be_replayed_says_what_the_cached_one_says(variant, guided_twice):
+    """What a GPU records: the same logits, with the place in memory and a mask over the whole cache."""
+    config = config_of("next-token", **variant)
+    network, ids = stirred(config).eval(), torch.randint(config.vocab_size, (3, config.tokens), generator=chance())
+    captions = torch.randint(config.caption_words, (6 if guided_twice else 3, config.caption_length), generator=chance())
+    with torch.inference_mode():
+        cached, replayed = _CachedSteps(network, captions), _ReplayedSteps(network, captions)
+        for place in range(config.tokens): assert torch.allclose(cached(ids, place), replayed(ids, place), atol=1e-5)
