@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,5 @@ def sample_sheet(rows: Mapping[str, Tensor] | None, captions: Sequence[str]) -> 
     return figure
 
 def _folded(caption: str) -> str:
-    "Two lines where the caption has two things."
-    for relation in (" left of ", " right of ", " above ", " below "): caption = caption.replace(relation, f"{relation.rstrip()}\n")
-    return caption
+    "In lines that are no wider than a picture."
+    return textwrap.fill(caption, 15)

@@ -65,7 +65,8 @@ def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "
     if strangers := set(why) - set(left) - set(right): raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
     lines = [f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |" for n in names]
     same = len({*left, *right}) - len(names)
-    return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, "", f"{same} further setting{'s are' if same != 1 else ' is'} the same."]))
+    rest = ["", f"{same} further setting{'s are' if same > 1 else ' is'} the same."] if same else []
+    return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, *rest]))
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #results-class
 class Results:
@@ -114,7 +115,7 @@ def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
     yield f"{name}.csv", to_csv(comparison)
     yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
-    yield f"{name}.md", "".join(parts)
+    yield f"{name}.md", "".join(parts) + f"\nHow these numbers were made, and how they may be read: `reproduce/{show.exhibit.paper}/{name}.ipynb`.\n"
     yield f"{name}.tex", to_latex(comparison)
     for number, figure in enumerate(show.figures):
         from dclm_nb.exhibits.figures import figure_bytes

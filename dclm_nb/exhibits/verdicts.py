@@ -94,8 +94,9 @@ def _above(test: Test, numbers: Numbers, column: str):
     for a, b in test.pairs: yield _difference(numbers, test, column, a, b, test.margin)
 
 def _difference(numbers: Numbers, test: Test, column: str, a: str, b: str, needed: float = 0.0) -> Contrast | None:
-    keys, sign = [(test.exhibit, a, column), (test.exhibit, b, column)], -1 if test.lower else 1
-    return numbers.combine(f"{a} − {b}", keys, lambda p, q: sign * (p - q), needed) if numbers.has(*keys) else None
+    more, less = (b, a) if test.lower else (a, b)
+    keys = [(test.exhibit, more, column), (test.exhibit, less, column)]
+    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed) if numbers.has(*keys) else None
 
 def _ordering(test: Test, numbers: Numbers, column: str):
     for a, b in zip(test.rows, test.rows[1:]): yield _difference(numbers, test, column, a, b)

@@ -65,7 +65,8 @@ def _draw(model: ImageModel, ids: Tensor, sampling: Sampling, generator: torch.G
 
 # %% ../../nbs/image/16_checkpoints.ipynb #save
 def save_image_model(model: ImageModel, folder: str | Path) -> Path:
-    "Write a model; the folder is whole when `model.json` is there."
+    "Write a model; the folder is whole when `model.json` is there. Raises `UserError` for weights that are not numbers."
+    if not all(tensor.isfinite().all() for tensor in model.network.state_dict().values()): raise UserError("the weights of this network are not numbers: its training diverged")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.codec.save(folder / "codec")

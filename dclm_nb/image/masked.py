@@ -16,7 +16,7 @@ from .flow import doubled, guided
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'MaskedSettings', 'masked_count', 'masked_passes', 'blanks_left', 'random_mask', 'masked_loss',
-           'draw_codes', 'masked_sample']
+           'draw_codes', 'check_numbers', 'masked_sample']
 
 # %% ../../nbs/image/10_masked.ipynb #schedule
 SCHEDULES = {"cosine": lambda u: math.cos(u * math.pi / 2), "arccos": lambda u: math.acos(u) * 2 / math.pi}
@@ -63,9 +63,14 @@ def masked_loss(network: Backbone, ids: Tensor, captions: Tensor, settings: Mask
 def draw_codes(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tensor:
     "One code for each row of logits `\"... V\"`, decided by `chance` `\"...\"`, numbers in [0, 1)."
     if temperature == 0: return logits.argmax(dim=-1)
-    summed = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
-    passed = torch.searchsorted(summed, (chance[..., None] * summed[..., -1:]).contiguous(), right=True)[..., 0]
-    return passed.clamp(max=logits.shape[-1] - 1)                               # rounding may carry a number close to 1 beyond the sum
+    summed = (logits.float() / temperature).softmax(dim=-1).cumsum(dim=-1)
+    whole = summed[..., -1:]
+    wanted = torch.minimum(chance[..., None].float() * whole, torch.nextafter(whole, torch.zeros_like(whole)))      # below the whole, so that a code passes it, and none of probability 0
+    return torch.searchsorted(summed, wanted, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)                  # NaN passes nothing
+
+def check_numbers(logits: Tensor) -> None:
+    "Raises `UserError` for logits that are not numbers; asked once a picture, because it makes the processor wait for a GPU."
+    if logits.isnan().any(): raise UserError("the network says no numbers: its training diverged, or its weights are damaged")
 
 # %% ../../nbs/image/10_masked.ipynb #keep
 def _least_sure(confidence: Tensor, blanks: int) -> Tensor:
@@ -78,7 +83,7 @@ def _gumbel(shape: torch.Size, generator: torch.Generator) -> Tensor:
 # %% ../../nbs/image/10_masked.ipynb #sample
 @torch.no_grad()
 def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: MaskedSettings, generator: torch.Generator, on_step=None) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"` in at most `steps` passes; `null` is the null caption; `on_step(ids)` sees the ids after every pass. Raises `UserError` for no steps."
+    "Ids `\"B N\"` for captions `\"B M\"` in at most `steps` passes; `null` is the null caption; `on_step(ids)` sees the ids after every pass. Raises `UserError` for no steps, and for a network that says no numbers."
     if steps < 1: raise UserError(f"masked-token prediction needs at least one sampling step, not {steps}")
     tokens, blank = network.config.tokens, network.config.vocab_size
     ids = torch.full((len(captions), tokens), blank, device=network.device)
@@ -92,4 +97,5 @@ def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int,
         confidence = confidence.masked_fill(~open_places, math.inf)                        # what is fixed stays fixed
         ids = torch.where(open_places, drawn, ids).masked_fill(_least_sure(confidence, blanks), blank)
         if on_step: on_step(ids)
+    check_numbers(log_probs)
     return ids

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .backbone import Attention, Backbone, Block, KeyValueCache
-from .masked import draw_codes
+from .masked import check_numbers, draw_codes
 
 # %% auto #0
 __all__ = ['next_token_loss', 'next_token_sample']
@@ -21,7 +21,7 @@ def next_token_loss(network: Backbone, ids: Tensor, captions: Tensor) -> Tensor:
 
 # %% ../../nbs/image/11_next_token.ipynb #sample
 def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True, on_step=None) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `\"B place\"`, after each. Raises `UserError` for a negative temperature."
+    "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `\"B place\"`, after each. Raises `UserError` for a negative temperature, and for a network that says no numbers."
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
     ids, batch = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
     wanted, chance = captions if guidance == 1 else torch.cat([captions, null]), torch.rand(ids.shape[::-1], generator=generator).to(ids.device)
@@ -32,6 +32,7 @@ def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidanc
             if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
             ids[:, place] = draw_codes(logits, chance[place], temperature)
             if on_step: on_step(ids[:, :place + 1].clone())
+        check_numbers(logits)
     return ids
 
 # %% ../../nbs/image/11_next_token.ipynb #steps
@@ -101,12 +102,13 @@ class _ReplayedSteps(_CachedSteps):
         super().__init__(network, captions)
         self.before, self.ids, self.at = self.cache.length, captions.new_zeros(len(captions)), captions.new_full((1,), self.cache.length)
         self.cache.memory[..., self.before:, :] = 0                             # a mask hides no NaN
-        self.replay = _recorded(self._step) if captions.is_cuda else self._step
+        self.replay = None if captions.is_cuda else self._step
 
     def __call__(self, ids: Tensor, place: int) -> Tensor:
         if place == 0: return self.start
         self.ids.view(-1, len(ids)).copy_(ids[:, place - 1])
         self.at.fill_(self.before + place - 1)
+        self.replay = self.replay or _recorded(self._step, ids.device)
         return self.replay()
 
     def _step(self) -> Tensor:
@@ -121,15 +123,15 @@ class _ReplayedSteps(_CachedSteps):
         memory = self.cache.memory[layer].index_copy_(3, self.at, torch.stack([k, v]))
         return F.scaled_dot_product_attention(q, *memory, attn_mask=torch.arange(memory.shape[3], device=q.device)[None] <= self.at)
 
-def _recorded(step):
+def _recorded(step, device: torch.device):
     "A function that replays what `step` did, into the same memory."
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside): step()                                      # libraries set themselves up outside the recording
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph): said = step()
+    with torch.cuda.device(device):
+        graph, beside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside): step()                                  # libraries set themselves up outside the recording
+        torch.cuda.current_stream().wait_stream(beside)
+        with torch.cuda.graph(graph, stream=beside): said = step()
     def replay() -> Tensor:
-        graph.replay()
+        with torch.cuda.device(device): graph.replay()
         return said
     return replay

@@ -18,10 +18,10 @@ from .image_study import Asked, Setup, Workshop
 from .image_tuning import Tuned, tune
 
 # %% auto #0
-__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'LOWER_IS_BETTER', 'Point', 'GridRuns', 'run_grid', 'codec_scores',
-           'ceiling', 'floor_check', 'withheld', 'best_of', 'little_compute', 'metric_frame', 'loss_frame',
-           'composition_frame', 'ema_frame', 'curves', 'drawn_samples', 'perfect_scores', 'codec_notes', 'perfect',
-           'gate_sentence', 'export_model']
+__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'OTHER_JUDGES', 'Point', 'GridRuns',
+           'run_grid', 'codec_scores', 'ceiling', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
+           'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'ema_frame', 'curves', 'drawn_samples',
+           'perfect_scores', 'codec_notes', 'perfect', 'gate_note', 'other_judges', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -104,11 +104,20 @@ def floor_check(grid: GridRuns) -> tuple[bool, str]:
     passed = best >= GATE * limit
     return passed, f"diffusion gets {best:.0%} of prompts all right at best, its codec's ceiling is {limit:.0%}: {'above' if passed else 'below'} the gate of {GATE:.0%} of the ceiling"
 
+MATCHED = 0.25                  # Fréchet distance within which claim 5 takes two methods for equal
+
+def decided_by_codec(grid: GridRuns) -> dict[str, str]:
+    "Claims that ask of diffusion a distance which the reconstructions of its codec do not have: however it is trained, the answer is the codec's."
+    alone, level = codec_scores(grid.shop, grid.shop.study.codec_of("diffusion"))["frechet_distance"], grid.levels()[-1]
+    reached = {m: sum(values) / len(values) for m in METHODS for _, values in [best_of(grid, m, grid.points_within(level), "frechet_distance")]}
+    limits = {"claim-5": ("match next-token prediction", reached["next-token"] + MATCHED), "claim-6": ("be ahead of masked-token prediction", reached["masked-token"])}
+    return {claim: f"the codec decides it: to {what}, diffusion would have to come to {limit:.2f}, and the reconstructions of its codec are at {alone:.2f}" for claim, (what, limit) in limits.items() if alone > limit}
+
 def withheld(grid: GridRuns | None) -> dict[str, str]:
-    "Claims that may not be judged, with the reason: a judge that failed its calibration, or the gate; empty when all is well."
+    "Claims that may not be judged, with the reason: a judge that failed its calibration, the gate, or a codec that decides; empty when all is well."
     if grid is None: return {}
     passed, sentence = floor_check(grid)
-    closed = {} if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
+    closed = decided_by_codec(grid) if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
     blind = grid.shop.judges().result["blind"]
     return {claim: f"the judge of {metric.replace('_', ' ')} failed its calibration" for metric, claims in RESTS_ON.items() if metric in blind for claim in claims} | closed
 
@@ -203,7 +212,7 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
+            rows[f"{method}, within {level:.0e}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #real
@@ -227,9 +236,23 @@ def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
     "One of the `perfect_scores` under the name it has in a figure; empty without runs."
     return {} if grid is None else {name: perfect_scores(grid)[which]}
 
-def gate_sentence(grid: GridRuns | None) -> str:
-    "Whether the fairness gate is open, in a sentence."
-    return "Nothing is trained at replay." if grid is None else floor_check(grid)[1]
+def gate_note(grid: GridRuns | None) -> RowNotes:
+    "Whether the fairness gate is open, in a sentence; empty without runs."
+    return RowNotes() if grid is None else RowNotes({"fairness gate": floor_check(grid)[1]})
+
+OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
+
+def other_judges(grid: GridRuns | None) -> RowNotes:
+    "What the judges say that no claim rests on, of each method's best network by the Fréchet distance at the largest compute, and of real pictures; the mean over seeds. Empty without runs."
+    if grid is None: return RowNotes()
+    from dclm_nb.image.judges import load_suite
+    suite, level = load_suite(grid.shop.judges().folder), grid.levels()[-1]
+    used = [name for name in OTHER_JUDGES if name not in suite.blind]
+    said = {"real pictures": suite.real(grid.shop.study.judged_pictures)}
+    for method in METHODS:
+        (size, mark), _ = best_of(grid, method, grid.points_within(level), "frechet_distance")
+        said[method] = {name: sum(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) / len(grid.seeds) for name in used}
+    return RowNotes({f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used) for who, scores in said.items()})
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export
 def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:

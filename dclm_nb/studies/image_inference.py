@@ -13,12 +13,13 @@ import pandas as pd
 
 from ..image.config import METHODS
 from ..image.methods import Sampling
-from .frames import tidy
+from .frames import RowNotes, tidy
 from .image_grid import FOLLOW, QUALITY, GridRuns
 from .image_study import Asked, model_of, scenes_for
 
 # %% auto #0
-__all__ = ['NO_CACHE', 'steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame']
+__all__ = ['NO_CACHE', 'steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame',
+           'clock_name', 'clock_notes']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
 def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str) -> dict[tuple[Sampling, int], dict]:
@@ -124,3 +125,14 @@ def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.
         records += [dict(row=row, column=c, seed=seed, value=v, run=run.key) for row in samplers for c, v in run.result[row].items()]
     return tidy(records, paper="tradeoffs", exhibit="figure-e", scale=study.scale, source="rerun")
 
+
+# %% ../../nbs/studies/14_image_inference.ipynb #clock-name
+def clock_name() -> str:
+    "What the clock counts on this machine."
+    from dclm_nb.image.codecs import this_device
+    return "one thread of a processor" if this_device().type == "cpu" else "one GPU"
+
+def clock_notes(grid: GridRuns | None) -> RowNotes:
+    "How the clock was read; empty without runs."
+    if grid is None: return RowNotes()
+    return RowNotes({"latency": f"seconds for one picture by itself, from caption to pixels, on {clock_name()}", "throughput": f"pictures a second in a batch of {min(256, grid.shop.study.judged_pictures)}, likewise"})

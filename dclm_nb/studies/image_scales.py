@@ -153,7 +153,7 @@ def settings_notes() -> RowNotes:
     ours, far, network = our_recipe("masked-token", our_sizes()[0]), paper_recipe("masked-token", "XL")[1], network_of("diffusion", "XL")
     return RowNotes({"assumed": "nothing of the paper's settings was seen; these rows are taken from public anchors (DiT, LlamaGen)", "optimiser": "AdamW on all weights, all methods",
                      "precision": f"{ours.precision} here, {far.precision} assumed", "parallel": f"one device here, {far.strategy} assumed", "mask schedule": f"masked-token: {ours.settings.masked.schedule} here, {far.settings.masked.schedule} assumed",
-                     "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods", "tuned": f"learning rates per method, from a sweep that goes on where the best rate lies at its edge (at most {ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and measure",
+                     "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods", "tuned": f"learning rates per method, from a sweep whose ends are listed, and which goes on where the best rate lies at an edge (the rates tried and chosen: Figure A; at most {ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and measure",
                      "marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget"})
 
 # %% ../../nbs/studies/15_image_scales.ipynb #formulas

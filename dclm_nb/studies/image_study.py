@@ -65,7 +65,7 @@ class ImageStudy:
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
 WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 22 minutes on two cores",
        "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
-WHY_ON_A_GPU = {"core parameters": "the whole grid in about 17 hours of one H100, by the measured rate of its smallest network; never run as a whole", "codec": "trained here on the scenes, without the losses that photographs need"}
+WHY_ON_A_GPU = {"core parameters": "the whole grid in about 16 hours of one H100, by the measured rate of its smallest network; never run as a whole", "codec": "trained here on the scenes, without the losses that photographs need"}
 
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."

@@ -108,4 +108,5 @@ def recommendation_notes(frame: pd.DataFrame) -> RowNotes:
     "The recommendations as notes, so that the saved page has them; none for an empty frame."
     if frame.empty: return RowNotes()
     ahead = lambda row: f", ahead of {row['runner-up']} by {row['lead']}: {'sure' if row['sure'] == 'yes' else 'not sure'}" if row["lead"] else f"; {row['runner-up']}"
-    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()})
+    missing = {f"{column.replace('_', ' ')}, {method}": f"reached by {len(part)} of {frame['seed'].nunique()} seeds; the table's mean is of those" for (column, method), part in frame.groupby(["column", "row"], sort=False) if len(part) < frame["seed"].nunique()}
+    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()} | missing)

@@ -79,7 +79,7 @@ def test_pictures_are_shown_as_they_are_under_their_captions():
     axes = sample_sheet({"a": images, "b": images}, ["a red circle left of a blue square", "two red circles"]).axes
     assert len(axes) == 4 and all((axis.images[0].get_array() == image.permute(1, 2, 0).numpy()).all() for axis, image in zip(axes, [*images, *images]))
     assert {axis.images[0].get_interpolation() for axis in axes} == {"nearest"}
-    assert axes[0].get_title(loc="center") == "a red circle left of\na blue square" and axes[1].get_title(loc="center") == "two red circles"
+    assert axes[0].get_title(loc="center") == "a red circle\nleft of a blue\nsquare" and axes[1].get_title(loc="center") == "two red circles"
 
 
 def test_nothing_makes_no_figure_and_wrong_things_one_line():

@@ -148,3 +148,10 @@ def test_reruns_of_another_scale_are_not_mixed_in():
 
 def test_contrasts_name_what_is_missing():
     assert contrasts(ORDERING, numbers(of(3, 2)))[1] is None
+
+
+def test_a_difference_is_that_of_the_table_whichever_way_is_better():
+    """A distance of 2 beside one of 9: positive is the claim's way round, and the name says which is taken from which."""
+    values = Numbers("printed", {("table-4", row, "core"): {None: value} for row, value in (("near", 2.0), ("far", 9.0))})
+    below, above = (contrasts(Test("above", "table-4", ("core",), (("near", "far"),), lower=lower), values)[0] for lower in (True, False))
+    assert (below.name, below.estimate) == ("far − near", 7.0) and (above.name, above.estimate) == ("near − far", -7.0)

@@ -173,3 +173,10 @@ def test_a_save_that_stops_half_way_never_leaves_a_wrong_model(saved, monkeypatc
     save_image_model(model_of("next-token", seed=1), saved)
     assert torch.equal(load_image_model(saved).network.write.weight, model_of("next-token", seed=1).network.write.weight)
     assert not list(saved.glob(".*.tmp"))
+
+
+def test_weights_that_are_no_numbers_are_not_exported(tmp_path):
+    model = model_of("next-token")
+    with torch.no_grad(): model.network.write.bias[0] = float("nan")
+    with pytest.raises(UserError, match="not numbers"): save_image_model(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

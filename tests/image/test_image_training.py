@@ -1,6 +1,7 @@
 """Training under faults: killed, full disk, damaged files; and what a run promises: its budget, its average, the same numbers every time."""
 import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -170,6 +171,24 @@ def interrupted(folder: Path, at: int = 10, **changes) -> None:
 
     whole = data_of()
     with pytest.raises(Stop): train(NETWORK, recipe(**changes), Stopping(whole.latents, whole.captions, whole.null_id), folder, seed=5)
+
+
+@pytest.mark.parametrize("at", [1, 7, 9, 12, 23, 29])
+def test_a_loss_that_is_no_number_ends_the_run_wherever_it_falls(tmp_path, at):
+    """Losses are read several at once: also just before a mark, before a checkpoint and in the last steps the run fails, names the step, and no checkpoint holds the damage."""
+    network = NETWORKS["diffusion"]
+    whole = data_of(network)
+
+    class Broken(LatentSet):
+        asked = 0
+
+        def batch(self, *rest):
+            self.asked += 1
+            latents, captions = super().batch(*rest)
+            return latents * (math.nan if self.asked == at else 1), captions
+
+    with pytest.raises(UserError, match=f"diverged at step {at}: "): train(network, recipe(network), Broken(whole.latents, whole.captions, whole.null_id), tmp_path, seed=5)
+    if (last := tmp_path / "last.ckpt").exists(): assert all(torch.isfinite(t).all() for t in torch.load(last, weights_only=True)["state_dict"].values() if t.is_floating_point())
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])

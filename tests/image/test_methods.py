@@ -271,3 +271,24 @@ def test_a_step_that_can_be_replayed_says_what_the_cached_one_says(variant, guid
     with torch.inference_mode():
         cached, replayed = _CachedSteps(network, captions), _ReplayedSteps(network, captions)
         for place in range(config.tokens): assert torch.allclose(cached(ids, place), replayed(ids, place), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["next-token", "masked-token"])
+def test_a_network_of_no_numbers_draws_nothing(method):
+    """Diffusion's latents are refused by the codec."""
+    config = config_of(method)
+    network, captions = Backbone(config).eval(), torch.ones(2, config.caption_length, dtype=torch.long)
+    with torch.no_grad(): network.write.weight.fill_(math.nan)
+    with pytest.raises(UserError, match="no numbers"): draw_latents(network, captions, captions, Sampling(steps=3), MethodSettings(), chance())
+
+
+def test_codes_are_drawn_from_half_precision_and_at_the_edge_of_chance():
+    logits = torch.tensor([[0.0, 1.0, -torch.inf]])
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        assert draw_codes(logits.to(dtype), torch.tensor([1 - 2 ** -24])).tolist() == [1] and draw_codes(logits.to(dtype), torch.tensor([0.0])).tolist() == [0]
+
+
+def test_a_picture_of_one_token_can_be_drawn():
+    config = config_of(tokens=1)
+    captions = torch.ones(2, config.caption_length, dtype=torch.long)
+    with torch.inference_mode(): assert _ReplayedSteps(Backbone(config).eval(), captions)(torch.zeros(2, 1, dtype=torch.long), 0).shape == (2, config.vocab_size)

@@ -81,8 +81,25 @@ def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(g
 
 def test_an_open_gate_withholds_nothing_that_the_judges_can_see(grid, monkeypatch):
     monkeypatch.setattr(image_grid, "floor_check", lambda grid: (True, ""))
+    monkeypatch.setattr(image_grid, "decided_by_codec", lambda grid: {})
     blind = grid.shop.judges().result["blind"]
     assert set(image_grid.withheld(grid)) == {claim for metric in blind for claim in image_grid.RESTS_ON.get(metric, ())}
+
+
+@pytest.mark.parametrize("alone, decided", [(1e9, {"claim-5", "claim-6"}), (0.0, set())])
+def test_what_a_codec_decides_is_no_verdict_on_methods(grid, monkeypatch, alone, decided):
+    monkeypatch.setattr(image_grid, "codec_scores", lambda shop, codec: {"frechet_distance": alone})
+    reasons = image_grid.decided_by_codec(grid)
+    assert set(reasons) == decided and all("the codec decides it" in reason for reason in reasons.values())
+    margins = [test.margin for claim in read_claims("tradeoffs") if claim.id == "claim-5" for test in claim.tests if test.kind == "equal"]
+    assert margins == [image_grid.MATCHED]
+
+
+def test_the_other_judges_speak_of_real_pictures_and_every_method(grid):
+    notes = image_grid.other_judges(grid)
+    assert set(notes) == {f"other judges, {who}" for who in ("real pictures", *METHODS)} and set(image_grid.gate_note(grid)) == {"fairness gate"}
+    spoken = [name for name in image_grid.OTHER_JUDGES if name not in grid.shop.judges().result["blind"]]
+    assert all(note.count(",") == len(spoken) - 1 for note in notes.values())
 
 
 def test_what_is_tuned_on_is_not_reported_on(shop, grid):
