@@ -212,7 +212,7 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, within {level:.0e}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
+            rows[f"{method}, within {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #real
