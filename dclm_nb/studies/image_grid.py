@@ -21,7 +21,7 @@ from .image_tuning import Tuned, tune
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'OTHER_JUDGES', 'Point', 'GridRuns',
            'run_grid', 'codec_scores', 'ceiling', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
            'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'ema_frame', 'curves', 'drawn_samples',
-           'perfect_scores', 'codec_notes', 'perfect', 'gate_note', 'other_judges', 'export_model']
+           'perfect_scores', 'codec_notes', 'perfect', 'gate_note', 'compute_note', 'other_judges', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -239,6 +239,12 @@ def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
 def gate_note(grid: GridRuns | None) -> RowNotes:
     "Whether the fairness gate is open, in a sentence; empty without runs."
     return RowNotes() if grid is None else RowNotes({"fairness gate": floor_check(grid)[1]})
+
+def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
+    "How much compute the columns of a `metric_frame` speak of, and what is to be known of further columns; empty without runs."
+    if grid is None: return RowNotes()
+    within = f"each method's best network within {grid.levels()[-1]:.3g} training FLOPs; little compute: within {little_compute(grid):.3g}"
+    return RowNotes({"compute": within} | {name.replace("_", " "): said for name, said in columns.items()})
 
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
 

@@ -102,6 +102,11 @@ def test_the_other_judges_speak_of_real_pictures_and_every_method(grid):
     assert all(note.count(",") == len(spoken) - 1 for note in notes.values())
 
 
+def test_the_compute_of_the_columns_is_said(grid):
+    notes = image_grid.compute_note(grid, unseen_pairs="of two things")
+    assert f"within {grid.levels()[-1]:.3g} training FLOPs" in notes["compute"] and notes["unseen pairs"] == "of two things" and not image_grid.compute_note(None)
+
+
 def test_what_is_tuned_on_is_not_reported_on(shop, grid):
     sets = {purpose: scenes_for(purpose, 64, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
     assert len({scenes.captions for scenes in sets.values()}) == 3
