@@ -13,7 +13,7 @@ from dclm_nb.core.scale import get_scale
 from dclm_nb.exhibits.catalogue import get_exhibit
 from dclm_nb.exhibits.runner import settle_scale
 from dclm_nb.image.config import METHODS
-from dclm_nb.image.flops import forward_flops
+from dclm_nb.image.flops import forward_flops, training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, SIZES
 from dclm_nb.studies import image_scales
 from dclm_nb.studies.frames import check_frame
@@ -26,10 +26,14 @@ matplotlib.use("Agg")
 def wide(frame): return frame.set_index(["row", "column"]).value
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_components_of_the_largest_network_are_counted_as_computed(method):
-    config = image_scales.network_of(method, "XXL")
+def test_every_network_costs_what_is_counted_when_it_runs(method, size):
+    """Each component of the forward pass; training whole, where diffusion's own input needs no gradients: under 1 % of the smallest network, and less of larger ones."""
+    config = image_scales.network_of(method, size)
     assert image_scales.counted_forward(config) == forward_flops(config)
+    counted, formula = image_scales.counted_training(config), training_flops(config, 1)
+    assert 0.99 * formula < counted < formula if method == "diffusion" else counted == formula
 
 
 def test_counting_can_disagree():
