@@ -187,9 +187,11 @@ if ON.type == "cuda": TRAINED = {"gpu-256, batch 256": (256, 6, 8, 256, 256), "g
 
 
 @pytest.mark.parametrize("shape", list(TRAINED))
-def test_a_training_step_is_level_with_a_plain_stack(shape):
+@pytest.mark.parametrize("work", ["equal work", "as the study trains"])
+def test_a_training_step_is_level_with_a_plain_stack(shape, work):
+    """With equal work: places learned, queries and keys as they come. The study's own network normalises and turns them, too."""
     width, layers, heads, tokens, batch = TRAINED[shape]
-    config = BackboneConfig("diffusion", width, layers, heads, tokens, WORDS, LENGTH, channels=CHANNELS)
+    config = BackboneConfig("diffusion", width, layers, heads, tokens, WORDS, LENGTH, channels=CHANNELS, **({"positions": "learned", "qk_norm": False} if work == "equal work" else {}))
     ours, plain, generator = Backbone(config).to(ON), PlainStack(config).to(ON), torch.Generator().manual_seed(0)
     batches = [(torch.randn(batch, tokens, CHANNELS, generator=generator).to(ON), torch.randint(1, WORDS, (batch, LENGTH), generator=generator).to(ON)) for _ in range(4)]
     settings, chance = FlowSettings(), torch.Generator().manual_seed(0)
@@ -201,6 +203,6 @@ def test_a_training_step_is_level_with_a_plain_stack(shape):
     interleaved(runs, 3)
     seconds = {name: statistics.median(times) for name, times in interleaved(runs, 60 if width < 300 else 12).items()}
     rate = training_flops(config, batch) / seconds["ours"]
-    print(f"\n{shape}: ours {seconds['ours'] * 1e3:.1f} ms a step, {rate:.2e} FLOP/s, plain {seconds['plain'] * 1e3:.1f} ms, ratio {seconds['plain'] / seconds['ours']:.2f}")
-    # Ours normalises and turns queries and keys, too: on a GPU that is memory to pass over, and costs about 8 %.
-    assert seconds["ours"] <= seconds["plain"] * (1.03 if ON.type == "cpu" else 1.12)
+    print(f"\n{shape}, {work}: ours {seconds['ours'] * 1e3:.1f} ms a step, {rate:.2e} FLOP/s, plain {seconds['plain'] * 1e3:.1f} ms, ratio {seconds['plain'] / seconds['ours']:.2f}")
+    # What is normalised and turned has to pass through memory: a few per cent on a processor, 8 % on a GPU.
+    assert seconds["ours"] <= seconds["plain"] * (1.03 if work == "equal work" else 1.08 if ON.type == "cpu" else 1.12)
