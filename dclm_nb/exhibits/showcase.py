@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'file_contents', 'manifest',
+__all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'Page', 'file_contents', 'manifest',
            'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
@@ -108,49 +108,16 @@ def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figu
     raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
 
 
-# %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
-def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
-    "(file name, content) of every file of a showcase but the manifest."
-    name, comparison = show.exhibit.name, show.texts["comparison"]
-    parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
-    yield f"{name}.csv", to_csv(comparison)
-    yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
-    yield f"{name}.md", "".join(parts) + f"\nHow these numbers were made, and how they may be read: `reproduce/{show.exhibit.paper}/{name}.ipynb`.\n"
-    yield f"{name}.tex", to_latex(comparison)
-    for number, figure in enumerate(show.figures):
-        from dclm_nb.exhibits.figures import figure_bytes
-        for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
-
-
-# %% ../../nbs/exhibits/06_showcase.ipynb #manifest
-def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
-    "What a reader needs to trust a result: where it comes from and what it consists of."
-    rerun = show.frame[show.frame["source"].eq("rerun")]
-    return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
-            "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
-            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
-            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "git": git_state(), "versions": versions(), "host": host(),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
-            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
-
-def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
-
-
-# %% ../../nbs/exhibits/06_showcase.ipynb #showcase-page
-class Showcase(Results):
-    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
-    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
-        super().__init__(get_exhibit(exhibit, paper), get_scale(scale, paper))
-        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
+# %% ../../nbs/exhibits/06_showcase.ipynb #page
+class Page(Results):
+    "What a reader sees of one exhibit at one scale: each method shows something and remembers it."
+    def __init__(self, exhibit: Exhibit, scale: Scale):
+        super().__init__(exhibit, scale)
         self.figures: list[Figure] = []
-        self.attached: list[Path] = []
         self.texts: dict[str, Shown] = {}
         self.judged: list = []
         self.withheld: dict[str, str] = {}
         self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
-        self.began = time.time()
-
-    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
@@ -199,6 +166,45 @@ class Showcase(Results):
         shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
         self.heads["differences"] = head
         return shown
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
+def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
+    "(file name, content) of every file of a showcase but the manifest."
+    name, comparison = show.exhibit.name, show.texts["comparison"]
+    parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
+    yield f"{name}.csv", to_csv(comparison)
+    yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
+    yield f"{name}.md", "".join(parts) + f"\nHow these numbers were made, and how they may be read: `reproduce/{show.exhibit.paper}/{name}.ipynb`.\n"
+    yield f"{name}.tex", to_latex(comparison)
+    for number, figure in enumerate(show.figures):
+        from dclm_nb.exhibits.figures import figure_bytes
+        for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #manifest
+def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
+    "What a reader needs to trust a result: where it comes from and what it consists of."
+    rerun = show.frame[show.frame["source"].eq("rerun")]
+    return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
+            "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
+            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
+            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "git": git_state(), "versions": versions(), "host": host(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
+            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
+
+def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
+
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #showcase-page
+class Showcase(Page):
+    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
+    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
+        super().__init__(get_exhibit(exhibit, paper), get_scale(scale, paper))
+        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
+        self.attached: list[Path] = []
+        self.began = time.time()
+
+    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
     def attach(self, folder: Path | None) -> Shown:
         "A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at this scale."
