@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -108,9 +109,9 @@ MATCHED = 0.25                  # Fréchet distance within which claim 5 takes t
 
 def decided_by_codec(grid: GridRuns) -> dict[str, str]:
     "Claims that ask of diffusion a distance which the reconstructions of its codec do not have: however it is trained, the answer is the codec's."
-    alone, level = codec_scores(grid.shop, grid.shop.study.codec_of("diffusion"))["frechet_distance"], grid.levels()[-1]
-    reached = {m: sum(values) / len(values) for m in METHODS for _, values in [best_of(grid, m, grid.points_within(level), "frechet_distance")]}
-    limits = {"claim-5": ("match next-token prediction", reached["next-token"] + MATCHED), "claim-6": ("be ahead of masked-token prediction", reached["masked-token"])}
+    alone = codec_scores(grid.shop, grid.shop.study.codec_of("diffusion"))["frechet_distance"]
+    reached = lambda method: fmean(best_of(grid, method, grid.points_within(grid.levels()[-1]), "frechet_distance")[1])
+    limits = {"claim-5": ("match next-token prediction", reached("next-token") + MATCHED), "claim-6": ("be ahead of masked-token prediction", reached("masked-token"))}
     return {claim: f"the codec decides it: to {what}, diffusion would have to come to {limit:.2f}, and the reconstructions of its codec are at {alone:.2f}" for claim, (what, limit) in limits.items() if alone > limit}
 
 def withheld(grid: GridRuns | None) -> dict[str, str]:
@@ -257,7 +258,7 @@ def other_judges(grid: GridRuns | None) -> RowNotes:
     said = {"real pictures": suite.real(grid.shop.study.judged_pictures)}
     for method in METHODS:
         (size, mark), _ = best_of(grid, method, grid.points_within(level), "frechet_distance")
-        said[method] = {name: sum(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) / len(grid.seeds) for name in used}
+        said[method] = {name: fmean(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) for name in used}
     return RowNotes({f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used) for who, scores in said.items()})
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export
