@@ -30,8 +30,9 @@ def _console():
     return console if console.is_terminal else Console(width=int(os.environ.get("COLUMNS", 100)), force_terminal=False)
 
 def _exhibits(paper: str):
-    from dclm_nb.exhibits.catalogue import catalogue, get_paper
-    return catalogue("all" if paper == "all" else get_paper(paper).name)
+    "The exhibits of a paper and the extras about it."
+    from dclm_nb.exhibits.catalogue import everything, get_paper
+    return everything("all" if paper == "all" else get_paper(paper).name)
 
 # %% ../nbs/cli.ipynb #reproduce-command
 @app.command()
