@@ -171,10 +171,13 @@ class Spread:
         low, high = (self.sd * math.sqrt(self.df / stats.chi2.ppf((1 + sign * level) / 2, self.df)) for sign in (1, -1))
         return Interval(float(low), self.sd, float(high), level)
 
-    def gap_interval(self, gap: float, level: float = 0.95) -> Interval:
-        "The interval of the true difference of two recipes whose single runs differ by `gap`."
+    def gap_interval(self, gap: float, level: float = 0.95, weight: float = math.sqrt(2)) -> Interval:
+        """The interval of the true difference of two recipes whose single runs differ by `gap`.
+
+        `weight`: the root of the sum of the squared weights, for a sum of single runs that is no plain difference.
+        """
         _check_level(level)
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.of_difference
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * weight * self.sd
         return Interval(gap - half, gap, gap + half, level)
 
 def pooled_spread(groups) -> Spread:
