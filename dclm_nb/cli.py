@@ -71,7 +71,7 @@ def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("-
 # %% ../nbs/cli.ipynb #claims-command
 @app.command()
 def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")] = True):
-    "The ledger: every claim, judged on printed, replayed and rerun numbers."
+    "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
     from dclm_nb.exhibits import status as views
     from dclm_nb.exhibits.catalogue import PAPERS, get_paper
     from dclm_nb.exhibits.verdicts import verdicts_for_terminal
@@ -79,7 +79,7 @@ def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--
     for name in PAPERS if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
         console.print(f"\n[bold cyan]{name}[/]  [cyan]{PAPERS[name].title}[/]\n", verdicts_for_terminal(verdicts, reasons))
-        for source, counts in views.verdict_counts(verdicts).items(): console.print(f"  {source}: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()), style="dim", highlight=False)
+        for source, counts in views.verdict_counts(verdicts).items(): console.print(f"  {source} ({views.QUESTIONS[source]}) " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()), style="dim", highlight=False)
 
 # %% ../nbs/cli.ipynb #budget-command
 @app.command()

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.verdicts import Verdict
 
 # %% auto #0
-__all__ = ['Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders', 'best_frame', 'ledger',
-           'verdict_counts', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
+__all__ = ['QUESTIONS', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders',
+           'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'report', 'refusal', 'bless', 'blessed',
+           'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 @dataclass(frozen=True)
@@ -132,10 +133,18 @@ def _nothing(source: str):
 
 # %% ../../nbs/exhibits/08_status.ipynb #counts
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    "{source: {outcome: how many claims}}, outcomes that did not occur left out."
-    counts: dict = {}
-    for v in verdicts: counts.setdefault(v.source, {}).setdefault(v.outcome, 0); counts[v.source][v.outcome] += 1
-    return counts
+    "{source: {outcome: how many claims}}, the best outcome first, outcomes that did not occur left out. Nothing is added up over sources."
+    from dclm_nb.exhibits.verdicts import VERDICTS
+    verdicts = list(verdicts)
+    counts = {source: {word: sum((v.source, v.outcome) == (source, word) for v in verdicts) for word in words} for source, words in VERDICTS.items()}
+    return {source: found for source, words in counts.items() if (found := {word: n for word, n in words.items() if n})}
+
+QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?", "rerun": "does it happen again here?"}
+
+def counts_markdown(verdicts: Iterable[Verdict]) -> str:
+    "One line per source: its question, and how many claims have each outcome."
+    counts = verdict_counts(verdicts)
+    return "\n".join(f"- **{source}** ({QUESTIONS[source]}): " + ", ".join(f"{n} {word}" for word, n in words.items()) for source, words in counts.items()) + "\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
@@ -145,8 +154,9 @@ def report(root: Path | None = None) -> Path:
     standings = [standing(e, root) for e in everything("all")]
     parts = ["# Results", "", summary(standings) + ".", ""]
     for paper in PAPERS.values():
-        sections = [_section(s.exhibit, file, manifest, target.parent) for s in standings if s.exhibit.paper == paper.name for file, manifest in result_folders(s.exhibit, root)[:1]]
-        parts += [f"## {paper.title}", "", *(sections or ["Nothing was run yet.", ""])]
+        folders = [(s.exhibit, *result_folders(s.exhibit, root)[:1]) for s in standings if s.exhibit.paper == paper.name]
+        sections = [_section(exhibit, *found[0], target.parent) for exhibit, *found in folders if found]
+        parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root)), *(sections or ["Nothing was run yet.", ""])]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e

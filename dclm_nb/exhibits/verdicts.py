@@ -23,7 +23,7 @@ __all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'MARKS', 'Contrast', 'Numbers
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #words-def
 ORDER = {"printed": ("does not say so", "says so"),
-         "replayed": ("does not follow", "within noise", "follows, no ruler", "direction follows", "follows"),
+         "replayed": ("does not follow", "within noise", "follows (no ruler)", "direction follows", "follows"),
          "rerun": ("not reproduced", "inconclusive", "same direction", "reproduced")}
 SILENT = {"printed": "not legible", "replayed": "not replayed", "rerun": "not run"}
 VERDICTS = {source: (*reversed(words), SILENT[source], *(["not comparable"] if source == "rerun" else [])) for source, words in ORDER.items()}
@@ -74,7 +74,7 @@ class Contrast:
         "Its word, as one of so many comparisons of a claim."
         worst, *middle, best = ORDER[self.source]
         if self.source == "printed": return best if self.holds else worst
-        if self.source == "replayed" and not self.noise: return "follows, no ruler" if self.holds else worst
+        if self.source == "replayed" and not self.noise: return "follows (no ruler)" if self.holds else worst
         if self.is_wrong(comparisons): return worst
         if self.turns or not self.low > self.hair: return middle[0]              # also where the interval is not a number
         return best if self.low >= self.needed - self.hair else middle[-1]
@@ -333,7 +333,7 @@ def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "r
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
 MARKS = {"says so": ("✓", "bold green"), "does not say so": ("✗", "bold red"), "not legible": ("·", "dim"),
-         "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows, no ruler": ("↗", "green"), "within noise": ("?", "yellow"),
+         "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows (no ruler)": ("↗", "green"), "within noise": ("?", "yellow"),
          "does not follow": ("✗", "bold red"), "not replayed": ("·", "dim"),
          "reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"), "inconclusive": ("?", "yellow"),
          "not run": ("·", "dim"), "not comparable": ("–", "dim")}

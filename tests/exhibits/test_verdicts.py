@@ -73,8 +73,8 @@ def test_each_outcome_of_a_replayed_number_beside_the_ruler(test, values, outcom
 
 
 @pytest.mark.parametrize("values, runs, outcome", [
-    (of(3, 1), (), "follows, no ruler"), (of(1.5, 1), (), "does not follow"), (of(1, 1), (), "does not follow"), (of(30, 10), ("llama3_8b", RUNS_1B[0]), "follows, no ruler"),
-    (of(30, 10), (RUNS_1B[0], list(released_rows("table-5").run)[0]), "follows, no ruler")])
+    (of(3, 1), (), "follows (no ruler)"), (of(1.5, 1), (), "does not follow"), (of(1, 1), (), "does not follow"), (of(30, 10), ("llama3_8b", RUNS_1B[0]), "follows (no ruler)"),
+    (of(30, 10), (RUNS_1B[0], list(released_rows("table-5").run)[0]), "follows (no ruler)")])
 def test_without_repeats_of_that_scale_there_is_no_ruler_and_the_word_says_so(values, runs, outcome):
     verdict = judge(claim(ABOVE), numbers(values, "replayed", runs=runs))
     assert verdict.outcome == outcome and "no ruler" in verdict.reason
@@ -135,13 +135,13 @@ def test_nothing_may_be_claimed_from_smoke_nor_without_numbers():
         assert judge(claim(ABOVE), numbers({}), scale).outcome == "not run"
         if not scale.may_claim: assert judge(claim(ABOVE), numbers(of(3, 1)), scale).outcome == "not comparable"
     assert judge(claim(ABOVE, not_comparable="closed opponents"), numbers(of(3, 1)), "laptop").outcome == "not comparable"
-    assert judge(claim(ABOVE, not_comparable="closed opponents"), numbers(of(3, 1), "replayed"), "laptop").outcome == "follows, no ruler"
+    assert judge(claim(ABOVE, not_comparable="closed opponents"), numbers(of(3, 1), "replayed"), "laptop").outcome == "follows (no ruler)"
 
 
 def test_a_withheld_claim_is_not_comparable_and_only_as_a_rerun():
     withheld = judge(claim(ABOVE), numbers(of(3, 1)), "laptop", withheld="the gate is closed")
     assert (withheld.outcome, withheld.reason) == ("not comparable", "the gate is closed")
-    assert judge(claim(ABOVE), numbers(of(3, 1), "replayed"), "laptop", withheld="the gate is closed").outcome == "follows, no ruler"
+    assert judge(claim(ABOVE), numbers(of(3, 1), "replayed"), "laptop", withheld="the gate is closed").outcome == "follows (no ruler)"
     assert judge(claim(ABOVE), numbers({}), "laptop", withheld="the gate is closed").outcome == "not run"
 
 
