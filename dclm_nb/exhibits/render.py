@@ -175,7 +175,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     lines += [f"{column_title(c)}: in brackets the 95 % interval over {points} points" for c, points in correlation_points(comparison.exhibit).items() if c in dict(comparison.columns)]
     if comparison.has("rerun"): lines.append(f"rerun at {comparison.scale or 'one scale'}: mean over seeds ± half of the 95 % interval; a small model's numbers are not the paper's")
     for answer in ANSWERS:
-        if comparison.has(answer): continue
+        if comparison.has(answer) or (comparison.exhibit.is_extra and answer not in comparison.exhibit.answers): continue       # of an exhibit of ours nobody expects a printed value
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
         elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
         elif answer != "recipe": lines.append(f"{answer}: none yet")

@@ -37,6 +37,7 @@ class Contrast:
     `at`: its interval at another level; None where the interval does not depend on one. `noise`: in words, what the interval is made of;
     blank for a replayed number without a ruler. `turns`: what makes the sign turn round although the interval may not show it.
     `ties`: whether exactly zero is enough, as in "within 0.2". `said`: how it reads, where that is not the difference and its interval.
+    `sd`: the standard deviation that the ruler gives the estimate.
     """
     name: str
     estimate: float
@@ -48,6 +49,7 @@ class Contrast:
     turns: str = ""
     ties: bool = False
     said: str = ""
+    sd: float = math.nan
     at: Callable[[float], Interval] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -136,7 +138,7 @@ def _beside_ruler(name: str, keys: list, runs: list[str], points: list[float], f
     kind, sd = ("a difference of two single runs" if len(keys) == 2 else "what these single runs give"), weight * spread.sd
     noise = f"is {abs(estimate) / sd:.1f} sd of {kind} (sd {sd:.2f} from repeats at {scale}, {spread.df} df)"
     turns = _turned(keys, runs, points, function)
-    return Contrast(name, estimate, at(LEVEL).low, at(LEVEL).high, needed, "replayed", noise, turns, ties, at=at)
+    return Contrast(name, estimate, at(LEVEL).low, at(LEVEL).high, needed, "replayed", noise, turns, ties, sd=sd, at=at)
 
 def _slopes(function, points: list[float], step: float = 1e-4) -> list[float]:
     "How fast `function` moves with each of its arguments."

@@ -15,14 +15,16 @@ import pandas as pd
 from ..core.errors import unknown
 from ..lm.aggregate import core_score, extended_score
 from ..lm.tasks import CORE, TASKS
+from .frames import tidy
 from .originals import released_folder, verify_released
-from .released import released_runs, released_scores, score_cell
+from .released import released_runs, released_scores
 
 if TYPE_CHECKING:
     from dclm_nb.core.statistics import Spread
 
 # %% auto #0
-__all__ = ['RULED', 'COLUMNS', 'run_scale', 'repeat_groups', 'what_differs', 'repeat_values', 'ruler', 'ruler_for', 'other_runs']
+__all__ = ['RULED', 'COLUMNS', 'run_scale', 'repeat_groups', 'what_differs', 'repeat_values', 'ruler', 'ruler_for', 'other_runs',
+           'repeat_frame']
 
 # %% ../../nbs/studies/19_run_noise.ipynb #run-scale
 RULED = {(1_439_795_200, 28_795_904_000): "1B", (6_889_410_560, 137_788_211_200): "7B", (6_889_410_560, 275_576_422_400): "7B"}     # parameters, training tokens
@@ -97,3 +99,11 @@ def other_runs(run: str) -> list[str]:
     lines = repeat_groups()[lambda f: f.counted]
     groups = set(lines[lines.run.eq(run)]["group"])
     return [other for group, other in zip(lines["group"], lines.run) if group in groups and other != run]
+
+# %% ../../nbs/studies/19_run_noise.ipynb #repeat-frame
+def repeat_frame(column: str = "core") -> pd.DataFrame:
+    """The scores of all groups, counted or not, as a tidy frame of `extra-run-noise`: a row per group, a column per run, in points."""
+    title = {"core": "Core", "mmlu": "MMLU", "extended": "Extended"}[column]
+    records = [dict(row=group, column=f"{title}, run {number}", value=value, run=run)
+               for group, part in repeat_values(column, counted=False).groupby("group", sort=False) for number, (run, value) in enumerate(zip(part.run, part.value), 1)]
+    return tidy(records, paper="dclm", exhibit="extra-run-noise", source="replayed")
