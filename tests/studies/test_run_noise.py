@@ -3,7 +3,6 @@ import csv
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dclm_nb.core.errors import UserError
