@@ -29,6 +29,7 @@ class Test:
     at_most: float | None = None
     x: str = ""                                     # correlation
     y: str = ""
+    points: int = 0                                 # bound, ordering: the numbers are Pearson's r over so many points
 
 # %% ../../nbs/exhibits/01_claims.ipynb #claim-class
 @dataclass(frozen=True)

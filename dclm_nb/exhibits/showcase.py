@@ -161,6 +161,11 @@ class Page(Results):
         if notes: self.texts["notes"] = shown
         return shown
 
+    def section(self, head: str, shown: Shown) -> Shown:
+        "Something else, saved under a heading of its own."
+        self.heads[head], self.texts[head] = head, shown
+        return shown
+
     def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:
         "What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs` and `head` say what it is."
         shown = self.texts["differences"] = config_differences(paper, here, why, theirs)

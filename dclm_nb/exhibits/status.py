@@ -15,7 +15,7 @@ from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.scale import SCALES
 from .budget import manifests
-from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, get_exhibit, get_paper
+from .catalogue import ANSWERS, PAPERS, Exhibit, everything, get_exhibit, get_paper
 from .runner import replayed_frame, stored_frame
 from .showcase import Shown
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.verdicts import Verdict
 
 # %% auto #0
-__all__ = ['Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders', 'best_frame', 'ledger',
-           'verdict_counts', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
+__all__ = ['QUESTIONS', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders',
+           'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'report', 'refusal', 'bless', 'blessed',
+           'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 @dataclass(frozen=True)
@@ -51,33 +52,41 @@ def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-terminal
 def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
-    "The matrix as something `rich` prints."
+    "The matrix as something `rich` prints: the exhibits of each paper, then the extras about it."
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
     standings, colours = list(standings), {"●": "bold green", "○": "yellow", "": ""}
     widths = {a: max(len(a), *(len(s.rerun) for s in standings)) if a == "rerun" else len(a) for a in ANSWERS}
+    names = max(12, *(2 + len(s.exhibit.id) for s in standings))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("exhibit", no_wrap=True, width=12)
-    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=max(20, width - 12 - sum(widths.values()) - 15))
+    table.add_column("exhibit", no_wrap=True, width=names)
+    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=max(20, width - names - sum(widths.values()) - 15))
     for answer in ANSWERS: table.add_column(answer, justify="center", no_wrap=True, width=widths[answer])
-    paper = None
+    group = None
     for s in standings:
-        if s.exhibit.paper != paper:
-            paper = s.exhibit.paper
+        if (s.exhibit.paper, s.exhibit.is_extra) != group:
+            group = s.exhibit.paper, s.exhibit.is_extra
             table.add_section()
-            table.add_row(Text(paper, "bold cyan"), Text(PAPERS[paper].title, "cyan"))
+            title = "extras: our own exhibits about this paper" if s.exhibit.is_extra else PAPERS[s.exhibit.paper].title
+            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"))
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
-        table.add_row(Text.assemble(("✓ ", "bold green") if s.exhibit.built else "  ", s.exhibit.id), Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    return Group(table, Text(""), Text("✓ has a notebook   ● here   ○ possible, not here   blank: cannot be had", "dim"), Text(summary(standings), "dim"))
+        name = Text.assemble(("✓ ", "bold green") if s.exhibit.built else "  ", s.exhibit.id)
+        table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
+    legend = Text("✓ has a notebook   ● here   ○ possible, not here   blank: cannot be had", "dim")
+    return Group(table, Text(""), legend, Text(summary(standings), "dim"))
 
 # %% ../../nbs/exhibits/08_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
-    "One sentence: how many are built, and of how many each answer is here."
+    "One sentence: how many of the papers' exhibits are built, of how many each answer is here; extras are counted by themselves."
     standings = list(standings)
-    counts = [f"{a} {sum(s.marks[a] == '●' for s in standings)} of {possible}" for a in ANSWERS if (possible := sum(a in s.exhibit.answers for s in standings))]
-    return f"{sum(s.exhibit.built for s in standings)} of {len(standings)} exhibits have a notebook; {', '.join(counts)}"
+    theirs, ours = ([s for s in standings if s.exhibit.is_extra == extra] for extra in (False, True))
+    have = lambda a: (sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs))
+    counts = [f"{a} {here} of {possible}" for a in ANSWERS for here, possible in [have(a)] if possible]
+    built = lambda group: f"{sum(s.exhibit.built for s in group)} of {len(group)}"
+    said = [f"{built(theirs)} exhibits have a notebook; {', '.join(counts)}"] if theirs else []
+    return "; ".join([*said, *([f"{built(ours)} extras of ours have a notebook"] if ours else [])])
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-markdown
 def matrix_markdown(standings: Iterable[Standing]) -> str:
@@ -124,21 +133,30 @@ def _nothing(source: str):
 
 # %% ../../nbs/exhibits/08_status.ipynb #counts
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    "{source: {outcome: how many claims}}, outcomes that did not occur left out."
-    counts: dict = {}
-    for v in verdicts: counts.setdefault(v.source, {}).setdefault(v.outcome, 0); counts[v.source][v.outcome] += 1
-    return counts
+    "{source: {outcome: how many claims}}, the best outcome first, outcomes that did not occur left out. Nothing is added up over sources."
+    from dclm_nb.exhibits.verdicts import VERDICTS
+    verdicts = list(verdicts)
+    counts = {source: {word: sum((v.source, v.outcome) == (source, word) for v in verdicts) for word in words} for source, words in VERDICTS.items()}
+    return {source: found for source, words in counts.items() if (found := {word: n for word, n in words.items() if n})}
+
+QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?", "rerun": "does it happen again here?"}
+
+def counts_markdown(verdicts: Iterable[Verdict]) -> str:
+    "One line per source: its question, and how many claims have each outcome."
+    counts = verdict_counts(verdicts)
+    return "\n".join(f"- **{source}** ({QUESTIONS[source]}): " + ", ".join(f"{n} {word}" for word, n in words.items()) for source, words in counts.items()) + "\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
     "Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the path."
     root = root or project_root()
     target = root / "reproduce" / "_out" / "report.md"
-    standings = [standing(e, root) for e in catalogue("all")]
+    standings = [standing(e, root) for e in everything("all")]
     parts = ["# Results", "", summary(standings) + ".", ""]
     for paper in PAPERS.values():
-        sections = [_section(s.exhibit, file, manifest, target.parent) for s in standings if s.exhibit.paper == paper.name for file, manifest in result_folders(s.exhibit, root)[:1]]
-        parts += [f"## {paper.title}", "", *(sections or ["Nothing was run yet.", ""])]
+        folders = [(s.exhibit, *result_folders(s.exhibit, root)[:1]) for s in standings if s.exhibit.paper == paper.name]
+        sections = [_section(exhibit, *found[0], target.parent) for exhibit, *found in folders if found]
+        parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root)), *(sections or ["Nothing was run yet.", ""])]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
@@ -168,7 +186,7 @@ def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
     "Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty); `allow` copies what would be refused, as long as it is whole."
     root, outcome = root or project_root(), []
-    for exhibit in catalogue(get_paper(paper).name):
+    for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
         reasons = [(refusal(exhibit, f, m), f, m) for f, m in fresh]
