@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['Instrument', 'Interval', 'mean_interval', 'paired_interval', 'difference_interval', 'paired_bootstrap', 'wilson',
-           'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread', 'pooled_spread', 'fisher_interval',
-           'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer', 'known_answer', 'power',
-           'minimum_detectable_effect', 'seeds_needed']
+           'grid_cells', 'cells_interval', 'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread',
+           'pooled_spread', 'fisher_interval', 'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer',
+           'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
 
 # %% ../../nbs/core/05_statistics.ipynb #imports
 import math
@@ -102,21 +102,29 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     return Interval(0.0 if successes == 0 else centre - half, p, 1.0 if successes == n else centre + half, level)
 
 # %% ../../nbs/core/05_statistics.ipynb #grid-interval-def
-def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
-    """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than the cells of the picks.
+def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
+    """[picks, 2]: the lower and upper end of what each pick from `grid` stands for, half of the step to each neighbour.
 
     `open_ends`: a pick at an end of the grid is unbounded on that side; with False the grid ends where the scale ends.
-    The spread between seeds is added at both ends of the cells. Raises `ValueError` for a pick that is not on the grid.
+    Raises `ValueError` for a pick that is not on the grid.
     """
     picks, grid = _values(picks, "picks"), np.unique(_values(grid, "grid"))
     strangers = [pick for pick in picks if not np.isclose(grid, pick).any()]
     if strangers: raise ValueError(f"{strangers[0]:g} is not on the grid {', '.join(f'{g:g}' for g in grid)}")
     middles, end = (grid[1:] + grid[:-1]) / 2, math.inf if open_ends else 0.0
     cells = np.column_stack([np.r_[grid[0] - end, middles], np.r_[middles, grid[-1] + end]])
-    lows, highs = cells[[int(np.abs(grid - pick).argmin()) for pick in picks]].T
+    return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
+
+def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
+    "The interval of a mean whose values are only known to lie between `lows` and `highs` (one each per seed): the spread between seeds is added at both ends."
     low = mean_interval(lows, level).low if np.isfinite(lows).all() else -math.inf
     high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
-    return Interval(low, float(picks.mean()), high, level)
+    return Interval(low, float(np.mean(mids)), high, level)
+
+def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
+    "Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than the cells of the picks (see `grid_cells`). Raises `ValueError`."
+    lows, highs = grid_cells(picks, grid, open_ends).T
+    return cells_interval(lows, picks, highs, level)
 
 # %% ../../nbs/core/05_statistics.ipynb #censored-def
 def _short(value: float) -> str: return f"{value:.3g}".replace("e+", "e")

@@ -108,10 +108,14 @@ class Numbers:
         "The number at `key`, averaged over seeds."
         return sum(self.values[key].values()) / len(self.values[key])
 
-    def combine(self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False) -> Contrast:
-        "`function` of the values at `keys`: seed by seed for a rerun, beside the ruler for replayed numbers, as it stands for printed ones."
+    def combine(self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False, grid: tuple[float, ...] = ()) -> Contrast:
+        """`function` of the values at `keys`: seed by seed for a rerun, beside the ruler for replayed numbers, as it stands for printed ones.
+
+        `grid`: the values of a rerun were picked from these, so each stands for the cell around it.
+        """
         if self.source == "rerun":
             seeds = sorted(set.intersection(*(set(self.values[k]) for k in keys)))
+            if grid and len(seeds) > 1: return _between_cells(name, [[self.values[k][s] for k in keys] for s in seeds], function, needed, ties, grid)
             return _interval(name, [function(*(self.values[k][s] for k in keys)) for s in seeds], needed, ties)
         points = [self.value(k) for k in keys]
         estimate = function(*points)
@@ -123,6 +127,18 @@ def _interval(name: str, values: list[float], needed: float, ties: bool = False)
     if len(values) < 2: return Contrast(name, values[0] if values else math.nan, -math.inf, math.inf, needed, ties=ties)
     from dclm_nb.core.statistics import mean_interval
     at = lambda level: mean_interval(values, level)
+    interval = at(LEVEL)
+    return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
+
+# %% ../../nbs/exhibits/02_verdicts.ipynb #between-cells
+def _between_cells(name: str, picks: list[list[float]], function, needed: float, ties: bool, grid: tuple[float, ...]) -> Contrast:
+    "A rerun's comparison of values picked from a grid; `picks`: per seed, one for each key."
+    from itertools import product
+    from dclm_nb.core.statistics import cells_interval, grid_cells
+    corners = [[function(*corner) for corner in product(*grid_cells(seed, grid).tolist())] for seed in picks]
+    ends = [(-math.inf, math.inf) if any(map(math.isnan, c)) else (min(c), max(c)) for c in corners]       # NaN: infinite minus infinite
+    mids = [function(*seed) for seed in picks]
+    at = lambda level: cells_interval([low for low, _ in ends], mids, [high for _, high in ends], level)
     interval = at(LEVEL)
     return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
 
@@ -187,7 +203,7 @@ def _difference(numbers: Numbers, test: Test, column: str, a: str, b: str, neede
     keys = [(test.exhibit, more, column), (test.exhibit, less, column)]
     if not numbers.has(*keys): return None
     if test.points and numbers.source != "rerun": return _r_difference(test, numbers, column, more, less)
-    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed)
+    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed, grid=test.grid)
 
 def _ordering(test: Test, numbers: Numbers, column: str):
     for a, b in zip(test.rows, test.rows[1:]): yield _difference(numbers, test, column, a, b)
@@ -198,14 +214,14 @@ def _equal(test: Test, numbers: Numbers, column: str):
         for a, b in (pair, pair[::-1]):
             keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
             name = f"{test.margin:g} − ({a} − {b})"
-            yield numbers.combine(name, keys, lambda p, q: test.margin - (p - q), ties=True) if numbers.has(*keys) else None
+            yield numbers.combine(name, keys, lambda p, q: test.margin - (p - q), ties=True, grid=test.grid) if numbers.has(*keys) else None
 
 def _ratio(test: Test, numbers: Numbers, column: str):
     "On logarithms, so that twice and half are equally far from one."
     log_ratio = lambda p, q: math.log(p / q) if p > 0 and q > 0 else math.nan
     for a, b in test.pairs:
         keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-        yield numbers.combine(f"log({a} / {b})", keys, log_ratio, math.log(test.margin)) if numbers.has(*keys) else None
+        yield numbers.combine(f"log({a} / {b})", keys, log_ratio, math.log(test.margin), grid=test.grid) if numbers.has(*keys) else None
 
 def _bound(test: Test, numbers: Numbers, column: str):
     limit = test.at_least if test.at_most is None else test.at_most
@@ -214,7 +230,7 @@ def _bound(test: Test, numbers: Numbers, column: str):
         key = (test.exhibit, row, column)
         if not numbers.has(key): yield None
         elif test.points and numbers.source != "rerun": yield _r_bound(numbers, key, limit, sign, test.points)
-        else: yield numbers.combine(f"{row} − {limit:g}" if sign > 0 else f"{limit:g} − {row}", [key], lambda v: sign * (v - limit))
+        else: yield numbers.combine(f"{row} − {limit:g}" if sign > 0 else f"{limit:g} − {row}", [key], lambda v: sign * (v - limit), grid=test.grid)
 
 def _concave(test: Test, numbers: Numbers, column: str):
     yield from _ordering(Test("ordering", test.exhibit, rows=tuple(reversed(test.rows))), numbers, column)
