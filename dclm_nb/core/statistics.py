@@ -116,13 +116,16 @@ def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
     return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
 
 def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
-    "The interval of a mean whose values are only known to lie between `lows` and `highs` (one each per seed): the spread between seeds is added at both ends."
+    "The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread at both ends."
     low = mean_interval(lows, level).low if np.isfinite(lows).all() else -math.inf
     high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
     return Interval(low, float(np.mean(mids)), high, level)
 
 def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
-    "Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than the cells of the picks (see `grid_cells`). Raises `ValueError`."
+    """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than their cells.
+
+    See `grid_cells`, also for what is refused.
+    """
     lows, highs = grid_cells(picks, grid, open_ends).T
     return cells_interval(lows, picks, highs, level)
 
@@ -130,9 +133,10 @@ def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> I
 def _short(value: float) -> str: return f"{value:.3g}".replace("e+", "e")
 
 def censored_summary(values, bound: float, show: Callable[[float], str] = _short) -> str:
-    """Seeds that reach something at `values`, or not within `bound` (None, NaN or beyond it): `> 4e12 (2 of 3 seeds got there)`.
+    """What seeds need to get somewhere (`values`; None, NaN or beyond `bound`: they did not): `> 4e12 (2 of 3 seeds got there)`.
 
-    Never a mean over those that got there; where all did, the range and the number of seeds. Raises `ValueError` for no seeds.
+    Never a mean over those that got there; where all did, the range and the number of seeds.
+    Raises `ValueError` for no seeds.
     """
     values = [math.inf if value is None or math.isnan(value) else float(value) for value in values]
     if not values: raise ValueError("values is empty: there is no seed to count")
@@ -145,9 +149,10 @@ def _seeds(n: int) -> str: return f"{n} seed{'s' if n != 1 else ''}"
 
 # %% ../../nbs/core/05_statistics.ipynb #ahead-def
 def ahead_on(ours, theirs, lower: bool = False) -> str:
-    """On how many seeds `ours` is better than `theirs`, paired by position: `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`.
+    """On how many seeds `ours` is better than `theirs`, paired by position.
 
-    For comparisons that were picked after the fact, where an interval would promise too much. `lower`: less is better. Raises `ValueError`.
+    `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`. For comparisons that were picked after the fact,
+    where an interval would promise too much. `lower`: less is better. Raises `ValueError` as `paired_interval` does.
     """
     gaps = _differences(ours, theirs) * (-1 if lower else 1)
     ahead, level = int((gaps > 0).sum()), int((gaps == 0).sum())
@@ -157,7 +162,7 @@ def ahead_on(ours, theirs, lower: bool = False) -> str:
     return f"ahead on {ahead} of {_seeds(gaps.size)}" + (f", level on {level}" if level else "")
 
 def seeds_past(values, at_least: float, lower: bool = False) -> str:
-    "On how many seeds a value is past a threshold, as `2 of 3 seeds`; None and NaN are not past it. `lower`: past means at most."
+    "On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means at most."
     known = [value for value in values if value is not None and not math.isnan(value)]
     return f"{sum(value <= at_least if lower else value >= at_least for value in known)} of {_seeds(len(list(values)))}"
 
@@ -200,7 +205,7 @@ def pooled_spread(groups) -> Spread:
 
 # %% ../../nbs/core/05_statistics.ipynb #fisher-def
 def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
-    "Fisher's interval of Pearson's `r` over `n` points; three points say nothing. Raises `ValueError` for an r outside -1 to 1."
+    "Fisher's interval of Pearson's `r` over `n` points; three say nothing. Raises `ValueError` for an r outside -1 to 1."
     _check_level(level)
     if not -1 <= r <= 1: raise ValueError(f"a correlation lies between -1 and 1, not at {r}")
     if n <= 3: return Interval(-1.0, r, 1.0, level)
@@ -208,10 +213,13 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
     half = float(stats.norm.ppf((1 + level) / 2)) / math.sqrt(n - 3)
     return Interval(math.tanh(math.atanh(r) - half), r, math.tanh(math.atanh(r) + half), level)
 
-def correlation_difference(first: float, second: float, n: int, between: float = math.nan, level: float = 0.95) -> Interval:
+def correlation_difference(
+    first: float, second: float, n: int, between: float = math.nan, level: float = 0.95,
+) -> Interval:
     """Zou's interval of `first` - `second`, correlations of two quantities with a third over the same `n` points.
 
-    `between`: the correlation of the two quantities with each other; NaN treats them as independent, which is wider where it is positive.
+    `between`: the correlation of the two quantities with each other; NaN treats the two as independent,
+    which is wider where they agree.
     """
     a, b = fisher_interval(first, n, level), fisher_interval(second, n, level)
     shared = 0.0 if math.isnan(between) else _shared(first, second, between)
@@ -227,7 +235,7 @@ def _shared(r13: float, r23: float, r12: float) -> float:
 
 # %% ../../nbs/core/05_statistics.ipynb #holm-def
 def holm(p_values) -> list[float]:
-    "Holm's adjusted p-values, in the order given: reject those that are at most the level. Raises `ValueError` for what is no probability."
+    "Holm's adjusted p-values, in the order given: reject those at most at the level. Raises `ValueError` for no probability."
     p = _values(p_values, "p_values")
     if p.min() < 0 or p.max() > 1: raise ValueError("a p-value lies between 0 and 1")
     order = np.argsort(p)
