@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['Instrument', 'Interval', 'mean_interval', 'paired_interval', 'difference_interval', 'paired_bootstrap', 'wilson',
-           'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread', 'pooled_spread', 'fisher_interval',
-           'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer', 'known_answer', 'power',
-           'minimum_detectable_effect', 'seeds_needed']
+           'grid_cells', 'cells_interval', 'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread',
+           'pooled_spread', 'fisher_interval', 'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer',
+           'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
 
 # %% ../../nbs/core/05_statistics.ipynb #imports
 import math
@@ -102,29 +102,41 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     return Interval(0.0 if successes == 0 else centre - half, p, 1.0 if successes == n else centre + half, level)
 
 # %% ../../nbs/core/05_statistics.ipynb #grid-interval-def
-def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
-    """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than the cells of the picks.
+def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
+    """[picks, 2]: the lower and upper end of what each pick from `grid` stands for, half of the step to each neighbour.
 
     `open_ends`: a pick at an end of the grid is unbounded on that side; with False the grid ends where the scale ends.
-    The spread between seeds is added at both ends of the cells. Raises `ValueError` for a pick that is not on the grid.
+    Raises `ValueError` for a pick that is not on the grid.
     """
     picks, grid = _values(picks, "picks"), np.unique(_values(grid, "grid"))
     strangers = [pick for pick in picks if not np.isclose(grid, pick).any()]
     if strangers: raise ValueError(f"{strangers[0]:g} is not on the grid {', '.join(f'{g:g}' for g in grid)}")
     middles, end = (grid[1:] + grid[:-1]) / 2, math.inf if open_ends else 0.0
     cells = np.column_stack([np.r_[grid[0] - end, middles], np.r_[middles, grid[-1] + end]])
-    lows, highs = cells[[int(np.abs(grid - pick).argmin()) for pick in picks]].T
+    return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
+
+def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
+    "The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread at both ends."
     low = mean_interval(lows, level).low if np.isfinite(lows).all() else -math.inf
     high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
-    return Interval(low, float(picks.mean()), high, level)
+    return Interval(low, float(np.mean(mids)), high, level)
+
+def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
+    """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than their cells.
+
+    See `grid_cells`, also for what is refused.
+    """
+    lows, highs = grid_cells(picks, grid, open_ends).T
+    return cells_interval(lows, picks, highs, level)
 
 # %% ../../nbs/core/05_statistics.ipynb #censored-def
 def _short(value: float) -> str: return f"{value:.3g}".replace("e+", "e")
 
 def censored_summary(values, bound: float, show: Callable[[float], str] = _short) -> str:
-    """Seeds that reach something at `values`, or not within `bound` (None, NaN or beyond it): `> 4e12 (2 of 3 seeds got there)`.
+    """What seeds need to get somewhere (`values`; None, NaN or beyond `bound`: they did not): `> 4e12 (2 of 3 seeds got there)`.
 
-    Never a mean over those that got there; where all did, the range and the number of seeds. Raises `ValueError` for no seeds.
+    Never a mean over those that got there; where all did, the range and the number of seeds.
+    Raises `ValueError` for no seeds.
     """
     values = [math.inf if value is None or math.isnan(value) else float(value) for value in values]
     if not values: raise ValueError("values is empty: there is no seed to count")
@@ -137,9 +149,10 @@ def _seeds(n: int) -> str: return f"{n} seed{'s' if n != 1 else ''}"
 
 # %% ../../nbs/core/05_statistics.ipynb #ahead-def
 def ahead_on(ours, theirs, lower: bool = False) -> str:
-    """On how many seeds `ours` is better than `theirs`, paired by position: `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`.
+    """On how many seeds `ours` is better than `theirs`, paired by position.
 
-    For comparisons that were picked after the fact, where an interval would promise too much. `lower`: less is better. Raises `ValueError`.
+    `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`. For comparisons that were picked after the fact,
+    where an interval would promise too much. `lower`: less is better. Raises `ValueError` as `paired_interval` does.
     """
     gaps = _differences(ours, theirs) * (-1 if lower else 1)
     ahead, level = int((gaps > 0).sum()), int((gaps == 0).sum())
@@ -149,7 +162,7 @@ def ahead_on(ours, theirs, lower: bool = False) -> str:
     return f"ahead on {ahead} of {_seeds(gaps.size)}" + (f", level on {level}" if level else "")
 
 def seeds_past(values, at_least: float, lower: bool = False) -> str:
-    "On how many seeds a value is past a threshold, as `2 of 3 seeds`; None and NaN are not past it. `lower`: past means at most."
+    "On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means at most."
     known = [value for value in values if value is not None and not math.isnan(value)]
     return f"{sum(value <= at_least if lower else value >= at_least for value in known)} of {_seeds(len(list(values)))}"
 
@@ -192,7 +205,7 @@ def pooled_spread(groups) -> Spread:
 
 # %% ../../nbs/core/05_statistics.ipynb #fisher-def
 def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
-    "Fisher's interval of Pearson's `r` over `n` points; three points say nothing. Raises `ValueError` for an r outside -1 to 1."
+    "Fisher's interval of Pearson's `r` over `n` points; three say nothing. Raises `ValueError` for an r outside -1 to 1."
     _check_level(level)
     if not -1 <= r <= 1: raise ValueError(f"a correlation lies between -1 and 1, not at {r}")
     if n <= 3: return Interval(-1.0, r, 1.0, level)
@@ -200,10 +213,13 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
     half = float(stats.norm.ppf((1 + level) / 2)) / math.sqrt(n - 3)
     return Interval(math.tanh(math.atanh(r) - half), r, math.tanh(math.atanh(r) + half), level)
 
-def correlation_difference(first: float, second: float, n: int, between: float = math.nan, level: float = 0.95) -> Interval:
+def correlation_difference(
+    first: float, second: float, n: int, between: float = math.nan, level: float = 0.95,
+) -> Interval:
     """Zou's interval of `first` - `second`, correlations of two quantities with a third over the same `n` points.
 
-    `between`: the correlation of the two quantities with each other; NaN treats them as independent, which is wider where it is positive.
+    `between`: the correlation of the two quantities with each other; NaN treats the two as independent,
+    which is wider where they agree.
     """
     a, b = fisher_interval(first, n, level), fisher_interval(second, n, level)
     shared = 0.0 if math.isnan(between) else _shared(first, second, between)
@@ -219,7 +235,7 @@ def _shared(r13: float, r23: float, r12: float) -> float:
 
 # %% ../../nbs/core/05_statistics.ipynb #holm-def
 def holm(p_values) -> list[float]:
-    "Holm's adjusted p-values, in the order given: reject those that are at most the level. Raises `ValueError` for what is no probability."
+    "Holm's adjusted p-values, in the order given: reject those at most at the level. Raises `ValueError` for no probability."
     p = _values(p_values, "p_values")
     if p.min() < 0 or p.max() > 1: raise ValueError("a p-value lies between 0 and 1")
     order = np.argsort(p)

@@ -42,7 +42,7 @@ ANSWERS = ("printed", "replayed", "rerun", "recipe")
 
 @dataclass(frozen=True)
 class Exhibit:
-    "One table or figure of a paper, or an extra of ours about it: what it shows, which answers it can have, and where its files are."
+    "One table or figure of a paper, or an extra of ours: what it shows, which answers it can have, where its files are."
     paper: str
     id: str                                     # "table-4", "figure-3", "figure-a", "extra-run-noise"
     title: str                                  # in our words
@@ -114,7 +114,7 @@ def _exhibit(paper: str, id: str, entry: dict, pattern: str = r"(table|figure)-(
 # %% ../../nbs/exhibits/00_catalogue.ipynb #catalogue-def
 @functools.cache
 def catalogue(paper: str = "all") -> tuple[Exhibit, ...]:
-    "Every exhibit of `paper` (or of all three), tables first, in the order of their numbers. Extras are not among them."
+    "Every exhibit of `paper` (or of all three), tables first, in the order of their numbers; without extras."
     if paper == "all": return tuple(e for p in PAPERS for e in catalogue(p))
     file = project_root() / "reproduce" / get_paper(paper).name / "exhibits.yaml"
     entries = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -138,7 +138,10 @@ _SPELLING = re.compile(r"(table|tab|tbl|t|figure|fig|f)[\s._-]*0*(\d+|[a-z])", r
 _EXTRA = re.compile(r"extra[\s._-]+[a-z0-9]+([\s._-]+[a-z0-9]+)*", re.IGNORECASE)
 
 def exhibit_id(name: str) -> str:
-    "`Table 4`, `table_04`, `fig-3`, `F3`, `extra_run_noise` ... as an id: `table-4`, `figure-3`, `extra-run-noise`. What is not understood comes back as it is."
+    """`Table 4`, `table_04`, `fig-3`, `F3`, `extra_run_noise` ... as an id: `table-4`, `figure-3`, `extra-run-noise`.
+
+    What is not understood comes back as it is.
+    """
     bare = str(name).strip()
     if _EXTRA.fullmatch(bare): return re.sub(r"[\s._-]+", "-", bare.lower())
     found = _SPELLING.fullmatch(bare)

@@ -116,7 +116,8 @@ def _unique(items: Iterable) -> tuple: return tuple(dict.fromkeys(items))
 def correlation_points(exhibit: Exhibit) -> dict[str, int]:
     "{column: how many points its correlations rest on}, from the claims about `exhibit`."
     from dclm_nb.exhibits.claims import claims_of
-    return {column: test.points for claim in claims_of(exhibit) for test in claim.tests if test.exhibit == exhibit.id and test.points for column in test.columns}
+    tests = [test for claim in claims_of(exhibit) for test in claim.tests if test.exhibit == exhibit.id and test.points]
+    return {column: test.points for test in tests for column in test.columns}
 
 def _with_intervals(exhibit: Exhibit, cells: dict[tuple[str, str, str], Cell]) -> dict[tuple[str, str, str], Cell]:
     "The same cells; printed and replayed correlations with Fisher's 95 % interval."
@@ -125,8 +126,8 @@ def _with_intervals(exhibit: Exhibit, cells: dict[tuple[str, str, str], Cell]) -
     from dclm_nb.core.statistics import fisher_interval         # here and not above: it brings scipy along
     def widened(key: tuple[str, str, str], cell: Cell) -> Cell:
         if key[1] not in points or key[2] == "rerun" or math.isnan(cell.value): return cell
-        interval = fisher_interval(cell.value, points[key[1]])
-        return replace(cell, text=f"{cell.text} ({interval.low:.2f} to {interval.high:.2f})", low=interval.low, high=interval.high)
+        found = fisher_interval(cell.value, points[key[1]])
+        return replace(cell, text=f"{cell.text} ({found.low:.2f} to {found.high:.2f})", low=found.low, high=found.high)
     return {key: widened(key, cell) for key, cell in cells.items()}
 
 # %% ../../nbs/exhibits/03_render.ipynb #compare
@@ -172,10 +173,12 @@ def footnotes(comparison: Comparison) -> list[str]:
     pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
     if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values round to the printed ones" + (", ≠ marks the others" if comparison.mismatches() else ""))
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
-    lines += [f"{column_title(c)}: in brackets the 95 % interval over {points} points" for c, points in correlation_points(comparison.exhibit).items() if c in dict(comparison.columns)]
+    for column, points in correlation_points(comparison.exhibit).items():
+        if column in dict(comparison.columns): lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
     if comparison.has("rerun"): lines.append(f"rerun at {comparison.scale or 'one scale'}: mean over seeds ± half of the 95 % interval; a small model's numbers are not the paper's")
     for answer in ANSWERS:
-        if comparison.has(answer) or (comparison.exhibit.is_extra and answer not in comparison.exhibit.answers): continue       # of an exhibit of ours nobody expects a printed value
+        if comparison.has(answer): continue
+        if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue       # nobody expects a printed value of ours
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
         elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
         elif answer != "recipe": lines.append(f"{answer}: none yet")

@@ -15,7 +15,7 @@ from .claims import read_claims
 from .figures import CYCLE, styled
 from .render import column_title
 from .showcase import Shown
-from .verdicts import contrasts, numbers_of
+from .verdicts import Contrast, contrasts, numbers_of
 from ..studies.released import replay_frame
 from ..studies.run_noise import COLUMNS, repeat_values, ruler, what_differs
 
@@ -28,43 +28,56 @@ __all__ = ['NO', 'replayed_gaps', 'gap_table', 'repeat_table', 'ruler_table', 'r
 
 # %% ../../nbs/exhibits/11_ruler.ipynb #replayed-gaps
 def replayed_gaps(exhibits: Sequence[str], paper: str = "dclm") -> pd.DataFrame:
-    """Each replayed difference that a claim rests on, in the tables `exhibits`: claim, exhibit, column, comparison, gap, sd, sds, low, high, word, turns.
+    """Each replayed difference that a claim rests on, in the tables `exhibits`, in points.
 
-    `sd` is that of a difference of two single runs and `sds` the gap in units of it; NaN, as `low` and `high`, where there is no ruler. Points; the interval is at 95 %.
+    Columns: claim, exhibit, column, comparison, gap, sd (of a difference of two single runs), sds (the gap in units of it),
+    low, high (at 95 %), word, turns. Where there is no ruler, sd, sds, low and high are NaN.
     """
     numbers = {exhibit: numbers_of(replay_frame(exhibit), "replayed") for exhibit in exhibits}
-    rows = [dict(claim=claim.id, exhibit=test.exhibit, column=column, comparison=c.name, gap=c.estimate, sd=c.sd, sds=c.estimate / c.sd,
-                 low=c.low if c.sd > 0 else math.nan, high=c.high if c.sd > 0 else math.nan, word=c.outcome, turns=c.turns)
-            for claim in read_claims(paper) for test in claim.tests if test.exhibit in numbers and test.kind in ("above", "ordering")
-            for column in test.columns for c in contrasts(replace(test, columns=(column,)), numbers[test.exhibit]) if c]
-    return pd.DataFrame(rows)
+    tests = [(claim, test) for claim in read_claims(paper) for test in claim.tests
+             if test.exhibit in numbers and test.kind in ("above", "ordering")]
+    return pd.DataFrame([dict(claim=claim.id, exhibit=test.exhibit, column=column, **_gap(contrast)) for claim, test in tests
+                         for column in test.columns
+                         for contrast in contrasts(replace(test, columns=(column,)), numbers[test.exhibit]) if contrast])
+
+def _gap(contrast: Contrast) -> dict:
+    "The numbers of one comparison."
+    low, high = (contrast.low, contrast.high) if contrast.sd > 0 else (math.nan, math.nan)
+    return dict(comparison=contrast.name, gap=contrast.estimate, sd=contrast.sd, sds=contrast.estimate / contrast.sd,
+                low=low, high=high, word=contrast.outcome, turns=contrast.turns)
 
 def gap_table(gaps: pd.DataFrame) -> Shown:
     """The gaps as Markdown, the ruler beside each."""
-    lines = ["| claim | table | column | gap | points | sd of two runs | in sd | 95 % interval | |", "|:--|:--|:--|:--|--:|--:|--:|:--|:--|"]
+    lines = ["| claim | table | column | gap | points | sd of two runs | in sd | 95 % interval | |",
+             "|:--|:--|:--|:--|--:|--:|--:|:--|:--|"]
     for gap in gaps.itertuples():
-        beside = [f"{gap.sd:.2f}", f"{gap.sds:.1f}", f"{gap.low:+.2f} to {gap.high:+.2f}"] if gap.sd > 0 else ["–", "–", "no ruler"]
+        beside = ["–", "–", "no ruler"]
+        if gap.sd > 0: beside = [f"{gap.sd:.2f}", f"{gap.sds:.1f}", f"{gap.low:+.2f} to {gap.high:+.2f}"]
         said = gap.word + (f"; {gap.turns}" if gap.turns else "")
-        lines.append(" | ".join([f"| {gap.claim}", get_exhibit(gap.exhibit).label, column_title(gap.column), gap.comparison, f"{gap.gap:+.2f}", *beside, said]) + " |")
+        named = [gap.claim, get_exhibit(gap.exhibit).label, column_title(gap.column), gap.comparison]
+        lines.append("| " + " | ".join([*named, f"{gap.gap:+.2f}", *beside, said]) + " |")
     return Shown("\n".join(lines) + "\n")
 
 # %% ../../nbs/exhibits/11_ruler.ipynb #repeat-tables
 def repeat_table() -> Shown:
-    """Every group of runs of one recipe: Core of each run, what differs, when they were evaluated, and whether the group counts."""
+    """Every group of runs of one recipe: Core of each run, what differs, when they were evaluated, whether the group counts."""
     lines = ["| recipe | Core of each run | differs in | evaluated | counts | |", "|:--|--:|:--|:--|:--|:--|"]
     for group, part in repeat_values("core", counted=False).groupby("group", sort=False):
         values = " / ".join(f"{value:.2f}" for value in part.value)
-        lines.append(f"| {group} | {values} | {what_differs(group)} | {', '.join(part.evaluated)} | {'yes' if part.counted.all() else 'no'} | {' '.join(filter(None, part.note))} |")
+        counts, note = "yes" if part.counted.all() else "no", " ".join(filter(None, part.note))
+        lines.append(f"| {group} | {values} | {what_differs(group)} | {', '.join(part.evaluated)} | {counts} | {note} |")
     return Shown("\n".join(lines) + "\n")
 
 def ruler_table() -> Shown:
     """The spread of a single run by scale and column, with its chi-square interval, and that of a difference of two."""
-    lines = ["| scale | score | sd of one run | 95 % interval of the sd | df | sd of a difference | a gap is beyond the noise from |", "|:--|:--|--:|:--|--:|--:|--:|"]
+    heads = ["scale", "score", "sd of one run", "95 % interval of the sd", "df", "sd of a difference", "a gap is beyond the noise from"]
+    lines = ["| " + " | ".join(heads) + " |", "|:--|:--|--:|:--|--:|--:|--:|"]
     for scale in ("1B", "7B"):
         for column in COLUMNS:
             spread = ruler(scale, column)
             interval = spread.interval()
-            lines.append(f"| {scale} | {column_title(column)} | {spread.sd:.2f} | {interval.low:.2f} to {interval.high:.2f} | {spread.df} | {spread.of_difference:.2f} | {spread.gap_interval(0).high:.1f} |")
+            cells = [scale, column_title(column), f"{spread.sd:.2f}", f"{interval.low:.2f} to {interval.high:.2f}", f"{spread.df}"]
+            lines.append("| " + " | ".join([*cells, f"{spread.of_difference:.2f}", f"{spread.gap_interval(0).high:.1f}"]) + " |")
     return Shown("\n".join(lines) + "\n")
 
 # %% ../../nbs/exhibits/11_ruler.ipynb #ruler-figure
@@ -78,29 +91,38 @@ def _repeats_panel(axes: Axes):
     for y, name in enumerate(names):
         part = values[values["group"].eq(name)]
         colour = _COLOURS[part.scale.iloc[0]] if part.counted.all() else NO
-        centred = part.value - part.value.mean()
-        axes.plot(centred, [y] * len(part), "-o", color=colour, ms=5, lw=1.4, mfc=colour if part.counted.all() else "white")
+        centred, fill = part.value - part.value.mean(), colour if part.counted.all() else "white"
+        axes.plot(centred, [y] * len(part), "-o", color=colour, ms=5, lw=1.4, mfc=fill)
     for scale, colour in _COLOURS.items():
-        axes.axvspan(-ruler(scale).sd, ruler(scale).sd, color=colour, alpha=0.10, lw=0, label=f"± sd of one run at {scale}: {ruler(scale).sd:.2f} ({ruler(scale).df} df)")
+        sd, df = ruler(scale).sd, ruler(scale).df
+        axes.axvspan(-sd, sd, color=colour, alpha=0.10, lw=0, label=f"± sd of one run at {scale}: {sd:.2f} ({df} df)")
     counted = set(values[values.counted]["group"])
-    axes.set_yticks(range(len(names)), [name if name in counted else f"{name} (not counted)" for name in names]), axes.set_ylim(len(names) - 0.5, -0.5), axes.grid(axis="y", visible=False)
-    axes.set_xlabel("Core, points from the mean of the group"), axes.set_title("Runs of one recipe"), axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8)
+    _rows(axes, [name if name in counted else f"{name} (not counted)" for name in names])
+    axes.set_xlabel("Core, points from the mean of the group"), axes.set_title("Runs of one recipe")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8)
+
+def _rows(axes: Axes, names: list[str], **text):
+    """One row per name, from the top."""
+    axes.set_yticks(range(len(names)), names, **text), axes.set_ylim(len(names) - 0.5, -0.5), axes.grid(axis="y", visible=False)
 
 def _gaps_panel(axes: Axes, gaps: pd.DataFrame):
     """One line per gap: its interval, filled where it is beyond the noise."""
     names = [f"{gap.claim.removeprefix('claim-')}:  {gap.comparison}" for gap in gaps.itertuples()]
     for y, gap in enumerate(gaps.itertuples()):
         colour = CYCLE[0] if gap.low > 0 and not gap.turns else NO
-        axes.errorbar(gap.gap, y, xerr=[[gap.gap - gap.low], [gap.high - gap.gap]], color=colour, fmt="o", ms=4.5, capsize=2.5, elinewidth=1.2, mfc=colour if gap.low > 0 else "white")
+        reach, fill = [[gap.gap - gap.low], [gap.high - gap.gap]], colour if gap.low > 0 else "white"
+        axes.errorbar(gap.gap, y, xerr=reach, color=colour, fmt="o", ms=4.5, capsize=2.5, elinewidth=1.2, mfc=fill)
     axes.axvline(0, color="#333333", lw=0.9)
-    axes.set_yticks(range(len(names)), names, fontsize=7.5), axes.set_ylim(len(names) - 0.5, -0.5), axes.grid(axis="y", visible=False), axes.yaxis.tick_right()
-    axes.set_xlabel("Core, points; line: 95 % interval of the true difference"), axes.set_title("Gaps that claims rest on (number: the claim)")
+    _rows(axes, names, fontsize=7.5), axes.yaxis.tick_right()
+    axes.set_xlabel("Core, points; line: 95 % interval of the true difference")
+    axes.set_title("Gaps that claims rest on (number: the claim)")
 
 def ruler_figure(gaps: pd.DataFrame) -> Figure:
-    """The released repeats of Core, and beside them the gaps of Core in `gaps` (see `replayed_gaps`) that have a ruler."""
+    """The released repeats of Core; beside them the gaps of Core in `gaps` (see `replayed_gaps`) that have a ruler."""
     core = gaps[gaps.column.eq("core") & gaps.sd.gt(0)].drop_duplicates(["claim", "comparison"])
     with styled() as plt:
-        figure, panels = plt.subplots(1, 2, figsize=(11.5, 0.8 + 0.24 * max(len(core), 14)), layout="constrained", width_ratios=(1, 1.15))
+        height = 0.8 + 0.24 * max(len(core), 14)
+        figure, panels = plt.subplots(1, 2, figsize=(11.5, height), layout="constrained", width_ratios=(1, 1.15))
         _repeats_panel(panels[0]), _gaps_panel(panels[1], core)
         plt.close(figure)
     return figure

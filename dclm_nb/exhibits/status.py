@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
     names = max(12, *(2 + len(s.exhibit.id) for s in standings))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("exhibit", no_wrap=True, width=names)
-    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=max(20, width - names - sum(widths.values()) - 15))
+    rest = max(20, width - names - sum(widths.values()) - 15)
+    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=rest)
     for answer in ANSWERS: table.add_column(answer, justify="center", no_wrap=True, width=widths[answer])
     group = None
     for s in standings:
@@ -79,7 +81,7 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
 
 # %% ../../nbs/exhibits/08_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
-    "One sentence: how many of the papers' exhibits are built, of how many each answer is here; extras are counted by themselves."
+    "One sentence: how many exhibits are built, of how many each answer is here; extras are counted by themselves."
     standings = list(standings)
     theirs, ours = ([s for s in standings if s.exhibit.is_extra == extra] for extra in (False, True))
     have = lambda a: (sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs))
@@ -133,18 +135,23 @@ def _nothing(source: str):
 
 # %% ../../nbs/exhibits/08_status.ipynb #counts
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    "{source: {outcome: how many claims}}, the best outcome first, outcomes that did not occur left out. Nothing is added up over sources."
-    from dclm_nb.exhibits.verdicts import VERDICTS
-    verdicts = list(verdicts)
-    counts = {source: {word: sum((v.source, v.outcome) == (source, word) for v in verdicts) for word in words} for source, words in VERDICTS.items()}
-    return {source: found for source, words in counts.items() if (found := {word: n for word, n in words.items() if n})}
+    """{source: {outcome: how many claims}}, the best outcome first, outcomes that did not occur left out.
 
-QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?", "rerun": "does it happen again here?"}
+    Nothing is added up over sources.
+    """
+    from dclm_nb.exhibits.verdicts import VERDICTS
+    seen = Counter((v.source, v.outcome) for v in verdicts)
+    counts = {source: {word: seen[source, word] for word in words if seen[source, word]} for source, words in VERDICTS.items()}
+    return {source: found for source, found in counts.items() if found}
+
+QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
+             "rerun": "does it happen again here?"}
 
 def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     "One line per source: its question, and how many claims have each outcome."
-    counts = verdict_counts(verdicts)
-    return "\n".join(f"- **{source}** ({QUESTIONS[source]}): " + ", ".join(f"{n} {word}" for word, n in words.items()) for source, words in counts.items()) + "\n"
+    said = lambda words: ", ".join(f"{n} {word}" for word, n in words.items())
+    lines = [f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()]
+    return "\n".join(lines) + "\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
@@ -154,9 +161,10 @@ def report(root: Path | None = None) -> Path:
     standings = [standing(e, root) for e in everything("all")]
     parts = ["# Results", "", summary(standings) + ".", ""]
     for paper in PAPERS.values():
-        folders = [(s.exhibit, *result_folders(s.exhibit, root)[:1]) for s in standings if s.exhibit.paper == paper.name]
-        sections = [_section(exhibit, *found[0], target.parent) for exhibit, *found in folders if found]
-        parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root)), *(sections or ["Nothing was run yet.", ""])]
+        theirs = [s.exhibit for s in standings if s.exhibit.paper == paper.name]
+        sections = [_section(exhibit, *found, target.parent) for exhibit in theirs for found in result_folders(exhibit, root)[:1]]
+        parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root))]
+        parts += sections or ["Nothing was run yet.", ""]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e

@@ -26,7 +26,8 @@ ORDER = {"printed": ("does not say so", "says so"),
          "replayed": ("does not follow", "within noise", "follows (no ruler)", "direction follows", "follows"),
          "rerun": ("not reproduced", "inconclusive", "same direction", "reproduced")}
 SILENT = {"printed": "not legible", "replayed": "not replayed", "rerun": "not run"}
-VERDICTS = {source: (*reversed(words), SILENT[source], *(["not comparable"] if source == "rerun" else [])) for source, words in ORDER.items()}
+VERDICTS = {source: (*reversed(words), SILENT[source]) for source, words in ORDER.items()}
+VERDICTS["rerun"] += ("not comparable",)
 LEVEL = 0.95
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #contrast-class
@@ -34,10 +35,12 @@ LEVEL = 0.95
 class Contrast:
     """`estimate`, positive if the claim is right and large enough from `needed` on, in `[low, high]` at 95 %.
 
-    `at`: its interval at another level; None where the interval does not depend on one. `noise`: in words, what the interval is made of;
-    blank for a replayed number without a ruler. `turns`: what makes the sign turn round although the interval may not show it.
-    `ties`: whether exactly zero is enough, as in "within 0.2". `said`: how it reads, where that is not the difference and its interval.
+    `noise`: in words, what the interval is made of; blank for a replayed number without a ruler.
+    `turns`: what makes the sign turn round although the interval may not show it.
+    `ties`: whether exactly zero is enough, as in "within 0.2".
+    `said`: how it reads, where that is not the difference and its interval.
     `sd`: the standard deviation that the ruler gives the estimate.
+    `at`: its interval at another level; None where the interval does not depend on one.
     """
     name: str
     estimate: float
@@ -60,12 +63,14 @@ class Contrast:
     @property
     def holds(self) -> bool:
         "Does the number hold as it stands, without asking what may move it?"
-        return (self.estimate > self.hair or (self.ties and self.estimate >= -self.hair)) and self.estimate >= self.needed - self.hair
+        least = -self.hair if self.ties else self.hair
+        return (self.estimate >= least if self.ties else self.estimate > least) and self.estimate >= self.needed - self.hair
 
     @property
     def in_sds(self) -> float:
         "The estimate in units of half of its interval; without one as it stands."
-        return self.estimate / (self.high - self.estimate) if math.isfinite(self.high) and self.high > self.estimate else self.estimate
+        half = self.high - self.estimate
+        return self.estimate / half if math.isfinite(half) and half > 0 else self.estimate
 
     def is_wrong(self, comparisons: int = 1) -> bool:
         "Does it point the wrong way with its whole interval, as one of so many comparisons?"
@@ -97,7 +102,10 @@ class Contrast:
 # %% ../../nbs/exhibits/02_verdicts.ipynb #numbers-class
 @dataclass(frozen=True)
 class Numbers:
-    "What one source says: `values[exhibit, row, column]` by seed (a single None where there are no seeds), and the released run behind a replayed one."
+    """What one source says: `values[exhibit, row, column]` by seed (a single None where there are no seeds).
+
+    `runs`: the released run behind a replayed value.
+    """
     source: str
     values: dict[tuple[str, str, str], dict]
     runs: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -108,11 +116,18 @@ class Numbers:
         "The number at `key`, averaged over seeds."
         return sum(self.values[key].values()) / len(self.values[key])
 
-    def combine(self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False) -> Contrast:
-        "`function` of the values at `keys`: seed by seed for a rerun, beside the ruler for replayed numbers, as it stands for printed ones."
+    def combine(
+        self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False, grid: tuple[float, ...] = (),
+    ) -> Contrast:
+        """`function` of the values at `keys`: seed by seed for a rerun, beside the ruler if replayed, as it stands if printed.
+
+        `grid`: the values of a rerun were picked from these, so each stands for the cell around it.
+        """
         if self.source == "rerun":
             seeds = sorted(set.intersection(*(set(self.values[k]) for k in keys)))
-            return _interval(name, [function(*(self.values[k][s] for k in keys)) for s in seeds], needed, ties)
+            by_seed = [[self.values[k][s] for k in keys] for s in seeds]
+            if grid and len(seeds) > 1: return _between_cells(name, by_seed, function, needed, ties, grid)
+            return _interval(name, [function(*values) for values in by_seed], needed, ties)
         points = [self.value(k) for k in keys]
         estimate = function(*points)
         if self.source == "printed": return Contrast(name, estimate, estimate, estimate, needed, "printed", ties=ties)
@@ -126,16 +141,35 @@ def _interval(name: str, values: list[float], needed: float, ties: bool = False)
     interval = at(LEVEL)
     return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
 
+# %% ../../nbs/exhibits/02_verdicts.ipynb #between-cells
+def _between_cells(
+    name: str, picks: list[list[float]], function, needed: float, ties: bool, grid: tuple[float, ...],
+) -> Contrast:
+    "A rerun's comparison of values picked from a grid; `picks`: per seed, one for each key."
+    from itertools import product
+    from dclm_nb.core.statistics import cells_interval, grid_cells
+    corners = [[function(*corner) for corner in product(*grid_cells(seed, grid).tolist())] for seed in picks]
+    unknown = lambda values: any(map(math.isnan, values))                    # infinite minus infinite
+    ends = [(-math.inf, math.inf) if unknown(values) else (min(values), max(values)) for values in corners]
+    mids = [function(*seed) for seed in picks]
+    at = lambda level: cells_interval([low for low, _ in ends], mids, [high for _, high in ends], level)
+    interval = at(LEVEL)
+    return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
+
 # %% ../../nbs/exhibits/02_verdicts.ipynb #beside-ruler
-def _beside_ruler(name: str, keys: list, runs: list[str], points: list[float], function, needed: float, ties: bool = False) -> Contrast:
-    "A replayed comparison with the interval that the spread of single runs gives it; exact and `no ruler` where there are no repeats."
+def _beside_ruler(
+    name: str, keys: list, runs: list[str], points: list[float], function, needed: float, ties: bool = False,
+) -> Contrast:
+    "A replayed comparison with the interval that the spread of single runs gives it; exact where there are no repeats."
     from dclm_nb.studies.run_noise import ruler_for
     estimate, column = function(*points), keys[0][2]
-    if not (found := ruler_for(runs, column)): return Contrast(name, estimate, estimate, estimate, needed, "replayed", ties=ties)
+    found = ruler_for(runs, column)
+    if not found: return Contrast(name, estimate, estimate, estimate, needed, "replayed", ties=ties)
     scale, spread = found
     weight = math.sqrt(sum(slope * slope for slope in _slopes(function, points)))
     at = lambda level: spread.gap_interval(estimate, level, weight)
-    kind, sd = ("a difference of two single runs" if len(keys) == 2 else "what these single runs give"), weight * spread.sd
+    sd = weight * spread.sd
+    kind = "a difference of two single runs" if len(keys) == 2 else "what these single runs give"
     noise = f"is {abs(estimate) / sd:.1f} sd of {kind} (sd {sd:.2f} from repeats at {scale}, {spread.df} df)"
     turns = _turned(keys, runs, points, function)
     return Contrast(name, estimate, at(LEVEL).low, at(LEVEL).high, needed, "replayed", noise, turns, ties, sd=sd, at=at)
@@ -162,7 +196,8 @@ def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
     frame = frame[frame["source"].eq(source) & frame["value"].notna()]
     if source == "rerun" and scale: frame = frame[frame["scale"].eq(scale)]
     values, runs = {}, {}
-    for exhibit, row, column, seed, value, run in frame[["exhibit", "row", "column", "seed", "value", "run"]].itertuples(index=False):
+    frame = frame[["exhibit", "row", "column", "seed", "value", "run"]]
+    for exhibit, row, column, seed, value, run in frame.itertuples(index=False):
         values.setdefault((exhibit, row, column), {})[None if source != "rerun" else int(seed)] = float(value)
         if source == "replayed" and isinstance(run, str) and run: runs[exhibit, row, column] = run
     return Numbers(source, values, runs)
@@ -187,7 +222,7 @@ def _difference(numbers: Numbers, test: Test, column: str, a: str, b: str, neede
     keys = [(test.exhibit, more, column), (test.exhibit, less, column)]
     if not numbers.has(*keys): return None
     if test.points and numbers.source != "rerun": return _r_difference(test, numbers, column, more, less)
-    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed)
+    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed, grid=test.grid)
 
 def _ordering(test: Test, numbers: Numbers, column: str):
     for a, b in zip(test.rows, test.rows[1:]): yield _difference(numbers, test, column, a, b)
@@ -197,24 +232,25 @@ def _equal(test: Test, numbers: Numbers, column: str):
     for pair in test.pairs:
         for a, b in (pair, pair[::-1]):
             keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-            name = f"{test.margin:g} − ({a} − {b})"
-            yield numbers.combine(name, keys, lambda p, q: test.margin - (p - q), ties=True) if numbers.has(*keys) else None
+            name, room = f"{test.margin:g} − ({a} − {b})", lambda p, q: test.margin - (p - q)
+            yield numbers.combine(name, keys, room, ties=True, grid=test.grid) if numbers.has(*keys) else None
 
 def _ratio(test: Test, numbers: Numbers, column: str):
     "On logarithms, so that twice and half are equally far from one."
     log_ratio = lambda p, q: math.log(p / q) if p > 0 and q > 0 else math.nan
     for a, b in test.pairs:
         keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-        yield numbers.combine(f"log({a} / {b})", keys, log_ratio, math.log(test.margin)) if numbers.has(*keys) else None
+        name, needed = f"log({a} / {b})", math.log(test.margin)
+        yield numbers.combine(name, keys, log_ratio, needed, grid=test.grid) if numbers.has(*keys) else None
 
 def _bound(test: Test, numbers: Numbers, column: str):
     limit = test.at_least if test.at_most is None else test.at_most
     sign = 1 if test.at_most is None else -1
     for row in test.rows:
-        key = (test.exhibit, row, column)
+        key, name = (test.exhibit, row, column), f"{row} − {limit:g}" if sign > 0 else f"{limit:g} − {row}"
         if not numbers.has(key): yield None
         elif test.points and numbers.source != "rerun": yield _r_bound(numbers, key, limit, sign, test.points)
-        else: yield numbers.combine(f"{row} − {limit:g}" if sign > 0 else f"{limit:g} − {row}", [key], lambda v: sign * (v - limit))
+        else: yield numbers.combine(name, [key], lambda v: sign * (v - limit), grid=test.grid)
 
 def _concave(test: Test, numbers: Numbers, column: str):
     yield from _ordering(Test("ordering", test.exhibit, rows=tuple(reversed(test.rows))), numbers, column)
@@ -229,7 +265,9 @@ def _paired(numbers: Numbers, exhibit: str, x: str, y: str) -> list[tuple[float,
     rows = [r for e, r, c in numbers.values if e == exhibit and c == x and numbers.has((e, r, y))]
     return [(numbers.value((exhibit, row, x)), numbers.value((exhibit, row, y))) for row in rows]
 
-def _with_interval(name: str, at: Callable[[float], Interval], needed: float, source: str, noise: str, said: str = "") -> Contrast:
+def _with_interval(
+    name: str, at: Callable[[float], Interval], needed: float, source: str, noise: str, said: str = "",
+) -> Contrast:
     interval = at(LEVEL)
     return Contrast(name, interval.mid, interval.low, interval.high, needed, source, noise, said=said, at=at)
 
@@ -244,7 +282,8 @@ def _r_bound(numbers: Numbers, key: tuple[str, str, str], limit: float, sign: in
     from dclm_nb.core.statistics import fisher_interval
     r = numbers.value(key)
     fisher = fisher_interval(r, points)
-    said = f"r = {r:.3f} over {points} points, 95 % interval {fisher.low:.2f} to {fisher.high:.2f}, {'above' if sign > 0 else 'below'} {limit:g} needed"
+    said = f"r = {r:.3f} over {points} points, 95 % interval {fisher.low:.2f} to {fisher.high:.2f}"
+    said += f", {'above' if sign > 0 else 'below'} {limit:g} needed"
     at = lambda level: _moved(fisher_interval(r, points, level), sign, limit)
     return _with_interval(key[1], at, 0.0, numbers.source, f"over {points} points", said)
 
@@ -270,14 +309,17 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
     yield _with_interval(f"r of {test.x} and {test.y}", at, test.margin, numbers.source, f"over {len(both)} points")
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #all-kinds
-_BY_KIND = {"above": _above, "ordering": _ordering, "equal": _equal, "ratio": _ratio, "bound": _bound, "concave": _concave, "correlation": _correlation}
+_BY_KIND = {"above": _above, "ordering": _ordering, "equal": _equal, "ratio": _ratio, "bound": _bound, "concave": _concave,
+            "correlation": _correlation}
 
 def contrasts(test: Test, numbers: Numbers) -> list[Contrast | None]:
-    "Every comparison that `test` asks for; None where a number is missing. Where it asks for several columns, each name says which."
+    "Every comparison that `test` asks for; None where a number is missing. With several columns, each name says which."
     from dclm_nb.exhibits.render import column_title
-    found = [(column, contrast) for column in test.columns or ("",) for contrast in _BY_KIND[test.kind](test, numbers, column)]
+    kind, columns = _BY_KIND[test.kind], test.columns or ("",)
+    found = [(column, contrast) for column in columns for contrast in kind(test, numbers, column)]
     if len(test.columns) < 2: return [contrast for _, contrast in found]
-    return [contrast and replace(contrast, name=f"{column_title(column)}, {contrast.name}") for column, contrast in found]
+    said = lambda column, name: f"{column_title(column)}, {name}"
+    return [contrast and replace(contrast, name=said(column, contrast.name)) for column, contrast in found]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-class
 @dataclass(frozen=True)
@@ -312,17 +354,19 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withhel
     if rerun and withheld: return say("not comparable", withheld)
     if rerun and not scale.may_claim: return say("not comparable", f"a run at {scale.name} may claim nothing")
     limits = [f"{len(made)} of {len(found)} comparisons can be made"] if len(made) < len(found) else []
-    limits += [f"measured by {column.replace('_', ' ')}" for column in sorted({column for _, column in tests if column})]
+    instead = sorted({column for _, column in tests if column})
+    limits += [f"measured by {column.replace('_', ' ')}" for column in instead]
     return say(*_decided(made, limits))
 
 def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
     "The outcome by the worst of the comparisons, and the sentence that says so."
     source, n = made[0].source, len(made)
     words, ranks = ORDER[source], [ORDER[source].index(c.outcome_among(n)) for c in made]
-    rank, worst = min(zip(ranks, made), key=lambda found: (found[0], not found[1].turns, 0 if found[1].turns else found[1].in_sds))
-    said = [str(worst)]
-    if worst.is_wrong() and not worst.is_wrong(n): said.append(f"the wrong way by itself, but not as one of {n} comparisons")
-    if source == "replayed" and n > 1 and rank == 1: said.append(f"beyond the noise: {sum(r > 2 for r in ranks)} of {n} comparisons")
+    badness = lambda rank, c: (rank, not c.turns, 0.0 if c.turns else c.in_sds)
+    rank, worst = min(zip(ranks, made), key=lambda found: badness(*found))
+    said, clear = [str(worst)], sum(words[r] in ("direction follows", "follows") for r in ranks)
+    if worst.is_wrong() and not worst.is_wrong(n): said.append(f"the wrong way by itself, not as one of {n} comparisons")
+    if words[rank] == "within noise" and n > 1: said.append(f"beyond the noise: {clear} of {n} comparisons")
     outcome = words[-2] if words[rank] == words[-1] and limits and source != "printed" else words[rank]
     return outcome, "; ".join([*said, *limits])
 
@@ -335,10 +379,10 @@ def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "r
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
 MARKS = {"says so": ("✓", "bold green"), "does not say so": ("✗", "bold red"), "not legible": ("·", "dim"),
-         "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows (no ruler)": ("↗", "green"), "within noise": ("?", "yellow"),
-         "does not follow": ("✗", "bold red"), "not replayed": ("·", "dim"),
-         "reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"), "inconclusive": ("?", "yellow"),
-         "not run": ("·", "dim"), "not comparable": ("–", "dim")}
+         "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows (no ruler)": ("↗", "green"),
+         "within noise": ("?", "yellow"), "does not follow": ("✗", "bold red"), "not replayed": ("·", "dim"),
+         "reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"),
+         "inconclusive": ("?", "yellow"), "not run": ("·", "dim"), "not comparable": ("–", "dim")}
 _JUDGED = ("printed", "replayed", "rerun")
 
 def _by_claim(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], dict[str, Verdict]]:

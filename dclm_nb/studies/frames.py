@@ -75,7 +75,7 @@ class PrintedValue:
 
 # %% ../../nbs/studies/00_frames.ipynb #exhibit-stem
 def exhibit_stem(exhibit: str) -> str:
-    """`table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for `extra-run-noise`: the stem of an exhibit's files.
+    """The stem of an exhibit's files: `table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for `extra-run-noise`.
 
     Raises `UserError` for what is no exhibit.
     """

@@ -32,8 +32,9 @@ COMMIT = "361714bdd60bb9b7f4b2d8354cebbf0dec0c329e"
 REPOSITORY = f"https://raw.githubusercontent.com/mlfoundations/dclm/{COMMIT}/"
 DATABASE = "assets/DCLM_model_database.csv"
 GEMMA_LIKE = "assets/architecture_results_gemma_like.csv"
-TABLE_ROWS = (*range(198, 207), 254, 259, 266, 269, 271, 272)      # the runs of Tables 17, 18 and 19 that have no evaluation file of their own
-REPEAT_ROWS = (53, 62, 64, 78, 79, 196, 220, 225, 267, 279, 284, 362, 367)      # likewise, runs of a recipe that was trained (or scored) twice
+# Runs that have no evaluation file of their own: those of Tables 17, 18 and 19, and those of a recipe that was trained (or scored) twice.
+TABLE_ROWS = (*range(198, 207), 254, 259, 266, 269, 271, 272)
+REPEAT_ROWS = (53, 62, 64, 78, 79, 196, 220, 225, 267, 279, 284, 362, 367)
 DATABASE_ROWS = (*TABLE_ROWS, *REPEAT_ROWS)
 
 # %% ../../nbs/studies/01_originals.ipynb #released-folder
@@ -117,7 +118,7 @@ def from_evaluations(files: Mapping[str, Path]) -> Iterable[dict]:
 
 # %% ../../nbs/studies/01_originals.ipynb #from-database
 def from_database(file: Path) -> Iterable[dict]:
-    """One record per row of the model database that a table of the paper or a pair of repeats needs; a row is named by its number, counted from 0."""
+    """One record per row of the model database that a table or a group of repeats needs; rows are counted from 0."""
     with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
     for number in DATABASE_ROWS:
         row, run = rows[number], run_name(rows[number]["Model JSON"])

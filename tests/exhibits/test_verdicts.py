@@ -98,6 +98,21 @@ def test_what_turns_round_with_the_other_released_run_does_not_follow_even_if_th
     assert turned.outcome == "within noise" and "-0.61 with the other released run of OH-2.5 + ELI5 / 20%" in turned.reason
 
 
+def test_equal_picks_from_a_grid_are_not_certain():
+    """Three seeds that pick 2.0 and 1.5 from a grid: without the grid the difference is 0.5 for sure, with it anything from 0 to 1.25."""
+    picks = lambda a, b: Numbers("rerun", {("table-4", "a", "core"): dict(enumerate(a)), ("table-4", "b", "core"): dict(enumerate(b))})
+    test = lambda grid: Test("above", "table-4", ("core",), (("a", "b"),), grid=grid)
+    grid = (1.0, 1.5, 2.0, 3.0, 5.0)
+    assert judge(claim(test(())), picks([2, 2, 2], [1.5, 1.5, 1.5]), "laptop").outcome == "reproduced"
+    assert judge(claim(test(grid)), picks([2, 2, 2], [1.5, 1.5, 1.5]), "laptop").outcome == "inconclusive"
+    assert judge(claim(test(grid)), picks([3, 3, 3], [1.5, 1.5, 1.5]), "laptop").outcome == "reproduced"
+    assert judge(claim(test(grid)), picks([1.5, 1.5, 1.5], [3, 3, 3]), "laptop").outcome == "not reproduced"
+    [same] = contrasts(test(grid), picks([1, 1, 1], [1, 1, 1]))
+    assert (same.low, same.high) == (-math.inf, math.inf) and same.outcome == "inconclusive"        # both at the end of the grid: nothing is known
+    [spread] = contrasts(test(grid), picks([2, 3, 3], [1.5, 1.5, 2]))
+    assert spread.low < np.mean([1.75 - 1.75, 2.5 - 1.75, 2.5 - 2.5]) and spread.estimate == pytest.approx(1.0)
+
+
 def test_noise_enters_with_the_weight_that_a_run_has():
     """The concave test takes one of three runs twice: 1, 2, 1, so its noise is that of root six runs."""
     wide = contrasts(CONCAVE, numbers(of(20, 30, 35), "replayed", runs=RUNS_1B))[-1]
