@@ -189,7 +189,7 @@ LEAST_SPREAD = 0.4                                              # log-odds; 0.45
 
 def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learned:
     "The width of the middle 90 % of the pool's scores in log-odds, beside the zero of a filter that gives every page one score."
-    sure = np.asarray(scores, dtype=float).clip(1e-6, 1 - 1e-6)
+    sure = np.asarray(scores, dtype=float).clip(1e-9, 1 - 1e-9)
     low, high = np.percentile(np.log(sure / (1 - sure)), [5, 95])
     return Learned(part, "spread of its scores, log-odds", float(high - low), 0.0, "one score for all", margin=LEAST_SPREAD)
 
