@@ -48,6 +48,11 @@ class Claim:
     note: str = ""
 
     @property
+    def is_prediction(self) -> bool:
+        "Whether it is ours and not the paper's: only a rerun can speak to it."
+        return self.id.startswith("prediction-")
+
+    @property
     def decided_by(self) -> tuple[str, ...]:
         "The exhibits whose numbers its tests read."
         return tuple(dict.fromkeys(t.exhibit for t in self.tests))

@@ -125,8 +125,8 @@ def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
         frames = [f for f, *_ in (found(claim.paper, id) for id in claim.exhibits) if f is not None]
         withheld = next((reason for id in claim.exhibits if (reason := found(claim.paper, id)[2].get(claim.id))), "")
         frame, scale = pd.concat(frames) if frames else None, found(claim.paper, claim.exhibit)[1]
-        verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
-        for source in ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
+        if not claim.is_prediction: verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
+        for source in ("rerun",) if claim.is_prediction else ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
     return verdicts
 
 def _nothing(source: str):

@@ -372,10 +372,13 @@ def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
 def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
-    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
+    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers, a prediction of ours on rerun ones only; `withheld`: claims that the rerun may not decide, with the reason."
     scale = get_scale(scale)
-    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit) if exhibit.id in claim.decided_by
-            for numbers in (printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), numbers_of(frame, "rerun", scale.name))]
+    def sources(claim: Claim) -> list[Numbers]:
+        rerun = numbers_of(frame, "rerun", scale.name)
+        return [rerun] if claim.is_prediction else [printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), rerun]
+    decided = [claim for claim in claims_of(exhibit) if exhibit.id in claim.decided_by]
+    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in decided for numbers in sources(claim)]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
 MARKS = {"says so": ("✓", "bold green"), "does not say so": ("✗", "bold red"), "not legible": ("·", "dim"),

@@ -24,7 +24,9 @@ __all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame
 # %% ../../nbs/studies/08_filter_tables.ipynb #rerun-at
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
     "The study's runs at `smoke` or `laptop`, made or found; None at `replay`. Raises `UserError` for any other scale."
-    return None if scale == "replay" else run_study(FilterStudy.at_scale(scale), seeds, workers, force)
+    if scale == "replay": return None
+    study = FilterStudy.at_scale(scale)
+    return run_study(study, seeds, workers=workers if scale != "smoke" else 0, force=force)        # at smoke, starting workers would cost more
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #instrument
 COLUMNS = {PRIMARY: "bits_per_byte", SECONDARY: "bits_per_byte_taught"}

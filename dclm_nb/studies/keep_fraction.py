@@ -96,7 +96,8 @@ def sweep_at(scale: str, force: bool = False, workers: int = 2) -> SweepRuns | N
     "The sweep at `laptop`, or a small one at `smoke`; None at `replay`. Raises `UserError` for any other scale."
     if scale == "replay": return None
     study = FilterStudy.at_scale(scale)
-    return run_sweep(study, force=force, workers=workers) if scale != "smoke" else run_sweep(study, (0, 1), (0,), (0, 1), workers, force)
+    if scale == "smoke": return run_sweep(study, (0, 1), (0,), (0, 1), 0, force)           # so small that starting workers would cost more
+    return run_sweep(study, force=force, workers=workers)
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #gains
 def gains(lines: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ class FilterStudy:
     @classmethod
     def at_scale(cls, scale: str) -> "FilterStudy":
         "The study at `smoke` or `laptop`. Raises `UserError` for a scale it is not made for."
-        sizes = {"smoke": cls("smoke", vocab_size=512, examples=400, judge_context=64, strict=False, texts_per_source=4, records_per_source=6),
+        sizes = {"smoke": cls("smoke", vocab_size=512, shares=(0.05, 0.22), examples=400, judge_context=64, strict=False, texts_per_source=4, records_per_source=6),
                  "laptop": cls("laptop", vocab_size=4096)}
         if scale not in sizes: raise unknown("scale of the quality-filter study", scale, sizes)
         return sizes[scale]
