@@ -121,13 +121,13 @@ def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_l
     from dclm_nb.exhibits.status import ledger
     reason = "the classifier was trained on nothing"
     out = tmp_path / "reproduce" / "_out" / "dclm" / "table_04" / "laptop"
-    show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="RefinedWeb reproduction"))
-    show.table(), show.verdicts({"claim-6": reason, "claim-1": "of another exhibit"}), show.save()
+    show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="AskLLM"))
+    show.table(), show.verdicts({"claim-6b": reason, "claim-1": "of another exhibit"}), show.save()
     manifest = json.loads((out / "table_04.manifest.json").read_text())
-    assert manifest["withheld"] == {"claim-6": reason} and reason in (out / "table_04.md").read_text()
+    assert manifest["withheld"] == {"claim-6b": reason} and reason in (out / "table_04.md").read_text()
     found = {(v.claim.id, v.source): v for v in ledger("dclm", tmp_path)}
-    assert (found["claim-6", "rerun"].outcome, found["claim-6", "rerun"].reason) == ("not comparable", reason)
-    assert found["claim-6", "printed"].outcome == "says so"                # what the paper prints is not ours to withhold
+    assert (found["claim-6b", "rerun"].outcome, found["claim-6b", "rerun"].reason) == ("not comparable", reason)
+    assert found["claim-6b", "printed"].outcome == "says so"                # what the paper prints is not ours to withhold
 
 
 def test_a_drawing_of_nothing_is_one_line_and_no_file(tmp_path):
