@@ -151,3 +151,21 @@ def test_a_blessed_result_brings_its_attached_folders(tmp_path, monkeypatch):
     show.attach(show.out_dir / "model"), show.save()
     assert [reason for _, _, reason in status.bless("dclm", root=tmp_path)] == [""]
     assert (tmp_path / "figures/dclm/model/codec/codec.json").read_text() == "{}"
+
+
+def test_a_section_saves_a_table_and_not_the_sentence_that_nothing_was_run(tmp_path):
+    import pandas as pd
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.section("Pools", pd.DataFrame({"5 % good": ["12"]}, index=pd.Index(["mail"], name="kind")))
+    assert repr(show.section("Funnel", "Nothing is trained at replay.")) == "Nothing is trained at replay."
+    show.save()
+    page = (tmp_path / "table_04.md").read_text()
+    assert "## Pools\n\n| kind | 5 % good |\n|:--|--:|\n| mail | 12 |" in page and "Nothing is trained" not in page
+
+
+def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
+    from types import SimpleNamespace
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.rests_on(pool=SimpleNamespace(key="abc"))
+    show.save()
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}
