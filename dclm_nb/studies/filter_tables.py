@@ -11,14 +11,14 @@ import pandas as pd
 
 from ..core.learned import Learned, learned_table
 from .calibration import calibration_of, must_pass, read_calibration, usable_instruments
-from .filter_judges import CONTROL, JUDGED, NOBODY, SHORT, pool_scores, recall_by_kind
+from .filter_judges import CONTROL, JUDGED, NOBODY, SHORT, choose, pool_scores, recall_by_kind
 from .frames import tidy
 from .quality_filters import FilterRuns, FilterStudy, Judges, run_study
-from .text_pool import PRIMARY, SECONDARY, read_pool
+from .text_pool import PRIMARY, SECONDARY, TRIGRAM, Articles, Documents, read_pool, token_stream_of, trigram_readings
 
 # %% auto #0
 __all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame_of', 'funnel_table', 'chosen_table',
-           'pool_table', 'judges_table', 'scores_table', 'recall_table', 'by_source_table', 'resolution',
+           'pool_table', 'judges_table', 'scores_table', 'recall_table', 'swap_table', 'by_source_table', 'resolution',
            'source_frame', 'settings_beside_the_paper', 'overlap_table']
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #rerun-at
@@ -92,7 +92,9 @@ def judges_table(judges: Judges | None, name: str = "fastText") -> pd.DataFrame 
     for share in sorted({share for share, _ in judges.classifiers}):
         found = [[Learned(**p) for p in run.result[name]["learned"]] for (g, _), run in judges.classifiers.items() if g == share]
         parts += [replace(_worst(same), part=f"{name}, {share:.0%} good") for same in zip(*found)]
-    parts += [_worst(same) for same in zip(*([Learned(**p) for p in run.result["learned"]] for run in judges.readings.values()))]
+    for what in ("learned", "by_label"):                        # what a reference model's scores find by label is shown; only what it has learned is required
+        told = ([replace(Learned(**p), margin=p["margin"] if what == "learned" else 0.0) for p in run.result[what]] for run in judges.readings.values())
+        parts += [_worst(same) for same in zip(*told)]
     return learned_table(parts)
 
 def _worst(parts: Sequence[Learned]) -> Learned: return min(parts, key=lambda p: p.gain)
@@ -121,6 +123,30 @@ def recall_table(judges: Judges | None, keep_fraction: float = 0.1, seed: int = 
     kinds = {d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for d in read_pool(judges.pool).about}
     table = pd.DataFrame(columns)
     return table.loc[sorted(table.index, key=kinds.__getitem__)].map(lambda v: "" if np.isnan(v) else f"{100 * v:.0f}")
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #swap-table
+def swap_table(judges: Judges | None, ours: str = "fastText", theirs: str = "Perplexity filtering") -> pd.DataFrame | str:
+    "Bits per byte against no filter, mean over seeds, of the tenths of two judges on the sparsest pool and of one's good text with the other's rest; by the trigram reader."
+    if judges is None: return NOTHING
+    study, rows = judges.study, {}
+    documents, articles = read_pool(judges.pool, study.sparse), Articles.of(judges.pool, study.texts_per_source)
+    for seed in judges.readings:
+        scores = pool_scores(documents, judges.classifiers[study.sparse, seed], judges.readings[seed])
+        a, b = (choose(judge, documents, scores, study.keep_fraction, seed) for judge in (ours, theirs))
+        good, none = documents.good, _read(documents, study, articles, seed)
+        for name, kept in {SHORT[ours]: a, SHORT[theirs]: b, f"good text of {SHORT[ours]}, rest of {SHORT[theirs]}": (a & good) | (b & ~good),
+                           f"good text of {SHORT[theirs]}, rest of {SHORT[ours]}": (b & good) | (a & ~good)}.items():
+            found = _read(documents.where(kept), study, articles, seed)
+            rows.setdefault(name, []).append({kind: found[kind] - none[kind] for kind in found} | {"good documents": int((kept & good).sum())})
+    mean = pd.DataFrame({name: pd.DataFrame(lines).mean() for name, lines in rows.items()}).T
+    return mean.assign(**{"good documents": mean["good documents"].map("{:.0f}".format)}, **{c: mean[c].map("{:+.3f}".format) for c in mean if c != "good documents"})
+
+def _read(documents: Documents, study: FilterStudy, articles: Articles, seed: int) -> dict[str, float]:
+    "The trigram reader's bits per byte of every kind, of all five and of the taught four, under short names."
+    from dclm_nb.lm.config import lm_config
+    found = trigram_readings(token_stream_of(documents, lm_config(study.scale)[1].tokens, seed), articles, study.vocab_size)
+    names = {TRIGRAM + PRIMARY: "all five", TRIGRAM + SECONDARY: "taught four"}
+    return {names.get(name, name.removeprefix(TRIGRAM + "bits per byte, ")): value for name, value in found.items()}
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-table
 def by_source_table(runs: FilterRuns | None, share: float | None = None, baseline: str = NOBODY) -> pd.DataFrame | str:
