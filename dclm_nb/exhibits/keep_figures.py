@@ -32,7 +32,7 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
             axis.axhline(0, color="0.3", lw=1, zorder=1)
             for level, (colour, share) in enumerate(zip(CYCLE, shares)):
                 _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour, level)
-                _diamond(axis, network[(network["side"] == side) & (network["share"] == share)] if len(network) else network, colour)
+                _diamond(axis, network[(network["side"] == side) & (network["share"] == share)] if len(network) else network, colour, level)
             axis.set_title(title, fontsize=9), axis.set_xscale("log"), axis.set_xlabel("share of the documents that is kept")
             ticks = sorted(curves["fraction"].unique())
             axis.set_xticks(ticks, [f"{100 * t:g}%" for t in ticks], fontsize=7.5), axis.minorticks_off()
@@ -55,13 +55,13 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
     axis.plot([share], [0], "|", color=colour, ms=16, mew=2.4, zorder=3)
     for fraction, value in zip(x, mid):
         if value < FLOOR:
-            axis.annotate(f"{value:.2f} ↓".replace("-", "−"), (fraction, FLOOR), color=colour, fontsize=7.5, ha="center", va="bottom",
+            axis.annotate(f"{value:.2f} ↓".replace("-", "−"), (fraction, FLOOR), color=colour, fontsize=7.5, ha="left", va="bottom",
                           xytext=(0, 9 * level), textcoords="offset points")
 
-def _diamond(axis, part: pd.DataFrame, colour: str) -> None:
-    "The network's reading, with its interval; a little to the side, so that it does not hide the curve."
+def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
+    "The network's reading, with its interval; to the side of the curve's point, each pool's a little further."
     if not len(part): return
-    x, mid = part["fraction"] * 1.06, part["mid"]
+    x, mid = part["fraction"] * (1.05 + 0.03 * level), part["mid"]
     axis.errorbar(x, mid, [mid - part["low"], part["high"] - mid], fmt="D", color=colour, ms=6, mec="black", mew=0.8, capsize=3, lw=1, zorder=5)
 
 def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
