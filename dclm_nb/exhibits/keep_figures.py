@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .figures import CYCLE, styled
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@
 # %% ../../nbs/lm/16_trigram.ipynb #imports
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 

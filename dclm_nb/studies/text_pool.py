@@ -8,7 +8,6 @@ __all__ = ['EXAMPLES', 'TAUGHT', 'PRIMARY', 'SECONDARY', 'TRIGRAM', 'make_pool',
            'trigram_readings']
 
 # %% ../../nbs/studies/21_text_pool.ipynb #imports
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
 from dclm_nb.studies import quality_filters
 from dclm_nb.studies.calibration import (
-    AGAIN, CLEAN, DESIGN, HALF, NARROW, PHRASES, PLANTED, QUARTER, REPEATED, TENTH, Condition, calibrate, calibration_of, calibration_table, clean_documents,
+    AGAIN, CLEAN, DESIGN, HALF, NARROW, PHRASES, QUARTER, REPEATED, TENTH, Condition, calibrate, calibration_of, calibration_table, clean_documents,
     differences_of, must_pass, plant, planted_documents, read_calibration, usable_instruments, write_calibration)
 from dclm_nb.studies.frames import tidy
 from dclm_nb.studies.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
