@@ -26,7 +26,7 @@ from .text_pool import PRIMARY, TRIGRAM, Articles, Documents, make_pool, read_po
 from .together import Planned, run_together
 
 # %% auto #0
-__all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'PLANTED', 'DEFECTS',
+__all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
            'DESIGN', 'Condition', 'plant', 'clean_documents', 'planted_documents', 'calibration_run', 'calibrate',
            'differences_of', 'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of', 'usable_instruments',
            'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
@@ -49,7 +49,8 @@ CLEAN, AGAIN = Condition(), Condition(again=True)
 HALF, QUARTER, TENTH = (Condition("word salad", share) for share in (0.5, 0.25, 0.1))
 PHRASES = Condition("phrase salad", 0.5)
 NARROW, REPEATED = (Condition(choice) for choice in CHOICES)
-PLANTED = (HALF, QUARTER, TENTH, PHRASES, NARROW, REPEATED)
+JUNK = (HALF, QUARTER, TENTH, PHRASES)                         # what the rule is about
+PLANTED = (*JUNK, NARROW, REPEATED)
 
 # %% ../../nbs/studies/06_calibration.ipynb #plant
 DEFECTS: dict[str, Callable[[Sequence[str], int, random.Random], str]] = {"word salad": word_salad, "phrase salad": phrase_salad}
@@ -170,7 +171,7 @@ def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
     sign = 1 if lower_is_better(instrument) else -1
     twice, planted = sign * differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
-    paired = pooled_spread([twice, *planted.values()])
+    paired = pooled_spread([twice, *(planted[c.label] for c in JUNK)])       # the two choices are drawn anew for every seed and vary more
     single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
     threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]
     return Calibration(instrument, mean_interval(twice), float(np.mean(threes)), {label: mean_interval(d) for label, d in planted.items()}, single, paired,

@@ -18,8 +18,8 @@ from .text_pool import PRIMARY, SECONDARY, TRIGRAM, Articles, Documents, read_po
 
 # %% auto #0
 __all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame_of', 'funnel_table', 'chosen_table',
-           'pool_table', 'judges_table', 'scores_table', 'recall_table', 'swap_table', 'by_source_table', 'resolution',
-           'source_frame', 'settings_beside_the_paper', 'overlap_table']
+           'pool_table', 'judges_table', 'scores_table', 'recall_table', 'swap_table', 'parts_table', 'by_source_table',
+           'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #rerun-at
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
@@ -147,6 +147,41 @@ def _read(documents: Documents, study: FilterStudy, articles: Articles, seed: in
     found = trigram_readings(token_stream_of(documents, lm_config(study.scale)[1].tokens, seed), articles, study.vocab_size)
     names = {TRIGRAM + PRIMARY: "all five", TRIGRAM + SECONDARY: "taught four"}
     return {names.get(name, name.removeprefix(TRIGRAM + "bits per byte, ")): value for name, value in found.items()}
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #parts-table
+def parts_table(judges: Judges | None) -> pd.DataFrame | str:
+    "What parts of fastText's tenth, and choices by label, save in bits per byte against no filter: mean over seeds and half of its 95 % interval, by the trigram reader."
+    if judges is None: return NOTHING
+    rows: dict[str, dict[str, list[float]]] = {}
+    for share in sorted({share for share, _ in judges.classifiers}):
+        documents, articles = read_pool(judges.pool, share), Articles.of(judges.pool, judges.study.texts_per_source)
+        for seed in sorted(s for g, s in judges.classifiers if g == share):
+            none = _read(documents, judges.study, articles, seed)
+            for name, kept in _parts(documents, pool_scores(documents, judges.classifiers[share, seed]), judges.study.keep_fraction, seed).items():
+                found = _read(documents.where(kept), judges.study, articles, seed)
+                for kind in found: rows.setdefault(f"{share:.0%} good: {name}", {}).setdefault(kind, []).append(none[kind] - found[kind])
+                rows[f"{share:.0%} good: {name}"].setdefault("documents", []).append(float(kept.sum()))
+    return pd.DataFrame({name: {kind: _count(v) if kind == "documents" else _gain(v) for kind, v in kinds.items()} for name, kinds in rows.items()}).T
+
+def _parts(documents: Documents, scores: dict, keep_fraction: float, seed: int) -> dict[str, np.ndarray]:
+    "Choices from a pool, bool, shape (documents,): the tenth, its good documents, all good ones, and mixtures of the tenth's size drawn at random by label."
+    from dclm_nb.curation.quality import keep_random
+    tenth, good, names = choose("fastText", documents, scores, keep_fraction, seed), documents.good, [d["url"] for d in documents.about]
+    def drawn(side: np.ndarray, n: int) -> np.ndarray:
+        places, kept = np.flatnonzero(side), np.zeros(len(documents), dtype=bool)
+        kept[places[keep_random([names[i] for i in places], min(n / len(places), 1.0), seed)]] = True
+        return kept
+    room = int(tenth.sum())
+    found = {"fastText's tenth": tenth, "its good documents alone": tenth & good, "all good documents, by label": good}
+    if good.sum() <= room: return {**found, "all good, and random others to fill the tenth": good | drawn(~good, room - int(good.sum()))}
+    return {**found, "a tenth of good documents, drawn at random": drawn(good, room), "half of a tenth good, half others, at random": drawn(good, room // 2) | drawn(~good, room - room // 2)}
+
+def _gain(values: list[float]) -> str:
+    from dclm_nb.core.statistics import mean_interval
+    interval = mean_interval(values)
+    return f"{interval.mid:+.3f}" + (f" ± {interval.half_width:.3f}" if len(values) > 1 else "")
+
+def _count(values: list[float]) -> str: return f"{np.mean(values):,.0f}"
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-table
 def by_source_table(runs: FilterRuns | None, share: float | None = None, baseline: str = NOBODY) -> pd.DataFrame | str:
