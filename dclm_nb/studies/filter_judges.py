@@ -103,7 +103,6 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
     """Run: the reference model's perplexity and top-k logits for every document of the whole pool, `scores.json`, higher is better.
     Raises `UserError` where the model has not learned, unless `config["strict"]` is false."""
     from dclm_nb.curation.lm_filters import perplexity, token_scorer, topk_average_logit
-    from dclm_nb.curation.quality import score_spread
     from dclm_nb.lm.checkpoints import load_model
     documents, model = read_pool(inputs["pool"]), load_model(inputs["reference"].folder / "model")
     part = reference_evidence(model, inputs["pool"])
