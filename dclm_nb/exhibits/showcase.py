@@ -174,8 +174,8 @@ class Page(Results):
         return shown
 
     def rests_on(self, **runs) -> None:
-        "Stored runs that the whole page rests on, a pool say; the manifest names their keys."
-        self.foundations |= {name: run.key for name, run in runs.items()}
+        "Stored runs that the whole page rests on, a pool say; the manifest names their keys. None: nothing was run at this scale."
+        self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
 
     def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
         "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
