@@ -23,7 +23,7 @@ PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
 def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
-    base = Setup("diffusion", shop.study.budgets[0][0], tuned.train_config("diffusion", shop.study.practice_budget, shop.study))
+    base = Setup("diffusion", shop.study.budgets[0][0], tuned.train_config("diffusion", shop.study.budgets[0][0], shop.study.practice_budget, shop.study))
     unshifted = MethodSettings(flow=FlowSettings(shift=1.0))
     return {PLAIN: replace(base, train=replace(base.train, settings=unshifted)), OURS: base, "time shift, rate falls at the end": replace(base, train=replace(base.train, decay=0.4)),
             "time shift, each channel whitened": replace(base, whiten=True), "time shift, learned places": replace(base, positions="learned")}
