@@ -38,11 +38,11 @@ INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage
 # %% ../../nbs/image/19_judges.ipynb #judge-suite
 @dataclass(frozen=True)
 class JudgeSuite:
-    "The judges of one world of scenes. `reference` float32 `\"N D\"` are features of real pictures; `blind`: for each instrument that failed its calibration, the faults that it got wrong."
+    "The judges of one world of scenes. `references`: by split of captions, features float32 `\"N D\"` of real pictures; `blind`: for each instrument that failed its calibration, the faults that it got wrong."
     spec: SceneSpec
     feature_net: FeatureNet
     two_tower: TwoTower
-    reference: Tensor
+    references: dict[str, Tensor]
     control: CaptionedImages
     blind: dict[str, tuple[str, ...]] = field(default_factory=dict)
     neighbours: int = 1                 # k of precision, recall and coverage
@@ -52,14 +52,16 @@ class JudgeSuite:
         "A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises `UserError` for networks of two worlds."
         spec, other = (SceneSpec(**network.settings["spec"]) for network in (feature_net, two_tower))
         if spec != other: raise UserError(f"the feature network knows {spec}, the two-tower {other}: judges of one suite are trained on the same scenes")
-        reference, control = (scene_set(n, spec, seed_for("judges", name) % 2 ** 31, "held out") for name in ("reference", "control"))
-        return cls(spec, feature_net, two_tower, feature_net.features(reference.images), control, blind or {})
+        real = lambda name, split: scene_set(n, spec, seed_for("judges", name) % 2 ** 31, split)
+        references = {split: feature_net.features(real("reference", split).images) for split in ("held out", "tuning")}
+        return cls(spec, feature_net, two_tower, references, real("control", "held out"), blind or {})
 
-    def measure(self, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
-        "Every instrument, blind or not. Raises `UserError` for sets of unequal length, captions of another world, fewer than 4 pictures or more than the reference has."
-        if len(images) > len(self.reference): raise UserError(f"{len(images)} pictures, but a reference of {len(self.reference)}: distances are compared at the same n; build the suite with n={len(images)}")
+    def measure(self, images: Tensor, captions: Sequence[str], split: str = "held out") -> dict[str, float]:
+        "Every instrument, blind or not; distances are to real pictures of the captions of a `split`, because a few dozen compositions more or less are a distance, too. Raises `UserError` for sets of unequal length, captions of another world, fewer than 4 pictures or more than the reference has."
+        reference = self.references[split]
+        if len(images) > len(reference): raise UserError(f"{len(images)} pictures, but a reference of {len(reference)}: distances are compared at the same n; build the suite with n={len(images)}")
         if len(images) < 4: raise UserError(f"{len(images)} pictures are too few to judge: at least 4, and hundreds to mean something")
-        real, features = self.reference[:len(images)], self.feature_net.features(images)
+        real, features = reference[:len(images)], self.feature_net.features(images)
         return {**attribute_scores(check_all(images, captions, self.spec)), "frechet_distance": frechet_distance(real, features), **precision_recall(real, features, self.neighbours)._asdict(),
                 "contrastive_score": contrastive_score(self.two_tower, images, captions)}
 
@@ -91,7 +93,7 @@ def noisy(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) ->
 
 def blurred(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
     "Each pixel the mean of a window of about half an object."
-    reach = max(1, int(spec.smallest) // 4)
+    reach = max(1, round(spec.smallest / 4))
     soft = F.avg_pool2d(F.pad(scenes.images.float(), (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
     return CaptionedImages(soft.round().to(torch.uint8), scenes.captions)
 
@@ -185,7 +187,7 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     folder = Path(folder)
     save_judge(suite.feature_net, folder / "feature_net.safetensors")
     save_judge(suite.two_tower, folder / "two_tower.safetensors")
-    atomic_write(folder / "judges.json", json.dumps({"n": len(suite.reference), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n")
+    atomic_write(folder / "judges.json", json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n")
     return folder
 
 def load_suite(folder: str | Path) -> JudgeSuite:

@@ -76,8 +76,8 @@ class SceneSpec:
 
     @classmethod
     def at_scale(cls, scale: str) -> SceneSpec:
-        "24 pixels at `smoke` and `laptop`, 64 at `gpu`, with more of everything. Raises `UserError` for another scale."
-        sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=64, cells=4, colours=8, shapes=6, max_count=4, smallest=9.0, largest=13.0)}
+        "24 pixels at `smoke` and `laptop`, 32 at `gpu`, with more colours and shapes. Raises `UserError` for another scale."
+        sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=32, colours=8, shapes=6, smallest=10.0, largest=13.0)}
         if scale not in sizes: raise unknown("scale of the scenes", scale, sizes)
         return sizes[scale]
 

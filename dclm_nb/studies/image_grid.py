@@ -134,7 +134,7 @@ def withheld(grid: GridRuns | None) -> dict[str, str]:
     return {claim: f"the judge of {metric.replace('_', ' ')} failed its calibration" for metric, claims in RESTS_ON.items() if metric in blind for claim in claims} | closed
 
 # %% ../../nbs/studies/11_image_grid.ipynb #best
-LOWER_IS_BETTER = ("frechet_distance", "loss")
+LOWER_IS_BETTER = ("frechet_distance", "loss", "latency", "inference_flops")
 
 def _value(grid: GridRuns, point: Point, metric: str) -> float:
     return grid.judged[point, FOLLOW].result["loss"] if metric == "loss" else grid.score(point, metric)

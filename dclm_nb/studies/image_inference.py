@@ -18,8 +18,9 @@ from .image_grid import FOLLOW, QUALITY, GridRuns
 from .image_study import REPORT, TUNING, Asked, model_of, scenes_for
 
 # %% auto #0
-__all__ = ['NO_LOSS', 'WEAK', 'STRONG', 'NO_CACHE', 'steps_frame', 'equal_quality', 'steps_notes', 'guidance_curves',
-           'guidance_frame', 'guidance_notes', 'time_samplers', 'clock_frame', 'clock_name', 'clock_notes']
+__all__ = ['NO_LOSS', 'WEAK', 'STRONG', 'NO_CACHE', 'steps_frame', 'equal_quality', 'steps_curves', 'steps_notes',
+           'guidance_curves', 'guidance_frame', 'guidance_notes', 'time_samplers', 'clock_frame', 'clock_name',
+           'clock_notes']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
 def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str, purpose: str = REPORT) -> dict[tuple[Sampling, int], dict]:
@@ -67,6 +68,12 @@ def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[
     names = {n: f"{method} / {n} steps" for n in steps if n <= most} | {min(steps): f"{method} / few steps", Sampling().steps: method}
     return names[of] if of else {names[n]: {"steps": n} for n in sorted(names)}
 
+def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
+    "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
+    if frame.empty: return None
+    wide = frame[frame["row"].ne(NO_CACHE) & ~frame["row"].str.endswith("equal quality")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
+    return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])])
+
 def steps_notes(grid: GridRuns | None) -> RowNotes:
     "How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's steps and at equal quality. Empty without runs."
     if grid is None: return RowNotes()
@@ -76,6 +83,13 @@ def steps_notes(grid: GridRuns | None) -> RowNotes:
     ratio = lambda row, to: f"{cost[row] / cost[to]:.2g}"
     said |= {f"cost beside next-token, {m}": f"{ratio(m, 'next-token')} times at {Sampling().steps} steps, {ratio(f'{m} / equal quality', 'next-token')} times at equal quality; beside next-token without its cache {ratio(m, NO_CACHE)} and {ratio(f'{m} / equal quality', NO_CACHE)} times" for m in METHODS[1:]}
     return RowNotes(said)
+
+def _uncached(grid: GridRuns) -> float:
+    from dclm_nb.image.flops import sampling_flops
+    size, seed = grid.shop.study.budgets[-1][0], grid.seeds[0]
+    setup = grid.setups["next-token", size]
+    model = model_of(setup.config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token")))
+    return float(sampling_flops(model.network.config, _tuned(grid, "next-token", FOLLOW, cache=False)))
 
 # %% ../../nbs/studies/14_image_inference.ipynb #guidance
 WEAK, STRONG = 1.0, 2.0         # the two guidances that are compared, fixed before anything was run
