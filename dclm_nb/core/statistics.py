@@ -2,7 +2,9 @@
 
 # %% auto #0
 __all__ = ['Instrument', 'Interval', 'mean_interval', 'paired_interval', 'difference_interval', 'paired_bootstrap', 'wilson',
-           'AATest', 'aa_test', 'KnownAnswer', 'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
+           'grid_cells', 'cells_interval', 'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread',
+           'pooled_spread', 'fisher_interval', 'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer',
+           'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
 
 # %% ../../nbs/core/05_statistics.ipynb #imports
 import math
@@ -98,6 +100,149 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     z, p = float(stats.norm.ppf((1 + level) / 2)), successes / n
     centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Interval(0.0 if successes == 0 else centre - half, p, 1.0 if successes == n else centre + half, level)
+
+# %% ../../nbs/core/05_statistics.ipynb #grid-interval-def
+def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
+    """[picks, 2]: the lower and upper end of what each pick from `grid` stands for, half of the step to each neighbour.
+
+    `open_ends`: a pick at an end of the grid is unbounded on that side; with False the grid ends where the scale ends.
+    Raises `ValueError` for a pick that is not on the grid.
+    """
+    picks, grid = _values(picks, "picks"), np.unique(_values(grid, "grid"))
+    strangers = [pick for pick in picks if not np.isclose(grid, pick).any()]
+    if strangers: raise ValueError(f"{strangers[0]:g} is not on the grid {', '.join(f'{g:g}' for g in grid)}")
+    middles, end = (grid[1:] + grid[:-1]) / 2, math.inf if open_ends else 0.0
+    cells = np.column_stack([np.r_[grid[0] - end, middles], np.r_[middles, grid[-1] + end]])
+    return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
+
+def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
+    "The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread at both ends."
+    low = mean_interval(lows, level).low if np.isfinite(lows).all() else -math.inf
+    high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
+    return Interval(low, float(np.mean(mids)), high, level)
+
+def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
+    """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than their cells.
+
+    See `grid_cells`, also for what is refused.
+    """
+    lows, highs = grid_cells(picks, grid, open_ends).T
+    return cells_interval(lows, picks, highs, level)
+
+# %% ../../nbs/core/05_statistics.ipynb #censored-def
+def _short(value: float) -> str: return f"{value:.3g}".replace("e+", "e")
+
+def censored_summary(values, bound: float, show: Callable[[float], str] = _short) -> str:
+    """What seeds need to get somewhere (`values`; None, NaN or beyond `bound`: they did not): `> 4e12 (2 of 3 seeds got there)`.
+
+    Never a mean over those that got there; where all did, the range and the number of seeds.
+    Raises `ValueError` for no seeds.
+    """
+    values = [math.inf if value is None or math.isnan(value) else float(value) for value in values]
+    if not values: raise ValueError("values is empty: there is no seed to count")
+    reached = [value for value in values if value <= bound]
+    if len(reached) < len(values): return f"> {show(bound)} ({len(reached) or 'none'} of {len(values)} seeds got there)"
+    low, high = show(min(reached)), show(max(reached))
+    return (low if low == high else f"{low} to {high}") + f" ({_seeds(len(values))})"
+
+def _seeds(n: int) -> str: return f"{n} seed{'s' if n != 1 else ''}"
+
+# %% ../../nbs/core/05_statistics.ipynb #ahead-def
+def ahead_on(ours, theirs, lower: bool = False) -> str:
+    """On how many seeds `ours` is better than `theirs`, paired by position.
+
+    `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`. For comparisons that were picked after the fact,
+    where an interval would promise too much. `lower`: less is better. Raises `ValueError` as `paired_interval` does.
+    """
+    gaps = _differences(ours, theirs) * (-1 if lower else 1)
+    ahead, level = int((gaps > 0).sum()), int((gaps == 0).sum())
+    everywhere = f"on all {gaps.size} seeds" if gaps.size > 1 else "on the only seed"
+    if ahead == gaps.size: return f"ahead {everywhere}"
+    if ahead + level == 0: return f"behind {everywhere}"
+    return f"ahead on {ahead} of {_seeds(gaps.size)}" + (f", level on {level}" if level else "")
+
+def seeds_past(values, at_least: float, lower: bool = False) -> str:
+    "On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means at most."
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return f"{sum(value <= at_least if lower else value >= at_least for value in known)} of {_seeds(len(list(values)))}"
+
+# %% ../../nbs/core/05_statistics.ipynb #spread-def
+@dataclass(frozen=True)
+class Spread:
+    "The standard deviation of one run, learned from repeats with `df` degrees of freedom."
+    sd: float
+    df: int
+
+    @property
+    def of_difference(self) -> float:
+        "The standard deviation of a difference of two single runs."
+        return math.sqrt(2) * self.sd
+
+    def interval(self, level: float = 0.95) -> Interval:
+        "The chi-square interval of the standard deviation itself, for normal noise."
+        _check_level(level)
+        low, high = (self.sd * math.sqrt(self.df / stats.chi2.ppf((1 + sign * level) / 2, self.df)) for sign in (1, -1))
+        return Interval(float(low), self.sd, float(high), level)
+
+    def gap_interval(self, gap: float, level: float = 0.95, weight: float = math.sqrt(2)) -> Interval:
+        """The interval of the true difference of two recipes whose single runs differ by `gap`.
+
+        `weight`: the root of the sum of the squared weights, for a sum of single runs that is no plain difference.
+        """
+        _check_level(level)
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * weight * self.sd
+        return Interval(gap - half, gap, gap + half, level)
+
+def pooled_spread(groups) -> Spread:
+    """The spread of one run from `groups` of equal runs, each around its own mean; a group of one says nothing.
+
+    Raises `ValueError` where no group has two runs, and for values that are not finite.
+    """
+    groups = [_values(group, "a group") for group in groups]
+    df = sum(group.size - 1 for group in groups)
+    if not df: raise ValueError("no group holds two runs, so their spread is not known")
+    return Spread(math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / df), df)
+
+# %% ../../nbs/core/05_statistics.ipynb #fisher-def
+def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
+    "Fisher's interval of Pearson's `r` over `n` points; three say nothing. Raises `ValueError` for an r outside -1 to 1."
+    _check_level(level)
+    if not -1 <= r <= 1: raise ValueError(f"a correlation lies between -1 and 1, not at {r}")
+    if n <= 3: return Interval(-1.0, r, 1.0, level)
+    if abs(r) == 1: return Interval(r, r, r, level)
+    half = float(stats.norm.ppf((1 + level) / 2)) / math.sqrt(n - 3)
+    return Interval(math.tanh(math.atanh(r) - half), r, math.tanh(math.atanh(r) + half), level)
+
+def correlation_difference(
+    first: float, second: float, n: int, between: float = math.nan, level: float = 0.95,
+) -> Interval:
+    """Zou's interval of `first` - `second`, correlations of two quantities with a third over the same `n` points.
+
+    `between`: the correlation of the two quantities with each other; NaN treats the two as independent,
+    which is wider where they agree.
+    """
+    a, b = fisher_interval(first, n, level), fisher_interval(second, n, level)
+    shared = 0.0 if math.isnan(between) else _shared(first, second, between)
+    half = lambda x, y: math.sqrt(max(0.0, x * x + y * y - 2 * shared * x * y))
+    gap = first - second
+    return Interval(gap - half(a.mid - a.low, b.high - b.mid), gap, gap + half(a.high - a.mid, b.mid - b.low), level)
+
+def _shared(r13: float, r23: float, r12: float) -> float:
+    "The large-sample correlation of the estimates of r13 and r23 (Olkin and Siotani; used by Zou 2007)."
+    top = (r12 - r13 * r23 / 2) * (1 - r13**2 - r23**2 - r12**2) + r12**3
+    bottom = (1 - r13**2) * (1 - r23**2)
+    return top / bottom if bottom else 1.0
+
+# %% ../../nbs/core/05_statistics.ipynb #holm-def
+def holm(p_values) -> list[float]:
+    "Holm's adjusted p-values, in the order given: reject those at most at the level. Raises `ValueError` for no probability."
+    p = _values(p_values, "p_values")
+    if p.min() < 0 or p.max() > 1: raise ValueError("a p-value lies between 0 and 1")
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(p.size, 0, -1)))
+    adjusted = np.empty_like(p)
+    adjusted[order] = stepped
+    return [float(value) for value in adjusted]
 
 # %% ../../nbs/core/05_statistics.ipynb #aa-class
 @dataclass(frozen=True)

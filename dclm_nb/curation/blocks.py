@@ -313,27 +313,33 @@ class Decontaminate(Decide):
 class TrainQuality(PipelineStep):
     "Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given file; writes its origin, where it lies, and its SHA-256 to `classifier.json`."
     type, name = "🏋 - MODEL", "train-quality"
+    fewest, most = 300, 1200                                    # positives of each kind
     def __init__(self, folder: str, pool: str, scale: str = "laptop", model: str | None = None, seed: int = 0):
         super().__init__()
         self.folder, self.pool, self.scale, self.seed = str(folder), str(pool), scale, seed
         self.model = str(Path(model).resolve()) if model and model != "released" else model
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        "Yields nothing."
+        "Yields nothing. Raises `UserError` where the classifier has not learned."
         from dclm_nb.curation.quality import classifier_file
-        path = classifier_file(self.model) if self.model else self.train()
+        path, told = (classifier_file(self.model), {}) if self.model else self.train()
         origin = "trained here" if not self.model else "released" if self.model == "released" else "given file"
-        known = dict(model=str(path) if self.model else path.name, origin=origin, sha256=sha256_of(path))
+        known = dict(model=str(path) if self.model else path.name, origin=origin, sha256=sha256_of(path), **told)
         with replacing(Path(self.folder) / "classifier.json") as file: file.write(json.dumps(known).encode())
         yield from ()
 
-    def train(self) -> Path:
-        "As many negatives as positives, where the pool has them."
-        from dclm_nb.curation.crawl_texts import positive_texts
-        from dclm_nb.curation.quality import ClassifierConfig, keep_random, train_classifier
-        positives, pool = positive_texts(), [d.text for d in load_documents(self.pool)]
+    def train(self) -> tuple[Path, dict]:
+        "The classifier's file, and what is known of its training: four kinds of positives that weigh the same, against a passage of random pages."
+        from dataclasses import replace
+        from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
+        from dclm_nb.curation.quality import ClassifierConfig, drawn_passage, keep_random, tune_classifier
+        pool = [d.text for d in load_documents(self.pool)]
+        positives = equally_many(positive_passages(), min(max(len(pool) // 4, self.fewest), self.most))
         chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
-        return train_classifier(positives, [t for t, c in zip(pool, chosen) if c], self.folder, ClassifierConfig.at_scale(self.scale))
+        negatives = [drawn_passage(t, EXAMPLE_WORDS, self.seed) for t, c in zip(pool, chosen) if c]
+        tuned = tune_classifier([p for _, p in positives], negatives, self.folder, replace(ClassifierConfig.at_scale(self.scale), seed=self.seed),
+                                groups=[d for d, _ in positives]).require()
+        return tuned.path, {"lr": tuned.config.lr, "epoch": tuned.config.epoch, "learned": [part.as_dict() for part in tuned.learned]}
 
 # %% ../../nbs/curation/21_blocks.ipynb #score-quality-def
 class ScoreQuality(PipelineStep):
@@ -361,9 +367,10 @@ class KeepBest(Decide):
         self.folder, self.shards, self.keep_fraction = str(folder), shards, keep_fraction
 
     def prepare(self, rank: int, world_size: int) -> None:
-        "Chooses among all shards, and takes what concerns this task's: one row (score, kept) a document."
-        from dclm_nb.curation.quality import keep_best
+        "Chooses among all shards, and takes what concerns this task's: one row (score, kept) a document. Raises `UserError` where the scores hardly differ."
+        from dclm_nb.curation.quality import keep_best, score_spread
         scores = [np.load(Path(self.folder) / "scores" / f"{s:05d}.npy", allow_pickle=False) for s in range(self.shards)]
+        score_spread(np.concatenate(scores)).require()
         kept = np.split(keep_best(np.concatenate(scores), self.keep_fraction), np.cumsum([len(s) for s in scores])[:-1])
         self.fates = [fate for s in _mine(self.shards, rank, world_size) for fate in zip(scores[s].tolist(), kept[s].tolist())]
 

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SITES', 'RULE_BREAKERS', 'Site', 'paragraphs', 'page', 'sentences', 'word_salad', 'phrase_salad', 'sentence_shuffle',
-           'product_blurbs', 'link_farm', 'bullet_list', 'hashtags', 'teasers', 'number_table', 'no_stop_words',
-           'shouting', 'stub', 'long_words', 'near_duplicate']
+           'product_blurbs', 'town_page', 'legal_notice', 'parts_list', 'link_farm', 'bullet_list', 'hashtags',
+           'teasers', 'number_table', 'no_stop_words', 'shouting', 'stub', 'long_words', 'near_duplicate']
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #imports
 import html as markup
@@ -174,6 +174,86 @@ def product_blurbs(words: int, rng: random.Random) -> str:
     while sum(len(s.split()) for s in out) < words:
         out.append(_fill(" ".join((rng.choice(_OPENINGS), rng.choice(("{q} {t}", "{t}", "{q} and {q} {t}", "{t} or {t}")), rng.choice(_MIDDLES), rng.choice(_ENDINGS))).capitalize(), rng))
     return _blocks(out, rng)
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #merged-words
+_TRADES = ("plumber electrician locksmith roofer painter gardener mover cleaner glazier carpenter tiler plasterer "
+           "builder decorator mechanic dentist florist tailor").split()
+_TOWNS = ("Ashford Barnley Colham Dunstead Elmwick Farleigh Gransby Holmer Ilkton Kelby Langport Marlow Norwell Oakham "
+          "Penrith Quenby Rushden Selby Thornby Upton Wexcombe Yarm").split()
+_STREETS = "Mill Church Station Market Bridge Castle Orchard School Victoria Harbour Chapel Garden".split()
+_TOWN_OPENINGS = ("looking for {a}s near {w}?", "the {a} of {s} Street", "call {n} {n}:", "from {w} to {w},", "in {w}",
+                  "{n} {e} of {w}", "our {q} {a}", "between {w} and {s} Road", "every {a} on {s} Lane", "{e} in {w}",
+                  "since {y} the {q} {w} {a}", "no other {s} Square {a}", "whether {e} or {e},", "{w} {e}")
+_TOWN_MIDDLES = ("comes within {n} minutes", "{v} the {a} of {w}", "costs from {n} pounds", "with {q} {e}", "and a {q} {a}",
+                 "beside {s} Hill", "has {n} {q} {a}s", "for {e} of {w}", "as {q} as {w}", "where {e} {v} {a}s",
+                 "takes cards from {e}", "is {q}, {q} and local", "whom {n} {e} {v}", "opens at {n} {s} Street")
+_TOWN_ENDINGS = ("by {w}.", "today!", "near {s} Park.", "at {n} {s} Road.", "for {e}.", "every weekend.", "before {n}.",
+                 "in {w} and {w}.", "since {y}.", "with a {q} quote.", "all week.", "around {w}.")
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #merged-clauses
+_PARTIES = ("the user|the provider|a visitor|third parties|our partners|the customer|an account holder|the operator|"
+            "a licensee|affiliates|the recipient|subscribers|any guest|the seller|the buyer|processors").split("|")
+_ACTS = ("access|use|transfers of data|orders|content|payments|records|registration|cookies|claims|refunds|disputes|notices|"
+         "liability|warranties|uploads|messages|consent|deletion|copies|invoices|fees|returns|passwords").split("|")
+_DUTIES = ("may be suspended|shall be governed|are excluded|must be confirmed|will be retained|stand as provided|"
+           "can be withdrawn|remain confidential|survive termination|become void|need approval|are logged|expire|"
+           "shall be reported|cannot be assigned|will be reviewed").split("|")
+_TERMS = ("at any time|under local law|without notice|for {n} days|by section {n}|in writing|within {n} hours|on request|"
+          "for good cause|as of {y}|up to {n} pounds|from clause {n}|at our discretion|in part|worldwide|until {y}").split("|")
+_MANNERS = ("solely promptly jointly lawfully partly expressly directly fully reasonably finally separately duly strictly "
+            "temporarily hereby otherwise").split()
+_LINKS = "provided that|except where|insofar as|and|notwithstanding that|if|so long as|unless|whereas|and therefore".split("|")
+_PARTS = "bracket bearing gasket bolt washer hinge valve spring bushing coupling flange spacer clamp pulley seal nut".split()
+_STUFF = "steel brass nylon rubber copper zinc plastic aluminium iron bronze ceramic carbon".split()
+_STOCK = ("{k} {p} with {k} {p}", "{n} mm {k} {p}", "{p} of {k} for the {p}", "the {q} {k} {p}", "{p} and {p} in {k}",
+          "{k} {p} to {n} bar", "{p}, {q}, {k}", "a {k} {p} on the {p}")
+_SHELF = ("is on shelf {n}", "costs {n} and has {n} left", "was ordered in {y}", "fits the {k} {p}", "weighs {n} grams",
+          "ships by {n}", "that goes with {p} {n}", "in boxes of {n}", "and {n} of the {k} {p}", "to the depot in {w}")
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #merge
+def _merge(template: str, rng: random.Random) -> str:
+    "A template with each slot drawn anew: {n} a number, {y} a year, the rest a word of a list."
+    lists = dict(a=_TRADES, w=_TOWNS, s=_STREETS, q=_QUALITIES, e=_PEOPLE, v=_VERBS, p=_PARTS, k=_STUFF)
+    def drawn(slot: re.Match) -> str:
+        if slot[1] == "n": return str(rng.randint(2, 990))
+        return str(rng.randint(1950, 2022)) if slot[1] == "y" else rng.choice(lists[slot[1]])
+    return re.sub(r"\{(\w)\}", drawn, template)
+
+def _until(words: int, sentence: Callable[[], str]) -> list[str]:
+    "Sentences until they have `words` words together."
+    out, count = [], 0
+    while count < words:
+        out.append(sentence())
+        count += len(out[-1].split())
+    return out
+
+def _capital(text: str) -> str: return text[:1].upper() + text[1:]
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #town-def
+def town_page(words: int, rng: random.Random) -> str:
+    "The page that a search-engine optimiser makes for every town: trades, towns, streets and numbers merged in."
+    def sentence() -> str:
+        middles = rng.sample(_TOWN_MIDDLES, rng.randint(1, 2))
+        return _capital(_merge(" ".join((rng.choice(_TOWN_OPENINGS), *middles, rng.choice(_TOWN_ENDINGS))), rng))
+    return _blocks(_until(words, sentence), rng)
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #notice-def
+def legal_notice(words: int, rng: random.Random) -> str:
+    "Clauses of terms of use, recombined: nothing in them is false, and nothing is said."
+    def clause() -> str:
+        acts = rng.choice((" and ", " or ", ", ", " including ")).join(rng.sample(_ACTS, rng.randint(1, 3)))
+        parts = [acts, rng.choice(("by", "for", "from", "of")), rng.choice(_PARTIES), rng.choice(_DUTIES)]
+        parts.insert(rng.randint(1, 4), rng.choice(_MANNERS))
+        return " ".join((*parts, _merge(rng.choice(_TERMS), rng)))
+    def sentence() -> str: return _capital(f"{clause()}, {rng.choice(_LINKS)} {clause()}.")
+    return _blocks(_until(words, sentence), rng)
+
+# %% ../../nbs/curation/15_crawl_pages.ipynb #parts-def
+def parts_list(words: int, rng: random.Random) -> str:
+    "Lines printed from a stock list: part, material, size, number on the shelf, price."
+    def line() -> str:
+        return _capital(_merge(" ".join((rng.choice(_STOCK), *rng.sample(_SHELF, 2))), rng)) + "."
+    return _blocks(_until(words, line), rng)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #link-farm
 def link_farm(rng: random.Random) -> str:

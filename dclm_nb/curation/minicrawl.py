@@ -2,8 +2,9 @@
 
 # %% auto #0
 __all__ = ['DAMAGES', 'REAL_PAGE', 'REAL_TEXT', 'MADE', 'Labelled', 'SIZES', 'CRAWL_VERSION', 'damaged_record', 'PageLabel',
-           'CrawlSize', 'topic_pages', 'text_pages', 'mail_pages', 'manual_pages', 'real_pages', 'junk_material',
-           'worthless_pages', 'broken_pages', 'copied_pages', 'odd_pages', 'CrawlManifest', 'build_crawl']
+           'CrawlSize', 'topic_pages', 'text_pages', 'mail_pages', 'manual_pages', 'real_pages', 'off_target_pages',
+           'junk_material', 'worthless_pages', 'broken_pages', 'copied_pages', 'odd_pages', 'CrawlManifest',
+           'build_crawl']
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #imports
 import gzip
@@ -21,8 +22,11 @@ from pathlib import Path
 
 from ..core.errors import unknown
 from ..core.seeds import seed_for
-from .crawl_pages import (RULE_BREAKERS, SITES, near_duplicate, page, paragraphs, phrase_salad, product_blurbs, sentence_shuffle, sentences, word_salad)
+from .crawl_pages import (
+    RULE_BREAKERS, SITES, legal_notice, near_duplicate, page, paragraphs, parts_list, phrase_salad, product_blurbs,
+    sentence_shuffle, sentences, town_page, word_salad)
 from .crawl_texts import SOURCES, RawText, all_texts, plain_text
+from .off_target import FLOWING, OFF_TARGET, off_target_texts
 from .warc import Page, response_record, write_warc
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #html-page
@@ -68,7 +72,7 @@ class CrawlSize:
     foreign: int                                                # pages in French and in Spanish
     shards: int
 
-SIZES = {"smoke": CrawlSize(0.03, 24, 2, 10, 2), "laptop": CrawlSize(1.0, 900, 24, 300, 8)}
+SIZES = {"smoke": CrawlSize(0.03, 15, 2, 10, 2), "laptop": CrawlSize(1.0, 390, 24, 300, 8)}
 
 def _size(scale: str) -> CrawlSize:
     if scale not in SIZES: raise unknown("mini crawl", scale, SIZES)
@@ -150,6 +154,18 @@ def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
         pages += topic_pages(some, rng, ("www.encyclolibre.example",), language)
     return pages
 
+# %% ../../nbs/curation/16_minicrawl.ipynb #off-target-pages
+def off_target_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+    "Real text that no probe asks for; references keep their own markup inside the page's."
+    hosts = ("lists.devforum.example", "knowledge.northlibrary.example", "best-guides.example")
+    for kind, texts in off_target_texts(size.share).items():
+        titles = [t.name for t in texts][:50]
+        for t in texts:
+            site = SITES[rng.choice(hosts)]
+            body = t.html.decode() if t.html else paragraphs(t.text) if kind in FLOWING else f"<pre>{markup.escape(t.text)}</pre>"
+            url = f"https://{site.host}/{_slug(kind)}/{_slug(t.name)}-{seed_for('page', kind, t.name) % 10**6}"
+            yield PageLabel(url, kind, REAL_TEXT, OFF_TARGET[kind].quality, "any", kind), page(site, t.name, body, rng, titles)
+
 # %% ../../nbs/curation/16_minicrawl.ipynb #material-def
 def junk_material() -> list[str]:
     "Sentences of the documents that are used for nothing but junk, in a fixed random order."
@@ -164,11 +180,12 @@ def worthless_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     material = junk_material()
     once = list(material)
     makers = {"word salad": partial(word_salad, material), "phrase salad": partial(phrase_salad, material), "sentence shuffle": partial(sentence_shuffle, once),
-              "product blurbs": product_blurbs, "keyword stuffing": lambda words, rng: phrase_salad(material, words, rng, rng.choice(_KEYWORDS))}
+              "product blurbs": product_blurbs, "keyword stuffing": lambda words, rng: phrase_salad(material, words, rng, rng.choice(_KEYWORDS)),
+              "town pages": town_page, "legal notices": legal_notice, "parts lists": parts_list}
     hosts = ("www.dailyoffers.example", "best-guides.example", "www.topicfarm.example", "knowledge.northlibrary.example", "groups.chatter.example")
     for kind, make in makers.items():
         for i in range(size.worthless):
-            text = make(rng.randint(180, 760), rng=rng)
+            text = make(rng.randint(200, 860), rng=rng)
             if len(text.split()) < 100: break                   # the sentence shuffle has used up its material
             site = SITES[rng.choice(hosts)]
             yield PageLabel(f"https://{site.host}/{_slug(kind)}/{i}-{rng.randrange(10**6)}", kind, MADE, "low", "quality"), page(site, text.split(".")[0][:70], paragraphs(text), rng, _KEYWORDS)
@@ -233,9 +250,9 @@ class CrawlManifest:
 # %% ../../nbs/curation/16_minicrawl.ipynb #all-pages
 def _all_pages(size: CrawlSize, seed: int) -> tuple[list[Labelled], list[tuple[str, PageLabel, bytes]]]:
     "The pages of the ordinary shards, and (damage, label, body) of the damaged one."
-    rng = {part: random.Random(seed_for("minicrawl", part, seed)) for part in ("real", "worthless", "broken", "copies", "odd", "damage", "order")}
+    rng = {part: random.Random(seed_for("minicrawl", part, seed)) for part in ("real", "off target", "worthless", "broken", "copies", "odd", "damage", "order")}
     real = real_pages(size, rng["real"])
-    pages = [*real, *worthless_pages(size, rng["worthless"]), *broken_pages(size, rng["broken"]), *copied_pages(real, size, rng["copies"]), *odd_pages(real, size, rng["odd"])]
+    pages = [*real, *off_target_pages(size, rng["off target"]), *worthless_pages(size, rng["worthless"]), *broken_pages(size, rng["broken"]), *copied_pages(real, size, rng["copies"]), *odd_pages(real, size, rng["odd"])]
     rng["order"].shuffle(pages)
     cut = 5 * size.planted                                      # the damaged shard takes its good pages out of the others
     spare = [i for i, (label, _) in enumerate(pages) if label.expected == "keep" and not label.copy_of][:cut]
@@ -259,7 +276,7 @@ def _write_crawl(folder: Path, pages: list[Labelled], damaged: list[tuple[str, P
     return names
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #build-def
-CRAWL_VERSION = 2                                               # raise when the crawl's content changes
+CRAWL_VERSION = 3                                               # raise when the crawl's content changes
 
 def build_crawl(folder: str | Path, scale: str = "laptop", seed: int = 0) -> CrawlManifest:
     """Build the mini crawl in `folder`, or take the one that is there if it has the same scale and seed. Byte for byte the same at every build.
@@ -276,7 +293,7 @@ def build_crawl(folder: str | Path, scale: str = "laptop", seed: int = 0) -> Cra
         pages, damaged = _all_pages(size, seed)
         names = _write_crawl(whole, pages, damaged, size.shards)
         counts = Counter([label.kind for label, _ in pages] + [label.kind for _, label, _ in damaged])
-        sources = [dict(name=s.name, title=s.title, package=s.package, licence=s.licence) for s in SOURCES.values()]
+        sources = [dict(name=s.name, title=s.title, package=s.package, licence=s.licence) for s in [*SOURCES.values(), *OFF_TARGET.values()]]
         (whole / "manifest.json").write_text(json.dumps(dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources), indent=1) + "\n")
         whole.rename(folder)
     return build_crawl(folder, scale, seed)

@@ -29,6 +29,8 @@ class Test:
     at_most: float | None = None
     x: str = ""                                     # correlation
     y: str = ""
+    grid: tuple[float, ...] = ()                    # the numbers of a rerun were picked from these values
+    points: int = 0                                 # bound, ordering: the numbers are Pearson's r over so many points
 
 # %% ../../nbs/exhibits/01_claims.ipynb #claim-class
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Claim:
     note: str = ""
 
     @property
+    def is_prediction(self) -> bool:
+        "Whether it is ours and not the paper's: only a rerun can speak to it."
+        return self.id.startswith("prediction-")
+
+    @property
     def decided_by(self) -> tuple[str, ...]:
         "The exhibits whose numbers its tests read."
         return tuple(dict.fromkeys(t.exhibit for t in self.tests))
@@ -59,6 +66,7 @@ def _test(exhibit: str, entry: dict) -> Test:
     entry = dict(entry)
     better, worse = entry.pop("better", []), entry.pop("worse", [])
     pairs = tuple((str(a), str(b)) for a, b in [*entry.pop("pairs", []), *((a, b) for a in better for b in worse)])
+    entry["grid"] = tuple(map(float, entry.get("grid", [])))
     test = Test(exhibit=entry.pop("exhibit", exhibit), columns=tuple(entry.pop("columns", [])), rows=tuple(map(str, entry.pop("rows", []))), pairs=pairs, **entry)
     assert test.kind in KINDS, f"unknown kind of test {test.kind!r}"
     needs = {"above": test.pairs, "equal": test.pairs and test.margin > 0, "ratio": test.pairs and test.margin > 0, "ordering": test.rows, "concave": len(test.rows) > 2,

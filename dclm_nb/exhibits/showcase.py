@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'Page', 'file_contents', 'manifest',
-           'Showcase']
+__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'Page', 'file_contents',
+           'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
@@ -36,6 +36,17 @@ class Shown:
     def _repr_markdown_(self) -> str: return self.markdown
 
     def __repr__(self) -> str: return self.text
+
+# %% ../../nbs/exhibits/06_showcase.ipynb #frame-shown
+def frame_shown(frame: pd.DataFrame) -> Shown:
+    "A data frame as a Markdown table, numbers to the right; its index comes first."
+    names = [str(frame.index.name or ""), *map(str, frame.columns)] if frame.index.nlevels == 1 else [*map(str, frame.index.names), *map(str, frame.columns)]
+    left = frame.index.nlevels
+    lines = ["| " + " | ".join(names) + " |", "|" + ":--|" * left + "--:|" * len(frame.columns)]
+    for key, values in zip(frame.index, frame.itertuples(index=False)):
+        cells = [*(key if isinstance(key, tuple) else (key,)), *values]
+        lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
+    return Shown("\n".join(lines) + "\n", frame.to_string() + "\n")
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #out-dir-def
 def out_folder(exhibit: Exhibit, scale: str) -> Path:
@@ -159,6 +170,13 @@ class Page(Results):
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
         shown = Shown(notes._repr_markdown_(), repr(notes))
         if notes: self.texts["notes"] = shown
+        return shown
+
+    def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
+        "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
+        if isinstance(what, str): return Shown(what)
+        shown = what if isinstance(what, Shown) else frame_shown(what)
+        self.heads[head], self.texts[head] = head, shown
         return shown
 
     def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:

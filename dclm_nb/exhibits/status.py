@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.scale import SCALES
 from .budget import manifests
-from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, get_exhibit, get_paper
+from .catalogue import ANSWERS, PAPERS, Exhibit, everything, get_exhibit, get_paper
 from .runner import replayed_frame, stored_frame
 from .showcase import Shown
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.verdicts import Verdict
 
 # %% auto #0
-__all__ = ['Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders', 'best_frame', 'ledger',
-           'verdict_counts', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
+__all__ = ['QUESTIONS', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders',
+           'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'report', 'refusal', 'bless', 'blessed',
+           'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 @dataclass(frozen=True)
@@ -51,33 +53,42 @@ def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-terminal
 def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
-    "The matrix as something `rich` prints."
+    "The matrix as something `rich` prints: the exhibits of each paper, then the extras about it."
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
     standings, colours = list(standings), {"●": "bold green", "○": "yellow", "": ""}
     widths = {a: max(len(a), *(len(s.rerun) for s in standings)) if a == "rerun" else len(a) for a in ANSWERS}
+    names = max(12, *(2 + len(s.exhibit.id) for s in standings))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("exhibit", no_wrap=True, width=12)
-    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=max(20, width - 12 - sum(widths.values()) - 15))
+    table.add_column("exhibit", no_wrap=True, width=names)
+    rest = max(20, width - names - sum(widths.values()) - 15)
+    table.add_column("shows", no_wrap=True, overflow="ellipsis", width=rest)
     for answer in ANSWERS: table.add_column(answer, justify="center", no_wrap=True, width=widths[answer])
-    paper = None
+    group = None
     for s in standings:
-        if s.exhibit.paper != paper:
-            paper = s.exhibit.paper
+        if (s.exhibit.paper, s.exhibit.is_extra) != group:
+            group = s.exhibit.paper, s.exhibit.is_extra
             table.add_section()
-            table.add_row(Text(paper, "bold cyan"), Text(PAPERS[paper].title, "cyan"))
+            title = "extras: our own exhibits about this paper" if s.exhibit.is_extra else PAPERS[s.exhibit.paper].title
+            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"))
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
-        table.add_row(Text.assemble(("✓ ", "bold green") if s.exhibit.built else "  ", s.exhibit.id), Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    return Group(table, Text(""), Text("✓ has a notebook   ● here   ○ possible, not here   blank: cannot be had", "dim"), Text(summary(standings), "dim"))
+        name = Text.assemble(("✓ ", "bold green") if s.exhibit.built else "  ", s.exhibit.id)
+        table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
+    legend = Text("✓ has a notebook   ● here   ○ possible, not here   blank: cannot be had", "dim")
+    return Group(table, Text(""), legend, Text(summary(standings), "dim"))
 
 # %% ../../nbs/exhibits/08_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
-    "One sentence: how many are built, and of how many each answer is here."
+    "One sentence: how many exhibits are built, of how many each answer is here; extras are counted by themselves."
     standings = list(standings)
-    counts = [f"{a} {sum(s.marks[a] == '●' for s in standings)} of {possible}" for a in ANSWERS if (possible := sum(a in s.exhibit.answers for s in standings))]
-    return f"{sum(s.exhibit.built for s in standings)} of {len(standings)} exhibits have a notebook; {', '.join(counts)}"
+    theirs, ours = ([s for s in standings if s.exhibit.is_extra == extra] for extra in (False, True))
+    have = lambda a: (sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs))
+    counts = [f"{a} {here} of {possible}" for a in ANSWERS for here, possible in [have(a)] if possible]
+    built = lambda group: f"{sum(s.exhibit.built for s in group)} of {len(group)}"
+    said = [f"{built(theirs)} exhibits have a notebook; {', '.join(counts)}"] if theirs else []
+    return "; ".join([*said, *([f"{built(ours)} extras of ours have a notebook"] if ours else [])])
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-markdown
 def matrix_markdown(standings: Iterable[Standing]) -> str:
@@ -114,8 +125,8 @@ def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
         frames = [f for f, *_ in (found(claim.paper, id) for id in claim.exhibits) if f is not None]
         withheld = next((reason for id in claim.exhibits if (reason := found(claim.paper, id)[2].get(claim.id))), "")
         frame, scale = pd.concat(frames) if frames else None, found(claim.paper, claim.exhibit)[1]
-        verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
-        for source in ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
+        if not claim.is_prediction: verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
+        for source in ("rerun",) if claim.is_prediction else ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
     return verdicts
 
 def _nothing(source: str):
@@ -124,21 +135,36 @@ def _nothing(source: str):
 
 # %% ../../nbs/exhibits/08_status.ipynb #counts
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    "{source: {outcome: how many claims}}, outcomes that did not occur left out."
-    counts: dict = {}
-    for v in verdicts: counts.setdefault(v.source, {}).setdefault(v.outcome, 0); counts[v.source][v.outcome] += 1
-    return counts
+    """{source: {outcome: how many claims}}, the best outcome first, outcomes that did not occur left out.
+
+    Nothing is added up over sources.
+    """
+    from dclm_nb.exhibits.verdicts import VERDICTS
+    seen = Counter((v.source, v.outcome) for v in verdicts)
+    counts = {source: {word: seen[source, word] for word in words if seen[source, word]} for source, words in VERDICTS.items()}
+    return {source: found for source, found in counts.items() if found}
+
+QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
+             "rerun": "does it happen again here?"}
+
+def counts_markdown(verdicts: Iterable[Verdict]) -> str:
+    "One line per source: its question, and how many claims have each outcome."
+    said = lambda words: ", ".join(f"{n} {word}" for word, n in words.items())
+    lines = [f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()]
+    return "\n".join(lines) + "\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
     "Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the path."
     root = root or project_root()
     target = root / "reproduce" / "_out" / "report.md"
-    standings = [standing(e, root) for e in catalogue("all")]
+    standings = [standing(e, root) for e in everything("all")]
     parts = ["# Results", "", summary(standings) + ".", ""]
     for paper in PAPERS.values():
-        sections = [_section(s.exhibit, file, manifest, target.parent) for s in standings if s.exhibit.paper == paper.name for file, manifest in result_folders(s.exhibit, root)[:1]]
-        parts += [f"## {paper.title}", "", *(sections or ["Nothing was run yet.", ""])]
+        theirs = [s.exhibit for s in standings if s.exhibit.paper == paper.name]
+        sections = [_section(exhibit, *found, target.parent) for exhibit in theirs for found in result_folders(exhibit, root)[:1]]
+        parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root))]
+        parts += sections or ["Nothing was run yet.", ""]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
@@ -168,7 +194,7 @@ def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
     "Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty); `allow` copies what would be refused, as long as it is whole."
     root, outcome = root or project_root(), []
-    for exhibit in catalogue(get_paper(paper).name):
+    for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
         reasons = [(refusal(exhibit, f, m), f, m) for f, m in fresh]

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..core.scale import Scale, get_scale
@@ -14,76 +14,200 @@ from .claims import Claim, Test, claims_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from dclm_nb.core.statistics import Interval
 
 # %% auto #0
-__all__ = ['ORDER', 'VERDICTS', 'MARKS', 'Contrast', 'Numbers', 'numbers_of', 'printed_numbers', 'get_exhibit_file', 'contrasts',
-           'Verdict', 'judge', 'judge_exhibit', 'verdicts_for_terminal', 'verdict_table']
+__all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'MARKS', 'Contrast', 'Numbers', 'numbers_of', 'printed_numbers',
+           'get_exhibit_file', 'contrasts', 'Verdict', 'judge', 'judge_exhibit', 'verdicts_for_terminal',
+           'verdict_table']
+
+# %% ../../nbs/exhibits/02_verdicts.ipynb #words-def
+ORDER = {"printed": ("does not say so", "says so"),
+         "replayed": ("does not follow", "within noise", "follows (no ruler)", "direction follows", "follows"),
+         "rerun": ("not reproduced", "inconclusive", "same direction", "reproduced")}
+SILENT = {"printed": "not legible", "replayed": "not replayed", "rerun": "not run"}
+VERDICTS = {source: (*reversed(words), SILENT[source]) for source, words in ORDER.items()}
+VERDICTS["rerun"] += ("not comparable",)
+LEVEL = 0.95
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #contrast-class
-ORDER = ("not reproduced", "inconclusive", "same direction", "reproduced")          # from worst to best
-VERDICTS = (*reversed(ORDER), "not run", "not comparable")
-
 @dataclass(frozen=True)
 class Contrast:
-    "`estimate` in [`low`, `high`], positive if the claim is right; reproduced from `needed` on."
+    """`estimate`, positive if the claim is right and large enough from `needed` on, in `[low, high]` at 95 %.
+
+    `noise`: in words, what the interval is made of; blank for a replayed number without a ruler.
+    `turns`: what makes the sign turn round although the interval may not show it.
+    `ties`: whether exactly zero is enough, as in "within 0.2".
+    `said`: how it reads, where that is not the difference and its interval.
+    `sd`: the standard deviation that the ruler gives the estimate.
+    `at`: its interval at another level; None where the interval does not depend on one.
+    """
     name: str
     estimate: float
     low: float
     high: float
     needed: float = 0.0
+    source: str = "rerun"
+    noise: str = ""
+    turns: str = ""
+    ties: bool = False
+    said: str = ""
+    sd: float = math.nan
+    at: Callable[[float], Interval] | None = field(default=None, compare=False, repr=False)
 
     @property
-    def outcome(self) -> str:
-        hair = 1e-9 * max(1.0, abs(self.estimate))              # what floating point adds to a difference of decimals
-        if self.high < -hair: return "not reproduced"
-        if not self.low > hair: return "inconclusive"           # also where the interval is not a number
-        return "reproduced" if self.low >= self.needed - hair else "same direction"
+    def hair(self) -> float:
+        "What floating point adds to a difference of decimals."
+        return 1e-9 * max(1.0, abs(self.estimate))
 
-    def __str__(self) -> str: return f"{self.name}: {self.estimate:+.3g}" + (f" in [{round(self.low, 9):.3g}, {round(self.high, 9):.3g}]" if math.isfinite(self.low) and self.low < self.high else " from one seed" if self.low < self.high else "")
+    @property
+    def holds(self) -> bool:
+        "Does the number hold as it stands, without asking what may move it?"
+        least = -self.hair if self.ties else self.hair
+        return (self.estimate >= least if self.ties else self.estimate > least) and self.estimate >= self.needed - self.hair
+
+    @property
+    def in_sds(self) -> float:
+        "The estimate in units of half of its interval; without one as it stands."
+        half = self.high - self.estimate
+        return self.estimate / half if math.isfinite(half) and half > 0 else self.estimate
+
+    def is_wrong(self, comparisons: int = 1) -> bool:
+        "Does it point the wrong way with its whole interval, as one of so many comparisons?"
+        high = self.high if comparisons < 2 or self.at is None else self.at(1 - (1 - LEVEL) / comparisons).high
+        return max(self.high, high) < -self.hair
+
+    def outcome_among(self, comparisons: int = 1) -> str:
+        "Its word, as one of so many comparisons of a claim."
+        worst, *middle, best = ORDER[self.source]
+        if self.source == "printed": return best if self.holds else worst
+        if self.source == "replayed" and not self.noise: return "follows (no ruler)" if self.holds else worst
+        if self.is_wrong(comparisons): return worst
+        if self.turns or not self.low > self.hair: return middle[0]              # also where the interval is not a number
+        return best if self.low >= self.needed - self.hair else middle[-1]
+
+    @property
+    def outcome(self) -> str: return self.outcome_among(1)
+
+    def __str__(self) -> str:
+        if self.said: return f"{self.name}: {self.said}"
+        said = f"{self.name}: {round(self.estimate, 9) + 0.0:+.3g}"
+        if self.needed and self.source != "rerun": said += f" ({self.needed:.3g} needed)"
+        if self.source == "rerun" and math.isinf(self.low): return f"{said} from one seed"
+        if self.noise: said += f" {self.noise}"
+        if self.low < self.high: said += f" in [{round(self.low, 9):.3g}, {round(self.high, 9):.3g}]"
+        if self.source == "replayed" and not self.noise: said += ", no ruler"
+        return said + (f"; {self.turns}" if self.turns else "")
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #numbers-class
 @dataclass(frozen=True)
 class Numbers:
-    "What one source says: `values[exhibit, row, column]` by seed (a single None where there are no seeds), and printed rounding."
+    """What one source says: `values[exhibit, row, column]` by seed (a single None where there are no seeds).
+
+    `runs`: the released run behind a replayed value.
+    """
     source: str
     values: dict[tuple[str, str, str], dict]
-    rounding: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    runs: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def has(self, *keys) -> bool: return all(k in self.values for k in keys)
 
-    def combine(self, name: str, keys: list, function, needed: float = 0.0) -> Contrast:
-        "`function` of the values at `keys`, seed by seed for a rerun, at the corners of the rounding for a printed number."
+    def value(self, key: tuple[str, str, str]) -> float:
+        "The number at `key`, averaged over seeds."
+        return sum(self.values[key].values()) / len(self.values[key])
+
+    def combine(
+        self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False, grid: tuple[float, ...] = (),
+    ) -> Contrast:
+        """`function` of the values at `keys`: seed by seed for a rerun, beside the ruler if replayed, as it stands if printed.
+
+        `grid`: the values of a rerun were picked from these, so each stands for the cell around it.
+        """
         if self.source == "rerun":
             seeds = sorted(set.intersection(*(set(self.values[k]) for k in keys)))
-            return _interval(name, [function(*(self.values[k][s] for k in keys)) for s in seeds], needed)
-        points = [next(iter(self.values[k].values())) for k in keys]
-        slack = [self.rounding.get(k, 0.0) for k in keys]
-        corners = [function(*(p + (s if bit >> i & 1 else -s) for i, (p, s) in enumerate(zip(points, slack)))) for bit in range(2 ** len(keys))]
-        return Contrast(name, function(*points), min(corners), max(corners), needed)
+            by_seed = [[self.values[k][s] for k in keys] for s in seeds]
+            if grid and len(seeds) > 1: return _between_cells(name, by_seed, function, needed, ties, grid)
+            return _interval(name, [function(*values) for values in by_seed], needed, ties)
+        points = [self.value(k) for k in keys]
+        estimate = function(*points)
+        if self.source == "printed": return Contrast(name, estimate, estimate, estimate, needed, "printed", ties=ties)
+        return _beside_ruler(name, keys, [self.runs.get(k, "") for k in keys], points, function, needed, ties)
 
-def _interval(name: str, values: list[float], needed: float) -> Contrast:
+def _interval(name: str, values: list[float], needed: float, ties: bool = False) -> Contrast:
     "The 95 % interval of a mean over seeds; one seed says nothing about its own error."
-    if len(values) < 2: return Contrast(name, values[0] if values else math.nan, -math.inf, math.inf, needed)
+    if len(values) < 2: return Contrast(name, values[0] if values else math.nan, -math.inf, math.inf, needed, ties=ties)
     from dclm_nb.core.statistics import mean_interval
-    interval = mean_interval(values)
-    return Contrast(name, interval.mid, interval.low, interval.high, needed)
+    at = lambda level: mean_interval(values, level)
+    interval = at(LEVEL)
+    return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
+
+# %% ../../nbs/exhibits/02_verdicts.ipynb #between-cells
+def _between_cells(
+    name: str, picks: list[list[float]], function, needed: float, ties: bool, grid: tuple[float, ...],
+) -> Contrast:
+    "A rerun's comparison of values picked from a grid; `picks`: per seed, one for each key."
+    from itertools import product
+    from dclm_nb.core.statistics import cells_interval, grid_cells
+    corners = [[function(*corner) for corner in product(*grid_cells(seed, grid).tolist())] for seed in picks]
+    unknown = lambda values: any(map(math.isnan, values))                    # infinite minus infinite
+    ends = [(-math.inf, math.inf) if unknown(values) else (min(values), max(values)) for values in corners]
+    mids = [function(*seed) for seed in picks]
+    at = lambda level: cells_interval([low for low, _ in ends], mids, [high for _, high in ends], level)
+    interval = at(LEVEL)
+    return Contrast(name, interval.mid, interval.low, interval.high, needed, ties=ties, at=at)
+
+# %% ../../nbs/exhibits/02_verdicts.ipynb #beside-ruler
+def _beside_ruler(
+    name: str, keys: list, runs: list[str], points: list[float], function, needed: float, ties: bool = False,
+) -> Contrast:
+    "A replayed comparison with the interval that the spread of single runs gives it; exact where there are no repeats."
+    from dclm_nb.studies.run_noise import ruler_for
+    estimate, column = function(*points), keys[0][2]
+    found = ruler_for(runs, column)
+    if not found: return Contrast(name, estimate, estimate, estimate, needed, "replayed", ties=ties)
+    scale, spread = found
+    weight = math.sqrt(sum(slope * slope for slope in _slopes(function, points)))
+    at = lambda level: spread.gap_interval(estimate, level, weight)
+    sd = weight * spread.sd
+    kind = "a difference of two single runs" if len(keys) == 2 else "what these single runs give"
+    noise = f"is {abs(estimate) / sd:.1f} sd of {kind} (sd {sd:.2f} from repeats at {scale}, {spread.df} df)"
+    turns = _turned(keys, runs, points, function)
+    return Contrast(name, estimate, at(LEVEL).low, at(LEVEL).high, needed, "replayed", noise, turns, ties, sd=sd, at=at)
+
+def _slopes(function, points: list[float], step: float = 1e-4) -> list[float]:
+    "How fast `function` moves with each of its arguments."
+    moved = lambda k, by: function(*(p + by * (i == k) for i, p in enumerate(points)))
+    return [(moved(k, step) - moved(k, -step)) / (2 * step) for k in range(len(points))]
+
+def _turned(keys: list, runs: list[str], points: list[float], function) -> str:
+    "What the comparison is with another released run of the same recipe, where that turns it round; else nothing."
+    from dclm_nb.studies.released import score_cell
+    from dclm_nb.studies.run_noise import other_runs
+    estimate = function(*points)
+    for k, (key, run) in enumerate(zip(keys, runs)):
+        for other in other_runs(run):
+            value = function(*(score_cell(other, key[2]) if i == k else p for i, p in enumerate(points)))
+            if value * estimate < 0: return f"{value:+.3g} with the other released run of {key[1]}"
+    return ""
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #numbers-from
 def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
     "The numbers of `source` in a tidy frame; of a rerun only those at `scale`."
     frame = frame[frame["source"].eq(source) & frame["value"].notna()]
     if source == "rerun" and scale: frame = frame[frame["scale"].eq(scale)]
-    values: dict = {}
-    for exhibit, row, column, seed, value in zip(frame["exhibit"], frame["row"], frame["column"], frame["seed"], frame["value"]):
+    values, runs = {}, {}
+    frame = frame[["exhibit", "row", "column", "seed", "value", "run"]]
+    for exhibit, row, column, seed, value, run in frame.itertuples(index=False):
         values.setdefault((exhibit, row, column), {})[None if source != "rerun" else int(seed)] = float(value)
-    return Numbers(source, values)
+        if source == "replayed" and isinstance(run, str) and run: runs[exhibit, row, column] = run
+    return Numbers(source, values, runs)
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #printed-numbers
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
-    "What the paper prints for `exhibits`, with the rounding of each number."
+    "What the paper prints for `exhibits`."
     from dclm_nb.studies.frames import read_printed
     cells = {(e, p.row, p.column): p for e in exhibits if get_exhibit_file(paper, e) for p in read_printed(paper, e) if not math.isnan(p.value)}
-    return Numbers("printed", {k: {None: p.value} for k, p in cells.items()}, {k: p.tolerance for k, p in cells.items()})
+    return Numbers("printed", {k: {None: p.value} for k, p in cells.items()})
 
 def get_exhibit_file(paper: str, exhibit: str) -> bool:
     from dclm_nb.exhibits.catalogue import get_exhibit
@@ -96,53 +220,106 @@ def _above(test: Test, numbers: Numbers, column: str):
 def _difference(numbers: Numbers, test: Test, column: str, a: str, b: str, needed: float = 0.0) -> Contrast | None:
     more, less = (b, a) if test.lower else (a, b)
     keys = [(test.exhibit, more, column), (test.exhibit, less, column)]
-    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed) if numbers.has(*keys) else None
+    if not numbers.has(*keys): return None
+    if test.points and numbers.source != "rerun": return _r_difference(test, numbers, column, more, less)
+    return numbers.combine(f"{more} − {less}", keys, lambda p, q: p - q, needed, grid=test.grid)
 
 def _ordering(test: Test, numbers: Numbers, column: str):
     for a, b in zip(test.rows, test.rows[1:]): yield _difference(numbers, test, column, a, b)
 
 def _equal(test: Test, numbers: Numbers, column: str):
     "Two contrasts per pair: the difference lies below the margin, and above its negative."
-    for a, b in test.pairs:
-        keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-        for sign in (1, -1): yield numbers.combine(f"{a} within {test.margin:g} of {b}, room", keys, lambda p, q: test.margin - sign * (p - q)) if numbers.has(*keys) else None
+    for pair in test.pairs:
+        for a, b in (pair, pair[::-1]):
+            keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
+            name, room = f"{test.margin:g} − ({a} − {b})", lambda p, q: test.margin - (p - q)
+            yield numbers.combine(name, keys, room, ties=True, grid=test.grid) if numbers.has(*keys) else None
 
 def _ratio(test: Test, numbers: Numbers, column: str):
     "On logarithms, so that twice and half are equally far from one."
+    log_ratio = lambda p, q: math.log(p / q) if p > 0 and q > 0 else math.nan
     for a, b in test.pairs:
         keys = [(test.exhibit, a, column), (test.exhibit, b, column)]
-        yield numbers.combine(f"log({a} / {b})", keys, lambda p, q: math.log(p / q) if p > 0 and q > 0 else math.nan, math.log(test.margin)) if numbers.has(*keys) else None
+        name, needed = f"log({a} / {b})", math.log(test.margin)
+        yield numbers.combine(name, keys, log_ratio, needed, grid=test.grid) if numbers.has(*keys) else None
 
 def _bound(test: Test, numbers: Numbers, column: str):
+    limit = test.at_least if test.at_most is None else test.at_most
+    sign = 1 if test.at_most is None else -1
     for row in test.rows:
-        key = (test.exhibit, row, column)
-        signed = (lambda v: v - test.at_least) if test.at_most is None else (lambda v: test.at_most - v)
-        yield numbers.combine(f"{row} beyond {test.at_least if test.at_most is None else test.at_most:g}", [key], signed) if numbers.has(key) else None
+        key, name = (test.exhibit, row, column), f"{row} − {limit:g}" if sign > 0 else f"{limit:g} − {row}"
+        if not numbers.has(key): yield None
+        elif test.points and numbers.source != "rerun": yield _r_bound(numbers, key, limit, sign, test.points)
+        else: yield numbers.combine(name, [key], lambda v: sign * (v - limit), grid=test.grid)
 
 def _concave(test: Test, numbers: Numbers, column: str):
     yield from _ordering(Test("ordering", test.exhibit, rows=tuple(reversed(test.rows))), numbers, column)
     for rows in zip(test.rows, test.rows[1:], test.rows[2:]):
         keys = [(test.exhibit, r, column) for r in rows]
-        yield numbers.combine(f"the step to {rows[1]} − the step to {rows[2]}", keys, lambda p, q, r: (q - p) - (r - q)) if numbers.has(*keys) else None
+        name = f"the step to {rows[1]} − the step to {rows[2]}"
+        yield numbers.combine(name, keys, lambda p, q, r: (q - p) - (r - q)) if numbers.has(*keys) else None
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #correlation
-def _correlation(test: Test, numbers: Numbers, column: str = ""):
-    "Pearson's r over the rows that have both columns; for a rerun with Fisher's interval, since its rows are a sample."
+def _paired(numbers: Numbers, exhibit: str, x: str, y: str) -> list[tuple[float, float]]:
+    "The values of the rows of `exhibit` that have both columns."
+    rows = [r for e, r, c in numbers.values if e == exhibit and c == x and numbers.has((e, r, y))]
+    return [(numbers.value((exhibit, row, x)), numbers.value((exhibit, row, y))) for row in rows]
+
+def _with_interval(
+    name: str, at: Callable[[float], Interval], needed: float, source: str, noise: str, said: str = "",
+) -> Contrast:
+    interval = at(LEVEL)
+    return Contrast(name, interval.mid, interval.low, interval.high, needed, source, noise, said=said, at=at)
+
+def _moved(interval: Interval, sign: int, by: float) -> Interval:
+    "`sign` times (the interval minus `by`)."
+    from dclm_nb.core.statistics import Interval
+    low, high = sorted(sign * (end - by) for end in (interval.low, interval.high))
+    return Interval(low, sign * (interval.mid - by), high, interval.level)
+
+def _r_bound(numbers: Numbers, key: tuple[str, str, str], limit: float, sign: int, points: int) -> Contrast:
+    "How far a printed or replayed correlation lies beyond a limit, with Fisher's interval."
+    from dclm_nb.core.statistics import fisher_interval
+    r = numbers.value(key)
+    fisher = fisher_interval(r, points)
+    said = f"r = {r:.3f} over {points} points, 95 % interval {fisher.low:.2f} to {fisher.high:.2f}"
+    said += f", {'above' if sign > 0 else 'below'} {limit:g} needed"
+    at = lambda level: _moved(fisher_interval(r, points, level), sign, limit)
+    return _with_interval(key[1], at, 0.0, numbers.source, f"over {points} points", said)
+
+def _r_difference(test: Test, numbers: Numbers, column: str, more: str, less: str) -> Contrast:
+    "The difference of two printed or replayed correlations with a third quantity, over the same points."
+    from dclm_nb.core.statistics import correlation_difference
     from dclm_nb.exhibits.figures import pearson
-    rows = [r for e, r, c in numbers.values if e == test.exhibit and c == test.x and numbers.has((e, r, test.y))]
-    if len(rows) < 3: yield None; return
-    mean = lambda row, c: sum(v := list(numbers.values[test.exhibit, row, c].values())) / len(v)
-    r = pearson([mean(row, test.x) for row in rows], [mean(row, test.y) for row in rows])
-    half = 0.0 if numbers.source != "rerun" else 1.96 / math.sqrt(len(rows) - 3) if len(rows) > 3 else math.inf
-    low, high = (math.tanh(math.atanh(max(-0.999999, min(0.999999, r))) + s * half) if half else r for s in (-1, 1))
-    yield Contrast(f"r of {test.x} and {test.y} over {len(rows)} rows", r, low, high, test.margin)
+    first, second = (numbers.value((test.exhibit, row, column)) for row in (more, less))
+    both = _paired(numbers, test.exhibit, f"Core, {more}", f"Core, {less}")
+    between = pearson(*map(list, zip(*both))) if len(both) == test.points else math.nan
+    noise = f"over the same {test.points} points" + (", as if the two were independent," if math.isnan(between) else "")
+    at = lambda level: correlation_difference(first, second, test.points, between, level)
+    return _with_interval(f"{more} − {less}", at, 0.0, numbers.source, noise)
+
+def _correlation(test: Test, numbers: Numbers, column: str = ""):
+    "Pearson's r over the rows that have both columns, with Fisher's interval."
+    from dclm_nb.core.statistics import fisher_interval
+    from dclm_nb.exhibits.figures import pearson
+    both = _paired(numbers, test.exhibit, test.x, test.y)
+    if len(both) < 3: yield None; return
+    r = pearson(*map(list, zip(*both)))
+    at = lambda level: fisher_interval(r, len(both), level)
+    yield _with_interval(f"r of {test.x} and {test.y}", at, test.margin, numbers.source, f"over {len(both)} points")
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #all-kinds
-_BY_KIND = {"above": _above, "ordering": _ordering, "equal": _equal, "ratio": _ratio, "bound": _bound, "concave": _concave, "correlation": _correlation}
+_BY_KIND = {"above": _above, "ordering": _ordering, "equal": _equal, "ratio": _ratio, "bound": _bound, "concave": _concave,
+            "correlation": _correlation}
 
 def contrasts(test: Test, numbers: Numbers) -> list[Contrast | None]:
-    "Every comparison that `test` asks for; None where a number is missing."
-    return [contrast for column in test.columns or ("",) for contrast in _BY_KIND[test.kind](test, numbers, column)]
+    "Every comparison that `test` asks for; None where a number is missing. With several columns, each name says which."
+    from dclm_nb.exhibits.render import column_title
+    kind, columns = _BY_KIND[test.kind], test.columns or ("",)
+    found = [(column, contrast) for column in columns for contrast in kind(test, numbers, column)]
+    if len(test.columns) < 2: return [contrast for _, contrast in found]
+    said = lambda column, name: f"{column_title(column)}, {name}"
+    return [contrast and replace(contrast, name=said(column, contrast.name)) for column, contrast in found]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-class
 @dataclass(frozen=True)
@@ -167,30 +344,48 @@ def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, st
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge
 def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:
     "The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything; `withheld` why this one may not."
-    scale = get_scale(scale)
-    say = lambda outcome, reason: Verdict(claim, numbers.source, outcome, reason, scale.name if numbers.source == "rerun" else "")
+    scale, rerun = get_scale(scale), numbers.source == "rerun"
+    say = lambda outcome, reason: Verdict(claim, numbers.source, outcome, reason, scale.name if rerun else "")
     tests = [_with_stand_in(test, claim, numbers) for test in claim.tests]
     found = [c for test, _ in tests for c in contrasts(test, numbers)]
     made = [c for c in found if c is not None]
-    if numbers.source == "rerun" and claim.not_comparable: return say("not comparable", claim.not_comparable)
-    if not made: return say("not run", f"none of its numbers is {numbers.source}")
-    if numbers.source == "rerun" and withheld: return say("not comparable", withheld)
-    if numbers.source == "rerun" and not scale.may_claim: return say("not comparable", f"a run at {scale.name} may claim nothing")
-    worst = min(made, key=lambda c: (ORDER.index(c.outcome), c.low))
-    missing, instead = len(found) - len(made), sorted({column for _, column in tests if column})
-    limits = ([f"{len(made)} of {len(found)} comparisons"] if missing else []) + [f"measured by {c.replace('_', ' ')}" for c in instead]
-    outcome = "same direction" if worst.outcome == "reproduced" and limits else worst.outcome
-    return say(outcome, "; ".join([str(worst), *limits]))
+    if rerun and claim.not_comparable: return say("not comparable", claim.not_comparable)
+    if not made: return say(SILENT[numbers.source], f"none of its numbers is {numbers.source}")
+    if rerun and withheld: return say("not comparable", withheld)
+    if rerun and not scale.may_claim: return say("not comparable", f"a run at {scale.name} may claim nothing")
+    limits = [f"{len(made)} of {len(found)} comparisons can be made"] if len(made) < len(found) else []
+    instead = sorted({column for _, column in tests if column})
+    limits += [f"measured by {column.replace('_', ' ')}" for column in instead]
+    return say(*_decided(made, limits))
+
+def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
+    "The outcome by the worst of the comparisons, and the sentence that says so."
+    source, n = made[0].source, len(made)
+    words, ranks = ORDER[source], [ORDER[source].index(c.outcome_among(n)) for c in made]
+    badness = lambda rank, c: (rank, not c.turns, 0.0 if c.turns else c.in_sds)
+    rank, worst = min(zip(ranks, made), key=lambda found: badness(*found))
+    said, clear = [str(worst)], sum(words[r] in ("direction follows", "follows") for r in ranks)
+    if worst.is_wrong() and not worst.is_wrong(n): said.append(f"the wrong way by itself, not as one of {n} comparisons")
+    if words[rank] == "within noise" and n > 1: said.append(f"beyond the noise: {clear} of {n} comparisons")
+    outcome = words[-2] if words[rank] == words[-1] and limits and source != "printed" else words[rank]
+    return outcome, "; ".join([*said, *limits])
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
 def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
-    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers; `withheld`: claims that the rerun may not decide, with the reason."
+    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers, a prediction of ours on rerun ones only; `withheld`: claims that the rerun may not decide, with the reason."
     scale = get_scale(scale)
-    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in claims_of(exhibit) if exhibit.id in claim.decided_by
-            for numbers in (printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), numbers_of(frame, "rerun", scale.name))]
+    def sources(claim: Claim) -> list[Numbers]:
+        rerun = numbers_of(frame, "rerun", scale.name)
+        return [rerun] if claim.is_prediction else [printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), rerun]
+    decided = [claim for claim in claims_of(exhibit) if exhibit.id in claim.decided_by]
+    return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in decided for numbers in sources(claim)]
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-marks
-MARKS = {"reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"), "inconclusive": ("?", "yellow"), "not run": ("·", "dim"), "not comparable": ("–", "dim")}
+MARKS = {"says so": ("✓", "bold green"), "does not say so": ("✗", "bold red"), "not legible": ("·", "dim"),
+         "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows (no ruler)": ("↗", "green"),
+         "within noise": ("?", "yellow"), "does not follow": ("✗", "bold red"), "not replayed": ("·", "dim"),
+         "reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"),
+         "inconclusive": ("?", "yellow"), "not run": ("·", "dim"), "not comparable": ("–", "dim")}
 _JUDGED = ("printed", "replayed", "rerun")
 
 def _by_claim(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], dict[str, Verdict]]:
@@ -211,7 +406,7 @@ def verdicts_for_terminal(verdicts: Iterable[Verdict], reasons: bool = True):
         claim = next(iter(of.values())).claim
         text = Text.assemble((f"{id}  ", "bold"), claim.text)
         if reasons and claim.note: text.append(f"\nnote: {claim.note}", "dim")
-        if reasons and (last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in ("not run",)), None)): text.append(f"\n{last.source}: {last.reason}", "dim")
+        if reasons and (last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in SILENT.values()), None)): text.append(f"\n{last.source}: {last.reason}", "dim")
         table.add_row(text, *(Text(" ".join((MARKS[of[s].outcome][0], of[s].outcome)), MARKS[of[s].outcome][1]) if s in of else "" for s in _JUDGED))
     return table
 
@@ -222,7 +417,7 @@ def verdict_table(verdicts: list[Verdict], width: int = 100) -> tuple[str, str]:
     from rich.console import Console
     lines = ["| claim | " + " | ".join(_JUDGED) + " |", "|:--|" + ":--|" * len(_JUDGED)]
     for (_, id), of in _by_claim(verdicts).items():
-        cells = [f"{MARKS[of[s].outcome][0]} {of[s].outcome}" + (f"<br><sub>{of[s].reason}</sub>" if of[s].outcome not in ("not run",) else "") if s in of else "" for s in _JUDGED]
+        cells = [f"{MARKS[of[s].outcome][0]} {of[s].outcome}" + (f"<br><sub>{of[s].reason}</sub>" if of[s].outcome not in SILENT.values() else "") if s in of else "" for s in _JUDGED]
         claim = next(iter(of.values())).claim
         said = f"**{id}** {claim.text}" + (f"<br><sub>{claim.note}</sub>" if claim.note else "")
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [said, *cells]) + " |")

@@ -6,12 +6,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,31 +19,37 @@ from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval, minimum_detectable_effect
 from ..core.store import Run, RunStore
 from ..curation.crawl_pages import phrase_salad, word_salad
+from .filter_judges import encoded_texts
 from .frames import check_frame, tidy
-from .quality_filters import FilterStudy, make_pool, pool_documents, probe_model, train_recipe
+from .quality_filters import FilterStudy, model_settings, pool_settings, probe_settings
+from .text_pool import PRIMARY, TRIGRAM, Articles, Documents, make_pool, read_pool, read_probes, token_stream_of, train_on, trigram_readings
 from .together import Planned, run_together
 
 # %% auto #0
-__all__ = ['CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'PLANTED', 'DEFECTS', 'DESIGN', 'Condition', 'plant',
-           'clean_texts', 'in_order', 'plant_pool', 'calibration_run', 'study_settings', 'calibrate', 'differences_of',
-           'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of', 'usable_instruments',
-           'table_instrument', 'write_calibration', 'read_calibration', 'calibration_table']
+__all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'PLANTED', 'DEFECTS',
+           'DESIGN', 'Condition', 'plant', 'clean_documents', 'planted_documents', 'calibration_run', 'calibrate',
+           'differences_of', 'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of', 'usable_instruments',
+           'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../nbs/studies/06_calibration.ipynb #conditions
 @dataclass(frozen=True)
 class Condition:
-    "What was done to the training documents: a share of them replaced by a kind of junk, or nothing; `again` is nothing for a second time, in another order."
+    "What was done to the training documents: a share of them replaced by a kind of junk, a choice of them, or nothing; `again` is nothing for a second time, in another order."
     defect: str = "none"
     share: float = 0.0
     again: bool = False
 
     @property
-    def label(self) -> str: return f"{self.defect} {self.share:.0%}" if self.share else "clean again" if self.again else "clean"
+    def label(self) -> str:
+        if self.defect in CHOICES: return self.defect
+        return f"{self.defect} {self.share:.0%}" if self.share else "clean again" if self.again else "clean"
 
+CHOICES = ("two kinds only", "a fortieth, read five times")
 CLEAN, AGAIN = Condition(), Condition(again=True)
 HALF, QUARTER, TENTH = (Condition("word salad", share) for share in (0.5, 0.25, 0.1))
 PHRASES = Condition("phrase salad", 0.5)
-PLANTED = (HALF, QUARTER, TENTH, PHRASES)
+NARROW, REPEATED = (Condition(choice) for choice in CHOICES)
+PLANTED = (HALF, QUARTER, TENTH, PHRASES, NARROW, REPEATED)
 
 # %% ../../nbs/studies/06_calibration.ipynb #plant
 DEFECTS: dict[str, Callable[[Sequence[str], int, random.Random], str]] = {"word salad": word_salad, "phrase salad": phrase_salad}
@@ -58,53 +62,54 @@ def plant(texts: Sequence[str], material: Sequence[str], condition: Condition, s
     return [make(material, len(text.split()), random.Random(seed_for("junk", seed, text))) if chance(text) < condition.share else text for text in texts]
 
 # %% ../../nbs/studies/06_calibration.ipynb #clean-texts
-def clean_texts(pool: Run) -> list[str]:
-    "The documents of the study's pool that are somebody's words: good or ordinary by the crawl's label."
-    return [d["text"] for d in pool_documents(pool) if d["quality"] in ("good", "ordinary")]
-
-def in_order(texts: Sequence[str], condition: Condition, seed: int) -> list[str]:
-    "The texts in the order that this condition has at this seed."
-    return sorted(texts, key=lambda text: seed_for("calibration order", condition.label, seed, text))
+def clean_documents(pool: Run) -> Documents:
+    "The documents of the study's crawl that are somebody's words: good or ordinary by the crawl's label."
+    documents = read_pool(pool)
+    return documents.where(np.array([d["quality"] in ("good", "ordinary") for d in documents.about], dtype=bool))
 
 # %% ../../nbs/studies/06_calibration.ipynb #plant-pool
-def plant_pool(pool: Run, condition: Condition, seed: int, folder: Path) -> Run:
-    "A pool of the clean documents with `condition` planted, in `folder`, for the tokenizer and the held-out articles of `pool`."
+def planted_documents(pool: Run, condition: Condition, seed: int) -> Documents:
+    "The clean documents with `condition` planted."
     from dclm_nb.curation.minicrawl import junk_material
-    texts = in_order(plant(clean_texts(pool), junk_material() if condition.share else (), condition, seed), condition, seed)
-    (folder / "pool.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
-    (folder / "scores.json").write_text("{}")                                # nobody judges this pool: all of it is trained on
-    for name in ("tokenizer.json", "held_out.json"): shutil.copyfile(pool.folder / name, folder / name)
-    return Run(folder.parent, {"key": ""})
+    from dclm_nb.curation.quality import keep_random
+    documents = clean_documents(pool)
+    if condition == NARROW: return documents.where(np.array([d["kind"] in ("encyclopaedia", "recipes") for d in documents.about], dtype=bool))
+    if condition == REPEATED: return documents.where(keep_random(documents.texts, 1 / 40, seed))
+    if not condition.share: return documents
+    texts = plant(documents.texts, junk_material(), condition, seed)
+    changed = [i for i, (new, old) in enumerate(zip(texts, documents.texts)) if new != old]
+    ids = list(documents.ids)
+    for i, made in zip(changed, encoded_texts([texts[i] for i in changed], pool).ids): ids[i] = made
+    return Documents([{**d, "text": t} for d, t in zip(documents.about, texts)], ids)
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-run
-def calibration_run(config: Mapping[str, Any], seed: int, folder: Path, inputs: Mapping[str, Run]) -> dict[str, Any]:
-    "Run: plant `config['condition']` in the pool of `inputs`, train, and read every instrument."
-    here = plant_pool(inputs["pool"], Condition(**config["condition"]), seed, folder)
-    trained = train_recipe({**config["train"], "recipe": "RefinedWeb reproduction", "keep_fraction": 1.0}, seed, folder, {"pool": here, "judges": here})
-    readings = probe_model(config["probes"], seed, folder, {"pool": here, "model": here})["scores"]
-    for path in list(folder.iterdir()): shutil.rmtree(path) if path.is_dir() else path.unlink()
+def calibration_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
+    "Run: plant `config[\"condition\"]` in the pool of `inputs`, train, and read every instrument of both readers."
+    from dclm_nb.lm.checkpoints import load_model
+    pool, condition = inputs["pool"], Condition(**config["condition"])
+    documents, order = planted_documents(pool, condition, seed), seed_for("calibration order", condition.label, seed)
+    trained = train_on(documents, pool, config["train"], folder, seed, order)
+    model = load_model(folder / "model")
+    readings = read_probes(model, pool, config["probes"])
+    stream = token_stream_of(documents, trained["tokens"], order)
+    readings |= trigram_readings(stream, Articles.of(pool, config["probes"]["texts_per_source"]), model.config.vocab_size)
+    _leave_nothing(folder)
     return {"readings": readings, **{name: trained[name] for name in ("loss", "epochs", "tokens", "flops")}}
 
-# %% ../../nbs/studies/06_calibration.ipynb #design
-DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 6), (AGAIN, 6), (HALF, 3), (QUARTER, 3), (TENTH, 3), (PHRASES, 3))
+def _leave_nothing(folder: Path) -> None:
+    import shutil
+    for path in list(folder.iterdir()): shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-# %% ../../nbs/studies/06_calibration.ipynb #settings
-def study_settings(study: FilterStudy) -> tuple[dict, dict, dict]:
-    "The settings with which `run_study` makes a study's pool, its models and its probes."
-    from dclm_nb.lm.config import config_to_dict, lm_config
-    model, train = lm_config(study.scale)
-    curation = {"scale": study.scale, "faithful": study.faithful, "min_ngram_size": study.dedup_ngram, "max_ngram_size": study.dedup_ngram}
-    return ({"crawl": study.crawl, "vocab_size": study.vocab_size, "curation": curation},
-            {"model": config_to_dict(dataclasses.replace(model, vocab_size=study.vocab_size)), "train": config_to_dict(train)},
-            {"texts_per_source": study.texts_per_source, "records_per_source": study.records_per_source})
+# %% ../../nbs/studies/06_calibration.ipynb #design
+DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 6), (AGAIN, 6), (HALF, 3), (QUARTER, 3), (TENTH, 3), (PHRASES, 3), (NARROW, 3), (REPEATED, 3))
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibrate
 def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = DESIGN, workers: int = 2, store: RunStore | None = None) -> pd.DataFrame:
     "Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and seed. Raises `UserError` for a scale without a study."
-    store = store or RunStore()
-    curation, train, probes = study_settings(FilterStudy.at_scale(scale))
-    pool = store.run(make_pool, curation)
-    plans = [Planned(f"{c.label}, seed {seed}", calibration_run, {"condition": dataclasses.asdict(c), "train": train, "probes": probes}, seed, {"pool": pool}) for c, n in design for seed in range(n)]
+    store, study = store or RunStore(), FilterStudy.at_scale(scale)
+    pool = store.run(make_pool, pool_settings(study))
+    settings = {"train": model_settings(study), "probes": probe_settings(study)}
+    plans = [Planned(f"{c.label}, seed {seed}", calibration_run, {"condition": dataclasses.asdict(c), **settings}, seed, {"pool": pool}) for c, n in design for seed in range(n)]
     runs = run_together(plans, store, workers, name="calibration")
     return tidy([dict(row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key)
                  for plan, run in zip(plans, runs) for column, value in run.result["readings"].items()], paper="dclm", exhibit="calibration", scale=scale, source="rerun")
@@ -158,7 +163,7 @@ class Calibration:
 # %% ../../nbs/studies/06_calibration.ipynb #is-better-low
 def lower_is_better(instrument: str) -> bool:
     "Bits are better when few, accuracies and margins when high."
-    return instrument.startswith("bits per byte")
+    return instrument.removeprefix(TRIGRAM).startswith("bits per byte")
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-of
 def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
@@ -177,11 +182,11 @@ def usable_instruments(frame: pd.DataFrame) -> list[str]:
     found = [calibration_of(frame, name) for name in frame.column.unique()]
     return [c.instrument for c in sorted(found, key=lambda c: -c.sharpness) if c.passes]
 
-def table_instrument(frame: pd.DataFrame) -> str:
-    "The sharpest instrument that passes, reads every kind of article, and does not ask for what the planted junk destroys. Raises `UserError` when there is none."
-    fit = [name for name in usable_instruments(frame) if ", " not in name and not name.startswith("order")]
-    if not fit: raise UserError("no instrument passes the calibration: measure with more seeds or more tokens before comparing anything")
-    return fit[0]
+def must_pass(frame: pd.DataFrame, instrument: str = PRIMARY) -> str:
+    "The instrument's name, if it passes. Raises `UserError` with its faults otherwise."
+    found = calibration_of(frame, instrument)
+    if found.passes: return instrument
+    raise UserError(f"{instrument} does not pass the calibration ({', '.join(found.faults)}): measure with more seeds or more tokens before comparing anything")
 
 # %% ../../nbs/studies/06_calibration.ipynb #write
 def _kept(scale: str, folder: Path | None) -> Path:
@@ -192,12 +197,14 @@ def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder
     "Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs behind it; returns the CSV's path."
     from dclm_nb.core.files import atomic_write, sha256_of
     scale, path = frame.scale.iloc[0], _kept(frame.scale.iloc[0], folder)
+    manifests = [(store or RunStore()).get(key).manifest for key in dict.fromkeys(frame.run)]
+    if unclean := [m["key"] for m in manifests if not m["git"].get("commit") or m["git"].get("dirty")]:
+        raise UserError(f"{len(unclean)} of {len(manifests)} runs were made with uncommitted changes, first {unclean[0]}: commit, and make them again")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
-    manifests = [(store or RunStore()).get(key).manifest for key in dict.fromkeys(frame.run)]
     kept = [{"condition": m["config"]["condition"], "epochs": m["result"]["epochs"], **{field: m[field] for field in ("key", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")}} for m in manifests]
     first = manifests[0]
-    whole = {"exhibit": "calibration", "scale": scale, "csv_sha256": sha256_of(path), "pool": first["inputs"]["pool"], **{field: first[field] for field in ("versions", "host")},
+    whole = {"exhibit": "calibration", "scale": scale, "csv_sha256": sha256_of(path), "pool": first["inputs"]["pool"], "pool_settings": pool_settings(FilterStudy.at_scale(scale)), **{field: first[field] for field in ("versions", "host")},
              **{field: first["config"][field] for field in ("train", "probes")}, "runs": kept}
     atomic_write(path.with_suffix(".manifest.json"), json.dumps(whole, indent=1, sort_keys=True) + "\n")
     return path

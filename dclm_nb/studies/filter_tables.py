@@ -4,38 +4,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from .calibration import calibration_of, read_calibration, table_instrument, usable_instruments
+from ..core.learned import Learned, learned_table
+from .calibration import calibration_of, must_pass, read_calibration, usable_instruments
+from .filter_judges import CONTROL, JUDGED, NOBODY, SHORT, pool_scores, recall_by_kind
 from .frames import tidy
-from .quality_filters import CONTROL, RECIPES, FilterRuns, FilterStudy, run_study
+from .quality_filters import FilterRuns, FilterStudy, Judges, run_study
+from .text_pool import PRIMARY, SECONDARY, read_pool
 
 # %% auto #0
-__all__ = ['NOTHING', 'WHY', 'rerun_at', 'shown_instrument', 'column_of', 'frame_of', 'funnel_table', 'chosen_table',
-           'pool_table', 'by_source_table', 'resolution', 'source_frame', 'settings_beside_the_paper', 'overlap_table']
+__all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame_of', 'funnel_table', 'chosen_table',
+           'pool_table', 'judges_table', 'scores_table', 'recall_table', 'by_source_table', 'resolution',
+           'source_frame', 'settings_beside_the_paper', 'overlap_table']
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #rerun-at
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
     "The study's runs at `smoke` or `laptop`, made or found; None at `replay`. Raises `UserError` for any other scale."
-    return None if scale == "replay" else run_study(FilterStudy.at_scale(scale), seeds, workers, force)
+    if scale == "replay": return None
+    study = FilterStudy.at_scale(scale)
+    return run_study(study, seeds, workers=workers if scale != "smoke" else 0, force=force)        # at smoke, starting workers would cost more
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #instrument
-@cache
-def shown_instrument() -> str:
-    "Name of the instrument that the table shows. Raises `UserError` when no calibration is kept, or nothing passes it."
-    return table_instrument(read_calibration())
+COLUMNS = {PRIMARY: "bits_per_byte", SECONDARY: "bits_per_byte_taught"}
 
-def column_of(instrument: str) -> str:
-    "An instrument's name as a column of the tidy frame: `bits_per_byte`."
-    return instrument.replace(", ", " ").replace(" ", "_")
+def require_calibrated(scale: str) -> None:
+    "Raises `UserError` where the instruments of a scale that may claim something do not pass the kept calibration, or none is kept."
+    if scale == "laptop":
+        for instrument in COLUMNS: must_pass(read_calibration(), instrument)
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #frame-of
 def frame_of(runs: FilterRuns | None) -> pd.DataFrame:
-    "One row per recipe and seed, of the calibrated instrument: a tidy frame (`studies.frames`), empty without runs."
+    "One row per recipe and seed on the sparsest pool, of both instruments: a tidy frame (`studies.frames`), empty without runs. Raises `UserError` where an instrument is not calibrated."
     if runs is None: return tidy([])
-    return tidy([dict(row=recipe, column=column_of(shown_instrument()), seed=seed, value=run.result["scores"][shown_instrument()], run=run.key) for (recipe, seed), run in runs.probes.items()],
+    require_calibrated(runs.study.scale)
+    share = runs.study.sparse
+    return tidy([dict(row=recipe, column=column, seed=seed, value=value, run=runs.probes[share, recipe, seed].key)
+                 for recipe in runs.recipes(share) for instrument, column in COLUMNS.items() for seed, value in zip(runs.seeds, runs.scores(share, recipe, instrument))],
                 paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #funnel-table
@@ -51,72 +59,123 @@ NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE
 def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:
     "Per recipe, mean over seeds: documents and megabytes chosen, how often training reads them, and which share of the text is of which worth."
     if runs is None: return NOTHING
-    seeds = sorted({seed for _, seed in runs.models})
-    def mean(recipe: str, value) -> float: return sum(value(runs.models[recipe, s].result) for s in seeds) / len(seeds)
-    worths = sorted({w for run in runs.models.values() for w in run.result["quality"]}, key=("good", "ordinary", "low", "none", "unknown").index)
-    return pd.DataFrame({recipe: {"documents": f"{mean(recipe, lambda r: r['documents']):,.0f}", "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}", "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
-                                  **{f"{w} text": f"{mean(recipe, lambda r: r['quality'].get(w, 0.0)):.0%}" for w in worths}} for recipe in RECIPES}).T
+    share, worths = runs.study.sparse, ("good", "ordinary", "low")
+    def mean(recipe: str, value) -> float: return float(np.mean([value(runs.models[share, recipe, s].result) for s in runs.seeds]))
+    def line(recipe: str) -> dict[str, str]:
+        return {"documents": f"{mean(recipe, lambda r: r['documents']):,.0f}", "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}",
+                "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
+                **{f"{w} text": f"{mean(recipe, lambda r: r['quality'].get(w, 0.0)):.0%}" for w in worths}}
+    return pd.DataFrame({recipe: line(recipe) for recipe in runs.recipes(share)}).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #pool-table
-def pool_table(runs: FilterRuns | None) -> pd.DataFrame | str:
-    "Documents of the pool by kind, most frequent first."
-    if runs is None: return NOTHING
-    kinds = runs.pool.result["kinds"]
-    return pd.DataFrame({"documents": {kind: kinds[kind] for kind in sorted(kinds, key=kinds.get, reverse=True)}}).T
+def pool_table(judges: Judges | None) -> pd.DataFrame | str:
+    "Documents of each pool by kind; the sums, the megabytes and the share of real text in the last lines."
+    if judges is None: return NOTHING
+    pools = {f"{share:.0%} good": read_pool(judges.pool, share).about for share in judges.study.shares}
+    kinds = {d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for about in pools.values() for d in about}
+    def count(about: list[dict], kind: str) -> str: return f"{sum(d['kind'] == kind for d in about):,}"
+    def real_rest(about: list[dict]) -> str:
+        rest = [d for d in about if d["quality"] != "good"]
+        return f"{sum(len(d['text']) for d in rest if d['made'] != 'made') / sum(len(d['text']) for d in rest):.0%}"
+    rows = {kind: {name: count(about, kind) for name, about in pools.items()} for kind in sorted(kinds, key=kinds.__getitem__)}
+    rows["all documents"] = {name: f"{len(about):,}" for name, about in pools.items()}
+    rows["MB"] = {name: f"{sum(len(d['text'].encode()) for d in about) / 1e6:.1f}" for name, about in pools.items()}
+    rows["real text in what is not good"] = {name: real_rest(about) for name, about in pools.items()}
+    worth = {kind: ("good", "ordinary", "low")[rank[0]] for kind, rank in kinds.items()}
+    return pd.DataFrame(rows).T.assign(label=[worth.get(kind, "") for kind in rows])
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #judges-table
+def judges_table(judges: Judges | None, name: str = "fastText") -> pd.DataFrame | str:
+    "What each pool's classifiers and the reference models have learned: of every measure the judge that does worst."
+    if judges is None: return NOTHING
+    parts: list[Learned] = []
+    for share in sorted({share for share, _ in judges.classifiers}):
+        found = [[Learned(**p) for p in run.result[name]["learned"]] for (g, _), run in judges.classifiers.items() if g == share]
+        parts += [replace(_worst(same), part=f"{name}, {share:.0%} good") for same in zip(*found)]
+    parts += [_worst(same) for same in zip(*([Learned(**p) for p in run.result["learned"]] for run in judges.readings.values()))]
+    return learned_table(parts)
+
+def _worst(parts: Sequence[Learned]) -> Learned: return min(parts, key=lambda p: p.gain)
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #scores-table
+def scores_table(judges: Judges | None) -> pd.DataFrame | str:
+    "Rate, epochs and the spread of scores of each pool's classifiers: one line a pool and seed."
+    if judges is None: return NOTHING
+    rows = {}
+    for (share, seed), run in judges.classifiers.items():
+        told = run.result["fastText"]
+        spread = dict(zip(("1 %", "5 %", "25 %", "50 %", "75 %", "95 %", "99 %"), (f"{p:.3f}" for p in told["percentiles"])))
+        rows[f"{share:.0%} good, judge {seed}"] = {"rate": told["lr"], "epochs": told["epoch"], "positives": told["positives"], "negatives": told["negatives"], **spread}
+    return pd.DataFrame(rows).T
+
+# %% ../../nbs/studies/08_filter_tables.ipynb #recall-table
+def recall_table(judges: Judges | None, keep_fraction: float = 0.1, seed: int = 0) -> pd.DataFrame | str:
+    "Which share of each kind's documents each judge of one seed keeps from each pool, in per cent."
+    if judges is None: return NOTHING
+    columns = {}
+    for share in sorted({share for share, _ in judges.classifiers}):
+        documents = read_pool(judges.pool, share)
+        scores = pool_scores(documents, judges.classifiers[share, seed], judges.readings.get(seed))
+        for judge in (j for j in JUDGED if j in scores and j != "fastText, encyclopaedia only"):
+            columns[f"{SHORT[judge]}, {share:.0%} good"] = recall_by_kind(scores[judge], documents, keep_fraction)
+    kinds = {d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for d in read_pool(judges.pool).about}
+    table = pd.DataFrame(columns)
+    return table.loc[sorted(table.index, key=kinds.__getitem__)].map(lambda v: "" if np.isnan(v) else f"{100 * v:.0f}")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-table
-def by_source_table(runs: FilterRuns | None, baseline: str = "RefinedWeb reproduction") -> pd.DataFrame | str:
-    "Paired differences in bits per byte from `baseline`, for every kind of held-out article and their mean."
+def by_source_table(runs: FilterRuns | None, share: float | None = None, baseline: str = NOBODY) -> pd.DataFrame | str:
+    "Paired differences in bits per byte from `baseline`, for every kind of held-out article and the two means."
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import paired_interval
-    seeds, calibrated = sorted({seed for _, seed in runs.probes}), read_calibration()
+    share, calibrated = share or runs.study.sparse, read_calibration()
     instruments = [i for i in next(iter(runs.probes.values())).result["scores"] if i.startswith("bits per byte")]
     def cell(recipe: str, instrument: str) -> str:
-        ours, theirs = ([runs.probes[r, s].result["scores"][instrument] for s in seeds] for r in (recipe, baseline))
-        interval = paired_interval(ours, theirs)
-        return f"{interval.mid:+.3f}" + (f" ± {interval.half_width:.3f}" if len(seeds) > 1 else "")
+        interval = paired_interval(runs.scores(share, recipe, instrument), runs.scores(share, baseline, instrument))
+        return f"{interval.mid:+.3f}" + (f" ± {interval.half_width:.3f}" if len(runs.seeds) > 1 else "")
     def heading(instrument: str) -> str:
         faults = calibration_of(calibrated, instrument).faults
-        return (instrument.removeprefix("bits per byte, ") if "," in instrument else "mean") + (f" ({', '.join(faults)})" if faults else "")
+        name = {PRIMARY: "all five", SECONDARY: "the taught four"}.get(instrument, instrument.removeprefix("bits per byte, "))
+        return name + (f" ({', '.join(faults)})" if faults else "")
     headings = {i: heading(i) for i in instruments}
-    return pd.DataFrame({recipe: {headings[i]: cell(recipe, i) for i in instruments} for recipe in RECIPES if recipe != baseline}).T
+    return pd.DataFrame({recipe: {headings[i]: cell(recipe, i) for i in instruments} for recipe in runs.recipes(share) if recipe != baseline}).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #resolution
 def resolution(runs: FilterRuns | None) -> str:
     "Sentences: the spread between seeds and the difference that the seeds of these runs detect four times in five, the calibration's estimate of the same, and what passed it."
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import minimum_detectable_effect
-    seeds = sorted({seed for _, seed in runs.probes})
-    if len(seeds) < 2: return "One seed shows no spread: ask for at least two."
-    scores = pd.DataFrame({recipe: [runs.probes[recipe, s].result["scores"][shown_instrument()] for s in seeds] for recipe in RECIPES})
+    if len(runs.seeds) < 2: return "One seed shows no spread: ask for at least two."
+    share = runs.study.sparse
+    scores = pd.DataFrame({recipe: runs.scores(share, recipe, PRIMARY) for recipe in runs.recipes(share)})
     spread = float((scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0).var(ddof=1).mean()) ** 0.5)
-    calibrated = calibration_of(read_calibration(), shown_instrument()).paired_sd
-    sees = {s: minimum_detectable_effect(s, len(seeds), paired=True) for s in (spread, calibrated)}
-    return (f"{shown_instrument()}: paired differences vary by {spread:.3f} (sd) between seeds; {len(seeds)} seeds detect a difference of {sees[spread]:.3f} with probability 0.8 "
-            f"(calibration at laptop: {calibrated:.3f} and {sees[calibrated]:.3f}).\nPassed the calibration, sharpest first: {'; '.join(usable_instruments(read_calibration()))}.")
+    calibrated = calibration_of(read_calibration(), PRIMARY).paired_sd
+    sees = {s: minimum_detectable_effect(s, len(runs.seeds), paired=True) for s in (spread, calibrated)}
+    return (f"{PRIMARY}: paired differences vary by {spread:.3f} (sd) between seeds, judges included; {len(runs.seeds)} seeds detect a difference of {sees[spread]:.3f} with probability 0.8 "
+            f"(calibration at laptop, without judges: {calibrated:.3f} and {sees[calibrated]:.3f}).\nPassed the calibration, sharpest first: {'; '.join(usable_instruments(read_calibration()))}.")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-frame
 def source_frame(runs: FilterRuns | None) -> pd.DataFrame:
-    "Bits per byte of every recipe, seed and kind of held-out article, and their mean: a tidy frame to draw, empty without runs."
+    "Bits per byte of every recipe, seed and kind of held-out article, and the two means: a tidy frame to draw, empty without runs."
     if runs is None: return tidy([])
-    return tidy([dict(row=recipe, column=instrument.removeprefix("bits per byte, ") if "," in instrument else "mean", seed=seed, value=value, run=run.key)
-                 for (recipe, seed), run in runs.probes.items() for instrument, value in run.result["scores"].items() if instrument.startswith("bits per byte")],
+    names = {PRIMARY: "all five", SECONDARY: "taught four"}
+    return tidy([dict(row=recipe, column=names.get(instrument, instrument.removeprefix("bits per byte, ")), seed=seed, value=value, run=run.key)
+                 for (_, recipe, seed), run in runs.probes.items() for instrument, value in run.result["scores"].items() if instrument.startswith("bits per byte")],
                 paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #settings-def
 WHY = {"model.parameters": "minutes on two cores instead of 240 H100-hours", "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
-       "pool": "a labelled crawl of registry texts, more than half of it made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
+       "pool": "a labelled crawl of registry texts, of which 5 % are good and half of the rest is made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
        "classifier positives": "OpenHermes-2.5 and ELI5 are in no package registry; these are other documents of four of the five kinds probed, which favours the row",
-       "classifier negatives": "the pool is small, so the classifier has seen some of what it ranks", "reference model": "other documents of the same four kinds: the same favour",
-       "seeds": "the paper has one run a row and no error bars; the judges are trained once, so their own chance is not in the intervals"}
+       "classifier negatives": "the pool is small, so the classifier has seen a part of what it ranks; equal length, because fastText reads length", "reference model": "other documents of the same four kinds: the same favour",
+       "seeds": "the paper has one run a row and no error bars; each seed here has judges of its own, so their chance is in the intervals"}
 
 def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
     "(the paper's settings, ours at `scale`) of what decides Table 4; at `replay` the paper's twice."
     theirs = {**_settings("1B-1x", 0.1), "pool": "RefinedWeb reproduction, Common Crawl 2013-2022", "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
               "classifier negatives": "200,000 of an earlier crawl", "reference model": "154M parameters; Wikipedia, books, peS2o", "instrument": "Core (22 tasks), Extended (53)", "seeds": "1"}
     if scale == "replay": return theirs, theirs
-    return theirs, {**_settings(scale, FilterStudy.at_scale(scale).keep_fraction), "pool": "mini crawl", "classifier positives": "passages of encyclopaedia, recipes, plays, manuals, up to 400 of each",
-                    "classifier negatives": "as many random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": shown_instrument(), "seeds": "several, paired"}
+    return theirs, {**_settings(scale, FilterStudy.at_scale(scale).keep_fraction), "pool": "mini crawl, 5 % good", "classifier positives": "4,800 passages of 60 words: encyclopaedia, recipes, plays, manuals, a quarter each",
+                    "classifier negatives": "as many passages of random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": PRIMARY, "seeds": "several, paired, each with its own judges"}
 
 def _settings(scale: str, keep_fraction: float) -> dict:
     from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count

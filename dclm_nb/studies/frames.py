@@ -75,7 +75,11 @@ class PrintedValue:
 
 # %% ../../nbs/studies/00_frames.ipynb #exhibit-stem
 def exhibit_stem(exhibit: str) -> str:
-    """`table_04` for `table-4`, `figure_a` for `figure-a`: the stem of an exhibit's files. Raises `UserError` for what is no exhibit."""
+    """The stem of an exhibit's files: `table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for `extra-run-noise`.
+
+    Raises `UserError` for what is no exhibit.
+    """
+    if re.fullmatch(r"extra(-[a-z0-9]+)+", exhibit): return exhibit.replace("-", "_")
     found = re.fullmatch(r"(table|figure)-(\d+|[a-z])", exhibit)
     if not found: raise UserError(f"an exhibit is called like table-4 or figure-3, not {exhibit!r}")
     return f"{found[1]}_{found[2].zfill(2) if found[2].isdigit() else found[2]}"

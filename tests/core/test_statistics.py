@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dclm_nb.core.statistics import (
-    aa_test, difference_interval, known_answer, mean_interval, minimum_detectable_effect, paired_bootstrap, paired_interval, power, seeds_needed, wilson,
+    Spread, aa_test, ahead_on, censored_summary, correlation_difference, difference_interval, fisher_interval, grid_interval, holm, known_answer, mean_interval,
+    minimum_detectable_effect, paired_bootstrap, paired_interval, pooled_spread, power, seeds_needed, seeds_past, wilson,
 )
 
 floats = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-3)
@@ -102,3 +103,127 @@ def test_nothing_to_learn_from_one_seed_or_no_spread():
     assert minimum_detectable_effect(0.1, 1) == math.inf and minimum_detectable_effect(0.0, 3) == 0
     assert seeds_needed(0.0001, 1.0, at_most=10) is None
     with pytest.raises(ValueError): minimum_detectable_effect(float("nan"), 3)
+
+
+@given(st.lists(st.sampled_from([1.0, 1.5, 2.0, 3.0, 5.0]), min_size=1, max_size=6))
+def test_a_grid_interval_is_never_narrower_than_the_cells_nor_than_the_picks(picks):
+    """Each pick stands for half a step on either side; a pick at an end is open there."""
+    grid = [1, 1.5, 2, 3, 5]
+    lows, highs = [], []
+    for pick in picks:
+        k = grid.index(pick)
+        lows.append((pick + grid[k - 1]) / 2 if k else -math.inf), highs.append((pick + grid[k + 1]) / 2 if k < 4 else math.inf)
+    got = grid_interval(picks, grid)
+    assert got.low <= np.mean(lows) and got.high >= np.mean(highs) and got.mid == pytest.approx(np.mean(picks))
+    assert (got.low == -math.inf) == (1.0 in picks or len(picks) == 1) and (got.high == math.inf) == (5.0 in picks or len(picks) == 1)
+    closed = grid_interval([1.0, 1.0], grid, open_ends=False)
+    assert (closed.low, closed.high) == (1.0, 1.25)
+
+
+def test_a_grid_interval_covers_what_was_rounded_to_the_grid():
+    """True values spread by chance, each seed picks the nearest grid point: the t interval of the picks misses where all picks are equal, this one does not."""
+    rng, grid = np.random.default_rng(0), np.arange(-3, 4.0)
+    ours = theirs = 0
+    for _ in range(1000):
+        truth = rng.uniform(-1, 1)
+        picks = [grid[np.abs(grid - v).argmin()] for v in rng.normal(truth, 0.2, 3)]
+        ours += grid_interval(picks, grid).covers(truth)
+        theirs += mean_interval(picks).covers(truth)
+    assert ours / 1000 > 0.95 > 0.7 > theirs / 1000
+
+
+def test_a_pick_off_the_grid_is_refused():
+    with pytest.raises(ValueError, match="1.7 is not on the grid"): grid_interval([1.7], [1, 2])
+
+
+@pytest.mark.parametrize("values, said", [
+    ([1e12, 2e12, 3e12], "1e12 to 3e12 (3 seeds)"), ([2.0, 2.0], "2 (2 seeds)"), ([1.5], "1.5 (1 seed)"),
+    ([1e12, None, 3e12], "> 4e12 (2 of 3 seeds got there)"), ([1e12, float("nan"), 9e12], "> 4e12 (1 of 3 seeds got there)"), ([None, math.inf], "> 4e12 (none of 2 seeds got there)")])
+def test_a_censored_sample_has_no_mean(values, said): assert censored_summary(values, 4e12) == said
+
+
+def test_nothing_to_summarise_is_refused():
+    with pytest.raises(ValueError, match="no seed"): censored_summary([], 1.0)
+
+
+@pytest.mark.parametrize("ours, theirs, lower, said", [
+    ([2, 3, 4], [1, 1, 1], False, "ahead on all 3 seeds"), ([2, 3, 4], [1, 1, 1], True, "behind on all 3 seeds"), ([2, 0, 4], [1, 1, 1], False, "ahead on 2 of 3 seeds"),
+    ([1, 1, 4], [1, 1, 1], False, "ahead on 1 of 3 seeds, level on 2"), ([1, 1], [1, 1], False, "ahead on 0 of 2 seeds, level on 2"), ([2], [1], False, "ahead on the only seed")])
+def test_ahead_counts_seeds(ours, theirs, lower, said): assert ahead_on(ours, theirs, lower) == said
+
+
+def test_ahead_is_paired_and_refuses_missing_seeds():
+    with pytest.raises(ValueError): ahead_on([1, 2], [1])
+    with pytest.raises(ValueError): ahead_on([1, float("nan")], [1, 2])
+
+
+def test_a_threshold_counts_missing_seeds_as_not_past():
+    assert seeds_past([0.9, 0.2, None, float("nan")], 0.5) == "1 of 4 seeds" and seeds_past([0.9, 0.5], 0.5) == "2 of 2 seeds"
+    assert seeds_past([0.9, 0.2], 0.5, lower=True) == "1 of 2 seeds"
+
+
+def test_pooled_spread_is_anova_within():
+    """The within-group mean square of a one-way analysis of variance, as statsmodels and every textbook have it."""
+    groups = [[1.0, 2.0, 4.0], [7.0, 7.5], [0.0]]
+    within = sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups[:2]) / 3
+    assert pooled_spread(groups).sd == pytest.approx(math.sqrt(within)) and pooled_spread(groups).df == 3
+    assert pooled_spread([[5.0, 7.0]]).of_difference == pytest.approx(2.0)           # one pair: sd is the difference over root two
+    for bad in ([], [[1.0], [2.0]], [[1.0, float("nan")]]):
+        with pytest.raises(ValueError): pooled_spread(bad)
+
+
+def test_the_ruler_keeps_its_promise_and_so_does_the_interval_of_the_sd():
+    rng, level = np.random.default_rng(1), 0.9
+    gaps = sds = 0
+    for _ in range(2000):
+        spread = pooled_spread(rng.normal(0, 2, (3, 2)))
+        gaps += spread.gap_interval(1.0 + rng.normal(0, 2) - rng.normal(0, 2), level).covers(1.0)
+        sds += spread.interval(level).covers(2.0)
+    assert 0.88 < gaps / 2000 < 0.92 and 0.88 < sds / 2000 < 0.92
+    assert Spread(1.0, 3).gap_interval(1.0).half_width == pytest.approx(stats.t.ppf(0.975, 3) * math.sqrt(2))
+
+
+def test_fisher_interval_is_scipys_and_edges_say_nothing():
+    x = np.random.default_rng(2).normal(size=10)
+    y = x + np.random.default_rng(3).normal(size=10)
+    theirs, ours = stats.pearsonr(x, y), fisher_interval(float(stats.pearsonr(x, y)[0]), 10)
+    low, high = theirs.confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((low, high))
+    assert (fisher_interval(0.9, 3).low, fisher_interval(0.9, 3).high) == (-1, 1) and fisher_interval(1.0, 10).low == 1.0
+    with pytest.raises(ValueError): fisher_interval(1.2, 10)
+
+
+def _correlated_triples(n: int, rng) -> np.ndarray:
+    "Two small models and a large one over n data sets; both small ones follow the large one equally well."
+    return rng.multivariate_normal([0, 0, 0], [[1, 0.85, 0.9], [0.85, 1, 0.9], [0.9, 0.9, 1]], n).T
+
+
+def test_a_difference_of_correlations_covers_zero_when_there_is_none():
+    rng, known, unknown, widths = np.random.default_rng(4), 0, 0, []
+    for _ in range(1000):
+        a, b, big = _correlated_triples(10, rng)
+        r = lambda x, y: float(np.corrcoef(x, y)[0, 1])
+        paired, alone = correlation_difference(r(a, big), r(b, big), 10, r(a, b)), correlation_difference(r(a, big), r(b, big), 10)
+        known, unknown = known + paired.covers(0), unknown + alone.covers(0)
+        widths.append(paired.half_width < alone.half_width)
+    assert 0.93 < known / 1000 < 0.98 and unknown >= known and np.mean(widths) > 0.9
+
+
+def test_holm_steps_down():
+    """Against the definition: sorted p times how many are left, never falling, at most one."""
+    rng = np.random.default_rng(5)
+    for k in (1, 2, 7):
+        p = rng.random(k)
+        order, running, expected = np.argsort(p), 0.0, np.empty(k)
+        for rank, index in enumerate(order): running = expected[index] = max(running, min(1.0, p[index] * (k - rank)))
+        assert np.allclose(holm(p), expected)
+    with pytest.raises(ValueError): holm([0.5, -0.1])
+    with pytest.raises(ValueError): holm([])
+
+
+def test_holm_keeps_the_chance_of_any_false_alarm():
+    rng = np.random.default_rng(6)
+    shared = rng.normal(size=(4000, 1))
+    p = stats.norm.sf(math.sqrt(0.5) * shared + math.sqrt(0.5) * rng.normal(size=(4000, 7)))      # correlated by half
+    raw, corrected = np.mean(p.min(axis=1) <= 0.025), np.mean([min(holm(row)) <= 0.025 for row in p])
+    assert raw > 0.08 and corrected <= 0.025 + 0.007

@@ -8,14 +8,17 @@ from datatrove.data import Document
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import KeepBest
-from dclm_nb.curation.quality import ClassifierConfig, keep_best, keep_random, load_classifier, one_line, percentile_threshold, quality_scores, train_classifier
+from dclm_nb.curation.quality import (
+    EPOCHS, RATES, ClassifierConfig, _held_out, keep_best, keep_random, least_auc, load_classifier, one_line, percentile_threshold, quality_scores,
+    score_spread, train_classifier, tune_classifier)
 
 SMALL = ClassifierConfig.at_scale("smoke")
 
 
 def texts(kind, n, seed):
     rng = random.Random(seed)
-    words = {"good": "river stone theory because however ancient study engine treaty poem".split(), "bad": "buy cheap online deal click offer win free cash bonus".split()}[kind]
+    words = {"good": "river stone theory because however ancient study engine treaty poem".split(), "bad": "buy cheap online deal click offer win free cash bonus".split(),
+             "same": "one bag of words for both of them".split()}[kind]
     return [" ".join(rng.choice(words + ["the", "of", "and", "to"]) for _ in range(40)) for _ in range(n)]
 
 
@@ -95,3 +98,34 @@ def test_random_control_keeps_exactly_its_share_and_ignores_order():
     order = np.random.default_rng(0).permutation(1000)
     assert (keep_random([pool[i] for i in order], 0.1, seed=5) == kept[order]).all()
     assert 0 < (keep_random(pool, 0.1, seed=6) & kept).sum() < 40
+
+
+def test_scores_of_a_classifier_that_never_learned_are_refused_before_anything_is_cut(tmp_path):
+    "The blessed run of November 2026: 8,247 scores between 0.498 and 0.507. And what must pass: scores near zero that differ by factors, as the authors' classifier gives them."
+    (tmp_path / "scores").mkdir()
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "scores" / "00000.npy", rng.uniform(0.498, 0.507, 8247))
+    with pytest.raises(UserError, match="has not learned"): list(KeepBest(tmp_path / "removed", tmp_path, 1, 0.1).run(iter([]), 0, 1))
+    assert not score_spread(np.full(100, 0.49999)).passes and not score_spread(np.zeros(100)).passes
+    assert score_spread(np.exp(rng.uniform(np.log(1e-5), np.log(0.02), 1000))).passes
+
+
+def test_the_rate_is_chosen_by_held_out_loss_and_whole_documents_are_held_out(tmp_path):
+    ours, theirs = texts("good", 120, 0), texts("bad", 120, 1)
+    tuned = tune_classifier(ours, theirs, tmp_path, SMALL, groups=[str(i // 12) for i in range(120)]).require()
+    assert tuned.learned[0].value == min(t["log_loss"] for t in tuned.trials) and len(tuned.trials) == len(RATES) * len(EPOCHS)
+    assert (tuned.config.lr, tuned.config.epoch) == min(((t["log_loss"], t["lr"], t["epoch"]) for t in tuned.trials))[1:]
+    assert [p.name for p in tmp_path.glob("quality-*.bin")] == [tuned.path.name]
+    held = _held_out([str(i // 12) for i in range(120)], 0.3, 0)
+    assert 0 < held.sum() < 120 and all(len(set(held[g * 12:(g + 1) * 12].tolist())) == 1 for g in range(10))
+
+
+def test_labels_that_say_nothing_are_not_learned(tmp_path):
+    "Both classes from one bag of words: whatever the rate, the evidence says no."
+    tuned = tune_classifier(texts("same", 200, 0), texts("same", 200, 1), tmp_path, SMALL)
+    assert not all(part.passes for part in tuned.learned)
+    with pytest.raises(UserError, match="has not learned"): tuned.require()
+
+
+def test_the_bar_knows_that_random_pages_hold_good_text():
+    assert least_auc(0.0) == 0.9 and least_auc(0.22) == pytest.approx(0.9 * 0.78 + 0.11) and least_auc() == least_auc(0.3)

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, catalogue, exhibit_id, get_exhibit
+from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
 from dclm_nb.studies.frames import printed_number, read_printed
 
 
@@ -58,6 +58,26 @@ def test_built_is_looked_up_and_never_written():
     for e in catalogue("all"): assert e.built == e.notebook.is_file()
 
 
+def test_extras_are_exhibits_of_ours_beside_the_papers():
+    """They are found by name, have files of their own, and are in no list of the papers' exhibits."""
+    assert not {e.id for e in extras("all")} & {e.id for e in catalogue("all")} and len(catalogue("all")) == 89
+    assert everything("dclm") == (*catalogue("dclm"), *extras("dclm")) and len(everything("all")) == 89 + len(extras("all"))
+    for e in extras("all"):
+        assert e.is_extra and e.paper_ref is None and "ours" in e.label and "our numbering" not in e.label
+        assert e.notebook.name == f"{e.id.replace('-', '_')}.ipynb" and "printed" not in e.answers
+    assert not any(e.is_extra for e in catalogue("all"))
+
+
+@pytest.mark.parametrize("name", ["extra-run-noise", "extra_run_noise", "Extra run noise", " EXTRA Run_Noise "])
+def test_an_extra_is_found_by_any_usual_spelling(name): assert get_exhibit(name, "dclm").id == "extra-run-noise"
+
+
+def test_an_extra_must_look_like_one_and_so_must_an_exhibit():
+    entry = {"title": "x", "answers": ["replayed"]}
+    for id, pattern in [("table-4", r"extra-[a-z]+"), ("extra-run-noise", r"(table|figure)-(\d+|[a-z])")]:
+        with pytest.raises(AssertionError, match="bad exhibit id"): _exhibit("dclm", id, entry, pattern)
+
+
 @given(st.sampled_from(["table", "Table", "tab", "T", "tbl", "TABLE"]), st.sampled_from(["-", "_", " ", "", ". ", "-0", "_00"]), st.integers(1, 34))
 def test_tables_are_found_by_any_usual_spelling(word, between, number):
     assert get_exhibit(f"{word}{between}{number}", "dclm").id == f"table-{number}"
@@ -65,6 +85,6 @@ def test_tables_are_found_by_any_usual_spelling(word, between, number):
 
 @given(st.text(max_size=30))
 def test_any_other_name_is_one_line(name):
-    if exhibit_id(name) in {e.id for e in catalogue("dclm")}: return
+    if exhibit_id(name) in {e.id for e in everything("dclm")}: return
     with pytest.raises(UserError) as error: get_exhibit(name, "dclm")
     assert "\n" not in str(error.value)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dclm_nb.curation.warc import Page, write_warc
-from dclm_nb.exhibits.catalogue import catalogue
+from dclm_nb.exhibits.catalogue import catalogue, extras
 
 
 def command(*arguments, **environment):
@@ -43,6 +43,7 @@ def test_help_imports_nothing_heavy():
 def test_status_shows_all_exhibits_whole():
     shown = command("status").stdout
     assert all(e.id in shown for e in catalogue("all")) and "of 89 exhibits" in shown and max(map(len, shown.splitlines())) <= 100
+    assert all(e.id in shown for e in extras("all")) and f"of {len(extras('all'))} extras of ours" in " ".join(shown.split())
 
 
 def test_claims_shows_every_claim():

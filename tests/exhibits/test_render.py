@@ -98,3 +98,20 @@ def test_csv_reads_back():
     rows = list(csv.DictReader(io.StringIO(to_csv(compare(get_exhibit("table-4"), [rerun()], "laptop")))))
     assert {r["source"] for r in rows} == {"printed", "rerun"} and all(r["scale"] == "laptop" for r in rows if r["source"] == "rerun")
     assert all(math.isfinite(float(r["value"])) for r in rows)
+
+
+def test_a_correlation_has_the_interval_of_its_points_where_a_claim_names_them():
+    """Fisher's interval by hand: tanh(atanh r -+ 1.96 / sqrt 7)."""
+    comparison = known_already(get_exhibit("figure-3"))
+    for source in ("printed", "replayed"):
+        cell = comparison.cell("400M-1x", "pearson_r_vs_7b_1x", source)
+        low, high = (math.tanh(math.atanh(cell.value) + sign * 1.959964 / math.sqrt(7)) for sign in (-1, 1))
+        assert (cell.low, cell.high) == pytest.approx((low, high), abs=1e-6) and cell.text.endswith(f" ({low:.2f} to {high:.2f})")
+    assert not comparison.mismatches() and any("95 % interval over 10 points" in line for line in footnotes(comparison))
+    assert all(math.isnan(cell.low) for key, cell in known_already(get_exhibit("table-4")).cells.items() if key[2] != "rerun")
+
+
+def test_nobody_misses_a_printed_value_of_an_exhibit_of_ours():
+    from dclm_nb.studies.run_noise import repeat_frame
+    lines = footnotes(compare(get_exhibit("extra-run-noise"), [repeat_frame()], "replay"))
+    assert not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))] and "replayed under baselines v1, the paper's" in lines

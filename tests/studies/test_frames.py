@@ -57,6 +57,8 @@ def test_units(): assert [printed_number(t)[0] for t in ("412M", "8.2B", "1.64T"
 
 def test_names():
     assert [exhibit_stem(e) for e in ("table-4", "figure-12", "figure-a")] == ["table_04", "figure_12", "figure_a"]
+    assert exhibit_stem("extra-run-noise") == "extra_run_noise"
+    with pytest.raises(UserError, match="table-4"): exhibit_stem("extra-../x")
     with pytest.raises(UserError, match="table-4"): exhibit_stem("../table-4")
     with pytest.raises(UserError, match="dclm"): read_printed("dlcm", "table-4")
     assert read_printed("dclm", "figure-2") == []

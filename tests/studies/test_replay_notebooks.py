@@ -9,7 +9,7 @@ import pytest
 from dclm_nb.core.paths import project_root
 
 matplotlib.use("Agg")
-MISMATCHES = {"table_01": [["1B-1x", "train_flops"]], "table_02": [], "table_03": [["WET files", "extended"]], "table_05": [], "table_08": [], "figure_01": [], "figure_03": [], "figure_07": []}
+MISMATCHES = {"table_01": [["1B-1x", "train_flops"]], "table_02": [], "table_03": [["WET files", "extended"]], "table_05": [], "table_08": [], "figure_01": [], "figure_03": [], "figure_07": [], "extra_run_noise": []}
 
 
 @pytest.fixture(params=MISMATCHES)

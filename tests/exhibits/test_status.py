@@ -1,0 +1,53 @@
+"""The views over everything: three questions are counted apart, and so are the papers' exhibits and ours."""
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dclm_nb.exhibits.catalogue import catalogue, everything, extras
+from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.exhibits.status import QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, report, standing, summary, verdict_counts
+from dclm_nb.exhibits.verdicts import VERDICTS
+
+
+@pytest.fixture(scope="module")
+def dclm(): return ledger("dclm", Path("nowhere"))
+
+
+def test_each_source_is_counted_by_itself_and_in_its_own_words(dclm):
+    counts = verdict_counts(dclm)
+    assert list(counts) == list(QUESTIONS) == list(VERDICTS)
+    for source, words in counts.items():
+        assert sum(words.values()) == len(read_claims("dclm")) and set(words) <= set(VERDICTS[source]) and 0 not in words.values()
+        assert list(words) == [word for word in VERDICTS[source] if word in words]                    # the best first
+    lines = counts_markdown(dclm).splitlines()
+    assert len(lines) == 3 and all(question in line for question, line in zip(QUESTIONS.values(), lines))
+    everything_added = str(3 * len(read_claims("dclm")))
+    assert everything_added not in counts_markdown(dclm)
+
+
+def test_a_replay_that_has_a_ruler_shows_it_in_the_ledger(dclm):
+    found = {v.claim.id: v for v in dclm if v.source == "replayed"}
+    assert found["claim-6"].outcome == "within noise" and "sd of a difference of two single runs" in found["claim-6"].reason
+    assert found["claim-10"].outcome == "within noise" and "-0.61 with the other released run" in found["claim-10"].reason
+    assert found["claim-3"].outcome == "direction follows" and found["claim-29"].outcome == "follows (no ruler)"
+
+
+def test_extras_are_not_counted_among_the_exhibits_of_a_paper():
+    theirs, ours = [standing(e) for e in catalogue("dclm")], [standing(e) for e in extras("dclm")]
+    assert summary(theirs + ours) == f"{summary(theirs)}; {summary(ours)}" and f"of {len(theirs)} exhibits" in summary(theirs)
+    more = dataclasses.replace(ours[0], marks=dict.fromkeys(ours[0].marks, "●"))
+    assert summary([*theirs, more, more]).split(";")[:2] == summary(theirs).split(";")                # another extra leaves the paper's counts as they are
+    assert all(f"| {e.id} |" in matrix_markdown([*theirs, *ours]) for e in everything("dclm"))
+
+
+def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_along(tmp_path):
+    page = report(tmp_path).read_text()
+    assert page.count("does it happen again here?") == 3 and "extra-run-noise" in page
+    from dclm_nb.exhibits.showcase import Showcase
+    from dclm_nb.studies.run_noise import repeat_frame
+    out = tmp_path / "reproduce" / "_out" / "dclm" / "extra_run_noise" / "replay"
+    show = Showcase("dclm", "extra-run-noise", out_dir=out).add(repeat_frame())
+    show.table(), show.save()
+    assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [("extra-run-noise", "replay", "")]
+    assert (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text().startswith("**Extra (ours): run noise.**")
