@@ -43,7 +43,7 @@ class RealStudy:
     @classmethod
     def at_scale(cls, scale: str) -> RealStudy:
         "At `smoke`, `laptop` or `gpu`. Raises `UserError` for another scale."
-        sizes = {"smoke": cls(2e8, pictures=32, components=8), "laptop": cls(1.5e12), "gpu": cls(1.5e14, pictures=512)}
+        sizes = {"smoke": cls(2e8, pictures=32, components=8), "laptop": cls(1.2e12), "gpu": cls(1.5e14, pictures=512)}
         if scale not in sizes: raise unknown("scale of the study of emoji", scale, sizes)
         return sizes[scale]
 

@@ -60,7 +60,7 @@ class ImageStudy:
         "The study at `smoke`, `laptop` or `gpu`. Raises `UserError` for a scale that it is not made for."
         sizes = {"smoke": cls("smoke", (("nano", 2e9), ("micro", 4e9)), (0.5, 1.0), tuning_budget=1e9, practice_budget=2e9, train_pictures=400, judged_pictures=16, batch_size=8, codec_ladder=("pca-8", "pca-16"),
                               rates=(4e-3, 8e-3), most_rates=2, finalists=1, shifts=(1.0, 6.0), guidances=(1.0, 2.0), most_guidances=2, steps=(2, 4), ceiling_pictures=64),
-                 "laptop": cls("laptop", (("small", 4e12), ("medium", 4e12)), (0.125, 0.25, 0.5, 1.0), tuning_budget=7.5e11, practice_budget=1.5e12),
+                 "laptop": cls("laptop", (("small", 5e12), ("medium", 5e12)), (0.1, 0.2, 0.5, 1.0), tuning_budget=6e11, practice_budget=1e12),
                  "gpu": cls("gpu", (("gpu-256", 6e14), ("gpu-384", 6e14)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1.2e14, practice_budget=3e14, train_pictures=200_000, judged_pictures=512, ceiling_pictures=2048, batch_size=256,
                             codecs=("pca-24", "vq-1024"), codec_ladder=("pca-12", "pca-16", "pca-24"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed")}
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
@@ -69,7 +69,7 @@ class ImageStudy:
     def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
 
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
-WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 22 minutes on two cores",
+WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 26 minutes on two cores",
        "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients, and matched; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
 WHY_ON_A_GPU = {"core parameters": "the grid in about ten minutes of one H100, by the measured rate of its smallest network; never run as a whole"}
 

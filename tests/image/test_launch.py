@@ -60,7 +60,7 @@ def test_encoding_that_was_killed_goes_on_with_the_missing_shard(shards, scenes,
     monkeypatch.setattr(latent_shards, "encode_pairs", dying)
     with pytest.raises(KeyboardInterrupt): encode_shards(shards, PictureReader(24), codec, words, tmp_path / "cut")
     assert [p.name for p in (tmp_path / "cut").glob("*.npy")] == ["00000.npy"]
-    assert encode_shards(shards, PictureReader(24), codec, words, tmp_path / "cut") == encode_shards(shards, PictureReader(16), codec, words, tmp_path / "whole")
+    assert encode_shards(shards, PictureReader(24), codec, words, tmp_path / "cut") == encode_shards(shards, PictureReader(24), codec, words, tmp_path / "whole")
     assert len(calls) == 2 + 2 + 3
     for shard in shards: assert (tmp_path / "cut" / f"{shard.stem}.npy").read_bytes() == (tmp_path / "whole" / f"{shard.stem}.npy").read_bytes()
 
