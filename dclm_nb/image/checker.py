@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.learned import Learned
-from .scenes import BACKGROUND, COLOURS, RELATIONS, SHAPES, Group, Pair, SceneSpec, coverage, parse_caption, scene_set
+from .scenes import BACKGROUND, COLOURS, RELATIONS, Group, Pair, SceneSpec, coverage, parse_caption, scene_set
 
 # %% auto #0
 __all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'from_ground', 'foreground', 'Seen', 'see', 'Check', 'check_scene',

@@ -24,11 +24,10 @@ from .codecs import this_device
 from .scenes import BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning, parse_caption, scene_set
 
 # %% auto #0
-__all__ = ['OPPOSITE', 'NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets',
-           'FeatureNet', 'fit_feature_net', 'feature_learned', 'near_misses', 'TwoTower', 'contrastive_loss',
-           'fit_two_tower', 'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'towers_learned',
-           'save_judge', 'load_judge', 'Pretrained', 'load_pretrained', 'clip_features', 'dinov2_features',
-           'clip_score']
+__all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets', 'FeatureNet',
+           'fit_feature_net', 'feature_learned', 'near_misses', 'TwoTower', 'contrastive_loss', 'fit_two_tower',
+           'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'towers_learned', 'save_judge',
+           'load_judge', 'Pretrained', 'load_pretrained', 'clip_features', 'dinov2_features', 'clip_score']
 
 # %% ../../nbs/image/17_features.ipynb #judge-scenes
 def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
@@ -87,8 +86,6 @@ def attribute_targets(captions: Sequence[str], spec: SceneSpec) -> Tensor:
     targets = torch.zeros(len(captions), len(position))
     for row, caption in zip(targets, captions): row[[position[name] for name in _attributes(parse_caption(caption, spec))]] = 1
     return targets
-
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 def _attributes(caption: Pair | Group) -> list[str]:
     if isinstance(caption, Group): return [f"{caption.colour} {caption.shape}", NUMBERS[caption.count - 1]]

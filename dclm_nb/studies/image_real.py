@@ -82,7 +82,6 @@ def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float
 # %% ../../nbs/studies/18_image_real.ipynb #data
 def encode_emoji(config: dict, seed: int, folder: Path) -> dict:
     "Run: fit the codec `config['codec']` on emoji and encode them; files as of `image_study.encode_set`. Raises `UserError` where emoji cannot be had."
-    import torch
     from safetensors.torch import save_file
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.codecs import codec_learned, fit_codec, psnr
