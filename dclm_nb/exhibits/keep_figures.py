@@ -30,8 +30,8 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.9), sharey=True, layout="constrained")
         for axis, (side, title) in zip(axes, SIDES.items()):
             axis.axhline(0, color="0.3", lw=1, zorder=1)
-            for colour, share in zip(CYCLE, shares):
-                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour)
+            for level, (colour, share) in enumerate(zip(CYCLE, shares)):
+                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour, level)
                 _diamond(axis, network[(network["side"] == side) & (network["share"] == share)] if len(network) else network, colour)
             axis.set_title(title, fontsize=9), axis.set_xscale("log"), axis.set_xlabel("share of the documents that is kept")
             ticks = sorted(curves["fraction"].unique())
@@ -39,22 +39,24 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], FLOOR - 0.02))
         axes[0].set_ylabel("bits per byte saved\nagainst no filter")
         axes[0].text(axes[0].get_xlim()[0], 0.004, " no filter", fontsize=7.5, color="0.3", va="bottom")
-        _legend(figure, axes[0], shares)
+        _legend(figure, axes[0], shares, len(network) > 0)
         plt.close(figure)
     return figure
 
 # %% ../../nbs/exhibits/12_keep_figures.ipynb #curve-parts
 FLOOR = -0.3                                                    # bits; what loses more is marked at the edge, with its value
 
-def _curve(axis, part: pd.DataFrame, share: float, colour: str) -> None:
-    "One pool's curve; the tick on the zero line marks the pool's share of good documents."
+def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> None:
+    "One pool's curve; the tick on the zero line marks the pool's share of good documents; `level` keeps the labels at the lower edge apart."
     x, mid = part["fraction"].to_numpy(), part["mid"].to_numpy()
     axis.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     axis.plot(x, mid, color=colour, lw=1.8, label=f"{share:.0%} of the pool is good")
     axis.plot(x[mid.argmax()], mid.max(), "o", color=colour, ms=6, mec="white", mew=0.8, zorder=4)
     axis.plot([share], [0], "|", color=colour, ms=16, mew=2.4, zorder=3)
     for fraction, value in zip(x, mid):
-        if value < FLOOR: axis.annotate(f"{value:.2f} ↓".replace("-", "−"), (fraction, FLOOR), color=colour, fontsize=7.5, ha="center", va="bottom", xytext=(0, 9 * (share < 0.15)), textcoords="offset points")
+        if value < FLOOR:
+            axis.annotate(f"{value:.2f} ↓".replace("-", "−"), (fraction, FLOOR), color=colour, fontsize=7.5, ha="center", va="bottom",
+                          xytext=(0, 9 * level), textcoords="offset points")
 
 def _diamond(axis, part: pd.DataFrame, colour: str) -> None:
     "The network's reading, with its interval; a little to the side, so that it does not hide the curve."
@@ -62,11 +64,11 @@ def _diamond(axis, part: pd.DataFrame, colour: str) -> None:
     x, mid = part["fraction"] * 1.06, part["mid"]
     axis.errorbar(x, mid, [mid - part["low"], part["high"] - mid], fmt="D", color=colour, ms=6, mec="black", mew=0.8, capsize=3, lw=1, zorder=5)
 
-def _legend(figure: Figure, axis, shares: list[float]) -> None:
+def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
     from matplotlib.lines import Line2D
     handles, _ = axis.get_legend_handles_labels()
     marks = [Line2D([], [], marker="o", ls="", color="0.4", label="best fraction"), Line2D([], [], marker="|", ls="", ms=12, mew=2.4, color="0.4", label="share of good documents"),
-             Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")]
+             *([Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")] if network else [])]
     figure.legend(handles=[*handles[:len(shares)], *marks], loc="outside lower center", ncols=3, fontsize=8)
 
 # %% ../../nbs/exhibits/12_keep_figures.ipynb #judges-def

@@ -142,7 +142,11 @@ def compare(exhibit: Exhibit, frames: Iterable = (), scale: str = "", columns: I
     return Comparison(exhibit, _unique(r for r, c, _ in cells if c in names), shown, {k: v for k, v in cells.items() if k[1] in names}, scale)
 
 # %% ../../nbs/exhibits/03_render.ipynb #titles-def
-TITLES = {"core": "Core", "mmlu": "MMLU", "extended": "Extended", "lr": "LR", "wd": "WD", "psnr": "PSNR", "lpips": "LPIPS ↓", "bits_per_byte": "bits/byte ↓", "fvd_ucf101_zero_shot": "FVD ↓", "clip_s": "CLIP-S", "flops": "FLOPs", "h100_hours": "H100 hours", "pearson_r_vs_7b_1x": "Pearson r with 7B-1x"}
+TITLES = {"core": "Core", "mmlu": "MMLU", "extended": "Extended", "lr": "LR", "wd": "WD", "psnr": "PSNR", "lpips": "LPIPS ↓", "bits_per_byte": "bits/byte ↓", "bits_per_byte_taught": "bits/byte, taught kinds ↓", "trigram_bits_per_byte": "bits/byte, trigram reader ↓", "fvd_ucf101_zero_shot": "FVD ↓", "clip_s": "CLIP-S", "flops": "FLOPs", "h100_hours": "H100 hours", "pearson_r_vs_7b_1x": "Pearson r with 7B-1x"}
+
+_SIDES = {"five": "five kinds", "taught": "taught kinds"}
+TITLES |= {f"{side}_at_{share}": f"{name}, {share} % good ↓" for side, name in _SIDES.items() for share in (5, 10, 22)}
+TITLES |= {f"{reader}_gain_{side}": f"{reader}, {name} ↑" for reader in ("trigram", "network") for side, name in _SIDES.items()}
 
 def column_title(column: str) -> str:
     "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %; ↓ where less is better."

@@ -128,6 +128,7 @@ class Page(Results):
         self.texts: dict[str, Shown] = {}
         self.judged: list = []
         self.withheld: dict[str, str] = {}
+        self.foundations: dict[str, str] = {}
         self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
 
     def claims(self) -> Shown:
@@ -172,6 +173,10 @@ class Page(Results):
         if notes: self.texts["notes"] = shown
         return shown
 
+    def rests_on(self, **runs) -> None:
+        "Stored runs that the whole page rests on, a pool say; the manifest names their keys."
+        self.foundations |= {name: run.key for name, run in runs.items()}
+
     def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
         "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
         if isinstance(what, str): return Shown(what)
@@ -206,12 +211,11 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
             "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
             "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
-            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "git": git_state(), "versions": versions(), "host": host(),
+            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "rests_on": show.foundations, "git": git_state(), "versions": versions(), "host": host(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
             "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
-
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #showcase-page
 class Showcase(Page):

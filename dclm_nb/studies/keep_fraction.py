@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FRACTIONS', 'REPLICATES', 'REFERENCES', 'ANCHORS', 'NOTHING', 'TABLE_5', 'sweep_run', 'SweepRuns', 'run_sweep',
            'sweep_at', 'gains', 'curve', 'best_elsewhere', 'within', 'outside', 'chance_parts', 'chance_table',
-           'sweep_frame', 'gain_frame', 'table_five_frame', 'fraction_curve_frame', 'judge_curve_frame',
+           'epochs_table', 'sweep_frame', 'gain_frame', 'table_five_frame', 'fraction_curve_frame', 'judge_curve_frame',
            'network_points']
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #imports
@@ -76,28 +76,29 @@ def _line(share: float, order: int, reading: dict) -> dict:
 ANCHORS = (NOBODY, "fastText OH-2.5 + ELI5")                     # what the network reads on the densest pool, beside Table 4's rows
 
 def run_sweep(study: FilterStudy, replicates: Sequence[int] = REPLICATES, references: Sequence[int] = REFERENCES, network: Sequence[int] = (0, 1, 2),
-              workers: int = 2, force: bool = False, store: RunStore | None = None) -> SweepRuns:
-    "All runs of the sweep, and the network's at the tenth of the sparsest and the densest pool for the seeds of `network`."
+              part: float = 1.0, workers: int = 2, force: bool = False, store: RunStore | None = None) -> SweepRuns:
+    "All runs of the sweep with `part` of the study's tokens, and the network's at the tenth of the sparsest and the densest pool for the seeds of `network`."
     store = store or RunStore()
     judges = run_judges(study, replicates, study.shares, references, workers, force, store)
-    plans = [_planned(study, judges, share, order) for share in study.shares for order in replicates]
+    plans = [_planned(study, judges, share, order, part) for share in study.shares for order in replicates]
     sweeps = dict(zip([(share, order) for share in study.shares for order in replicates], run_together(plans, store, workers, force, "sweep")))
     rows = [(share, recipe) for share in (study.sparse, study.dense) for recipe in ANCHORS]
     return SweepRuns(study, judges, sweeps, run_study(study, network, rows, workers, force, store) if network else None)
 
-def _planned(study: FilterStudy, judges: Judges, share: float, order: int) -> Planned:
+def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part: float) -> Planned:
     from dclm_nb.lm.config import lm_config
     inputs = {"pool": judges.pool, **{f"reading {s}": r for s, r in judges.readings.items()},
               **{f"classifiers {s}": r for (g, s), r in judges.classifiers.items() if g == share}}
-    config = {"share": share, "fractions": list(FRACTIONS), "tokens": lm_config(study.scale)[1].tokens, "vocab_size": study.vocab_size, "texts_per_source": study.texts_per_source}
-    return Planned(f"{share:.0%} good, order {order}", sweep_run, config, order, inputs)
+    tokens = round(part * lm_config(study.scale)[1].tokens)
+    config = {"share": share, "fractions": list(FRACTIONS), "tokens": tokens, "vocab_size": study.vocab_size, "texts_per_source": study.texts_per_source}
+    return Planned(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
 
-def sweep_at(scale: str, force: bool = False, workers: int = 2) -> SweepRuns | None:
-    "The sweep at `laptop`, or a small one at `smoke`; None at `replay`. Raises `UserError` for any other scale."
+def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 2) -> SweepRuns | None:
+    "The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network. Raises `UserError` for any other scale."
     if scale == "replay": return None
     study = FilterStudy.at_scale(scale)
-    if scale == "smoke": return run_sweep(study, (0, 1), (0,), (0, 1), 0, force)           # so small that starting workers would cost more
-    return run_sweep(study, force=force, workers=workers)
+    if scale == "smoke": return run_sweep(study, (0, 1), (0,), (0, 1) if part == 1 else (), part, 0, force)      # starting workers would cost more
+    return run_sweep(study, network=(0, 1, 2) if part == 1 else (), part=part, force=force, workers=workers)
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #gains
 def gains(lines: pd.DataFrame) -> pd.DataFrame:
@@ -154,6 +155,15 @@ def chance_table(runs: SweepRuns | None) -> pd.DataFrame | str:
     return pd.DataFrame(rows).T
 
 NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (about half an hour on 2 cores)."
+
+# %% ../../nbs/studies/23_keep_fraction.ipynb #epochs-def
+def epochs_table(runs: SweepRuns | None) -> pd.DataFrame | str:
+    "How often the reader goes through what fastText and a random choice keep, mean over replicates."
+    if runs is None: return NOTHING
+    lines = runs.replicates
+    rows = {f"{SHORT[judge]}, {_percent(share)} good": {_percent(f): f"{v.mean():.2f}" for f, v in lines[(lines["filter"] == judge) & (lines["share"] == share)].groupby("fraction")["epochs"]}
+            for share in runs.study.shares for judge in ("fastText", CONTROL)}
+    return pd.DataFrame(rows).T
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #frame-names
 def _percent(fraction: float) -> str: return f"{100 * fraction:g} %"

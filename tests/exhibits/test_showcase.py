@@ -121,13 +121,13 @@ def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_l
     from dclm_nb.exhibits.status import ledger
     reason = "the classifier was trained on nothing"
     out = tmp_path / "reproduce" / "_out" / "dclm" / "table_04" / "laptop"
-    show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="RefinedWeb reproduction"))
-    show.table(), show.verdicts({"claim-6": reason, "claim-1": "of another exhibit"}), show.save()
+    show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="AskLLM"))
+    show.table(), show.verdicts({"claim-6b": reason, "claim-1": "of another exhibit"}), show.save()
     manifest = json.loads((out / "table_04.manifest.json").read_text())
-    assert manifest["withheld"] == {"claim-6": reason} and reason in (out / "table_04.md").read_text()
+    assert manifest["withheld"] == {"claim-6b": reason} and reason in (out / "table_04.md").read_text()
     found = {(v.claim.id, v.source): v for v in ledger("dclm", tmp_path)}
-    assert (found["claim-6", "rerun"].outcome, found["claim-6", "rerun"].reason) == ("not comparable", reason)
-    assert found["claim-6", "printed"].outcome == "says so"                # what the paper prints is not ours to withhold
+    assert (found["claim-6b", "rerun"].outcome, found["claim-6b", "rerun"].reason) == ("not comparable", reason)
+    assert found["claim-6b", "printed"].outcome == "says so"                # what the paper prints is not ours to withhold
 
 
 def test_a_drawing_of_nothing_is_one_line_and_no_file(tmp_path):
@@ -151,3 +151,21 @@ def test_a_blessed_result_brings_its_attached_folders(tmp_path, monkeypatch):
     show.attach(show.out_dir / "model"), show.save()
     assert [reason for _, _, reason in status.bless("dclm", root=tmp_path)] == [""]
     assert (tmp_path / "figures/dclm/model/codec/codec.json").read_text() == "{}"
+
+
+def test_a_section_saves_a_table_and_not_the_sentence_that_nothing_was_run(tmp_path):
+    import pandas as pd
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.section("Pools", pd.DataFrame({"5 % good": ["12"]}, index=pd.Index(["mail"], name="kind")))
+    assert repr(show.section("Funnel", "Nothing is trained at replay.")) == "Nothing is trained at replay."
+    show.save()
+    page = (tmp_path / "table_04.md").read_text()
+    assert "## Pools\n\n| kind | 5 % good |\n|:--|--:|\n| mail | 12 |" in page and "Nothing is trained" not in page
+
+
+def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
+    from types import SimpleNamespace
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.rests_on(pool=SimpleNamespace(key="abc"))
+    show.save()
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}

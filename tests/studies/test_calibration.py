@@ -8,14 +8,17 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
 from dclm_nb.studies import quality_filters
-from dclm_nb.studies.calibration import (AGAIN, CLEAN, DESIGN, HALF, PHRASES, PLANTED, QUARTER, TENTH, Condition, calibrate, calibration_of, calibration_table, differences_of, in_order, plant,
-                                         read_calibration, study_settings, table_instrument, usable_instruments, write_calibration)
+from dclm_nb.studies.calibration import (
+    AGAIN, CLEAN, DESIGN, HALF, NARROW, PHRASES, PLANTED, QUARTER, REPEATED, TENTH, Condition, calibrate, calibration_of, calibration_table, clean_documents,
+    differences_of, must_pass, plant, planted_documents, read_calibration, usable_instruments, write_calibration)
 from dclm_nb.studies.frames import tidy
-from dclm_nb.studies.quality_filters import FilterStudy, run_study
+from dclm_nb.studies.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
+from dclm_nb.studies.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
 MATERIAL = [f"The {a} of the {b} was seen in the morning by nobody." for a in ("king", "owl", "miller", "ship") for b in ("hill", "town", "sea", "river")]
-HARM = {HALF: 1.0, QUARTER: 0.5, TENTH: 0.2, PHRASES: 0.5}
+HARM = {HALF: 1.0, QUARTER: 0.5, TENTH: 0.2, PHRASES: 0.5, NARROW: 0.5, REPEATED: 0.3}
+SALADS = (HALF, QUARTER, TENTH, PHRASES)
 
 
 def frame(harm, spread, seed=0, column="cloze", sign=1, shared=0.0, again=0.0):
@@ -25,7 +28,7 @@ def frame(harm, spread, seed=0, column="cloze", sign=1, shared=0.0, again=0.0):
                 paper="dclm", exhibit="calibration", scale="smoke", source="rerun")
 
 
-@pytest.mark.parametrize("condition", PLANTED)
+@pytest.mark.parametrize("condition", SALADS)
 def test_planting_replaces_the_share_and_keeps_the_length(condition):
     planted = plant(TEXTS, MATERIAL, condition, 0)
     changed = [(a, b) for a, b in zip(TEXTS, planted) if a != b]
@@ -38,10 +41,21 @@ def test_smaller_shares_are_parts_of_larger_ones():
     assert replaced[0] < replaced[1] < replaced[2]
 
 
-def test_clean_again_is_the_same_documents_in_another_order():
-    assert plant(TEXTS, (), AGAIN, 0) == plant(TEXTS, (), CLEAN, 0) == TEXTS
-    orders = [in_order(TEXTS, c, seed) for c in (CLEAN, AGAIN) for seed in (0, 1)]
-    assert all(sorted(o) == sorted(TEXTS) for o in orders) and len({tuple(o) for o in orders}) == 4 and len({c.label for c, _ in DESIGN}) == len(DESIGN)
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return RunStore(tmp_path_factory.mktemp("pool")).run(make_pool, pool_settings(FilterStudy.at_scale("smoke")))
+
+
+def test_what_is_planted_in_a_pool(pool):
+    "Clean text stays as it is; salad changes the share of documents and their tokens with them; narrow keeps two kinds; a fortieth is a fortieth."
+    clean = clean_documents(pool)
+    assert all(d["quality"] in ("good", "ordinary") for d in clean.about)
+    for condition in (CLEAN, AGAIN): assert planted_documents(pool, condition, 0).texts == clean.texts
+    half = planted_documents(pool, HALF, 0)
+    same = [a == b for a, b in zip(half.texts, clean.texts)]
+    assert 0.4 < np.mean(same) < 0.6 and [len(a) == len(b) and (a == b).all() for a, b in zip(half.ids, clean.ids)] == same
+    assert {d["kind"] for d in planted_documents(pool, NARROW, 0).about} == {"encyclopaedia", "recipes"}
+    assert len(planted_documents(pool, REPEATED, 0)) == round(len(clean) / 40)
 
 
 def test_a_seeing_instrument_passes_in_both_directions():
@@ -68,11 +82,11 @@ def test_pairing_takes_away_what_a_seed_shares_and_nothing_else():
     assert together.passes and together.seed_sd > 0.5 > 0.01 > together.paired_sd and together.detects[5] < together.detects[3]
 
 
-def test_the_table_shows_the_sharpest_that_reads_every_kind_and_is_no_party():
+def test_usable_ones_are_sorted_by_sharpness_and_the_fixed_instrument_has_to_pass():
     def noisy(column, spread, sign=1): return frame(HARM, spread, column=column, sign=sign)
-    data = pd.concat([noisy("order margin", 0.001), noisy("bits per byte, plays", 0.003, -1), noisy("cloze margin", 0.01), noisy("bits per byte", 0.03, -1), noisy("continuation", 3.0)])
-    assert usable_instruments(data) == ["order margin", "bits per byte, plays", "cloze margin", "bits per byte"] and table_instrument(data) == "cloze margin"
-    with pytest.raises(UserError, match="no instrument passes"): table_instrument(data[data.column.isin(["order margin", "bits per byte, plays", "continuation"])])
+    data = pd.concat([noisy("order margin", 0.001), noisy("bits per byte, plays", 0.003, -1), noisy("cloze margin", 0.01), noisy(PRIMARY, 0.03, -1), noisy("continuation", 3.0)])
+    assert usable_instruments(data) == ["order margin", "bits per byte, plays", "cloze margin", PRIMARY] and must_pass(data) == PRIMARY
+    with pytest.raises(UserError, match="continuation does not pass the calibration"): must_pass(data, "continuation")
 
 
 def test_an_instrument_is_as_sharp_as_for_the_junk_it_sees_worse():
@@ -96,16 +110,16 @@ def test_missing_condition_is_one_line():
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])
 def test_the_settings_are_those_of_the_study(scale, monkeypatch):
     """What the study asks the run store for is recorded and compared: the same pool, the same training, the same probes."""
-    asked = {}
+    asked, study = {}, FilterStudy.at_scale(scale)
     class Recorder:
         def run(self, fn, config, *args, **kwargs): asked[fn.__name__] = config
     def record(plans, *args):
         asked.update({plan.fn.__name__: plan.config for plan in plans})
         return [None] * len(plans)
     monkeypatch.setattr(quality_filters, "run_together", record)
-    run_study(FilterStudy.at_scale(scale), seeds=(0,), store=Recorder())
-    pool, train, probes = study_settings(FilterStudy.at_scale(scale))
-    assert pool == asked["make_pool"] and train == asked["train_reference"] and probes == asked["probe_model"] and train.items() <= asked["train_recipe"].items()
+    run_study(study, seeds=(0,), store=Recorder())
+    assert pool_settings(study) == asked["make_pool"] and model_settings(study) == asked["train_reference"]
+    assert probe_settings(study) == asked["probe_model"] and model_settings(study).items() <= asked["train_recipe"].items()
 
 
 def test_kept_laptop_results_follow_from_their_runs():
@@ -119,16 +133,35 @@ def test_kept_laptop_results_follow_from_their_runs():
         rows = kept[kept.run == run["key"]]
         assert set(rows.seed) == {run["seed"]} and set(rows.row) == {Condition(**run["condition"]).label}
     assert {(c.label, n) for c, n in DESIGN} == set(kept.groupby("row").seed.nunique().items())
-    assert study_settings(FilterStudy.at_scale("laptop"))[1:] == (manifest["train"], manifest["probes"])
+    study = FilterStudy.at_scale("laptop")
+    assert (pool_settings(study), model_settings(study), probe_settings(study)) == (manifest["pool_settings"], manifest["train"], manifest["probes"])
+    assert not any(run["git"]["dirty"] for run in manifest["runs"]), "a kept result comes from a clean tree"
     table = calibration_table(kept)
-    assert set(usable_instruments(kept)) == set(table.index[table.verdict == "passes"]) and table_instrument(kept) in table.index
+    assert set(usable_instruments(kept)) == set(table.index[table.verdict == "passes"])
+    for instrument in (PRIMARY, SECONDARY): assert must_pass(kept, instrument) == instrument
 
 
-def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path):
+def test_the_kept_calibration_is_of_the_pool_that_table_4_was_made_with():
+    "The pool's key stands in both manifests; the calibration once outlived its pool, and nobody noticed."
+    from dclm_nb.core.paths import project_root
+    figures = project_root() / "figures/dclm"
+    manifest = json.loads((figures / "calibration_laptop.manifest.json").read_text())
+    assert manifest["pool"] == json.loads((figures / "table_04.manifest.json").read_text())["rests_on"]["pool"]
+
+
+def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path, monkeypatch):
     store, design = RunStore(tmp_path / "runs"), [(CLEAN, 1), (HALF, 1)]
     try: data = calibrate("smoke", design, workers=0, store=store)
     except UserError as error: pytest.skip(str(error))
-    assert set(data.row) == {"clean", "word salad 50%"} and np.isfinite(data.value).all() and data.column.nunique() == 12
+    assert set(data.row) == {"clean", "word salad 50%"} and np.isfinite(data.value).all()
+    assert {PRIMARY, SECONDARY, TRIGRAM + PRIMARY, TRIGRAM + SECONDARY, "cloze", "order margin"} <= set(data.column) and data.column.nunique() == 20
+    assert calibrate("smoke", design, workers=0, store=store).equals(data) and not any(any(store.get(key).folder.iterdir()) for key in set(data.run))
+    clean = {"commit": "0" * 40, "dirty": False}
+    real = RunStore.get
+    def told(git): return lambda self, key: type(run := real(self, key))(run.path, {**run.manifest, "git": git})
+    monkeypatch.setattr(RunStore, "get", told({**clean, "dirty": True}))
+    with pytest.raises(UserError, match="2 of 2 runs were made with uncommitted changes"): write_calibration(data, store, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+    monkeypatch.setattr(RunStore, "get", told(clean))
     write_calibration(data, store, tmp_path)
     assert read_calibration("smoke", tmp_path).value.tolist() == pytest.approx(data.value.tolist(), abs=1e-6)
-    assert calibrate("smoke", design, workers=0, store=store).equals(data) and not any(any(store.get(key).folder.iterdir()) for key in set(data.run))
