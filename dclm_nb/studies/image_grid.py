@@ -17,7 +17,7 @@ from ..image.config import METHODS
 from ..image.methods import Sampling
 from .frames import RowNotes, tidy
 from .image_study import Asked, Setup, Workshop
-from .image_tuning import Tuned, tune
+from .image_tuning import Tuned, tune, with_guidance
 
 # %% auto #0
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'OTHER_JUDGES', 'Point', 'GridRuns',
@@ -79,12 +79,19 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     setups = {(m, size): Setup(m, size, tuned.train_config(m, size, budget, study)) for m in METHODS for size, budget in study.budgets}
     keys = [(m, size, seed) for m, size in setups for seed in seeds]
     models = dict(zip(keys, shop.train([(setups[m, size], seed) for m, size, seed in keys], name="the grid")))
+    marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
+    losses = dict(zip(marks, shop.losses([Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling()) for p in marks], name="losses of the grid")))
+    tuned = with_guidance(shop, tuned, {m: _last(study, m, seeds, setups, models, losses) for m in METHODS})
     wanted = [(Point(*key, mark), which) for key in keys for mark in range(len(study.marks)) for which in (FOLLOW, QUALITY)]
     wanted += [(Point(*key, len(study.marks) - 1, averaged=False), which) for key in keys if key[1] == study.budgets[-1][0] for which in (FOLLOW, QUALITY)]
     asked = [Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling(guidance=tuned.guidance[p.method][which]), p.averaged) for p, which in wanted]
-    marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
-    losses = shop.losses([Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling()) for p in marks], name="losses of the grid")
-    return GridRuns(shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), dict(zip(marks, losses)))
+    return GridRuns(shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), losses)
+
+def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Asked]:
+    "The last marks of a method's network with the lower loss on tuning scenes, one a seed."
+    mark = len(study.marks) - 1
+    size = min((size for size, _ in study.budgets), key=lambda size: sum(losses[Point(method, size, seed, mark)] for seed in seeds))
+    return [Asked(setups[method, size], models[method, size, seed], seed, mark, Sampling()) for seed in seeds]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #gate
 GATE = 0.3

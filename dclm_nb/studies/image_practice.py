@@ -12,9 +12,9 @@ from ..image.flow import FlowSettings
 from ..image.methods import MethodSettings, Sampling
 from ..core.learned import Learned
 from .frames import RowNotes, tidy
-from .image_grid import QUALITY, codec_scores
+from .image_grid import QUALITY, codec_scores, run_grid
 from .image_study import REPORT, Asked, Setup, Workshop, scenes_for
-from .image_tuning import Tuned, tune
+from .image_tuning import Tuned
 
 # %% auto #0
 __all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame', 'reconstruction_frame',
@@ -34,7 +34,7 @@ def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
 def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     "Figure H: prompt following and Fréchet distance of every variant at equal compute. Empty without a workshop."
     if shop is None: return tidy([])
-    tuned = tune(shop)
+    tuned = run_grid(shop, seeds).tuned
     setups = variants(shop, tuned)
     keys = [(name, seed) for name in setups for seed in seeds]
     runs = shop.train([(setups[name], seed) for name, seed in keys], name="training practice")
@@ -61,7 +61,7 @@ def codec_rows(shop: Workshop) -> dict[str, str]:
 def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     "Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it. Empty without a workshop."
     if shop is None: return tidy([])
-    tuned, rows = tune(shop), codec_rows(shop)
+    tuned, rows = run_grid(shop, seeds).tuned, codec_rows(shop)
     setup = variants(shop, tuned)[OURS]
     keys = [(row, seed) for row in rows for seed in seeds]
     codecs = [rows[row] for row, _ in keys]

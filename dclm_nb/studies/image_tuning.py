@@ -16,7 +16,7 @@ from .image_study import TUNING, Asked, Setup, Workshop
 
 # %% auto #0
 __all__ = ['TUNING_SEEDS', 'MIDDLE_SHIFT', 'SWEPT', 'Tuned', 'further', 'finalists', 'mean_by', 'sweep_rates', 'sweep_shifts',
-           'sweep_guidance', 'tune', 'sweep_table', 'shown_sweep', 'sweep_notes']
+           'sweep_guidance', 'with_guidance', 'tune', 'sweep_table', 'shown_sweep', 'sweep_notes']
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #tuned
 TUNING_SEEDS = (100, 101, 102)  # of the sweeps; the reported runs have seeds from 0
@@ -94,28 +94,31 @@ def sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
         wanted = further(mean_by(rows, "shift", "frechet_distance"), study.most_rates, 3.0)
     return rows + judge(finalists(mean_by(rows, "shift", "frechet_distance"), study.finalists), TUNING_SEEDS[1:])
 
-def sweep_guidance(shop: Workshop, setups: dict[str, Setup]) -> list[dict]:
-    "A row per method, guidance and seed; the grid goes on until neither metric has its best at an edge."
-    study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in setups}
-    models = {m: _trained(shop, [(setup, seed) for seed in TUNING_SEEDS], "guidance") for m, setup in setups.items()}
+def sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]:
+    "A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until neither metric has its best at an edge."
+    study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in models}
     while any(wanted.values()):
-        rows += _judged(shop, [replace(a, sampling=Sampling(guidance=g)) for m in setups for g in sorted(wanted[m]) for a in models[m]], "guidance", "guidance: judging")
+        rows += _judged(shop, [replace(a, sampling=Sampling(guidance=g), purpose=TUNING) for m in models for g in sorted(wanted[m]) for a in models[m]], "guidance", "guidance: judging")
         of = lambda m: [r for r in rows if r["method"] == m]
         beyond = lambda m, metric, sign: {round(g, 3) for g in further({g: sign * v for g, v in mean_by(of(m), "guidance", metric).items()}, study.most_guidances, 1.5)[:1]}
-        wanted = {m: beyond(m, "frechet_distance", 1) | beyond(m, "prompt_following", -1) for m in setups}
+        wanted = {m: beyond(m, "frechet_distance", 1) | beyond(m, "prompt_following", -1) for m in models}
     return rows
 
+def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Asked]]) -> Tuned:
+    "`tuned` with the guidance that suits trained networks of each method best, for each metric, by the mean over them."
+    rows = sweep_guidance(shop, models)
+    best = lambda m, metric, sign: finalists({g: sign * v for g, v in mean_by([r for r in rows if r["method"] == m], "guidance", metric).items()}, 1)[0]
+    return replace(tuned, guidance={m: (best(m, "prompt_following", -1), best(m, "frechet_distance", 1)) for m in models}, sweeps=pd.concat([tuned.sweeps, pd.DataFrame(rows)], ignore_index=True))
+
 def tune(shop: Workshop) -> Tuned:
-    "Run (or find) the sweeps of a study and choose, by means over all tuning seeds."
+    "Run (or find) the sweeps of rates and shift, and choose by means over all tuning seeds. Guidance is chosen later, on networks that have learned something."
     study, small, whole = shop.study, shop.study.budgets[0][0], len(TUNING_SEEDS)
     rows = [r for size, _ in study.budgets for r in sweep_rates(shop, size)]
     of = lambda m, size: [r for r in rows if (r["method"], r["size"]) == (m, size)]
     rates = {(m, size): finalists(mean_by(of(m, size), "rate", "loss", whole), 1)[0] for m in METHODS for size, _ in study.budgets}
     shifts = sweep_shifts(shop, small, rates["diffusion", small])
     [shift] = finalists(mean_by(shifts, "shift", "frechet_distance", whole), 1)
-    guided = sweep_guidance(shop, {m: _setup(study, m, small, rates[m, small], shift if m == "diffusion" else MIDDLE_SHIFT) for m in METHODS})
-    best = lambda m, metric, sign: finalists({g: sign * v for g, v in mean_by([r for r in guided if r["method"] == m], "guidance", metric, whole).items()}, 1)[0]
-    return Tuned(rates, shift, {m: (best(m, "prompt_following", -1), best(m, "frechet_distance", 1)) for m in METHODS}, pd.DataFrame([*rows, *shifts, *guided]))
+    return Tuned(rates, shift, {}, pd.DataFrame([*rows, *shifts]))
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #sweep-table
 SWEPT = {"rate": ("loss",), "shift": ("prompt_following", "frechet_distance"), "guidance": ("prompt_following", "frechet_distance")}

@@ -122,8 +122,16 @@ def test_what_is_tuned_on_is_not_reported_on(shop, grid):
 
 
 def test_each_metric_is_read_at_the_guidance_tuned_for_it(grid):
-    tuned = tune(grid.shop)
-    for (point, which), run in grid.judged.items(): assert run.manifest["config"]["sampling"]["guidance"] == tuned.guidance[point.method][which]
+    for (point, which), run in grid.judged.items(): assert run.manifest["config"]["sampling"]["guidance"] == grid.tuned.guidance[point.method][which]
+
+
+def test_guidance_is_chosen_on_tuning_captions_with_networks_at_the_end_of_their_training(grid):
+    rows = grid.tuned.sweeps.query("sweep == 'guidance'")
+    assert not tune(grid.shop).guidance and set(rows["seed"]) == set(SEEDS) and set(rows["method"]) == set(METHODS)
+    for method, part in rows.groupby("method"):
+        means = part.groupby("guidance")[["prompt_following", "frechet_distance"]].mean()
+        follow, quality = grid.tuned.guidance[method]
+        assert means["prompt_following"][follow] == means["prompt_following"].max() and means["frechet_distance"][quality] == means["frechet_distance"].min()
 
 
 def test_a_sweep_goes_on_until_its_best_rate_is_inside():
