@@ -243,7 +243,8 @@ def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
 def real_distance(grid: GridRuns) -> float:
     "Fréchet distance of real pictures to other real ones, at the number that generators are judged by."
     from dclm_nb.image.judges import load_suite
-    return load_suite(grid.shop.judges().folder).real(grid.shop.study.judged_pictures)["frechet_distance"]
+    suite, n = load_suite(grid.shop.judges().folder), grid.shop.study.judged_pictures
+    return suite.measure(suite.control.images[:n], suite.control.captions[:n])["frechet_distance"]
 
 def codec_notes(grid: GridRuns | None) -> RowNotes:
     "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
