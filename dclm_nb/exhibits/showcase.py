@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'Page', 'file_contents',
-           'manifest', 'Showcase']
+           'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
@@ -204,13 +204,27 @@ def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
         for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
 
 
+# %% ../../nbs/exhibits/06_showcase.ipynb #runs-seconds
+def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
+    "Seconds, one after the other, that these stored runs and all that they rest on took when they were made; runs that are not in the store count nothing."
+    from dclm_nb.core.paths import runs_dir
+    store, seen, waiting, total = store or runs_dir(), set(), list(keys), 0.0
+    while waiting:
+        key = waiting.pop()
+        if key in seen or not (file := store / key / "manifest.json").is_file(): continue
+        seen.add(key)
+        run = json.loads(file.read_text(encoding="utf-8"))
+        total += run.get("wall_s") or 0.0
+        waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
+    return total
+
 # %% ../../nbs/exhibits/06_showcase.ipynb #manifest
 def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     "What a reader needs to trust a result: where it comes from and what it consists of."
     rerun = show.frame[show.frame["source"].eq("rerun")]
     return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
             "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
-            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}),
+            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}), "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
             "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "rests_on": show.foundations, "git": git_state(), "versions": versions(), "host": host(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
             "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}

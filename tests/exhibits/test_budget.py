@@ -76,3 +76,13 @@ def test_every_exhibit_has_a_budget():
 
 def test_a_size_of_another_paper_is_refused():
     with pytest.raises(UserError, match="unknown scale of tradeoffs"): budget(FIGURE, "1B-1x")
+
+
+def test_a_page_made_from_stored_runs_does_not_give_its_seconds_as_the_price(monkeypatch):
+    "Table 4 took 11 seconds because its models were in the store; making them took half an hour."
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 11.0)
+    monkeypatch.setattr(module, "seconds_to_make", lambda exhibit, scale: 2400.0)
+    told = dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"]
+    assert told.startswith("40 min") and "one core" in told and told.endswith("11 s once they are stored")
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 1500.0)
+    assert dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"].startswith("25 min")
