@@ -155,7 +155,9 @@ def least_auc(good: float | None = None) -> float:
     share = 0.3 if good is None else good
     return LEAST_AUC * (1 - share) + share / 2
 
-def classifier_evidence(ours: np.ndarray, theirs: np.ndarray, share: float, good: float | None = None) -> tuple[Learned, Learned]:
+def classifier_evidence(
+    ours: np.ndarray, theirs: np.ndarray, share: float, good: float | None = None
+) -> tuple[Learned, Learned]:
     """What held-out scores say: log loss beside that of always answering `share`, the positives' share in training, and AUC beside a coin's.
     `good`: the share of good text among the random pages, where it is known."""
     answer = log_loss(np.full(len(ours), share), np.full(len(theirs), share))
@@ -170,15 +172,21 @@ def tune_classifier(positives: Sequence[str], negatives: Sequence[str], folder: 
     The files of the others are deleted. Raises `UserError` where a class has no example on one of the two sides."""
     learn_ours, ours = _split(positives, _held_out(groups or positives, held_out, config.seed))
     learn_theirs, theirs = _split(negatives, _held_out(negatives, held_out, config.seed))
-    if not (ours and theirs): raise UserError("too few examples to hold some out: give at least a few dozen of each class")
-    trials = [_trial(replace(config, lr=lr, epoch=epoch), (learn_ours, learn_theirs), (ours, theirs), folder) for lr, epoch in product(RATES, EPOCHS)]
+    if not (ours and theirs):
+        raise UserError("too few examples to hold some out: give at least a few dozen of each class")
+    trials = [
+        _trial(replace(config, lr=lr, epoch=epoch), (learn_ours, learn_theirs), (ours, theirs), folder)
+        for lr, epoch in product(RATES, EPOCHS)
+    ]
     best = min(trials, key=lambda trial: trial[0]["log_loss"])
     for _, _, path, _ in trials:
         if path != best[2]: path.unlink(missing_ok=True)
     share = len(learn_ours) / (len(learn_ours) + len(learn_theirs))
     return TunedClassifier(best[2], best[1], tuple(t for t, *_ in trials), classifier_evidence(*best[3], share, good))
 
-def _trial(config: ClassifierConfig, learn: tuple, ask: tuple, folder: str | Path) -> tuple[dict, ClassifierConfig, Path, tuple]:
+def _trial(
+    config: ClassifierConfig, learn: tuple, ask: tuple, folder: str | Path
+) -> tuple[dict, ClassifierConfig, Path, tuple]:
     path = train_classifier(*learn, folder, config)
     scores = tuple(quality_scores(texts, path) for texts in ask)
     found = {"lr": config.lr, "epoch": config.epoch, "log_loss": log_loss(*scores), "auc": auc(*scores)}
@@ -191,7 +199,9 @@ def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learn
     "The width of the middle 90 % of the pool's scores in log-odds, beside the zero of a filter that gives every page one score."
     sure = np.asarray(scores, dtype=float).clip(1e-9, 1 - 1e-9)
     low, high = np.percentile(np.log(sure / (1 - sure)), [5, 95])
-    return Learned(part, "spread of its scores, log-odds", float(high - low), 0.0, "one score for all", margin=LEAST_SPREAD)
+    return Learned(
+        part, "spread of its scores, log-odds", float(high - low), 0.0, "one score for all", margin=LEAST_SPREAD
+    )
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
 def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:

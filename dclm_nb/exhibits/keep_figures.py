@@ -30,8 +30,17 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
             axis.axhline(0, color="0.3", lw=1, zorder=1)
             for level, (colour, share) in enumerate(zip(CYCLE, shares)):
                 _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour, level)
-                _diamond(axis, network[(network["side"] == side) & (network["share"] == share)] if len(network) else network, colour, level)
-            axis.set_title(title, fontsize=9), axis.set_xscale("log"), axis.set_xlabel("share of the documents that is kept")
+                _diamond(
+                    axis,
+                    network[(network["side"] == side) & (network["share"] == share)] if len(network) else network,
+                    colour,
+                    level,
+                )
+            (
+                axis.set_title(title, fontsize=9),
+                axis.set_xscale("log"),
+                axis.set_xlabel("share of the documents that is kept"),
+            )
             ticks = sorted(curves["fraction"].unique())
             axis.set_xticks(ticks, [f"{100 * t:g}%" for t in ticks], fontsize=7.5), axis.minorticks_off()
         axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], FLOOR - 0.02))
@@ -60,7 +69,19 @@ def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
     "The network's reading, with its interval; to the side of the curve's point, each pool's a little further."
     if not len(part): return
     x, mid = part["fraction"] * (1.05 + 0.03 * level), part["mid"]
-    axis.errorbar(x, mid, [mid - part["low"], part["high"] - mid], fmt="D", color=colour, ms=6, mec="black", mew=0.8, capsize=3, lw=1, zorder=5)
+    axis.errorbar(
+        x,
+        mid,
+        [mid - part["low"], part["high"] - mid],
+        fmt="D",
+        color=colour,
+        ms=6,
+        mec="black",
+        mew=0.8,
+        capsize=3,
+        lw=1,
+        zorder=5,
+    )
 
 def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
     from matplotlib.lines import Line2D
@@ -75,7 +96,9 @@ def judge_panels(curves: pd.DataFrame) -> Figure | None:
     if curves.empty: return None
     shares, judges = sorted(curves["share"].unique()), list(dict.fromkeys(curves["judge"]))
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(shares), figsize=(3.1 * len(shares), 3.5), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            1, len(shares), figsize=(3.1 * len(shares), 3.5), sharey=True, squeeze=False, layout="constrained"
+        )
         for axis, share in zip(axes[0], shares):
             axis.axhline(0, color="0.3", lw=1)
             for colour, judge in zip(CYCLE[::-1], judges):
@@ -86,6 +109,8 @@ def judge_panels(curves: pd.DataFrame) -> Figure | None:
             axis.set_xticks([0.025, 0.1, 0.6], ["2.5%", "10%", "60%"]), axis.minorticks_off()
         axes[0][0].set_ylim(bottom=max(axes[0][0].get_ylim()[0], FLOOR - 0.02))
         axes[0][0].set_ylabel("bits per byte saved against no filter")
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(judges), fontsize=8)
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(judges), fontsize=8
+        )
         plt.close(figure)
     return figure

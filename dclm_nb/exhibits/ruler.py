@@ -65,19 +65,37 @@ def repeat_table() -> Shown:
     for group, part in repeat_values("core", counted=False).groupby("group", sort=False):
         values = " / ".join(f"{value:.2f}" for value in part.value)
         counts, note = "yes" if part.counted.all() else "no", " ".join(filter(None, part.note))
-        lines.append(f"| {group} | {values} | {what_differs(group)} | {', '.join(part.evaluated)} | {counts} | {note} |")
+        lines.append(
+            f"| {group} | {values} | {what_differs(group)} | {', '.join(part.evaluated)} | {counts} | {note} |"
+        )
     return Shown("\n".join(lines) + "\n")
 
 def ruler_table() -> Shown:
     """The spread of a single run by scale and column, with its chi-square interval, and that of a difference of two."""
-    heads = ["scale", "score", "sd of one run", "95 % interval of the sd", "df", "sd of a difference", "a gap is beyond the noise from"]
+    heads = [
+        "scale",
+        "score",
+        "sd of one run",
+        "95 % interval of the sd",
+        "df",
+        "sd of a difference",
+        "a gap is beyond the noise from",
+    ]
     lines = ["| " + " | ".join(heads) + " |", "|:--|:--|--:|:--|--:|--:|--:|"]
     for scale in ("1B", "7B"):
         for column in COLUMNS:
             spread = ruler(scale, column)
             interval = spread.interval()
-            cells = [scale, column_title(column), f"{spread.sd:.2f}", f"{interval.low:.2f} to {interval.high:.2f}", f"{spread.df}"]
-            lines.append("| " + " | ".join([*cells, f"{spread.of_difference:.2f}", f"{spread.gap_interval(0).high:.1f}"]) + " |")
+            cells = [
+                scale,
+                column_title(column),
+                f"{spread.sd:.2f}",
+                f"{interval.low:.2f} to {interval.high:.2f}",
+                f"{spread.df}",
+            ]
+            lines.append(
+                "| " + " | ".join([*cells, f"{spread.of_difference:.2f}", f"{spread.gap_interval(0).high:.1f}"]) + " |"
+            )
     return Shown("\n".join(lines) + "\n")
 
 # %% ../../nbs/exhibits/11_ruler.ipynb #ruler-figure
@@ -103,7 +121,11 @@ def _repeats_panel(axes: Axes):
 
 def _rows(axes: Axes, names: list[str], **text):
     """One row per name, from the top."""
-    axes.set_yticks(range(len(names)), names, **text), axes.set_ylim(len(names) - 0.5, -0.5), axes.grid(axis="y", visible=False)
+    (
+        axes.set_yticks(range(len(names)), names, **text),
+        axes.set_ylim(len(names) - 0.5, -0.5),
+        axes.grid(axis="y", visible=False),
+    )
 
 def _gaps_panel(axes: Axes, gaps: pd.DataFrame):
     """One line per gap: its interval, filled where it is beyond the noise."""

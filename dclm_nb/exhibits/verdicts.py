@@ -64,7 +64,9 @@ class Contrast:
     def holds(self) -> bool:
         "Does the number hold as it stands, without asking what may move it?"
         least = -self.hair if self.ties else self.hair
-        return (self.estimate >= least if self.ties else self.estimate > least) and self.estimate >= self.needed - self.hair
+        return (
+            self.estimate >= least if self.ties else self.estimate > least
+        ) and self.estimate >= self.needed - self.hair
 
     @property
     def in_sds(self) -> float:
@@ -83,7 +85,8 @@ class Contrast:
         if self.source == "printed": return best if self.holds else worst
         if self.source == "replayed" and not self.noise: return "follows (no ruler)" if self.holds else worst
         if self.is_wrong(comparisons): return worst
-        if self.turns or not self.low > self.hair: return middle[0]              # also where the interval is not a number
+        if self.turns or not self.low > self.hair:
+            return middle[0]  # also where the interval is not a number
         return best if self.low >= self.needed - self.hair else middle[-1]
 
     @property
@@ -365,7 +368,8 @@ def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
     badness = lambda rank, c: (rank, not c.turns, 0.0 if c.turns else c.in_sds)
     rank, worst = min(zip(ranks, made), key=lambda found: badness(*found))
     said, clear = [str(worst)], sum(words[r] in ("direction follows", "follows") for r in ranks)
-    if worst.is_wrong() and not worst.is_wrong(n): said.append(f"the wrong way by itself, not as one of {n} comparisons")
+    if worst.is_wrong() and not worst.is_wrong(n):
+        said.append(f"the wrong way by itself, not as one of {n} comparisons")
     if words[rank] == "within noise" and n > 1: said.append(f"beyond the noise: {clear} of {n} comparisons")
     outcome = words[-2] if words[rank] == words[-1] and limits and source != "printed" else words[rank]
     return outcome, "; ".join([*said, *limits])
@@ -376,7 +380,11 @@ def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "r
     scale = get_scale(scale)
     def sources(claim: Claim) -> list[Numbers]:
         rerun = numbers_of(frame, "rerun", scale.name)
-        return [rerun] if claim.is_prediction else [printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), rerun]
+        return (
+            [rerun]
+            if claim.is_prediction
+            else [printed_numbers(exhibit.paper, claim.exhibits), numbers_of(frame, "replayed"), rerun]
+        )
     decided = [claim for claim in claims_of(exhibit) if exhibit.id in claim.decided_by]
     return [judge(claim, numbers, scale, withheld.get(claim.id, "")) for claim in decided for numbers in sources(claim)]
 
@@ -406,7 +414,10 @@ def verdicts_for_terminal(verdicts: Iterable[Verdict], reasons: bool = True):
         claim = next(iter(of.values())).claim
         text = Text.assemble((f"{id}  ", "bold"), claim.text)
         if reasons and claim.note: text.append(f"\nnote: {claim.note}", "dim")
-        if reasons and (last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in SILENT.values()), None)): text.append(f"\n{last.source}: {last.reason}", "dim")
+        if reasons and (
+            last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in SILENT.values()), None)
+        ):
+            text.append(f"\n{last.source}: {last.reason}", "dim")
         table.add_row(text, *(Text(" ".join((MARKS[of[s].outcome][0], of[s].outcome)), MARKS[of[s].outcome][1]) if s in of else "" for s in _JUDGED))
     return table
 
@@ -417,7 +428,13 @@ def verdict_table(verdicts: list[Verdict], width: int = 100) -> tuple[str, str]:
     from rich.console import Console
     lines = ["| claim | " + " | ".join(_JUDGED) + " |", "|:--|" + ":--|" * len(_JUDGED)]
     for (_, id), of in _by_claim(verdicts).items():
-        cells = [f"{MARKS[of[s].outcome][0]} {of[s].outcome}" + (f"<br><sub>{of[s].reason}</sub>" if of[s].outcome not in SILENT.values() else "") if s in of else "" for s in _JUDGED]
+        cells = [
+            f"{MARKS[of[s].outcome][0]} {of[s].outcome}"
+            + (f"<br><sub>{of[s].reason}</sub>" if of[s].outcome not in SILENT.values() else "")
+            if s in of
+            else ""
+            for s in _JUDGED
+        ]
         claim = next(iter(of.values())).claim
         said = f"**{id}** {claim.text}" + (f"<br><sub>{claim.note}</sub>" if claim.note else "")
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [said, *cells]) + " |")

@@ -47,7 +47,8 @@ class TrigramReader:
     def __init__(self, tokens: np.ndarray, vocab: int):
         tokens = np.asarray(tokens, dtype=np.int64)
         if len(tokens) < 3: raise UserError("a trigram reader needs at least three tokens")
-        if tokens.min() < 0 or tokens.max() >= vocab: raise UserError(f"token {tokens.max()} is outside the vocabulary of {vocab}")
+        if tokens.min() < 0 or tokens.max() >= vocab:
+            raise UserError(f"token {tokens.max()} is outside the vocabulary of {vocab}")
         if vocab >= 2**21: raise UserError("three tokens of so large a vocabulary do not fit into 63 bits")
         self.vocab, self.tokens = vocab, len(tokens)
         self.singles = np.bincount(tokens, minlength=vocab)
@@ -55,7 +56,9 @@ class TrigramReader:
         self.pairs, self.triples = _Counts.of(pairs), _Counts.of(pairs[:-1] * vocab + tokens[2:])
         self.after_one, self.after_two = self.pairs.contexts(vocab), self.triples.contexts(vocab)
 
-    def _discounted(self, seen: _Counts, context: tuple[_Counts, _Counts], runs: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    def _discounted(
+        self, seen: _Counts, context: tuple[_Counts, _Counts], runs: np.ndarray, lower: np.ndarray
+    ) -> np.ndarray:
         "One step of the interpolation; `lower` is the probability from a context that is one token shorter."
         follow, kinds = (c.at(runs // self.vocab) for c in context)
         safe = np.maximum(follow, 1)

@@ -22,7 +22,18 @@ from ..curation.crawl_pages import phrase_salad, word_salad
 from .filter_judges import encoded_texts
 from .frames import check_frame, tidy
 from .quality_filters import FilterStudy, model_settings, pool_settings, probe_settings
-from .text_pool import PRIMARY, TRIGRAM, Articles, Documents, make_pool, read_pool, read_probes, token_stream_of, train_on, trigram_readings
+from dclm_nb.studies.text_pool import (
+    PRIMARY,
+    TRIGRAM,
+    Articles,
+    Documents,
+    make_pool,
+    read_pool,
+    read_probes,
+    token_stream_of,
+    train_on,
+    trigram_readings,
+)
 from .together import Planned, run_together
 
 # %% auto #0
@@ -74,7 +85,10 @@ def planted_documents(pool: Run, condition: Condition, seed: int) -> Documents:
     from dclm_nb.curation.minicrawl import junk_material
     from dclm_nb.curation.quality import keep_random
     documents = clean_documents(pool)
-    if condition == NARROW: return documents.where(np.array([d["kind"] in ("encyclopaedia", "recipes") for d in documents.about], dtype=bool))
+    if condition == NARROW:
+        return documents.where(
+            np.array([d["kind"] in ("encyclopaedia", "recipes") for d in documents.about], dtype=bool)
+        )
     if condition == REPEATED: return documents.where(keep_random(documents.texts, 1 / 40, seed))
     if not condition.share: return documents
     texts = plant(documents.texts, junk_material(), condition, seed)
@@ -93,7 +107,9 @@ def calibration_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict
     model = load_model(folder / "model")
     readings = read_probes(model, pool, config["probes"])
     stream = token_stream_of(documents, trained["tokens"], order)
-    readings |= trigram_readings(stream, Articles.of(pool, config["probes"]["texts_per_source"]), model.config.vocab_size)
+    readings |= trigram_readings(
+        stream, Articles.of(pool, config["probes"]["texts_per_source"]), model.config.vocab_size
+    )
     _leave_nothing(folder)
     return {"readings": readings, **{name: trained[name] for name in ("loss", "epochs", "tokens", "flops")}}
 
@@ -102,7 +118,16 @@ def _leave_nothing(folder: Path) -> None:
     for path in list(folder.iterdir()): shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 # %% ../../nbs/studies/06_calibration.ipynb #design
-DESIGN: tuple[tuple[Condition, int], ...] = ((CLEAN, 6), (AGAIN, 6), (HALF, 3), (QUARTER, 3), (TENTH, 3), (PHRASES, 3), (NARROW, 3), (REPEATED, 3))
+DESIGN: tuple[tuple[Condition, int], ...] = (
+    (CLEAN, 6),
+    (AGAIN, 6),
+    (HALF, 3),
+    (QUARTER, 3),
+    (TENTH, 3),
+    (PHRASES, 3),
+    (NARROW, 3),
+    (REPEATED, 3),
+)
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibrate
 def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = DESIGN, workers: int = 2, store: RunStore | None = None) -> pd.DataFrame:
@@ -110,7 +135,17 @@ def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = D
     store, study = store or RunStore(), FilterStudy.at_scale(scale)
     pool = store.run(make_pool, pool_settings(study))
     settings = {"train": model_settings(study), "probes": probe_settings(study)}
-    plans = [Planned(f"{c.label}, seed {seed}", calibration_run, {"condition": dataclasses.asdict(c), **settings}, seed, {"pool": pool}) for c, n in design for seed in range(n)]
+    plans = [
+        Planned(
+            f"{c.label}, seed {seed}",
+            calibration_run,
+            {"condition": dataclasses.asdict(c), **settings},
+            seed,
+            {"pool": pool},
+        )
+        for c, n in design
+        for seed in range(n)
+    ]
     runs = run_together(plans, store, workers, name="calibration")
     return tidy([dict(row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key)
                  for plan, run in zip(plans, runs) for column, value in run.result["readings"].items()], paper="dclm", exhibit="calibration", scale=scale, source="rerun")
@@ -171,7 +206,9 @@ def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
     sign = 1 if lower_is_better(instrument) else -1
     twice, planted = sign * differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
-    paired = pooled_spread([twice, *(planted[c.label] for c in JUNK)])       # the two choices are drawn anew for every seed and vary more
+    paired = pooled_spread(
+        [twice, *(planted[c.label] for c in JUNK)]
+    )  # the two choices are drawn anew for every seed and vary more
     single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
     threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]
     return Calibration(instrument, mean_interval(twice), float(np.mean(threes)), {label: mean_interval(d) for label, d in planted.items()}, single, paired,

@@ -26,15 +26,32 @@ def train_classifiers(config: dict, seed: int, folder: Path, inputs: dict) -> di
     Raises `UserError` where one has not learned, unless `config["strict"]` is false."""
     documents, held_out = read_pool(inputs["pool"], config["share"]), read_held_out(inputs["pool"])
     found = {}
-    for name in EXAMPLES: found[name] = _classifier(config, documents, held_out["positives"][name], EXAMPLES[name], seed, folder / "classifier")
+    for name in EXAMPLES:
+        found[name] = _classifier(
+            config, documents, held_out["positives"][name], EXAMPLES[name], seed, folder / "classifier"
+        )
     (folder / "scores.json").write_text(json.dumps({name: scores.tolist() for name, (scores, _) in found.items()}))
     return {name: told for name, (_, told) in found.items()}
 
-def _classifier(config: dict, documents: Documents, positives: Sequence[tuple[str, str]], kinds: Sequence[str], seed: int, folder: Path) -> tuple[np.ndarray, dict]:
+def _classifier(
+    config: dict,
+    documents: Documents,
+    positives: Sequence[tuple[str, str]],
+    kinds: Sequence[str],
+    seed: int,
+    folder: Path,
+) -> tuple[np.ndarray, dict]:
     "A classifier's scores of all documents, and what the page says of it."
     from dataclasses import replace
     from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many
-    from dclm_nb.curation.quality import ClassifierConfig, drawn_passage, keep_random, quality_scores, score_spread, tune_classifier
+    from dclm_nb.curation.quality import (
+        ClassifierConfig,
+        drawn_passage,
+        keep_random,
+        quality_scores,
+        score_spread,
+        tune_classifier,
+    )
     texts, taught = documents.texts, len({name.split()[0] for name, _ in positives})
     ours = equally_many(positives, min(config["examples"], len(texts)) // taught)
     chosen = keep_random(texts, min(1.0, len(ours) / len(texts)), seed)
@@ -96,7 +113,16 @@ def reference_evidence(model, pool: Run) -> Learned:
     asked = np.concatenate([i[:-1] for i in encoded_texts(texts, pool).ids])
     plain = float(-np.log2(counts[asked] / counts.sum()).sum() / sum(len(t.encode()) for t in texts))
     value = bits_per_byte(model, tokenizer, texts, context_length=model.config.seq_len).per_byte
-    return Learned("reference model", "bits per byte of held-out reference texts", value, plain, "token frequencies", lower=True, margin=LEAST_GAIN, n=len(texts))
+    return Learned(
+        "reference model",
+        "bits per byte of held-out reference texts",
+        value,
+        plain,
+        "token frequencies",
+        lower=True,
+        margin=LEAST_GAIN,
+        n=len(texts),
+    )
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #reading-run
 def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
@@ -109,9 +135,16 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
     if config["strict"]: part.require()
     ids = {d["text"]: i[:-1].tolist() for d, i in zip(documents.about, documents.ids)}
     with Progress("asking the reference model", total=len(documents)) as report:
-        judged = token_scorer(model, ids.__getitem__, context=config["judge_context"], first=0, on_batch=report.update)(documents.texts)
-    scores = {"Perplexity filtering": np.array([-perplexity(s) for s in judged]), "Top-k average logits": np.array([topk_average_logit(s) for s in judged])}
-    (folder / "scores.json").write_text(json.dumps({name: dict(zip((d["url"] for d in documents.about), s.tolist())) for name, s in scores.items()}))
+        judged = token_scorer(model, ids.__getitem__, context=config["judge_context"], first=0, on_batch=report.update)(
+            documents.texts
+        )
+    scores = {
+        "Perplexity filtering": np.array([-perplexity(s) for s in judged]),
+        "Top-k average logits": np.array([topk_average_logit(s) for s in judged]),
+    }
+    (folder / "scores.json").write_text(
+        json.dumps({name: dict(zip((d["url"] for d in documents.about), s.tolist())) for name, s in scores.items()})
+    )
     labels = [_by_label(s, documents, name) for name, s in scores.items()]
     return {"learned": [part.as_dict()], "by_label": [p.as_dict() for p in labels],
             "percentiles": {name: np.percentile(s, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist() for name, s in scores.items()}}
@@ -119,7 +152,9 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
 # %% ../../nbs/studies/22_filter_judges.ipynb #scores-def
 def pool_scores(documents: Documents, classifiers: Run, reading: Run | None = None) -> dict[str, np.ndarray]:
     "Scores by judge, float64, shape (documents,), in the order of `documents`; those of the reference model where its run is given."
-    found = {name: np.array(values) for name, values in json.loads((classifiers.folder / "scores.json").read_text()).items()}
+    found = {
+        name: np.array(values) for name, values in json.loads((classifiers.folder / "scores.json").read_text()).items()
+    }
     if reading is None: return found
     asked = json.loads((reading.folder / "scores.json").read_text())
     return {**found, **{name: np.array([by_url[d["url"]] for d in documents.about]) for name, by_url in asked.items()}}
@@ -130,7 +165,9 @@ SHORT = {"fastText": "fastText", "fastText, encyclopaedia only": "fastText, ency
          "Top-k average logits": "top-k logits", CONTROL: "random"}
 JUDGED = ("fastText", "fastText, encyclopaedia only", "Perplexity filtering", "Top-k average logits")
 
-def choose(judge: str, documents: Documents, scores: dict[str, np.ndarray], keep_fraction: float, seed: int) -> np.ndarray:
+def choose(
+    judge: str, documents: Documents, scores: dict[str, np.ndarray], keep_fraction: float, seed: int
+) -> np.ndarray:
     "Which documents a judge keeps: bool, shape (documents,). Raises `UserError` for an unknown judge."
     from dclm_nb.curation.quality import keep_best, keep_random
     if judge == NOBODY: return np.ones(len(documents), dtype=bool)

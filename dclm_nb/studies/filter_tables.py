@@ -14,7 +14,16 @@ from .calibration import calibration_of, must_pass, read_calibration, usable_ins
 from .filter_judges import CONTROL, JUDGED, NOBODY, SHORT, choose, pool_scores, recall_by_kind
 from .frames import tidy
 from .quality_filters import FilterRuns, FilterStudy, Judges, run_study
-from .text_pool import PRIMARY, SECONDARY, TRIGRAM, Articles, Documents, read_pool, token_stream_of, trigram_readings
+from dclm_nb.studies.text_pool import (
+    PRIMARY,
+    SECONDARY,
+    TRIGRAM,
+    Articles,
+    Documents,
+    read_pool,
+    token_stream_of,
+    trigram_readings,
+)
 
 # %% auto #0
 __all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame_of', 'funnel_table', 'chosen_table',
@@ -26,7 +35,9 @@ def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, 
     "The study's runs at `smoke` or `laptop`, made or found; None at `replay`. Raises `UserError` for any other scale."
     if scale == "replay": return None
     study = FilterStudy.at_scale(scale)
-    return run_study(study, seeds, workers=workers if scale != "smoke" else 0, force=force)        # at smoke, starting workers would cost more
+    return run_study(
+        study, seeds, workers=workers if scale != "smoke" else 0, force=force
+    )  # at smoke, starting workers would cost more
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #instrument
 COLUMNS = {PRIMARY: "bits_per_byte", SECONDARY: "bits_per_byte_taught"}
@@ -60,7 +71,8 @@ def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:
     "Per recipe, mean over seeds: documents and megabytes chosen, how often training reads them, and which share of the text is of which worth."
     if runs is None: return NOTHING
     share, worths = runs.study.sparse, ("good", "ordinary", "low")
-    def mean(recipe: str, value) -> float: return float(np.mean([value(runs.models[share, recipe, s].result) for s in runs.seeds]))
+    def mean(recipe: str, value) -> float:
+        return float(np.mean([value(runs.models[share, recipe, s].result) for s in runs.seeds]))
     def line(recipe: str) -> dict[str, str]:
         return {"documents": f"{mean(recipe, lambda r: r['documents']):,.0f}", "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}",
                 "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
@@ -72,12 +84,19 @@ def pool_table(judges: Judges | None) -> pd.DataFrame | str:
     "Documents of each pool by kind; the sums, the megabytes and the share of real text in the last lines."
     if judges is None: return NOTHING
     pools = {f"{share:.0%} good": read_pool(judges.pool, share).about for share in judges.study.shares}
-    kinds = {d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for about in pools.values() for d in about}
+    kinds = {
+        d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"])
+        for about in pools.values()
+        for d in about
+    }
     def count(about: list[dict], kind: str) -> str: return f"{sum(d['kind'] == kind for d in about):,}"
     def real_rest(about: list[dict]) -> str:
         rest = [d for d in about if d["quality"] != "good"]
         return f"{sum(len(d['text']) for d in rest if d['made'] != 'made') / sum(len(d['text']) for d in rest):.0%}"
-    rows = {kind: {name: count(about, kind) for name, about in pools.items()} for kind in sorted(kinds, key=kinds.__getitem__)}
+    rows = {
+        kind: {name: count(about, kind) for name, about in pools.items()}
+        for kind in sorted(kinds, key=kinds.__getitem__)
+    }
     rows["all documents"] = {name: f"{len(about):,}" for name, about in pools.items()}
     rows["MB"] = {name: f"{sum(len(d['text'].encode()) for d in about) / 1e6:.1f}" for name, about in pools.items()}
     rows["real text in what is not good"] = {name: real_rest(about) for name, about in pools.items()}
@@ -90,10 +109,20 @@ def judges_table(judges: Judges | None, name: str = "fastText") -> pd.DataFrame 
     if judges is None: return NOTHING
     parts: list[Learned] = []
     for share in sorted({share for share, _ in judges.classifiers}):
-        found = [[Learned(**p) for p in run.result[name]["learned"]] for (g, _), run in judges.classifiers.items() if g == share]
+        found = [
+            [Learned(**p) for p in run.result[name]["learned"]]
+            for (g, _), run in judges.classifiers.items()
+            if g == share
+        ]
         parts += [replace(_worst(same), part=f"{name}, {share:.0%} good") for same in zip(*found)]
-    for what in ("learned", "by_label"):                        # what a reference model's scores find by label is shown; only what it has learned is required
-        told = ([replace(Learned(**p), margin=p["margin"] if what == "learned" else 0.0) for p in run.result[what]] for run in judges.readings.values())
+    for what in (
+        "learned",
+        "by_label",
+    ):  # what a reference model's scores find by label is shown; only what it has learned is required
+        told = (
+            [replace(Learned(**p), margin=p["margin"] if what == "learned" else 0.0) for p in run.result[what]]
+            for run in judges.readings.values()
+        )
         parts += [_worst(same) for same in zip(*told)]
     return learned_table(parts)
 
@@ -106,8 +135,16 @@ def scores_table(judges: Judges | None) -> pd.DataFrame | str:
     rows = {}
     for (share, seed), run in judges.classifiers.items():
         told = run.result["fastText"]
-        spread = dict(zip(("1 %", "5 %", "25 %", "50 %", "75 %", "95 %", "99 %"), (f"{p:.3f}" for p in told["percentiles"])))
-        rows[f"{share:.0%} good, judge {seed}"] = {"rate": told["lr"], "epochs": told["epoch"], "positives": told["positives"], "negatives": told["negatives"], **spread}
+        spread = dict(
+            zip(("1 %", "5 %", "25 %", "50 %", "75 %", "95 %", "99 %"), (f"{p:.3f}" for p in told["percentiles"]))
+        )
+        rows[f"{share:.0%} good, judge {seed}"] = {
+            "rate": told["lr"],
+            "epochs": told["epoch"],
+            "positives": told["positives"],
+            "negatives": told["negatives"],
+            **spread,
+        }
     return pd.DataFrame(rows).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #recall-table
@@ -120,12 +157,16 @@ def recall_table(judges: Judges | None, keep_fraction: float = 0.1, seed: int = 
         scores = pool_scores(documents, judges.classifiers[share, seed], judges.readings.get(seed))
         for judge in (j for j in JUDGED if j in scores and j != "fastText, encyclopaedia only"):
             columns[f"{SHORT[judge]}, {share:.0%} good"] = recall_by_kind(scores[judge], documents, keep_fraction)
-    kinds = {d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for d in read_pool(judges.pool).about}
+    kinds = {
+        d["kind"]: (("good", "ordinary", "low").index(d["quality"]), d["kind"]) for d in read_pool(judges.pool).about
+    }
     table = pd.DataFrame(columns)
     return table.loc[sorted(table.index, key=kinds.__getitem__)].map(lambda v: "" if np.isnan(v) else f"{100 * v:.0f}")
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #swap-table
-def swap_table(judges: Judges | None, ours: str = "fastText", theirs: str = "Perplexity filtering") -> pd.DataFrame | str:
+def swap_table(
+    judges: Judges | None, ours: str = "fastText", theirs: str = "Perplexity filtering"
+) -> pd.DataFrame | str:
     "Bits per byte against no filter, mean over seeds, of the tenths of two judges on the sparsest pool and of one's good text with the other's rest; by the trigram reader."
     if judges is None: return NOTHING
     study, rows = judges.study, {}
@@ -137,14 +178,21 @@ def swap_table(judges: Judges | None, ours: str = "fastText", theirs: str = "Per
         for name, kept in {SHORT[ours]: a, SHORT[theirs]: b, f"good text of {SHORT[ours]}, rest of {SHORT[theirs]}": (a & good) | (b & ~good),
                            f"good text of {SHORT[theirs]}, rest of {SHORT[ours]}": (b & good) | (a & ~good)}.items():
             found = _read(documents.where(kept), study, articles, seed)
-            rows.setdefault(name, []).append({kind: found[kind] - none[kind] for kind in found} | {"good documents": int((kept & good).sum())})
+            rows.setdefault(name, []).append(
+                {kind: found[kind] - none[kind] for kind in found} | {"good documents": int((kept & good).sum())}
+            )
     mean = pd.DataFrame({name: pd.DataFrame(lines).mean() for name, lines in rows.items()}).T
-    return mean.assign(**{"good documents": mean["good documents"].map("{:.0f}".format)}, **{c: mean[c].map("{:+.3f}".format) for c in mean if c != "good documents"})
+    return mean.assign(
+        **{"good documents": mean["good documents"].map("{:.0f}".format)},
+        **{c: mean[c].map("{:+.3f}".format) for c in mean if c != "good documents"},
+    )
 
 def _read(documents: Documents, study: FilterStudy, articles: Articles, seed: int) -> dict[str, float]:
     "The trigram reader's bits per byte of every kind, of all five and of the taught four, under short names."
     from dclm_nb.lm.config import lm_config
-    found = trigram_readings(token_stream_of(documents, lm_config(study.scale)[1].tokens, seed), articles, study.vocab_size)
+    found = trigram_readings(
+        token_stream_of(documents, lm_config(study.scale)[1].tokens, seed), articles, study.vocab_size
+    )
     names = {TRIGRAM + PRIMARY: "all five", TRIGRAM + SECONDARY: "taught four"}
     return {names.get(name, name.removeprefix(TRIGRAM + "bits per byte, ")): value for name, value in found.items()}
 
@@ -157,24 +205,43 @@ def parts_table(judges: Judges | None) -> pd.DataFrame | str:
         documents, articles = read_pool(judges.pool, share), Articles.of(judges.pool, judges.study.texts_per_source)
         for seed in sorted(s for g, s in judges.classifiers if g == share):
             none = _read(documents, judges.study, articles, seed)
-            for name, kept in _parts(documents, pool_scores(documents, judges.classifiers[share, seed]), judges.study.keep_fraction, seed).items():
+            for name, kept in _parts(
+                documents, pool_scores(documents, judges.classifiers[share, seed]), judges.study.keep_fraction, seed
+            ).items():
                 found = _read(documents.where(kept), judges.study, articles, seed)
-                for kind in found: rows.setdefault(f"{share:.0%} good: {name}", {}).setdefault(kind, []).append(none[kind] - found[kind])
+                for kind in found:
+                    rows.setdefault(f"{share:.0%} good: {name}", {}).setdefault(kind, []).append(
+                        none[kind] - found[kind]
+                    )
                 rows[f"{share:.0%} good: {name}"].setdefault("documents", []).append(float(kept.sum()))
-    return pd.DataFrame({name: {kind: _count(v) if kind == "documents" else _gain(v) for kind, v in kinds.items()} for name, kinds in rows.items()}).T
+    return pd.DataFrame(
+        {
+            name: {kind: _count(v) if kind == "documents" else _gain(v) for kind, v in kinds.items()}
+            for name, kinds in rows.items()
+        }
+    ).T
 
 def _parts(documents: Documents, scores: dict, keep_fraction: float, seed: int) -> dict[str, np.ndarray]:
     "Choices from a pool, bool, shape (documents,): the tenth, its good documents, all good ones, and mixtures of the tenth's size drawn at random by label."
     from dclm_nb.curation.quality import keep_random
-    tenth, good, names = choose("fastText", documents, scores, keep_fraction, seed), documents.good, [d["url"] for d in documents.about]
+    tenth, good, names = (
+        choose("fastText", documents, scores, keep_fraction, seed),
+        documents.good,
+        [d["url"] for d in documents.about],
+    )
     def drawn(side: np.ndarray, n: int) -> np.ndarray:
         places, kept = np.flatnonzero(side), np.zeros(len(documents), dtype=bool)
         kept[places[keep_random([names[i] for i in places], min(n / len(places), 1.0), seed)]] = True
         return kept
     room = int(tenth.sum())
     found = {"fastText's tenth": tenth, "its good documents alone": tenth & good, "all good documents, by label": good}
-    if good.sum() <= room: return {**found, "all good, and random others to fill the tenth": good | drawn(~good, room - int(good.sum()))}
-    return {**found, "a tenth of good documents, drawn at random": drawn(good, room), "half of a tenth good, half others, at random": drawn(good, room // 2) | drawn(~good, room - room // 2)}
+    if good.sum() <= room:
+        return {**found, "all good, and random others to fill the tenth": good | drawn(~good, room - int(good.sum()))}
+    return {
+        **found,
+        "a tenth of good documents, drawn at random": drawn(good, room),
+        "half of a tenth good, half others, at random": drawn(good, room // 2) | drawn(~good, room - room // 2),
+    }
 
 def _gain(values: list[float]) -> str:
     from dclm_nb.core.statistics import mean_interval
@@ -195,10 +262,18 @@ def by_source_table(runs: FilterRuns | None, share: float | None = None, baselin
         return f"{interval.mid:+.3f}" + (f" ± {interval.half_width:.3f}" if len(runs.seeds) > 1 else "")
     def heading(instrument: str) -> str:
         faults = calibration_of(calibrated, instrument).faults
-        name = {PRIMARY: "all five", SECONDARY: "the taught four"}.get(instrument, instrument.removeprefix("bits per byte, "))
+        name = {PRIMARY: "all five", SECONDARY: "the taught four"}.get(
+            instrument, instrument.removeprefix("bits per byte, ")
+        )
         return name + (f" ({', '.join(faults)})" if faults else "")
     headings = {i: heading(i) for i in instruments}
-    return pd.DataFrame({recipe: {headings[i]: cell(recipe, i) for i in instruments} for recipe in runs.recipes(share) if recipe != baseline}).T
+    return pd.DataFrame(
+        {
+            recipe: {headings[i]: cell(recipe, i) for i in instruments}
+            for recipe in runs.recipes(share)
+            if recipe != baseline
+        }
+    ).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #resolution
 def resolution(runs: FilterRuns | None) -> str:

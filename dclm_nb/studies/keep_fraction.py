@@ -20,7 +20,16 @@ from ..core.store import Run, RunStore
 from .filter_judges import CONTROL, LABELLED, NOBODY, SHORT, choose, pool_scores
 from .frames import tidy
 from .quality_filters import FilterRuns, FilterStudy, Judges, run_judges, run_study
-from .text_pool import PRIMARY, SECONDARY, TRIGRAM, Articles, Documents, read_pool, token_stream_of, trigram_readings
+from dclm_nb.studies.text_pool import (
+    PRIMARY,
+    SECONDARY,
+    TRIGRAM,
+    Articles,
+    Documents,
+    read_pool,
+    token_stream_of,
+    trigram_readings,
+)
 from .together import Planned, run_together
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #settings
@@ -31,15 +40,28 @@ REPLICATES, REFERENCES = (0, 1, 2, 3, 4), (0, 1, 2)
 def sweep_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: every filter at every fraction on the pool of `config["share"]`, read in the order of `seed`, with every judge of the inputs.
     Returns `readings`: a list of filter, fraction, judge and the trigram reader's scores."""
-    documents, articles = read_pool(inputs["pool"], config["share"]), Articles.of(inputs["pool"], config["texts_per_source"])
+    documents, articles = (
+        read_pool(inputs["pool"], config["share"]),
+        Articles.of(inputs["pool"], config["texts_per_source"]),
+    )
     def read(judge: str, scores: dict, fraction: float, which: int) -> dict:
         kept = documents.where(choose(judge, documents, scores, fraction, seed))
         stream = token_stream_of(kept, config["tokens"], seed)
         return {"filter": judge, "fraction": fraction, "judge": which, "epochs": config["tokens"] / sum(map(len, kept.ids)),
                 "scores": trigram_readings(stream, articles, config["vocab_size"])}
-    found = [read(NOBODY, {}, 1.0, -1), read(LABELLED, {}, 1.0, -1), *(read(CONTROL, {}, f, -1) for f in config["fractions"])]
-    for which, scores in _judges(documents, inputs): found += [read(name, scores, f, which) for name in scores for f in config["fractions"]]
-    return {"readings": found, "documents": len(documents), "good": float(documents.good.mean()), "bytes": sum(len(t.encode()) for t in documents.texts)}
+    found = [
+        read(NOBODY, {}, 1.0, -1),
+        read(LABELLED, {}, 1.0, -1),
+        *(read(CONTROL, {}, f, -1) for f in config["fractions"]),
+    ]
+    for which, scores in _judges(documents, inputs):
+        found += [read(name, scores, f, which) for name in scores for f in config["fractions"]]
+    return {
+        "readings": found,
+        "documents": len(documents),
+        "good": float(documents.good.mean()),
+        "bytes": sum(len(t.encode()) for t in documents.texts),
+    }
 
 def _judges(documents: Documents, inputs: dict) -> Iterable[tuple[int, dict[str, np.ndarray]]]:
     "(seed, scores by judge): of every classifier, with the reading of the same seed where there is one."
@@ -59,7 +81,9 @@ class SweepRuns:
     @property
     def readings(self) -> pd.DataFrame:
         "One line per pool, filter, fraction, order and judge: `five` and `taught` bits per byte by the trigram reader, and each kind's."
-        return pd.DataFrame([_line(share, order, r) for (share, order), run in self.sweeps.items() for r in run.result["readings"]])
+        return pd.DataFrame(
+            [_line(share, order, r) for (share, order), run in self.sweeps.items() for r in run.result["readings"]]
+        )
 
     @property
     def replicates(self) -> pd.DataFrame:
@@ -69,8 +93,19 @@ class SweepRuns:
 
 def _line(share: float, order: int, reading: dict) -> dict:
     scores = {name.removeprefix(TRIGRAM): value for name, value in reading["scores"].items()}
-    kinds = {name.removeprefix("bits per byte, "): value for name, value in scores.items() if "," in name and name != SECONDARY}
-    return {"share": share, "order": order, **{k: reading[k] for k in ("filter", "fraction", "judge", "epochs")}, "five": scores[PRIMARY], "taught": scores[SECONDARY], **kinds}
+    kinds = {
+        name.removeprefix("bits per byte, "): value
+        for name, value in scores.items()
+        if "," in name and name != SECONDARY
+    }
+    return {
+        "share": share,
+        "order": order,
+        **{k: reading[k] for k in ("filter", "fraction", "judge", "epochs")},
+        "five": scores[PRIMARY],
+        "taught": scores[SECONDARY],
+        **kinds,
+    }
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #run-sweep
 ANCHORS = (NOBODY, "fastText OH-2.5 + ELI5")                     # what the network reads on the densest pool, beside Table 4's rows
@@ -81,7 +116,12 @@ def run_sweep(study: FilterStudy, replicates: Sequence[int] = REPLICATES, refere
     store = store or RunStore()
     judges = run_judges(study, replicates, study.shares, references, workers, force, store)
     plans = [_planned(study, judges, share, order, part) for share in study.shares for order in replicates]
-    sweeps = dict(zip([(share, order) for share in study.shares for order in replicates], run_together(plans, store, workers, force, "sweep")))
+    sweeps = dict(
+        zip(
+            [(share, order) for share in study.shares for order in replicates],
+            run_together(plans, store, workers, force, "sweep"),
+        )
+    )
     rows = [(share, recipe) for share in (study.sparse, study.dense) for recipe in ANCHORS]
     return SweepRuns(study, judges, sweeps, run_study(study, network, rows, workers, force, store) if network else None)
 
@@ -90,14 +130,23 @@ def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part:
     inputs = {"pool": judges.pool, **{f"reading {s}": r for s, r in judges.readings.items()},
               **{f"classifiers {s}": r for (g, s), r in judges.classifiers.items() if g == share}}
     tokens = round(part * lm_config(study.scale)[1].tokens)
-    config = {"share": share, "fractions": list(FRACTIONS), "tokens": tokens, "vocab_size": study.vocab_size, "texts_per_source": study.texts_per_source}
+    config = {
+        "share": share,
+        "fractions": list(FRACTIONS),
+        "tokens": tokens,
+        "vocab_size": study.vocab_size,
+        "texts_per_source": study.texts_per_source,
+    }
     return Planned(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
 
 def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 2) -> SweepRuns | None:
     "The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network. Raises `UserError` for any other scale."
     if scale == "replay": return None
     study = FilterStudy.at_scale(scale)
-    if scale == "smoke": return run_sweep(study, (0, 1), (0,), (0, 1) if part == 1 else (), part, 0, force)      # starting workers would cost more
+    if scale == "smoke":
+        return run_sweep(
+            study, (0, 1), (0,), (0, 1) if part == 1 else (), part, 0, force
+        )  # starting workers would cost more
     return run_sweep(study, network=(0, 1, 2) if part == 1 else (), part=part, force=force, workers=workers)
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #gains
@@ -105,7 +154,9 @@ def gains(lines: pd.DataFrame) -> pd.DataFrame:
     "`lines` with `five` and `taught` replaced by what they save against no filter in the same pool and order."
     none = lines[lines["filter"] == NOBODY].set_index(["share", "order"])
     keys = pd.MultiIndex.from_frame(lines[["share", "order"]])
-    return lines.assign(**{name: none.loc[keys, name].to_numpy() - lines[name].to_numpy() for name in ("five", "taught")})
+    return lines.assign(
+        **{name: none.loc[keys, name].to_numpy() - lines[name].to_numpy() for name in ("five", "taught")}
+    )
 
 def curve(lines: pd.DataFrame, judge: str, share: float, name: str = "five") -> pd.DataFrame:
     "A filter's gain by fraction: `mid`, `low`, `high` of the 95 % interval over replicates, and `n`."
@@ -113,10 +164,14 @@ def curve(lines: pd.DataFrame, judge: str, share: float, name: str = "five") -> 
     part = gains(lines)
     part = part[(part["filter"] == judge) & (part["share"] == share)]
     rows = {f: (mean_interval(v), len(v)) for f, v in part.groupby("fraction")[name]}
-    return pd.DataFrame([{"fraction": f, "mid": i.mid, "low": i.low, "high": i.high, "n": n} for f, (i, n) in rows.items()])
+    return pd.DataFrame(
+        [{"fraction": f, "mid": i.mid, "low": i.low, "high": i.high, "n": n} for f, (i, n) in rows.items()]
+    )
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #best-def
-def best_elsewhere(lines: pd.DataFrame, judge: str, share: float, fractions: Sequence[float], name: str = "five") -> dict[int, float]:
+def best_elsewhere(
+    lines: pd.DataFrame, judge: str, share: float, fractions: Sequence[float], name: str = "five"
+) -> dict[int, float]:
     "By replicate: the reading at the fraction that is best on average over the other replicates."
     part = lines[(lines["filter"] == judge) & (lines["share"] == share) & lines["fraction"].isin(fractions)]
     table = part.pivot(index="order", columns="fraction", values=name)
@@ -174,16 +229,34 @@ def budget_table(runs: SweepRuns | None) -> pd.DataFrame | str:
     from dclm_nb.core.statistics import mean_interval
     from dclm_nb.lm.config import lm_config
     tokens, rows = lm_config(runs.study.scale)[1].tokens, {}
-    articles, orders = Articles.of(runs.judges.pool, runs.study.texts_per_source), sorted({order for _, order in runs.sweeps})
+    articles, orders = (
+        Articles.of(runs.judges.pool, runs.study.texts_per_source),
+        sorted({order for _, order in runs.sweeps}),
+    )
     for share in runs.study.shares:
         documents = read_pool(runs.judges.pool, share)
-        tenths = {o: documents.where(choose("fastText", documents, pool_scores(documents, runs.judges.classifiers[share, o]), runs.study.keep_fraction, o)) for o in orders}
+        tenths = {
+            o: documents.where(
+                choose(
+                    "fastText",
+                    documents,
+                    pool_scores(documents, runs.judges.classifiers[share, o]),
+                    runs.study.keep_fraction,
+                    o,
+                )
+            )
+            for o in orders
+        }
         for part in BUDGETS:
             n = round(part * tokens)
-            read = lambda d, o: trigram_readings(token_stream_of(d, n, o), articles, runs.study.vocab_size)[TRIGRAM + PRIMARY]
+            read = lambda d, o: trigram_readings(token_stream_of(d, n, o), articles, runs.study.vocab_size)[
+                TRIGRAM + PRIMARY
+            ]
             gain = mean_interval([read(documents, o) - read(tenths[o], o) for o in orders])
             passes = np.mean([n / sum(map(len, d.ids)) for d in tenths.values()])
-            rows.setdefault(f"{n:,} tokens", {})[f"{share:.0%} good"] = f"{gain.mid:+.3f} ± {gain.half_width:.3f} (read {passes:.1f} times)"
+            rows.setdefault(f"{n:,} tokens", {})[f"{share:.0%} good"] = (
+                f"{gain.mid:+.3f} ± {gain.half_width:.3f} (read {passes:.1f} times)"
+            )
     return pd.DataFrame(rows).T
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #frame-names
@@ -197,16 +270,36 @@ def sweep_frame(runs: SweepRuns | None) -> pd.DataFrame:
     if runs is None: return tidy([])
     lines, rows = runs.replicates, []
     for line in lines.to_dict("records"):
-        name = {NOBODY: "no filter", LABELLED: "all good text, by label"}.get(line["filter"]) or f"{SHORT[line['filter']]}, keep {_percent(line['fraction'])}"
-        rows += [_cell(name, f"{side}_at_{_pool(line['share'])}", line["order"], line[side], runs.sweeps[line["share"], line["order"]].key) for side in ("five", "taught")]
+        name = {NOBODY: "no filter", LABELLED: "all good text, by label"}.get(
+            line["filter"]
+        ) or f"{SHORT[line['filter']]}, keep {_percent(line['fraction'])}"
+        rows += [
+            _cell(
+                name,
+                f"{side}_at_{_pool(line['share'])}",
+                line["order"],
+                line[side],
+                runs.sweeps[line["share"], line["order"]].key,
+            )
+            for side in ("five", "taught")
+        ]
     for share in runs.study.shares:
         for name, fractions in (("within a factor of two", within(share)), ("outside", outside(share))):
             for side in ("five", "taught"):
                 for seed, value in best_elsewhere(lines, "fastText", share, fractions, side).items():
-                    rows.append(_cell(f"fastText, best fraction {name}", f"{side}_at_{_pool(share)}", seed, value, runs.sweeps[share, seed].key))
+                    rows.append(
+                        _cell(
+                            f"fastText, best fraction {name}",
+                            f"{side}_at_{_pool(share)}",
+                            seed,
+                            value,
+                            runs.sweeps[share, seed].key,
+                        )
+                    )
     return _tidy(runs, rows)
 
-def _cell(row: str, column: str, seed: int, value: float, run: str) -> dict: return dict(row=row, column=column, seed=seed, value=value, run=run)
+def _cell(row: str, column: str, seed: int, value: float, run: str) -> dict:
+    return dict(row=row, column=column, seed=seed, value=value, run=run)
 
 def _tidy(runs: SweepRuns, rows: list[dict]) -> pd.DataFrame:
     return tidy(rows, paper="dclm", exhibit="extra-keep-fraction", scale=runs.study.scale, source="rerun")
@@ -222,13 +315,27 @@ def gain_frame(runs: SweepRuns | None) -> pd.DataFrame:
     for share in (runs.study.sparse, runs.study.dense) if runs.network else ():
         for side, instrument in (("five", PRIMARY), ("taught", SECONDARY)):
             none, ours = (runs.network.scores(share, recipe, instrument) for recipe in ANCHORS)
-            rows += [_cell(_gain_row(share), f"network_gain_{side}", seed, n - o, runs.network.probes[share, ANCHORS[1], seed].key) for seed, n, o in zip(runs.network.seeds, none, ours)]
+            rows += [
+                _cell(
+                    _gain_row(share),
+                    f"network_gain_{side}",
+                    seed,
+                    n - o,
+                    runs.network.probes[share, ANCHORS[1], seed].key,
+                )
+                for seed, n, o in zip(runs.network.seeds, none, ours)
+            ]
     return _tidy(runs, rows)
 
 def _gain_row(share: float) -> str: return f"gain of a tenth, {_pool(share)} % good"
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #table-five
-TABLE_5 = {"OH-2.5 + ELI5 / 10%": ("fastText", 0.1), "OH-2.5 + ELI5 / 15%": ("fastText", 0.15), "OH-2.5 + ELI5 / 20%": ("fastText", 0.2), "Wikipedia / 10%": ("fastText, encyclopaedia only", 0.1)}
+TABLE_5 = {
+    "OH-2.5 + ELI5 / 10%": ("fastText", 0.1),
+    "OH-2.5 + ELI5 / 15%": ("fastText", 0.15),
+    "OH-2.5 + ELI5 / 20%": ("fastText", 0.2),
+    "Wikipedia / 10%": ("fastText, encyclopaedia only", 0.1),
+}
 
 def table_five_frame(runs: SweepRuns | None) -> pd.DataFrame:
     "Table 5's rows that the sweep can answer, on the sparsest pool: bits per byte by the trigram reader, the mean over five kinds."
@@ -243,13 +350,25 @@ def table_five_frame(runs: SweepRuns | None) -> pd.DataFrame:
 def fraction_curve_frame(runs: SweepRuns | None) -> pd.DataFrame:
     "fastText's gain by side, share and fraction, with its interval over replicates."
     if runs is None: return pd.DataFrame()
-    return pd.concat([curve(runs.replicates, "fastText", share, side).assign(side=side, share=share) for side in ("five", "taught") for share in runs.study.shares])
+    return pd.concat(
+        [
+            curve(runs.replicates, "fastText", share, side).assign(side=side, share=share)
+            for side in ("five", "taught")
+            for share in runs.study.shares
+        ]
+    )
 
 def judge_curve_frame(runs: SweepRuns | None) -> pd.DataFrame:
     "The gain of every judge and of the random choice by share and fraction, over all five kinds."
     if runs is None: return pd.DataFrame()
     names = {name: short for name, short in SHORT.items() if name != "fastText, encyclopaedia only"}
-    return pd.concat([curve(runs.replicates, name, share).assign(judge=short, share=share) for name, short in names.items() for share in runs.study.shares])
+    return pd.concat(
+        [
+            curve(runs.replicates, name, share).assign(judge=short, share=share)
+            for name, short in names.items()
+            for share in runs.study.shares
+        ]
+    )
 
 def network_points(runs: SweepRuns | None) -> pd.DataFrame:
     "The network's gain from the classifier's tenth by side and share, with its interval over seeds."
@@ -260,5 +379,14 @@ def network_points(runs: SweepRuns | None) -> pd.DataFrame:
         for side, instrument in (("five", PRIMARY), ("taught", SECONDARY)):
             none, ours = (np.array(runs.network.scores(share, recipe, instrument)) for recipe in ANCHORS)
             i = mean_interval(none - ours)
-            rows.append({"side": side, "share": share, "fraction": runs.study.keep_fraction, "mid": i.mid, "low": i.low, "high": i.high})
+            rows.append(
+                {
+                    "side": side,
+                    "share": share,
+                    "fraction": runs.study.keep_fraction,
+                    "mid": i.mid,
+                    "low": i.low,
+                    "high": i.high,
+                }
+            )
     return pd.DataFrame(rows)

@@ -13,7 +13,16 @@ from pathlib import Path
 from ..core.errors import UserError, unknown
 from ..core.progress import Progress
 from ..core.store import Run, RunStore
-from .filter_judges import CONTROL, LABELLED, NOBODY, choose, pool_scores, read_with_reference, train_classifiers, train_reference
+from dclm_nb.studies.filter_judges import (
+    CONTROL,
+    LABELLED,
+    NOBODY,
+    choose,
+    pool_scores,
+    read_with_reference,
+    train_classifiers,
+    train_reference,
+)
 from .text_pool import Documents, make_pool, probe_model, read_pool, train_on
 from .together import Planned, run_together
 
@@ -109,39 +118,72 @@ class FilterRuns:
 # %% ../../nbs/studies/07_quality_filters.ipynb #settings-def
 def pool_settings(study: FilterStudy) -> dict:
     "What decides the study's pool."
-    curation = {"scale": study.scale, "faithful": study.faithful, "min_ngram_size": study.dedup_ngram, "max_ngram_size": study.dedup_ngram}
+    curation = {
+        "scale": study.scale,
+        "faithful": study.faithful,
+        "min_ngram_size": study.dedup_ngram,
+        "max_ngram_size": study.dedup_ngram,
+    }
     return {"crawl": study.scale, "vocab_size": study.vocab_size, "curation": curation}
 
 def model_settings(study: FilterStudy) -> dict:
     "What decides a trained model, besides its data."
     from dclm_nb.lm.config import config_to_dict, lm_config
     model, train = lm_config(study.scale)
-    return {"model": config_to_dict(dataclasses.replace(model, vocab_size=study.vocab_size)), "train": config_to_dict(train)}
+    return {
+        "model": config_to_dict(dataclasses.replace(model, vocab_size=study.vocab_size)),
+        "train": config_to_dict(train),
+    }
 
 def probe_settings(study: FilterStudy) -> dict:
     "What decides a reading, besides the model."
     return {"texts_per_source": study.texts_per_source, "records_per_source": study.records_per_source}
 
 # %% ../../nbs/studies/07_quality_filters.ipynb #run-judges
-COST = {"pool": 1.5, "reference": 1.6, "reading": 1.0, "classifiers": 0.5, "model": 1.6, "probe": 0.23}   # minutes of one core at laptop; for the time left only
+COST = {
+    "pool": 1.5,
+    "reference": 1.6,
+    "reading": 1.0,
+    "classifiers": 0.5,
+    "model": 1.6,
+    "probe": 0.23,
+}  # minutes of one core at laptop; for the time left only
 
 def run_judges(study: FilterStudy, seeds: Sequence[int], shares: Sequence[float], reference_seeds: Sequence[int] | None = None,
                workers: int = 2, force: bool = False, store: RunStore | None = None) -> Judges:
     "The pool, and for each seed a classifier of each share; for each of `reference_seeds` (default: all) a reference model and its reading of the crawl."
     store, asked = store or RunStore(), tuple(seeds if reference_seeds is None else reference_seeds)
     keys = [(share, seed) for share in shares for seed in seeds]
-    with Progress("judges", total=COST["pool"] + len(asked) * (COST["reference"] + COST["reading"]) + len(keys) * COST["classifiers"]) as whole:
+    with Progress(
+        "judges",
+        total=COST["pool"] + len(asked) * (COST["reference"] + COST["reading"]) + len(keys) * COST["classifiers"],
+    ) as whole:
         with whole.stage("pool", share=COST["pool"]): pool = store.run(make_pool, pool_settings(study), force=force)
         with whole.stage("reference models", share=len(asked) * COST["reference"]):
-            plans = [Planned(f"reference model, seed {s}", train_reference, model_settings(study), s, {"pool": pool}) for s in asked]
+            plans = [
+                Planned(f"reference model, seed {s}", train_reference, model_settings(study), s, {"pool": pool})
+                for s in asked
+            ]
             references = dict(zip(asked, run_together(plans, store, workers, force, "reference models")))
         with whole.stage("readings", share=len(asked) * COST["reading"]):
             how = {"judge_context": study.judge_context, "strict": study.strict}
-            plans = [Planned(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": references[s]}) for s in asked]
+            plans = [
+                Planned(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": references[s]})
+                for s in asked
+            ]
             readings = dict(zip(asked, run_together(plans, store, workers, force, "readings")))
         with whole.stage("classifiers", share=len(keys) * COST["classifiers"]):
             how = {"scale": study.scale, "examples": study.examples, "strict": study.strict}
-            plans = [Planned(f"classifiers, {share:.0%} good, seed {s}", train_classifiers, {**how, "share": share}, s, {"pool": pool}) for share, s in keys]
+            plans = [
+                Planned(
+                    f"classifiers, {share:.0%} good, seed {s}",
+                    train_classifiers,
+                    {**how, "share": share},
+                    s,
+                    {"pool": pool},
+                )
+                for share, s in keys
+            ]
             classifiers = dict(zip(keys, run_together(plans, store, workers, force, "classifiers")))
     return Judges(study, pool, references, readings, classifiers)
 
@@ -157,7 +199,8 @@ def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequen
     work = {"judges": COST["pool"] + len(seeds) * (COST["reference"] + COST["reading"] + len(shares) * COST["classifiers"]),
             "models": COST["model"] * len(keys), "probes": COST["probe"] * len(keys)}
     with Progress("quality filters", total=sum(work.values())) as whole:
-        with whole.stage("judges", share=work["judges"]): judges = run_judges(study, seeds, shares, None, workers, force, store)
+        with whole.stage("judges", share=work["judges"]):
+            judges = run_judges(study, seeds, shares, None, workers, force, store)
         with whole.stage("models", share=work["models"]):
             plans = [_planned(study, judges, *key) for key in keys]
             models = dict(zip(keys, run_together(plans, store, workers, force, "models")))

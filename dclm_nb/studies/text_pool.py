@@ -21,7 +21,10 @@ from ..core.seeds import seed_for
 from ..core.store import Run
 
 # %% ../../nbs/studies/21_text_pool.ipynb #pool-run
-EXAMPLES = {"fastText": (), "fastText, encyclopaedia only": ("encyclopaedia",)}     # sources of a classifier's positives; () means all
+EXAMPLES = {
+    "fastText": (),
+    "fastText, encyclopaedia only": ("encyclopaedia",),
+}  # sources of a classifier's positives; () means all
 
 def make_pool(config: dict, seed: int, folder: Path) -> dict:
     """Run: crawl, extract, filter, deduplicate, decontaminate, tokenise.
@@ -32,7 +35,9 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
     report = curate(crawl.warcs, folder / "curated", CurationConfig(until="pool", **config["curation"]))
     labels = crawl.labels()
     documents = [_described(d.text, labels[d.metadata["url"]]) for d in report.pool()]
-    (folder / "pool.jsonl").write_text("".join(json.dumps(d, ensure_ascii=False) + "\n" for d in documents), encoding="utf-8")
+    (folder / "pool.jsonl").write_text(
+        "".join(json.dumps(d, ensure_ascii=False) + "\n" for d in documents), encoding="utf-8"
+    )
     texts = [d["text"] for d in documents]
     _write_tokens(texts, folder, config["vocab_size"])
     report.funnel.to_csv(folder / "funnel.csv", index=False)
@@ -44,7 +49,14 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
 
 def _described(text: str, label) -> dict:
     "A document with what its label knows; a copy that deduplication did not find is marked."
-    return {"text": text, "url": label.url, "kind": label.kind, "quality": label.quality, "made": label.made, "copy": bool(label.copy_of)}
+    return {
+        "text": text,
+        "url": label.url,
+        "kind": label.kind,
+        "quality": label.quality,
+        "made": label.made,
+        "copy": bool(label.copy_of),
+    }
 
 # %% ../../nbs/studies/21_text_pool.ipynb #tokens-def
 def _write_tokens(texts: Sequence[str], folder: Path, vocab_size: int) -> None:
@@ -68,7 +80,9 @@ def _overlaps(pool: Sequence[str], held_out: dict):
     from dclm_nb.curation.decontamination import overlap_report
     evaluation = [text for texts in held_out["evaluation"].values() for text in texts]
     positives = [passage for _, passage in held_out["positives"]["fastText"]]
-    return overlap_report({"pool": pool, "positives": positives, "reference": held_out["reference"], "evaluation": evaluation})
+    return overlap_report(
+        {"pool": pool, "positives": positives, "reference": held_out["reference"], "evaluation": evaluation}
+    )
 
 def read_held_out(pool: Run) -> dict:
     "`evaluation` articles by source, `reference` texts, and the `positives` of each classifier, as (document, passage)."
@@ -135,7 +149,9 @@ def token_stream_of(documents: Documents, tokens: int, seed: int) -> np.ndarray:
     return np.concatenate(parts)[:tokens]
 
 # %% ../../nbs/studies/21_text_pool.ipynb #train-def
-def train_on(documents: Documents, pool: Run, settings: dict, folder: Path, seed: int, order: int | None = None) -> dict:
+def train_on(
+    documents: Documents, pool: Run, settings: dict, folder: Path, seed: int, order: int | None = None
+) -> dict:
     """Train the network of `settings` (`model`, `train`) on documents, into `folder / "model"`; what was read, and at which loss.
     `order` is the seed of the reading order where it is to differ from that of the weights."""
     from dclm_nb.curation.tokens import load_tokenizer
@@ -188,8 +204,14 @@ class Articles:
         from dclm_nb.curation.tokens import load_tokenizer
         from dclm_nb.lm.probes import leading
         tokenizer = load_tokenizer(pool.folder / "tokenizer.json")
-        texts = {kind: [leading(t) for t in found[:texts_per_source]] for kind, found in read_held_out(pool)["evaluation"].items()}
-        ids = {kind: [e.ids for e in tokenizer.encode_batch(found, add_special_tokens=False)] for kind, found in texts.items()}
+        texts = {
+            kind: [leading(t) for t in found[:texts_per_source]]
+            for kind, found in read_held_out(pool)["evaluation"].items()
+        }
+        ids = {
+            kind: [e.ids for e in tokenizer.encode_batch(found, add_special_tokens=False)]
+            for kind, found in texts.items()
+        }
         return cls(ids, {kind: sum(len(t.encode()) for t in found) for kind, found in texts.items()})
 
 # %% ../../nbs/studies/21_text_pool.ipynb #read-articles
@@ -199,6 +221,9 @@ def trigram_readings(stream: np.ndarray, articles: Articles, vocab: int) -> dict
     "Bits per byte of the held-out articles by a trigram reader of `stream`: of every kind, of all five, of the taught four."
     from dclm_nb.lm.trigram import TrigramReader, article_bits
     reader = TrigramReader(stream, vocab)
-    scores = {f"bits per byte, {kind}": float(article_bits(reader, ids).sum() / articles.bytes[kind]) for kind, ids in articles.ids.items()}
+    scores = {
+        f"bits per byte, {kind}": float(article_bits(reader, ids).sum() / articles.bytes[kind])
+        for kind, ids in articles.ids.items()
+    }
     found = with_taught({**scores, PRIMARY: float(np.mean(list(scores.values())))})
     return {TRIGRAM + name: value for name, value in found.items()}
