@@ -55,9 +55,13 @@ def _finish(axis, metric: str, logy: bool, reference: Mapping[str, float]):
     axis.set_xlabel(LABELS["flops"]), axis.set_ylabel(LABELS.get(metric, metric))
     _logarithmic(axis, "x", _budgets(x for line in axis.lines for x in line.get_xdata()))
     if logy: _logarithmic(axis, "y")
-    for name, value in reference.items():
+    _limits(axis, reference)
+
+def _limits(axis, reference: Mapping[str, float]):
+    "A line for each limit, with its name; names stand side by side, because limits often lie close together."
+    for number, (name, value) in enumerate(reference.items()):
         axis.axhline(value, color="#999999", lw=1, ls="-.", zorder=0)
-        axis.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="left", va="bottom", fontsize=7, color="#777777")
+        axis.annotate(name, (0.01 + 0.33 * (number % 3), value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="left", va="bottom", fontsize=6.5, color="#777777")
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #logarithmic
 def _logarithmic(axis, which: str, ticks: Sequence[float] = ()):
@@ -82,23 +86,23 @@ def _frontier(axis, method: str, part: pd.DataFrame, metric: str):
     if fit.ok: axis.plot([fit.low, fit.high], [fit.at(fit.low), fit.at(fit.high)], color=METHOD_COLOURS[method], lw=3.5, alpha=0.25, label=f"{method}: slope {fit.slope:.2f}", zorder=1)
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #panels
-def loss_panels(curves: pd.DataFrame | None) -> Figure | None:
-    "A panel per method: losses of different methods do not compare. None for None."
+def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -> Figure | None:
+    "A panel per method: losses of different methods do not compare; `floors`: the lowest loss that a method can have, where it is known. None for None."
     if curves is None: return None
     methods = list(dict.fromkeys(curves["method"]))
     with styled() as plt:
         figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), layout="constrained", squeeze=False)
         for axis, method in zip(axes[0], methods):
             _method_curves(axis, method, curves[curves["method"].eq(method)], "loss")
-            _finish(axis, "loss", False, {})
+            _finish(axis, "loss", False, {"entropy of the codes": floors[method]} if method in floors else {})
             axis.set_title(method), axis.legend(fontsize=6.5)
             if axis is not axes[0][0]: axis.set_ylabel("")
         plt.close(figure)
     return figure
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #sweep
-def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("prompt_following", "frechet_distance"), logx: bool = False, labels: str = "") -> Figure | None:
-    "`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the points. None for None."
+def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("prompt_following", "frechet_distance"), logx: bool = False, labels: str = "", reference: Mapping[str, Mapping[str, float]] = {}) -> Figure | None:
+    "`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the points; `reference`: limits by metric. None for None."
     if table is None: return None
     with styled() as plt:
         figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False)
@@ -106,6 +110,7 @@ def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("
             for method in METHOD_COLOURS:
                 if len(part := table[table["method"].eq(method)]): _sweep(axis, method, part, x, metric, labels)
             if logx: _logarithmic(axis, "x")
+            _limits(axis, reference.get(metric, {}))
             axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")), axis.set_ylabel(LABELS.get(metric, metric))
         figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
         plt.close(figure)

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
 from ..core.fingerprint import canonical, hash_of
+from ..core.learned import Learned
 from ..core.seeds import seed_for
 from .checker import attribute_scores, check_all
 from .scenes import SceneSpec
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'this_device', 'to_patches', 'from_patches',
            'SavedCodec', 'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes',
-           'fit_codebook', 'PatchVQ', 'psnr', 'fit_codec', 'codec_table']
+           'fit_codebook', 'PatchVQ', 'psnr', 'fit_codec', 'codec_learned', 'codec_table']
 
 # %% ../../nbs/image/04_codecs.ipynb #interface
 @runtime_checkable
@@ -309,13 +310,21 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return 10 * math.log10(255 ** 2 / error) if error else math.inf
 
 # %% ../../nbs/image/04_codecs.ipynb #named
-CODEC_NAMES = ("pca-4", "pca-8", "pca-16", "vq-64", "vq-128", "vq-256")       # the ladder of the exhibits; other numbers work as well
+CODEC_NAMES = ("pca-4", "pca-12", "pca-20", "vq-64", "vq-128", "vq-512")       # for example; other numbers work as well
 
 def fit_codec(name: str, images: Tensor, patch: int = 4, seed: int = 0) -> PatchPCA | PatchVQ:
     "The codec called `name` (\"pca-<channels>\" or \"vq-<codes>\"), fitted on uint8 `\"N 3 H W\"`. Raises `UserError` for another name."
     if not (match := re.fullmatch(r"(pca|vq)-([1-9]\d{0,5})", name)): raise unknown("codec", name, CODEC_NAMES)
     number = int(match[2])
     return PatchPCA.fit(images, number, patch, name=name) if match[1] == "pca" else PatchVQ.fit(images, number, patch, seed, name=name)
+
+# %% ../../nbs/image/04_codecs.ipynb #learned
+def codec_learned(codec: Codec, fitted_on: Tensor, held_out: Tensor) -> Learned:
+    "Error of the reconstructions of uint8 `held_out` (root mean square, grey levels), beside painting the mean picture of `fitted_on`."
+    error = lambda a, b: float((a.double() - b.double()).square().mean().sqrt())
+    mean = fitted_on.double().mean(dim=0).round().expand(held_out.shape)
+    trivial = error(mean, held_out)
+    return Learned(f"codec {codec.name}", "error of held-out pictures, grey levels", error(codec.decode(codec.encode(held_out)), held_out), trivial, "the mean picture", lower=True, margin=trivial / 2, n=len(held_out))
 
 # %% ../../nbs/image/04_codecs.ipynb #table
 def codec_table(codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec, judges: JudgeSuite | None = None) -> pd.DataFrame:

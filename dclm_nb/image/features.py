@@ -18,20 +18,22 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.errors import UserError, unknown
+from ..core.learned import Learned
 from ..core.seeds import seed_for
 from .codecs import this_device
-from .scenes import BACKGROUND, NUMBERS, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, parse_caption, scene_set
+from .scenes import BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning, parse_caption, scene_set
 
 # %% auto #0
-__all__ = ['OPPOSITE', 'NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets',
-           'FeatureNet', 'fit_feature_net', 'meaning', 'near_misses', 'TwoTower', 'contrastive_loss', 'fit_two_tower',
-           'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'save_judge', 'load_judge', 'Pretrained',
-           'load_pretrained', 'clip_features', 'dinov2_features', 'clip_score']
+__all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets', 'FeatureNet',
+           'fit_feature_net', 'feature_learned', 'near_misses', 'TwoTower', 'contrastive_loss', 'fit_two_tower',
+           'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'towers_learned', 'save_judge',
+           'load_judge', 'Pretrained', 'load_pretrained', 'clip_features', 'dinov2_features', 'clip_score']
 
 # %% ../../nbs/image/17_features.ipynb #judge-scenes
 def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
-    "`n` scenes for training judges: nine in ten from the training split, the rest held out."
-    parts = [scene_set(count, spec, seed_for("judge", seed) % 2 ** 31, split) for split, count in zip(SPLITS, (n - n // 10, n // 10)) if count]
+    "`n` scenes for training judges: eight in ten from the training split, one each from the others."
+    counts = {"train": n - 2 * (n // 10), "tuning": n // 10, "held out": n // 10}
+    parts = [scene_set(count, spec, seed_for("judge", seed) % 2 ** 31, split) for split, count in counts.items() if count]
     return CaptionedImages(torch.cat([p.images for p in parts]), sum((p.captions for p in parts), ()))
 
 # %% ../../nbs/image/17_features.ipynb #judge-training
@@ -84,8 +86,6 @@ def attribute_targets(captions: Sequence[str], spec: SceneSpec) -> Tensor:
     targets = torch.zeros(len(captions), len(position))
     for row, caption in zip(targets, captions): row[[position[name] for name in _attributes(parse_caption(caption, spec))]] = 1
     return targets
-
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 def _attributes(caption: Pair | Group) -> list[str]:
     if isinstance(caption, Group): return [f"{caption.colour} {caption.shape}", NUMBERS[caption.count - 1]]
@@ -145,12 +145,16 @@ def fit_feature_net(spec: SceneSpec, training: JudgeTraining = JudgeTraining(), 
     network.unit.copy_(network.features(scenes.images).var(dim=0).mean().sqrt())
     return network
 
-# %% ../../nbs/image/17_features.ipynb #same-meaning
-def meaning(caption: str | Pair | Group, spec: SceneSpec) -> Pair | Group:
-    "One caption for all that ask for the same scene: *right of* and *below* are turned round."
-    if isinstance(caption, str): caption = parse_caption(caption, spec)
-    if isinstance(caption, Group) or caption.relation in ("left of", "above"): return caption
-    return Pair(caption.other_colour, caption.other_shape, OPPOSITE[caption.relation], caption.colour, caption.shape)
+# %% ../../nbs/image/17_features.ipynb #feature-learned
+@torch.inference_mode()
+def feature_learned(network: FeatureNet, n: int = 512, seed: int = 0) -> Learned:
+    "The network's mean log loss over all attributes of `n` held-out scenes, beside that of each attribute's own rate."
+    spec = SceneSpec(**network.settings["spec"])
+    scenes = scene_set(n, spec, seed_for("feature evidence", seed) % 2 ** 31, "held out")
+    targets, rates = attribute_targets(scenes.captions, spec), attribute_targets(judge_scenes(4 * n, spec, seed).captions, spec).mean(dim=0).clamp(1e-4, 1 - 1e-4)
+    said = network.attributes(scenes.images).clamp(1e-6, 1 - 1e-6)
+    baseline = float(F.binary_cross_entropy(rates.expand_as(targets), targets))
+    return Learned("feature network", "log loss of the attributes", float(F.binary_cross_entropy(said, targets)), baseline, "their rates", lower=True, margin=baseline / 2, n=n)
 
 # %% ../../nbs/image/17_features.ipynb #near-misses
 def near_misses(caption: str, spec: SceneSpec) -> list[str]:
@@ -259,6 +263,11 @@ def near_miss_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str
     vectors = network.caption_vectors([text for group in choices for text in group]).split([len(group) for group in choices])
     for image, texts in zip(network.image_vectors(images), vectors): right += bool(int((texts @ image).argmax()) == 0)
     return right / len(captions)
+
+# %% ../../nbs/image/17_features.ipynb #towers-learned
+def towers_learned(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16) -> Learned:
+    "`retrieval_accuracy` beside chance."
+    return Learned("two-tower", f"own caption found among {k}", retrieval_accuracy(network, images, captions, k), 1 / k, "chance", margin=0.3, n=len(captions))
 
 # %% ../../nbs/image/17_features.ipynb #save-judge
 def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:

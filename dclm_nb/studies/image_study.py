@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, unknown
+from ..core.learned import Learned
 from ..core.scale import get_scale
 from ..core.seeds import seed_for
 from ..core.store import Run, RunStore
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from dclm_nb.image.recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed', 'scenes_for',
-           'encode_set', 'Setup', 'train_generator', 'model_of', 'unseen_loss', 'draw_and_judge', 'Workshop', 'Asked',
-           'workshop']
+__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed',
+           'scenes_for', 'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'unseen_loss',
+           'draw_and_judge', 'tuning_loss', 'Workshop', 'Asked', 'workshop']
 
 # %% ../../nbs/studies/09_image_study.ipynb #study
 @dataclass(frozen=True)
@@ -34,17 +35,22 @@ class ImageStudy:
     marks: tuple[float, ...]
     tuning_budget: float
     practice_budget: float
-    train_pictures: int = 12_000
+    train_pictures: int = 40_000
     judged_pictures: int = 256
-    batch_size: int = 32
-    codecs: tuple[str, str] = ("pca-16", "vq-256")
-    codec_ladder: tuple[str, ...] = ("pca-4", "pca-8", "pca-16")
+    ceiling_pictures: int = 1024
+    "Of codecs, whose ceilings are near 1."
+    batch_size: int = 16
+    codecs: tuple[str, str] = ("pca-20", "vq-512")
+    codec_ladder: tuple[str, ...] = ("pca-8", "pca-12", "pca-20")
     rates: tuple[float, ...] = (1.25e-3, 2.5e-3, 5e-3)
     most_rates: int = 9
     "A sweep whose best rate lies at its edge goes on, up to so many."
-    shifts: tuple[float, ...] = (1.0, 3.0, 6.0, 12.0)
-    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
-    steps: tuple[int, ...] = (2, 4, 8, 16, 32)
+    finalists: int = 2
+    "Values of a sweep, the best after its first seed, that are tried on all tuning seeds."
+    shifts: tuple[float, ...] = (1.0, 3.0, 9.0)
+    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+    most_guidances: int = 7
+    steps: tuple[int, ...] = (4, 8, 16, 32)
     precision: str = "32-true"
     "Of training; pictures are drawn in 32 bits."
     compile: bool = False
@@ -53,19 +59,19 @@ class ImageStudy:
     def at_scale(cls, scale: str) -> ImageStudy:
         "The study at `smoke`, `laptop` or `gpu`. Raises `UserError` for a scale that it is not made for."
         sizes = {"smoke": cls("smoke", (("nano", 2e9), ("micro", 4e9)), (0.5, 1.0), tuning_budget=1e9, practice_budget=2e9, train_pictures=400, judged_pictures=16, batch_size=8, codec_ladder=("pca-8", "pca-16"),
-                              rates=(4e-3, 8e-3), most_rates=2, shifts=(1.0, 6.0), guidances=(1.0, 2.0), steps=(2, 4)),
-                 "laptop": cls("laptop", (("small", 2e12), ("medium", 4e12)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1e12, practice_budget=2e12),
-                 "gpu": cls("gpu", (("gpu-256", 4e16), ("gpu-384", 1.2e17), ("gpu-512", 3.2e17)), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), tuning_budget=4e15, practice_budget=4e16, train_pictures=400_000, judged_pictures=2048, batch_size=256,
-                            codecs=("conv-kl-8", "conv-lfq-1024"), codec_ladder=("conv-kl-2", "conv-kl-4", "conv-kl-8"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed", compile=True)}
+                              rates=(4e-3, 8e-3), most_rates=2, finalists=1, shifts=(1.0, 6.0), guidances=(1.0, 2.0), most_guidances=2, steps=(2, 4), ceiling_pictures=64),
+                 "laptop": cls("laptop", (("small", 5e12), ("medium", 5e12)), (0.1, 0.2, 0.5, 1.0), tuning_budget=6e11, practice_budget=1e12),
+                 "gpu": cls("gpu", (("gpu-256", 6e14), ("gpu-384", 6e14)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1.2e14, practice_budget=3e14, train_pictures=200_000, judged_pictures=512, ceiling_pictures=2048, batch_size=256,
+                            codecs=("pca-24", "vq-1024"), codec_ladder=("pca-12", "pca-16", "pca-24"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed")}
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
         return sizes[scale]
 
     def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
 
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
-WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 22 minutes on two cores",
-       "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
-WHY_ON_A_GPU = {"core parameters": "the whole grid in about 16 hours of one H100, by the measured rate of its smallest network; never run as a whole", "codec": "trained here on the scenes, without the losses that photographs need"}
+WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 26 minutes on two cores",
+       "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients, and matched; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
+WHY_ON_A_GPU = {"core parameters": "the grid in about ten minutes of one H100, by the measured rate of its smallest network; never run as a whole"}
 
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
@@ -82,29 +88,40 @@ def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
                     "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}, WHY | (WHY_ON_A_GPU if scale == "gpu" else {})
 
 # %% ../../nbs/studies/09_image_study.ipynb #encode
-TRAINING, TUNING, REPORT = "training", "tuning", "report"       # names of seeds: the three sets of captions
-CAPTIONS = {"all": ("train", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("held out", 0.0)}      # which ones: (split, share of counting scenes)
+TRAINING, TUNING, REPORT = "training", "tuning", "report"       # names of seeds: the three sets of scenes
+SPLIT_OF = {TRAINING: "train", TUNING: "tuning", REPORT: "held out"}
+CAPTIONS = {"all": ("", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("", 0.0)}          # which ones: (split, blank for the purpose's own; share of counting scenes)
 
 def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
-    "`n` scenes for one of the three purposes; the same at each call. `captions`: a key of `CAPTIONS`."
+    "`n` scenes for a purpose; the same at each call. `captions`: a key of `CAPTIONS`."
     from dclm_nb.image.scenes import SceneSpec, scene_set
     split, groups = CAPTIONS[captions]
-    return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split, groups)
+    return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split or SPLIT_OF.get(purpose, "held out"), groups)
+
+def overlap(scenes, others, spec) -> tuple[int, int]:
+    "How many of `others` have a picture, and how many a scene asked for, that is also among `scenes`."
+    from dclm_nb.image.scenes import meaning
+    pictures, meant = {bytes(i.numpy()) for i in scenes.images}, {meaning(c, spec) for c in set(scenes.captions)}
+    return sum(bytes(i.numpy()) in pictures for i in others.images), sum(meaning(c, spec) in meant for c in others.captions)
 
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
-    "Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`."
+    "Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`. Raises `UserError` where something held out is among them."
     import torch
     from safetensors.torch import save_file
     from dclm_nb.image.autoencoders import make_codec
     from dclm_nb.image.captions import CaptionVocabulary
-    from dclm_nb.image.codecs import psnr
-    scenes = scenes_for(TRAINING, config["pictures"], config["scale"])
+    from dclm_nb.image.codecs import codec_learned, psnr
+    from dclm_nb.image.scenes import SceneSpec
+    scenes, spec = scenes_for(TRAINING, config["pictures"], config["scale"]), SceneSpec.at_scale(config["scale"])
+    tuning, report = (scenes_for(purpose, min(1024, config["pictures"]), config["scale"]) for purpose in (TUNING, REPORT))
+    shared = {purpose: overlap(scenes, held, spec) for purpose, held in ((TUNING, tuning), (REPORT, report))}
+    if any(map(any, shared.values())): raise UserError(f"pictures or scenes that are held out are in training: {shared}")
     codec = make_codec(config["codec"], scenes.images, config["scale"], folder / "codec", seed)
     vocabulary = CaptionVocabulary.of(scenes.captions)
     save_file({"latents": torch.cat([codec.encode(part) for part in scenes.images.split(1000)]), "captions": vocabulary.encode(scenes.captions)}, folder / "latents.safetensors")
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary.to_dict()))
-    held = scenes_for(REPORT, min(256, config["pictures"]), config["scale"]).images
-    return {"pictures": len(scenes), "psnr": min(99.0, psnr(codec.decode(codec.encode(held)), held)), "tokens": codec.tokens, "numbers": codec.channels or codec.vocab_size, "words": len(vocabulary), "length": vocabulary.length}
+    return {"pictures": len(scenes), "psnr": min(99.0, psnr(codec.decode(codec.encode(report.images)), report.images)), "tokens": codec.tokens, "numbers": codec.channels or codec.vocab_size, "words": len(vocabulary),
+            "length": vocabulary.length, "learned": codec_learned(codec, scenes.images[:3000], tuning.images).as_dict(), "held_out_pictures_in_training": 0, "captions": len(set(scenes.captions))}
 
 # %% ../../nbs/studies/09_image_study.ipynb #setup
 @dataclass(frozen=True)
@@ -188,8 +205,16 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     drawn = sample(model, asked.captions, seed)
     save_file({"images": drawn[:64].contiguous()}, folder / "drawn.safetensors")
     mark = run.result["marks"][config["mark"]]
-    return {"scores": load_suite(inputs["judges"].folder).measure(drawn, asked.captions), "loss": unseen_loss(model, asked), "training_flops": mark["flops"], "step": mark["step"],
+    return {"scores": load_suite(inputs["judges"].folder).measure(drawn, asked.captions, "tuning" if config["purpose"] == TUNING else "held out"), "loss": unseen_loss(model, asked), "training_flops": mark["flops"], "step": mark["step"],
             "inference_flops": sampling_flops(model.network.config, sampling)}
+
+# %% ../../nbs/studies/09_image_study.ipynb #held-loss
+def tuning_loss(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
+    "Run: the method's loss at one mark, on tuning scenes."
+    import torch
+    torch.set_num_threads(1)
+    model = model_of(config["trained"], inputs["model"], inputs["data"], config["mark"])
+    return {"loss": unseen_loss(model, scenes_for(TUNING, config["pictures"], config["scale"]))}
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop
 @dataclass(frozen=True)
@@ -201,13 +226,21 @@ class Workshop:
     force: bool = False
 
     def data(self, codec: str) -> Run:
-        "The training pictures, encoded."
-        return self.store.run(encode_set, {"scale": self.study.scale, "codec": codec, "pictures": self.study.train_pictures}, force=False)
+        "The training pictures, encoded. Raises `UserError` for a codec that has not learned."
+        run = self.store.run(encode_set, {"scale": self.study.scale, "codec": codec, "pictures": self.study.train_pictures}, force=False)
+        Learned(**run.result["learned"]).require()
+        return run
 
     def judges(self) -> Run:
-        "The learned judges."
+        "The learned judges. Raises `UserError` where one of them has not learned."
         from dclm_nb.image.judges import judges_config, train_judges
-        return self.store.run(train_judges, judges_config(self.study.scale))
+        run = self.store.run(train_judges, judges_config(self.study.scale))
+        for evidence in run.result["learned"]: Learned(**evidence).require()
+        return run
+
+    def learned(self) -> list[Learned]:
+        "What decides anything here, with what it has learned: the judges and both codecs."
+        return [Learned(**e) for e in [*self.judges().result["learned"], *(self.data(codec).result["learned"] for codec in self.study.codecs)]]
 
     def train(self, setups: Sequence[tuple[Setup, int]], name: str = "training", codec: str = "") -> list[Run]:
         "A trained generator for each (setup, seed); `codec` replaces the study's own."
@@ -218,6 +251,12 @@ class Workshop:
         "Pictures drawn and judged for each question."
         plans = [Planned(f"{a.setup.method}, {a.setup.size}", draw_and_judge, self._question(a), a.seed, {"model": a.run, "data": self.data(a.codec or self.study.codec_of(a.setup.method)), "judges": self.judges()}, cost=_drawing_cost(a)) for a in asked]
         return run_together(plans, self.store, self.workers, self.force, name)
+
+    def losses(self, asked: Sequence[Asked], name: str = "losses") -> list[float]:
+        "The loss on tuning scenes of each mark asked for."
+        config = lambda a: {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "pictures": 2 * self.study.judged_pictures}
+        plans = [Planned(f"{a.setup.method}, {a.setup.size}", tuning_loss, config(a), a.seed, {"model": a.run, "data": self.data(a.codec or self.study.codec_of(a.setup.method))}) for a in asked]
+        return [run.result["loss"] for run in run_together(plans, self.store, self.workers, self.force, name)]
 
     def _question(self, a: Asked) -> dict:
         return {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "averaged": a.averaged, "sampling": asdict(a.sampling), "purpose": a.purpose, "captions": a.captions, "pictures": self.study.judged_pictures}

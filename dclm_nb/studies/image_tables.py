@@ -7,16 +7,15 @@ import math
 
 import pandas as pd
 
-from ..core.statistics import paired_interval
 from ..image.config import METHODS
 from .frames import RowNotes, tidy
 from .frontier import FrontierFit, bootstrap_fit, crossing, fit_power, share_error
-from .image_grid import GridRuns, ceiling, curves, metric_frame
+from .image_grid import GridRuns, best_of, ceiling, curves, metric_frame
 from .image_inference import clock_frame, steps_frame
 
 # %% auto #0
 __all__ = ['METRICS', 'REFERENCE', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'frontier_fits', 'crossing_table',
-           'crossing_notes', 'goal_frame', 'recommendations', 'recommendation_notes']
+           'crossing_notes', 'goal_frame', 'half_way', 'half_way_notes', 'recommendations', 'recommendation_notes']
 
 # %% ../../nbs/studies/16_image_tables.ipynb #metrics
 METRICS = ("frechet_distance", "prompt_error")
@@ -69,28 +68,44 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
     at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
     return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about 22 minutes on 2 cores, shared by all exhibits of this paper)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about 26 minutes on 2 cores, shared by all exhibits of this paper)."
 
 # %% ../../nbs/studies/16_image_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Table F's numbers: a row per method, a column per goal, a value per seed. Empty without runs."
+    "Table F's numbers: a row per method, a column per goal, a value per seed; the network is the one chosen by its loss on tuning scenes. Compute to half the ceiling is left out for a method of which a seed did not get there. Empty without runs."
     if grid is None: return tidy([])
-    points, steps, clock = curves(grid), steps_frame(grid), clock_frame(grid)
+    points, steps, clock = grid.points_within(grid.levels()[-1]), steps_frame(grid), clock_frame(grid)
     records = []
-    for (method, seed), part in points.groupby(["method", "seed"], sort=False):
-        reached = part.loc[part["all"].ge(ceiling(grid, method) / 2), "flops"]
-        values = {"prompt_following": part["all"].max(), "frechet_distance": part["frechet_distance"].min(), **({"training_flops_to_half_the_ceiling": reached.min()} if len(reached) else {})}
-        records += [dict(row=method, column=c, seed=int(seed), value=float(v)) for c, v in values.items()]
+    for method in METHODS:
+        for metric, column in (("all", "prompt_following"), ("frechet_distance", "frechet_distance")):
+            records += [dict(row=method, column=column, seed=seed, value=value) for seed, value in zip(grid.seeds, best_of(grid, method, points, metric)[1])]
+        reached = half_way(grid, method)
+        if None not in reached.values(): records += [dict(row=method, column="training_flops_to_half_the_ceiling", seed=seed, value=value) for seed, value in reached.items()]
     for frame, columns in ((steps, ["inference_flops"]), (clock, ["latency_s", "throughput_images_s"])):
         part = frame[frame["row"].isin(METHODS) & frame["column"].isin(columns)]
         records += part[["row", "column", "seed", "value"]].to_dict("records")
     return tidy(records, paper="tradeoffs", exhibit="table-f", scale=grid.shop.study.scale, source="rerun")
 
+def half_way(grid: GridRuns, method: str) -> dict[int, float | None]:
+    "{seed: the first level of compute at which the network chosen there follows half of what its codec allows; None where none did}."
+    needed = ceiling(grid, method) / 2
+    of = {level: dict(zip(grid.seeds, best_of(grid, method, grid.points_within(level), "all")[1])) for level in grid.levels()}
+    return {seed: next((level for level in grid.levels() if of[level][seed] >= needed), None) for seed in grid.seeds}
+
+def half_way_notes(grid: GridRuns | None) -> RowNotes:
+    "When each seed of a method got half way, as counts: levels are a grid, and a seed that did not get there has no value to average. Empty without runs."
+    if grid is None: return RowNotes()
+    said = {}
+    for method in METHODS:
+        found = [f"{level:.3g}" if level else f"> {grid.levels()[-1]:.3g}" for level in half_way(grid, method).values()]
+        said[f"FLOPs to half the ceiling, {method}"] = ", ".join(f"{value} on {found.count(value)} of {len(found)} seeds" for value in sorted(set(found)))
+    return RowNotes(said)
+
 # %% ../../nbs/studies/16_image_tables.ipynb #recommend
 HIGHER_IS_BETTER = ("prompt_following", "throughput_images_s")
 
 def recommendations(frame: pd.DataFrame) -> pd.DataFrame | str:
-    "For every goal of a `goal_frame`: the best method, the runner-up, the lead with its interval, and whether it is sure; one line for an empty frame."
+    "For every goal of a `goal_frame`: the best method by its mean, the runner-up, the lead, and on how many seeds it is ahead; one line for an empty frame. Winner and runner-up are picked after the fact, so no interval is given."
     if frame.empty: return NOTHING
     return pd.DataFrame([_recommendation(goal, part) for goal, part in frame.groupby("column", sort=False)]).set_index("goal")
 
@@ -99,14 +114,13 @@ def _recommendation(goal: str, part: pd.DataFrame) -> dict:
     by_seed = part.pivot(index="seed", columns="row", values="value").dropna(axis=1)
     order = (sign * by_seed.mean()).sort_values(ascending=False).index
     row = {"goal": goal.replace("_", " "), "use": order[0], "mean": f"{by_seed[order[0]].mean():.4g}"}
-    if len(order) < 2: return row | {"runner-up": "none got there", "lead": "", "sure": ""}
-    lead = paired_interval(sign * by_seed[order[0]], sign * by_seed[order[1]])
-    return row | {"runner-up": order[1], "lead": f"{lead.mid:.3g} [{lead.low:.3g}, {lead.high:.3g}]", "sure": "yes" if lead.low > 0 else "no"}
+    if len(order) < 2: return row | {"runner-up": "none got there on all seeds", "lead": "", "ahead": ""}
+    lead = sign * (by_seed[order[0]] - by_seed[order[1]])
+    return row | {"runner-up": order[1], "lead": f"{lead.mean():.3g}", "ahead": f"on {int((lead > 0).sum())} of {len(lead)} seeds"}
 
 # %% ../../nbs/studies/16_image_tables.ipynb #recommend-notes
 def recommendation_notes(frame: pd.DataFrame) -> RowNotes:
     "The recommendations as notes, so that the saved page has them; none for an empty frame."
     if frame.empty: return RowNotes()
-    ahead = lambda row: f", ahead of {row['runner-up']} by {row['lead']}: {'sure' if row['sure'] == 'yes' else 'not sure'}" if row["lead"] else f"; {row['runner-up']}"
-    missing = {f"{column.replace('_', ' ')}, {method}": f"reached by {len(part)} of {frame['seed'].nunique()} seeds; the table's mean is of those" for (column, method), part in frame.groupby(["column", "row"], sort=False) if len(part) < frame["seed"].nunique()}
-    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()} | missing)
+    ahead = lambda row: f", ahead of {row['runner-up']} {row['ahead']}, by {row['lead']} on average" if row["lead"] else f"; {row['runner-up']}"
+    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()})

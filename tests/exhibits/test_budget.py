@@ -34,7 +34,7 @@ def test_one_size_asked_for_is_one_size_told():
 
 def test_gpu_tells_what_all_runs_cost_before_the_first_one():
     lines, parts = dict(budget(FIGURE, "gpu")), exhibit_flops("figure-a", "gpu")
-    assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(f"{sum(parts.values()) / (989e12 * 0.08 * 3600):.2g} hours at 8% (measured with gpu-256)")
+    assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(f"{sum(parts.values()) / (989e12 * 0.038 * 3600):.2g} hours at 4% (measured with gpu-256)")
     study = ImageStudy.at_scale("gpu")
     assert parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
     assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(budget(get_exhibit("table-a", "tradeoffs"), "gpu"))

@@ -86,3 +86,14 @@ def test_nothing_makes_no_figure_and_wrong_things_one_line():
     assert compute_curves(None, "all") is None and weight_arrows(tidy([])) is None
     with pytest.raises(UserError, match="there is no all to draw"): compute_curves(curves(), "all")
     with pytest.raises(UserError, match="not one picture for each of 2"): sample_sheet({"a": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}, ["one", "two"])
+
+
+def test_limits_are_lines_with_their_names_in_every_kind_of_figure():
+    names = lambda axis: {text.get_text() for text in axis.texts}
+    limits = {"ceiling of pca-20": 0.98, "ceiling of vq-512": 0.97}
+    assert set(limits) <= names(compute_curves(curves(), "frechet_distance", reference=limits).axes[0])
+    table = pd.DataFrame([{"method": "diffusion", "guidance": g, "seed": 0, "prompt_following": 0.5, "frechet_distance": 3.0} for g in (1.0, 2.0)])
+    panels = sweep_panels(table, "guidance", reference={"prompt_following": limits}).axes
+    assert set(limits) <= names(panels[0]) and not set(limits) & names(panels[1])
+    by_method = {axis.get_title(loc="left") or axis.get_title(): axis for axis in loss_panels(curves(), {"next-token": 0.1}).axes}
+    assert ["entropy of the codes" in names(axis) for axis in by_method.values()] == [True, False, False]

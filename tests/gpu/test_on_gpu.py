@@ -135,7 +135,7 @@ def test_from_shards_to_a_model_in_one_call(tmp_path):
         model = load_image_model(folder)
         assert model.network.device.type == "cpu"
         on_gpu = dataclasses.replace(model, network=model.network.to(this_device()))
-        assert sample(on_gpu, ["a red circle left of a blue square"] * 3).shape == (3, 3, 16, 16)
+        assert sample(on_gpu, ["a red circle left of a blue square"] * 3).shape == (3, 3, 24, 24)
 
 
 @pytest.mark.parametrize("method", METHODS)

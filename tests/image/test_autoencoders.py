@@ -13,7 +13,7 @@ from dclm_nb.image.autoencoders import (LATENTS, AutoencoderConfig, AutoencoderT
 from dclm_nb.image.codecs import Codec, load_codec, psnr
 from dclm_nb.image.scenes import SceneSpec, scene_set
 
-IMAGES = scene_set(40, SceneSpec(size=24, cells=3)).images
+IMAGES = scene_set(40, SceneSpec(size=24, cells=3, smallest=5, largest=6)).images
 TINY = dict(size=24, width=8, steps=6, batch=4, codes=16, levels=(4, 3))
 
 

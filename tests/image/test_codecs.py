@@ -12,7 +12,7 @@ from dclm_nb.image.codecs import (Codec, PatchPCA, PatchVQ, codec_table, fit_cod
                                   unique_patches)
 from dclm_nb.image.scenes import SceneSpec, scene_set
 
-SPEC = SceneSpec(size=24, cells=3)
+SPEC = SceneSpec(size=24, cells=3, smallest=5, largest=6)
 SCENES = scene_set(200, SPEC)
 
 
@@ -61,7 +61,7 @@ def test_order_of_the_pictures_does_not_matter():
 
 def test_another_process_fits_the_same_codec():
     code = ("from dclm_nb.image.codecs import fit_codec; from dclm_nb.image.scenes import SceneSpec, scene_set; import torch; torch.manual_seed(5); torch.rand(3);"
-            "print(*(fit_codec(n, scene_set(200, SceneSpec(size=24, cells=3)).images).fingerprint() for n in ('pca-16', 'vq-64')))")
+            "print(*(fit_codec(n, scene_set(200, SceneSpec(size=24, cells=3, smallest=5, largest=6)).images).fingerprint() for n in ('pca-16', 'vq-64')))")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert out == [fit_codec(n, SCENES.images).fingerprint() for n in ("pca-16", "vq-64")]
 
@@ -81,7 +81,7 @@ def test_every_code_is_used_and_ids_fall_in_frequency():
 
 
 def test_the_ground_keeps_its_grey_in_a_small_vocabulary():
-    codec, ground = fit_codec("vq-32", SCENES.images), torch.full((1, 3, 24, 24), 200, dtype=torch.uint8)
+    codec, ground = fit_codec("vq-32", SCENES.images), torch.full((1, 3, 24, 24), 128, dtype=torch.uint8)
     assert (codec.decode(codec.encode(ground)).int() - ground.int()).abs().max() <= 2
 
 
@@ -111,10 +111,10 @@ def test_a_great_many_different_patches_are_sampled_by_the_seed():
 def test_ceilings_at_scale_laptop_hold_the_pair_for_comparing_methods():
     spec = SceneSpec.at_scale("laptop")
     train, judged = scene_set(1500, spec).images, scene_set(150, spec, seed=1)
-    table = codec_table([fit_codec(n, train) for n in ("pca-4", "pca-16", "vq-64", "vq-256")], judged.images, judged.captions, spec).set_index("codec")
-    assert table.loc[["pca-16", "vq-256"], "all"].min() >= 0.98
+    table = codec_table([fit_codec(n, train) for n in ("pca-4", "pca-20", "vq-64", "vq-512")], judged.images, judged.captions, spec).set_index("codec")
+    assert table.loc[["pca-20", "vq-512"], "all"].min() >= 0.93
     assert table.loc[["pca-4", "vq-64"], "all"].max() < 0.7
-    assert table.loc["vq-256", "psnr"] == float("inf") and table.numbers.tolist() == (table.tokens * [4, 16, 1, 1]).tolist()
+    assert table.psnr.max() < 60 and table.numbers.tolist() == (table.tokens * [4, 20, 1, 1]).tolist()
 
 
 @pytest.mark.parametrize("name", ["pca-8", "vq-64"])

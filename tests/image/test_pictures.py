@@ -17,7 +17,7 @@ from dclm_nb.core.files import sha256_of
 from dclm_nb.core.sources import Pin
 from dclm_nb.image import pictures
 from dclm_nb.image.pictures import at_hand, chosen, cifar10, emoji_caption, openmoji, picture_tensor
-from dclm_nb.image.scenes import SPLITS
+from dclm_nb.image.pictures import PICTURE_SPLITS
 
 LABELS = ("airplane", "frog", "truck")
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"><rect x="18" y="18" width="36" height="36" fill="{}"/><text x="1" y="9" font-family="serif">A</text></svg>'
@@ -67,7 +67,7 @@ def drawings(home, monkeypatch):
 
 def test_every_picture_is_in_one_split_whatever_the_seed_and_keeps_its_caption(photos):
     for seed in (0, 1):
-        train, held_out = (cifar10(seed=seed, split=split) for split in SPLITS)
+        train, held_out = (cifar10(seed=seed, split=split) for split in PICTURE_SPLITS)
         shades = [set(part.images[:, 0, 0, 0].tolist()) for part in (train, held_out)]
         assert len(train) + len(held_out) == 60 and shades[0] | shades[1] == set(range(60)) and not shades[0] & shades[1]
         assert shades[1] == set(cifar10(split="held out").images[:, 0, 0, 0].tolist())
@@ -99,7 +99,7 @@ def test_an_archive_without_the_task_is_named(home, monkeypatch):
 
 def test_emoji_are_named_drawn_on_white_and_twins_keep_one_name(drawings):
     everything = {}
-    for split in SPLITS:
+    for split in PICTURE_SPLITS:
         with contextlib.suppress(UserError):                # of three drawings, none may be held out
             part = openmoji(split=split)
             everything |= zip(part.captions, part.images)

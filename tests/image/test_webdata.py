@@ -102,7 +102,7 @@ def test_an_endless_stream_goes_on_with_the_next_epoch(shards):
 
 
 def test_without_a_buffer_a_shard_comes_in_its_own_order(tmp_path):
-    scenes = scene_set(9, SceneSpec(size=24, cells=3))
+    scenes = scene_set(9, SceneSpec(size=24, cells=3, smallest=5, largest=6))
     pairs, _ = run(write_shard(tmp_path / "a.tar", scenes), buffer=0)
     assert [caption for _, caption in pairs] == list(scenes.captions) and torch.equal(torch.stack([image for image, _ in pairs]), scenes.images)
     assert (tmp_path / "a.tar").read_bytes() == write_shard(tmp_path / "b.tar", scenes).read_bytes()

@@ -86,12 +86,12 @@ def test_every_size_says_whose_it_is():
 
 
 def test_settings_follow_the_tuning_where_there_is_one():
-    tuned = Tuned({m: 1e-3 * (k + 1) for k, m in enumerate(METHODS)}, 7.0, {m: (2.0, 1.5) for m in METHODS}, pd.DataFrame())
+    tuned = Tuned({(m, size): 1e-3 * (k + 1) for k, m in enumerate(METHODS) for size in image_scales.our_sizes()}, 7.0, {m: (2.0, 1.5) for m in METHODS}, pd.DataFrame())
     before, after = image_scales.settings_frame(), image_scales.settings_frame(tuned)
     value = wide(check_frame(after))
-    assert [value["ours: learning rate, thousandths, chosen", m] for m in METHODS] == [1, 2, 3] and value["ours: time shift, chosen", "diffusion"] == 7.0
-    assert not before.row.str.contains("chosen").any() and ("ours: time shift, chosen", "next-token") not in value.index
-    assert {r for r in after.row if r not in set(before.row)} == {"ours: learning rate, thousandths, chosen", "ours: time shift, chosen"}
+    assert [value["ours: learning rate, thousandths, chosen, medium", m] for m in METHODS] == [1, 2, 3] and value["ours: time shift, chosen, small", "diffusion"] == 7.0
+    assert not before.row.str.contains("chosen").any() and ("ours: time shift, chosen, small", "next-token") not in value.index
+    assert {r for r in after.row if r not in set(before.row)} == {f"ours: {name}, chosen, {size}" for name in ("learning rate, thousandths", "time shift") for size in image_scales.our_sizes()}
 
 
 def test_equal_compute_here_and_equal_pictures_at_the_assumed_scale():
