@@ -51,4 +51,5 @@ def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_al
     show = Showcase("dclm", "extra-run-noise", out_dir=out).add(repeat_frame())
     show.table(), show.save()
     assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [("extra-run-noise", "replay", "")]
-    assert (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text().startswith("**Extra (ours): run noise.**")
+    page = (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text()
+    assert page.startswith("# How far apart") and "**Extra (ours): run noise.**" in page
