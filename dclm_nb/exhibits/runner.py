@@ -325,6 +325,7 @@ def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
 
 def show_result(result: Reproduction, console):
     "The table and the verdicts, or the one line of what went wrong; then the files."
+    from dclm_nb.exhibits.agreement import agreement_of
     from dclm_nb.exhibits.budget import recipe_frame
     from dclm_nb.exhibits.render import compare, for_terminal
     from dclm_nb.exhibits.verdicts import judge_exhibit, verdicts_for_terminal
@@ -336,6 +337,8 @@ def show_result(result: Reproduction, console):
         comparison = compare(result.exhibit, [recipe_frame(result.exhibit), frame], result.scale)
         if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))       # a replay's table stands above already
         if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)): console.print("", verdicts_for_terminal(verdicts))
+    for line in agreement_of(result.exhibit, result.out_dir, result.scale):
+        console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)
 
