@@ -48,8 +48,8 @@ def test_what_does_not_compile_or_import_is_an_error_of_the_cell(source):
 
 def test_a_figure_is_a_picture_and_a_semicolon_hides():
     shell = new_shell()
-    figure = run_cell(shell, "from matplotlib.figure import Figure\nFigure(figsize=(1, 1))")
-    assert "image/png" in figure[0]["data"] and run_cell(shell, "1;") == []
+    shown_figure = run_cell(shell, "from matplotlib.figure import Figure\nfigure = Figure(figsize=(1, 1))\nfigure.add_subplot()\nfigure")
+    assert "image/png" in shown_figure[0]["data"] and run_cell(shell, "1;") == []
 
 
 def shown(folder, name):
