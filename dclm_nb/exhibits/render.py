@@ -81,8 +81,8 @@ def _printed_cells(exhibit: Exhibit) -> dict[tuple[str, str, str], Cell]:
     return {(p.row, p.column, "printed"): Cell(p.text, p.value, note=p.note) for p in read_printed(exhibit.paper, exhibit.id)}
 
 # %% ../../nbs/exhibits/03_render.ipynb #one-cell
-def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cell:
-    "What `values` (one per seed) of one source read, beside the `printed` text of the same place."
+def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1) -> Cell:
+    "What `values` (one per seed) of one source read, beside the `printed` text of the same place, which was rounded so often."
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
@@ -91,7 +91,7 @@ def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cel
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)
-    differs = source == "replayed" and abs(value - reference) > tolerance * (1 + 1e-9)      # NaN compares false: nothing printed, nothing differs
+    differs = source == "replayed" and abs(value - reference) > roundings * tolerance * (1 + 1e-9)      # NaN compares false: nothing printed, nothing differs
     return Cell(format_like(value, printed), value, note=note, differs=differs)
 
 # %% ../../nbs/exhibits/03_render.ipynb #frame-cells
@@ -99,14 +99,15 @@ BASELINES = "baselines v1, the paper's"         # of three versions; stands next
 
 def _frame_cells(frame, printed: dict, scale: str) -> dict[tuple[str, str, str], Cell]:
     "The cells of a tidy frame (see `studies.frames`); reruns of other scales than `scale` are left out, so that scales never mix in a mean."
-    from dclm_nb.studies.released import is_centred
+    from dclm_nb.studies.released import is_centred, is_difference
     frame = frame[frame["source"].ne("printed") & frame["value"].notna()]
     if scale: frame = frame[frame["source"].ne("rerun") | frame["scale"].eq(scale)]
     assert frame.loc[frame["source"].eq("rerun"), "scale"].nunique() < 2, "reruns of several scales in one table: choose one"
     cells = {}
     for (row, column, source), group in frame.groupby(["row", "column", "source"], sort=False):
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
-        cells[row, column, source] = _cell(source, [float(v) for v in group["value"]], text, BASELINES if source == "replayed" and is_centred(column) else "")
+        note = BASELINES if source == "replayed" and is_centred(column) else ""
+        cells[row, column, source] = _cell(source, [float(v) for v in group["value"]], text, note, 2 if is_difference(row, column) else 1)
     return cells
 
 # %% ../../nbs/exhibits/03_render.ipynb #ordered
@@ -173,9 +174,11 @@ _MISSING = {"printed": "nothing that could be read", "replayed": "nothing was re
 
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
+    from dclm_nb.studies.released import is_difference
     lines = []
     pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
     if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values round to the printed ones" + (", ≠ marks the others" if comparison.mismatches() else ""))
+    if any(is_difference(row, column) for row, column, _ in pairs): lines.append("a printed difference of two printed scores may be off by both of their roundings")
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
     for column, points in correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns): lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
@@ -199,7 +202,8 @@ def to_markdown(comparison: Comparison) -> str:
         lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]) + " |")
     if comparison.columns: lines.append("")
     else: lines = []                                        # no answer at all: the notes say why
-    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
+    shows = [f"{comparison.exhibit.shows}.", ""] if comparison.exhibit.shows else []
+    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *shows, *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
 
 # %% ../../nbs/exhibits/03_render.ipynb #fitting
 _WIDEST = 26                                    # characters; a longer text in a cell is folded

@@ -295,7 +295,7 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
     from rich.console import Console
     console = console or Console()
     asked = get_scale(scale, exhibit.paper)
-    if not exhibit.built: raise not_built(exhibit)
+    if not exhibit.has_page: raise not_built(exhibit)
     scale = settle_scale(exhibit, asked)
     out_dir = Path(out_dir).expanduser().absolute() if out_dir else out_folder(exhibit, scale.name)
     parameters = check_parameters(exhibit.notebook, ({} if seeds is None else {"seeds": parse_seeds(seeds)}) | ({"force": True} if force else {}))
@@ -351,14 +351,18 @@ def _short(path: Path) -> str:
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce-all
 def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, **options) -> list[Reproduction]:
-    "One after the other; a failure does not stop the rest. Those that are not built are counted and skipped; raises `UserError` where none is built."
+    """One after the other; a failure does not stop the rest.
+
+    Those that are not built are counted and skipped, a page from the catalogue among them: it would say nothing new.
+    Raises `UserError` where none is built.
+    """
     from rich.console import Console
     from rich.rule import Rule
     console, results = console or Console(), []
     exhibits = list(exhibits)
     papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
     scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
-    if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them")
+    if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page of its own (make reproduce-figure-3 PAPER=svd)")
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         try: results.append(reproduce(exhibit, scale, console=console, **options))
