@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['test_in_words', 'deciders', 'read_stages', 'stages_frame', 'runs_frame', 'recipe_of', 'not_yet']
+__all__ = ['test_in_words', 'deciders', 'read_stages', 'stages_frame', 'runs_frame', 'recipe_of', 'provenance', 'not_yet']
 
 # %% ../../nbs/exhibits/13_described.ipynb #listed
 def _and(names: Iterable[str]) -> str:
@@ -24,16 +24,19 @@ def _and(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 
-def _pairs(test: Test, word: str) -> str:
-    "The pairs of a test, those with the same first row together."
+def _pairs(test: Test, word: str, by: str = "") -> str:
+    "The pairs of a test, those with the same rows on one side together; `by` is how much is asked of each."
     against: dict[str, list[str]] = {}
     for a, b in test.pairs: against.setdefault(a, []).append(b)
-    return "; ".join(f"{a} {word} {_and(others)}" for a, others in against.items())
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for a, others in against.items(): alike.setdefault(tuple(others), []).append(a)
+    said = [f"{_and(rows)} {word} {_and(others)}" for others, rows in alike.items()]
+    return "; ".join(said) + (f"{',' if len(said) > 1 else ''} {by}" if by else "")
 
 # %% ../../nbs/exhibits/13_described.ipynb #in-words
 def _above(test: Test) -> str:
-    more = f" by more than {test.margin:g}" if test.margin else ""
-    return _pairs(test, "below" if test.lower else "above") + more
+    by = f"{'each ' if len(test.pairs) > 1 else ''}by more than {test.margin:g}" if test.margin else ""
+    return _pairs(test, "below" if test.lower else "above", by)
 
 def _bound(test: Test) -> str:
     return f"{_and(test.rows)} " + (f"at least {test.at_least:g}" if test.at_most is None else f"at most {test.at_most:g}")
@@ -49,7 +52,7 @@ _IN_WORDS = {
 }
 
 def test_in_words(test: Test) -> str:
-    "What must hold, for example `Core: A above B and C by more than 2.5`."
+    "What must hold, for example `Core: A above B and C each by more than 2.5`."
     columns = ", ".join(map(column_title, test.columns))
     return (f"{columns}: " if columns else "") + _IN_WORDS[test.kind](test)
 
@@ -74,7 +77,7 @@ def read_stages(paper: str) -> dict[str, dict[str, str]]:
 
 # %% ../../nbs/exhibits/13_described.ipynb #stages-frame
 def stages_frame(exhibit: Exhibit) -> pd.DataFrame:
-    """The trainings that `exhibit` rests on, a row each; clips are iterations times batch, all else is as the text gives it.
+    """The trainings that `exhibit` rests on, a row each; samples are iterations times batch, all else is as the text gives it.
 
     Raises `UserError` for a training that is not in `stages.csv`.
     """
@@ -88,10 +91,10 @@ def stages_frame(exhibit: Exhibit) -> pd.DataFrame:
 def _stage(row: dict[str, str]) -> dict[str, str]:
     "One training as a reader wants it."
     count = lambda text: f"{int(text):,}" if text else ""
-    clips = count(str(int(row["iterations"]) * int(row["batch"]))) if row["iterations"] and row["batch"] else ""
+    samples = count(str(int(row["iterations"]) * int(row["batch"]))) if row["iterations"] and row["batch"] else ""
     return {"frames": row["frames"], "pixels": f"{row['height']} × {row['width']}" if row["height"] else "", "iterations": count(row["iterations"]),
-            "batch": count(row["batch"]), "clips": clips, "learning rate": row["lr"],
-            "noise, mean and sd": f"{row['p_mean']}, {row['p_std']}" if row["p_mean"] else "", "besides": row["extra"]}
+            "batch": count(row["batch"]), "samples": samples, "learning rate": row["lr"],
+            "ln σ, mean and sd": f"{row['p_mean']}, {row['p_std']}" if row["p_mean"] else "", "besides": row["extra"]}
 
 # %% ../../nbs/exhibits/13_described.ipynb #runs-frame
 def runs_frame(exhibit: Exhibit) -> pd.DataFrame:
@@ -112,8 +115,19 @@ def recipe_of(exhibit: Exhibit) -> pd.DataFrame | str:
     "What the trainings behind `exhibit` took at the paper's size, or the sentence that says why there is no such table."
     if exhibit.stages: return stages_frame(exhibit)
     if exhibit.paper_runs: return runs_frame(exhibit)
-    if "recipe" in exhibit.answers: return "Its models are of none of the named scales, so their cost is not known here."
+    if "recipe" in exhibit.answers: return "The catalogue lists no training at a named scale for it, so its cost is not known here."
     return "The catalogue has no recipe for it."
+
+# %% ../../nbs/exhibits/13_described.ipynb #provenance-def
+def provenance(exhibit: Exhibit) -> str:
+    "What `printed/` notes about the values of `exhibit`, each note with the rows that have it, as a Markdown list; blank without notes."
+    from dclm_nb.studies.frames import read_printed
+    cells = read_printed(exhibit.paper, exhibit.id) if exhibit.printed_file.is_file() else []
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.note and cell.row not in rows.setdefault(cell.note, []): rows[cell.note].append(cell.row)
+    whole = lambda note: all(cell.note == note for cell in cells)
+    return "\n".join(f"- {note}" + ("" if whole(note) else f": {', '.join(named)}") for note, named in rows.items())
 
 # %% ../../nbs/exhibits/13_described.ipynb #not-yet-def
 def not_yet(exhibit: Exhibit) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..core.files import atomic_write
 from .catalogue import GENERATED, PAPERS, Exhibit, catalogue
+from .described import provenance
 
 # %% ../../nbs/exhibits/14_pages.ipynb #introduction
 def introduction(exhibit: Exhibit) -> str:
@@ -32,9 +33,10 @@ def page_cells(exhibit: Exhibit) -> list[tuple[str, str]]:
     page = "\n".join([
         "from dclm_nb.exhibits.showcase import Showcase", "",
         f'show = Showcase("{exhibit.paper}", "{exhibit.id}", scale=scale, out_dir=out_dir)', "show.claims()"])
+    read = [("provenance", "show.provenance()")] if provenance(exhibit) else []
     judged = [("tests", "show.tests()"), ("verdicts", "show.verdicts()")] if exhibit.claims else []
     rest = [("recipe", "show.recipe()"), ("not-yet", "show.not_yet()"), ("save", "show.save()")]
-    return [("parameters", parameters), ("page", page), ("table", "show.table()"), *judged, *rest]
+    return [("parameters", parameters), ("page", page), ("table", "show.table()"), *read, *judged, *rest]
 
 # %% ../../nbs/exhibits/14_pages.ipynb #page-notebook
 def page_notebook(exhibit: Exhibit) -> str:

@@ -187,6 +187,7 @@ def footnotes(comparison: Comparison) -> list[str]:
         if comparison.has(answer): continue
         if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue       # nobody expects a printed value of ours
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
+        elif answer in ("replayed", "rerun") and not comparison.exhibit.built: lines.append(f"{answer}: not built yet")
         elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
         elif answer != "recipe": lines.append(f"{answer}: none yet")
     if (shown := len(shown_rows(comparison))) < len(comparison.rows): lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")

@@ -280,7 +280,7 @@ def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
 
 # %% ../../nbs/exhibits/07_runner.ipynb #not-built
 def not_built(exhibit: Exhibit) -> UserError:
-    "The one line for an exhibit without a notebook: what is known about it all the same."
+    "The one line for an exhibit without any notebook: what is known about it all the same."
     from dclm_nb.studies.frames import read_printed
     printed = len(read_printed(exhibit.paper, exhibit.id)) if exhibit.printed_file.is_file() else 0
     known = f"{printed} printed values are in {exhibit.printed_file.relative_to(project_root())}" if printed else "no value of it could be read"

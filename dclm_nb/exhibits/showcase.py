@@ -173,6 +173,11 @@ class Page(Results):
         from dclm_nb.exhibits.described import deciders
         return self.section("What decides the claims", Shown(lines) if (lines := deciders(self.exhibit)) else "No claim rests on this exhibit.")
 
+    def provenance(self) -> Shown:
+        "Where printed values were read that do not stand in a table of the paper."
+        from dclm_nb.exhibits.described import provenance
+        return self.section("Where the printed values were read", Shown(said) if (said := provenance(self.exhibit)) else "Nothing is noted about the printed values.")
+
     def recipe(self) -> Shown:
         "What the trainings behind the exhibit took at the paper's size."
         from dclm_nb.exhibits.described import recipe_of
