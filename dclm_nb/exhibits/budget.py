@@ -110,6 +110,7 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, s
     if scale.needs != "cluster": lines += _here(exhibit, scale)
     if "recipe" not in exhibit.answers: return lines + [("at paper size", "trains no model" if exhibit.paper == "dclm" else "not known")]
     if exhibit.paper == "tradeoffs": return lines + _assumed_family(exhibit, scale)
+    if exhibit.stages: return lines + _trainings(exhibit)
     if not exhibit.paper_runs: return lines + [("at paper size", "not known: no named scale")]
     chosen = {s: n for s, n in exhibit.paper_runs.items() if scale.needs != "cluster" or s == scale.name}
     if not chosen: raise UserError(f"{exhibit.id} of {exhibit.paper} has no runs at {scale.name}; it has {', '.join(exhibit.paper_runs)}")
@@ -118,7 +119,16 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, s
 def _notebook(exhibit: Exhibit) -> str:
     "Where its notebook is, and whether that is only a page from the catalogue."
     if not exhibit.has_page: return "not built yet"
-    return str(exhibit.notebook.relative_to(project_root())) + ("" if exhibit.built else " (a page from the catalogue: not built yet)")
+    path = str(exhibit.notebook.relative_to(project_root()))
+    return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
+
+def _trainings(exhibit: Exhibit) -> list[tuple[str, str]]:
+    "A line per training that the paper tells of, as far as its text goes."
+    from dclm_nb.exhibits.described import stages_frame
+    count = lambda row, name, unit: [f"{row[name]} {unit}"] if row[name] else []
+    said = lambda row: [*count(row, "frames", "frames"), *count(row, "pixels", "pixels"), *count(row, "iterations", "iterations"),
+                        *count(row, "samples", "samples in all")]
+    return [(f"paper: {name}", ", ".join(said(row))) for name, row in stages_frame(exhibit).iterrows()]
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-here
 def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:

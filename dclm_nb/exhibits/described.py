@@ -39,7 +39,11 @@ def _above(test: Test) -> str:
     return _pairs(test, "below" if test.lower else "above", by)
 
 def _bound(test: Test) -> str:
-    return f"{_and(test.rows)} " + (f"at least {test.at_least:g}" if test.at_most is None else f"at most {test.at_most:g}")
+    limit = f"at least {test.at_least:g}" if test.at_most is None else f"at most {test.at_most:g}"
+    return f"{_and(test.rows)} {limit}"
+
+def _correlation(test: Test) -> str:
+    return f"Pearson's r of {column_title(test.x)} and {column_title(test.y)} above {test.margin:g}"
 
 _IN_WORDS = {
     "above": _above,
@@ -48,7 +52,7 @@ _IN_WORDS = {
     "ratio": lambda test: _pairs(test, f"more than {test.margin:g} times"),
     "bound": _bound,
     "concave": lambda test: f"steps from {test.rows[0]} to {test.rows[-1]} upwards and ever smaller",
-    "correlation": lambda test: f"Pearson's r of {column_title(test.x)} and {column_title(test.y)} above {test.margin:g}",
+    "correlation": _correlation,
 }
 
 def test_in_words(test: Test) -> str:
@@ -58,26 +62,28 @@ def test_in_words(test: Test) -> str:
 
 # %% ../../nbs/exhibits/13_described.ipynb #deciders
 def deciders(exhibit: Exhibit) -> str:
-    "Each claim that `exhibit` shows or decides, and the comparisons that decide it, as a Markdown list; blank without a claim."
+    "Each claim that `exhibit` shows or decides and the comparisons that decide it, in Markdown; blank without a claim."
     return "\n".join(line for claim in claims_of(exhibit) for line in _decider_lines(claim, exhibit))
 
 def _decider_lines(claim: Claim, exhibit: Exhibit) -> list[str]:
     "The claim, then a line for each of its tests; a test of another exhibit says whose numbers it reads."
-    elsewhere = lambda test: "" if test.exhibit == exhibit.id else f" ({get_exhibit(test.exhibit, claim.paper).label})"
+    label = lambda test: get_exhibit(test.exhibit, claim.paper).label
+    elsewhere = lambda test: "" if test.exhibit == exhibit.id else f" ({label(test)})"
     lines = [f"- **{claim.id}** {claim.text} ({claim.where})"]
     lines += [f"  - {test_in_words(test)}{elsewhere(test)}" for test in claim.tests]
     return lines + ([f"  - a rerun here cannot speak to it: {claim.not_comparable}"] if claim.not_comparable else [])
 
 # %% ../../nbs/exhibits/13_described.ipynb #read-stages
 def read_stages(paper: str) -> dict[str, dict[str, str]]:
-    "The trainings of `reproduce/<paper>/stages.csv` by name, as the text of the paper gives them; empty without such a file."
+    "The trainings of `reproduce/<paper>/stages.csv` by name, as the paper's text gives them; empty without the file."
     file = catalogue(paper)[0].folder / "stages.csv"
     if not file.is_file(): return {}
-    with file.open(newline="", encoding="utf-8") as lines: return {row.pop("stage"): row for row in csv.DictReader(lines)}
+    with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
+    return {row.pop("stage"): row for row in rows}
 
 # %% ../../nbs/exhibits/13_described.ipynb #stages-frame
 def stages_frame(exhibit: Exhibit) -> pd.DataFrame:
-    """The trainings that `exhibit` rests on, a row each; samples are iterations times batch, all else is as the text gives it.
+    """The trainings that `exhibit` rests on, a row each. Samples are iterations times batch, the rest is as in the text.
 
     Raises `UserError` for a training that is not in `stages.csv`.
     """
@@ -85,20 +91,27 @@ def stages_frame(exhibit: Exhibit) -> pd.DataFrame:
     known = read_stages(exhibit.paper)
     for name in exhibit.stages:
         if name not in known: raise unknown(f"training of {exhibit.paper}", name, known)
-    frame = pd.DataFrame([_stage(known[name]) for name in exhibit.stages], index=[name.replace("_", " ") for name in exhibit.stages])
-    return frame.rename_axis("training")
+    names = [name.replace("_", " ") for name in exhibit.stages]
+    return pd.DataFrame([_stage(known[name]) for name in exhibit.stages], index=names).rename_axis("training")
 
 def _stage(row: dict[str, str]) -> dict[str, str]:
     "One training as a reader wants it."
     count = lambda text: f"{int(text):,}" if text else ""
     samples = count(str(int(row["iterations"]) * int(row["batch"]))) if row["iterations"] and row["batch"] else ""
-    return {"frames": row["frames"], "pixels": f"{row['height']} × {row['width']}" if row["height"] else "", "iterations": count(row["iterations"]),
-            "batch": count(row["batch"]), "samples": samples, "learning rate": row["lr"],
-            "ln σ, mean and sd": f"{row['p_mean']}, {row['p_std']}" if row["p_mean"] else "", "besides": row["extra"]}
+    return {
+        "frames": row["frames"],
+        "pixels": f"{row['height']} × {row['width']}" if row["height"] else "",
+        "iterations": count(row["iterations"]),
+        "batch": count(row["batch"]),
+        "samples": samples,
+        "learning rate": row["lr"],
+        "ln σ, mean and sd": f"{row['p_mean']}, {row['p_std']}" if row["p_mean"] else "",
+        "besides": row["extra"],
+    }
 
 # %% ../../nbs/exhibits/13_described.ipynb #runs-frame
 def runs_frame(exhibit: Exhibit) -> pd.DataFrame:
-    "The models that a rerun of `exhibit` at the paper's size would train, a row per named scale; FLOPs and hours are of all of them."
+    "The models that a rerun at the paper's size would train, a row per named scale; FLOPs and hours are of all."
     import math
     import pandas as pd
     from dclm_nb.exhibits.budget import amount, paper_run
@@ -112,15 +125,15 @@ def runs_frame(exhibit: Exhibit) -> pd.DataFrame:
 
 # %% ../../nbs/exhibits/13_described.ipynb #recipe-of
 def recipe_of(exhibit: Exhibit) -> pd.DataFrame | str:
-    "What the trainings behind `exhibit` took at the paper's size, or the sentence that says why there is no such table."
+    "What the trainings behind `exhibit` took at the paper's size, or a sentence that says why there is no such table."
     if exhibit.stages: return stages_frame(exhibit)
     if exhibit.paper_runs: return runs_frame(exhibit)
-    if "recipe" in exhibit.answers: return "The catalogue lists no training at a named scale for it, so its cost is not known here."
-    return "The catalogue has no recipe for it."
+    if "recipe" not in exhibit.answers: return "The catalogue has no recipe for it."
+    return "The catalogue lists no training at a named scale for it, so its cost is not known here."
 
 # %% ../../nbs/exhibits/13_described.ipynb #provenance-def
 def provenance(exhibit: Exhibit) -> str:
-    "What `printed/` notes about the values of `exhibit`, each note with the rows that have it, as a Markdown list; blank without notes."
+    "What `printed/` notes about values of `exhibit`, each note with its rows, as a Markdown list; blank without notes."
     from dclm_nb.studies.frames import read_printed
     cells = read_printed(exhibit.paper, exhibit.id) if exhibit.printed_file.is_file() else []
     rows: dict[str, list[str]] = {}
@@ -131,8 +144,9 @@ def provenance(exhibit: Exhibit) -> str:
 
 # %% ../../nbs/exhibits/13_described.ipynb #not-yet-def
 def not_yet(exhibit: Exhibit) -> str:
-    "Which answers to `exhibit` nobody has built, and what they would take, by the catalogue; blank where the catalogue does not say."
+    "Which answers to `exhibit` nobody has built, and what they would take; blank where the catalogue does not say."
     if not exhibit.takes: return ""
     absent = [{"replayed": "replay", "rerun": "rerun"}[a] for a in ("replayed", "rerun") if a in exhibit.answers]
     if not absent: return f"It can be neither replayed nor rerun here. It would take {exhibit.takes}."
-    return f"Its {' and its '.join(absent)} {'are' if len(absent) > 1 else 'is'} not built yet. It would take {exhibit.takes}."
+    verb = "are" if len(absent) > 1 else "is"
+    return f"Its {' and its '.join(absent)} {verb} not built yet. It would take {exhibit.takes}."

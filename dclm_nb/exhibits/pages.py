@@ -19,17 +19,19 @@ def introduction(exhibit: Exhibit) -> str:
     return "\n".join([
         f"# {exhibit.label}: {exhibit.title}", "", f"{exhibit.shows}.", "",
         f"*{paper.title}*, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}){where}.", "",
-        f"**This page was made from the catalogue** (`reproduce/{exhibit.paper}/exhibits.yaml`, `dclm-nb pages`). It shows what could be read of the "
-        "paper, the claims that rest on the exhibit and what decides them, and what it would take to do it again. Nothing on it is measured here."])
+        f"**This page was made from the catalogue** (`reproduce/{exhibit.paper}/exhibits.yaml`, `dclm-nb pages`). "
+        "It shows what could be read of the paper, the claims that rest on the exhibit and what decides them, "
+        "and what it would take to do it again. Nothing on it is measured here."])
 
 # %% ../../nbs/exhibits/14_pages.ipynb #cells
 def page_cells(exhibit: Exhibit) -> list[tuple[str, str]]:
     "(name, source) of the cells of code, in their order."
+    place = f"reproduce/_out/{exhibit.paper}/{exhibit.name}/<scale>"
     parameters = "\n".join([
         'scale: str = "replay"       # replay: all there is: nothing of this exhibit is rerun yet',
         "seeds: list = [0, 1, 2]     # not used here",
         "force: bool = False         # not used here",
-        f'out_dir: str = ""           # where results go; blank: reproduce/_out/{exhibit.paper}/{exhibit.name}/<scale>'])
+        f'out_dir: str = ""           # where results go; blank: {place}'])
     page = "\n".join([
         "from dclm_nb.exhibits.showcase import Showcase", "",
         f'show = Showcase("{exhibit.paper}", "{exhibit.id}", scale=scale, out_dir=out_dir)', "show.claims()"])
@@ -45,7 +47,8 @@ def page_notebook(exhibit: Exhibit) -> str:
     cells = [dict(cell_type="markdown", id=GENERATED, metadata={}, source=lines(introduction(exhibit)))]
     for name, source in page_cells(exhibit):
         tags = {"tags": ["parameters"]} if name == "parameters" else {}
-        cells.append(dict(cell_type="code", execution_count=None, id=name, metadata=tags, outputs=[], source=lines(source)))
+        code = dict(cell_type="code", execution_count=None, outputs=[])
+        cells.append(dict(code, id=name, metadata=tags, source=lines(source)))
     kernel = dict(display_name="python3", language="python", name="python3")
     whole = dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
     return json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
@@ -57,7 +60,8 @@ def without_notebook(paper: str = "all") -> list[Exhibit]:
 
 def out_of_step(paper: str = "all") -> list[Exhibit]:
     "The exhibits without a notebook of their own whose page is absent or is not what the catalogue makes today."
-    return [e for e in without_notebook(paper) if not e.has_page or e.notebook.read_text(encoding="utf-8") != page_notebook(e)]
+    stands = lambda exhibit: exhibit.notebook.read_text(encoding="utf-8") if exhibit.has_page else ""
+    return [e for e in without_notebook(paper) if stands(e) != page_notebook(e)]
 
 # %% ../../nbs/exhibits/14_pages.ipynb #write-pages
 def write_pages(paper: str = "all") -> list[Path]:

@@ -82,7 +82,7 @@ def _printed_cells(exhibit: Exhibit) -> dict[tuple[str, str, str], Cell]:
 
 # %% ../../nbs/exhibits/03_render.ipynb #one-cell
 def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1) -> Cell:
-    "What `values` (one per seed) of one source read, beside the `printed` text of the same place, which was rounded so often."
+    "What `values` (one per seed) of one source read, beside the `printed` text, which was rounded so often."
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
@@ -91,7 +91,8 @@ def _cell(source: str, values: list[float], printed: str, note: str = "", roundi
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)
-    differs = source == "replayed" and abs(value - reference) > roundings * tolerance * (1 + 1e-9)      # NaN compares false: nothing printed, nothing differs
+    allowed = roundings * tolerance * (1 + 1e-9)
+    differs = source == "replayed" and abs(value - reference) > allowed     # NaN compares false: nothing printed, nothing differs
     return Cell(format_like(value, printed), value, note=note, differs=differs)
 
 # %% ../../nbs/exhibits/03_render.ipynb #frame-cells
@@ -107,7 +108,8 @@ def _frame_cells(frame, printed: dict, scale: str) -> dict[tuple[str, str, str],
     for (row, column, source), group in frame.groupby(["row", "column", "source"], sort=False):
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
         note = BASELINES if source == "replayed" and is_centred(column) else ""
-        cells[row, column, source] = _cell(source, [float(v) for v in group["value"]], text, note, 2 if is_difference(row, column) else 1)
+        values, roundings = [float(v) for v in group["value"]], 2 if is_difference(row, column) else 1
+        cells[row, column, source] = _cell(source, values, text, note, roundings)
     return cells
 
 # %% ../../nbs/exhibits/03_render.ipynb #ordered
@@ -172,13 +174,15 @@ def shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
 # %% ../../nbs/exhibits/03_render.ipynb #footnotes
 _MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it has none", "recipe": "it has none"}
 
+_TWO_ROUNDINGS = "a printed difference of two printed scores may be off by both of their roundings"
+
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
     from dclm_nb.studies.released import is_difference
     lines = []
     pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
     if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values round to the printed ones" + (", ≠ marks the others" if comparison.mismatches() else ""))
-    if any(is_difference(row, column) for row, column, _ in pairs): lines.append("a printed difference of two printed scores may be off by both of their roundings")
+    if any(is_difference(row, column) for row, column, _ in pairs): lines.append(_TWO_ROUNDINGS)
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
     for column, points in correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns): lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
@@ -249,7 +253,8 @@ def for_terminal(comparison: Comparison, width: int = 100):
     from rich.console import Group
     from rich.text import Text
     title = Text.assemble((comparison.exhibit.label, "bold"), f"  {comparison.exhibit.title}", (f"  ({comparison.exhibit.paper})", "dim"))
-    parts = [title, Text("")]
+    shows = [Text(f"{comparison.exhibit.shows}.", "dim")] if comparison.exhibit.shows else []
+    parts = [title, *shows, Text("")]
     for columns in _pieces(comparison, width): parts += [_rich_table(comparison, columns), Text("")]
     return Group(*parts, *(Text(f"· {note}", "dim") for note in footnotes(comparison)))
 

@@ -309,9 +309,11 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
 # %% ../../nbs/exhibits/07_runner.ipynb #show-known
 def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
     "The table of what needs no run, and one line on what runs now."
+    from dclm_nb.exhibits.described import not_yet
     from dclm_nb.exhibits.render import for_terminal
     comparison = known_already(exhibit)
-    if comparison.rows: console.print(for_terminal(comparison, console.width))
+    if comparison.rows or not exhibit.built: console.print(for_terminal(comparison, console.width))
+    if missing := not_yet(exhibit): console.print(f"\n{missing}", style="yellow", highlight=False)
     if asked != scale: console.print(f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False)
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
@@ -362,7 +364,9 @@ def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=No
     exhibits = list(exhibits)
     papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
     scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
-    if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page of its own (make reproduce-figure-3 PAPER=svd)")
+    if not built:
+        raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
+                        f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}")
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         try: results.append(reproduce(exhibit, scale, console=console, **options))

@@ -136,8 +136,9 @@ class Page(Results):
         from dclm_nb.exhibits.claims import claims_of
         where = f" {self.exhibit.place.removesuffix('.')}." if self.exhibit.place else ""
         shows = [f"{self.exhibit.shows}.", ""] if self.exhibit.shows else []
-        return Shown("\n".join([f"### {self.exhibit.label}: {self.exhibit.title}", "", *shows, f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", "",
-                                *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))]))
+        head = [f"### {self.exhibit.label}: {self.exhibit.title}", "", *shows]
+        scale = [f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", ""]
+        return Shown("\n".join([*head, *scale, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))]))
 
     def table(self, *columns: str) -> Shown:
         "The answers side by side; `columns` chooses and orders, all by default."
@@ -171,12 +172,14 @@ class Page(Results):
     def tests(self) -> Shown:
         "Each claim that rests on the exhibit and the comparisons that decide it."
         from dclm_nb.exhibits.described import deciders
-        return self.section("What decides the claims", Shown(lines) if (lines := deciders(self.exhibit)) else "No claim rests on this exhibit.")
+        lines = deciders(self.exhibit)
+        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
 
     def provenance(self) -> Shown:
         "Where printed values were read that do not stand in a table of the paper."
         from dclm_nb.exhibits.described import provenance
-        return self.section("Where the printed values were read", Shown(said) if (said := provenance(self.exhibit)) else "Nothing is noted about the printed values.")
+        said = provenance(self.exhibit)
+        return self.section("Where the printed values were read", Shown(said) if said else "Nothing is noted about them.")
 
     def recipe(self) -> Shown:
         "What the trainings behind the exhibit took at the paper's size."
@@ -187,7 +190,8 @@ class Page(Results):
     def not_yet(self) -> Shown:
         "Which answers nobody has built, and what they would take."
         from dclm_nb.exhibits.described import not_yet
-        return self.section("What is not built", Shown(said) if (said := not_yet(self.exhibit)) else "Nothing is said to be missing.")
+        said = not_yet(self.exhibit)
+        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
 
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
@@ -214,7 +218,7 @@ class Page(Results):
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
 def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
-    "(file name, content) of every file of a showcase but the manifest; a table without a cell and a frame without a value leave none."
+    "(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave none."
     name, comparison = show.exhibit.name, show.texts["comparison"]
     parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
     if comparison.columns: yield f"{name}.csv", to_csv(comparison)

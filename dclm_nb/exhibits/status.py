@@ -41,7 +41,7 @@ def page_kind(exhibit: Exhibit) -> str:
 
 @dataclass(frozen=True)
 class Standing:
-    "What there is of one exhibit: a mark per answer, the scales of its stored reruns, and what its page is (see `page_kind`)."
+    "What there is of one exhibit: a mark per answer, the scales of its stored reruns, its page (see `page_kind`)."
     exhibit: Exhibit
     marks: dict[str, str]
     scales: tuple[str, ...] = ()
@@ -87,12 +87,13 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
         name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    legend = Text("✓ a study  ↺ a replay  · page from the catalogue   ● here  ○ possible, not here  blank: cannot be", "dim")
+    kinds, answers = "✓ a study  ↺ a replay  · page from the catalogue", "● here  ○ possible, not here  blank: cannot be"
+    legend = Text(f"{kinds}   {answers}", "dim")
     return Group(table, Text(""), legend, Text(summary(standings), "dim"))
 
 # %% ../../nbs/exhibits/08_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
-    "One sentence: how many exhibits have a page and of which kind, of how many each answer is here; extras are counted by themselves."
+    "One sentence: how many exhibits have a page, of which kind, and each answer; extras are counted by themselves."
     standings = list(standings)
     theirs, ours = ([s for s in standings if s.exhibit.is_extra == extra] for extra in (False, True))
     have = lambda a: (sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs))

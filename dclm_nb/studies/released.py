@@ -164,7 +164,10 @@ def is_centred(column: str) -> bool:
     return column in ("core", "extended", "delta_from_baseline") or column.startswith(("Core, ", "pearson_r"))
 
 def is_difference(row: str, column: str) -> bool:
-    """Whether a cell is the difference of two scores of its table: the paper formed it from two printed scores, so it may be off by both of their roundings."""
+    """Whether a cell is the difference of two scores of its table.
+
+    The paper formed it from two printed scores, so it may be off by both of their roundings.
+    """
     return column == "delta_from_baseline" or row.endswith("(difference)")
 
 # %% ../../nbs/studies/02_released.ipynb #compare

@@ -8,7 +8,8 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit, is_generated
+from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
+from dclm_nb.exhibits.catalogue import is_generated
 from dclm_nb.studies.frames import printed_number, read_printed
 
 
@@ -49,7 +50,7 @@ def cells_of_reference(file: Path) -> list[str]:
 
 
 def test_no_printed_value_of_the_reference_data_is_absent(shared):
-    """Every value of the reference tables stands in the printed file of its exhibit, as a value or in the name of a row."""
+    """Every value of the reference tables stands in the printed file of its exhibit, as a value or in a row's name."""
     for paper in ("dclm", "svd"):
         for e in catalogue(paper):
             file = shared / "papers" / paper / "values" / f"{e.name}.csv"
@@ -61,9 +62,10 @@ def test_no_printed_value_of_the_reference_data_is_absent(shared):
 
 
 def test_what_is_printed_adds_up_to_the_inventory():
-    """Exhibits with printed values: all 34 tables and 6 of 12 figures of DataComp-LM; 2 tables and 6 of 25 figures of Stable Video Diffusion."""
+    """Printed values: of all 34 tables and 6 of 12 figures of DataComp-LM, of 2 tables and 6 of 25 figures of the video paper."""
     has = {p: [e.id for e in catalogue(p) if e.printed_file.is_file()] for p in PAPERS}
-    assert [i for i in has["dclm"] if i.startswith("figure")] == [f"figure-{n}" for n in (1, 3, 4, 7, 8, 9)] and len(has["dclm"]) == 34 + 6
+    assert [i for i in has["dclm"] if i.startswith("figure")] == [f"figure-{n}" for n in (1, 3, 4, 7, 8, 9)]
+    assert len(has["dclm"]) == 34 + 6
     assert has["svd"] == ["table-1", "table-2", *(f"figure-{n}" for n in ("2", "3", "4", "6", "10", "18"))]
     assert has["tradeoffs"] == []
     for paper, ids in has.items(): assert ids == [e.id for e in catalogue(paper) if "printed" in e.answers]
@@ -88,7 +90,8 @@ def test_built_is_looked_up_and_never_written():
         entries = yaml.safe_load((project_root() / "reproduce" / paper / "exhibits.yaml").read_text())
         assert not any("built" in e for e in entries.values())
         assert all(set(e["answers"]) <= set(ANSWERS) for e in entries.values())
-    for e in catalogue("all"): assert e.has_page == e.notebook.is_file() and e.built == (e.has_page and not is_generated(e.notebook))
+    for e in catalogue("all"):
+        assert e.has_page == e.notebook.is_file() and e.built == (e.has_page and not is_generated(e.notebook))
 
 
 def test_a_file_that_is_no_notebook_is_not_said_to_be_generated(tmp_path):

@@ -1,4 +1,4 @@
-"""A page for every exhibit: made from the catalogue where nothing is built, in step with it, and never counted as more."""
+"""A page for every exhibit: made from the catalogue where nothing is built, in step with it, never counted as more."""
 import json
 
 import matplotlib
@@ -7,8 +7,9 @@ import pytest
 
 from dclm_nb.exhibits import pages
 from dclm_nb.exhibits.catalogue import GENERATED, PAPERS, Exhibit, catalogue, get_exhibit
-from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame, test_in_words as in_words
 from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame
+from dclm_nb.exhibits.described import test_in_words as in_words
 from dclm_nb.exhibits.status import page_kind, standing, summary
 from dclm_nb.studies.frames import read_printed
 
@@ -30,7 +31,8 @@ def test_every_catalogued_exhibit_has_a_page():
     assert len(catalogue()) == 89 and all(e.has_page for e in catalogue())
     kinds = {kind: [e for e in catalogue() if page_kind(e) == kind] for kind in ("study", "replay", "catalogue")}
     assert sum(map(len, kinds.values())) == 89 and kinds["catalogue"] == GENERATED_PAGES
-    assert {e.paper for e in kinds["study"]} == {"dclm", "tradeoffs"} and not any(e.paper == "svd" for e in kinds["replay"])
+    assert {e.paper for e in kinds["study"]} == {"dclm", "tradeoffs"}
+    assert not any(e.paper == "svd" for e in kinds["replay"])
 
 
 def test_the_pages_are_those_that_the_catalogue_makes():
@@ -48,19 +50,23 @@ def test_a_page_from_the_catalogue_runs_and_promises_nothing(exhibit, tmp_path):
     show = run_cells(exhibit, tmp_path)
     manifest = json.loads((tmp_path / f"{exhibit.name}.manifest.json").read_text())
     text = (tmp_path / f"{exhibit.name}.md").read_text()
-    assert manifest["status"] == "ok" and not {"replayed", "rerun"} & set(manifest["answers"]) and not manifest["runs"] and not len(show.frame)
+    assert manifest["status"] == "ok" and not {"replayed", "rerun"} & set(manifest["answers"])
+    assert not manifest["runs"] and not len(show.frame)
     notes = {p.note for p in read_printed(exhibit.paper, exhibit.id) if p.note}
     assert all(note in text for note in notes)                              # a value that was read elsewhere says so
-    assert exhibit.shows in text and not_yet(exhibit) in text and all(f"**{claim}**" in text for claim in exhibit.claims)
+    assert exhibit.shows in text and not_yet(exhibit) in text
+    assert all(f"**{claim}**" in text for claim in exhibit.claims)
     printed = read_printed(exhibit.paper, exhibit.id) if exhibit.printed_file.is_file() else []
     shown = (tmp_path / f"{exhibit.name}.csv").read_text() if printed else ""
-    assert ("printed" in manifest["answers"]) == bool(printed) and shown.count(",printed,") == sum(bool(p.text) for p in printed)
+    assert ("printed" in manifest["answers"]) == bool(printed)
+    assert shown.count(",printed,") == sum(bool(p.text) for p in printed)
 
 
 def test_a_page_is_no_notebook_of_its_own(tmp_path):
     for e in GENERATED_PAGES:
         there = standing(e, tmp_path)                                       # no result is stored there
-        assert not e.built and there.page == "catalogue" and there.marks["rerun"] in ("○", "") and there.marks["replayed"] in ("○", "")
+        assert not e.built and there.page == "catalogue"
+        assert there.marks["rerun"] in ("○", "") and there.marks["replayed"] in ("○", "")
     said = summary([standing(e, tmp_path) for e in catalogue("svd")])
     assert said.startswith("27 of 27 exhibits have a page (27 from the catalogue);") and "rerun 0 of 27" in said
 
@@ -96,14 +102,16 @@ def test_every_test_of_every_claim_can_be_said():
             assert said and all(row in said for pair in test.pairs for row in pair), claim.id
     words = {(c.paper, c.id): [in_words(t) for t in c.tests] for c in read_claims()}
     assert words["dclm", "claim-3"] == ["Core: resiliparse and trafilatura above WET files each by more than 2.5"]
-    assert words["svd", "claim-13"][0].endswith("SVD (ours) below CogVideo (ZH), CogVideo (EN), Make-A-Video, Video LDM, MagicVideo and PYOCO")
+    others = "CogVideo (ZH), CogVideo (EN), Make-A-Video, Video LDM, MagicVideo and PYOCO"
+    assert words["svd", "claim-13"][0].endswith(f"SVD (ours) below {others}")
     assert words["dclm", "claim-13"][0] == "Core: Bloom filter within 0.5 of exact + MinHash + suffix array"
     assert deciders(get_exhibit("table-25")).count("(Table 7)") == 1
 
 
 def test_the_papers_trainings_are_those_of_the_text(shared):
     import csv
-    with open(shared / "papers/svd/values/training_stages.csv", newline="") as file: theirs = {r.pop("stage"): r for r in csv.DictReader(file)}
+    with open(shared / "papers/svd/values/training_stages.csv", newline="") as file: rows = list(csv.DictReader(file))
+    theirs = {row.pop("stage"): row for row in rows}
     ours = read_stages("svd")
     assert list(ours) == list(theirs)
     for name, row in ours.items():
@@ -116,7 +124,8 @@ def test_an_exhibit_with_trainings_can_have_a_recipe():
         if e.stages: assert len(stages_frame(e)) == len(e.stages)
         assert isinstance(recipe_of(e), str) == (not e.stages and not e.paper_runs)
     frame = stages_frame(get_exhibit("table-2", "svd"))
-    assert frame.loc["video pretrain a", "samples"] == f"{150_000 * 1536:,}" and frame.loc["image edm switch", "batch"] == ""
+    assert frame.loc["video pretrain a", "samples"] == f"{150_000 * 1536:,}"
+    assert frame.loc["image edm switch", "batch"] == ""
 
 
 def test_all_papers_are_covered(): assert {e.paper for e in catalogue()} == set(PAPERS)

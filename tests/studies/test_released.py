@@ -12,7 +12,8 @@ from dclm_nb.studies.frames import read_printed
 from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell, within_groups
 
 TABLES = [exhibit for exhibit in REPLAYED if exhibit.startswith("table")]
-DISAGREE = {(e.id, *m.cell): m for e in catalogue("dclm") if e.id in TABLES for m in e.mismatches if not m.row.endswith("(difference)")}
+DISAGREE = {(e.id, *m.cell): m for e in catalogue("dclm") if e.id in TABLES
+            for m in e.mismatches if not m.row.endswith("(difference)")}
 
 
 @pytest.fixture(scope="module")
