@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..core.files import atomic_write
 from .catalogue import GENERATED, PAPERS, Exhibit, catalogue
+from .claims import claims_of
 from .described import provenance
 
 # %% ../../nbs/exhibits/14_pages.ipynb #introduction
@@ -36,7 +37,7 @@ def page_cells(exhibit: Exhibit) -> list[tuple[str, str]]:
         "from dclm_nb.exhibits.showcase import Showcase", "",
         f'show = Showcase("{exhibit.paper}", "{exhibit.id}", scale=scale, out_dir=out_dir)', "show.claims()"])
     read = [("provenance", "show.provenance()")] if provenance(exhibit) else []
-    judged = [("tests", "show.tests()"), ("verdicts", "show.verdicts()")] if exhibit.claims else []
+    judged = [("tests", "show.tests()"), ("verdicts", "show.verdicts()")] if claims_of(exhibit) else []
     rest = [("recipe", "show.recipe()"), ("not-yet", "show.not_yet()"), ("save", "show.save()")]
     return [("parameters", parameters), ("page", page), ("table", "show.table()"), *read, *judged, *rest]
 

@@ -255,7 +255,7 @@ def for_terminal(comparison: Comparison, width: int = 100):
     title = Text.assemble((comparison.exhibit.label, "bold"), f"  {comparison.exhibit.title}", (f"  ({comparison.exhibit.paper})", "dim"))
     shows = [Text(f"{comparison.exhibit.shows}.", "dim")] if comparison.exhibit.shows else []
     parts = [title, *shows, Text("")]
-    for columns in _pieces(comparison, width): parts += [_rich_table(comparison, columns), Text("")]
+    for columns in filter(None, _pieces(comparison, width)): parts += [_rich_table(comparison, columns), Text("")]
     return Group(*parts, *(Text(f"· {note}", "dim") for note in footnotes(comparison)))
 
 # %% ../../nbs/exhibits/03_render.ipynb #as-text

@@ -40,6 +40,14 @@ def test_gpu_tells_what_all_runs_cost_before_the_first_one():
     assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(budget(get_exhibit("table-a", "tradeoffs"), "gpu"))
 
 
+def test_a_page_from_the_catalogue_tells_what_the_paper_trained():
+    lines = dict(budget(get_exhibit("figure-4", "svd")))
+    assert lines["paper: section3 ablations"] == "8 frames, 256 × 256 pixels, 40,000 iterations, 10,240,000 samples in all"
+    assert "not built yet" in lines["notebook"] and lines["at laptop"].startswith("no rerun")
+    assert dict(budget(get_exhibit("figure-16", "svd")))["at paper size"] == "not known"
+    assert dict(budget(get_exhibit("figure-7", "svd")))["paper: camera lora"] == "5,000 iterations"
+
+
 def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
     rest = [e for e in catalogue("tradeoffs") if e.study != "image_scales"]
     assert {e.id for e in rest} == set(PARTS)

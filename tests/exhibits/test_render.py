@@ -132,3 +132,8 @@ def test_what_the_catalogue_says_of_an_exhibit_stands_under_its_title():
     page, own = (to_markdown(compare(get_exhibit(*name))) for name in (("figure-16", "svd"), ("table-4",)))
     assert page.splitlines()[2] == "The code of guidance that grows linearly over the frames." and "rerun: not built yet" in page
     assert own.splitlines()[2].startswith("|") and "not built yet" not in own
+
+
+def test_an_exhibit_without_any_value_has_no_empty_table():
+    shown = to_text(compare(get_exhibit("figure-16", "svd")))
+    assert "─" not in shown and "printed: nothing that could be read" in shown
