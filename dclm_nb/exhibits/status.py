@@ -16,8 +16,8 @@ from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.scale import SCALES
 from .budget import manifests
-from .catalogue import ANSWERS, PAPERS, Exhibit, everything, get_exhibit, get_paper
-from .runner import offered_scales, replayed_frame, stored_frame
+from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, everything, get_exhibit, get_paper
+from .runner import known_already, offered_scales, replayed_frame, stored_frame
 from .showcase import Shown
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['PAGES', 'QUESTIONS', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown',
-           'result_folders', 'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'report', 'refusal', 'bless',
-           'blessed', 'blessed_table']
+           'result_folders', 'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'replayed_counts',
+           'replayed_markdown', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 PAGES = {"study": "✓", "replay": "↺", "catalogue": "·", "": " "}
@@ -171,6 +171,30 @@ def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     lines = [f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()]
     return "\n".join(lines) + "\n"
 
+# %% ../../nbs/exhibits/08_status.ipynb #replayed-markdown
+def replayed_counts(paper: str) -> tuple[int, int]:
+    "(values that round to the printed ones, values that are both printed and replayed), over all exhibits of `paper`."
+    agree = both = 0
+    for exhibit in (e for e in catalogue(paper) if "replayed" in e.answers and e.printed_file.is_file()):
+        comparison = known_already(exhibit)
+        printed = {(row, column) for (row, column, source), cell in comparison.cells.items()
+                   if source == "printed" and cell.value == cell.value}
+        cells = [cell for (row, column, source), cell in comparison.cells.items()
+                 if source == "replayed" and (row, column) in printed]
+        agree, both = agree + sum(not cell.differs for cell in cells), both + len(cells)
+    return agree, both
+
+def replayed_markdown(paper: str) -> str:
+    "How many replayed values of `paper` round to the printed ones, and each of the others; blank where nothing is replayed."
+    agree, both = replayed_counts(paper)
+    if not both: return ""
+    from dclm_nb.exhibits.render import column_title
+    lines = [f"{agree} of {both} replayed values round to the printed ones. The others:", "",
+             "| exhibit | row | column | printed | replayed | reason, where one was measured |", "|:--|:--|:--|--:|--:|:--|"]
+    lines += [f"| {e.label} | {m.row} | {column_title(m.column)} | {m.printed} | {m.replayed} | {m.reason} |"
+              for e in catalogue(paper) for m in e.mismatches]
+    return "\n".join([*lines, ""])
+
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
     "Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the path."
@@ -182,6 +206,7 @@ def report(root: Path | None = None) -> Path:
         theirs = [s.exhibit for s in standings if s.exhibit.paper == paper.name]
         sections = [_section(exhibit, *found, target.parent) for exhibit in theirs for found in result_folders(exhibit, root)[:1]]
         parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root))]
+        if replayed := replayed_markdown(paper.name): parts += [replayed]
         parts += sections or ["Nothing was run yet.", ""]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)
