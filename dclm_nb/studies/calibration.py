@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import UserError, unknown
+from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval, minimum_detectable_effect
 from ..core.store import Run, RunStore
@@ -98,6 +99,7 @@ def planted_documents(pool: Run, condition: Condition, seed: int) -> Documents:
     return Documents([{**d, "text": t} for d, t in zip(documents.about, texts)], ids)
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-run
+@run("dclm/calibration", version=1, libraries=("lightning", "numpy", "tokenizers", "torch"))
 def calibration_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: plant `config[\"condition\"]` in the pool of `inputs`, train, and read every instrument of both readers."
     from dclm_nb.lm.checkpoints import load_model
