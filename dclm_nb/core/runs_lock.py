@@ -182,6 +182,7 @@ def _write_version(run: FoundRun, version: int) -> None:
     atomic_write(path, changed)
 
 def _edit_notebook(path: Path, declaration: re.Pattern, version: int) -> None:
+    if not path.is_file(): raise UserError(f"{path.name} is not here, and the module is exported from it: raise the version where the notebook is")
     notebook, times = json.loads(path.read_text(encoding="utf-8")), 0
     for cell in notebook["cells"]:
         source, n = declaration.subn(rf"\g<1>{version}", "".join(cell["source"]))

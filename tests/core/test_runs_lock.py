@@ -10,7 +10,7 @@ from dclm_nb.core import fingerprint, runs_lock
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.identity import Identity, claim
 from dclm_nb.core.runs import declared, run
-from dclm_nb.core.runs_lock import Lock, bump, check, disagreements, find_runs, locked_again
+from dclm_nb.core.runs_lock import Lock, bump, check, find_runs, locked_again
 from dclm_nb.core.store import Recipe, RunStore
 
 STUDY = '''"A study."
