@@ -118,10 +118,11 @@ def file_of(module: str) -> Path | None:
 @lru_cache(maxsize=256)
 def _parsed(module: str, path: Path, mtime_ns: int, size: int) -> _Source: return _Source(module, path)
 
-def _source(module: str) -> _Source | None:
+def _source(module: str, as_loaded: bool = True) -> _Source | None:
+    "The definitions of a module, which have to be those that this process runs, if `as_loaded`."
     path = file_of(module)
     if path is None or path.suffix != ".py": return None
-    _check_loaded(module, path)
+    if as_loaded: _check_loaded(module, path)
     stat = path.stat()
     return _parsed(module, path, stat.st_mtime_ns, stat.st_size)
 
@@ -142,15 +143,17 @@ def _mentions(node: ast.AST) -> tuple[list[tuple[str, str | None]], list[ast.stm
 # %% ../../nbs/core/09_fingerprint.ipynb #reach
 class _Reach:
     "Collects {qualified name: normalised code} of what can be reached from a start."
-    def __init__(self, home: str):
-        self.home, self.found, self.texts = home, {}, {}
+    def __init__(self, home: str, as_loaded: bool = True):
+        self.home, self.as_loaded, self.found = home, as_loaded, {}
+
+    def source(self, module: str) -> _Source | None: return _source(module, self.as_loaded)
 
     def own(self, module: str) -> bool:
         return (module == self.home or module.split(".")[0] == PACKAGE) and module not in PLUMBING
 
     def definition(self, module: str, name: str | None):
         "Reach `name` of `module`; all of the module for None or `*`."
-        if not self.own(module) or (source := _source(module)) is None: return
+        if not self.own(module) or (source := self.source(module)) is None: return
         if name is None or name == "*":
             for each in source.definitions: self.definition(module, each)
             return
@@ -160,15 +163,15 @@ class _Reach:
             self.found[f"{module}.{name}"] = "\n".join(map(_text, statements))
             for statement in statements: self.tree(statement, source)
         elif name in source.imports: self.name(source.imports[name], None)
-        elif _source(f"{module}.{name}"): self.definition(f"{module}.{name}", None)     # from package import module
+        elif self.source(f"{module}.{name}"): self.definition(f"{module}.{name}", None)     # from package import module
 
     def name(self, target: tuple[str, str | None], attribute: str | None):
         "Reach what an imported name stands for, seen through `attribute` where it is a module."
         module, name = target
-        if name is not None and self.own(f"{module}.{name}") and _source(f"{module}.{name}"): module, name = f"{module}.{name}", None
+        if name is not None and self.own(f"{module}.{name}") and self.source(f"{module}.{name}"): module, name = f"{module}.{name}", None
         if name is not None: return self.definition(module, name)
         parts = (attribute or "").split(".") if attribute else []
-        while parts and self.own(f"{module}.{parts[0]}") and _source(f"{module}.{parts[0]}"): module, parts = f"{module}.{parts[0]}", parts[1:]
+        while parts and self.own(f"{module}.{parts[0]}") and self.source(f"{module}.{parts[0]}"): module, parts = f"{module}.{parts[0]}", parts[1:]
         self.definition(module, parts[0] if parts else None)
 
     def tree(self, node: ast.AST, source: _Source):
@@ -202,15 +205,15 @@ def code_of(fn: Callable) -> dict[str, str]:
     return dict(sorted(reach.found.items()))
 
 def reach_of(module: str, name: str) -> dict[str, str]:
-    "As `code_of`, for a definition of a module of this library, which need not be loaded. Raises `UserError` where it is not there."
-    reach = _Reach(module)
-    if (source := _source(module)) is None or name not in source.definitions: raise UserError(f"{module} defines no {name}")
+    "As `code_of`, for a definition as it is written in a module of this library, loaded or not. Raises `UserError` where it is not there."
+    reach = _Reach(module, as_loaded=False)
+    if (source := reach.source(module)) is None or name not in source.definitions: raise UserError(f"{module} defines no {name}")
     reach.definition(module, name)
     return dict(sorted(reach.found.items()))
 
 def declarations(module: str) -> dict[str, ast.expr]:
     "{function: the decorator that declares it a run} of a module of this library, from its text."
-    source = _source(module)
+    source = _source(module, as_loaded=False)
     return dict(source.declared) if source else {}
 
 def _typed_in(fn: Callable, reach: _Reach):
