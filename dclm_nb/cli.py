@@ -46,7 +46,7 @@ def reproduce(
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
     out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Versions of libraries count: what another torch has made is made again.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="What another version of torch has made is made again.")] = False,
     limit: Annotated[Optional[float], typer.Option(help="Stop after this many minutes; the same command continues.")] = None,
 ):
     "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
@@ -131,10 +131,11 @@ def runs(context: typer.Context, last: Annotated[int, typer.Option(help="How man
     _console().print(table, f"{len(found)} stored runs")
 
 def _run_cells(manifest: dict) -> tuple[str, ...]:
-    "Key, name, version, seed and time; a function that nobody declared has its own name, and no version that says anything."
-    version = manifest.get("version")
-    name = manifest["name"] if isinstance(version, int) else ".".join(str(manifest.get("function", "")).split(".")[-2:])
-    return manifest["key"][:12], name, str(version) if isinstance(version, int) else "", str(manifest.get("seed", "")), str(manifest.get("finished", ""))[:16]
+    "Key, name, version, seed and time; a function that nobody declared has its own name, and no version to show."
+    is_declared = isinstance(manifest.get("version"), int)
+    name = manifest["name"] if is_declared else ".".join(str(manifest.get("function", "")).split(".")[-2:])
+    seed, finished = (str(manifest.get(field, "")) for field in ("seed", "finished"))
+    return manifest["key"][:12], name, str(manifest["version"]) if is_declared else "", seed, finished[:16]
 
 # %% ../nbs/cli.ipynb #runs-check-command
 @runs_app.command("check")
@@ -158,25 +159,27 @@ def runs_bump(
 # %% ../nbs/cli.ipynb #runs-same-command
 @runs_app.command("same")
 def runs_same(
-    names: Annotated[list[str], typer.Argument(help="image/train …, several are allowed; all for every one that make check names.")],
+    names: Annotated[list[str], typer.Argument(help="image/train …, or all that make check names: all.")],
     because: Annotated[str, typer.Option(help="Why its results are what they were.")],
 ):
-    "The results of a run are what they were: made at smoke with the code before and after, compared to the last digit, and locked."
-    from dclm_nb.core.runs_lock import check
+    "The results of a run are what they were: made at smoke before and after, compared to the last digit, and locked."
+    from dclm_nb.core.runs_lock import SAME_VERSION, check
     from dclm_nb.core.same import same
-    wanted = [f.run for f in check() if f.problem.startswith("same version")] if names == ["all"] else names
+    wanted = [f.run for f in check() if f.problem.startswith(SAME_VERSION)] if names == ["all"] else names
+    if not wanted: _fail("every run is what runs.lock says; there is nothing to show")
     for line in same(wanted, because): print(line)
 
 # %% ../nbs/cli.ipynb #runs-verify-command
 @runs_app.command("verify")
-def runs_verify(key: Annotated[str, typer.Argument(help="The first characters of a run's key; every run without.")] = ""):
+def runs_verify(key: Annotated[str, typer.Argument(help="The first characters of a run's key.")] = ""):
     "Read and hash every file of the stored runs, also those that look untouched."
     from dclm_nb.core.store import RunStore
     verified = RunStore().verify(key)
     if not verified: _fail(f"no stored run begins with {key!r}" if key else "there are no stored runs")
     damaged = [(key, reason) for key, reason in verified if reason]
     for key, reason in damaged: print(f"{key}: {reason}")
-    print(f"{len(verified)} stored runs read, {len(damaged)} damaged" + (": the command that made one makes it again" if damaged else ""))
+    then = ": the command that made one makes it again" if damaged else ""
+    print(f"{len(verified)} stored runs read, {len(damaged)} damaged{then}")
     raise typer.Exit(int(bool(damaged)))
 
 # %% ../nbs/cli.ipynb #why-command

@@ -33,8 +33,9 @@ def normalised(source: str) -> str:
 
 # %% ../../nbs/core/09_fingerprint.ipynb #source-class
 PACKAGE = "dclm_nb"
-PLUMBING = {f"{PACKAGE}.core.{m}" for m in ("errors", "paths", "progress", "files", "archives", "sources", "fingerprint",
-                                            "identity", "runs", "provenance", "store", "ranks", "workers", "quiet")}      # moves bytes and reports; computes nothing
+_PLUMBING = ("errors", "paths", "progress", "files", "archives", "sources", "fingerprint", "identity", "runs",
+             "provenance", "store", "ranks", "workers", "quiet")
+PLUMBING = {f"{PACKAGE}.core.{m}" for m in _PLUMBING}               # moves bytes and reports; computes nothing
 DECORATOR = "dclm_nb.core.runs", "run"
 
 def _names(target: ast.AST) -> list[str]: return [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
@@ -151,6 +152,8 @@ class _Reach:
     def own(self, module: str) -> bool:
         return (module == self.home or module.split(".")[0] == PACKAGE) and module not in PLUMBING
 
+    def is_module(self, name: str) -> bool: return self.own(name) and self.source(name) is not None
+
     def definition(self, module: str, name: str | None):
         "Reach `name` of `module`; all of the module for None or `*`."
         if not self.own(module) or (source := self.source(module)) is None: return
@@ -168,10 +171,10 @@ class _Reach:
     def name(self, target: tuple[str, str | None], attribute: str | None):
         "Reach what an imported name stands for, seen through `attribute` where it is a module."
         module, name = target
-        if name is not None and self.own(f"{module}.{name}") and self.source(f"{module}.{name}"): module, name = f"{module}.{name}", None
+        if name is not None and self.is_module(f"{module}.{name}"): module, name = f"{module}.{name}", None
         if name is not None: return self.definition(module, name)
         parts = (attribute or "").split(".") if attribute else []
-        while parts and self.own(f"{module}.{parts[0]}") and self.source(f"{module}.{parts[0]}"): module, parts = f"{module}.{parts[0]}", parts[1:]
+        while parts and self.is_module(f"{module}.{parts[0]}"): module, parts = f"{module}.{parts[0]}", parts[1:]
         self.definition(module, parts[0] if parts else None)
 
     def tree(self, node: ast.AST, source: _Source):
@@ -205,9 +208,10 @@ def code_of(fn: Callable) -> dict[str, str]:
     return dict(sorted(reach.found.items()))
 
 def reach_of(module: str, name: str) -> dict[str, str]:
-    "As `code_of`, for a definition as it is written in a module of this library, loaded or not. Raises `UserError` where it is not there."
+    "As `code_of`, for a definition as it is written in a module of this library. Raises `UserError` where there is none."
     reach = _Reach(module, as_loaded=False)
-    if (source := reach.source(module)) is None or name not in source.definitions: raise UserError(f"{module} defines no {name}")
+    source = reach.source(module)
+    if source is None or name not in source.definitions: raise UserError(f"{module} defines no {name}")
     reach.definition(module, name)
     return dict(sorted(reach.found.items()))
 

@@ -6,6 +6,7 @@ __all__ = ['canonical', 'hash_of', 'Identity', 'claim']
 # %% ../../nbs/core/15_identity.ipynb #imports
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ def _plain(value, field: str = ""):
     at = f"config field {field or '(itself)'}"
     if value is None or isinstance(value, (bool, int, str)): return value
     if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")): raise UserError(f"{at} is {value}: a setting must be a finite number")
+        if not math.isfinite(value): raise UserError(f"{at} is {value}: a setting must be a finite number")
         return value
     if isinstance(value, (list, tuple)): return [_plain(v, f"{field}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, dict):
@@ -27,9 +28,8 @@ def _plain(value, field: str = ""):
             if not isinstance(k, str): raise UserError(f"{at} has the key {k!r}: keys must be strings")
         return {k: _plain(v, f"{field}.{k}".lstrip(".")) for k, v in value.items()}
     if getattr(value, "shape", None) == () and hasattr(value, "item"): return _plain(value.item(), field)
-    raise UserError(
-        f"{at} is a {type(value).__name__}: give plain text, numbers, lists and dictionaries (a file belongs to `inputs`)"
-    )
+    kind = type(value).__name__
+    raise UserError(f"{at} is a {kind}: give plain text, numbers, lists and dictionaries (a file belongs to `inputs`)")
 
 def canonical(config) -> str:
     "The canonical JSON text of a config. Raises `UserError` naming the field that has none."
@@ -47,7 +47,8 @@ def hash_of(*parts: str) -> str:
 # %% ../../nbs/core/15_identity.ipynb #identity-class
 @dataclass(frozen=True)
 class Identity:
-    "What decides a result; `key` is its hash. A `version` is a number that was declared, or the hash of code that nobody declared."
+    """What decides a result; `key` is its hash.
+    A `version` is a number that was declared, or the hash of code that nobody declared."""
     name: str
     version: int | str
     config: str                                                     # canonical JSON
@@ -74,7 +75,7 @@ class Identity:
         return told | ({"libraries": self.libraries} if self.libraries else {})
 
     def differences(self, noted: dict) -> list[str]:
-        "What is different in `noted`, the `as_dict` of another: parts, and single settings and inputs by their own names."
+        "What is different in `noted`, the `as_dict` of another: parts; settings and inputs by their own names."
         mine, theirs = (_parts(d) for d in (self.as_dict(), noted))
         return [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
 
@@ -87,7 +88,8 @@ def _parts(told: dict) -> dict[str, object]:
     return parts | {"seed": told.get("seed")}
 
 # %% ../../nbs/core/15_identity.ipynb #claim-def
-def claim(path: str | Path, identity: Identity, what: str = "another run", then: str = "choose an empty folder") -> None:
+def claim(path: str | Path, identity: Identity, what: str = "another run",
+          then: str = "choose an empty folder") -> None:
     "Note in the file `path` whose its folder is. Raises `UserError` where it is somebody else's, naming what differs."
     path = Path(path)
     if not path.is_file():
@@ -96,4 +98,5 @@ def claim(path: str | Path, identity: Identity, what: str = "another run", then:
     try: noted = json.loads(path.read_text(encoding="utf-8"))
     except ValueError: noted = {}
     differing = identity.differences(noted if isinstance(noted, dict) else {})
-    if differing: raise UserError(f"the folder {path.parent.name} holds {what} (different {', '.join(differing)}); {then}")
+    parts = ", ".join(differing)
+    if differing: raise UserError(f"the folder {path.parent.name} holds {what} (different {parts}); {then}")

@@ -27,8 +27,9 @@ def is_follower() -> bool:
     return place()[0] > 0
 
 # %% ../../nbs/core/17_ranks.ipynb #alone-def
-_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
-           "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID")
+_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK",
+           "MASTER_ADDR", "MASTER_PORT", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME",
+           "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID")
 
 @contextmanager
 def alone() -> Iterator[None]:
@@ -39,12 +40,13 @@ def alone() -> Iterator[None]:
     finally: os.environ.update(hidden)
 
 # %% ../../nbs/core/17_ranks.ipynb #lead-def
-_BEGAN = float(os.environ.setdefault("DCLM_NB_BEGAN", str(time.time())))      # worker processes take over when their parent began
-_CLOSE = 30.0                                                       # seconds by which the ranks of one launch may begin apart
+_BEGAN = float(os.environ.setdefault("DCLM_NB_BEGAN", str(time.time())))     # of a worker process: when its parent began
+_CLOSE = 30.0                                                       # seconds by which ranks of a launch may begin apart
 
 def _launch() -> str:
     "What tells this launch from others."
-    names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
+    names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT",
+             "SLURM_JOB_ID", "SLURM_STEP_ID")
     return " ".join(os.environ.get(name, "-") for name in names)
 
 @contextmanager
@@ -61,7 +63,8 @@ def leading(lock: Path) -> Iterator[None]:
         note.unlink(missing_ok=True)
         try: yield
         except BaseException as e:
-            atomic_write(note, json.dumps({"launch": _launch(), "said": " ".join(f"{type(e).__name__ if not isinstance(e, UserError) else ''} {e}".split())}))
+            kind = "" if isinstance(e, UserError) else type(e).__name__
+            atomic_write(note, json.dumps({"launch": _launch(), "said": " ".join(f"{kind} {e}".split())}))
             raise
 
 def _is_held(lock: Path) -> bool:
@@ -91,11 +94,11 @@ def wait_for_leader(found: Callable[[], object | None], lock: Path, what: str, p
     after `DCLM_NB_RANK_WAIT` seconds (600)."""
     patience, since, seen = float(os.environ.get("DCLM_NB_RANK_WAIT", 600)), time.monotonic(), False
     while True:
-        held = _is_held(lock)                                       # asked first: who is gone now has left its result or its note
+        held = _is_held(lock)                                       # asked first: who is gone has left something
         if (result := found()) is not None: return result
         if not held and (said := _failure(lock)): raise UserError(f"rank 0 could not make {what}: {said}")
-        if seen and not held: raise UserError(f"rank 0 ended without making {what}; see what it said, and start all again")
+        if seen and not held: raise UserError(f"rank 0 ended without making {what}: see what it said, and start again")
         seen = seen or held
         if not seen and time.monotonic() - since > patience:
-            raise UserError(f"rank 0 has not begun to make {what} within {patience:g} s; see what it says, and start all again")
+            raise UserError(f"rank 0 has not begun to make {what} within {patience:g} s: see what it says")
         time.sleep(pause)

@@ -24,10 +24,13 @@ class Declared:
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
 
-def run(name: str, version: int, libraries: tuple[str, ...] = (), clock: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
-    "Decorate a run function `fn(config, seed, folder[, inputs])`; it stays what it is. Raises `UserError` for an odd name or version, or a closure."
+def run(name: str, version: int, libraries: tuple[str, ...] = (),
+        clock: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
+    """Decorate a run function `fn(config, seed, folder[, inputs])`; it stays what it is.
+    Raises `UserError` for an odd name or version, or a closure."""
     if not _NAME.fullmatch(name): raise UserError(f"a run is called like image/train, in small letters, not {name!r}")
-    if type(version) is not int or version < 1: raise UserError(f"the version of {name} is a whole number from 1, not {version!r}")
+    if type(version) is not int or version < 1:
+        raise UserError(f"the version of {name} is a whole number from 1, not {version!r}")
     def declare(fn: Callable) -> Callable:
         check_function(fn)
         fn.declared = Declared(name, version, tuple(libraries), tuple(clock))

@@ -28,7 +28,8 @@ def without(value, names: Sequence[str]):
 
 def _content(path: Path, clock: Sequence[str]) -> str:
     "What has to be equal of a file."
-    if clock and path.suffix == ".json": return json.dumps(without(json.loads(path.read_text(encoding="utf-8")), clock), sort_keys=True)
+    if clock and path.suffix == ".json":
+        return json.dumps(without(json.loads(path.read_text(encoding="utf-8")), clock), sort_keys=True)
     if clock and path.suffix == ".csv":
         import pandas as pd
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -37,19 +38,20 @@ def _content(path: Path, clock: Sequence[str]) -> str:
 
 def _leaves(value, at: str = "result") -> dict[str, str]:
     "{place: JSON text} of all plain values inside."
-    if isinstance(value, dict) and value: return {p: v for k, inner in value.items() for p, v in _leaves(inner, f"{at}.{k}").items()}
-    if isinstance(value, list) and value: return {p: v for i, inner in enumerate(value) for p, v in _leaves(inner, f"{at}[{i}]").items()}
-    return {at: json.dumps(value)}
+    if isinstance(value, dict) and value: inside = [(f"{at}.{k}", inner) for k, inner in value.items()]
+    elif isinstance(value, list) and value: inside = [(f"{at}[{i}]", inner) for i, inner in enumerate(value)]
+    else: return {at: json.dumps(value)}
+    return {place: text for here, inner in inside for place, text in _leaves(inner, here).items()}
 
 def unequal(before: Run, after: Run, clock: Sequence[str] = ()) -> list[str]:
     "What differs between two runs, in words, before -> after; empty if they are equal."
     old, new = (_leaves(without(run.result, clock)) for run in (before, after))
-    lines = [f"{at}: {old.get(at, 'absent')} -> {new.get(at, 'absent')}" for at in dict.fromkeys([*old, *new]) if old.get(at) != new.get(at)]
-    names = dict.fromkeys([*before.manifest["files"], *after.manifest["files"]])
-    for name in names:
-        one, other = (name in run.manifest["files"] for run in (before, after))
-        if not (one and other): lines.append(f"the file {name} is {'gone' if one else 'new'}")
-        elif _content(before.folder / name, clock) != _content(after.folder / name, clock): lines.append(f"the file {name} differs")
+    places = [at for at in dict.fromkeys([*old, *new]) if old.get(at) != new.get(at)]
+    lines = [f"{at}: {old.get(at, 'absent')} -> {new.get(at, 'absent')}" for at in places]
+    for name in dict.fromkeys([*before.manifest["files"], *after.manifest["files"]]):
+        there = [name in run.manifest["files"] for run in (before, after)]
+        if not all(there): lines.append(f"the file {name} is {'gone' if there[0] else 'new'}")
+        elif len({_content(run.folder / name, clock) for run in (before, after)}) > 1: lines.append(f"the file {name} differs")
     return lines
 
 # %% ../../nbs/core/19_same.ipynb #again-def
@@ -66,9 +68,11 @@ def make_again(name: str, before: str | Path, after: str | Path) -> int:
 
 # %% ../../nbs/core/19_same.ipynb #worktree-def
 def _git(root: Path, *args: str) -> str:
-    try: return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=300).stdout.strip()
+    command = ["git", "-C", str(root), *args]
+    try: return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.strip()
     except (OSError, subprocess.SubprocessError) as e:
-        raise UserError(f"git {args[0]} failed, and the code before is needed: {str(getattr(e, 'stderr', '') or e).strip().splitlines()[-1]}") from None
+        said = str(getattr(e, "stderr", "") or e).strip().splitlines()[-1]
+        raise UserError(f"git {args[0]} failed, and the code before is needed: {said}") from None
 
 def _commits(root: Path) -> list[str]:
     "HEAD, then the commits that touched the lock and those before them, newest first."
@@ -76,16 +80,20 @@ def _commits(root: Path) -> list[str]:
     return list(dict.fromkeys([_git(root, "rev-parse", "HEAD"), *touched]))
 
 def _python(code: str, where: Path) -> str:
-    "What a fresh process prints that runs `code` on the package in the folder `where`. Raises `UserError` with its last line of complaint."
+    """What a fresh process prints that runs `code` on the package in the folder `where`.
+    Raises `UserError` with its last line of complaint."""
     environment = {**os.environ, "PYTHONPATH": str(where), "DCLM_NB_HOME": str(home()), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True, text=True)
-    if done.returncode: raise UserError(f"the code in {where.name} fails: {(done.stderr.strip().splitlines() or ['it was killed'])[-1]}")
-    return done.stdout
+    if not done.returncode: return done.stdout
+    said = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+    raise UserError(f"the code in {where.name} fails: {said}")
 
 @contextmanager
 def code_before(root: Path, wanted: dict[str, str]) -> Iterator[Path]:
-    "A worktree of the newest commit whose code has the hashes `wanted`, {run: hash}. Raises `UserError` where there is none."
-    ask = "import json; from dclm_nb.core.runs_lock import find_runs; print(json.dumps({r.name: r.code for r in find_runs().values()}))"
+    """A worktree of the newest commit whose code has the hashes `wanted`, {run: hash}.
+    Raises `UserError` where there is none."""
+    ask = ("import json; from dclm_nb.core.runs_lock import find_runs; "
+           "print(json.dumps({r.name: r.code for r in find_runs().values()}))")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "before"
         for commit in _commits(root):
@@ -97,14 +105,14 @@ def code_before(root: Path, wanted: dict[str, str]) -> Iterator[Path]:
                 yield tree
                 return
             finally: _git(root, "worktree", "remove", "--force", str(tree))
-    raise UserError(f"no commit has the code that runs.lock names for {', '.join(wanted)}: commit before you edit, or bump the version")
+    raise UserError(f"no commit has the code that runs.lock names for {', '.join(wanted)}: bump the version")
 
 # %% ../../nbs/core/19_same.ipynb #same-def
-SMOKE = "dclm_nb.studies.smoke_runs"                                # where a name finds the procedure that makes it at smoke
+SMOKE = "dclm_nb.studies.smoke_runs"                                # knows the procedure that makes a run at smoke
 
 def same(names: Sequence[str], reason: str, root: Path | None = None, smoke: str = SMOKE) -> list[str]:
-    """Show that runs are what they were, and lock them with `reason`; returns a line for each. Raises `UserError` where they are not,
-    where it cannot be tried, and where there is nothing to show."""
+    """Show that runs are what they were, and lock them with `reason`; returns a line for each.
+    Raises `UserError` where they are not, where it cannot be tried, and where there is nothing to show."""
     root, found = root or project_root(), find_runs()
     lock = Lock.read(root)
     if not reason.strip(): raise UserError("say why the results are the same: --because \"a log was silenced\"")
@@ -119,22 +127,23 @@ def same(names: Sequence[str], reason: str, root: Path | None = None, smoke: str
 
 def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke: str) -> None:
     if name not in found: raise unknown("run", name, found)
-    locked, run = lock.runs.get(name), found[name]
-    if locked is None: raise UserError(f"{name} is not in runs.lock yet, so there is nothing before: dclm-nb runs bump {name}")
-    if locked.version != run.declared.version: raise UserError(f"{name} was given another version already: dclm-nb runs bump {name}")
+    locked, run, then = lock.runs.get(name), found[name], f"dclm-nb runs bump {name}"
+    if locked is None: raise UserError(f"{name} is not in runs.lock yet, so there is nothing before: {then}")
+    if locked.version != run.declared.version: raise UserError(f"{name} was given another version already: {then}")
     if locked.code == run.code: raise UserError(f"{name} is what runs.lock says; there is nothing to show")
-    if name not in import_module(smoke).SMOKE: raise UserError(f"{name} has no smoke run that could be compared: dclm-nb runs bump {name}")
+    if name not in import_module(smoke).SMOKE: raise UserError(f"{name} has no smoke run that could be compared: {then}")
 
 def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
     "Make it before and after; what was equal, in words. Raises `UserError` with the first differences."
     with tempfile.TemporaryDirectory() as folder:
         old, new = Path(folder) / "old", Path(folder) / "new"
-        _python(f"from {smoke} import SMOKE; from dclm_nb.core.store import RunStore; SMOKE[{run.name!r}](RunStore({str(old)!r}))", before)
+        make = f"from {smoke} import SMOKE; from dclm_nb.core.store import RunStore; SMOKE[{run.name!r}]"
+        _python(f"{make}(RunStore({str(old)!r}))", before)
         _python(f"from dclm_nb.core.same import make_again; make_again({run.name!r}, {str(old)!r}, {str(new)!r})", root)
         pairs = [(r, RunStore(new).get(r.key)) for r in RunStore(old).list() if r.manifest["name"] == run.name]
-        if not pairs: raise UserError(f"the smoke procedure of {run.name} makes no such run: dclm-nb runs bump {run.name}")
-        lines = [line for pair in pairs for line in unequal(*pair, run.declared.clock)]
-        if lines: raise UserError(f"{run.name} is not what it was: {'; '.join(lines[:3])}{f' and {len(lines) - 3} more' if len(lines) > 3 else ''}. "
-                                  f"If that is meant: dclm-nb runs bump {run.name}")
-        files = sum(len(r.manifest["files"]) for r, _ in pairs)
-        return f"{len(pairs)} smoke run{'s' * (len(pairs) > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
+        if not pairs: raise UserError(f"the smoke runs of {run.name} hold no such run: dclm-nb runs bump {run.name}")
+        if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:
+            said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
+            raise UserError(f"{run.name} is not what it was: {said}. If that is meant: dclm-nb runs bump {run.name}")
+        n, files = len(pairs), sum(len(r.manifest["files"]) for r, _ in pairs)
+        return f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"

@@ -54,7 +54,8 @@ class Recipe:
         hashes = {name: _hash_of_input(value) for name, value in inputs.items()}
         what = declared(fn) or Declared(_function_name(fn), _code_hash(_code(fn)))
         libraries = library_versions(what.libraries)
-        return cls(fn, Identity.of(what.name, what.version, config, hashes, seed, libraries if is_strict() else {}), libraries)
+        counting = libraries if is_strict() else {}
+        return cls(fn, Identity.of(what.name, what.version, config, hashes, seed, counting), libraries)
 
     @property
     def key(self) -> str:
@@ -72,7 +73,8 @@ class Recipe:
         "{qualified name: hash of its normalised code} of all that the function reaches."
         return _code(self.fn)
 
-def _function_name(fn: Callable) -> str: return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
+def _function_name(fn: Callable) -> str:
+    return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
 
 def _code(fn: Callable) -> dict[str, str]: return {name: hash_of(text)[:16] for name, text in code_of(fn).items()}
 
@@ -102,7 +104,8 @@ class Run:
         return self.manifest["result"]
 
     def damage(self, full: bool = False) -> str:
-        "What is wrong with the files on disk, in words; empty when all is as the manifest says. `full` hashes also what looks untouched."
+        """What is wrong with the files on disk, in words; empty when all is as the manifest says.
+        `full` hashes also what looks untouched."""
         known, states = {} if full else _verified(self.path), {}
         for name, entry in self.manifest["files"].items():
             path = self.folder / name
@@ -136,7 +139,8 @@ def _verified(path: Path) -> dict[str, list[int]]:
     return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
 
 def _note_verified(path: Path, states: dict[str, list[int]]) -> None:
-    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, json.dumps({"at": time.time_ns(), "files": states}) + "\n")
+    text = json.dumps({"at": time.time_ns(), "files": states}) + "\n"
+    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, text)     # a disk that cannot be written: read again
 
 def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
 
@@ -196,8 +200,8 @@ class RunStore:
         "The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start. Raises `UserError`, and whatever `fn` raises."
         recipe = Recipe.of(fn, config, seed, inputs, parents)
         if not force and (run := _stored(self.root, recipe.key)): return run
-        lead = self.root / ".locks" / f"{recipe.key}.lead"
-        if is_follower(): return wait_for_leader(lambda: self._made(recipe.key, force), lead, f"{recipe.identity.name} ({recipe.key})")
+        lead, what = self.root / ".locks" / f"{recipe.key}.lead", f"{recipe.identity.name} ({recipe.key})"
+        if is_follower(): return wait_for_leader(lambda: self._made(recipe.key, force), lead, what)
         with leading(lead), _locked(self.root, recipe):
             if not force and (run := _stored(self.root, recipe.key, mend=True)): return run
             with alone(): return self._make(fn, recipe, inputs or {}, _parent_keys(parents, inputs or {}), fresh=force)
@@ -225,7 +229,8 @@ class RunStore:
         return sorted(runs, key=lambda r: r.manifest["finished"])
 
     def get(self, key: str, full: bool = False) -> Run:
-        "The run whose key begins with `key`, its files compared with the manifest, all of them hashed if `full`. Raises `UserError` when there is none, several, or it is damaged."
+        """The run whose key begins with `key`, its files compared with the manifest, all of them hashed if `full`.
+        Raises `UserError` when there is none, several, or it is damaged."""
         if not (runs := self.list()): raise UserError(f"there are no stored runs in {self.root}")
         found = [r for r in runs if r.key.startswith(key)]
         if not found or not key: raise unknown("run", key, [r.key for r in runs][-10:])
@@ -272,7 +277,8 @@ def _begin(work: Path, recipe: Recipe) -> dict:
     log = work / "attempts.txt"
     earlier = log.read_text().split() if log.exists() else []
     atomic_write(log, "\n".join([*earlier, _now()]) + "\n")
-    atomic_write(work / "recipe.json", json.dumps(scrub({"function": recipe.function, **recipe.identity.as_dict()})) + "\n")
+    told = scrub({"function": recipe.function, **recipe.identity.as_dict()})
+    atomic_write(work / "recipe.json", json.dumps(told) + "\n")
     return {"started": (earlier or [_now()])[0], "attempts": len(earlier) + 1}
 
 def _parent_keys(parents, inputs: dict) -> list[str]:
@@ -296,7 +302,8 @@ def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], 
     who = {"key": recipe.key, **recipe.identity.as_dict(), "parents": parents}
     what = {"function": recipe.function, "code": recipe.code, "libraries": recipe.libraries}
     how = {"git": git_state(), "versions": versions(), "host": host(), **attempt, "finished": _now()}
-    facts = {"format": "dclm_nb.run/2", **who, **what, **how, **outcome, "flops": outcome["result"].get("flops"), "files": written}
+    result = {**outcome, "flops": outcome["result"].get("flops"), "files": written}
+    facts = {"format": "dclm_nb.run/2", **who, **what, **how, **result}
     return {name: scrub(value) for name, value in facts.items()}
 
 # %% ../../nbs/core/11_store.ipynb #publish-def
@@ -339,10 +346,10 @@ def _name(manifest: dict) -> str: return manifest.get("name") or manifest["funct
 
 def _facets(manifest: dict) -> dict:
     facts = {**_flat(manifest["config"], "config"), **_flat(manifest["inputs"], "input"), "seed": str(manifest["seed"])}
-    if type(manifest.get("version")) is int: facts["version"] = str(manifest["version"])        # the hash of code is told by definition
-    versions = {**manifest["versions"], **manifest.get("libraries", {})}
-    return {"facts": facts, "name": _name(manifest), "versions": versions, "libraries": set(manifest.get("libraries", {})),
-            **{name: manifest[name] for name in ("key", "code")}}
+    if type(manifest.get("version")) is int: facts["version"] = str(manifest["version"])    # a hash of code says nothing
+    libraries = manifest.get("libraries", {})
+    return {"facts": facts, "name": _name(manifest), "versions": {**manifest["versions"], **libraries},
+            "libraries": set(libraries), **{name: manifest[name] for name in ("key", "code")}}
 
 def _recipe_facets(recipe: Recipe) -> dict:
     told = {name: getattr(recipe, name) for name in ("key", "function", "code", "libraries")}
@@ -359,9 +366,11 @@ def _differences(this: dict, other: dict) -> list[str]:
     absent, is_declared = (lambda value: "(absent)" if value is None else value), "version" in this["facts"]
     lines = [f"{name}: {absent(b)} -> {absent(n)}" for name, b, n in _changes(other["facts"], this["facts"])]
     for name, b, n in _changes(other["code"], this["code"]):
-        lines.append(f"code of {name}: {'changed' if b and n else 'new' if n else 'gone'}" + (" (the version counts for the key)" if is_declared else ""))
+        said = "changed" if b and n else "new" if n else "gone"
+        lines.append(f"code of {name}: {said}" + (" (the version counts for the key)" if is_declared else ""))
     for name, b, n in _changes(other["versions"], this["versions"]):
-        counts = "decides results; part of the key only if strict" if name in this["libraries"] | other["libraries"] else "not part of the key"
+        decides = name in this["libraries"] | other["libraries"]
+        counts = "decides results; part of the key only if strict" if decides else "not part of the key"
         lines.append(f"version of {name}: {absent(b)} -> {absent(n)} ({counts})")
     return lines
 
@@ -375,4 +384,5 @@ def _compared(this: dict, runs: list[Run]) -> list[str]:
     if not others: return lines + [f"no other run of {this['name']} is stored"]
     nearest = min(others, key=lambda r: (len(_differences(this, _facets(r.manifest))), -_when(r)))
     lines += [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"]
-    return lines + (_differences(this, _facets(nearest.manifest)) or ["no difference in name, version, code, config, inputs, seed or libraries"])
+    none = ["no difference in name, version, code, config, inputs, seed or libraries"]
+    return lines + (_differences(this, _facets(nearest.manifest)) or none)

@@ -280,7 +280,8 @@ def _content(path: str | Path, what: str) -> str:
 
 # %% ../../nbs/curation/22_pipeline.ipynb #run-key-def
 def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
-    "16 hex digits over configuration, inputs and declared version. A file counts by its content, wherever it lies; a WARC's address as it stands."
+    """16 hex digits over configuration, inputs and declared version.
+    A file counts by its content, wherever it lies; a WARC's address as it stands."""
     settings, what = asdict(config), declared(build_pipeline)
     if config.classifier: settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
     if config.tokenizer not in ("train", "gpt-neox-20b"): settings["tokenizer"] = _content(config.tokenizer, "tokenizer")

@@ -191,7 +191,8 @@ def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
     return not_committed(manifest.get("git"))
 
 def damaged_run(manifest: dict) -> str:
-    "The first stored run behind this result whose files are not what was written, every one of them hashed; empty where there is none. Runs that are kept elsewhere are not looked for."
+    """The first stored run behind this result whose files are not what was written, every one of them hashed;
+    empty where there is none. Runs that are kept elsewhere are not looked for."""
     from dclm_nb.core.store import RunStore
     store = RunStore()
     for key in sorted({*manifest.get("runs", ()), *map(str, manifest.get("rests_on", {}).values())}):

@@ -77,7 +77,8 @@ class LatentShards:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not (noted := self.folder / "_set.json").is_file(): raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
-        self.vocabulary = CaptionVocabulary.from_dict(json.loads(noted.read_text(encoding="utf-8"))["config"]["vocabulary"])
+        settings = json.loads(noted.read_text(encoding="utf-8"))["config"]
+        self.vocabulary = CaptionVocabulary.from_dict(settings["vocabulary"])
         self.parts = [part for path in sorted(self.folder.glob("*.npy")) if len(part := _mapped(path))]
         self.ends = np.cumsum([len(part) for part in self.parts])
         if not self.parts: raise UserError(f"the shards in {self.folder} hold not one picture")

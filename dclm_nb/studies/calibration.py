@@ -145,8 +145,9 @@ def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = D
 def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Run | str) -> list[Planned]:
     "Every run of the design on a pool, which may be given by its key."
     settings = {"train": model_settings(study), "probes": probe_settings(study)}
+    config = lambda c: {"condition": dataclasses.asdict(c), **settings}
     return [
-        Planned(f"{c.label}, seed {seed}", calibration_run, {"condition": dataclasses.asdict(c), **settings}, seed, {"pool": pool})
+        Planned(f"{c.label}, seed {seed}", calibration_run, config(c), seed, {"pool": pool})
         for c, n in design
         for seed in range(n)
     ]
@@ -156,8 +157,8 @@ def todays_keys(scale: str, design: Sequence[tuple[Condition, int]] = DESIGN) ->
     study = FilterStudy.at_scale(scale)
     pool = Recipe.of(make_pool, pool_settings(study)).key
     plans = _plans(study, design, pool)
-    keys = {Recipe.of(p.fn, p.config, p.seed, p.inputs).key: (Condition(**p.config["condition"]).label, p.seed) for p in plans}
-    return pool, keys
+    recipes = [(p, Recipe.of(p.fn, p.config, p.seed, p.inputs)) for p in plans]
+    return pool, {recipe.key: (Condition(**p.config["condition"]).label, p.seed) for p, recipe in recipes}
 
 # %% ../../nbs/studies/06_calibration.ipynb #differences-of
 def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> np.ndarray:
@@ -244,15 +245,17 @@ def _check_may_be_kept(scale: str, manifests: Sequence[dict]) -> None:
     "The rules of `make bless`, for runs."
     said = f"of {len(manifests)} runs"
     unclean = {m["key"]: why for m in manifests if (why := not_committed(m["git"]))}
-    for key, why in unclean.items(): raise UserError(f"{len(unclean)} {said} were {why}, first {key}: commit, and make them again")
+    for key, why in unclean.items():
+        raise UserError(f"{len(unclean)} {said} were {why}, first {key}: commit, and make them again")
     _, today = todays_keys(scale)
     if old := [m["key"] for m in manifests if m["key"] not in today]:
         raise UserError(f"{len(old)} {said} are not those that the study makes today, first {old[0]}: "
                         "another pool, other settings or another version; calibrate again")
 
 def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder: Path | None = None) -> Path:
-    """Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs behind it; returns the CSV's path.
-    Raises `UserError` for runs that are damaged, were made with uncommitted changes, or are not those that the study would make today."""
+    """Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs
+    behind it; returns the CSV's path. Raises `UserError` for runs that are damaged, were made with uncommitted
+    changes, or are not those that the study would make today."""
     from dclm_nb.core.files import atomic_write, sha256_of
     scale, path = frame.scale.iloc[0], _kept(frame.scale.iloc[0], folder)
     manifests = [(store or RunStore()).get(key, full=True).manifest for key in dict.fromkeys(frame.run)]

@@ -107,7 +107,8 @@ def smoke_emoji(store: RunStore) -> None:
 # %% ../../nbs/studies/24_smoke_runs.ipynb #table-def
 SMOKE: dict[str, Callable[[RunStore], None]] = {
     "curation/pool": smoke_pool,
-    **dict.fromkeys(("curation/classifiers", "curation/reference-model", "curation/perplexity", "dclm/train", "dclm/probe"), smoke_filters),
+    **dict.fromkeys(("curation/classifiers", "curation/reference-model", "curation/perplexity"), smoke_filters),
+    **dict.fromkeys(("dclm/train", "dclm/probe"), smoke_filters),
     "dclm/calibration": smoke_calibration,
     "dclm/keep-fraction": smoke_sweep,
     "image/latents": smoke_latents,
