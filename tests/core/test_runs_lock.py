@@ -1,6 +1,7 @@
 """What a version stands for: which edits the check names, what may move, bumping, and the real lock of this checkout."""
 import importlib
 import json
+import subprocess
 import sys
 
 import pytest
@@ -139,6 +140,33 @@ def test_one_edit_is_one_line_of_the_definitions(library):
     bump("toy/walk", root=library.root)
     after = (library.root / "runs.definitions").read_text().splitlines()
     assert len(before) == len(after) and sum(a != b for a, b in zip(before, after)) == 1 and sorted(l.split()[-1] for l in after[1:]) == [l.split()[-1] for l in after[1:]]
+
+
+def test_two_branches_that_bump_different_runs_merge_by_themselves(library, tmp_path):
+    library.write(study=STUDY.replace("toy/rest", "toy/wait"), steps=STEPS)
+    library.lock()
+    lock, sides = tmp_path / "runs.lock", {"base": (tmp_path / "runs.lock").read_text()}
+    for name, reason in (("toy/wait", "a longer wait"), ("toy/walk", "longer steps")):
+        library.write(study=STUDY.replace("toy/rest", "toy/wait"), steps=STEPS)
+        lock.write_text(sides["base"])
+        bump(name, reason, tmp_path)
+        sides[name] = lock.read_text()
+    for name, text in sides.items(): (tmp_path / name.replace("/", "-")).write_text(text)
+    merged = subprocess.run(["git", "merge-file", "-p", "toy-wait", "base", "toy-walk"], cwd=tmp_path, capture_output=True, text=True)
+    assert merged.returncode == 0
+    assert {name: entry["version"] for name, entry in yaml.safe_load(merged.stdout).items()} == {"toy/wait": 4, "toy/walk": 2}
+
+
+def test_definitions_of_two_branches_side_by_side_can_be_read_and_are_put_right(library):
+    "What git's union merge leaves where both have changed one definition."
+    library.write(study=STUDY, steps=STEPS)
+    library.lock()
+    path = library.root / "runs.definitions"
+    line = next(text for text in path.read_text().splitlines() if text.endswith("steps.RATE"))
+    path.write_text(path.read_text() + "00000000 steps.RATE\n")
+    assert library.problems() == []
+    bump("toy/rest", root=library.root)
+    assert [text for text in path.read_text().splitlines() if text.endswith("steps.RATE")] == [line]
 
 
 def test_a_name_is_declared_once_and_written_out(library):
