@@ -67,7 +67,7 @@ budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table
 test: $(STAMP)  ## nbdev_test, pytest, smoke runs of the reproduction notebooks
 	@$(BIN)/nbdev_test --n_workers 2 --do_print
 	@$(BIN)/python -m pytest -q tests
-	@$(NB) reproduce all --paper all --scale smoke
+	@$(NB) reproduce all --paper all --scale smoke --here
 
 check: $(STAMP)  ## notebooks and library in step, one parameters cell each, lint
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check

@@ -48,13 +48,15 @@ def reproduce(
     out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="What another version of torch has made is made again.")] = False,
     limit: Annotated[Optional[float], typer.Option(help="Stop after this many minutes; the same command continues.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Without a kernel for each notebook: quicker for many small ones.")] = False,
 ):
     "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
     from dclm_nb.exhibits import runner
     from dclm_nb.exhibits.catalogue import get_exhibit
     if strict: os.environ["DCLM_NB_STRICT"] = "1"
+    if limit and here: _fail("--limit needs a kernel that can be stopped, and --here has none")
     if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
-    options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console())
+    options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console(), here=here)
     if exhibit != "all": raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
     if out: _fail("--out is for one exhibit, not for all")
     results = runner.reproduce_all(_exhibits(paper), scale, **options)

@@ -52,6 +52,7 @@ class Exhibit:
     paper_runs: dict[str, int] = field(default_factory=dict, hash=False)    # models trained per named scale, at the paper's size
     paper_ref: str | None = None                # the paper's own number; None where it is not known, or where the paper has none
     note: str = ""
+    timed: tuple[str, ...] = ()                 # columns that a clock measured: they belong to a machine
     claims: tuple[str, ...] = ()                # ids of claims.yaml
 
     @property
@@ -107,7 +108,7 @@ def _exhibit(paper: str, id: str, entry: dict, pattern: str = r"(table|figure)-(
     "One entry of `exhibits.yaml` or `extras.yaml`; `pattern` is what its id must look like."
     assert re.fullmatch(pattern, id), f"{paper}: bad exhibit id {id!r}"
     assert entry["answers"] and set(entry["answers"]) <= set(ANSWERS), f"{paper} {id}: bad answers {entry['answers']}"
-    entry = dict(entry, answers=tuple(a for a in ANSWERS if a in entry["answers"]))
+    entry = dict(entry, answers=tuple(a for a in ANSWERS if a in entry["answers"]), timed=tuple(entry.get("timed", ())))
     own = None if id.startswith("extra-") else id.replace("-", " ").capitalize()
     return Exhibit(paper, id, **{"paper_ref": own, **entry}, claims=_claims_by_exhibit(paper).get(id, ()))
 

@@ -21,6 +21,7 @@ from ..core.paths import project_root
 from ..core.progress import duration, read_progress
 from ..core.scale import SCALES, Scale, get_scale
 from .catalogue import Exhibit
+from .in_process import execute_here
 from .showcase import out_folder
 
 if TYPE_CHECKING:
@@ -287,8 +288,8 @@ def not_built(exhibit: Exhibit) -> UserError:
     return UserError(f"{exhibit.id} of {exhibit.paper} ({exhibit.title}) is not built yet; it can have: {', '.join(exhibit.answers)}; {known}")
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce
-def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None = None, force: bool = False, out_dir: str | Path | None = None, limit: float | None = None, console=None) -> Reproduction:
-    """Show what is known, run the notebook, show the result; see `Reproduction` for how it ended.
+def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None = None, force: bool = False, out_dir: str | Path | None = None, limit: float | None = None, console=None, here: bool = False) -> Reproduction:
+    """Show what is known, run the notebook, show the result; see `Reproduction` for how it ended. `here`: without a kernel, in this process.
 
     Raises `UserError` for what can be seen before the run: no notebook, a scale or parameter that it does not have, a folder that cannot be written.
     """
@@ -302,7 +303,9 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
     check_parameters(exhibit.notebook, {"scale": "", "out_dir": ""})
     _made(out_dir)
     show_known(exhibit, asked, scale, console)
-    with Reporter(console) as say: result = execute(exhibit, scale, parameters, out_dir, say, limit)
+    if here: result = execute_here(exhibit, scale, parameters, out_dir)
+    else:
+        with Reporter(console) as say: result = execute(exhibit, scale, parameters, out_dir, say, limit)
     show_result(result, console)
     return result
 
@@ -325,6 +328,7 @@ def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
 
 def show_result(result: Reproduction, console):
     "The table and the verdicts, or the one line of what went wrong; then the files."
+    from dclm_nb.exhibits.agreement import agreement_of
     from dclm_nb.exhibits.budget import recipe_frame
     from dclm_nb.exhibits.render import compare, for_terminal
     from dclm_nb.exhibits.verdicts import judge_exhibit, verdicts_for_terminal
@@ -336,6 +340,8 @@ def show_result(result: Reproduction, console):
         comparison = compare(result.exhibit, [recipe_frame(result.exhibit), frame], result.scale)
         if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))       # a replay's table stands above already
         if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)): console.print("", verdicts_for_terminal(verdicts))
+    for line in agreement_of(result.exhibit, result.out_dir, result.scale):
+        console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)
 
@@ -350,8 +356,11 @@ def _short(path: Path) -> str:
     except ValueError: return str(path)
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce-all
-def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, **options) -> list[Reproduction]:
-    "One after the other; a failure does not stop the rest. Those that are not built are counted and skipped; raises `UserError` where none is built."
+def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, here: bool = False, **options) -> list[Reproduction]:
+    """One after the other; a failure does not stop the rest. Those that are not built are counted and skipped; raises `UserError` where none is built.
+
+    `here`: in this process, but for the first exhibit of each paper, which has a kernel of its own.
+    """
     from rich.console import Console
     from rich.rule import Rule
     console, results = console or Console(), []
@@ -361,7 +370,8 @@ def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=No
     if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them")
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
-        try: results.append(reproduce(exhibit, scale, console=console, **options))
+        first = exhibit.paper not in {result.exhibit.paper for result in results}
+        try: results.append(reproduce(exhibit, scale, console=console, here=here and not first, **options))
         except UserError as e:
             console.print(str(e), style="bold red", highlight=False, soft_wrap=True)
             results.append(Reproduction(exhibit, scale, "error", 0.0, out_folder(exhibit, scale), str(e)))

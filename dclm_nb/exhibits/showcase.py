@@ -16,6 +16,7 @@ from ..core.paths import project_root
 from ..core.provenance import git_state, host, versions
 from ..core.scale import Scale, get_scale
 from .catalogue import Exhibit, get_exhibit
+from .published import page_markdown
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'Page', 'file_contents',
-           'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Page',
+           'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
@@ -118,6 +119,10 @@ def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figu
     if kind in ("scatter", "lines"): return getattr(figures, kind)(results.frame, *args, **options)
     raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
 
+# %% ../../nbs/exhibits/06_showcase.ipynb #figure-file
+def figure_file(exhibit: Exhibit, number: int) -> str:
+    "The stem of the files of an exhibit's figure, counted from 1: `table_04`, `table_04_2`."
+    return exhibit.name + (f"_{number}" if number > 1 else "")
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #page
 class Page(Results):
@@ -129,7 +134,7 @@ class Page(Results):
         self.judged: list = []
         self.withheld: dict[str, str] = {}
         self.foundations: dict[str, str] = {}
-        self.heads = {"table": "", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
+        self.heads = {"table": "Side by side", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
 
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
@@ -152,6 +157,8 @@ class Page(Results):
         figure = drawn(self, kind, *args, **options)
         if figure is None: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
         self.figures.append(figure)
+        file = figure_file(self.exhibit, len(self.figures))
+        self.texts[f"figure {len(self.figures)}"] = Shown(f"![{self.exhibit.label}: {self.exhibit.title}]({file}.svg)")
         return figure
 
     def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
@@ -194,15 +201,13 @@ class Page(Results):
 def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     "(file name, content) of every file of a showcase but the manifest."
     name, comparison = show.exhibit.name, show.texts["comparison"]
-    parts = [(f"\n## {head}\n\n" if head else "") + show.texts[key].markdown.rstrip() + "\n" for key, head in show.heads.items() if key in show.texts]
     yield f"{name}.csv", to_csv(comparison)
     yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
-    yield f"{name}.md", "".join(parts) + f"\nHow these numbers were made, and how they may be read: `reproduce/{show.exhibit.paper}/{name}.ipynb`.\n"
+    yield f"{name}.md", page_markdown(show)
     yield f"{name}.tex", to_latex(comparison)
-    for number, figure in enumerate(show.figures):
+    for number, figure in enumerate(show.figures, 1):
         from dclm_nb.exhibits.figures import figure_bytes
-        for kind in ("svg", "png"): yield f"{name}{f'_{number + 1}' if number else ''}.{kind}", figure_bytes(figure, kind)
-
+        for kind in ("svg", "png"): yield f"{figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #runs-seconds
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:

@@ -18,6 +18,7 @@ from ..core.provenance import not_committed
 from ..core.scale import SCALES
 from .budget import manifests
 from .catalogue import ANSWERS, PAPERS, Exhibit, everything, get_exhibit, get_paper
+from .published import published_notebook, rebased, write_galleries
 from .runner import replayed_frame, stored_frame
 from .showcase import Shown
 
@@ -173,14 +174,13 @@ def report(root: Path | None = None) -> Path:
 
 # %% ../../nbs/exhibits/08_status.ipynb #section
 def _section(exhibit: Exhibit, file: Path, manifest: dict, base: Path) -> str:
-    "One result: what it is, its figure, its table, links to its files."
-    link = lambda path: Path(os.path.relpath(path, base)).as_posix()
+    "One result: its page, one level of headings lower for each above it, and links to its files."
     files = [file.parent / name for name in (f"{exhibit.name}.ipynb", *manifest.get("files", {}))]
-    picture = next((f for f in files if f.suffix == ".svg" and f.is_file()), None)
-    table = file.parent / f"{exhibit.name}.md"
-    commit = (manifest.get("git") or {}).get("commit") or "no commit"
-    return "\n".join([f"### {exhibit.label} at {manifest.get('scale')}", "", *([f"![{exhibit.label}]({link(picture)})", ""] if picture else []), table.read_text(encoding="utf-8").replace("\n## ", "\n#### ") if table.is_file() else exhibit.title, "",
-                      f"Made {manifest.get('created', '')} from {commit[:10]}{' with uncommitted changes' if (manifest.get('git') or {}).get('dirty') else ''}. Files: " + ", ".join(f"[{f.name}]({link(f)})" for f in files if f.is_file()), ""])
+    page, git = file.parent / f"{exhibit.name}.md", manifest.get("git") or {}
+    told = rebased(page.read_text(encoding="utf-8").replace("\n## ", "\n#### ").removeprefix("# "), file.parent, base) if page.is_file() else exhibit.title
+    commit = (git.get("commit") or "no commit")[:10] + (" with uncommitted changes" if git.get("dirty") else "")
+    links = ", ".join(f"[{f.name}]({Path(os.path.relpath(f, base)).as_posix()})" for f in files if f.is_file())
+    return f"### {exhibit.label} at {manifest.get('scale')}\n\n{told}\nMade {manifest.get('created', '')} from {commit}. Files: {links}\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #refusal
 def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
@@ -214,15 +214,17 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
             _copy(exhibit, file, manifest, root / "figures" / paper)
             reason = ""
         outcome.append((exhibit, manifest["scale"], reason))
+    if outcome: write_galleries(root)
     return outcome
 
 def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
-    "The files of the manifest, then the manifest: a manifest never vouches for what is not there."
+    "The files of the manifest and the notebook as it ran, then the manifest: a manifest never vouches for what is not there."
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
     for name in manifest["files"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target / name, (file.parent / name).read_bytes())
+    if (ran := file.parent / f"{exhibit.name}.ipynb").is_file(): atomic_write(target / ran.name, published_notebook(ran))
     atomic_write(target / file.name, file.read_bytes())
 
 # %% ../../nbs/exhibits/08_status.ipynb #blessed-def
@@ -235,4 +237,5 @@ def blessed(name: str, exhibit: str, paper: str = "dclm", root: Path | None = No
 
 def blessed_table(exhibit: str, paper: str = "dclm", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
-    return Shown(blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8").split("\n## ")[0].rstrip() + "\n")
+    page = blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8")
+    return Shown(page.split("\n## Side by side\n")[-1].split("\n## ")[0].strip() + "\n")

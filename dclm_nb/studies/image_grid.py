@@ -21,11 +21,11 @@ from .image_study import Asked, Setup, Workshop
 from .image_tuning import Tuned, tune, with_guidance
 
 # %% auto #0
-__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'OTHER_JUDGES', 'Point', 'GridRuns',
-           'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
-           'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'ema_frame', 'curves', 'drawn_samples',
-           'limits', 'real_distance', 'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note',
-           'other_judges', 'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
+__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Point',
+           'GridRuns', 'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld',
+           'best_of', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'ema_frame',
+           'curves', 'drawn_samples', 'limits', 'real_distance', 'codec_notes', 'learned_notes', 'gate_note',
+           'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -188,6 +188,20 @@ def composition_frame(grid: GridRuns | None) -> pd.DataFrame:
         records += [dict(row=m, column=f"prompt_following_{captions.replace(' ', '_')}", seed=seed, value=run.result["scores"]["all"], run=run.key) for (m, seed), run in zip(keys, runs)]
     return tidy(records, paper="tradeoffs", exhibit="figure-b", scale=study.scale, source="rerun")
 
+
+# %% ../../nbs/studies/11_image_grid.ipynb #parts
+PARTS = ("colour", "shape", "count", "relation")
+
+def parts_table(grid: GridRuns | None) -> pd.DataFrame | str:
+    "Share of pictures in which each part is right: a row per method and level of compute, the network that counts there, lowest to highest seed. One line without runs."
+    if grid is None: return "Nothing is rerun at replay."
+    rows = {}
+    for method in METHODS:
+        for level in grid.levels():
+            network = grid.points_within(level)
+            values = {part: best_of(grid, method, network, part)[1] for part in PARTS}
+            rows[method, f"{level:.3g}"] = {part: f"{min(v):.2f} to {max(v):.2f}" for part, v in values.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["method", "training FLOPs"])
 
 # %% ../../nbs/studies/11_image_grid.ipynb #ema-frame
 def ema_frame(grid: GridRuns | None) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
         assert "Nothing to note" in repr(show.notes(notes)) or notes
         show.verdicts(), show.differences({"lr": 1}, {"lr": 2}), show.save()
     some, none = ((tmp_path / folder / "table_04.md").read_text() for folder in ("some", "none"))
-    assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Verdicts") < some.index("## Notes") < some.index("## What differs")
+    assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Notes") < some.index("## Verdicts") < some.index("## What differs")
     assert "## Notes" not in none and "Nothing to note" not in none
 
 

@@ -52,7 +52,8 @@ def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_al
     show = Showcase("dclm", "extra-run-noise", out_dir=out).add(repeat_frame())
     show.table(), show.save()
     assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [("extra-run-noise", "replay", "")]
-    assert (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text().startswith("**Extra (ours): run noise.**")
+    page = (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text()
+    assert page.startswith("# How far apart") and "**Extra (ours): run noise.**" in page
 
 
 def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):

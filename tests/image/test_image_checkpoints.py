@@ -60,7 +60,7 @@ def test_drawing_depends_on_seed_and_captions_and_on_nothing_else(method):
     torch.manual_seed(1)
     first = sample(model, CAPTIONS, seed=0)
     state = torch.get_rng_state()
-    assert first.shape == (2, 3, 16, 16) and first.dtype == torch.uint8
+    assert first.shape == (2, 3, 24, 24) and first.dtype == torch.uint8
     assert torch.equal(sample(model, tuple(CAPTIONS), seed=0), first) and torch.equal(torch.get_rng_state(), state), "the global state of chance is neither read nor moved"
     assert not torch.equal(sample(model, CAPTIONS, seed=1), first)
     assert torch.equal(sample(model, CAPTIONS[0]), sample(model, CAPTIONS[:1])), "one caption is a list of one"
@@ -88,7 +88,7 @@ def test_a_batch_that_is_none_is_refused(wrong):
 
 def test_known_words_that_are_no_sentence_of_the_scenes_are_drawn():
     """A vocabulary knows words; what a sentence is, only the scenes know."""
-    assert sample(model_of("next-token"), iter(["blue blue blue", "left"])).shape == (2, 3, 16, 16)
+    assert sample(model_of("next-token"), iter(["blue blue blue", "left"])).shape == (2, 3, 24, 24)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 1000, -1])
