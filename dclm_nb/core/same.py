@@ -4,13 +4,17 @@
 __all__ = ['SMOKE', 'without', 'unequal', 'make_again', 'code_before', 'same']
 
 # %% ../../nbs/core/19_same.ipynb #imports
+import gzip
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 
@@ -34,7 +38,15 @@ def _content(path: Path, clock: Sequence[str]) -> str:
         import pandas as pd
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         return table.drop(columns=[c for c in clock if c in table]).to_csv(index=False)
-    return sha256_of(path)
+    if path.suffix != ".gz": return sha256_of(path)
+    try:
+        with gzip.open(path) as file: return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error): return sha256_of(path)      # damaged on purpose: some archives are
+
+def _files(run: Run, clock: Sequence[str]) -> list[str]:
+    "The files that have to be equal."
+    logs = [pattern for pattern in clock if "*" in pattern]
+    return [name for name in run.manifest["files"] if not any(fnmatchcase(name, pattern) for pattern in logs)]
 
 def _leaves(value, at: str = "result") -> dict[str, str]:
     "{place: JSON text} of all plain values inside."
@@ -48,7 +60,7 @@ def unequal(before: Run, after: Run, clock: Sequence[str] = ()) -> list[str]:
     old, new = (_leaves(without(run.result, clock)) for run in (before, after))
     places = [at for at in dict.fromkeys([*old, *new]) if old.get(at) != new.get(at)]
     lines = [f"{at}: {old.get(at, 'absent')} -> {new.get(at, 'absent')}" for at in places]
-    for name in dict.fromkeys([*before.manifest["files"], *after.manifest["files"]]):
+    for name in dict.fromkeys([*_files(before, clock), *_files(after, clock)]):
         there = [name in run.manifest["files"] for run in (before, after)]
         if not all(there): lines.append(f"the file {name} is {'gone' if there[0] else 'new'}")
         elif len({_content(run.folder / name, clock) for run in (before, after)}) > 1: lines.append(f"the file {name} differs")
@@ -145,5 +157,5 @@ def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
         if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:
             said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
             raise UserError(f"{run.name} is not what it was: {said}. If that is meant: dclm-nb runs bump {run.name}")
-        n, files = len(pairs), sum(len(r.manifest["files"]) for r, _ in pairs)
+        n, files = len(pairs), sum(len(_files(r, run.declared.clock)) for r, _ in pairs)
         return f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"

@@ -96,7 +96,8 @@ def encoded_texts(texts: Sequence[str], pool: Run) -> Documents:
     ids = [np.concatenate([*token_stream([t], tokenizer)]).astype(np.uint16) for t in texts]
     return Documents([{"url": f"text {i}", "text": t} for i, t in enumerate(texts)], ids)
 
-@run("curation/reference-model", version=1, libraries=("lightning", "numpy", "tokenizers", "torch"))
+@run("curation/reference-model", version=1, libraries=("lightning", "numpy", "tokenizers", "torch"),
+     clock=("seconds", "tokens_per_second", "share_of_peak", "*.tfevents.*"))
 def train_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: the language model whose opinion the perplexity and top-k filters ask."
     learn, _ = _reference_split(read_held_out(inputs["pool"])["reference"])

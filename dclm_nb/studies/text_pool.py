@@ -29,7 +29,7 @@ EXAMPLES = {
 
 @run("curation/pool", version=1,
      libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
-                "xxhash"))
+                "xxhash"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def make_pool(config: dict, seed: int, folder: Path) -> dict:
     """Run: crawl, extract, filter, deduplicate, decontaminate, tokenise.
     Leaves `pool.jsonl`, `tokens.npy`, `ends.npy`, `held_out.json`, `tokenizer.json`, `funnel.csv` and `overlap.csv`."""

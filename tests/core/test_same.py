@@ -92,6 +92,22 @@ def test_clocks_may_differ_and_nothing_else(tmp_path):
     assert without({"a": [{"b": 1, "c": 2}]}, ("b",)) == {"a": [{"c": 2}]}
 
 
+def packs(config, seed, folder):
+    import gzip
+    with open(folder / "pool.gz", "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=config["s"]) as packed: packed.write(bytes([config["x"]] * 99))
+    (folder / "cut.gz").write_bytes(b"no archive")
+    (folder / "logs").mkdir()
+    (folder / "logs" / f"events.{config['s']}.log").write_text(str(config["s"]))
+    return {}
+
+
+def test_archives_count_by_what_is_in_them_and_logs_do_not_count(tmp_path):
+    store = RunStore(tmp_path)
+    one, later, other = (store.run(packs, c) for c in ({"x": 1, "s": 2}, {"x": 1, "s": 3}, {"x": 2, "s": 2}))
+    assert unequal(one, later, ("logs/*",)) == [] and unequal(one, other, ("logs/*",)) == ["the file pool.gz differs"]
+    assert unequal(one, later) == ["the file logs/events.2.log is gone", "the file logs/events.3.log is new"]
+
+
 def test_a_missing_file_is_said(tmp_path):
     store = RunStore(tmp_path)
     one = store.run(walk, {"x": 1, "s": 2.0})
