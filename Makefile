@@ -19,12 +19,12 @@ export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test check bench report lab docs readme bless status claims clean reproduce reproduce-all
+.PHONY: help setup data test check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PAPER=dclm|tradeoffs   SCALE=replay|smoke|laptop|gpu (gpu: tradeoffs, needs one)   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop|gpu (gpu: tradeoffs, needs one)   e.g. make reproduce-table-4 SCALE=smoke"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
@@ -80,6 +80,9 @@ bless: $(STAMP)  ## copy results and manifests of the last runs to figures/
 
 report: $(STAMP)  ## one page over all exhibits: reproduce/_out/report.md
 	@$(NB) report
+
+pages: $(STAMP)  ## write the notebooks of exhibits that nobody has built, from the catalogue
+	@$(NB) pages
 
 lab: $(STAMP)  ## open the notebooks
 	@$(PIP) install -q -c constraints.txt -e '.[lab]' && $(BIN)/jupyter lab nbs

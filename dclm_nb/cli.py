@@ -12,8 +12,8 @@ import typer
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'runs_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget', 'report',
-           'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why', 'data_fetch', 'curate',
-           'train_image', 'main']
+           'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why', 'data_fetch',
+           'curate', 'train_image', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(name="dclm-nb", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -105,6 +105,15 @@ def report():
     "Write one page over all results: reproduce/_out/report.md."
     from dclm_nb.exhibits.status import report as write
     print(write())
+
+# %% ../nbs/cli.ipynb #pages-command
+@app.command()
+def pages(paper: PaperOption = "all"):
+    "Write the notebooks of exhibits that nobody has built, from the catalogue."
+    from dclm_nb.exhibits.pages import without_notebook, write_pages
+    written = write_pages(paper)
+    for path in written: print(path)
+    print(f"{len(written)} of {len(without_notebook(paper))} pages were out of step")
 
 # %% ../nbs/cli.ipynb #bless-command
 @app.command()

@@ -106,20 +106,35 @@ def launch_command(exhibit: Exhibit, scale: str) -> str:
 def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, str]]:
     "(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes. Raises `UserError` for an unknown scale."
     scale = get_scale(scale, exhibit.paper)
-    lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", str(exhibit.notebook.relative_to(project_root())) if exhibit.built else "not built yet")]
+    lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
     if scale.needs != "cluster": lines += _here(exhibit, scale)
     if "recipe" not in exhibit.answers: return lines + [("at paper size", "trains no model" if exhibit.paper == "dclm" else "not known")]
     if exhibit.paper == "tradeoffs": return lines + _assumed_family(exhibit, scale)
+    if exhibit.stages: return lines + _trainings(exhibit)
     if not exhibit.paper_runs: return lines + [("at paper size", "not known: no named scale")]
     chosen = {s: n for s, n in exhibit.paper_runs.items() if scale.needs != "cluster" or s == scale.name}
     if not chosen: raise UserError(f"{exhibit.id} of {exhibit.paper} has no runs at {scale.name}; it has {', '.join(exhibit.paper_runs)}")
     return lines + [line for s, n in chosen.items() for line in _at_paper_size(exhibit, s, n)]
 
+def _notebook(exhibit: Exhibit) -> str:
+    "Where its notebook is, and whether that is only a page from the catalogue."
+    if not exhibit.has_page: return "not built yet"
+    path = str(exhibit.notebook.relative_to(project_root()))
+    return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
+
+def _trainings(exhibit: Exhibit) -> list[tuple[str, str]]:
+    "A line per training that the paper tells of, as far as its text goes."
+    from dclm_nb.exhibits.described import stages_frame
+    count = lambda row, name, unit: [f"{row[name]} {unit}"] if row[name] else []
+    said = lambda row: [*count(row, "frames", "frames"), *count(row, "pixels", "pixels"), *count(row, "iterations", "iterations"),
+                        *count(row, "samples", "samples in all")]
+    return [(f"paper: {name}", ", ".join(said(row))) for name, row in stages_frame(exhibit).iterrows()]
+
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-here
 def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
     "What is known of a run on this machine, at the scale that `reproduce` would settle on."
     from dclm_nb.exhibits.runner import settle_scale
-    asked, scale = scale, settle_scale(exhibit, scale) if exhibit.built else scale
+    asked, scale = scale, settle_scale(exhibit, scale) if exhibit.has_page else scale
     seconds = measured_seconds(exhibit, scale.name)
     instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
     cost = _cost(seconds, seconds_to_make(exhibit, scale.name)) if seconds else f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
@@ -149,7 +164,7 @@ def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, 
 def _offered(exhibit: Exhibit, scale: str) -> str:
     "What must be said behind the command where the notebook does not take the scale (yet)."
     from dclm_nb.exhibits.runner import offered_scales
-    return "" if exhibit.built and scale in offered_scales(exhibit.notebook) else "; not offered by its notebook yet"
+    return "" if exhibit.has_page and scale in offered_scales(exhibit.notebook) else "; not offered by its notebook yet"
 
 # %% ../../nbs/exhibits/05_budget.ipynb #budget-assumed
 def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:

@@ -81,8 +81,8 @@ def _printed_cells(exhibit: Exhibit) -> dict[tuple[str, str, str], Cell]:
     return {(p.row, p.column, "printed"): Cell(p.text, p.value, note=p.note) for p in read_printed(exhibit.paper, exhibit.id)}
 
 # %% ../../nbs/exhibits/03_render.ipynb #one-cell
-def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cell:
-    "What `values` (one per seed) of one source read, beside the `printed` text of the same place."
+def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1) -> Cell:
+    "What `values` (one per seed) of one source read, beside the `printed` text, which was rounded so often."
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
@@ -91,7 +91,8 @@ def _cell(source: str, values: list[float], printed: str, note: str = "") -> Cel
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)
-    differs = source == "replayed" and abs(value - reference) > tolerance * (1 + 1e-9)      # NaN compares false: nothing printed, nothing differs
+    allowed = roundings * tolerance * (1 + 1e-9)
+    differs = source == "replayed" and abs(value - reference) > allowed     # NaN compares false: nothing printed, nothing differs
     return Cell(format_like(value, printed), value, note=note, differs=differs)
 
 # %% ../../nbs/exhibits/03_render.ipynb #frame-cells
@@ -99,14 +100,16 @@ BASELINES = "baselines v1, the paper's"         # of three versions; stands next
 
 def _frame_cells(frame, printed: dict, scale: str) -> dict[tuple[str, str, str], Cell]:
     "The cells of a tidy frame (see `studies.frames`); reruns of other scales than `scale` are left out, so that scales never mix in a mean."
-    from dclm_nb.studies.released import is_centred
+    from dclm_nb.studies.released import is_centred, is_difference
     frame = frame[frame["source"].ne("printed") & frame["value"].notna()]
     if scale: frame = frame[frame["source"].ne("rerun") | frame["scale"].eq(scale)]
     assert frame.loc[frame["source"].eq("rerun"), "scale"].nunique() < 2, "reruns of several scales in one table: choose one"
     cells = {}
     for (row, column, source), group in frame.groupby(["row", "column", "source"], sort=False):
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
-        cells[row, column, source] = _cell(source, [float(v) for v in group["value"]], text, BASELINES if source == "replayed" and is_centred(column) else "")
+        note = BASELINES if source == "replayed" and is_centred(column) else ""
+        values, roundings = [float(v) for v in group["value"]], 2 if is_difference(row, column) else 1
+        cells[row, column, source] = _cell(source, values, text, note, roundings)
     return cells
 
 # %% ../../nbs/exhibits/03_render.ipynb #ordered
@@ -171,11 +174,15 @@ def shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
 # %% ../../nbs/exhibits/03_render.ipynb #footnotes
 _MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it has none", "recipe": "it has none"}
 
+_TWO_ROUNDINGS = "a printed difference of two printed scores may be off by both of their roundings"
+
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
+    from dclm_nb.studies.released import is_difference
     lines = []
     pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
     if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values round to the printed ones" + (", ≠ marks the others" if comparison.mismatches() else ""))
+    if any(is_difference(row, column) for row, column, _ in pairs): lines.append(_TWO_ROUNDINGS)
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
     for column, points in correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns): lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
@@ -184,6 +191,7 @@ def footnotes(comparison: Comparison) -> list[str]:
         if comparison.has(answer): continue
         if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue       # nobody expects a printed value of ours
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
+        elif answer in ("replayed", "rerun") and not comparison.exhibit.built: lines.append(f"{answer}: not built yet")
         elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
         elif answer != "recipe": lines.append(f"{answer}: none yet")
     if (shown := len(shown_rows(comparison))) < len(comparison.rows): lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
@@ -199,7 +207,8 @@ def to_markdown(comparison: Comparison) -> str:
         lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]) + " |")
     if comparison.columns: lines.append("")
     else: lines = []                                        # no answer at all: the notes say why
-    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
+    shows = [f"{comparison.exhibit.shows}.", ""] if comparison.exhibit.shows else []
+    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *shows, *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
 
 # %% ../../nbs/exhibits/03_render.ipynb #fitting
 _WIDEST = 26                                    # characters; a longer text in a cell is folded
@@ -244,8 +253,9 @@ def for_terminal(comparison: Comparison, width: int = 100):
     from rich.console import Group
     from rich.text import Text
     title = Text.assemble((comparison.exhibit.label, "bold"), f"  {comparison.exhibit.title}", (f"  ({comparison.exhibit.paper})", "dim"))
-    parts = [title, Text("")]
-    for columns in _pieces(comparison, width): parts += [_rich_table(comparison, columns), Text("")]
+    shows = [Text(f"{comparison.exhibit.shows}.", "dim")] if comparison.exhibit.shows else []
+    parts = [title, *shows, Text("")]
+    for columns in filter(None, _pieces(comparison, width)): parts += [_rich_table(comparison, columns), Text("")]
     return Group(*parts, *(Text(f"· {note}", "dim") for note in footnotes(comparison)))
 
 # %% ../../nbs/exhibits/03_render.ipynb #as-text

@@ -281,7 +281,7 @@ def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
 
 # %% ../../nbs/exhibits/07_runner.ipynb #not-built
 def not_built(exhibit: Exhibit) -> UserError:
-    "The one line for an exhibit without a notebook: what is known about it all the same."
+    "The one line for an exhibit without any notebook: what is known about it all the same."
     from dclm_nb.studies.frames import read_printed
     printed = len(read_printed(exhibit.paper, exhibit.id)) if exhibit.printed_file.is_file() else 0
     known = f"{printed} printed values are in {exhibit.printed_file.relative_to(project_root())}" if printed else "no value of it could be read"
@@ -296,7 +296,7 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
     from rich.console import Console
     console = console or Console()
     asked = get_scale(scale, exhibit.paper)
-    if not exhibit.built: raise not_built(exhibit)
+    if not exhibit.has_page: raise not_built(exhibit)
     scale = settle_scale(exhibit, asked)
     out_dir = Path(out_dir).expanduser().absolute() if out_dir else out_folder(exhibit, scale.name)
     parameters = check_parameters(exhibit.notebook, ({} if seeds is None else {"seeds": parse_seeds(seeds)}) | ({"force": True} if force else {}))
@@ -312,9 +312,11 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
 # %% ../../nbs/exhibits/07_runner.ipynb #show-known
 def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
     "The table of what needs no run, and one line on what runs now."
+    from dclm_nb.exhibits.described import not_yet
     from dclm_nb.exhibits.render import for_terminal
     comparison = known_already(exhibit)
-    if comparison.rows: console.print(for_terminal(comparison, console.width))
+    if comparison.rows or not exhibit.built: console.print(for_terminal(comparison, console.width))
+    if missing := not_yet(exhibit): console.print(f"\n{missing}", style="yellow", highlight=False)
     if asked != scale: console.print(f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False)
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
@@ -356,10 +358,14 @@ def _short(path: Path) -> str:
     except ValueError: return str(path)
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce-all
-def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, here: bool = False, **options) -> list[Reproduction]:
-    """One after the other; a failure does not stop the rest. Those that are not built are counted and skipped; raises `UserError` where none is built.
+def reproduce_all(
+    exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, here: bool = False, **options
+) -> list[Reproduction]:
+    """One after the other; a failure does not stop the rest.
 
+    Those that are not built are counted and skipped, a page from the catalogue among them: it would say nothing new.
     `here`: in this process, but for the first exhibit of each paper, which has a kernel of its own.
+    Raises `UserError` where none is built.
     """
     from rich.console import Console
     from rich.rule import Rule
@@ -367,7 +373,9 @@ def reproduce_all(exhibits: Iterable[Exhibit], scale: str = "laptop", console=No
     exhibits = list(exhibits)
     papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
     scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
-    if not built: raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them")
+    if not built:
+        raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
+                        f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}")
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         first = exhibit.paper not in {result.exhibit.paper for result in results}

@@ -139,9 +139,11 @@ class Page(Results):
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
         from dclm_nb.exhibits.claims import claims_of
-        where = f" Section {self.exhibit.section}." if self.exhibit.section else ""
-        return Shown("\n".join([f"### {self.exhibit.label}: {self.exhibit.title}", "", f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", "",
-                                *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))]))
+        where = f" {self.exhibit.place.removesuffix('.')}." if self.exhibit.place else ""
+        shows = [f"{self.exhibit.shows}.", ""] if self.exhibit.shows else []
+        head = [f"### {self.exhibit.label}: {self.exhibit.title}", "", *shows]
+        scale = [f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", ""]
+        return Shown("\n".join([*head, *scale, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))]))
 
     def table(self, *columns: str) -> Shown:
         "The answers side by side; `columns` chooses and orders, all by default."
@@ -174,6 +176,30 @@ class Page(Results):
         shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
         return shown
 
+    def tests(self) -> Shown:
+        "Each claim that rests on the exhibit and the comparisons that decide it."
+        from dclm_nb.exhibits.described import deciders
+        lines = deciders(self.exhibit)
+        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
+
+    def provenance(self) -> Shown:
+        "Where printed values were read that do not stand in a table of the paper."
+        from dclm_nb.exhibits.described import provenance
+        said = provenance(self.exhibit)
+        return self.section("Where the printed values were read", Shown(said) if said else "Nothing is noted about them.")
+
+    def recipe(self) -> Shown:
+        "What the trainings behind the exhibit took at the paper's size."
+        from dclm_nb.exhibits.described import recipe_of
+        found = recipe_of(self.exhibit)
+        return self.section("Recipe and cost at the paper's size", Shown(found) if isinstance(found, str) else found)
+
+    def not_yet(self) -> Shown:
+        "Which answers nobody has built, and what they would take."
+        from dclm_nb.exhibits.described import not_yet
+        said = not_yet(self.exhibit)
+        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
+
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
         shown = Shown(notes._repr_markdown_(), repr(notes))
@@ -199,12 +225,12 @@ class Page(Results):
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
 def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
-    "(file name, content) of every file of a showcase but the manifest."
+    "(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave none."
     name, comparison = show.exhibit.name, show.texts["comparison"]
-    yield f"{name}.csv", to_csv(comparison)
-    yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
+    if comparison.columns: yield f"{name}.csv", to_csv(comparison)
+    if len(show.frame): yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
     yield f"{name}.md", page_markdown(show)
-    yield f"{name}.tex", to_latex(comparison)
+    if comparison.columns: yield f"{name}.tex", to_latex(comparison)
     for number, figure in enumerate(show.figures, 1):
         from dclm_nb.exhibits.figures import figure_bytes
         for kind in ("svg", "png"): yield f"{figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)

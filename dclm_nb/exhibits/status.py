@@ -17,9 +17,9 @@ from ..core.paths import project_root
 from ..core.provenance import not_committed
 from ..core.scale import SCALES
 from .budget import manifests
-from .catalogue import ANSWERS, PAPERS, Exhibit, everything, get_exhibit, get_paper
+from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, everything, get_exhibit, get_paper
 from .published import published_notebook, rebased, write_galleries
-from .runner import replayed_frame, stored_frame
+from .runner import known_already, offered_scales, replayed_frame, stored_frame
 from .showcase import Shown
 
 if TYPE_CHECKING:
@@ -27,17 +27,27 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.verdicts import Verdict
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown', 'result_folders',
-           'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'report', 'refusal', 'damaged_run', 'bless',
-           'blessed', 'blessed_table']
+__all__ = ['PAGES', 'QUESTIONS', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown',
+           'result_folders', 'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'replayed_counts',
+           'replayed_markdown', 'report', 'refusal', 'damaged_run', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
+PAGES = {"study": "✓", "replay": "↺", "catalogue": "·", "": " "}
+
+def page_kind(exhibit: Exhibit) -> str:
+    "`study`, `replay` or `catalogue`, by what `exhibit` can have and its notebook offers; blank without one."
+    if not exhibit.has_page: return ""
+    if not exhibit.built: return "catalogue"
+    reruns = "rerun" in exhibit.answers and any(SCALES[name].trains for name in offered_scales(exhibit.notebook))
+    return "study" if reruns else "replay"
+
 @dataclass(frozen=True)
 class Standing:
-    "What there is of one exhibit: a mark per answer, and the scales of its stored reruns."
+    "What there is of one exhibit: a mark per answer, the scales of its stored reruns, its page (see `page_kind`)."
     exhibit: Exhibit
     marks: dict[str, str]
     scales: tuple[str, ...] = ()
+    page: str = ""
 
     @property
     def rerun(self) -> str: return self.marks["rerun"] + (f" {', '.join(self.scales)}" if self.scales else "")
@@ -48,10 +58,11 @@ def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
     stored = [m for _, m in manifests(exhibit, root)]
     have = {answer for m in stored for answer in m.get("answers", []) if m.get("scale") != "smoke" or answer != "rerun"}
     if exhibit.printed_file.is_file(): have.add("printed")
-    if exhibit.paper_runs: have.add("recipe")
+    if exhibit.paper_runs or exhibit.stages: have.add("recipe")
     if "replayed" not in have and replayed_frame(exhibit) is not None: have.add("replayed")
     scales = [m["scale"] for m in stored if "rerun" in m.get("answers", [])]
-    return Standing(exhibit, {a: "●" if a in have else "○" if a in exhibit.answers else "" for a in ANSWERS}, tuple(s for s in SCALES if s in scales))
+    marks = {a: "●" if a in have else "○" if a in exhibit.answers else "" for a in ANSWERS}
+    return Standing(exhibit, marks, tuple(s for s in SCALES if s in scales), page_kind(exhibit))
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-terminal
 def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
@@ -76,30 +87,37 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
             title = "extras: our own exhibits about this paper" if s.exhibit.is_extra else PAPERS[s.exhibit.paper].title
             table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"))
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
-        name = Text.assemble(("✓ ", "bold green") if s.exhibit.built else "  ", s.exhibit.id)
+        name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    legend = Text("✓ has a notebook   ● here   ○ possible, not here   blank: cannot be had", "dim")
+    kinds, answers = "✓ a study  ↺ a replay  · page from the catalogue", "● here  ○ possible, not here  blank: cannot be"
+    legend = Text(f"{kinds}   {answers}", "dim")
     return Group(table, Text(""), legend, Text(summary(standings), "dim"))
 
 # %% ../../nbs/exhibits/08_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
-    "One sentence: how many exhibits are built, of how many each answer is here; extras are counted by themselves."
+    "One sentence: how many exhibits have a page, of which kind, and each answer; extras are counted by themselves."
     standings = list(standings)
     theirs, ours = ([s for s in standings if s.exhibit.is_extra == extra] for extra in (False, True))
     have = lambda a: (sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs))
     counts = [f"{a} {here} of {possible}" for a in ANSWERS for here, possible in [have(a)] if possible]
-    built = lambda group: f"{sum(s.exhibit.built for s in group)} of {len(group)}"
-    said = [f"{built(theirs)} exhibits have a notebook; {', '.join(counts)}"] if theirs else []
-    return "; ".join([*said, *([f"{built(ours)} extras of ours have a notebook"] if ours else [])])
+    said = [f"{_pages(theirs, 'exhibits')}; {', '.join(counts)}"] if theirs else []
+    return "; ".join([*said, *([_pages(ours, "extras of ours")] if ours else [])])
+
+def _pages(group: list[Standing], what: str) -> str:
+    "How many of a group have a page, and of which kind."
+    kinds = Counter(s.page for s in group)
+    words = {"study": "a study", "replay": "a replay", "catalogue": "from the catalogue"}
+    each = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
+    return f"{len(group) - kinds['']} of {len(group)} {what} have a page" + (f" ({each})" if each else "")
 
 # %% ../../nbs/exhibits/08_status.ipynb #matrix-markdown
 def matrix_markdown(standings: Iterable[Standing]) -> str:
     "The matrix as Markdown."
     standings = list(standings)
-    lines = ["| paper | exhibit | shows | " + " | ".join(ANSWERS) + " | notebook |", "|:--|:--|:--|" + ":-:|" * 4 + ":--|"]
+    lines = ["| paper | exhibit | shows | " + " | ".join(ANSWERS) + " | page |", "|:--|:--|:--|" + ":-:|" * 4 + ":--|"]
     for s in standings:
         cells = [s.rerun if a == "rerun" else s.marks[a] for a in ANSWERS]
-        lines.append(f"| {s.exhibit.paper} | {s.exhibit.id} | {s.exhibit.title} | " + " | ".join(cells) + f" | {'built' if s.exhibit.built else ''} |")
+        lines.append(f"| {s.exhibit.paper} | {s.exhibit.id} | {s.exhibit.title} | " + " | ".join(cells) + f" | {s.page} |")
     return "\n".join([*lines, "", f"● here, ○ possible and not here. {summary(standings)}.", ""])
 
 # %% ../../nbs/exhibits/08_status.ipynb #results
@@ -155,6 +173,30 @@ def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     lines = [f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()]
     return "\n".join(lines) + "\n"
 
+# %% ../../nbs/exhibits/08_status.ipynb #replayed-markdown
+def replayed_counts(paper: str) -> tuple[int, int]:
+    "(values that round to the printed ones, values that are both printed and replayed), over all exhibits of `paper`."
+    agree = both = 0
+    for exhibit in (e for e in catalogue(paper) if "replayed" in e.answers and e.printed_file.is_file()):
+        comparison = known_already(exhibit)
+        printed = {(row, column) for (row, column, source), cell in comparison.cells.items()
+                   if source == "printed" and cell.value == cell.value}
+        cells = [cell for (row, column, source), cell in comparison.cells.items()
+                 if source == "replayed" and (row, column) in printed]
+        agree, both = agree + sum(not cell.differs for cell in cells), both + len(cells)
+    return agree, both
+
+def replayed_markdown(paper: str) -> str:
+    "How many replayed values of `paper` round to the printed ones, and each of the others; blank where nothing is replayed."
+    agree, both = replayed_counts(paper)
+    if not both: return ""
+    from dclm_nb.exhibits.render import column_title
+    lines = [f"{agree} of {both} replayed values round to the printed ones. The others:", "",
+             "| exhibit | row | column | printed | replayed | reason, where one was measured |", "|:--|:--|:--|--:|--:|:--|"]
+    lines += [f"| {e.label} | {m.row} | {column_title(m.column)} | {m.printed} | {m.replayed} | {m.reason} |"
+              for e in catalogue(paper) for m in e.mismatches]
+    return "\n".join([*lines, ""])
+
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
     "Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the path."
@@ -166,6 +208,7 @@ def report(root: Path | None = None) -> Path:
         theirs = [s.exhibit for s in standings if s.exhibit.paper == paper.name]
         sections = [_section(exhibit, *found, target.parent) for exhibit in theirs for found in result_folders(exhibit, root)[:1]]
         parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root))]
+        if replayed := replayed_markdown(paper.name): parts += [replayed]
         parts += sections or ["Nothing was run yet.", ""]
     parts += ["## All exhibits", "", matrix_markdown(standings)]
     try: target.parent.mkdir(parents=True, exist_ok=True)

@@ -346,11 +346,11 @@ def floor_notes(grid: GridRuns | None) -> RowNotes:
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export
 def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:
-    "The smallest size of `method` at the end of its training, first seed; None without runs."
+    "The smallest size of `method` at the end of its training, of the seeds the one with the lowest loss on tuning scenes; None without runs."
     if grid is None: return None
     from dclm_nb.image.checkpoints import save_image_model
     from dclm_nb.studies.image_study import model_of
-    study, size, seed = grid.shop.study, grid.shop.study.budgets[0][0], grid.seeds[0]
+    study, size = grid.shop.study, grid.shop.study.budgets[0][0]
+    seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[Point(method, size, seed, len(study.marks) - 1)])
     sampling = Sampling(guidance=grid.tuned.guidance[method][FOLLOW])
     return save_image_model(model_of(grid.setups[method, size].config(), grid.models[method, size, seed], grid.shop.data(study.codec_of(method)), sampling=sampling), folder)
-

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['REPLAYED', 'SCORES', 'LANDMARKS', 'COMPARED', 'released_runs', 'released_scores', 'released_rows', 'score_cell',
            'training_flops', 'pearson', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions',
-           'is_centred', 'compare_printed', 'row_recipes', 'row_notes', 'filter_groups', 'within_groups',
-           'models_by_group']
+           'is_centred', 'is_difference', 'compare_printed', 'row_recipes', 'row_notes', 'filter_groups',
+           'within_groups', 'models_by_group']
 
 # %% ../../nbs/studies/02_released.ipynb #imports
 import csv
@@ -163,6 +163,13 @@ def is_centred(column: str) -> bool:
     """Whether a replayed column is formed from centred accuracies, so that its values belong to one version of the task baselines."""
     return column in ("core", "extended", "delta_from_baseline") or column.startswith(("Core, ", "pearson_r"))
 
+def is_difference(row: str, column: str) -> bool:
+    """Whether a cell is the difference of two scores of its table.
+
+    The paper formed it from two printed scores, so it may be off by both of their roundings.
+    """
+    return column == "delta_from_baseline" or row.endswith("(difference)")
+
 # %% ../../nbs/studies/02_released.ipynb #compare
 COMPARED = ("exhibit", "row", "column", "printed", "replayed", "difference", "verdict", "note")
 
@@ -180,8 +187,7 @@ def compare_printed(frame: pd.DataFrame) -> pd.DataFrame:
 def _compared(exhibit: str, cell, ours: dict) -> dict:
     answer = ours[cell.row, cell.column]
     difference = answer.value - cell.value
-    of_two_scores = cell.column == "delta_from_baseline" or cell.row.endswith("(difference)")
-    allowed = cell.tolerance * (2 if of_two_scores else 1) * (1 + 1e-9)
+    allowed = cell.tolerance * (2 if is_difference(cell.row, cell.column) else 1) * (1 + 1e-9)
     verdict = "not released" if math.isnan(difference) else "match" if abs(difference) <= allowed else "mismatch"
     return dict(exhibit=exhibit, row=cell.row, column=cell.column, printed=cell.value, replayed=answer.value, difference=difference, verdict=verdict, note=_note(exhibit, cell, answer.run))
 

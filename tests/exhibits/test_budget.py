@@ -5,7 +5,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.scale import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
-from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
+from dclm_nb.exhibits.catalogue import everything, get_exhibit
 from dclm_nb.exhibits.runner import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import training_flops
@@ -40,8 +40,16 @@ def test_gpu_tells_what_all_runs_cost_before_the_first_one():
     assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(budget(get_exhibit("table-a", "tradeoffs"), "gpu"))
 
 
+def test_a_page_from_the_catalogue_tells_what_the_paper_trained():
+    lines = dict(budget(get_exhibit("figure-4", "svd")))
+    assert lines["paper: section3 ablations"] == "8 frames, 256 × 256 pixels, 40,000 iterations, 10,240,000 samples in all"
+    assert "not built yet" in lines["notebook"] and lines["at laptop"].startswith("no rerun")
+    assert dict(budget(get_exhibit("figure-16", "svd")))["at paper size"] == "not known"
+    assert dict(budget(get_exhibit("figure-7", "svd")))["paper: camera lora"] == "5,000 iterations"
+
+
 def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
-    rest = [e for e in catalogue("tradeoffs") if e.study != "image_scales"]
+    rest = [e for e in everything("tradeoffs") if e.study != "image_scales"]
     assert {e.id for e in rest} == set(PARTS)
     assert all(settle_scale(e, get_scale("gpu")).name == "gpu" for e in rest)
 
@@ -71,7 +79,7 @@ def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
 
 
 def test_every_exhibit_has_a_budget():
-    for exhibit in catalogue("tradeoffs"): assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
+    for exhibit in everything("tradeoffs"): assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
 
 
 def test_a_size_of_another_paper_is_refused():

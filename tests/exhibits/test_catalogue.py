@@ -1,5 +1,6 @@
 """The catalogue: complete, consistent with its files, forgiving about names."""
 import csv
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from hypothesis import given, strategies as st
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
 from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
+from dclm_nb.exhibits.catalogue import is_generated
 from dclm_nb.studies.frames import printed_number, read_printed
 
 
@@ -38,6 +40,39 @@ def test_printed_cells_are_unique_and_named(paper):
         assert len(cells) == len(set(cells)) and all(r and c for r, c in cells), e.id
 
 
+MARKS = ("exact_dedup", "minhash", "suffix_array", "bloom_filter")           # columns of ticks, which our rows spell out
+
+
+def cells_of_reference(file: Path) -> list[str]:
+    """Every cell of a reference table, numbers and names of rows alike."""
+    with open(file, newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
+    return [value for row in rows for column, value in row.items() if value and column not in ("source", *MARKS)]
+
+
+def test_no_printed_value_of_the_reference_data_is_absent(shared):
+    """Every value of the reference tables stands in the printed file of its exhibit, as a value or in a row's name."""
+    for paper in ("dclm", "svd"):
+        for e in catalogue(paper):
+            file = shared / "papers" / paper / "values" / f"{e.name}.csv"
+            if e.kind != "table": continue
+            ours = read_printed(paper, e.id)
+            words = {p.text for p in ours} | {w for p in ours for w in (p.row, p.column, p.note, *p.row.split(" / "))}
+            lost = [v for v in cells_of_reference(file) if v not in words and not any(v in w for w in words)]
+            assert not lost, (paper, e.id, lost[:5])
+
+
+def test_what_is_printed_adds_up_to_the_inventory():
+    """Printed values: of all 34 tables and 6 of 12 figures of DataComp-LM, of 2 tables and 6 of 25 figures of the video paper."""
+    has = {p: [e.id for e in catalogue(p) if e.printed_file.is_file()] for p in PAPERS}
+    assert [i for i in has["dclm"] if i.startswith("figure")] == [f"figure-{n}" for n in (1, 3, 4, 7, 8, 9)]
+    assert len(has["dclm"]) == 34 + 6
+    assert has["svd"] == ["table-1", "table-2", *(f"figure-{n}" for n in ("2", "3", "4", "6", "10", "18"))]
+    assert has["tradeoffs"] == []
+    for paper, ids in has.items(): assert ids == [e.id for e in catalogue(paper) if "printed" in e.answers]
+    blank = [(p.row, p.column) for p in read_printed("svd", "figure-2") + read_printed("svd", "figure-10") if not p.text]
+    assert len(blank) == 2                                                  # a curve and a histogram that are only in images
+
+
 def test_printed_values_are_those_of_the_reference_data(shared):
     """Every number of our printed files occurs in the reference file of the same exhibit, and as often."""
     for n in range(1, 35):
@@ -55,7 +90,20 @@ def test_built_is_looked_up_and_never_written():
         entries = yaml.safe_load((project_root() / "reproduce" / paper / "exhibits.yaml").read_text())
         assert not any("built" in e for e in entries.values())
         assert all(set(e["answers"]) <= set(ANSWERS) for e in entries.values())
-    for e in catalogue("all"): assert e.built == e.notebook.is_file()
+    for e in catalogue("all"):
+        assert e.has_page == e.notebook.is_file() and e.built == (e.has_page and not is_generated(e.notebook))
+
+
+def test_a_file_that_is_no_notebook_is_not_said_to_be_generated(tmp_path):
+    for text in ("", "{", "{}", '{"cells": []}', '{"cells": [{"id": "title"}]}'):
+        (tmp_path / "x.ipynb").write_text(text)
+        assert not is_generated(tmp_path / "x.ipynb")
+    assert not is_generated(tmp_path / "absent.ipynb")
+
+
+def test_where_the_paper_has_it():
+    assert [get_exhibit(n, "svd").place for n in ("table-1", "figure-1", "figure-12")] == ["Section 3.1", "Page 1", "App. C"]
+    assert get_exhibit("table-4").place == ""
 
 
 def test_extras_are_exhibits_of_ours_beside_the_papers():

@@ -7,6 +7,7 @@ import pytest
 from dclm_nb.core.paths import project_root
 from dclm_nb.exhibits.catalogue import PAPERS, get_exhibit
 from dclm_nb.exhibits.published import gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased
+from dclm_nb.exhibits.render import Comparison
 from dclm_nb.exhibits.showcase import Showcase
 from dclm_nb.studies.frames import tidy
 
@@ -41,7 +42,7 @@ def test_what_is_shown_first_comes_first(tmp_path):
 
 def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
     class Bare:
-        exhibit, texts, heads = get_exhibit("figure-3", "svd"), {}, {}
+        exhibit, heads, frame, texts = get_exhibit("figure-3", "svd"), {}, (), {"comparison": Comparison(get_exhibit("figure-3", "svd"), (), (), {})}
     page = page_markdown(Bare())
     assert page.startswith("# Figure 3: ") or Bare.exhibit.built
     assert "arXiv 2311.15127" in page

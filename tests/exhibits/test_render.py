@@ -115,3 +115,25 @@ def test_nobody_misses_a_printed_value_of_an_exhibit_of_ours():
     from dclm_nb.studies.run_noise import repeat_frame
     lines = footnotes(compare(get_exhibit("extra-run-noise"), [repeat_frame()], "replay"))
     assert not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))] and "replayed under baselines v1, the paper's" in lines
+
+
+def test_a_difference_of_two_printed_scores_is_met_within_two_roundings():
+    """26.0 − 24.7 is printed as 1.3, and 26.017 − 24.661 is 1.357; a score itself has one rounding."""
+    values = {("exact", "core"): 26.0172, ("exact", "delta_from_baseline"): 1.3566, ("MinHash", "core"): 25.66, ("MinHash", "delta_from_baseline"): 1.01}
+    frame = tidy([dict(row=r, column=c, value=v) for (r, c), v in values.items()], paper="dclm", exhibit="table-17", source="replayed")
+    comparison = compare(get_exhibit("table-17"), [frame])
+    assert set(comparison.mismatches()) == {("MinHash", "core"), ("MinHash", "delta_from_baseline")}
+    assert "a printed difference of two printed scores may be off by both of their roundings" in footnotes(comparison)
+    other = compare(get_exhibit("table-15"), [tidy([dict(row="All", column="core", value=27.8)], paper="dclm", exhibit="table-15", source="replayed")])
+    assert not any("roundings" in line for line in footnotes(other))
+
+
+def test_what_the_catalogue_says_of_an_exhibit_stands_under_its_title():
+    page, own = (to_markdown(compare(get_exhibit(*name))) for name in (("figure-16", "svd"), ("table-4",)))
+    assert page.splitlines()[2] == "The code of guidance that grows linearly over the frames." and "rerun: not built yet" in page
+    assert own.splitlines()[2].startswith("|") and "not built yet" not in own
+
+
+def test_an_exhibit_without_any_value_has_no_empty_table():
+    shown = to_text(compare(get_exhibit("figure-16", "svd")))
+    assert "─" not in shown and "printed: nothing that could be read" in shown

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dclm_nb.exhibits.catalogue import catalogue, everything, extras
+from dclm_nb.exhibits.catalogue import catalogue, everything, extras, get_exhibit
 from dclm_nb.exhibits.claims import read_claims
-from dclm_nb.exhibits.status import QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, report, standing, summary, verdict_counts
+from dclm_nb.exhibits.status import QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, replayed_counts, replayed_markdown, report, standing, summary, verdict_counts
 from dclm_nb.exhibits.verdicts import VERDICTS
 
 
@@ -76,3 +76,19 @@ def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
         assert [reason for _, _, reason in bless("dclm", allow, tmp_path)] == [f"changed since it was made: run {run.key}, pool.jsonl has other content than when it was written"]
     (run.folder / "pool.jsonl").write_text("text")
     assert [reason for _, _, reason in bless("dclm", root=tmp_path)] == [""]
+
+
+def test_every_replayed_value_that_disagrees_is_listed_with_both_values():
+    agree, both = replayed_counts("dclm")
+    listed = [m for e in catalogue("dclm") for m in e.mismatches]
+    assert both - agree == len(listed) == 14 and agree > 470
+    text = replayed_markdown("dclm")
+    assert text.startswith(f"{agree} of {both} replayed values")
+    assert all(f"| {m.printed} | {m.replayed} |" in text for m in listed)
+    assert replayed_markdown("svd") == ""
+
+
+def test_a_page_is_told_apart_by_what_it_does():
+    found = {name: standing(get_exhibit(name), Path("nowhere")).page for name in ("table-4", "table-12", "figure-7", "table-20")}
+    assert found == {"table-4": "study", "table-12": "replay", "figure-7": "replay", "table-20": "catalogue"}
+    assert "| dclm | table-20 |" in matrix_markdown([standing(get_exhibit("table-20"), Path("nowhere"))])
