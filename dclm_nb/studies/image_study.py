@@ -70,7 +70,7 @@ class ImageStudy:
     def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
 
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
-WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in about 26 minutes on two cores",
+WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in three quarters of an hour, on two cores that had other work",
        "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients, and matched; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
 WHY_ON_A_GPU = {"core parameters": "the grid in about ten minutes of one H100, by the measured rate of its smallest network; never run as a whole"}
 

@@ -68,7 +68,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
     at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
     return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (about 26 minutes on 2 cores, shared by all exhibits of this paper)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 minutes on 2 cores, shared by all exhibits of this paper)."
 
 # %% ../../nbs/studies/16_image_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:

@@ -1,0 +1,42 @@
+"Fresh seeds are fresh, and what they are compared at is what the grid chose."
+import pytest
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.store import RunStore
+from dclm_nb.exhibits.catalogue import get_exhibit
+from dclm_nb.exhibits.claims import claims_of
+from dclm_nb.image.config import METHODS
+from dclm_nb.studies.image_grid import PARTS, best_of, parts_table, run_grid
+from dclm_nb.studies.image_seeds import fresh_frame, fresh_notes, parts_of_seeds, run_fresh
+from dclm_nb.studies.image_study import workshop
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory): return run_grid(workshop("smoke", store=RunStore(tmp_path_factory.mktemp("runs"))), seeds=(0,))
+
+
+def test_the_grids_own_seeds_are_refused(grid):
+    with pytest.raises(UserError, match="seeds 0 are the grid's own"): run_fresh(grid, (0, 10))
+
+
+def test_size_mark_and_guidance_are_those_that_the_grid_chose(grid):
+    runs = run_fresh(grid, (10, 11))
+    for method in METHODS:
+        assert runs.chosen[method] == best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")[0]
+    assert {(m, s) for m, s, _ in runs.judged} == {(m, s) for m in METHODS for s in (10, 11)}
+    frame = fresh_frame(runs)
+    assert set(frame["seed"]) == {10, 11} and set(frame["column"]) == {"prompt_following", "relation_right", "frechet_distance"}
+    assert list(parts_of_seeds(runs).columns) == ["prompts all right", *PARTS] and set(fresh_notes(runs)) == set(METHODS)
+
+
+def test_every_prediction_asks_for_numbers_that_the_page_has(grid):
+    frame = fresh_frame(run_fresh(grid, (10, 11)))
+    for claim in claims_of(get_exhibit("extra-fresh-seeds", "tradeoffs")):
+        for test in claim.tests:
+            assert set(test.columns) <= set(frame["column"]) and {row for pair in test.pairs for row in pair} <= set(frame["row"])
+
+
+def test_the_table_of_parts_has_every_method_at_every_level(grid):
+    table = parts_table(grid)
+    assert len(table) == len(METHODS) * len(grid.levels()) and list(table.columns) == list(PARTS)
+    assert parts_table(None) == "Nothing is rerun at replay."
