@@ -11,14 +11,17 @@ from typing import Annotated, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget', 'report', 'pages', 'bless',
-           'runs', 'why', 'data_fetch', 'curate', 'train_image', 'main']
+__all__ = ['app', 'data_app', 'runs_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget', 'report',
+           'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why', 'data_fetch',
+           'curate', 'train_image', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(name="dclm-nb", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Three papers, runnable: DataComp-LM (dclm), Computational Tradeoffs in Image Synthesis (tradeoffs), Stable Video Diffusion (svd).")
 data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
+runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
+app.add_typer(runs_app, name="runs")
 
 PaperOption = Annotated[str, typer.Option("--paper", "-p", help="dclm, tradeoffs or svd; all for all three.")]
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, laptop, gpu, or a scale of the paper.")]
@@ -43,12 +46,14 @@ def reproduce(
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
     out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="What another version of torch has made is made again.")] = False,
     limit: Annotated[Optional[float], typer.Option(help="Stop after this many minutes; the same command continues.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Without a kernel for each notebook: quicker for many small ones.")] = False,
 ):
     "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
     from dclm_nb.exhibits import runner
     from dclm_nb.exhibits.catalogue import get_exhibit
+    if strict: os.environ["DCLM_NB_STRICT"] = "1"
     if limit and here: _fail("--limit needs a kernel that can be stopped, and --here has none")
     if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
     options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console(), here=here)
@@ -122,18 +127,71 @@ def bless(paper: PaperOption = "dclm", allow: Annotated[bool, typer.Option("--al
     raise typer.Exit(int(any(reason for *_, reason in outcome)))
 
 # %% ../nbs/cli.ipynb #runs-command
-@app.command()
-def runs(last: Annotated[int, typer.Option(help="How many, newest last.")] = 20):
-    "The stored runs: key, what made it, when, how long."
+@runs_app.callback(invoke_without_command=True)
+def runs(context: typer.Context, last: Annotated[int, typer.Option(help="How many, newest last.")] = 20):
+    "The stored runs: key, what made it, when, how long. Without a further word they are listed."
+    if context.invoked_subcommand: return
     from rich import box
     from rich.table import Table
     from dclm_nb.core.progress import duration
     from dclm_nb.core.store import RunStore
     found = RunStore().list()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("key", "made by", "seed", "finished", "took"): table.add_column(head, no_wrap=True)
-    for run in found[-last:]: table.add_row(run.key[:12], ".".join(str(run.manifest.get("function", "")).split(".")[-2:]), str(run.manifest.get("seed", "")), str(run.manifest.get("finished", ""))[:16], duration(run.manifest.get("wall_s")))
+    for head in ("key", "run", "version", "seed", "finished", "took"): table.add_column(head, no_wrap=True)
+    for run in found[-last:]: table.add_row(*_run_cells(run.manifest), duration(run.manifest.get("wall_s")))
     _console().print(table, f"{len(found)} stored runs")
+
+def _run_cells(manifest: dict) -> tuple[str, ...]:
+    "Key, name, version, seed and time; a function that nobody declared has its own name, and no version to show."
+    is_declared = isinstance(manifest.get("version"), int)
+    name = manifest["name"] if is_declared else ".".join(str(manifest.get("function", "")).split(".")[-2:])
+    seed, finished = (str(manifest.get(field, "")) for field in ("seed", "finished"))
+    return manifest["key"][:12], name, str(manifest["version"]) if is_declared else "", seed, finished[:16]
+
+# %% ../nbs/cli.ipynb #runs-check-command
+@runs_app.command("check")
+def runs_check():
+    "Does runs.lock agree with the code? Names every run that changed under the same version, and what changed."
+    from dclm_nb.core.runs_lock import WAYS_OUT, check
+    if not (findings := check()): return print("runs.lock and the code agree")
+    print(*findings, WAYS_OUT, sep="\n")
+    raise typer.Exit(1)
+
+# %% ../nbs/cli.ipynb #runs-bump-command
+@runs_app.command("bump")
+def runs_bump(
+    name: Annotated[str, typer.Argument(help="image/train …")],
+    because: Annotated[str, typer.Option(help="Why its results are others now.")] = "",
+):
+    "The results of a run are others now: the next version, in its notebook, its module and runs.lock."
+    from dclm_nb.core.runs_lock import bump
+    print(f"{name} is version {bump(name, because).declared.version} and locked")
+
+# %% ../nbs/cli.ipynb #runs-same-command
+@runs_app.command("same")
+def runs_same(
+    names: Annotated[list[str], typer.Argument(help="image/train …, or all that make check names: all.")],
+    because: Annotated[str, typer.Option(help="Why its results are what they were.")],
+):
+    "The results of a run are what they were: made at smoke before and after, compared to the last digit, and locked."
+    from dclm_nb.core.runs_lock import SAME_VERSION, check
+    from dclm_nb.core.same import same
+    wanted = [f.run for f in check() if f.problem.startswith(SAME_VERSION)] if names == ["all"] else names
+    if not wanted: _fail("every run is what runs.lock says; there is nothing to show")
+    for line in same(wanted, because): print(line)
+
+# %% ../nbs/cli.ipynb #runs-verify-command
+@runs_app.command("verify")
+def runs_verify(key: Annotated[str, typer.Argument(help="The first characters of a run's key.")] = ""):
+    "Read and hash every file of the stored runs, also those that look untouched."
+    from dclm_nb.core.store import RunStore
+    verified = RunStore().verify(key)
+    if not verified: _fail(f"no stored run begins with {key!r}" if key else "there are no stored runs")
+    damaged = [(key, reason) for key, reason in verified if reason]
+    for key, reason in damaged: print(f"{key}: {reason}")
+    then = ": the command that made one makes it again" if damaged else ""
+    print(f"{len(verified)} stored runs read, {len(damaged)} damaged{then}")
+    raise typer.Exit(int(bool(damaged)))
 
 # %% ../nbs/cli.ipynb #why-command
 @app.command()

@@ -75,12 +75,12 @@ def atomic_write(path: str | Path, data: bytes | str) -> Path:
 # %% ../../nbs/core/06_files.ipynb #sha256-of-def
 _known_hashes: dict[tuple, str] = {}
 
-def sha256_of(path: str | Path) -> str:
-    "Hex SHA-256 of a file's bytes; remembered per (path, size, mtime_ns) inside this process only."
+def sha256_of(path: str | Path, again: bool = False) -> str:
+    "Hex SHA-256 of a file's bytes; remembered per (path, size, mtime_ns) inside this process only, and read `again` if asked to."
     path = Path(path)
     stat = path.stat()
     key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-    if key not in _known_hashes:
+    if again or key not in _known_hashes:
         with open(path, "rb") as file: _known_hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _known_hashes[key]
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -20,9 +20,12 @@ from pathlib import Path
 
 from .errors import UserError, unknown
 from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
-from .fingerprint import canonical, code_of, hash_of
+from .fingerprint import code_of
+from .identity import Identity, hash_of
 from .paths import runs_dir
 from .provenance import git_state, host, peak_memory, scrub, versions
+from .ranks import alone, began, is_follower, leading, wait_for_leader
+from .runs import Declared, declared, is_strict, library_versions
 
 # %% ../../nbs/core/11_store.ipynb #tree-hash-def
 def tree_hash(path: str | Path) -> str:
@@ -39,25 +42,46 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 # %% ../../nbs/core/11_store.ipynb #recipe-class
 @dataclass(frozen=True)
 class Recipe:
-    "What decides a run's result: function, code, config, inputs, seed. `key` is its hash."
-    function: str
-    code: dict[str, str]                    # qualified name: hash of its normalised code
-    config: str                             # canonical JSON
-    seed: int
-    inputs: dict[str, str]                  # name: hash
+    "What decides a run's result, its `identity`, and the function that makes it."
+    fn: Callable
+    identity: Identity
+    libraries: dict[str, str]               # package: version, of those that the function says decide its result
 
     @classmethod
     def of(cls, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=()) -> "Recipe":
         "The recipe of a call; runs given as `parents` are inputs, too. Raises `UserError` for what cannot be hashed."
         inputs = {**(inputs or {}), **{f"parent {i}": p.key if isinstance(p, Run) else p for i, p in enumerate(parents)}}
-        hashes = {name: v.key if isinstance(v, Run) else tree_hash(v) if isinstance(v, Path) else str(v) for name, v in inputs.items()}
-        code = {name: hash_of(text)[:16] for name, text in code_of(fn).items()}
-        return cls(f"{fn.__module__}.{fn.__qualname__}", code, canonical(config), int(seed), dict(sorted(hashes.items())))
+        hashes = {name: _hash_of_input(value) for name, value in inputs.items()}
+        what = declared(fn) or Declared(_function_name(fn), _code_hash(_code(fn)))
+        libraries = library_versions(what.libraries)
+        counting = libraries if is_strict() else {}
+        return cls(fn, Identity.of(what.name, what.version, config, hashes, seed, counting), libraries)
 
-    @cached_property
+    @property
     def key(self) -> str:
         "24 hex digits."
-        return hash_of(self.function, canonical(self.code), self.config, canonical(self.inputs), str(self.seed))[:24]
+        return self.identity.key
+
+    @property
+    def seed(self) -> int: return self.identity.seed
+
+    @property
+    def function(self) -> str: return _function_name(self.fn)
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        "{qualified name: hash of its normalised code} of all that the function reaches."
+        return _code(self.fn)
+
+def _function_name(fn: Callable) -> str:
+    return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
+
+def _code(fn: Callable) -> dict[str, str]: return {name: hash_of(text)[:16] for name, text in code_of(fn).items()}
+
+def _code_hash(code: dict[str, str]) -> str: return hash_of(*(part for pair in code.items() for part in pair))[:16]
+
+def _hash_of_input(value) -> str:
+    return value.key if isinstance(value, Run) else tree_hash(value) if isinstance(value, Path) else str(value)
 
 # %% ../../nbs/core/11_store.ipynb #run-class
 @dataclass(frozen=True)
@@ -79,13 +103,19 @@ class Run:
         "What the function returned; a path of a file that it wrote is relative to `folder`."
         return self.manifest["result"]
 
-    def damage(self) -> str:
-        "What is wrong with the files on disk, in words; empty when all is as the manifest says."
+    def damage(self, full: bool = False) -> str:
+        """What is wrong with the files on disk, in words; empty when all is as the manifest says.
+        `full` hashes also what looks untouched."""
+        known, states = {} if full else _verified(self.path), {}
         for name, entry in self.manifest["files"].items():
             path = self.folder / name
             if not path.is_file(): return f"{name} is missing"
-            if (size := path.stat().st_size) != entry["size"]: return f"{name} has {size:,} bytes instead of {entry['size']:,}"
-            if sha256_of(path) != entry["sha256"]: return f"{name} has other content than when it was written"
+            states[name] = state = _state(path)
+            if state[0] != entry["size"]: return f"{name} has {state[0]:,} bytes instead of {entry['size']:,}"
+            if known.get(name) == state or sha256_of(path, again=full) == entry["sha256"]: continue
+            (self.path / _VERIFIED).unlink(missing_ok=True)         # or it would go on to be trusted at sight
+            return f"{name} has other content than when it was written"
+        if known != states: _note_verified(self.path, states)
         return ""
 
     @classmethod
@@ -95,6 +125,22 @@ class Run:
         except json.JSONDecodeError as e: raise ValueError("manifest.json is cut or edited") from e
         if not isinstance(manifest, dict) or manifest.pop("sha256", None) != hash_of(_text(manifest)): raise ValueError("manifest.json was edited")
         return cls(path, manifest)
+
+_VERIFIED, _TICK_NS = "verified.json", 2 * 10**9
+
+def _state(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+def _verified(path: Path) -> dict[str, list[int]]:
+    "{file: [size, time of change]} as of the last whole reading; without files that had just been written then."
+    try: noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return {}
+    return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
+
+def _note_verified(path: Path, states: dict[str, list[int]]) -> None:
+    text = json.dumps({"at": time.time_ns(), "files": states}) + "\n"
+    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, text)     # a disk that cannot be written: read again
 
 def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
 
@@ -133,13 +179,16 @@ def _set_aside(path: Path) -> Path:
     return target
 
 # %% ../../nbs/core/11_store.ipynb #locked-def
+def _lock_folder(root: Path) -> Path:
+    try: (locks := root / ".locks").mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise disk_error(e, root / ".locks", "finished runs are untouched") from e
+    return locks
+
 @contextmanager
 def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
     "The lock of a recipe's key; whoever waits for it says so."
-    locks = root / ".locks"
-    try: locks.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise disk_error(e, locks, "finished runs are untouched") from e
-    with exclusive(locks / recipe.key, lambda: print(f"another process is making this run ({recipe.function}, {recipe.key}); waiting for it", file=sys.stderr)): yield
+    said = f"another process is making this run ({recipe.identity.name}, {recipe.key}); waiting for it"
+    with exclusive(_lock_folder(root) / recipe.key, lambda: print(said, file=sys.stderr)): yield
 
 # %% ../../nbs/core/11_store.ipynb #store-class
 class RunStore:
@@ -151,9 +200,16 @@ class RunStore:
         "The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start. Raises `UserError`, and whatever `fn` raises."
         recipe = Recipe.of(fn, config, seed, inputs, parents)
         if not force and (run := _stored(self.root, recipe.key)): return run
-        with _locked(self.root, recipe):
+        lead, what = self.root / ".locks" / f"{recipe.key}.lead", f"{recipe.identity.name} ({recipe.key})"
+        if is_follower(): return wait_for_leader(lambda: self._made(recipe.key, force), lead, what)
+        with leading(lead), _locked(self.root, recipe):
             if not force and (run := _stored(self.root, recipe.key, mend=True)): return run
-            return self._make(fn, recipe, inputs or {}, _parent_keys(parents, inputs or {}), fresh=force)
+            with alone(): return self._make(fn, recipe, inputs or {}, _parent_keys(parents, inputs or {}), fresh=force)
+
+    def _made(self, key: str, fresh: bool) -> "Run | None":
+        "The stored run; if `fresh`, only one that was made since this launch began."
+        run = _stored(self.root, key)
+        return run if run and (not fresh or _when(run) >= began()) else None
 
     def _make(self, fn: Callable, recipe: Recipe, inputs: dict, parents: list[str], fresh: bool) -> Run:
         work = self.root / ".work" / recipe.key
@@ -172,14 +228,20 @@ class RunStore:
             except (ValueError, OSError): continue
         return sorted(runs, key=lambda r: r.manifest["finished"])
 
-    def get(self, key: str) -> Run:
-        "The verified run whose key begins with `key`. Raises `UserError` when there is none, several, or it is damaged."
+    def get(self, key: str, full: bool = False) -> Run:
+        """The run whose key begins with `key`, its files compared with the manifest, all of them hashed if `full`.
+        Raises `UserError` when there is none, several, or it is damaged."""
         if not (runs := self.list()): raise UserError(f"there are no stored runs in {self.root}")
         found = [r for r in runs if r.key.startswith(key)]
         if not found or not key: raise unknown("run", key, [r.key for r in runs][-10:])
         if len(found) > 1: raise UserError(f"several runs begin with {key!r}: {', '.join(r.key for r in found)}")
-        if reason := found[0].damage(): raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
+        if reason := found[0].damage(full): raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
         return found[0]
+
+    def verify(self, key: str = "") -> "list[tuple[str, str]]":
+        "(key, what is wrong or empty) of every run whose key begins with `key`; every file is read and hashed."
+        paths = sorted(p.parent for p in self.root.glob(f"{key}*/manifest.json") if not p.parent.name.startswith("."))
+        return [(path.name, _damage_of(path)) for path in paths]
 
     def abandoned(self) -> "list[Path]":
         "Work folders of runs that were begun and not finished; one that is running now is among them."
@@ -201,7 +263,11 @@ class RunStore:
     def why(self, what: "str | Callable", config: dict | None = None, seed: int = 0, inputs: dict | None = None, parents=()) -> "list[str]":
         "What differs between a run (a key, or a function and its config) and the stored run nearest to it, in lines to read."
         this = _facets(self.get(what).manifest) if isinstance(what, str) else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
-        return _compared(this, [r for r in self.list() if r.manifest["function"] == this["function"]])
+        return _compared(this, [r for r in self.list() if _name(r.manifest) == this["name"]])
+
+def _damage_of(path: Path) -> str:
+    try: return Run.read(path).damage(full=True)
+    except (ValueError, OSError) as e: return str(e)
 
 # %% ../../nbs/core/11_store.ipynb #begin-def
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -211,7 +277,8 @@ def _begin(work: Path, recipe: Recipe) -> dict:
     log = work / "attempts.txt"
     earlier = log.read_text().split() if log.exists() else []
     atomic_write(log, "\n".join([*earlier, _now()]) + "\n")
-    atomic_write(work / "recipe.json", json.dumps(scrub({"function": recipe.function, "config": json.loads(recipe.config), "seed": recipe.seed})) + "\n")
+    told = scrub({"function": recipe.function, **recipe.identity.as_dict()})
+    atomic_write(work / "recipe.json", json.dumps(told) + "\n")
     return {"started": (earlier or [_now()])[0], "attempts": len(earlier) + 1}
 
 def _parent_keys(parents, inputs: dict) -> list[str]:
@@ -223,7 +290,7 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
     extra = (inputs,) if "inputs" in inspect.signature(fn).parameters else ()
     with peak_memory() as peak_mb:
         began = time.perf_counter()
-        result = fn(json.loads(recipe.config), recipe.seed, files, *extra)
+        result = fn(json.loads(recipe.identity.config), recipe.seed, files, *extra)
         wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
     if not isinstance(result, dict): raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
     return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}
@@ -232,9 +299,11 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
 def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], files: Path) -> dict:
     "Everything needed to trust the run, secrets removed."
     written = {name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in _files(files)}
-    what = {"key": recipe.key, "function": recipe.function, "code": recipe.code, "config": json.loads(recipe.config), "seed": recipe.seed, "inputs": recipe.inputs, "parents": parents}
+    who = {"key": recipe.key, **recipe.identity.as_dict(), "parents": parents}
+    what = {"function": recipe.function, "code": recipe.code, "libraries": recipe.libraries}
     how = {"git": git_state(), "versions": versions(), "host": host(), **attempt, "finished": _now()}
-    facts = {"format": "dclm_nb.run/1", **what, **how, **outcome, "flops": outcome["result"].get("flops"), "files": written}
+    result = {**outcome, "flops": outcome["result"].get("flops"), "files": written}
+    facts = {"format": "dclm_nb.run/2", **who, **what, **how, **result}
     return {name: scrub(value) for name, value in facts.items()}
 
 # %% ../../nbs/core/11_store.ipynb #publish-def
@@ -242,6 +311,7 @@ def _publish(root: Path, work: Path, manifest: dict) -> Run:
     "Everything to disk, then the name."
     _sync_tree(work / "files")
     atomic_write(work / "manifest.json", _text({**manifest, "sha256": hash_of(_text(manifest))}) + "\n")
+    _note_verified(work, {name: _state(work / "files" / name) for name in manifest["files"]})
     path = root / manifest["key"]
     if path.exists(): _set_aside(path)
     os.rename(work, path)
@@ -272,26 +342,36 @@ def _flat(value, prefix: str) -> dict[str, str]:
     if isinstance(value, dict) and value: return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}.{name}").items()}
     return {prefix: json.dumps(value, sort_keys=True)}
 
+def _name(manifest: dict) -> str: return manifest.get("name") or manifest["function"]
+
 def _facets(manifest: dict) -> dict:
     facts = {**_flat(manifest["config"], "config"), **_flat(manifest["inputs"], "input"), "seed": str(manifest["seed"])}
-    return {"facts": facts, **{name: manifest[name] for name in ("key", "function", "code", "versions")}}
+    if type(manifest.get("version")) is int: facts["version"] = str(manifest["version"])    # a hash of code says nothing
+    libraries = manifest.get("libraries", {})
+    return {"facts": facts, "name": _name(manifest), "versions": {**manifest["versions"], **libraries},
+            "libraries": set(libraries), **{name: manifest[name] for name in ("key", "code")}}
 
 def _recipe_facets(recipe: Recipe) -> dict:
-    return _facets({"config": json.loads(recipe.config), "versions": versions(), **{name: getattr(recipe, name) for name in ("key", "function", "code", "inputs", "seed")}})
+    told = {name: getattr(recipe, name) for name in ("key", "function", "code", "libraries")}
+    return _facets({**recipe.identity.as_dict(), **told, "versions": versions()})
 
 # %% ../../nbs/core/11_store.ipynb #differences-def
+def _changes(before: dict, now: dict) -> Iterator[tuple[str, object, object]]:
+    "(name, before, now) of what is not the same; None for what is not there."
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name): yield name, before.get(name), now.get(name)
+
 def _differences(this: dict, other: dict) -> list[str]:
     "Lines that say what differs, `other` first: before -> now."
-    lines = []
-    for name in sorted(set(this["facts"]) | set(other["facts"])):
-        before, now = other["facts"].get(name, "(absent)"), this["facts"].get(name, "(absent)")
-        if before != now: lines.append(f"{name}: {before} -> {now}")
-    for name in sorted(set(this["code"]) | set(other["code"])):
-        before, now = other["code"].get(name), this["code"].get(name)
-        if before != now: lines.append(f"code of {name}: " + ("changed" if before and now else "new" if now else "gone"))
-    for name in sorted(set(this["versions"]) | set(other["versions"])):
-        before, now = other["versions"].get(name, "(absent)"), this["versions"].get(name, "(absent)")
-        if before != now: lines.append(f"version of {name}: {before} -> {now} (not part of the key)")
+    absent, is_declared = (lambda value: "(absent)" if value is None else value), "version" in this["facts"]
+    lines = [f"{name}: {absent(b)} -> {absent(n)}" for name, b, n in _changes(other["facts"], this["facts"])]
+    for name, b, n in _changes(other["code"], this["code"]):
+        said = "changed" if b and n else "new" if n else "gone"
+        lines.append(f"code of {name}: {said}" + (" (the version counts for the key)" if is_declared else ""))
+    for name, b, n in _changes(other["versions"], this["versions"]):
+        decides = name in this["libraries"] | other["libraries"]
+        counts = "decides results; part of the key only if strict" if decides else "not part of the key"
+        lines.append(f"version of {name}: {absent(b)} -> {absent(n)} ({counts})")
     return lines
 
 # %% ../../nbs/core/11_store.ipynb #compared-def
@@ -301,7 +381,8 @@ def _compared(this: dict, runs: list[Run]) -> list[str]:
     "Lines about the nearest of `runs` that is another than `this`."
     others = [r for r in runs if r.key != this["key"]]
     lines = [f"{this['key']} is {'' if len(others) < len(runs) else 'not '}stored"]
-    if not others: return lines + [f"no other run of {this['function']} is stored"]
+    if not others: return lines + [f"no other run of {this['name']} is stored"]
     nearest = min(others, key=lambda r: (len(_differences(this, _facets(r.manifest))), -_when(r)))
     lines += [f"nearest stored run: {nearest.key}, finished {nearest.manifest['finished']}"]
-    return lines + (_differences(this, _facets(nearest.manifest)) or ["no difference in function, code, config, inputs, seed or versions"])
+    none = ["no difference in name, version, code, config, inputs, seed or libraries"]
+    return lines + (_differences(this, _facets(nearest.manifest)) or none)

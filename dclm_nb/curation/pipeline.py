@@ -6,7 +6,6 @@ __all__ = ['FUNNEL', 'NOTHING_LEFT', 'EXECUTORS', 'CurationConfig', 'Stage', 'bu
            'make_executor', 'run_key', 'forget_lost_tasks', 'CurationReport', 'NothingLeft', 'curate']
 
 # %% ../../nbs/curation/22_pipeline.ipynb #imports
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +30,9 @@ from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of
+from ..core.identity import Identity
 from ..core.progress import Progress
+from ..core.runs import declared, run
 from ..core.workers import main_script_hidden
 from . import blocks
 from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, LoadDocuments, ReadWarcs, SaveDocuments, ScoreQuality, Tokenise, TrainQuality, load_documents, open_warc,
@@ -89,6 +90,9 @@ class Stage:
         return all((folder / name).exists() for name in [*(o.format(rank) for o in self.outputs), *(o.format(s) for o in self.shard_outputs for s in shards)])
 
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
+@run("curation/curate", version=1,
+     libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
+                "trafilatura", "xxhash"))
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
     f, n, c = Path(folder), len(warcs), config
@@ -274,21 +278,15 @@ def _content(path: str | Path, what: str) -> str:
     if not Path(path).is_file(): raise UserError(f"there is no {what} file {path}")
     return sha256_of(path)
 
-@lru_cache(maxsize=1)
-def _code() -> str:
-    "A hash of the curation package's own source, as it was when this process first asked."
-    digest = hashlib.sha256()
-    for path in sorted(Path(blocks.__file__).parent.glob("*.py")): digest.update(path.read_bytes())
-    return digest.hexdigest()
-
 # %% ../../nbs/curation/22_pipeline.ipynb #run-key-def
 def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
-    "16 hex digits over configuration, inputs and code. A file counts by its content, wherever it lies; a WARC's address as it stands."
-    settings = asdict(config)
+    """16 hex digits over configuration, inputs and declared version.
+    A file counts by its content, wherever it lies; a WARC's address as it stands."""
+    settings, what = asdict(config), declared(build_pipeline)
     if config.classifier: settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
     if config.tokenizer not in ("train", "gpt-neox-20b"): settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
-    known = dict(config=settings, warcs=[warc_address(str(w)) or sha256_of(open_warc(str(w))) for w in warcs], code=_code())
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    inputs = {f"archive {i:05d}": warc_address(str(w)) or sha256_of(open_warc(str(w))) for i, w in enumerate(warcs)}
+    return Identity.of(what.name, what.version, settings, inputs).key[:16]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #forget
 def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
+from ..core.provenance import not_committed
 from ..core.scale import SCALES
 from .budget import manifests
 from .catalogue import ANSWERS, PAPERS, Exhibit, catalogue, everything, get_exhibit, get_paper
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['PAGES', 'QUESTIONS', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown',
            'result_folders', 'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'replayed_counts',
-           'replayed_markdown', 'report', 'refusal', 'bless', 'blessed', 'blessed_table']
+           'replayed_markdown', 'report', 'refusal', 'damaged_run', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/08_status.ipynb #standing-def
 PAGES = {"study": "✓", "replay": "↺", "catalogue": "·", "": " "}
@@ -230,8 +231,18 @@ def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
     if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file(): return "its last run failed"
     if manifest.get("scale") == "smoke": return "a smoke run may claim nothing"
     if changed := [n for n, sha in manifest.get("files", {}).items() if not (file.parent / n).is_file() or sha256_of(file.parent / n) != sha]: return f"changed since it was made: {', '.join(changed)}"
-    git = manifest.get("git") or {}
-    return "made outside of a commit" if not git.get("commit") else "made with uncommitted changes" if git.get("dirty") else ""
+    return not_committed(manifest.get("git"))
+
+def damaged_run(manifest: dict) -> str:
+    """The first stored run behind this result whose files are not what was written, every one of them hashed;
+    empty where there is none. Runs that are kept elsewhere are not looked for."""
+    from dclm_nb.core.store import RunStore
+    store = RunStore()
+    for key in sorted({*manifest.get("runs", ()), *map(str, manifest.get("rests_on", {}).values())}):
+        if not (store.root / key / "manifest.json").is_file(): continue
+        for run, reason in store.verify(key):
+            if reason: return f"changed since it was made: run {run}, {reason}"
+    return ""
 
 # %% ../../nbs/exhibits/08_status.ipynb #bless-def
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
@@ -240,7 +251,7 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
     for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
-        reasons = [(refusal(exhibit, f, m), f, m) for f, m in fresh]
+        reasons = [(refusal(exhibit, f, m) or damaged_run(m), f, m) for f, m in fresh]
         reason, file, manifest = next((r for r in reasons if not r[0]), reasons[0])
         if not reason or (allow and not reason.startswith("changed")):
             _copy(exhibit, file, manifest, root / "figures" / paper)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
-from ..core.fingerprint import canonical, hash_of
+from ..core.identity import Identity
 from ..core.progress import Progress
 from ..core.seeds import seed_for
 from .codecs import Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, this_device, to_patches
@@ -336,7 +336,9 @@ def train_autoencoder(images: Tensor, config: AutoencoderConfig, seed: int, fold
     folder = Path(folder)
     try: (folder / "training").mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
-    run = hash_of(canonical(dataclasses.asdict(config)), str(seed), str(tuple(images.shape)), hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest())
+    pixels = hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
+    inputs = {"images": f"{tuple(images.shape)} {pixels}"}
+    run = Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed).key
     module, begun = AutoencoderTraining(config, images, seed, run), folder / "training" / "step.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec|Checkpoint directory .* exists|dataloader is not resumable)")    # the loader only counts

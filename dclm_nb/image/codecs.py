@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
-from ..core.fingerprint import canonical, hash_of
+from ..core.identity import canonical, hash_of
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from .checker import attribute_scores, check_all

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.learned import Learned
+from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.statistics import paired_interval
 from .checker import ATTRIBUTES, attribute_scores, check_all, checker_learned, foreground
@@ -209,6 +210,7 @@ def evidence_of(suite: JudgeSuite) -> list[Learned]:
     n = len(suite.control)
     return [checker_learned(suite.spec, n), feature_learned(suite.feature_net, n), towers_learned(suite.two_tower, suite.control.images, suite.control.captions)]
 
+@run("image/judges", version=1, libraries=("lightning", "numpy", "scipy", "torch"))
 def train_judges(config: dict, seed: int, folder: Path) -> dict:
     "Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says what they have learned, and what is not used."
     spec, training, n = SceneSpec(**config["spec"]), JudgeTraining(**config["training"]), config["n"]

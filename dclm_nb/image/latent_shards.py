@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error
+from ..core.identity import Identity, claim
 from ..core.progress import Progress
 from .captions import CaptionVocabulary
 from .codecs import Codec
@@ -63,13 +64,12 @@ def encode_shards(shards: Sequence[Path], reader: PictureReader, codec: Codec, v
 
 def _claim(folder: Path, codec: Codec, vocabulary: CaptionVocabulary) -> None:
     "Note in `folder` what its latents are made with. Raises `UserError` where something else is noted."
-    about = json.dumps({"codec": codec.fingerprint(), "size": codec.size, "vocabulary": vocabulary.to_dict()}) + "\n"
+    settings = {"size": codec.size, "vocabulary": vocabulary.to_dict()}
+    identity = Identity.of("image/latent-shards", 1, settings, {"codec": codec.fingerprint()})
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
-    if not (noted := folder / "_set.json").is_file():
-        codec.save(folder / "codec")
-        atomic_write(noted, about)
-    if noted.read_text(encoding="utf-8") != about: raise UserError(f"{folder} holds latents of another codec or vocabulary; choose another folder")
+    if not (noted := folder / "_set.json").is_file(): codec.save(folder / "codec")
+    claim(noted, identity, "latents of another codec or vocabulary", "choose another folder")
 
 # %% ../../nbs/image/20_latent_shards.ipynb #latent-shards
 class LatentShards:
@@ -77,7 +77,8 @@ class LatentShards:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not (noted := self.folder / "_set.json").is_file(): raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
-        self.vocabulary = CaptionVocabulary.from_dict(json.loads(noted.read_text(encoding="utf-8"))["vocabulary"])
+        settings = json.loads(noted.read_text(encoding="utf-8"))["config"]
+        self.vocabulary = CaptionVocabulary.from_dict(settings["vocabulary"])
         self.parts = [part for path in sorted(self.folder.glob("*.npy")) if len(part := _mapped(path))]
         self.ends = np.cumsum([len(part) for part in self.parts])
         if not self.parts: raise UserError(f"the shards in {self.folder} hold not one picture")

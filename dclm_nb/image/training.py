@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -18,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
+from ..core.identity import Identity
 from ..core.progress import Progress
 from ..core.quiet import quiet_lightning
 from ..core.seeds import seed_for
@@ -28,8 +30,8 @@ from .methods import method_loss
 from .recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'ImageTraining', 'FlopBudget', 'Marks', 'mark_steps', 'save_weights',
-           'load_weights', 'WholeCheckpoints', 'Watch', 'train']
+__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'training_identity', 'ImageTraining', 'FlopBudget', 'Marks',
+           'mark_steps', 'save_weights', 'load_weights', 'WholeCheckpoints', 'Watch', 'train']
 
 # %% ../../nbs/image/15_training.ipynb #data
 class LatentSet:
@@ -54,6 +56,14 @@ def rate_factor(step: int, steps: int, config: ImageTrainConfig) -> float:
     falling = (steps - step) / max(1, config.decay * steps)
     return min(1.0, (step + 1) / max(1, config.warmup_steps), falling if config.decay else 1.0)
 
+# %% ../../nbs/image/15_training.ipynb #identity
+_FREE = ("checkpoint_every", "strategy", "accelerator")
+
+def training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: int) -> Identity:
+    "Which training it is; settings that do not change its result are left out."
+    recipe = {name: value for name, value in asdict(config).items() if name not in _FREE}
+    return Identity.of("image/training", 1, {"network": asdict(network), "train": recipe}, seed=seed)
+
 # %% ../../nbs/image/15_training.ipynb #module
 class ImageTraining(L.LightningModule):
     "Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step, of this device's share of the batch."
@@ -64,7 +74,7 @@ class ImageTraining(L.LightningModule):
         self.averaged.requires_grad_(False)
         self.losses: list[float] = []
         self.unread: list[Tensor] = []
-        self.run = repr((network.config, config, seed))
+        self.run = training_identity(network.config, config, seed).key
 
     def training_step(self, _batch: int, _index: int) -> Tensor:
         "Loss of this step's own batch."

@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from ..core.errors import UserError
+from ..core.identity import Identity, claim
 from ..core.progress import Progress
 from ..core.quiet import quiet_lightning
 from .checkpoints import save_model
@@ -230,17 +231,8 @@ _FREE = ("log_every", "checkpoint_every", "tensorboard", "keep_checkpoint", "num
 def _claim(folder: Path, config: OpenLMConfig, train: TrainConfig, shards: TokenShards, seed: int) -> None:
     """Notes whose run `folder` is; raises `UserError` if it is another's."""
     recipe = {k: v for k, v in config_to_dict(train).items() if k not in _FREE}
-    identity = {"model": config_to_dict(config), "train": recipe, "tokens": shards.identity(), "seed": seed}
-    path = folder / "run.json"
-    if path.is_file():
-        other = json.loads(path.read_text())
-        if other != identity:
-            differing = [k for k in identity if other.get(k) != identity[k]]
-            raise UserError(f"the folder {folder.name} holds another run (different {', '.join(differing)}); choose an empty folder.")
-    else:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(identity, indent=1))
-        os.replace(temporary, path)
+    settings = {"model": config_to_dict(config), "train": recipe}
+    claim(folder / "run.json", Identity.of("lm/training", 1, settings, {"tokens": shards.identity()}, seed))
 
 # %% ../../nbs/lm/06_training.ipynb #outcome
 def _outcome(folder: Path, config: OpenLMConfig, train: TrainConfig, steps: int, report: Report) -> dict:

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import UserError, unknown
+from ..core.provenance import not_committed
+from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval, minimum_detectable_effect
-from ..core.store import Run, RunStore
+from ..core.store import Recipe, Run, RunStore
 from ..curation.crawl_pages import phrase_salad, word_salad
 from .filter_judges import encoded_texts
 from .frames import check_frame, tidy
@@ -39,8 +41,8 @@ from .together import Planned, run_together
 # %% auto #0
 __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
            'DESIGN', 'Condition', 'plant', 'clean_documents', 'planted_documents', 'calibration_run', 'calibrate',
-           'differences_of', 'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of', 'usable_instruments',
-           'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
+           'todays_keys', 'differences_of', 'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of',
+           'usable_instruments', 'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../nbs/studies/06_calibration.ipynb #conditions
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def planted_documents(pool: Run, condition: Condition, seed: int) -> Documents:
     return Documents([{**d, "text": t} for d, t in zip(documents.about, texts)], ids)
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibration-run
+@run("dclm/calibration", version=1, libraries=("lightning", "numpy", "tokenizers", "torch"))
 def calibration_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: plant `config[\"condition\"]` in the pool of `inputs`, train, and read every instrument of both readers."
     from dclm_nb.lm.checkpoints import load_model
@@ -134,21 +137,28 @@ def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = D
     "Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and seed. Raises `UserError` for a scale without a study."
     store, study = store or RunStore(), FilterStudy.at_scale(scale)
     pool = store.run(make_pool, pool_settings(study))
-    settings = {"train": model_settings(study), "probes": probe_settings(study)}
-    plans = [
-        Planned(
-            f"{c.label}, seed {seed}",
-            calibration_run,
-            {"condition": dataclasses.asdict(c), **settings},
-            seed,
-            {"pool": pool},
-        )
-        for c, n in design
-        for seed in range(n)
-    ]
+    plans = _plans(study, design, pool)
     runs = run_together(plans, store, workers, name="calibration")
     return tidy([dict(row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key)
                  for plan, run in zip(plans, runs) for column, value in run.result["readings"].items()], paper="dclm", exhibit="calibration", scale=scale, source="rerun")
+
+def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Run | str) -> list[Planned]:
+    "Every run of the design on a pool, which may be given by its key."
+    settings = {"train": model_settings(study), "probes": probe_settings(study)}
+    config = lambda c: {"condition": dataclasses.asdict(c), **settings}
+    return [
+        Planned(f"{c.label}, seed {seed}", calibration_run, config(c), seed, {"pool": pool})
+        for c, n in design
+        for seed in range(n)
+    ]
+
+def todays_keys(scale: str, design: Sequence[tuple[Condition, int]] = DESIGN) -> tuple[str, dict[str, tuple[str, int]]]:
+    "What the calibration would be today: the pool's key, and {key: (condition, seed)} of all its runs. Nothing is run."
+    study = FilterStudy.at_scale(scale)
+    pool = Recipe.of(make_pool, pool_settings(study)).key
+    plans = _plans(study, design, pool)
+    recipes = [(p, Recipe.of(p.fn, p.config, p.seed, p.inputs)) for p in plans]
+    return pool, {recipe.key: (Condition(**p.config["condition"]).label, p.seed) for p, recipe in recipes}
 
 # %% ../../nbs/studies/06_calibration.ipynb #differences-of
 def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> np.ndarray:
@@ -231,13 +241,25 @@ def _kept(scale: str, folder: Path | None) -> Path:
     from dclm_nb.core.paths import project_root
     return Path(folder or project_root() / "figures" / "dclm") / f"calibration_{scale}.csv"
 
+def _check_may_be_kept(scale: str, manifests: Sequence[dict]) -> None:
+    "The rules of `make bless`, for runs."
+    said = f"of {len(manifests)} runs"
+    unclean = {m["key"]: why for m in manifests if (why := not_committed(m["git"]))}
+    for key, why in unclean.items():
+        raise UserError(f"{len(unclean)} {said} were {why}, first {key}: commit, and make them again")
+    _, today = todays_keys(scale)
+    if old := [m["key"] for m in manifests if m["key"] not in today]:
+        raise UserError(f"{len(old)} {said} are not those that the study makes today, first {old[0]}: "
+                        "another pool, other settings or another version; calibrate again")
+
 def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder: Path | None = None) -> Path:
-    "Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs behind it; returns the CSV's path."
+    """Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs
+    behind it; returns the CSV's path. Raises `UserError` for runs that are damaged, were made with uncommitted
+    changes, or are not those that the study would make today."""
     from dclm_nb.core.files import atomic_write, sha256_of
     scale, path = frame.scale.iloc[0], _kept(frame.scale.iloc[0], folder)
-    manifests = [(store or RunStore()).get(key).manifest for key in dict.fromkeys(frame.run)]
-    if unclean := [m["key"] for m in manifests if not m["git"].get("commit") or m["git"].get("dirty")]:
-        raise UserError(f"{len(unclean)} of {len(manifests)} runs were made with uncommitted changes, first {unclean[0]}: commit, and make them again")
+    manifests = [(store or RunStore()).get(key, full=True).manifest for key in dict.fromkeys(frame.run)]
+    _check_may_be_kept(scale, manifests)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
     kept = [{"condition": m["config"]["condition"], "epochs": m["result"]["epochs"], **{field: m[field] for field in ("key", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")}} for m in manifests]

@@ -16,11 +16,13 @@ import numpy as np
 from ..core.errors import unknown
 from ..core.learned import Learned
 from ..core.progress import Progress
+from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.store import Run
 from .text_pool import EXAMPLES, Documents, read_held_out, read_pool, train_on
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #classify-run
+@run("curation/classifiers", version=1, libraries=("fasttext-numpy2-wheel", "numpy"))
 def train_classifiers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: the classifiers of `EXAMPLES` for the pool in which `config["share"]` is good; their scores in `scores.json`, higher is better.
     Raises `UserError` where one has not learned, unless `config["strict"]` is false."""
@@ -94,6 +96,8 @@ def encoded_texts(texts: Sequence[str], pool: Run) -> Documents:
     ids = [np.concatenate([*token_stream([t], tokenizer)]).astype(np.uint16) for t in texts]
     return Documents([{"url": f"text {i}", "text": t} for i, t in enumerate(texts)], ids)
 
+@run("curation/reference-model", version=1, libraries=("lightning", "numpy", "tokenizers", "torch"),
+     clock=("seconds", "tokens_per_second", "share_of_peak", "*.tfevents.*"))
 def train_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: the language model whose opinion the perplexity and top-k filters ask."
     learn, _ = _reference_split(read_held_out(inputs["pool"])["reference"])
@@ -125,6 +129,7 @@ def reference_evidence(model, pool: Run) -> Learned:
     )
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #reading-run
+@run("curation/perplexity", version=1, libraries=("numpy", "tokenizers", "torch"))
 def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: the reference model's perplexity and top-k logits for every document of the whole pool, `scores.json`, higher is better.
     Raises `UserError` where the model has not learned, unless `config["strict"]` is false."""

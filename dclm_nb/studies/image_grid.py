@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..core.errors import UserError
 from ..core.learned import Learned
+from ..core.runs import run
 from ..core.store import Run
 from ..image.config import METHODS
 from ..image.methods import Sampling
@@ -315,6 +316,7 @@ def other_judges(grid: GridRuns | None) -> RowNotes:
     return RowNotes({f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used) for who, scores in said.items()})
 
 # %% ../../nbs/studies/11_image_grid.ipynb #entropy
+@run("tradeoffs/entropy-floor", version=1, libraries=("numpy", "torch"))
 def measure_floor(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: `image.entropy.entropy_floor` of the reported captions in the token methods' codec, nats per token."
     from dclm_nb.image.codecs import load_codec

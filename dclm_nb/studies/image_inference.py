@@ -11,6 +11,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
+from ..core.runs import run
 from ..image.config import METHODS
 from ..image.methods import Sampling
 from .frames import RowNotes, tidy
@@ -124,6 +125,7 @@ def guidance_notes(grid: GridRuns | None) -> RowNotes:
 # %% ../../nbs/studies/14_image_inference.ipynb #clock
 NO_CACHE = "next-token / no cache"
 
+@run("tradeoffs/inference-time", version=1, libraries=("torch",), clock=("latency_s", "throughput_images_s"))
 def time_samplers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: seconds per picture for one picture at a time and for a batch, per sampler (`config['samplers']`: row -> (method, sampling)); interleaved, median of `rounds`."
     import torch

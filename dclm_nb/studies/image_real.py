@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..core.errors import unknown
 from ..core.learned import Learned
+from ..core.runs import run
 from ..image.config import METHODS
 from ..image.methods import Sampling
 from .frames import RowNotes, tidy
@@ -80,6 +81,7 @@ def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float
     return right / len(images)
 
 # %% ../../nbs/studies/18_image_real.ipynb #data
+@run("tradeoffs/emoji-latents", version=1, libraries=("numpy", "resvg_py", "torch"))
 def encode_emoji(config: dict, seed: int, folder: Path) -> dict:
     "Run: fit the codec `config['codec']` on emoji and encode them; files as of `image_study.encode_set`. Raises `UserError` where emoji cannot be had."
     from safetensors.torch import save_file
@@ -111,6 +113,7 @@ def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
     at = placed(images, mean, axes)
     return {"frechet_distance": frechet_distance(placed(others, mean, axes), at), "own_picture_found": own_found(at, placed(own, mean, axes))}
 
+@run("tradeoffs/emoji-samples", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: pictures for the first names in training, at the guidance tuned for each measure; the first 64 are kept."
     import torch

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, unknown
 from ..core.learned import Learned
+from ..core.runs import run
 from ..core.scale import get_scale
 from ..core.seeds import seed_for
 from ..core.store import Run, RunStore
@@ -104,6 +105,7 @@ def overlap(scenes, others, spec) -> tuple[int, int]:
     pictures, meant = {bytes(i.numpy()) for i in scenes.images}, {meaning(c, spec) for c in set(scenes.captions)}
     return sum(bytes(i.numpy()) in pictures for i in others.images), sum(meaning(c, spec) in meant for c in others.captions)
 
+@run("image/latents", version=1, libraries=("numpy", "torch"))
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
     "Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`. Raises `UserError` where something held out is among them."
     import torch
@@ -152,6 +154,7 @@ def _network_of(config: dict, data: Run):
     return backbone_config(config["method"], config["size"], facts["tokens"], len(vocabulary), vocabulary.length, facts["numbers"], positions=config["positions"]), vocabulary
 
 # %% ../../nbs/studies/09_image_study.ipynb #train
+@run("image/train", version=1, libraries=("lightning", "torch"))
 def train_generator(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: train the network of a `Setup` to its budget; `mark_<i>.safetensors`, and what `image.training.train` returns."
     import torch
@@ -190,6 +193,7 @@ def unseen_loss(model: ImageModel, scenes) -> float:
     with torch.no_grad(): return float(method_loss(model.network, latents.to(on), model.vocabulary.encode(scenes.captions).to(on), model.settings, step_generator(0, 0)))
 
 # %% ../../nbs/studies/09_image_study.ipynb #draw
+@run("image/sample-and-judge", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: pictures of one mark for the captions of one purpose, measured by every judge (which of them may carry a verdict, their calibration says): `scores`, `loss`, the compute of training and drawing; the first 64 pictures are in `drawn.safetensors`."
     import torch
@@ -209,6 +213,7 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
             "inference_flops": sampling_flops(model.network.config, sampling)}
 
 # %% ../../nbs/studies/09_image_study.ipynb #held-loss
+@run("image/held-out-loss", version=1, libraries=("torch",))
 def tuning_loss(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: the method's loss at one mark, on tuning scenes."
     import torch

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.runs import run
 from ..core.store import Run, RunStore
 from .filter_judges import CONTROL, LABELLED, NOBODY, SHORT, choose, pool_scores
 from .frames import tidy
@@ -37,6 +38,7 @@ FRACTIONS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 REPLICATES, REFERENCES = (0, 1, 2, 3, 4), (0, 1, 2)
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #sweep-run
+@run("dclm/keep-fraction", version=1, libraries=("numpy",))
 def sweep_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: every filter at every fraction on the pool of `config["share"]`, read in the order of `seed`, with every judge of the inputs.
     Returns `readings`: a list of filter, fraction, judge and the trigram reader's scores."""

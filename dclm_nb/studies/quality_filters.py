@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core.errors import UserError, unknown
 from ..core.progress import Progress
+from ..core.runs import run
 from ..core.store import Run, RunStore
 from dclm_nb.studies.filter_judges import (
     CONTROL,
@@ -70,6 +71,8 @@ RECIPES = {NOBODY: "everything that the heuristics and the deduplication left",
            LABELLED: "every document that the crawl's label calls good"}
 
 # %% ../../nbs/studies/07_quality_filters.ipynb #recipe-run
+@run("dclm/train", version=1, libraries=("lightning", "numpy", "torch"),
+     clock=("seconds", "tokens_per_second", "share_of_peak", "*.tfevents.*"))
 def train_recipe(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: choose by `config[\"recipe\"]` from the pool in which `config[\"share\"]` is good, train on what was chosen."
     documents, recipe = read_pool(inputs["pool"], config["share"]), config["recipe"]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.store import Run
 
@@ -26,6 +27,9 @@ EXAMPLES = {
     "fastText, encyclopaedia only": ("encyclopaedia",),
 }  # sources of a classifier's positives; () means all
 
+@run("curation/pool", version=1,
+     libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
+                "xxhash"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def make_pool(config: dict, seed: int, folder: Path) -> dict:
     """Run: crawl, extract, filter, deduplicate, decontaminate, tokenise.
     Leaves `pool.jsonl`, `tokens.npy`, `ends.npy`, `held_out.json`, `tokenizer.json`, `funnel.csv` and `overlap.csv`."""
@@ -186,6 +190,7 @@ def read_probes(model, pool: Run, config: dict) -> dict[str, float]:
     encoded = EncodedSuite(suite, load_tokenizer(pool.folder / "tokenizer.json"), context_length=model.config.seq_len)
     return with_taught({name: score.value for name, score in score_suite(model, encoded).items()})
 
+@run("dclm/probe", version=1, libraries=("numpy", "tokenizers", "torch"))
 def probe_model(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: what one trained model reads."
     from dclm_nb.lm.checkpoints import load_model

@@ -9,7 +9,8 @@ import pytest
 
 from dclm_nb.core import fingerprint
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.fingerprint import canonical, code_of, hash_of, normalised
+from dclm_nb.core.fingerprint import code_of, normalised
+from dclm_nb.core.identity import canonical, hash_of
 
 FILES = {
     "__init__.py": "",

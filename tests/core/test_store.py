@@ -379,3 +379,94 @@ def test_peak_memory_is_the_runs_own(tmp_path):
     store = RunStore(tmp_path)
     first, second = store.run(large, {}).manifest["peak_memory_mb"], store.run(small, {}).manifest["peak_memory_mb"]
     assert first - second > 100 and second < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + 1
+
+
+# Trusted at sight: a look-up reads nothing that is as it was left
+
+def settled(config, seed, folder):
+    "A file that was written a while ago."
+    (folder / "x.bin").write_bytes(b"weights")
+    os.utime(folder / "x.bin", ns=(10**18, 10**18))
+    return {}
+
+
+def _without_a_trace(path, data):
+    "Other content, the same size and time: what a failing disk does."
+    stat = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    "The names of the files that the store reads."
+    from dclm_nb.core import store
+    seen, real = [], store.sha256_of
+    monkeypatch.setattr(store, "sha256_of", lambda path, again=False: (seen.append(Path(path).name), real(path, again))[1])
+    return seen
+
+
+def test_a_look_up_hashes_nothing_that_looks_untouched(tmp_path, hashed):
+    store = RunStore(tmp_path)
+    run = store.run(settled, {})
+    hashed.clear()
+    for _ in range(2): assert store.run(settled, {}).manifest == run.manifest and store.get(run.key).key == run.key
+    assert hashed == []
+    assert store.get(run.key, full=True).key == run.key and hashed == ["x.bin"]
+
+
+def test_another_time_of_change_is_a_reason_to_read_once(tmp_path, hashed):
+    store = RunStore(tmp_path)
+    run = store.run(settled, {})
+    os.utime(run.folder / "x.bin", ns=(10**18 + 5, 10**18 + 5))
+    hashed.clear()
+    for _ in range(3): assert store.run(settled, {}).key == run.key
+    assert hashed == ["x.bin"]
+    (run.folder / "x.bin").write_bytes(b"WEIGHTS")
+    assert "other content" in run.damage()
+
+
+def test_a_copied_store_is_read_once(tmp_path, hashed):
+    run = RunStore(tmp_path / "store").run(settled, {})
+    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copy)
+    os.utime(tmp_path / "copy" / run.key / "files" / "x.bin", ns=(10**18 + 7, 10**18 + 7))
+    hashed.clear()
+    for _ in range(3): assert RunStore(tmp_path / "copy").run(settled, {}).key == run.key
+    assert hashed == ["x.bin"]
+
+
+def test_a_file_that_had_just_been_written_is_not_trusted_at_sight(tmp_path):
+    store = RunStore(tmp_path)
+    run = store.run(double, {"x": 21})
+    _without_a_trace(run.folder / "x.txt", b"43")                           # within one tick of the clock
+    files._known_hashes.clear()                                             # as in another process
+    assert run.damage() == "x.txt has other content than when it was written"
+    assert store.verify(run.key) == [(run.key, "x.txt has other content than when it was written")]
+
+
+def test_what_a_look_up_cannot_see_verify_sees_and_then_the_look_up_does(tmp_path, capsys):
+    store = RunStore(tmp_path)
+    run, other = store.run(settled, {}), store.run(settled, {}, seed=1)
+    _without_a_trace(run.folder / "x.bin", b"WEIGHTS")
+    assert not run.damage()
+    assert dict(store.verify()) == {run.key: "x.bin has other content than when it was written", other.key: ""}
+    assert store.run(settled, {}).folder.joinpath("x.bin").read_bytes() == b"weights" and "set aside" in capsys.readouterr().err
+    assert [reason for _, reason in store.verify()] == ["", ""]
+
+
+def test_what_was_verified_is_no_part_of_the_manifest(tmp_path):
+    run = RunStore(tmp_path).run(settled, {})
+    (run.path / "verified.json").write_text("{cut")
+    assert not run.damage() and json.loads((run.path / "verified.json").read_text())["files"]["x.bin"] == [7, 10**18]
+    assert set(run.manifest["files"]) == {"x.bin"}
+
+
+def test_the_command_verifies_and_says_what_is_damaged(tmp_path, monkeypatch, capsys):
+    from dclm_nb.cli import main
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
+    run = RunStore(tmp_path / "runs").run(settled, {})
+    for damaged, code in ((False, 0), (True, 1)):
+        if damaged: _without_a_trace(run.folder / "x.bin", b"WEIGHTS")
+        with pytest.raises(SystemExit) as left: main(["runs", "verify"])
+        said = capsys.readouterr().out
+        assert left.value.code == code and f"1 stored runs read, {code} damaged" in said and (run.key in said) == damaged

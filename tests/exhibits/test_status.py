@@ -1,5 +1,6 @@
 """The views over everything: three questions are counted apart, and so are the papers' exhibits and ours."""
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_al
     assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [("extra-run-noise", "replay", "")]
     page = (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text()
     assert page.startswith("# How far apart") and "**Extra (ours): run noise.**" in page
+
+
+def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
+    "Every file behind it is hashed, also one that a look-up would trust; a run that is kept elsewhere is not looked for."
+    from dclm_nb.core.store import RunStore
+    from dclm_nb.exhibits import showcase
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(showcase, "git_state", lambda: {"commit": "c0ffee", "dirty": False})
+    def pool(config, seed, folder):
+        (folder / "pool.jsonl").write_text("text")
+        os.utime(folder / "pool.jsonl", ns=(10**18, 10**18))
+        return {}
+    run = RunStore().run(pool, {})
+    show = showcase.Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / "reproduce/_out/dclm/table_04/replay")
+    show.rests_on(pool=run, elsewhere=type(run)(run.path, {**run.manifest, "key": "0" * 24}))
+    show.save()
+    (run.folder / "pool.jsonl").write_text("Text")
+    os.utime(run.folder / "pool.jsonl", ns=(10**18, 10**18))
+    for allow in (False, True):
+        assert [reason for _, _, reason in bless("dclm", allow, tmp_path)] == [f"changed since it was made: run {run.key}, pool.jsonl has other content than when it was written"]
+    (run.folder / "pool.jsonl").write_text("text")
+    assert [reason for _, _, reason in bless("dclm", root=tmp_path)] == [""]
 
 
 def test_every_replayed_value_that_disagrees_is_listed_with_both_values():

@@ -339,3 +339,30 @@ def test_mixed_precision_trains_and_clips(tmp_path, method):
     for precision in ("bf16-mixed", "32-true"): runs[precision] = train(network, recipe(network, 6, precision=precision, clip_norm=0.1), data_of(network), tmp_path / precision)
     assert runs["bf16-mixed"]["losses"] == pytest.approx(runs["32-true"]["losses"], rel=0.05)
     assert all(t.dtype == torch.float32 for t in load_file(tmp_path / "bf16-mixed" / "mark_1.safetensors").values() if t.is_floating_point())
+
+
+RANKED = '''
+import os, sys
+import torch
+from dclm_nb.core.store import RunStore
+
+def job(config, seed, folder):
+    from dclm_nb.image.flops import training_flops
+    from dclm_nb.image.recipes import ImageTrainConfig, backbone_config
+    from dclm_nb.image.training import LatentSet, train
+    torch.set_num_threads(1)
+    network, draw = backbone_config("diffusion", "nano", 16, 20, 5, 8), torch.Generator().manual_seed(0)
+    data = LatentSet(torch.randn(64, 16, 8, generator=draw), torch.randint(1, 19, (64, 5), generator=draw), 19)
+    return train(network, ImageTrainConfig(10 * training_flops(network, 8), 8, accelerator="cpu", devices="auto"), data, folder, seed)
+
+print("rank", os.environ["RANK"], "has", RunStore(sys.argv[1]).run(job, {}).result["steps"], "steps", flush=True)
+'''
+
+
+def test_a_training_through_the_store_under_torchrun_is_made_by_rank_0_alone(tmp_path):
+    "Lightning would join a process group of two, in which nobody else arrives, if it saw the launch."
+    (tmp_path / "ranked.py").write_text(RANKED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "ranked.py"), str(tmp_path / "store")]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all(f"rank {rank} has 10 steps" in done.stdout for rank in (0, 1))

@@ -7,10 +7,10 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies import quality_filters
+from dclm_nb.studies import calibration, quality_filters
 from dclm_nb.studies.calibration import (
     AGAIN, CLEAN, DESIGN, HALF, NARROW, PHRASES, QUARTER, REPEATED, TENTH, Condition, calibrate, calibration_of, calibration_table, clean_documents,
-    differences_of, must_pass, plant, planted_documents, read_calibration, usable_instruments, write_calibration)
+    differences_of, must_pass, plant, planted_documents, read_calibration, todays_keys, usable_instruments, write_calibration)
 from dclm_nb.studies.frames import tidy
 from dclm_nb.studies.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
 from dclm_nb.studies.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
@@ -149,6 +149,19 @@ def test_the_kept_calibration_is_of_the_pool_that_table_4_was_made_with():
     assert manifest["pool"] == json.loads((figures / "table_04.manifest.json").read_text())["rests_on"]["pool"]
 
 
+def test_the_kept_calibration_is_of_todays_pool_and_todays_runs(monkeypatch):
+    "Every key is computed anew, from the pool's settings on: what is not the study's any more shows here, and needs no run to show."
+    from dclm_nb.core.paths import project_root
+    manifest = json.loads((project_root() / "figures/dclm/calibration_laptop.manifest.json").read_text())
+    pool, keys = todays_keys("laptop")
+    assert manifest["pool"] == pool
+    assert {run["key"]: (Condition(**run["condition"]).label, run["seed"]) for run in manifest["runs"]} == keys
+    settings = pool_settings(FilterStudy.at_scale("laptop"))
+    monkeypatch.setattr(calibration, "pool_settings", lambda study: {**settings, "vocab_size": settings["vocab_size"] + 1})
+    other, others = todays_keys("laptop")
+    assert other != pool and not set(others) & set(keys), "another pool is another calibration"
+
+
 def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path, monkeypatch):
     store, design = RunStore(tmp_path / "runs"), [(CLEAN, 1), (HALF, 1)]
     try: data = calibrate("smoke", design, workers=0, store=store)
@@ -158,10 +171,14 @@ def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path, monkeypatch):
     assert calibrate("smoke", design, workers=0, store=store).equals(data) and not any(any(store.get(key).folder.iterdir()) for key in set(data.run))
     clean = {"commit": "0" * 40, "dirty": False}
     real = RunStore.get
-    def told(git): return lambda self, key: type(run := real(self, key))(run.path, {**run.manifest, "git": git})
+    def told(git): return lambda self, key, full=False: type(run := real(self, key))(run.path, {**run.manifest, "git": git})
     monkeypatch.setattr(RunStore, "get", told({**clean, "dirty": True}))
     with pytest.raises(UserError, match="2 of 2 runs were made with uncommitted changes"): write_calibration(data, store, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
     monkeypatch.setattr(RunStore, "get", told(clean))
+    settings = pool_settings(FilterStudy.at_scale("smoke"))
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "pool_settings", lambda study: {**settings, "vocab_size": 4096})
+        with pytest.raises(UserError, match="2 of 2 runs are not those that the study makes today"): write_calibration(data, store, tmp_path / "kept")
     write_calibration(data, store, tmp_path)
     assert read_calibration("smoke", tmp_path).value.tolist() == pytest.approx(data.value.tolist(), abs=1e-6)
