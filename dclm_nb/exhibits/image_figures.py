@@ -94,7 +94,7 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
         figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), layout="constrained", squeeze=False)
         for axis, method in zip(axes[0], methods):
             _method_curves(axis, method, curves[curves["method"].eq(method)], "loss")
-            _finish(axis, "loss", False, {"entropy of the codes": floors[method]} if method in floors else {})
+            _finish(axis, "loss", False, {"entropy of the codes, at least": floors[method]} if method in floors else {})
             axis.set_title(method), axis.legend(fontsize=6.5)
             if axis is not axes[0][0]: axis.set_ylabel("")
         plt.close(figure)

@@ -181,7 +181,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     from dclm_nb.studies.released import is_difference
     lines = []
     pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
-    if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values round to the printed ones" + (", ≠ marks the others" if comparison.mismatches() else ""))
+    if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values agree with the printed ones within their rounding" + (", ≠ marks the others" if comparison.mismatches() else ""))
     if any(is_difference(row, column) for row, column, _ in pairs): lines.append(_TWO_ROUNDINGS)
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
     for column, points in correlation_points(comparison.exhibit).items():

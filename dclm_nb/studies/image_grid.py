@@ -23,9 +23,10 @@ from .image_tuning import Tuned, tune, with_guidance
 # %% auto #0
 __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Point',
            'GridRuns', 'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld',
-           'best_of', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'ema_frame',
-           'curves', 'drawn_samples', 'limits', 'real_distance', 'codec_notes', 'learned_notes', 'gate_note',
-           'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
+           'best_of', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table',
+           'guidance_note', 'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits',
+           'real_distances', 'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges',
+           'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
 
 # %% ../../nbs/studies/11_image_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -203,6 +204,40 @@ def parts_table(grid: GridRuns | None) -> pd.DataFrame | str:
             rows[method, f"{level:.3g}"] = {part: f"{min(v):.2f} to {max(v):.2f}" for part, v in values.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["method", "training FLOPs"])
 
+# %% ../../nbs/studies/11_image_grid.ipynb #drawings
+def guidance_note(grid: GridRuns | None) -> RowNotes:
+    "At which guidance each method is read, and what its pictures are worth by the other measure. Empty without runs."
+    if grid is None: return RowNotes()
+    said = {}
+    for method in METHODS:
+        (size, mark), _ = best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")
+        prompts, distance = grid.tuned.guidance[method]
+        read = lambda which, metric: fmean(grid.judged[Point(method, size, seed, mark), which].result["scores"][metric] for seed in grid.seeds)
+        said[f"guidance, {method}"] = (f"prompts are read at {prompts:g}, where the distance is {read(FOLLOW, 'frechet_distance'):.2f}; "
+                                       f"the distance is read at {distance:g}, where {read(QUALITY, 'all'):.2f} of prompts are followed")
+    return RowNotes(said)
+
+def first_lane(images, captions: Sequence[str]) -> float:
+    "Share of pairs that lie in the upper row (left of, right of) or the left column (above, below): chance puts half of them there. uint8 pictures `\"N 3 H W\"`."
+    painted = (images.float() - 128).abs().amax(dim=1) > 40
+    upright = [any(f" {word} " in caption for word in ("above", "below")) for caption in captions]
+    lanes = [picture.T if turned else picture for picture, turned, caption in zip(painted, upright, captions) if caption.startswith("a")]
+    return fmean(float(lane[: len(lane) // 2].sum() > lane[len(lane) // 2:].sum()) for lane in lanes)
+
+def place_notes(grid: GridRuns | None) -> RowNotes:
+    "Where each method puts pairs, at both of its guidances, in the pictures that were kept. Empty without runs."
+    from safetensors.torch import load_file
+    from dclm_nb.studies.image_study import REPORT, scenes_for
+    if grid is None: return RowNotes()
+    scenes = scenes_for(REPORT, min(64, grid.shop.study.judged_pictures), grid.shop.study.scale)
+    said = {"places, real pictures": f"{first_lane(scenes.images, scenes.captions):.2f} of the pairs lie in the upper row or the left column"}
+    for method in METHODS:
+        (size, mark), _ = best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")
+        share = lambda which: [first_lane(load_file(grid.judged[Point(method, size, s, mark), which].folder / "drawn.safetensors")["images"], scenes.captions) for s in grid.seeds]
+        values = {grid.tuned.guidance[method][which]: share(which) for which in (FOLLOW, QUALITY)}
+        said[f"places, {method}"] = "; ".join(f"at guidance {g:g}: {', '.join(f'{v:.2f}' for v in found)} by seed" for g, found in values.items())
+    return RowNotes(said)
+
 # %% ../../nbs/studies/11_image_grid.ipynb #ema-frame
 def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
     "Figure G: Fréchet distance and prompt following of raw and averaged weights at the largest compute; `ema_gain` is log(raw / averaged) of the distance, so that methods at different levels compare."
@@ -253,19 +288,22 @@ def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
     if grid is None: return {}
     codecs = {codec: codec_scores(grid.shop, codec)[metric] for codec in grid.shop.study.codecs}
     if metric != "frechet_distance": return {f"ceiling of {codec}": value for codec, value in codecs.items()}
-    return {"real pictures": real_distance(grid)} | {f"{codec} alone": value for codec, value in codecs.items()}
+    return {"real pictures": fmean(real_distances(grid))} | {f"{codec} alone": value for codec, value in codecs.items()}
 
-def real_distance(grid: GridRuns) -> float:
-    "Fréchet distance of real pictures to other real ones, at the number that generators are judged by."
+def real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
+    "Fréchet distances of fresh sets of real pictures to other real ones, at the number that generators are judged by: they differ by their draw alone."
     from dclm_nb.image.judges import load_suite
-    suite, n = load_suite(grid.shop.judges().folder), grid.shop.study.judged_pictures
-    return suite.measure(suite.control.images[:n], suite.control.captions[:n])["frechet_distance"]
+    from dclm_nb.studies.image_study import scenes_for
+    study, suite = grid.shop.study, load_suite(grid.shop.judges().folder)
+    sets = (scenes_for(f"real pictures {number}", study.judged_pictures, study.scale) for number in range(draws))
+    return [suite.measure(scenes.images, scenes.captions)["frechet_distance"] for scenes in sets]
 
 def codec_notes(grid: GridRuns | None) -> RowNotes:
     "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
     if grid is None: return RowNotes()
     said = {f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec) for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)}
-    return RowNotes({"real pictures": f"Fréchet distance {real_distance(grid):.2f} to other real ones, at the same number"}
+    real = real_distances(grid)
+    return RowNotes({"real pictures": f"Fréchet distance {fmean(real):.2f} to other real ones at the same number, {min(real):.2f} to {max(real):.2f} over {len(real)} draws"}
                     | {name: f"{scores['all']:.1%} of prompts all right, Fréchet distance {scores['frechet_distance']:.2f}" for name, scores in said.items()})
 
 # %% ../../nbs/studies/11_image_grid.ipynb #perfect
@@ -341,7 +379,7 @@ def floor_notes(grid: GridRuns | None) -> RowNotes:
     of = lambda m, level: fmean(best_of(grid, m, grid.points_within(level), "loss")[1])
     last, before = grid.levels()[-1], grid.levels()[-2]
     said = {f"loss left, {m}": f"{of(m, before):.4g} within {before:.3g} FLOPs, {of(m, last):.4g} within {last:.3g}" for m in METHODS}
-    said |= {f"loss left, {m}, floor": f"no network can come below {floor:.3f} nats per token on average; {of(m, last) - floor:.3f} above it at the largest compute" for m, floor in loss_floors(grid).items()}
+    said |= {f"loss left, {m}, floor": f"the entropy of the codes is at least {floor:.3f} nats per token (more drawings raise this bound); at the largest compute the loss is at most {of(m, last) - floor:.3f} above it" for m, floor in loss_floors(grid).items()}
     return RowNotes(said)
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -31,6 +32,8 @@ class FreshRuns:
     scale: str
     chosen: dict[str, tuple[str, int]]
     judged: dict[tuple[str, int, int], Run]
+    whole: dict[int, Run]
+    "Masked-token prediction with a step for every token, as many as next-token prediction has, by seed."
 
 def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> FreshRuns | None:
     "Train and judge (or find) the network of each method that counts at the grid's largest compute, on other seeds; None without a grid. Raises `UserError` for a seed of the grid."
@@ -42,7 +45,11 @@ def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> Fres
     models = dict(zip(keys, grid.shop.train([(setups[m], seed) for m, seed in keys], name="fresh seeds")))
     wanted = [(m, seed, which) for m, seed in keys for which in (FOLLOW, QUALITY)]
     asked = [Asked(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which])) for m, seed, which in wanted]
-    return FreshRuns(grid.shop.study.scale, chosen, dict(zip(wanted, grid.shop.judge(asked, name="fresh seeds: judging"))))
+    judged = dict(zip(wanted, grid.shop.judge(asked, name="fresh seeds: judging")))
+    method, tokens = "masked-token", grid.shop.data(grid.shop.study.codec_of("masked-token")).result["tokens"]
+    sampling = Sampling(tokens, guidance=grid.tuned.guidance[method][FOLLOW])
+    longer = [Asked(setups[method], models[method, seed], seed, chosen[method][1], sampling) for seed in seeds]
+    return FreshRuns(grid.shop.study.scale, chosen, judged, dict(zip(seeds, grid.shop.judge(longer, name="fresh seeds: a step per token"))))
 
 # %% ../../nbs/studies/20_image_seeds.ipynb #frames
 def fresh_frame(runs: FreshRuns | None) -> pd.DataFrame:
@@ -51,14 +58,28 @@ def fresh_frame(runs: FreshRuns | None) -> pd.DataFrame:
     read = {"prompt_following": (FOLLOW, "all"), "relation_right": (FOLLOW, "relation"), "frechet_distance": (QUALITY, "frechet_distance")}
     records = [dict(row=m, column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
                for (m, seed, which), run in runs.judged.items() for column, (guidance, metric) in read.items() if guidance == which]
+    records += [dict(row="masked-token / a step per token", column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
+                for seed, run in runs.whole.items() for column, metric in (("prompt_following", "all"), ("relation_right", "relation"))]
     return tidy(records, paper="tradeoffs", exhibit="extra-fresh-seeds", scale=runs.scale, source="rerun")
 
 def parts_of_seeds(runs: FreshRuns | None) -> pd.DataFrame | str:
-    "What is right in the pictures of each seed, part by part: a table to read; one line without runs."
+    "What is right in the pictures of each seed, part by part, and how often the opposite of the relation was drawn instead (in the pictures that were kept); one line without runs."
     if runs is None: return "Nothing is rerun at replay."
-    rows = {(m, seed): run.result["scores"] for (m, seed, which), run in runs.judged.items() if which == FOLLOW}
-    table = pd.DataFrame([{part: f"{scores[part]:.2f}" for part in ("all", *PARTS)} for scores in rows.values()], index=pd.MultiIndex.from_tuples(rows, names=["method", "seed"]))
+    rows = {(m, seed): run for (m, seed, which), run in runs.judged.items() if which == FOLLOW}
+    told = [{part: run.result["scores"][part] for part in ("all", *PARTS)} | {"opposite relation": _opposite(run, runs.scale)} for run in rows.values()]
+    table = pd.DataFrame(told, index=pd.MultiIndex.from_tuples(rows, names=["method", "seed"])).map("{:.2f}".format)
     return table.rename(columns={"all": "prompts all right"})
+
+def _opposite(run: Run, scale: str) -> float:
+    "Share of the kept pictures of pairs in which the relation is turned round."
+    from safetensors.torch import load_file
+    from dclm_nb.image.checker import check_all
+    from dclm_nb.image.scenes import OPPOSITE, SceneSpec
+    from dclm_nb.studies.image_study import REPORT, scenes_for
+    images = load_file(run.folder / "drawn.safetensors")["images"]
+    captions = scenes_for(REPORT, len(images), scale).captions
+    turned = {i: caption.replace(f" {word} ", f" {OPPOSITE[word]} ") for i, caption in enumerate(captions) for word in OPPOSITE if f" {word} " in caption}
+    return fmean(bool(check.relation) for check in check_all(images[list(turned)], list(turned.values()), SceneSpec.at_scale(scale)))
 
 def fresh_notes(runs: FreshRuns | None) -> RowNotes:
     "Which network of each method was trained again. Empty without runs."

@@ -26,7 +26,7 @@ def test_size_mark_and_guidance_are_those_that_the_grid_chose(grid):
     assert {(m, s) for m, s, _ in runs.judged} == {(m, s) for m in METHODS for s in (10, 11)}
     frame = fresh_frame(runs)
     assert set(frame["seed"]) == {10, 11} and set(frame["column"]) == {"prompt_following", "relation_right", "frechet_distance"}
-    assert list(parts_of_seeds(runs).columns) == ["prompts all right", *PARTS] and set(fresh_notes(runs)) == set(METHODS)
+    assert list(parts_of_seeds(runs).columns) == ["prompts all right", *PARTS, "opposite relation"] and set(fresh_notes(runs)) == set(METHODS)
 
 
 def test_every_prediction_asks_for_numbers_that_the_page_has(grid):
