@@ -84,7 +84,7 @@ def _legend(figure: Figure, axes, **where):
 
 # %% ../../nbs/exhibits/04_figures.ipynb #strips-def
 def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
-    "One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the first row."
+    "One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the first row; a row without a value in a column leaves its place empty."
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     with styled() as plt:
         figure, axes = plt.subplots(1, len(columns), figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)), sharey=True, squeeze=False, layout="constrained")
@@ -97,11 +97,11 @@ def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
 def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
     "The seeds of one column."
     means = part.groupby("row")["value"].mean()
-    axis.axvline(means[rows[0]], color="0.75", lw=1, zorder=0)
+    if rows[0] in means: axis.axvline(means[rows[0]], color="0.75", lw=1, zorder=0)
     for y, row in enumerate(rows):
         values = part.loc[part["row"].eq(row), "value"]
         axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
-        axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
+        if row in means: axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
     axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)), axis.grid(axis="y", visible=False), axis.margins(x=0.12), axis.locator_params(axis="x", nbins=3)
 
 # %% ../../nbs/exhibits/04_figures.ipynb #correlation

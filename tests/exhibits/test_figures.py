@@ -48,3 +48,10 @@ def test_no_figure_stays_open():
     import matplotlib.pyplot as plt
     forest(compare(get_exhibit("table-3"))), scatter(printed_frame("dclm", "table-33"), "core", "mmlu")
     assert not plt.get_fignums()
+
+
+def test_a_row_without_a_value_in_a_column_leaves_its_place_empty():
+    frame = tidy([dict(row=r, column=c, seed=s, value=s) for r, c in (("a", "x"), ("b", "x"), ("b", "y")) for s in (0, 1)],
+                 paper="dclm", exhibit="table-4", source="rerun", scale="laptop")
+    x, y = strips(frame).axes
+    assert len(x.lines) > len(y.lines) and [t.get_text() for t in x.get_yticklabels()] == ["a", "b"]
