@@ -7,7 +7,7 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.exhibits.figures import figure_bytes, forest, lines, scatter
+from dclm_nb.exhibits.figures import figure_bytes, forest, lines, scatter, strips
 from dclm_nb.exhibits.render import compare
 from dclm_nb.studies.frames import printed_frame, tidy
 
