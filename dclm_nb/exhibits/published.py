@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.showcase import Page
 
 # %% auto #0
-__all__ = ['LEAD', 'cell_text', 'library_behind', 'page_markdown', 'made_by', 'published_notebook', 'gallery', 'index_of_papers',
-           'write_galleries', 'rebased']
+__all__ = ['LEAD', 'HOW_TO_READ', 'cell_text', 'library_behind', 'page_markdown', 'made_by', 'published_notebook', 'gallery',
+           'index_of_papers', 'write_galleries', 'rebased']
 
 # %% ../../nbs/exhibits/15_published.ipynb #cell-text
 def _cells(notebook: Path) -> list[dict]:
@@ -126,8 +126,12 @@ def _verdicts(manifest: Mapping) -> str:
 def _row(exhibit: Exhibit, manifest: Mapping) -> str:
     picture = f"{exhibit.name}.png" if f"{exhibit.name}.png" in manifest.get("files", {}) else ""
     shown = f'<a href="{exhibit.name}.md"><img src="{picture}" width="220" alt="{exhibit.label}"></a>' if picture else ""
-    answers = ", ".join(answer for answer in manifest.get("answers", []) if answer != "recipe")
-    return f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}, at {manifest['scale']} | {_verdicts(manifest)} |"
+    answers = ", ".join(answer for answer in manifest.get("answers", []) if answer != "recipe") or "none yet"
+    scale = f", at {manifest['scale']}" if "rerun" in answers else ""
+    return f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}{scale} | {_verdicts(manifest)} |"
+
+HOW_TO_READ = ("*Printed* is what the paper shows, *replayed* what follows from scores that its authors released, *rerun* what small "
+               "models trained here say. Each is judged by itself; the pages say how.")
 
 def gallery(paper: str, root: Path | None = None) -> str:
     "The index of `figures/<paper>/` as Markdown. Raises `UserError` for an unknown paper."
@@ -135,13 +139,16 @@ def gallery(paper: str, root: Path | None = None) -> str:
     found = [(exhibit, folder / f"{exhibit.name}.manifest.json") for exhibit in everything(paper.name)]
     rows = [_row(exhibit, json.loads(file.read_text(encoding="utf-8"))) for exhibit, file in found if file.is_file()]
     head = ["|  | exhibit | answers | verdicts |", "|:--|:--|:--|:--|"]
-    return "\n".join([f"# {paper.title}", "", f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md).", "", *(head + rows if rows else []), ""])
+    about = f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md)."
+    return "\n".join([f"# {paper.title}", "", about, "", HOW_TO_READ, "", *(head + rows if rows else []), ""])
 
 def index_of_papers(root: Path | None = None) -> str:
     "The page above the galleries."
     from dclm_nb.exhibits.catalogue import PAPERS
-    count = lambda paper: len(list(((root or project_root()) / "figures" / paper).glob("*_*.md")))
-    lines = [f"- [{paper.title}]({paper.name}/README.md): {count(paper.name)} pages" for paper in PAPERS.values() if count(paper.name)]
+    found = lambda paper, kind: len(list(((root or project_root()) / "figures" / paper).glob(f"{kind}_*.md")))
+    extras = lambda paper: f" and {n} extras of ours" if (n := found(paper, "extra")) else ""
+    counts = {name: found(name, "table") + found(name, "figure") for name in PAPERS}
+    lines = [f"- [{paper.title}]({name}/README.md): {counts[name]} tables and figures{extras(name)}" for name, paper in PAPERS.items() if counts[name]]
     return "\n".join(["# Blessed results", "", "What a clean checkout made and what may be claimed. `make reproduce-…` makes each again, `make bless` puts it here.", "", *lines, ""])
 
 def write_galleries(root: Path | None = None) -> list[Path]:

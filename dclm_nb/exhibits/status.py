@@ -281,4 +281,5 @@ def blessed(name: str, exhibit: str, paper: str = "dclm", root: Path | None = No
 def blessed_table(exhibit: str, paper: str = "dclm", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
     page = blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8")
-    return Shown(page.split("\n## Side by side\n")[-1].split("\n## ")[0].strip() + "\n")
+    beside = page.split("\n## Side by side\n")[-1].split("\n## ")[0]
+    return Shown(beside.split("\n![")[0].strip() + "\n")
