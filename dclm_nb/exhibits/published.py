@@ -126,7 +126,8 @@ def _verdicts(manifest: Mapping) -> str:
 def _row(exhibit: Exhibit, manifest: Mapping) -> str:
     picture = f"{exhibit.name}.png" if f"{exhibit.name}.png" in manifest.get("files", {}) else ""
     shown = f'<a href="{exhibit.name}.md"><img src="{picture}" width="220" alt="{exhibit.label}"></a>' if picture else ""
-    answers = ", ".join(answer for answer in manifest.get("answers", []) if answer != "recipe") or "none yet"
+    found = manifest.get("answers", [])
+    answers = ", ".join(answer for answer in found if answer != "recipe" or len(found) == 1) or "none yet"
     scale = f", at {manifest['scale']}" if "rerun" in answers else ""
     return f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}{scale} | {_verdicts(manifest)} |"
 
