@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from dclm_nb.studies.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Page',
-           'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file',
+           'Sections', 'Page', 'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
@@ -124,17 +124,66 @@ def figure_file(exhibit: Exhibit, number: int) -> str:
     "The stem of the files of an exhibit's figure, counted from 1: `table_04`, `table_04_2`."
     return exhibit.name + (f"_{number}" if number > 1 else "")
 
+# %% ../../nbs/exhibits/06_showcase.ipynb #sections
+class Sections(Results):
+    "The texts of a page, in the order in which they were shown, each with its heading."
+    def __init__(self, exhibit: Exhibit, scale: Scale):
+        super().__init__(exhibit, scale)
+        self.texts: dict[str, Shown] = {}
+        self.heads = {"table": "Side by side", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
+
+    def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
+        "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
+        if isinstance(what, str): return Shown(what)
+        shown = what if isinstance(what, Shown) else frame_shown(what)
+        self.heads[head], self.texts[head] = head, shown
+        return shown
+
+    def notes(self, notes: RowNotes) -> Shown:
+        "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
+        shown = Shown(notes._repr_markdown_(), repr(notes))
+        if notes: self.texts["notes"] = shown
+        return shown
+
+    def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:
+        "What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs` and `head` say what it is."
+        shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
+        self.heads["differences"] = head
+        return shown
+
+    def tests(self) -> Shown:
+        "Each claim that rests on the exhibit and the comparisons that decide it."
+        from dclm_nb.exhibits.described import deciders
+        lines = deciders(self.exhibit)
+        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
+
+    def provenance(self) -> Shown:
+        "Where printed values were read that do not stand in a table of the paper."
+        from dclm_nb.exhibits.described import provenance
+        said = provenance(self.exhibit)
+        return self.section("Where the printed values were read", Shown(said) if said else "Nothing is noted about them.")
+
+    def recipe(self) -> Shown:
+        "What the trainings behind the exhibit took at the paper's size."
+        from dclm_nb.exhibits.described import recipe_of
+        found = recipe_of(self.exhibit)
+        return self.section("Recipe and cost at the paper's size", Shown(found) if isinstance(found, str) else found)
+
+    def not_yet(self) -> Shown:
+        "Which answers nobody has built, and what they would take."
+        from dclm_nb.exhibits.described import not_yet
+        said = not_yet(self.exhibit)
+        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
+
 # %% ../../nbs/exhibits/06_showcase.ipynb #page
-class Page(Results):
+class Page(Sections):
     "What a reader sees of one exhibit at one scale: each method shows something and remembers it."
     def __init__(self, exhibit: Exhibit, scale: Scale):
         super().__init__(exhibit, scale)
         self.figures: list[Figure] = []
-        self.texts: dict[str, Shown] = {}
         self.judged: list = []
         self.withheld: dict[str, str] = {}
         self.foundations: dict[str, str] = {}
-        self.heads = {"table": "Side by side", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
 
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
@@ -176,52 +225,9 @@ class Page(Results):
         shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
         return shown
 
-    def tests(self) -> Shown:
-        "Each claim that rests on the exhibit and the comparisons that decide it."
-        from dclm_nb.exhibits.described import deciders
-        lines = deciders(self.exhibit)
-        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
-
-    def provenance(self) -> Shown:
-        "Where printed values were read that do not stand in a table of the paper."
-        from dclm_nb.exhibits.described import provenance
-        said = provenance(self.exhibit)
-        return self.section("Where the printed values were read", Shown(said) if said else "Nothing is noted about them.")
-
-    def recipe(self) -> Shown:
-        "What the trainings behind the exhibit took at the paper's size."
-        from dclm_nb.exhibits.described import recipe_of
-        found = recipe_of(self.exhibit)
-        return self.section("Recipe and cost at the paper's size", Shown(found) if isinstance(found, str) else found)
-
-    def not_yet(self) -> Shown:
-        "Which answers nobody has built, and what they would take."
-        from dclm_nb.exhibits.described import not_yet
-        said = not_yet(self.exhibit)
-        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
-
-    def notes(self, notes: RowNotes) -> Shown:
-        "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
-        shown = Shown(notes._repr_markdown_(), repr(notes))
-        if notes: self.texts["notes"] = shown
-        return shown
-
     def rests_on(self, **runs) -> None:
         "Stored runs that the whole page rests on, a pool say; the manifest names their keys. None: nothing was run at this scale."
         self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
-
-    def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
-        "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
-        if isinstance(what, str): return Shown(what)
-        shown = what if isinstance(what, Shown) else frame_shown(what)
-        self.heads[head], self.texts[head] = head, shown
-        return shown
-
-    def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:
-        "What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs` and `head` say what it is."
-        shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
-        self.heads["differences"] = head
-        return shown
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
 def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
