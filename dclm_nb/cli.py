@@ -16,8 +16,16 @@ __all__ = ['app', 'data_app', 'runs_app', 'PaperOption', 'ScaleOption', 'reprodu
            'curate', 'train_image', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
-app = typer.Typer(name="dclm-nb", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Three papers, runnable: DataComp-LM (dclm), Computational Tradeoffs in Image Synthesis (tradeoffs), Stable Video Diffusion (svd).")
+app = typer.Typer(
+    name="dclm-nb",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Three papers, runnable: DataComp-LM (dclm), Computational Tradeoffs in Image Synthesis (tradeoffs), Stable "
+         "Video Diffusion (svd).",
+)
 data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
@@ -46,18 +54,26 @@ def reproduce(
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
     out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="What another version of torch has made is made again.")] = False,
-    limit: Annotated[Optional[float], typer.Option(help="Stop after this many minutes; the same command continues.")] = None,
-    here: Annotated[bool, typer.Option("--here", help="Without a kernel for each notebook: quicker for many small ones.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What another version of torch has made is made again.")
+    ] = False,
+    limit: Annotated[
+        Optional[float], typer.Option(help="Stop after this many minutes; the same command continues.")
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Without a kernel for each notebook: quicker for many small ones.")
+    ] = False,
 ):
-    "Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts and the files."
+    """Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts
+    and the files."""
     from dclm_nb.exhibits import runner
     from dclm_nb.exhibits.catalogue import get_exhibit
     if strict: os.environ["DCLM_NB_STRICT"] = "1"
     if limit and here: _fail("--limit needs a kernel that can be stopped, and --here has none")
     if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
     options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console(), here=here)
-    if exhibit != "all": raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
+    if exhibit != "all":
+        raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
     if out: _fail("--out is for one exhibit, not for all")
     results = runner.reproduce_all(_exhibits(paper), scale, **options)
     raise typer.Exit(int(any(r.status != "ok" for r in results)))
@@ -68,7 +84,9 @@ def _fail(line: str):
 
 # %% ../nbs/cli.ipynb #status-command
 @app.command()
-def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False):
+def status(
+    paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False
+):
     "Which exhibits exist, which are built, and which of the four answers each has."
     from dclm_nb.exhibits import status as views
     standings = [views.standing(e) for e in _exhibits(paper)]
@@ -77,7 +95,12 @@ def status(paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("-
 
 # %% ../nbs/cli.ipynb #claims-command
 @app.command()
-def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")] = True):
+def claims(
+    paper: PaperOption = "all",
+    reasons: Annotated[
+        bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")
+    ] = True,
+):
     "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
     from dclm_nb.exhibits import status as views
     from dclm_nb.exhibits.catalogue import PAPERS, get_paper
@@ -85,12 +108,24 @@ def claims(paper: PaperOption = "all", reasons: Annotated[bool, typer.Option("--
     console = _console()
     for name in PAPERS if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
-        console.print(f"\n[bold cyan]{name}[/]  [cyan]{PAPERS[name].title}[/]\n", verdicts_for_terminal(verdicts, reasons))
-        for source, counts in views.verdict_counts(verdicts).items(): console.print(f"  {source} ({views.QUESTIONS[source]}) " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()), style="dim", highlight=False)
+        console.print(
+            f"\n[bold cyan]{name}[/]  [cyan]{PAPERS[name].title}[/]\n", verdicts_for_terminal(verdicts, reasons)
+        )
+        for source, counts in views.verdict_counts(verdicts).items():
+            console.print(
+                f"  {source} ({views.QUESTIONS[source]}) "
+                + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()),
+                style="dim",
+                highlight=False,
+            )
 
 # %% ../nbs/cli.ipynb #budget-command
 @app.command()
-def budget(exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …")], paper: PaperOption = "dclm", scale: ScaleOption = "laptop"):
+def budget(
+    exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …")],
+    paper: PaperOption = "dclm",
+    scale: ScaleOption = "laptop",
+):
     "What a run would cost before it starts: here, and at the paper's size."
     from rich.table import Table
     from dclm_nb.exhibits.budget import budget as lines
@@ -117,12 +152,21 @@ def pages(paper: PaperOption = "all"):
 
 # %% ../nbs/cli.ipynb #bless-command
 @app.command()
-def bless(paper: PaperOption = "dclm", allow: Annotated[bool, typer.Option("--allow", help="Also what would be refused: smoke, uncommitted changes, a failed last run.")] = False):
+def bless(
+    paper: PaperOption = "dclm",
+    allow: Annotated[
+        bool, typer.Option("--allow", help="Also what would be refused: smoke, uncommitted changes, a failed last run.")
+    ] = False,
+):
     "Copy the results and manifests of the last runs to figures/<paper>/, if they can be trusted."
     from dclm_nb.exhibits.catalogue import PAPERS
     from dclm_nb.exhibits.status import bless as copy
     outcome = [found for name in (PAPERS if paper == "all" else [paper]) for found in copy(name, allow)]
-    for exhibit, scale, reason in outcome: print(f"{exhibit.paper} {exhibit.id} at {scale}: " + (f"refused, {reason}" if reason else f"copied to figures/{exhibit.paper}/"))
+    for exhibit, scale, reason in outcome:
+        print(
+            f"{exhibit.paper} {exhibit.id} at {scale}: "
+            + (f"refused, {reason}" if reason else f"copied to figures/{exhibit.paper}/")
+        )
     if not outcome: _fail(f"no results of {paper} to bless: run make reproduce PAPER={paper} first")
     raise typer.Exit(int(any(reason for *_, reason in outcome)))
 
@@ -215,8 +259,12 @@ def curate(
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
     extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
-    lists: Annotated[str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")] = "embedded",
-    classifier: Annotated[str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")] = "",
+    lists: Annotated[
+        str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")
+    ] = "embedded",
+    classifier: Annotated[
+        str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")
+    ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
@@ -238,16 +286,28 @@ def _print_curation(report):
 @app.command("train-image")
 def train_image(
     shards: Annotated[str, typer.Option(help="A folder of WebDataset tar shards, or a pattern.")],
-    out: Annotated[str, typer.Option(help="Folder for the codec, the latents, the checkpoints and the model; the same command continues.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder for the codec, the latents, the checkpoints and the model; the same command continues."
+        ),
+    ],
     method: Annotated[str, typer.Option(help="diffusion, masked-token or next-token.")] = "diffusion",
     size: Annotated[str, typer.Option(help="S, B, L, XL, XL+, XXL, or one of ours, from nano.")] = "XL",
-    codec: Annotated[str, typer.Option(help="A folder, a model of the hub (owner/name), or a name to make one (conv-lfq-16384, pca-16); the assumed paper scale's by default.")] = "",
+    codec: Annotated[
+        str,
+        typer.Option(
+            help="A folder, a model of the hub (owner/name), or a name to make one (conv-lfq-16384, pca-16); the "
+                 "assumed paper scale's by default."
+        ),
+    ] = "",
     devices: Annotated[str, typer.Option(help="How many GPUs of this machine; auto for all.")] = "auto",
     resolution: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
     pictures: Annotated[int, typer.Option(help="How many to train on, repeats counted.")] = 256 * 250_000,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
 ):
-    "Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost first."
+    """Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost
+    first."""
     from dclm_nb.image.launch import train_image as run
     run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
 
@@ -259,10 +319,12 @@ def main(arguments: list[str] | None = None):
     code, line = 0, ""
     try: code = app(args=arguments, standalone_mode=False) or 0
     except UserError as e: code, line = e.exit_code, str(e)
-    except (KeyboardInterrupt, typer.Abort): code = 130                         # which of them depends on the version of typer
+    # which of them depends on the version of typer
+    except (KeyboardInterrupt, typer.Abort): code = 130
     except Exception as e:
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
-        code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"       # it says nothing where the help stands already
+        # it says nothing where the help stands already
+        code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
     if code == 130: line = "interrupted: finished runs are kept, the same command continues"
     if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)

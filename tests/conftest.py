@@ -10,7 +10,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last bits.
+    # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last
+    # bits.
     os.environ["OMP_NUM_THREADS"] = "1"
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
 
@@ -24,7 +25,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data beside the checkout (`$DCLM_NB_SHARED` or `../shared`); skips where there is none."""
+    """The folder of reference data beside the checkout (`$DCLM_NB_SHARED` or `../shared`); skips where there is
+    none."""
     folder = Path(os.environ.get("DCLM_NB_SHARED", Path(__file__).parents[2] / "shared"))
     if not folder.is_dir(): pytest.skip("no reference data beside the checkout (../shared)")
     return folder

@@ -1,4 +1,5 @@
-"""Calls in processes of their own, which may kill themselves. Importing torch takes seconds: one server imports once and forks for every call."""
+"""Calls in processes of their own, which may kill themselves. Importing torch takes seconds: one server imports once
+and forks for every call."""
 import json
 import os
 import signal
@@ -30,14 +31,27 @@ ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 def started(script: str, *arguments) -> subprocess.Popen:
     """A process of its own that calls the `main` of `script` once, for the test to kill."""
-    return subprocess.Popen([sys.executable, "-c", script + ONCE, json.dumps(arguments)], env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", script + ONCE, json.dumps(arguments)],
+        env=ONE_THREAD,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 @contextmanager
 def forked(script: str) -> Iterator[Callable[..., int]]:
-    """A function that calls the `main` of `script` with JSON values, each time in a new process, and returns 0, or -9 if that killed itself."""
+    """A function that calls the `main` of `script` with JSON values, each time in a new process, and returns 0, or -9
+    if that killed itself."""
     with tempfile.TemporaryFile("w+") as errors:
-        server = subprocess.Popen([sys.executable, "-c", script + SERVE], env=ONE_THREAD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        server = subprocess.Popen(
+            [sys.executable, "-c", script + SERVE],
+            env=ONE_THREAD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
 
         def call(*arguments) -> int:
             server.stdin.write(json.dumps(arguments) + "\n")

@@ -64,7 +64,10 @@ def _tar_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
             for entry in archive:
                 name = check_name(entry.name)
                 if entry.isdir(): continue
-                if not entry.isreg() or entry.issparse(): raise ArchiveError(f"{path.name} holds {name!r}, which is a link, a device or a sparse file: refused")
+                if not entry.isreg() or entry.issparse():
+                    raise ArchiveError(
+                        f"{path.name} holds {name!r}, which is a link, a device or a sparse file: refused"
+                    )
                 yield name, entry.size, archive.extractfile(entry)
 
 # %% ../../nbs/core/07_archives.ipynb #zip-entries
@@ -72,12 +75,15 @@ def _check_zip(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     entries = [e for e in archive.infolist() if not e.is_dir()]
     names = [check_name(e.filename) for e in archive.infolist()]
     if len(set(names)) < len(names): raise ArchiveError(f"{path.name} holds two entries of one name: refused")
-    if sum(e.compress_size for e in entries) > path.stat().st_size: raise ArchiveError(f"{path.name} holds overlapping entries: refused")
+    if sum(e.compress_size for e in entries) > path.stat().st_size:
+        raise ArchiveError(f"{path.name} holds overlapping entries: refused")
     for e in entries:
         kind = stat.S_IFMT(e.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG): raise ArchiveError(f"{path.name} holds {e.filename!r}, which is a link or a device: refused")
+        if kind not in (0, stat.S_IFREG):
+            raise ArchiveError(f"{path.name} holds {e.filename!r}, which is a link or a device: refused")
         if e.flag_bits & 1: raise ArchiveError(f"{path.name} holds {e.filename!r}, which is encrypted: refused")
-        if e.file_size > FREE_RATIO + MAX_RATIO * e.compress_size: raise ArchiveError(f"{path.name} unpacks to more than {MAX_RATIO} times its size: refused")
+        if e.file_size > FREE_RATIO + MAX_RATIO * e.compress_size:
+            raise ArchiveError(f"{path.name} unpacks to more than {MAX_RATIO} times its size: refused")
     return entries
 
 def _zip_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
@@ -87,13 +93,30 @@ def _zip_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
             with archive.open(e) as file: yield e.filename, e.file_size, file
 
 # %% ../../nbs/core/07_archives.ipynb #damage-named
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError, NotImplementedError)
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+)
+
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    try: yield
-    except FileNotFoundError as e: raise ArchiveError(f"{path} does not exist") from e
-    except _DAMAGE as e: raise ArchiveError(f"{path.name} is damaged or not an archive ({str(e) or type(e).__name__}): fetch it again") from e
+    try:
+        yield
+    except FileNotFoundError as e:
+        raise ArchiveError(f"{path} does not exist") from e
+    except _DAMAGE as e:
+        raise ArchiveError(
+            f"{path.name} is damaged or not an archive ({str(e) or type(e).__name__}): fetch it again"
+        ) from e
 
 # %% ../../nbs/core/07_archives.ipynb #archive-class
 class Archive:
@@ -104,14 +127,21 @@ class Archive:
     def _entries(self) -> Iterator[tuple[str, int, BinaryIO]]:
         kind = _zip_members if zipfile.is_zipfile(self.path) else _tar_members
         for count, entry in enumerate(kind(self.path)):
-            if count >= MAX_ENTRIES: raise ArchiveError(f"{self.path.name} has more than {MAX_ENTRIES:,} entries: refused")
+            if count >= MAX_ENTRIES:
+                raise ArchiveError(f"{self.path.name} has more than {MAX_ENTRIES:,} entries: refused")
             yield entry
 
     def _bytes(self, name: str, size: int, file: BinaryIO) -> bytes:
-        if size > self.max_member: raise ArchiveError(f"{name!r} in {self.path.name} is {size:,} bytes, more than {self.max_member:,}: refused")
+        if size > self.max_member:
+            raise ArchiveError(
+                f"{name!r} in {self.path.name} is {size:,} bytes, more than {self.max_member:,}: refused"
+            )
         parts = []
         while data := file.read(2**20): parts.append(data)
-        if (got := sum(map(len, parts))) != size: raise ArchiveError(f"{name!r} in {self.path.name} has {got:,} bytes where {size:,} are announced: fetch it again")
+        if (got := sum(map(len, parts))) != size:
+            raise ArchiveError(
+                f"{name!r} in {self.path.name} has {got:,} bytes where {size:,} are announced: fetch it again"
+            )
         return b"".join(parts)
 
     def members(self) -> list[str]:
@@ -143,4 +173,7 @@ class Archive:
 
     def _missing(self, member: str, members: list[str]) -> ArchiveError:
         near = difflib.get_close_matches(member, members, n=1)
-        return ArchiveError(f"{self.path.name} has no member {member!r}" + (f" (did you mean {near[0]!r}?)" if near else f" among its {len(members):,}"))
+        return ArchiveError(
+            f"{self.path.name} has no member {member!r}"
+            + (f" (did you mean {near[0]!r}?)" if near else f" among its {len(members):,}")
+        )

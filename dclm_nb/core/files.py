@@ -29,10 +29,12 @@ _CAUSES = {errno.ENOSPC: "the disk is full: free some space and run the same com
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 def _number(error: BaseException | None) -> int | None:
-    "The system's error number behind `error`: its own, that of what caused it, or the one whose words a library repeats in its own message."
+    """The system's error number behind `error`: its own, that of what caused it, or the one whose words a library
+    repeats in its own message."""
     while error is not None:
         if isinstance(error, OSError) and error.errno: return error.errno
-        if found := next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(n) in str(error)), None): return found
+        if found := next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(n) in str(error)), None):
+            return found
         error = error.__cause__ or error.__context__
 
 # %% ../../nbs/core/06_files.ipynb #is-disk-error-def
@@ -57,7 +59,8 @@ def sync_folder(folder: str | Path):
 
 # %% ../../nbs/core/06_files.ipynb #atomic-write-def
 def atomic_write(path: str | Path, data: bytes | str) -> Path:
-    "Write `data` (text as UTF-8) to `path`, whole or not at all. Raises `UserError` when the disk is full or cannot be written."
+    """Write `data` (text as UTF-8) to `path`, whole or not at all. Raises `UserError` when the disk is full or cannot
+    be written."""
     path, data = Path(path), data.encode() if isinstance(data, str) else data
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -76,7 +79,8 @@ def atomic_write(path: str | Path, data: bytes | str) -> Path:
 _known_hashes: dict[tuple, str] = {}
 
 def sha256_of(path: str | Path, again: bool = False) -> str:
-    "Hex SHA-256 of a file's bytes; remembered per (path, size, mtime_ns) inside this process only, and read `again` if asked to."
+    """Hex SHA-256 of a file's bytes; remembered per (path, size, mtime_ns) inside this process only, and read `again`
+    if asked to."""
     path = Path(path)
     stat = path.stat()
     key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
@@ -87,7 +91,8 @@ def sha256_of(path: str | Path, again: bool = False) -> str:
 # %% ../../nbs/core/06_files.ipynb #exclusive-def
 @contextmanager
 def exclusive(path: str | Path, waiting: Callable[[], object] = lambda: None, timeout: float = -1) -> Iterator[None]:
-    "Hold the lock `path` against other processes and threads; calls `waiting()` once if it is taken. Raises `UserError` after `timeout` seconds (-1: never)."
+    """Hold the lock `path` against other processes and threads; calls `waiting()` once if it is taken. Raises
+    `UserError` after `timeout` seconds (-1: never)."""
     lock = filelock.FileLock(path, thread_local=False)
     try:
         try: lock.acquire(timeout=0)

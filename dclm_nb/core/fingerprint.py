@@ -23,7 +23,11 @@ from .errors import UserError
 def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
         if not isinstance(getattr(node, "body", None), list): continue
-        kept = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]
+        kept = [
+            s
+            for s in node.body
+            if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))
+        ]
         node.body = kept or ([] if isinstance(node, ast.Module) else [ast.Pass()])
     return tree
 
@@ -52,8 +56,10 @@ class _Source:
     def _take(self, s: ast.stmt):
         if isinstance(s, (ast.Import, ast.ImportFrom)): self.imports.update(self.imported(s)); return
         if isinstance(s, ast.FunctionDef): self._strip(s)
-        if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): names = [s.name, *(n for d in s.decorator_list for n in _names(d))]
-        elif isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign)): names = [n for t in getattr(s, "targets", None) or [s.target] for n in _names(t)]
+        if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names = [s.name, *(n for d in s.decorator_list for n in _names(d))]
+        elif isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            names = [n for t in getattr(s, "targets", None) or [s.target] for n in _names(t)]
         else:
             for inner in ast.walk(s):
                 if isinstance(inner, (ast.Import, ast.ImportFrom)): self.imports.update(self.imported(inner))
@@ -69,7 +75,10 @@ class _Source:
 
     def imported(self, s: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str | None]]:
         "{local name: (module, name in it or None for the module itself)}; `*` is kept as the name `*`."
-        if isinstance(s, ast.Import): return {a.asname or a.name.split(".")[0]: (a.name if a.asname else a.name.split(".")[0], None) for a in s.names}
+        if isinstance(s, ast.Import):
+            return {
+                a.asname or a.name.split(".")[0]: (a.name if a.asname else a.name.split(".")[0], None) for a in s.names
+            }
         base = s.module or ""
         if s.level:
             parts = self.module.split(".")
@@ -78,21 +87,30 @@ class _Source:
 
 # %% ../../nbs/core/09_fingerprint.ipynb #stale
 _BEGAN = time.time()
-_approved: set[tuple[str, int]] = set()                             # (module, time of change) that were compared and found the same
+# (module, time of change) that were compared and found the same
+_approved: set[tuple[str, int]] = set()
 
 def _codes(constants: tuple) -> dict[str, CodeType]: return {c.co_name: c for c in constants if isinstance(c, CodeType)}
 
 def _same_code(a: CodeType, b: CodeType) -> bool:
     plain = [[c for c in code.co_consts if not isinstance(c, CodeType)] for code in (a, b)]
     inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (a, b)]
-    return a.co_code == b.co_code and a.co_names == b.co_names and plain[0] == plain[1] and len(inner[0]) == len(inner[1]) and all(map(_same_code, *inner))
+    return (
+        a.co_code == b.co_code
+        and a.co_names == b.co_names
+        and plain[0] == plain[1]
+        and len(inner[0]) == len(inner[1])
+        and all(map(_same_code, *inner))
+    )
+
 
 def _same_functions(loaded: dict, written: dict[str, CodeType]) -> bool:
     "Do the functions and methods that are loaded have the code that is written in the file?"
     for name, value in loaded.items():
         value = inspect.unwrap(value) if callable(value) else value
         if name not in written: continue
-        if inspect.isfunction(value) and value.__name__ == name and not _same_code(value.__code__, written[name]): return False
+        if inspect.isfunction(value) and value.__name__ == name and not _same_code(value.__code__, written[name]):
+            return False
         if inspect.isclass(value) and not _same_functions(vars(value), _codes(written[name].co_consts)): return False
     return True
 
@@ -105,7 +123,11 @@ def _check_loaded(module: str, path: Path):
     for s in ast.parse(text).body:
         if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name):
             same &= getattr(loaded, s.targets[0].id, s.value.value) == s.value.value
-    if not same: raise UserError(f"{module} was edited after this process loaded it, so a run would be stored under code that did not make it: restart the kernel or the command")
+    if not same:
+        raise UserError(
+            f"{module} was edited after this process loaded it, so a run would be stored under code that did not make "
+            "it: restart the kernel or the command"
+        )
     _approved.add(state)
 
 # %% ../../nbs/core/09_fingerprint.ipynb #load-source
@@ -130,8 +152,10 @@ def _source(module: str, as_loaded: bool = True) -> _Source | None:
 # %% ../../nbs/core/09_fingerprint.ipynb #mentions
 @lru_cache(maxsize=20_000)
 def _mentions(node: ast.AST) -> tuple[list[tuple[str, str | None]], list[ast.stmt]]:
-    "What a tree mentions: (name, None), or (name, 'dotted.attributes') where it is used as `name.dotted.attributes`; and the imports inside it."
-    mentioned, imports, inside = {}, [], set()                      # `inside`: parts of a longer dotted name, already taken
+    """What a tree mentions: (name, None), or (name, 'dotted.attributes') where it is used as `name.dotted.attributes`;
+    and the imports inside it."""
+    # `inside`: parts of a longer dotted name, already taken
+    mentioned, imports, inside = {}, [], set()
     for n in ast.walk(node):                                        # parents come before their children
         if isinstance(n, ast.Attribute) and id(n) not in inside:
             chain, inner = [n.attr], n.value
@@ -194,12 +218,21 @@ def _text(statement: ast.stmt) -> str: return ast.unparse(statement)
 # %% ../../nbs/core/09_fingerprint.ipynb #code-of-def
 def check_function(fn: Callable):
     "Raises `UserError` for what is no plain function, or holds values that no manifest would show."
-    if not inspect.isfunction(fn): raise UserError(f"a run needs a plain function fn(config, seed, folder), not {type(fn).__name__}: put its arguments into the config")
+    if not inspect.isfunction(fn):
+        raise UserError(
+            f"a run needs a plain function fn(config, seed, folder), not {type(fn).__name__}: put its arguments into "
+            "the config"
+        )
     if fn.__closure__ or fn.__name__ == "<lambda>":
-        raise UserError(f"{fn.__qualname__} is a lambda or holds variables of the function around it, which no manifest would show: put them into the config")
+        raise UserError(
+            f"{fn.__qualname__} is a lambda or holds variables of the function around it, which no manifest would "
+            "show: put them into the config"
+        )
+
 
 def code_of(fn: Callable) -> dict[str, str]:
-    "{qualified name: normalised code} of the function and all it can reach in this library. Raises `UserError` for closures, lambdas and partials."
+    """{qualified name: normalised code} of the function and all it can reach in this library. Raises `UserError` for
+    closures, lambdas and partials."""
     check_function(fn)
     reach = _Reach(fn.__module__)
     source = _source(fn.__module__)
@@ -208,7 +241,8 @@ def code_of(fn: Callable) -> dict[str, str]:
     return dict(sorted(reach.found.items()))
 
 def reach_of(module: str, name: str) -> dict[str, str]:
-    "As `code_of`, for a definition as it is written in a module of this library. Raises `UserError` where there is none."
+    """As `code_of`, for a definition as it is written in a module of this library. Raises `UserError` where there is
+    none."""
     reach = _Reach(module, as_loaded=False)
     source = reach.source(module)
     if source is None or name not in source.definitions: raise UserError(f"{module} defines no {name}")
@@ -223,8 +257,12 @@ def declarations(module: str) -> dict[str, ast.expr]:
 def _typed_in(fn: Callable, reach: _Reach):
     "Reach a function that was typed into a notebook or defined inside another function."
     if (own := f"{fn.__module__}.{fn.__qualname__}") in reach.found: return
-    try: text = textwrap.dedent(inspect.getsource(fn))
-    except (OSError, TypeError) as e: raise UserError(f"the source of {fn.__qualname__} cannot be read: define it in a module or a notebook cell") from e
+    try:
+        text = textwrap.dedent(inspect.getsource(fn))
+    except (OSError, TypeError) as e:
+        raise UserError(
+            f"the source of {fn.__qualname__} cannot be read: define it in a module or a notebook cell"
+        ) from e
     tree = _without_docstrings(ast.parse(text))
     reach.found[own] = ast.unparse(tree)
     mentioned, imports = _mentions(tree)
@@ -235,7 +273,8 @@ def _typed_in(fn: Callable, reach: _Reach):
         elif inspect.isclass(value) and value.__module__ == fn.__module__:
             for method in filter(inspect.isfunction, vars(value).values()): _typed_in(method, reach)
         elif inspect.isfunction(value) or inspect.isclass(value): reach.definition(value.__module__, value.__name__)
-        elif isinstance(value, (bool, int, float, str, tuple, list, dict)): reach.found[f"{fn.__module__}.{name}"] = repr(value)
+        elif isinstance(value, (bool, int, float, str, tuple, list, dict)):
+            reach.found[f"{fn.__module__}.{name}"] = repr(value)
     for n in imports:
         if isinstance(n, ast.ImportFrom) and not n.level:
             for a in n.names: reach.name((n.module, a.name), None)

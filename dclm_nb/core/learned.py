@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Learned:
     """A learned part's held-out `value` of `measure`, beside the `baseline` that `trivial` reaches without learning.
-    The part passes if it is better by at least `margin`; `lower` says that less is better, `n` counts the held-out items."""
+    The part passes if it is better by at least `margin`; `lower` says that less is better, `n` counts the held-out
+    items."""
     part: str
     measure: str
     value: float
@@ -58,9 +59,14 @@ def learned_table(parts: Iterable[Learned]) -> "pd.DataFrame":
     "One row a part: the measure, its held-out value, the trivial baseline, what was needed, and whether it passes."
     import pandas as pd
     parts = list(parts)
-    rows = {"measure": [p.measure for p in parts], "held out": [f"{p.value:.3f}" for p in parts],
-            "baseline": [f"{p.baseline:.3f} ({p.trivial})" for p in parts], "needed": [_needed(p) for p in parts],
-            "items": [f"{p.n:,}" if p.n else "" for p in parts], "learned": ["yes" if p.passes else "NO" for p in parts]}
+    rows = {
+        "measure": [p.measure for p in parts],
+        "held out": [f"{p.value:.3f}" for p in parts],
+        "baseline": [f"{p.baseline:.3f} ({p.trivial})" for p in parts],
+        "needed": [_needed(p) for p in parts],
+        "items": [f"{p.n:,}" if p.n else "" for p in parts],
+        "learned": ["yes" if p.passes else "NO" for p in parts],
+    }
     return pd.DataFrame(rows, index=pd.Index([p.part for p in parts], name="part"))
 
 def _needed(part: Learned) -> str:

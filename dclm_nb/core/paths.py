@@ -21,7 +21,10 @@ def project_root() -> Path:
     for start in starts:
         for folder in (start, *start.parents):
             if _is_checkout(folder): return folder
-    raise UserError("this needs the checkout of dclm_nb (reproduction notebooks, pinned data): clone the repository and run it from there")
+    raise UserError(
+        "this needs the checkout of dclm_nb (reproduction notebooks, pinned data): clone the repository and run it "
+        "from there"
+    )
 
 # %% ../../nbs/core/01_paths.ipynb #home-def
 def home() -> Path:
@@ -32,9 +35,12 @@ def home() -> Path:
 
 # %% ../../nbs/core/01_paths.ipynb #made
 def _made(folder: Path) -> Path:
-    try: folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"cannot make the folder {folder} ({e.strerror}): set DCLM_NB_HOME to a folder that can be written") from e
+        raise UserError(
+            f"cannot make the folder {folder} ({e.strerror}): set DCLM_NB_HOME to a folder that can be written"
+        ) from e
     return folder
 
 # %% ../../nbs/core/01_paths.ipynb #data-dir-def

@@ -46,7 +46,8 @@ class _Rate:
         self.window, self.marks = window, deque([(now, done)])
 
     def mark(self, done: float, now: float):
-        if now - self.marks[-1][0] < self.window / 60 and len(self.marks) > 1: self.marks.pop()   # at most about 60 marks
+        # at most about 60 marks
+        if now - self.marks[-1][0] < self.window / 60 and len(self.marks) > 1: self.marks.pop()
         self.marks.append((now, done))
         while len(self.marks) > 2 and now - self.marks[1][0] > self.window: self.marks.popleft()
 
@@ -65,21 +66,35 @@ class _Teller:
         now = self.sent = time.monotonic()
         about.rate.mark(about.done, now)
         path = about.path()
-        _send({"event": event, "name": about.name, "path": [p.name for p in reversed(path)], "done": about.done, "total": about.total, "fraction": about.fraction(),
-               "left_s": about.left(), "note": about.note, "whole": {"name": path[-1].name, "fraction": path[-1].fraction(), "left_s": path[-1].left()}, "pid": os.getpid(), "time": time.time()})
+        _send({
+            "event": event,
+            "name": about.name,
+            "path": [p.name for p in reversed(path)],
+            "done": about.done,
+            "total": about.total,
+            "fraction": about.fraction(),
+            "left_s": about.left(),
+            "note": about.note,
+            "whole": {"name": path[-1].name, "fraction": path[-1].fraction(), "left_s": path[-1].left()},
+            "pid": os.getpid(),
+            "time": time.time(),
+        })
         self.show(event, about, now)
 
     def show(self, event: str, about: "Progress", now: float):
         stream = self.stream or sys.stderr
         if stream.isatty():
-            if event != "start": stream.write(f"\r\x1b[K{about.line()}" + ("\n" if event == "end" else "")); stream.flush()
+            if event != "start":
+                stream.write(f"\r\x1b[K{about.line()}" + ("\n" if event == "end" else ""))
+                stream.flush()
         elif os.environ.get("DCLM_NB_PROGRESS"): return                  # whoever named the file shows it
         elif (event == "end" and self.shown) or (event != "end" and now - self.logged >= about.log_interval):
             self.logged, self.shown = now, True
             stream.write(about.line() + "\n"); stream.flush()
 
 # %% ../../nbs/core/04_progress.ipynb #open-def
-_open: ContextVar[tuple] = ContextVar("dclm_nb_open_progress", default=())        # every `Progress` in a `with` that is not over, the innermost last
+# every `Progress` in a `with` that is not over, the innermost last
+_open: ContextVar[tuple] = ContextVar("dclm_nb_open_progress", default=())
 
 # %% ../../nbs/core/04_progress.ipynb #count-def
 def _count(done: float, total: float | None) -> str:
@@ -89,9 +104,18 @@ def _count(done: float, total: float | None) -> str:
 # %% ../../nbs/core/04_progress.ipynb #progress-class
 class Progress:
     "Counts `done` of `total`, prints, and reports to `$DCLM_NB_PROGRESS`; use `with` or call `close`. Never raises."
-    interval, log_interval = 0.5, 10.0              # seconds between reports: to the file and a terminal; to a log
+    interval, log_interval = 0.5, 10.0  # seconds between reports: to the file and a terminal; to a log
 
-    def __init__(self, name: str = "", total: float | None = None, *, start: float = 0, parent: "Progress | None" = None, share: float | None = None, stream=None):
+    def __init__(
+        self,
+        name: str = "",
+        total: float | None = None,
+        *,
+        start: float = 0,
+        parent: "Progress | None" = None,
+        share: float | None = None,
+        stream=None,
+    ):
         self.name, self.total, self.done, self.note = str(name), total, float(start or 0), ""
         self.parent = parent if parent is not None else next(reversed(_open.get()), None)
         self.share, self.closed, self.token, self.began = share, False, None, time.monotonic()
@@ -110,11 +134,17 @@ class Progress:
 
     def fraction(self) -> float | None:
         "Share of the work done, 0 to 1; None while nothing is known."
-        if self.total: return min(1.0, (self.done + sum(s.share * (s.fraction() or 0) for s in self.stages if s.share is not None)) / self.total)
+        if self.total:
+            return min(
+                1.0,
+                (self.done + sum(s.share * (s.fraction() or 0) for s in self.stages if s.share is not None))
+                / self.total,
+            )
         return max((s.fraction() or 0 for s in self.stages), default=None)
 
     def left(self) -> float | None:
-        "Seconds still needed, from the rate of the last half minute; for a whole with stages, from its own pace so far."
+        """Seconds still needed, from the rate of the last half minute; for a whole with stages, from its own pace so
+        far."""
         if not (fraction := self.fraction()): return None
         if self.stages: return (time.monotonic() - self.began) * (1 - fraction) / fraction
         return self.rate.time_for(self.total - self.done)
@@ -122,9 +152,23 @@ class Progress:
     def line(self) -> str:
         "The one line shown: name, done of total, percent, time left, note; then the whole it belongs to."
         whole, fraction = self.path()[-1], self.fraction()
-        pace = f"  took {duration(time.monotonic() - self.began)}" if self.closed else "" if fraction is None else f"  {fraction:4.0%}  {duration(self.left())} left"
-        above = "" if whole is self or whole.fraction() is None else f"  [{whole.name}: {whole.fraction():.0%}, {duration(whole.left())} left]"
-        return f"{self.name or 'progress'}:{_count(self.done, self.total)}{pace}" + (f"  {self.note}" if self.note else "") + above
+        pace = (
+            f"  took {duration(time.monotonic() - self.began)}"
+            if self.closed
+            else ""
+            if fraction is None
+            else f"  {fraction:4.0%}  {duration(self.left())} left"
+        )
+        above = (
+            ""
+            if whole is self or whole.fraction() is None
+            else f"  [{whole.name}: {whole.fraction():.0%}, {duration(whole.left())} left]"
+        )
+        return (
+            f"{self.name or 'progress'}:{_count(self.done, self.total)}{pace}"
+            + (f"  {self.note}" if self.note else "")
+            + above
+        )
 
     def path(self) -> "list[Progress]":
         "This progress, then what it is part of, up to the whole."
@@ -148,10 +192,15 @@ class Progress:
         self.close(note="stopped" if kind else "")
 
 # %% ../../nbs/core/04_progress.ipynb #progress-def
-def progress(iterable: Iterable | None = None, *, total: float | None = None, name: str = "", start: float = 0) -> "Progress | Iterator":
+def progress(
+    iterable: Iterable | None = None, *, total: float | None = None, name: str = "", start: float = 0
+) -> "Progress | Iterator":
     "Iterates over `iterable` and reports each item; without one, a `Progress` of `total` to update by hand."
     if iterable is None: return Progress(name, total, start=start)
-    return _counted(iterable, total if total is not None else len(iterable) if hasattr(iterable, "__len__") else None, name, start)
+    return _counted(
+        iterable, total if total is not None else len(iterable) if hasattr(iterable, "__len__") else None, name, start
+    )
+
 
 def _counted(iterable: Iterable, total: float | None, name: str, start: float) -> Iterator:
     with Progress(name, total, start=start) as report:
@@ -161,7 +210,8 @@ def _counted(iterable: Iterable, total: float | None, name: str, start: float) -
 
 # %% ../../nbs/core/04_progress.ipynb #read-def
 def read_progress(path: str | Path, offset: int = 0) -> tuple[list[dict], int]:
-    "The whole records behind `offset` in the file that `DCLM_NB_PROGRESS` names, and the new offset. A missing file has none."
+    """The whole records behind `offset` in the file that `DCLM_NB_PROGRESS` names, and the new offset. A missing file
+    has none."""
     try:
         with open(path, "rb") as file:
             file.seek(offset)

@@ -19,8 +19,33 @@ from .errors import UserError
 from .paths import project_root
 
 # %% ../../nbs/core/10_provenance.ipynb #versions-def
-WATCHED = ("dclm_nb", "torch", "lightning", "numpy", "scipy", "pandas", "datatrove", "resiliparse", "FastWARC", "trafilatura", "lxml", "fasttext-numpy2-wheel",
-           "tokenizers", "safetensors", "regex", "xxhash", "rbloom", "rensa", "uniseg", "spacy", "scikit-learn", "transformers", "diffusers", "peft")
+WATCHED = (
+    "dclm_nb",
+    "torch",
+    "lightning",
+    "numpy",
+    "scipy",
+    "pandas",
+    "datatrove",
+    "resiliparse",
+    "FastWARC",
+    "trafilatura",
+    "lxml",
+    "fasttext-numpy2-wheel",
+    "tokenizers",
+    "safetensors",
+    "regex",
+    "xxhash",
+    "rbloom",
+    "rensa",
+    "uniseg",
+    "spacy",
+    "scikit-learn",
+    "transformers",
+    "diffusers",
+    "peft",
+)
+
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
@@ -36,7 +61,12 @@ def git_state() -> dict[str, str | bool | None]:
     "`{commit, dirty}` of the checkout; both None where there is no checkout or no git."
     try:
         root = project_root()
-        def git(*args): return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+        def git(*args):
+            return subprocess.run(
+                ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=20, check=True
+            ).stdout.strip()
+
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (UserError, OSError, subprocess.SubprocessError): return {"commit": None, "dirty": None}
 
@@ -44,7 +74,13 @@ def git_state() -> dict[str, str | bool | None]:
 def not_committed(git: dict | None) -> str:
     "Why what was made at this `git_state` is not blessed, in words; empty where it came from a commit as it stands."
     git = git or {}
-    return "made outside of a commit" if not git.get("commit") else "made with uncommitted changes" if git.get("dirty") else ""
+    return (
+        "made outside of a commit"
+        if not git.get("commit")
+        else "made with uncommitted changes"
+        if git.get("dirty")
+        else ""
+    )
 
 # %% ../../nbs/core/10_provenance.ipynb #host-def
 @lru_cache(maxsize=1)
@@ -55,22 +91,37 @@ def _cpu_model() -> str:
 def host() -> dict[str, str | int]:
     "Processor, cores this process may use, memory in GB, system. Neither host name nor user nor path."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if "SC_PHYS_PAGES" in os.sysconf_names else 0
-    return {"cpu": _cpu_model(), "cores": cores, "memory_gb": round(memory), "system": f"{platform.system()} {platform.machine()}", "threads": os.environ.get("OMP_NUM_THREADS", "")}
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if "SC_PHYS_PAGES" in os.sysconf_names else 0
+    )
+    return {
+        "cpu": _cpu_model(),
+        "cores": cores,
+        "memory_gb": round(memory),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }
 
 # %% ../../nbs/core/10_provenance.ipynb #peak-def
 def _mark_mb() -> float:
     "The highest resident memory of this process in MB: since the last reset on Linux, else since its start."
-    try: return round(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024, 1)
+    try:
+        return round(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024, 1)
     except (OSError, AttributeError):
-        import resource                                            # not on Windows
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024), 1)
+        import resource  # not on Windows
 
-_peaks: list[float] = []                                            # highest marks of the blocks we are in, outermost first
+        return round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024), 1
+        )
+
+
+# highest marks of the blocks we are in, outermost first
+_peaks: list[float] = []
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    "Gives a function that tells the highest memory of this process, in MB, within the block; it may be asked in the block or after it."
+    """Gives a function that tells the highest memory of this process, in MB, within the block; it may be asked in the
+    block or after it."""
     mark, depth, final = _mark_mb(), len(_peaks), []
     _peaks[:] = [max(p, mark) for p in _peaks] + [0.0]
     try: Path("/proc/self/clear_refs").write_text("5")

@@ -40,7 +40,8 @@ def alone() -> Iterator[None]:
     finally: os.environ.update(hidden)
 
 # %% ../../nbs/core/17_ranks.ipynb #lead-def
-_BEGAN = float(os.environ.setdefault("DCLM_NB_BEGAN", str(time.time())))     # of a worker process: when its parent began
+# of a worker process: when its parent began
+_BEGAN = float(os.environ.setdefault("DCLM_NB_BEGAN", str(time.time())))
 _CLOSE = 30.0                                                       # seconds by which ranks of a launch may begin apart
 
 def _launch() -> str:

@@ -65,7 +65,8 @@ def find_runs() -> dict[str, FoundRun]:
 
 # %% ../../nbs/core/18_runs_lock.ipynb #lock-def
 LOCK, DEFINITIONS = "runs.lock", "runs.definitions"
-_LOCK_HEAD = """# What the version of each run stands for: `code` is a hash of all that it reaches. `make check` compares.
+_LOCK_HEAD = """# What the version of each run stands for: `code` is a hash of all that it reaches.
+# `make check` compares.
 # Written by
 #   dclm-nb runs bump NAME                       the results are others now
 #   dclm-nb runs same NAME --because "reason"    the results are the same, as smoke runs before and after have shown
@@ -97,7 +98,9 @@ class Lock:
             return cls({name: _locked(e) for name, e in entries}, {name: digits for digits, name in lines})
         except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
             cause = "a merge that was not finished?"
-            raise UserError(f"{LOCK} or {DEFINITIONS} cannot be read ({cause}): restore them with git checkout") from None
+            raise UserError(
+                f"{LOCK} or {DEFINITIONS} cannot be read ({cause}): restore them with git checkout"
+            ) from None
 
     def write(self, root: Path | None = None) -> None:
         "Write both files."
@@ -140,7 +143,8 @@ def disagreements(found: dict[str, FoundRun], lock: Lock) -> list[Finding]:
         if locked is None: problem = f"not in {LOCK} yet"
         elif version != locked.version: problem = f"version {version} is declared, version {locked.version} is locked"
         elif run.code != locked.code:
-            problem, changed = f"{SAME_VERSION} ({version}), other code", (*_changed(run.reach, lock.definitions), *gone)
+            problem = f"{SAME_VERSION} ({version}), other code"
+            changed = (*_changed(run.reach, lock.definitions), *gone)
         else: continue
         findings.append(Finding(name, problem, changed))
     return findings

@@ -62,8 +62,10 @@ def unequal(before: Run, after: Run, clock: Sequence[str] = ()) -> list[str]:
     lines = [f"{at}: {old.get(at, 'absent')} -> {new.get(at, 'absent')}" for at in places]
     for name in dict.fromkeys([*_files(before, clock), *_files(after, clock)]):
         there = [name in run.manifest["files"] for run in (before, after)]
-        if not all(there): lines.append(f"the file {name} is {'gone' if there[0] else 'new'}")
-        elif len({_content(run.folder / name, clock) for run in (before, after)}) > 1: lines.append(f"the file {name} differs")
+        if not all(there):
+            lines.append(f"the file {name} is {'gone' if there[0] else 'new'}")
+        elif len({_content(run.folder / name, clock) for run in (before, after)}) > 1:
+            lines.append(f"the file {name} differs")
     return lines
 
 # %% ../../nbs/core/19_same.ipynb #again-def
@@ -143,7 +145,9 @@ def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke
     if locked is None: raise UserError(f"{name} is not in runs.lock yet, so there is nothing before: {then}")
     if locked.version != run.declared.version: raise UserError(f"{name} was given another version already: {then}")
     if locked.code == run.code: raise UserError(f"{name} is what runs.lock says; there is nothing to show")
-    if name not in import_module(smoke).SMOKE: raise UserError(f"{name} has no smoke run that could be compared: {then}")
+    if name not in import_module(smoke).SMOKE:
+        raise UserError(f"{name} has no smoke run that could be compared: {then}")
+
 
 def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
     "Make it before and after; what was equal, in words. Raises `UserError` with the first differences."
@@ -158,4 +162,6 @@ def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
             said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
             raise UserError(f"{run.name} is not what it was: {said}. If that is meant: dclm-nb runs bump {run.name}")
         n, files = len(pairs), sum(len(_files(r, run.declared.clock)) for r, _ in pairs)
-        return f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
+        return (
+            f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
+        )

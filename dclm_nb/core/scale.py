@@ -20,26 +20,38 @@ class Scale:
     needs: str = "cpu"                                          # "cpu", "gpu" (one) or "cluster"
 
 # %% ../../nbs/core/03_scale.ipynb #scales-def
-_DCLM, _TRADEOFFS, _SVD = dict(papers=("dclm",), needs="cluster"), dict(papers=("tradeoffs",), needs="cluster"), dict(papers=("svd",), needs="cluster")
+_DCLM = dict(papers=("dclm",), needs="cluster")
+_TRADEOFFS = dict(papers=("tradeoffs",), needs="cluster")
+_SVD = dict(papers=("svd",), needs="cluster")
 
-SCALES: dict[str, Scale] = {s.name: s for s in [
-    Scale("replay", "trains nothing: printed values, the authors' released scores recomputed, and the recipe; seconds", trains=False, may_claim=False),
-    Scale("smoke", "proves the plumbing on tiny inputs in a minute or two; its numbers mean nothing", may_claim=False),
-    Scale("laptop", "honest science at small size: any one exhibit, cold, within about 20 minutes on 2 cores"),
-    Scale("gpu", "the same study on one GPU: larger models, more tokens, hours", needs="gpu"),
-    Scale("400M-1x", "412M parameters, 8.2B tokens, 2.0e19 FLOPs, 26 H100-hours", **_DCLM),
-    Scale("1B-1x", "1.4B parameters, 28.8B tokens, 2.4e20 FLOPs, 240 H100-hours", **_DCLM),
-    Scale("3B-1x", "2.8B parameters, 55.9B tokens, 9.4e20 FLOPs, 740 H100-hours", **_DCLM),
-    Scale("7B-1x", "6.9B parameters, 138B tokens, 5.7e21 FLOPs, 3,700 H100-hours", **_DCLM),
-    Scale("7B-2x", "6.9B parameters, 276B tokens, 1.1e22 FLOPs, 7,300 H100-hours", **_DCLM),
-    Scale("S", "12 layers, width 384, 21M core parameters (assumed: the paper's grid is not known)", **_TRADEOFFS),
-    Scale("B", "12 layers, width 768, 85M core parameters (assumed)", **_TRADEOFFS),
-    Scale("L", "24 layers, width 1024, 302M core parameters (assumed)", **_TRADEOFFS),
-    Scale("XL", "28 layers, width 1152, 446M core parameters (assumed)", **_TRADEOFFS),
-    Scale("XL+", "36 layers, width 1280, 708M core parameters (assumed)", **_TRADEOFFS),
-    Scale("XXL", "48 layers, width 1536, 1.36B core parameters (assumed)", **_TRADEOFFS),
-    Scale("svd", "the one model of Stable Video Diffusion: 1,521M parameters, of which 656M are temporal", **_SVD),
-]}
+SCALES: dict[str, Scale] = {
+    s.name: s
+    for s in [
+        Scale(
+            "replay",
+            "trains nothing: printed values, the authors' released scores recomputed, and the recipe; seconds",
+            trains=False,
+            may_claim=False,
+        ),
+        Scale(
+            "smoke", "proves the plumbing on tiny inputs in a minute or two; its numbers mean nothing", may_claim=False
+        ),
+        Scale("laptop", "honest science at small size: any one exhibit, cold, within about 20 minutes on 2 cores"),
+        Scale("gpu", "the same study on one GPU: larger models, more tokens, hours", needs="gpu"),
+        Scale("400M-1x", "412M parameters, 8.2B tokens, 2.0e19 FLOPs, 26 H100-hours", **_DCLM),
+        Scale("1B-1x", "1.4B parameters, 28.8B tokens, 2.4e20 FLOPs, 240 H100-hours", **_DCLM),
+        Scale("3B-1x", "2.8B parameters, 55.9B tokens, 9.4e20 FLOPs, 740 H100-hours", **_DCLM),
+        Scale("7B-1x", "6.9B parameters, 138B tokens, 5.7e21 FLOPs, 3,700 H100-hours", **_DCLM),
+        Scale("7B-2x", "6.9B parameters, 276B tokens, 1.1e22 FLOPs, 7,300 H100-hours", **_DCLM),
+        Scale("S", "12 layers, width 384, 21M core parameters (assumed: the paper's grid is not known)", **_TRADEOFFS),
+        Scale("B", "12 layers, width 768, 85M core parameters (assumed)", **_TRADEOFFS),
+        Scale("L", "24 layers, width 1024, 302M core parameters (assumed)", **_TRADEOFFS),
+        Scale("XL", "28 layers, width 1152, 446M core parameters (assumed)", **_TRADEOFFS),
+        Scale("XL+", "36 layers, width 1280, 708M core parameters (assumed)", **_TRADEOFFS),
+        Scale("XXL", "48 layers, width 1536, 1.36B core parameters (assumed)", **_TRADEOFFS),
+        Scale("svd", "the one model of Stable Video Diffusion: 1,521M parameters, of which 656M are temporal", **_SVD),
+    ]
+}
 
 # %% ../../nbs/core/03_scale.ipynb #get-scale-def
 def get_scale(name: "str | Scale", paper: str | None = None) -> Scale:

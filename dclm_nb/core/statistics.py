@@ -41,7 +41,11 @@ def _values(values, name: str = "values") -> np.ndarray:
     array = np.asarray(values, dtype=float).ravel()
     if not array.size: raise ValueError(f"{name} is empty: an interval needs at least one value")
     odd = np.count_nonzero(~np.isfinite(array))
-    if odd: raise ValueError(f"{name} holds {odd} values that are not finite (NaN or infinite): count them by cause instead of averaging them")
+    if odd:
+        raise ValueError(
+            f"{name} holds {odd} values that are not finite (NaN or infinite): count them by cause instead of "
+            "averaging them"
+        )
     return array
 
 def _check_level(level: float):
@@ -49,7 +53,8 @@ def _check_level(level: float):
 
 # %% ../../nbs/core/05_statistics.ipynb #mean-interval-def
 def mean_interval(values, level: float = 0.95) -> Interval:
-    "Student-t interval of the mean of `values` (one per seed). One value: infinite. Raises `ValueError` for none, or NaN."
+    """Student-t interval of the mean of `values` (one per seed). One value: infinite. Raises `ValueError` for none, or
+    NaN."""
     values = _values(values)
     _check_level(level)
     mid, n = float(values.mean()), values.size
@@ -69,7 +74,8 @@ def _differences(a, b) -> np.ndarray:
 
 # %% ../../nbs/core/05_statistics.ipynb #difference-interval-def
 def difference_interval(a, b, level: float = 0.95) -> Interval:
-    "Welch's interval of mean(a) - mean(b) for samples that are not paired and may differ in spread. A sample of one: infinite."
+    """Welch's interval of mean(a) - mean(b) for samples that are not paired and may differ in spread. A sample of one:
+    infinite."""
     a, b = _values(a, "a"), _values(b, "b")
     _check_level(level)
     mid = float(a.mean() - b.mean())
@@ -82,13 +88,17 @@ def difference_interval(a, b, level: float = 0.95) -> Interval:
 
 # %% ../../nbs/core/05_statistics.ipynb #paired-bootstrap-def
 def paired_bootstrap(a, b=None, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
-    "Percentile bootstrap interval of the mean of `a - b` (or of `a`), items paired by position. One item: infinite. Seeded."
+    """Percentile bootstrap interval of the mean of `a - b` (or of `a`), items paired by position. One item: infinite.
+    Seeded."""
     d = _values(a, "a") if b is None else _differences(a, b)
     _check_level(level)
     if d.size == 1: return Interval(-math.inf, float(d[0]), math.inf, level)
     rng = np.random.default_rng(seed_for("paired_bootstrap", seed))
-    block = max(1, 2_000_000 // d.size)                                # about 16 MB of indices at a time
-    means = [d[rng.integers(0, d.size, (min(block, resamples - start), d.size))].mean(axis=1) for start in range(0, resamples, block)]
+    block = max(1, 2_000_000 // d.size)  # about 16 MB of indices at a time
+    means = [
+        d[rng.integers(0, d.size, (min(block, resamples - start), d.size))].mean(axis=1)
+        for start in range(0, resamples, block)
+    ]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(d.mean()), float(high), level)
 
@@ -98,7 +108,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     _check_level(level)
     if n < 1 or not 0 <= successes <= n: raise ValueError(f"{successes} successes in {n} trials is not a proportion")
     z, p = float(stats.norm.ppf((1 + level) / 2)), successes / n
-    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Interval(0.0 if successes == 0 else centre - half, p, 1.0 if successes == n else centre + half, level)
 
 # %% ../../nbs/core/05_statistics.ipynb #grid-interval-def
@@ -116,7 +127,8 @@ def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
     return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
 
 def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
-    "The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread at both ends."
+    """The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread
+    at both ends."""
     low = mean_interval(lows, level).low if np.isfinite(lows).all() else -math.inf
     high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
     return Interval(low, float(np.mean(mids)), high, level)
@@ -133,7 +145,8 @@ def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> I
 def _short(value: float) -> str: return f"{value:.3g}".replace("e+", "e")
 
 def censored_summary(values, bound: float, show: Callable[[float], str] = _short) -> str:
-    """What seeds need to get somewhere (`values`; None, NaN or beyond `bound`: they did not): `> 4e12 (2 of 3 seeds got there)`.
+    """What seeds need to get somewhere (`values`; None, NaN or beyond `bound`: they did not): `> 4e12 (2 of 3 seeds got
+    there)`.
 
     Never a mean over those that got there; where all did, the range and the number of seeds.
     Raises `ValueError` for no seeds.
@@ -151,7 +164,8 @@ def _seeds(n: int) -> str: return f"{n} seed{'s' if n != 1 else ''}"
 def ahead_on(ours, theirs, lower: bool = False) -> str:
     """On how many seeds `ours` is better than `theirs`, paired by position.
 
-    `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`. For comparisons that were picked after the fact,
+    `ahead on all 3 seeds`, `ahead on 2 of 3 seeds`, `behind on all 3 seeds`. For comparisons that were picked after the
+    fact,
     where an interval would promise too much. `lower`: less is better. Raises `ValueError` as `paired_interval` does.
     """
     gaps = _differences(ours, theirs) * (-1 if lower else 1)
@@ -162,7 +176,8 @@ def ahead_on(ours, theirs, lower: bool = False) -> str:
     return f"ahead on {ahead} of {_seeds(gaps.size)}" + (f", level on {level}" if level else "")
 
 def seeds_past(values, at_least: float, lower: bool = False) -> str:
-    "On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means at most."
+    """On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means
+    at most."""
     known = [value for value in values if value is not None and not math.isnan(value)]
     return f"{sum(value <= at_least if lower else value >= at_least for value in known)} of {_seeds(len(list(values)))}"
 
@@ -205,7 +220,8 @@ def pooled_spread(groups) -> Spread:
 
 # %% ../../nbs/core/05_statistics.ipynb #fisher-def
 def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
-    "Fisher's interval of Pearson's `r` over `n` points; three say nothing. Raises `ValueError` for an r outside -1 to 1."
+    """Fisher's interval of Pearson's `r` over `n` points; three say nothing. Raises `ValueError` for an r outside -1 to
+    1."""
     _check_level(level)
     if not -1 <= r <= 1: raise ValueError(f"a correlation lies between -1 and 1, not at {r}")
     if n <= 3: return Interval(-1.0, r, 1.0, level)
@@ -235,7 +251,8 @@ def _shared(r13: float, r23: float, r12: float) -> float:
 
 # %% ../../nbs/core/05_statistics.ipynb #holm-def
 def holm(p_values) -> list[float]:
-    "Holm's adjusted p-values, in the order given: reject those at most at the level. Raises `ValueError` for no probability."
+    """Holm's adjusted p-values, in the order given: reject those at most at the level. Raises `ValueError` for no
+    probability."""
     p = _values(p_values, "p_values")
     if p.min() < 0 or p.max() > 1: raise ValueError("a p-value lies between 0 and 1")
     order = np.argsort(p)
@@ -247,7 +264,9 @@ def holm(p_values) -> list[float]:
 # %% ../../nbs/core/05_statistics.ipynb #aa-class
 @dataclass(frozen=True)
 class AATest:
-    "How often an instrument saw a difference where there was none: `alarms` of `trials`, against a promise of 1 - `level`."
+    """How often an instrument saw a difference where there was none: `alarms` of `trials`, against a promise of 1 -
+    `level`."""
+
     alarms: int
     trials: int
     independent: int                                                # how many of the trials count as independent
@@ -261,14 +280,19 @@ class AATest:
         "Is the rate no higher than the promise and chance (1 in 100) allow?"
         return self.rate * self.independent <= stats.binom.ppf(0.99, self.independent, 1 - self.level)
 
-    def __str__(self) -> str: return f"{self.alarms} false alarms in {self.trials} ({self.rate:.1%}; promised {1 - self.level:.0%}): {'passes' if self.passes else 'fails'}"
+    def __str__(self) -> str:
+        return (f"{self.alarms} false alarms in {self.trials} ({self.rate:.1%}; promised {1 - self.level:.0%}): "
+                f"{'passes' if self.passes else 'fails'}")
 
 # %% ../../nbs/core/05_statistics.ipynb #aa-test-def
 Instrument = Callable[..., Interval]
 
-def aa_test(runs, instrument: Instrument = difference_interval, level: float = 0.95, repeats: int = 1000, seed: int = 0) -> AATest:
+def aa_test(
+    runs, instrument: Instrument = difference_interval, level: float = 0.95, repeats: int = 1000, seed: int = 0
+) -> AATest:
     """False alarms of `instrument(a, b, level=)` on runs of one and the same condition.
-    `runs`: at least 4 values (every split into two halves is tried, at most `repeats` of them), or a function rng -> (a, b) that makes a fresh pair of samples, called `repeats` times."""
+    `runs`: at least 4 values (every split into two halves is tried, at most `repeats` of them), or a function rng ->
+    (a, b) that makes a fresh pair of samples, called `repeats` times."""
     _check_level(level)
     rng = np.random.default_rng(seed_for("aa_test", seed))
     pairs = [runs(rng) for _ in range(repeats)] if callable(runs) else _halves(_values(runs, "runs"), repeats, rng)
@@ -276,10 +300,12 @@ def aa_test(runs, instrument: Instrument = difference_interval, level: float = 0
     return AATest(alarms, len(pairs), len(pairs) if callable(runs) else min(len(pairs), np.size(runs) - 1), level)
 
 def _halves(values: np.ndarray, at_most: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    "Every split into halves (the first value stays left, or each split would come twice); a random choice when there are more than `at_most`."
+    """Every split into halves (the first value stays left, or each split would come twice); a random choice when there
+    are more than `at_most`."""
     m = values.size // 2 * 2
     if m < 4: raise ValueError(f"an A/A test needs at least 4 runs, not {values.size}")
-    if math.comb(m - 1, m // 2 - 1) > at_most: return [tuple(np.split(rng.permutation(values)[:m], 2)) for _ in range(at_most)]
+    if math.comb(m - 1, m // 2 - 1) > at_most:
+        return [tuple(np.split(rng.permutation(values)[:m], 2)) for _ in range(at_most)]
     lefts = [(0, *rest) for rest in combinations(range(1, m), m // 2 - 1)]
     return [(values[list(left)], np.delete(values[:m], left)) for left in lefts]
 
@@ -296,27 +322,37 @@ class KnownAnswer:
         return self.interval.low > 0 if self.expected == "higher" else self.interval.high < 0
 
 # %% ../../nbs/core/05_statistics.ipynb #known-answer-def
-def known_answer(planted, clean, expected: str = "higher", instrument: Instrument = paired_interval, level: float = 0.95) -> KnownAnswer:
-    "Runs with a planted effect against runs without, paired by seed: the metric must come out `expected` (\"higher\" or \"lower\")."
+def known_answer(
+    planted, clean, expected: str = "higher", instrument: Instrument = paired_interval, level: float = 0.95
+) -> KnownAnswer:
+    """Runs with a planted effect against runs without, paired by seed: the metric must come out `expected` ("higher" or
+    "lower")."""
     if expected not in ("higher", "lower"): raise ValueError(f"expected is 'higher' or 'lower', not {expected!r}")
     return KnownAnswer(instrument(planted, clean, level=level), expected)
 
 # %% ../../nbs/core/05_statistics.ipynb #power-def
 def power(effect: float, seed_sd: float, n_seeds: int, level: float = 0.95, paired: bool = False) -> float:
-    "Chance that the interval excludes zero when the true difference is `effect`. `seed_sd`: of one recipe over seeds, or of the paired differences."
+    """Chance that the interval excludes zero when the true difference is `effect`. `seed_sd`: of one recipe over seeds,
+    or of the paired differences."""
     df, error = _design(seed_sd, n_seeds, paired)
     if n_seeds == 1: return 0.0
     if error == 0: return float(effect != 0)
     critical, shift = stats.t.ppf((1 + level) / 2, df), abs(effect) / error
-    return float(stats.ncf.sf(critical**2, 1, df, shift**2))      # both tails of the non-central t at once; scipy's nct loses the far one for one degree of freedom
+    # both tails of the non-central t at once; scipy's nct loses the far one for one degree of freedom
+    return float(stats.ncf.sf(critical**2, 1, df, shift**2))
 
 def _design(seed_sd: float, n_seeds: int, paired: bool) -> tuple[int, float]:
     "Degrees of freedom and standard error of the difference."
-    if n_seeds < 1 or not (seed_sd >= 0 and math.isfinite(seed_sd)): raise ValueError(f"needs at least one seed and a finite spread, not {n_seeds} and {seed_sd}")
-    return (n_seeds - 1, seed_sd / math.sqrt(n_seeds)) if paired else (2 * n_seeds - 2, seed_sd * math.sqrt(2 / n_seeds))
+    if n_seeds < 1 or not (seed_sd >= 0 and math.isfinite(seed_sd)):
+        raise ValueError(f"needs at least one seed and a finite spread, not {n_seeds} and {seed_sd}")
+    return (
+        (n_seeds - 1, seed_sd / math.sqrt(n_seeds)) if paired else (2 * n_seeds - 2, seed_sd * math.sqrt(2 / n_seeds))
+    )
 
 # %% ../../nbs/core/05_statistics.ipynb #mde-def
-def minimum_detectable_effect(seed_sd: float, n_seeds: int, power: float = 0.8, level: float = 0.95, paired: bool = False) -> float:
+def minimum_detectable_effect(
+    seed_sd: float, n_seeds: int, power: float = 0.8, level: float = 0.95, paired: bool = False
+) -> float:
     "The true difference that `n_seeds` per recipe detect with probability `power`. One seed: infinite. No spread: 0."
     _check_level(level), _check_level(power)
     _, error = _design(seed_sd, n_seeds, paired)
@@ -332,6 +368,8 @@ def minimum_detectable_effect(seed_sd: float, n_seeds: int, power: float = 0.8, 
 _power = power                                                      # the argument `power` above hides the function
 
 # %% ../../nbs/core/05_statistics.ipynb #seeds-needed-def
-def seeds_needed(effect: float, seed_sd: float, power: float = 0.8, level: float = 0.95, paired: bool = False, at_most: int = 1000) -> int | None:
+def seeds_needed(
+    effect: float, seed_sd: float, power: float = 0.8, level: float = 0.95, paired: bool = False, at_most: int = 1000
+) -> int | None:
     "The smallest number of seeds per recipe that detects `effect`; None when `at_most` do not."
     return next((n for n in range(2, at_most + 1) if _power(effect, seed_sd, n, level, paired) >= power), None)

@@ -50,7 +50,10 @@ class Recipe:
     @classmethod
     def of(cls, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=()) -> "Recipe":
         "The recipe of a call; runs given as `parents` are inputs, too. Raises `UserError` for what cannot be hashed."
-        inputs = {**(inputs or {}), **{f"parent {i}": p.key if isinstance(p, Run) else p for i, p in enumerate(parents)}}
+        inputs = {
+            **(inputs or {}),
+            **{f"parent {i}": p.key if isinstance(p, Run) else p for i, p in enumerate(parents)},
+        }
         hashes = {name: _hash_of_input(value) for name, value in inputs.items()}
         what = declared(fn) or Declared(_function_name(fn), _code_hash(_code(fn)))
         libraries = library_versions(what.libraries)
@@ -123,7 +126,8 @@ class Run:
         "The run at `path`. Raises `ValueError` in words when its manifest is not what was written."
         try: manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         except json.JSONDecodeError as e: raise ValueError("manifest.json is cut or edited") from e
-        if not isinstance(manifest, dict) or manifest.pop("sha256", None) != hash_of(_text(manifest)): raise ValueError("manifest.json was edited")
+        if not isinstance(manifest, dict) or manifest.pop("sha256", None) != hash_of(_text(manifest)):
+            raise ValueError("manifest.json was edited")
         return cls(path, manifest)
 
 _VERIFIED, _TICK_NS = "verified.json", 2 * 10**9
@@ -140,7 +144,8 @@ def _verified(path: Path) -> dict[str, list[int]]:
 
 def _note_verified(path: Path, states: dict[str, list[int]]) -> None:
     text = json.dumps({"at": time.time_ns(), "files": states}) + "\n"
-    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, text)     # a disk that cannot be written: read again
+    # a disk that cannot be written: read again
+    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, text)
 
 def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
 
@@ -155,7 +160,10 @@ def _result(value, files: Path, field: str = "result"):
     if isinstance(value, (list, tuple)): return [_result(v, files, f"{field}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, dict): return {str(k): _result(v, files, f"{field}.{k}") for k, v in value.items()}
     if getattr(value, "shape", None) == () and hasattr(value, "item"): return value.item()
-    raise UserError(f"{field} is a {type(value).__name__} {str(value)[:60]!r}: a run returns text, numbers, lists and dictionaries, and writes everything else into its folder")
+    raise UserError(
+        f"{field} is a {type(value).__name__} {str(value)[:60]!r}: a run returns text, numbers, lists and "
+        "dictionaries, and writes everything else into its folder"
+    )
 
 # %% ../../nbs/core/11_store.ipynb #stored-def
 def _stored(root: Path, key: str, mend: bool = False) -> Run | None:
@@ -168,8 +176,10 @@ def _stored(root: Path, key: str, mend: bool = False) -> Run | None:
     except ValueError as e: reason = str(e)
     except OSError as e: raise UserError(f"cannot read the stored run {path}: {e.strerror}") from e
     if not mend: return None
-    try: target = _set_aside(path)
-    except OSError as e: raise UserError(f"the stored run {path} is damaged ({reason}) and cannot be moved aside: {e.strerror}") from e
+    try:
+        target = _set_aside(path)
+    except OSError as e:
+        raise UserError(f"the stored run {path} is damaged ({reason}) and cannot be moved aside: {e.strerror}") from e
     print(f"stored run {path.name}: {reason}; set aside as {target} and made again", file=sys.stderr)
 
 def _set_aside(path: Path) -> Path:
@@ -192,12 +202,17 @@ def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
 
 # %% ../../nbs/core/11_store.ipynb #store-class
 class RunStore:
-    "Runs by key under `root` (default `runs_dir()`). Layout: `<key>/manifest.json`, `<key>/files/`; unfinished work in `.work`, locks in `.locks`, damaged runs in `.aside`."
+    """Runs by key under `root` (default `runs_dir()`). Layout: `<key>/manifest.json`, `<key>/files/`; unfinished work
+    in `.work`, locks in `.locks`, damaged runs in `.aside`."""
+
     def __init__(self, root: str | Path | None = None):
         self.root = Path(root) if root is not None else runs_dir()
 
-    def run(self, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=(), force: bool = False) -> Run:
-        "The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start. Raises `UserError`, and whatever `fn` raises."
+    def run(
+        self, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=(), force: bool = False
+    ) -> Run:
+        """The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start.
+        Raises `UserError`, and whatever `fn` raises."""
         recipe = Recipe.of(fn, config, seed, inputs, parents)
         if not force and (run := _stored(self.root, recipe.key)): return run
         lead, what = self.root / ".locks" / f"{recipe.key}.lead", f"{recipe.identity.name} ({recipe.key})"
@@ -235,7 +250,8 @@ class RunStore:
         found = [r for r in runs if r.key.startswith(key)]
         if not found or not key: raise unknown("run", key, [r.key for r in runs][-10:])
         if len(found) > 1: raise UserError(f"several runs begin with {key!r}: {', '.join(r.key for r in found)}")
-        if reason := found[0].damage(full): raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
+        if reason := found[0].damage(full):
+            raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
         return found[0]
 
     def verify(self, key: str = "") -> "list[tuple[str, str]]":
@@ -248,7 +264,8 @@ class RunStore:
         return sorted(p for p in (self.root / ".work").glob("*") if p.is_dir())
 
     def gc(self, delete: bool = False) -> "list[tuple[Path, int]]":
-        "(folder, bytes) of unfinished and set-aside runs; with `delete` they are removed, except those a process is working on."
+        """(folder, bytes) of unfinished and set-aside runs; with `delete` they are removed, except those a process is
+        working on."""
         folders = self.abandoned() + sorted((self.root / ".aside").glob("*"))
         sizes = [(f, sum(p.stat().st_size for _, p in _files(f))) for f in folders]
         if not delete: return sizes
@@ -260,9 +277,16 @@ class RunStore:
             except UserError: continue                                             # somebody works on it
         return removed
 
-    def why(self, what: "str | Callable", config: dict | None = None, seed: int = 0, inputs: dict | None = None, parents=()) -> "list[str]":
-        "What differs between a run (a key, or a function and its config) and the stored run nearest to it, in lines to read."
-        this = _facets(self.get(what).manifest) if isinstance(what, str) else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
+    def why(
+        self, what: "str | Callable", config: dict | None = None, seed: int = 0, inputs: dict | None = None, parents=()
+    ) -> "list[str]":
+        """What differs between a run (a key, or a function and its config) and the stored run nearest to it, in lines
+        to read."""
+        this = (
+            _facets(self.get(what).manifest)
+            if isinstance(what, str)
+            else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
+        )
         return _compared(this, [r for r in self.list() if _name(r.manifest) == this["name"]])
 
 def _damage_of(path: Path) -> str:
@@ -282,7 +306,12 @@ def _begin(work: Path, recipe: Recipe) -> dict:
     return {"started": (earlier or [_now()])[0], "attempts": len(earlier) + 1}
 
 def _parent_keys(parents, inputs: dict) -> list[str]:
-    return list(dict.fromkeys([p.key if isinstance(p, Run) else str(p) for p in (*parents, *(v for v in inputs.values() if isinstance(v, Run)))]))
+    return list(
+        dict.fromkeys([
+            p.key if isinstance(p, Run) else str(p)
+            for p in (*parents, *(v for v in inputs.values() if isinstance(v, Run)))
+        ])
+    )
 
 # %% ../../nbs/core/11_store.ipynb #call-def
 def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
@@ -292,7 +321,8 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
         began = time.perf_counter()
         result = fn(json.loads(recipe.identity.config), recipe.seed, files, *extra)
         wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
-    if not isinstance(result, dict): raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
+    if not isinstance(result, dict):
+        raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
     return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}
 
 # %% ../../nbs/core/11_store.ipynb #manifest-def
@@ -331,22 +361,27 @@ def _kept(work: Path) -> Iterator[None]:
     "Errors of an attempt say that its work is kept, and where."
     try: yield
     except Exception as e:
-        kept = "finished runs are untouched; what this run has written so far is kept, and the same command goes on from it"
-        if is_disk_error(e): raise (UserError(f"{e} ({kept})") if isinstance(e, UserError) else disk_error(e, work, kept)) from e
-        if not isinstance(e, UserError): e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
+        kept = ("finished runs are untouched; what this run has written so far is kept, and the same command goes on "
+                "from it")
+        if is_disk_error(e):
+            raise (UserError(f"{e} ({kept})") if isinstance(e, UserError) else disk_error(e, work, kept)) from e
+        if not isinstance(e, UserError):
+            e.add_note(f"what this run has written so far is kept in {work}; the same command goes on from it")
         raise
 
 # %% ../../nbs/core/11_store.ipynb #facets-def
 def _flat(value, prefix: str) -> dict[str, str]:
     "{dotted name: JSON text} of a nested value."
-    if isinstance(value, dict) and value: return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}.{name}").items()}
+    if isinstance(value, dict) and value:
+        return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}.{name}").items()}
     return {prefix: json.dumps(value, sort_keys=True)}
 
 def _name(manifest: dict) -> str: return manifest.get("name") or manifest["function"]
 
 def _facets(manifest: dict) -> dict:
     facts = {**_flat(manifest["config"], "config"), **_flat(manifest["inputs"], "input"), "seed": str(manifest["seed"])}
-    if type(manifest.get("version")) is int: facts["version"] = str(manifest["version"])    # a hash of code says nothing
+    # a hash of code says nothing
+    if type(manifest.get("version")) is int: facts["version"] = str(manifest["version"])
     libraries = manifest.get("libraries", {})
     return {"facts": facts, "name": _name(manifest), "versions": {**manifest["versions"], **libraries},
             "libraries": set(libraries), **{name: manifest[name] for name in ("key", "code")}}

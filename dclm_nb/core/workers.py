@@ -11,7 +11,8 @@ from contextlib import contextmanager
 # %% ../../nbs/core/12_workers.ipynb #hidden-main
 @contextmanager
 def main_script_hidden() -> Iterator[None]:
-    "While this lasts, processes that are started do not import the main script. Functions they run must live in importable modules."
+    """While this lasts, processes that are started do not import the main script. Functions they run must live in
+    importable modules."""
     main = sys.modules["__main__"]
     hidden = {name: main.__dict__.pop(name) for name in ("__file__",) if name in main.__dict__}
     spec, main.__spec__ = getattr(main, "__spec__", None), None

@@ -28,23 +28,28 @@ from .fetch import fetch_warc, warc_address
 # %% ../../nbs/curation/21_blocks.ipynb #replacing-def
 @contextmanager
 def replacing(path: Path, mode: str = "wb") -> Iterator:
-    "Open a temporary file that takes the place of `path` when the block ends well and all is on the disk, and vanishes otherwise."
+    """Open a temporary file that takes the place of `path` when the block ends well and all is on the disk, and
+    vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(scratch, mode) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())                             # a completion mark must not outlive its output when the power goes
+            # a completion mark must not outlive its output when the power goes
+            os.fsync(file.fileno())
         os.replace(scratch, path)
     finally: scratch.unlink(missing_ok=True)
 
 # %% ../../nbs/curation/21_blocks.ipynb #json-lines-def
 @contextmanager
 def json_lines(path: Path) -> Iterator:
-    "A function that appends one record to the gzipped JSON-lines file `path`; the file appears when the block ends well. No time stamp: same records, same bytes."
+    """A function that appends one record to the gzipped JSON-lines file `path`; the file appears when the block ends
+    well. No time stamp: same records, same bytes."""
     with replacing(path) as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file:
-        yield lambda record: file.write(json.dumps(record, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass") + b"\n")
+        yield lambda record: file.write(
+            json.dumps(record, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass") + b"\n"
+        )
 
 # %% ../../nbs/curation/21_blocks.ipynb #read-lines-def
 def read_lines(path: Path) -> Iterator[dict]:
@@ -60,9 +65,12 @@ def shard_file(folder: str | Path, shard: int) -> Path:
 # %% ../../nbs/curation/21_blocks.ipynb #load-documents-def
 def load_documents(folder: str | Path, shards: Iterable[int] | None = None) -> Iterator[Document]:
     "Documents of the shards named, or of all, in order."
-    paths = [shard_file(folder, s) for s in shards] if shards is not None else sorted(Path(folder).glob("[0-9]*.jsonl.gz"))
+    paths = (
+        [shard_file(folder, s) for s in shards] if shards is not None else sorted(Path(folder).glob("[0-9]*.jsonl.gz"))
+    )
     for path in paths:
-        for record in read_lines(path): yield Document(text=record["text"], id=record["id"], metadata=record["metadata"])
+        for record in read_lines(path):
+            yield Document(text=record["text"], id=record["id"], metadata=record["metadata"])
 
 # %% ../../nbs/curation/21_blocks.ipynb #mine
 def _mine(shards: int, rank: int, world_size: int) -> range: return range(rank, shards, world_size)
@@ -92,7 +100,10 @@ class SaveDocuments(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields what comes in; the files appear at the end."
         with ExitStack() as stack:
-            writers = {s: stack.enter_context(json_lines(shard_file(self.folder, s))) for s in _mine(self.shards, rank, world_size)}
+            writers = {
+                s: stack.enter_context(json_lines(shard_file(self.folder, s)))
+                for s in _mine(self.shards, rank, world_size)
+            }
             for doc in data:
                 writers[doc.metadata["shard"]](dict(text=doc.text, id=doc.id, metadata=doc.metadata))
                 self.stat_update("documents")
@@ -109,13 +120,26 @@ class Removal:
 
 # %% ../../nbs/curation/21_blocks.ipynb #removal-record
 def _removal_record(doc: Document, why: Removal) -> dict:
-    statistic = why.statistic if why.statistic is None or isinstance(why.statistic, (str, int, float)) else str(why.statistic)
-    return dict(id=doc.id, url=doc.metadata.get("url", ""), shard=doc.metadata.get("shard"), stage=why.stage, number=why.number, step=why.step, statistic=statistic,
-                characters=len(doc.text), begins=doc.text[:200])
+    statistic = (
+        why.statistic if why.statistic is None or isinstance(why.statistic, (str, int, float)) else str(why.statistic)
+    )
+    return dict(
+        id=doc.id,
+        url=doc.metadata.get("url", ""),
+        shard=doc.metadata.get("shard"),
+        stage=why.stage,
+        number=why.number,
+        step=why.step,
+        statistic=statistic,
+        characters=len(doc.text),
+        begins=doc.text[:200],
+    )
 
 # %% ../../nbs/curation/21_blocks.ipynb #decide-def
 class Decide(PipelineStep):
-    "A block that keeps or removes: `decide(doc)` returns a `Removal` or None, and may change the document. Removed ones are written to `removed`."
+    """A block that keeps or removes: `decide(doc)` returns a `Removal` or None, and may change the document. Removed
+    ones are written to `removed`."""
+
     type = "🔻 - FILTER"
     stage = "other"
     def __init__(self, removed: str):
@@ -135,7 +159,8 @@ class Decide(PipelineStep):
     def safely(self, doc: Document) -> Removal | None:
         "`decide`, with any exception turned into a reason."
         try: return self.decide(doc)
-        except (UserError, OSError): raise                      # the machine's fault, not the page's: the task fails and can be run again
+        # the machine's fault, not the page's: the task fails and can be run again
+        except (UserError, OSError): raise
         except Exception as e: return Removal(self.stage, f"error: {type(e).__name__}", statistic=str(e)[:200])
 
     def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
@@ -158,7 +183,8 @@ class Decide(PipelineStep):
 
 # %% ../../nbs/curation/21_blocks.ipynb #open-source
 def open_warc(source: str) -> Path:
-    "A path as it is; an address (see `warc_address`) as the file it was fetched to. Raises `UserError` where nothing can be had."
+    """A path as it is; an address (see `warc_address`) as the file it was fetched to. Raises `UserError` where nothing
+    can be had."""
     if address := warc_address(source): return fetch_warc(address)
     if not Path(source).is_file(): raise UserError(f"there is no WARC file {source}")
     return Path(source)
@@ -181,8 +207,13 @@ class ReadWarcs(PipelineStep):
         for i, page in enumerate(read_warc(open_warc(self.warcs[shard]), report)):
             if i % 100 == 0: self._beat(shard, i)
             self.stat_update("pages")
-            yield Document(text="", id=f"{shard:05d}/{i:07d}", metadata=dict(url=page.url, shard=shard, html=page.html, charset=page.charset))
-        with replacing(Path(self.records) / f"{shard:05d}.json") as file: file.write(json.dumps(record_counts(report), sort_keys=True).encode())
+            yield Document(
+                text="",
+                id=f"{shard:05d}/{i:07d}",
+                metadata=dict(url=page.url, shard=shard, html=page.html, charset=page.charset),
+            )
+        with replacing(Path(self.records) / f"{shard:05d}.json") as file:
+            file.write(json.dumps(record_counts(report), sort_keys=True).encode())
         self._beat(shard, None)
 
     def _beat(self, shard: int, pages: int | None) -> None:
@@ -210,7 +241,12 @@ class Extract(Decide):
     def prepare(self, rank: int, world_size: int) -> None:
         "Chooses the extractor: trafilatura can hang on a page, so it works in a child process with a limit on time."
         from dclm_nb.curation.extract import IsolatedExtractor, extract_text
-        self.text_of = IsolatedExtractor(self.method, self.faithful) if self.method == "trafilatura" else partial(extract_text, method=self.method, faithful=self.faithful)
+
+        self.text_of = (
+            IsolatedExtractor(self.method, self.faithful)
+            if self.method == "trafilatura"
+            else partial(extract_text, method=self.method, faithful=self.faithful)
+        )
 
     def finish(self) -> None:
         "Ends the child process."
@@ -228,17 +264,24 @@ class Extract(Decide):
 def stage_of(step_number: int) -> str:
     "The funnel's row of one of the 23 steps."
     if step_number <= 5: return "url"
-    return {8: "english", 9: "page length", 16: "repetition", 23: "word-removal ratio"}.get(step_number, "other filters")
+    return {8: "english", 9: "page length", 16: "repetition", 23: "word-removal ratio"}.get(
+        step_number, "other filters"
+    )
 
 # %% ../../nbs/curation/21_blocks.ipynb #lists-def
 LISTS = ("embedded", "original")
 
 def word_lists(which: str = "embedded"):
-    "(ban lists, language identifier) of `embedded` or `original`. Raises `UserError` for another name, or where the original cannot be fetched."
+    """(ban lists, language identifier) of `embedded` or `original`. Raises `UserError` for another name, or where the
+    original cannot be fetched."""
     from dclm_nb.curation.language import embedded_language_model, original_language_model
     from dclm_nb.curation.url import embedded_ban_lists, original_ban_lists
     if which not in LISTS: raise unknown("set of word lists", which, LISTS)
-    return (embedded_ban_lists(), embedded_language_model()) if which == "embedded" else (original_ban_lists(), original_language_model())
+    return (
+        (embedded_ban_lists(), embedded_language_model())
+        if which == "embedded"
+        else (original_ban_lists(), original_language_model())
+    )
 
 # %% ../../nbs/curation/21_blocks.ipynb #heuristics-def
 class Heuristics(Decide):
@@ -255,19 +298,44 @@ class Heuristics(Decide):
     def decide(self, doc: Document) -> Removal | None:
         "The step that drops the page, if any."
         from dclm_nb.curation.heuristics import refinedweb
-        decision = refinedweb(doc.text, doc.metadata["url"], faithful=self.faithful, ban_lists=self.ban_lists, language=self.language)
+
+        decision = refinedweb(
+            doc.text, doc.metadata["url"], faithful=self.faithful, ban_lists=self.ban_lists, language=self.language
+        )
         if not decision.kept:
-            return Removal(stage_of(decision.step_number), f"{decision.step_name} {decision.note}" if decision.note.startswith("error") else decision.step_name, decision.step_number, decision.statistic)
+            return Removal(
+                stage_of(decision.step_number),
+                f"{decision.step_name} {decision.note}" if decision.note.startswith("error") else decision.step_name,
+                decision.step_number,
+                decision.statistic,
+            )
         doc.text = decision.text
 
 # %% ../../nbs/curation/21_blocks.ipynb #dedup-def
 class BloomDedup(Decide):
-    "Paragraph and document deduplication with one Bloom filter for each task (DCLM: min = max = 13, threshold 0.8, rate 0.01)."
+    """Paragraph and document deduplication with one Bloom filter for each task (DCLM: min = max = 13, threshold 0.8,
+    rate 0.01)."""
+
     name, stage = "dedup", "dedup"
-    def __init__(self, removed: str, source: str, shards: int, min_ngram_size: int = 13, max_ngram_size: int = 13, threshold: float = 0.8, false_positive_rate: float = 0.01):
+
+    def __init__(
+        self,
+        removed: str,
+        source: str,
+        shards: int,
+        min_ngram_size: int = 13,
+        max_ngram_size: int = 13,
+        threshold: float = 0.8,
+        false_positive_rate: float = 0.01,
+    ):
         super().__init__(removed)
         self.source, self.shards = str(source), shards
-        self.settings = dict(min_ngram_size=min_ngram_size, max_ngram_size=max_ngram_size, threshold=threshold, false_positive_rate=false_positive_rate)
+        self.settings = dict(
+            min_ngram_size=min_ngram_size,
+            max_ngram_size=max_ngram_size,
+            threshold=threshold,
+            false_positive_rate=false_positive_rate,
+        )
 
     def prepare(self, rank: int, world_size: int) -> None:
         "Sizes the filter: a text has no more n-grams than a third of its characters."
@@ -276,11 +344,17 @@ class BloomDedup(Decide):
         self.bloom = BloomDeduplicator(max(characters // 3, 1000), **self.settings)
 
     def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
-        "Removes paragraphs that were seen before; a document goes if nothing is left. Batches, because the filter is one pass over arrays."
+        """Removes paragraphs that were seen before; a document goes if nothing is left. Batches, because the filter is
+        one pass over arrays."""
         for docs in batched(data, 64):
             for doc, result in zip(docs, self.bloom.deduplicate([doc.text for doc in docs])):
                 if result.kept: doc.text = result.text
-                yield doc, None if result.kept else Removal(self.stage, "seen before", statistic=result.contained / max(result.ngrams, 1))
+                yield (
+                    doc,
+                    None
+                    if result.kept
+                    else Removal(self.stage, "seen before", statistic=result.contained / max(result.ngrams, 1)),
+                )
 
 # %% ../../nbs/curation/21_blocks.ipynb #decontaminate-def
 HELD_OUT = ("evaluation", "positives")
@@ -307,11 +381,14 @@ class Decontaminate(Decide):
     def decide(self, doc: Document) -> Removal | None:
         "The first set that the page overlaps with, and the number of shared n-grams."
         for name, index in self.indexes.items():
-            if shared := int(index.hits(doc.text).sum()): return Removal(self.stage, f"shares {self.n}-grams with {name}", statistic=shared)
+            if shared := int(index.hits(doc.text).sum()):
+                return Removal(self.stage, f"shares {self.n}-grams with {name}", statistic=shared)
 
 # %% ../../nbs/curation/21_blocks.ipynb #train-quality-def
 class TrainQuality(PipelineStep):
-    "Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given file; writes its origin, where it lies, and its SHA-256 to `classifier.json`."
+    """Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given
+    file; writes its origin, where it lies, and its SHA-256 to `classifier.json`."""
+
     type, name = "🏋 - MODEL", "train-quality"
     fewest, most = 300, 1200                                    # positives of each kind
     def __init__(self, folder: str, pool: str, scale: str = "laptop", model: str | None = None, seed: int = 0):
@@ -329,7 +406,8 @@ class TrainQuality(PipelineStep):
         yield from ()
 
     def train(self) -> tuple[Path, dict]:
-        "The classifier's file, and what is known of its training: four kinds of positives that weigh the same, against a passage of random pages."
+        """The classifier's file, and what is known of its training: four kinds of positives that weigh the same,
+        against a passage of random pages."""
         from dataclasses import replace
         from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
         from dclm_nb.curation.quality import ClassifierConfig, drawn_passage, keep_random, tune_classifier
@@ -337,9 +415,18 @@ class TrainQuality(PipelineStep):
         positives = equally_many(positive_passages(), min(max(len(pool) // 4, self.fewest), self.most))
         chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
         negatives = [drawn_passage(t, EXAMPLE_WORDS, self.seed) for t, c in zip(pool, chosen) if c]
-        tuned = tune_classifier([p for _, p in positives], negatives, self.folder, replace(ClassifierConfig.at_scale(self.scale), seed=self.seed),
-                                groups=[d for d, _ in positives]).require()
-        return tuned.path, {"lr": tuned.config.lr, "epoch": tuned.config.epoch, "learned": [part.as_dict() for part in tuned.learned]}
+        tuned = tune_classifier(
+            [p for _, p in positives],
+            negatives,
+            self.folder,
+            replace(ClassifierConfig.at_scale(self.scale), seed=self.seed),
+            groups=[d for d, _ in positives],
+        ).require()
+        return tuned.path, {
+            "lr": tuned.config.lr,
+            "epoch": tuned.config.epoch,
+            "learned": [part.as_dict() for part in tuned.learned],
+        }
 
 # %% ../../nbs/curation/21_blocks.ipynb #score-quality-def
 class ScoreQuality(PipelineStep):
@@ -355,7 +442,8 @@ class ScoreQuality(PipelineStep):
         model = Path(self.folder) / json.loads((Path(self.folder) / "classifier.json").read_text())["model"]
         for shard in _mine(self.shards, rank, world_size):
             scores = quality_scores([d.text for d in load_documents(self.pool, [shard])], model)
-            with replacing(Path(self.folder) / "scores" / f"{shard:05d}.npy") as file: np.save(file, scores, allow_pickle=False)
+            with replacing(Path(self.folder) / "scores" / f"{shard:05d}.npy") as file:
+                np.save(file, scores, allow_pickle=False)
         yield from ()
 
 # %% ../../nbs/curation/21_blocks.ipynb #keep-best-def
@@ -367,12 +455,18 @@ class KeepBest(Decide):
         self.folder, self.shards, self.keep_fraction = str(folder), shards, keep_fraction
 
     def prepare(self, rank: int, world_size: int) -> None:
-        "Chooses among all shards, and takes what concerns this task's: one row (score, kept) a document. Raises `UserError` where the scores hardly differ."
+        """Chooses among all shards, and takes what concerns this task's: one row (score, kept) a document. Raises
+        `UserError` where the scores hardly differ."""
         from dclm_nb.curation.quality import keep_best, score_spread
-        scores = [np.load(Path(self.folder) / "scores" / f"{s:05d}.npy", allow_pickle=False) for s in range(self.shards)]
+
+        scores = [
+            np.load(Path(self.folder) / "scores" / f"{s:05d}.npy", allow_pickle=False) for s in range(self.shards)
+        ]
         score_spread(np.concatenate(scores)).require()
         kept = np.split(keep_best(np.concatenate(scores), self.keep_fraction), np.cumsum([len(s) for s in scores])[:-1])
-        self.fates = [fate for s in _mine(self.shards, rank, world_size) for fate in zip(scores[s].tolist(), kept[s].tolist())]
+        self.fates = [
+            fate for s in _mine(self.shards, rank, world_size) for fate in zip(scores[s].tolist(), kept[s].tolist())
+        ]
 
     def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
         "Puts the score into the metadata, as it is. Raises `ValueError` if there is not one score a document."
@@ -384,12 +478,29 @@ class KeepBest(Decide):
 class Tokenise(PipelineStep):
     "Last block: all documents to the token folder. One task, because the shuffle is global."
     type, name = "🔀 - TOKENS", "tokenise"
-    def __init__(self, folder: str, pool: str, tokenizer: str = "train", vocab_size: int = 4096, seq_len: int = 2048, seed: int = 0, faithful: bool = False):
+
+    def __init__(
+        self,
+        folder: str,
+        pool: str,
+        tokenizer: str = "train",
+        vocab_size: int = 4096,
+        seq_len: int = 2048,
+        seed: int = 0,
+        faithful: bool = False,
+    ):
         super().__init__()
-        self.folder, self.pool, self.tokenizer, self.vocab_size, self.seq_len, self.seed, self.faithful = str(folder), str(pool), tokenizer, vocab_size, seq_len, seed, faithful
+        self.folder = str(folder)
+        self.pool = str(pool)
+        self.tokenizer = tokenizer
+        self.vocab_size = vocab_size
+        self.seq_len = seq_len
+        self.seed = seed
+        self.faithful = faithful
 
     def tokenizer_file(self) -> Path:
-        "`train`: a BPE of the whole pool, not of what was kept, so that all filters share one vocabulary; `gpt-neox-20b`: DCLM's; else a path."
+        """`train`: a BPE of the whole pool, not of what was kept, so that all filters share one vocabulary;
+        `gpt-neox-20b`: DCLM's; else a path."""
         from dclm_nb.curation.tokens import neox_tokenizer, train_tokenizer
         if self.tokenizer == "gpt-neox-20b": return neox_tokenizer()
         if self.tokenizer != "train": return Path(self.tokenizer)

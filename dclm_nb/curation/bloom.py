@@ -25,7 +25,8 @@ from .ngrams import mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
 def number_of_hashes(false_positive_rate: float) -> int:
-    """The k that needs the fewest bits: -ln(rate) / ln 2, rounded up (appendix L). Raises `UserError` unless 0 < rate < 1."""
+    """The k that needs the fewest bits: -ln(rate) / ln 2, rounded up (appendix L). Raises `UserError` unless 0 < rate <
+    1."""
     if not 0 < false_positive_rate < 1:
         raise UserError(f"false_positive_rate must lie between 0 and 1, not {false_positive_rate}")
     return math.ceil(-math.log(false_positive_rate) / math.log(2))
@@ -64,11 +65,15 @@ def number_of_blocks(ngrams: int, false_positive_rate: float) -> int:
     """Blocks of 512 bits that `ngrams` elements need to be answered with at most this false-positive rate."""
     hashes = number_of_hashes(false_positive_rate)
     never_fewer = classic_bits(ngrams, false_positive_rate) // BLOCK_BITS
-    return smallest(lambda blocks: blocked_false_positive_rate(blocks * BLOCK_BITS / ngrams, hashes) <= false_positive_rate, above=never_fewer)
+    return smallest(
+        lambda blocks: blocked_false_positive_rate(blocks * BLOCK_BITS / ngrams, hashes) <= false_positive_rate,
+        above=never_fewer,
+    )
 
 # %% ../../nbs/curation/12_bloom.ipynb #filter
 class BloomFilter:
-    """A set of 64-bit hashes that forgets nothing and is wrong about a new one with probability `false_positive_rate` when full.
+    """A set of 64-bit hashes that forgets nothing and is wrong about a new one with probability `false_positive_rate`
+    when full.
 
     Raises `UserError` where the machine's free memory does not hold it."""
 
@@ -88,7 +93,8 @@ class BloomFilter:
         return self.blocks * BLOCK_BITS // 8
 
     def places(self, hashes: np.ndarray, functions: range) -> tuple[np.ndarray, np.ndarray]:
-        """The word and the bit in it that each function chooses for each hash, both "functions hashes". The functions must be of one seven."""
+        """The word and the bit in it that each function chooses for each hash, both "functions hashes". The functions
+        must be of one seven."""
         block = ((hashes >> np.uint64(32)) * np.uint64(self.blocks)) >> np.uint64(32)
         entropy = mix64(hashes + np.uint64(0x9E3779B97F4A7C15 * (functions.start // 7 + 1) % 2**64))
         place = entropy >> np.array([[9 * (function % 7)] for function in functions], np.uint64)
@@ -109,7 +115,8 @@ class BloomFilter:
 
     def _contains(self, hashes: np.ndarray) -> np.ndarray:
         found, maybe = np.zeros(len(hashes), bool), np.arange(len(hashes))
-        for functions in sevens(self.hashes, cuts=(1, 3)):      # half of the new ones, or more, are settled by the first look, an eighth is left for the rest
+        # half of the new ones, or more, are settled by the first look, an eighth is left for the rest
+        for functions in sevens(self.hashes, cuts=(1, 3)):
             word, bit = self.places(hashes, functions)
             all_set = ((self.words.take(word, mode=UNCHECKED) & bit) != 0).all(axis=0)
             hashes, maybe = hashes.compress(all_set), maybe.compress(all_set)
@@ -137,18 +144,24 @@ def parts(hashes: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def set_bits(words: np.ndarray, word: np.ndarray, bit: np.ndarray) -> None:
-    """words[word] |= bit, both "functions hashes". Of two hashes that write to one word the later wins, so look, and add what is lost one by one."""
+    """words[word] |= bit, both "functions hashes". Of two hashes that write to one word the later wins, so look, and
+    add what is lost one by one."""
     for each, bits in zip(word, bit): words[each] = words.take(each, mode=UNCHECKED) | bits
     lost = np.flatnonzero(np.minimum.reduce(words.take(word, mode=UNCHECKED) & bit) == 0)
     np.bitwise_or.at(words, word[:, lost].ravel(), bit[:, lost].ravel())
 
 # %% ../../nbs/curation/12_bloom.ipynb #require-memory
 def require_memory(nbytes: int, expected: int, false_positive_rate: float) -> None:
-    """Raise `UserError`, saying what would fit, if a filter of this size exceeds nine tenths of the free memory (or 2**32 blocks)."""
+    """Raise `UserError`, saying what would fit, if a filter of this size exceeds nine tenths of the free memory (or
+    2**32 blocks)."""
     free = min(psutil.virtual_memory().available * 0.9, 2**32 * BLOCK_BITS // 8)
     if nbytes > free:
-        raise UserError(f"a Bloom filter for {expected:,} n-grams at a false-positive rate of {false_positive_rate:g} takes {nbytes / 1e9:,.1f} GB and "
-                        f"{free / 1e9:,.1f} GB are free: deduplicate in {math.ceil(nbytes / free)} shards (the paper used 100) or raise the rate")
+        raise UserError(
+            f"a Bloom filter for {expected:,} n-grams at a false-positive rate of {false_positive_rate:g} takes "
+            f"{nbytes / 1e9:,.1f} GB and "
+            f"{free / 1e9:,.1f} GB are free: deduplicate in {math.ceil(nbytes / free)} shards (the paper used 100) or "
+            "raise the rate"
+        )
 
 # %% ../../nbs/curation/12_bloom.ipynb #result
 @dataclass(frozen=True)
@@ -174,14 +187,18 @@ def one_of_equals(hashes: np.ndarray) -> np.ndarray:
     table[slot] = np.arange(len(hashes), dtype=np.int32)
     found = table.take(slot).astype(np.int64)
     strangers = np.flatnonzero(hashes.take(found) != hashes)
-    if len(strangers): found[strangers] = strangers[one_of_equals(mix64(hashes[strangers]))]     # fewer each time: every slot settles its last writer's value
+    # fewer each time: every slot settles its last writer's value
+    if len(strangers): found[strangers] = strangers[one_of_equals(mix64(hashes[strangers]))]
     return found
 
 # %% ../../nbs/curation/12_bloom.ipynb #known-before
-def contained_in_order(hashes: np.ndarray, paragraph: np.ndarray, seen: np.ndarray, totals: np.ndarray, threshold: float) -> np.ndarray:
+def contained_in_order(
+    hashes: np.ndarray, paragraph: np.ndarray, seen: np.ndarray, totals: np.ndarray, threshold: float
+) -> np.ndarray:
     """Per paragraph: how many of its n-grams were known when its turn came, were paragraphs processed one by one.
 
-    `seen`: known before the batch began; `totals`: n-grams per paragraph. Paragraphs above `threshold` add nothing to what later ones find."""
+    `seen`: known before the batch began; `totals`: n-grams per paragraph. Paragraphs above `threshold` add nothing to
+    what later ones find."""
     count = len(totals)
     base = contained = np.bincount(paragraph[seen], minlength=count)
     new = np.flatnonzero(~seen)
@@ -221,16 +238,27 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 # %% ../../nbs/curation/12_bloom.ipynb #deduplicator
 class BloomDeduplicator:
-    """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the paper's run: 13, 13, 0.8, 0.01).
+    """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the
+    paper's run: 13, 13, 0.8, 0.01).
 
-    Documents are processed in the order given; the filter remembers all calls. Raises `UserError` for sizes, thresholds or memory that cannot be."""
+    Documents are processed in the order given; the filter remembers all calls. Raises `UserError` for sizes, thresholds
+    or memory that cannot be."""
 
-    def __init__(self, expected_ngrams: int, min_ngram_size: int = 13, max_ngram_size: int = 13, threshold: float = 0.8, false_positive_rate: float = 0.01):
-        if not 0 <= threshold <= 1: raise UserError(f"threshold is a share of n-grams and must lie between 0 and 1, not {threshold}")
+    def __init__(
+        self,
+        expected_ngrams: int,
+        min_ngram_size: int = 13,
+        max_ngram_size: int = 13,
+        threshold: float = 0.8,
+        false_positive_rate: float = 0.01,
+    ):
+        if not 0 <= threshold <= 1:
+            raise UserError(f"threshold is a share of n-grams and must lie between 0 and 1, not {threshold}")
         paragraph_ngrams("", min_ngram_size, max_ngram_size)     # checks the sizes
         self.min_ngram_size, self.max_ngram_size, self.threshold = min_ngram_size, max_ngram_size, threshold
         self.filter = BloomFilter(expected_ngrams, false_positive_rate)
-        self.inserted = 0       # n-grams added so far; above expected_ngrams the false-positive rate exceeds what was asked for
+        # n-grams added so far; above expected_ngrams the false-positive rate exceeds what was asked for
+        self.inserted = 0
 
     def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
         """One result per text, in order."""
@@ -247,13 +275,17 @@ class BloomDeduplicator:
         self.inserted += int(stays.sum())
         return self._results(texts, totals, contained, removed)
 
-    def _results(self, texts: list[str], totals: np.ndarray, contained: np.ndarray, removed: np.ndarray) -> list[DedupResult]:
+    def _results(
+        self, texts: list[str], totals: np.ndarray, contained: np.ndarray, removed: np.ndarray
+    ) -> list[DedupResult]:
         paragraphs = np.array([text.count("\n") + 1 for text in texts])
         first = np.cumsum(paragraphs) - paragraphs
         ngrams, known, gone = (np.add.reduceat(each, first) for each in (totals, contained, removed.astype(int)))
         emptied = above(known, ngrams, self.threshold)
         results, removed = [], removed.tolist()
-        for text, begin, n, total, hit, out, empty in zip(texts, *(a.tolist() for a in (first, paragraphs, ngrams, known, gone, emptied))):
+        for text, begin, n, total, hit, out, empty in zip(
+            texts, *(a.tolist() for a in (first, paragraphs, ngrams, known, gone, emptied))
+        ):
             if empty: text = ""
             elif out: text = without_paragraphs(text, removed[begin:begin + n])
             results.append(DedupResult(text, total, hit, n, out, empty))
@@ -262,7 +294,11 @@ class BloomDeduplicator:
     def save(self, path: str | Path) -> None:
         """Write the filter and the settings as one safetensors file."""
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
-        settings |= {"format": "dclm_nb.bloom/1", "expected_ngrams": self.filter.expected, "false_positive_rate": self.filter.false_positive_rate}
+        settings |= {
+            "format": "dclm_nb.bloom/1",
+            "expected_ngrams": self.filter.expected,
+            "false_positive_rate": self.filter.false_positive_rate,
+        }
         save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
 
     @classmethod
@@ -275,8 +311,12 @@ class BloomDeduplicator:
             inserted = settings.pop("inserted")
             loaded = cls(**settings)
             loaded.filter.words[:], loaded.inserted = words, inserted
-        except UserError: raise
-        except Exception as error: raise UserError(f"{path} is no saved Bloom filter ({type(error).__name__}: {error}); delete it and deduplicate again") from None
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{path} is no saved Bloom filter ({type(error).__name__}: {error}); delete it and deduplicate again"
+            ) from None
         return loaded
 
 # %% ../../nbs/curation/12_bloom.ipynb #without
@@ -287,9 +327,14 @@ def without_paragraphs(text: str, removed: Iterable[bool]) -> str:
 
 # %% ../../nbs/curation/12_bloom.ipynb #bound
 def false_removal_bound(ngrams: int, known: int, threshold: float = 0.8, false_positive_rate: float = 0.01) -> float:
-    """Upper bound of the probability that a paragraph of `ngrams` n-grams, `known` of which are truly in the filter, is removed wrongly.
+    """Upper bound of the probability that a paragraph of `ngrams` n-grams, `known` of which are truly in the filter, is
+    removed wrongly.
 
-    Hoeffding: exp(-2 (T N - S - rate (N - S))^2 / (N - S)) (appendix L). Raises `UserError` if `known` is above the threshold already."""
+    Hoeffding: exp(-2 (T N - S - rate (N - S))^2 / (N - S)) (appendix L). Raises `UserError` if `known` is above the
+    threshold already."""
     margin = threshold * ngrams - known - false_positive_rate * (ngrams - known)
-    if margin <= 0 or known >= ngrams: raise UserError(f"{known} of {ngrams} known n-grams are at or above the threshold {threshold}: the removal would be right")
+    if margin <= 0 or known >= ngrams:
+        raise UserError(
+            f"{known} of {ngrams} known n-grams are at or above the threshold {threshold}: the removal would be right"
+        )
     return math.exp(-2 * margin ** 2 / (ngrams - known))

@@ -21,19 +21,61 @@ class Site:
     chrome: str
     menu: tuple[str, ...]
 
-SITES = {s.host: s for s in (
-    Site("www.openalmanac.example", "Open Almanac", "reference", ("Main page", "Contents", "Random entry", "About the almanac", "Donate")),
-    Site("knowledge.northlibrary.example", "North Library", "portal", ("Catalogue", "Reading rooms", "Opening hours", "Ask a librarian")),
-    Site("www.kitchennotes.example", "Kitchen Notes", "blog", ("Starters", "Main dishes", "Baking", "Drinks", "Shop")),
-    Site("recipes.familytable.example", "The Family Table", "portal", ("Quick dinners", "Breakfast", "Vegetarian", "My recipe box")),
-    Site("www.stagetexts.example", "Stage Texts", "reference", ("Plays", "Poems", "Concordance", "Contact")),
-    Site("lists.devforum.example", "Mailing list archive", "list", ("Lists", "Search archive", "Thread index", "Date index")),
-    Site("groups.chatter.example", "Chatter Groups", "forum", ("My groups", "Browse", "Members", "Log in", "Register")),
-    Site("www.dailyoffers.example", "Daily Offers", "shop", ("Home", "Today's deals", "Basket (0)", "Track order", "Help")),
-    Site("best-guides.example", "Best Guides 24", "blog", ("Home", "Reviews", "Top 10", "Coupons", "Privacy policy")),
-    Site("www.topicfarm.example", "Topic Farm", "portal", ("Topics", "Trending", "New articles", "Write for us")),
-    Site("www.encyclolibre.example", "EncycloLibre", "reference", ("Accueil", "Portails", "Article au hasard", "Contact")),
-)}
+SITES = {
+    s.host: s
+    for s in (
+        Site(
+            "www.openalmanac.example",
+            "Open Almanac",
+            "reference",
+            ("Main page", "Contents", "Random entry", "About the almanac", "Donate"),
+        ),
+        Site(
+            "knowledge.northlibrary.example",
+            "North Library",
+            "portal",
+            ("Catalogue", "Reading rooms", "Opening hours", "Ask a librarian"),
+        ),
+        Site(
+            "www.kitchennotes.example", "Kitchen Notes", "blog", ("Starters", "Main dishes", "Baking", "Drinks", "Shop")
+        ),
+        Site(
+            "recipes.familytable.example",
+            "The Family Table",
+            "portal",
+            ("Quick dinners", "Breakfast", "Vegetarian", "My recipe box"),
+        ),
+        Site("www.stagetexts.example", "Stage Texts", "reference", ("Plays", "Poems", "Concordance", "Contact")),
+        Site(
+            "lists.devforum.example",
+            "Mailing list archive",
+            "list",
+            ("Lists", "Search archive", "Thread index", "Date index"),
+        ),
+        Site(
+            "groups.chatter.example",
+            "Chatter Groups",
+            "forum",
+            ("My groups", "Browse", "Members", "Log in", "Register"),
+        ),
+        Site(
+            "www.dailyoffers.example",
+            "Daily Offers",
+            "shop",
+            ("Home", "Today's deals", "Basket (0)", "Track order", "Help"),
+        ),
+        Site(
+            "best-guides.example", "Best Guides 24", "blog", ("Home", "Reviews", "Top 10", "Coupons", "Privacy policy")
+        ),
+        Site("www.topicfarm.example", "Topic Farm", "portal", ("Topics", "Trending", "New articles", "Write for us")),
+        Site(
+            "www.encyclolibre.example",
+            "EncycloLibre",
+            "reference",
+            ("Accueil", "Portails", "Article au hasard", "Contact"),
+        ),
+    )
+}
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #paragraphs
 def paragraphs(text: str) -> str:
@@ -41,17 +83,32 @@ def paragraphs(text: str) -> str:
     return "\n".join(f"<p>{markup.escape(line)}</p>" for line in text.split("\n") if line.strip())
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #links
-_ANCHORS = ("Read on", "Ten facts about {}", "{} explained", "More on {}", "Pictures: {}", "What people say about {}", "{} for beginners", "Related: {}")
+_ANCHORS = (
+    "Read on",
+    "Ten facts about {}",
+    "{} explained",
+    "More on {}",
+    "Pictures: {}",
+    "What people say about {}",
+    "{} for beginners",
+    "Related: {}",
+)
+
 
 def _links(site: Site, rng: random.Random, related: Sequence[str], n: int) -> str:
     chosen = [rng.choice(_ANCHORS).format(markup.escape(rng.choice(related))) for _ in range(n)] if related else []
     return "<ul>" + "".join(f'<li><a href="/{rng.randrange(10**6)}.html">{text}</a></li>' for text in chosen) + "</ul>"
 
-def _menu(site: Site) -> str: return "".join(f'<li><a href="/{i}">{markup.escape(m)}</a></li>' for i, m in enumerate(site.menu))
+def _menu(site: Site) -> str:
+    return "".join(f'<li><a href="/{i}">{markup.escape(m)}</a></li>' for i, m in enumerate(site.menu))
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #notices
-_NOTICES = ("We use cookies to give you the best experience. By continuing you agree to our cookie policy. <button>Accept all</button> <button>Settings</button>",
-            "This site uses cookies. <a href='/privacy'>Learn more</a> <button>OK</button>", "Subscribe to our newsletter and never miss an update! <input name=email> <button>Sign up</button>")
+_NOTICES = (
+    "We use cookies to give you the best experience. By continuing you agree to our cookie policy. <button>Accept "
+    "all</button> <button>Settings</button>",
+    "This site uses cookies. <a href='/privacy'>Learn more</a> <button>OK</button>",
+    "Subscribe to our newsletter and never miss an update! <input name=email> <button>Sign up</button>",
+)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #chrome-modern
 def _modern(site: Site, title: str, body: str, rng: random.Random, related: Sequence[str]) -> str:
@@ -61,18 +118,19 @@ def _modern(site: Site, title: str, body: str, rng: random.Random, related: Sequ
 {body}
 </article></main>
 <aside class="sidebar"><h3>Related</h3>{_links(site, rng, related, rng.randint(3, 8))}</aside>
-<footer class="footer"><p>&copy; 2022 {site.title}. All rights reserved.</p><ul>{_menu(site)}</ul></footer>"""
+<footer class="footer"><p>&copy; 2022 {site.title}. All rights reserved.</p><ul>{_menu(site)}</ul></footer>"""  # noqa: E501
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #chrome-divs
 def _divs(site: Site, title: str, body: str, rng: random.Random, related: Sequence[str]) -> str:
-    meta = f'<div class="post-meta">Posted by <a href="/author/{rng.randrange(99)}">admin</a> | {rng.randint(0, 40)} comments</div>'
+    meta = (f'<div class="post-meta">Posted by <a href="/author/{rng.randrange(99)}">admin</a> | {rng.randint(0, 40)} '
+            'comments</div>')
     return f"""<div id="header"><div id="nav" class="menu"><ul>{_menu(site)}</ul></div></div>
 <div id="wrapper"><div id="main" class="post"><h1 class="entry-title">{title}</h1>{meta}
 <div class="entry-content">
 {body}
 </div><div class="social-share">Share this: <a href="#">Facebook</a> <a href="#">Twitter</a></div></div>
 <div id="sidebar" class="widget-area">{_links(site, rng, related, rng.randint(4, 10))}<div class="newsletter">{rng.choice(_NOTICES)}</div></div></div>
-<div id="footer">{site.title} | <a href="/terms">Terms</a> | <a href="/privacy">Privacy</a></div>"""
+<div id="footer">{site.title} | <a href="/terms">Terms</a> | <a href="/privacy">Privacy</a></div>"""  # noqa: E501
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #chrome-table
 def _table(site: Site, title: str, body: str, rng: random.Random, related: Sequence[str]) -> str:
@@ -80,13 +138,24 @@ def _table(site: Site, title: str, body: str, rng: random.Random, related: Seque
 <tr><td width="160" valign="top" class="nav"><ul>{_menu(site)}</ul>{_links(site, rng, related, rng.randint(0, 4))}</td>
 <td valign="top"><h2>{title}</h2>
 {body}
-<hr><a href="prev.html">Previous</a> <a href="next.html">Next</a> <a href="index.html">Index</a></td></tr></table>"""
+<hr><a href="prev.html">Previous</a> <a href="next.html">Next</a> <a href="index.html">Index</a></td></tr></table>"""  # noqa: E501
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #page-def
-_CHROMES: dict[str, Callable] = {"reference": _modern, "portal": _modern, "blog": _divs, "shop": _divs, "forum": _divs, "list": _table}
+_CHROMES: dict[str, Callable] = {
+    "reference": _modern,
+    "portal": _modern,
+    "blog": _divs,
+    "shop": _divs,
+    "forum": _divs,
+    "list": _table,
+}
 
-def page(site: Site, title: str, body: str, rng: random.Random, related: Sequence[str] = (), language: str = "en") -> bytes:
-    "A whole HTML page in UTF-8: `body` (HTML) in the chrome of `site`. The same arguments and generator state give the same bytes."
+
+def page(
+    site: Site, title: str, body: str, rng: random.Random, related: Sequence[str] = (), language: str = "en"
+) -> bytes:
+    """A whole HTML page in UTF-8: `body` (HTML) in the chrome of `site`. The same arguments and generator state give
+    the same bytes."""
     title = markup.escape(title)
     return f"""<!DOCTYPE html>
 <html lang="{language}"><head><meta charset="utf-8"><title>{title} - {site.title}</title>
@@ -140,7 +209,17 @@ def phrase_salad(material: Sequence[str], words: int, rng: random.Random, keywor
     out, count = [], 0
     while count < words:
         pieces = [_piece(material, rng) for _ in range(rng.randint(2, 4))]
-        if keyword: pieces.insert(rng.randrange(len(pieces) + 1), rng.choice((keyword, f"the best {keyword}", f"{keyword} online", f"cheap {keyword}", f"buy {keyword}")).split())
+        if keyword:
+            pieces.insert(
+                rng.randrange(len(pieces) + 1),
+                rng.choice((
+                    keyword,
+                    f"the best {keyword}",
+                    f"{keyword} online",
+                    f"cheap {keyword}",
+                    f"buy {keyword}",
+                )).split(),
+            )
         out.append(_as_sentence(sum(pieces, [])))
         count += sum(map(len, pieces))
     return _blocks(out, rng)
@@ -153,15 +232,46 @@ def sentence_shuffle(material: list[str], words: int, rng: random.Random) -> str
     return _blocks(out, rng)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #blurbs-words
-_THINGS = "lamp jacket blender tent keyboard backpack mattress drill kettle camera watch chair suitcase stroller heater speaker printer wallet razor bicycle".split()
-_QUALITIES = "stylish durable affordable lightweight premium modern compact elegant powerful practical reliable innovative comfortable versatile waterproof portable".split()
-_PLACES = "home office kitchen garden garage bedroom workshop school holiday weekend gym classroom studio balcony".split()
+_THINGS = ("lamp jacket blender tent keyboard backpack mattress drill kettle camera watch chair suitcase stroller "
+           "heater speaker printer wallet razor bicycle").split()
+_QUALITIES = ("stylish durable affordable lightweight premium modern compact elegant powerful practical reliable "
+              "innovative comfortable versatile waterproof portable").split()
+_PLACES = (
+    "home office kitchen garden garage bedroom workshop school holiday weekend gym classroom studio balcony".split()
+)
 _PEOPLE = "customers friends families students professionals beginners travellers parents experts neighbours".split()
 _VERBS = "love enjoy recommend choose want need appreciate trust prefer admire".split()
 _OPENINGS = ("this", "our", "the new", "every", "a truly", "such a", "the", "your", "another", "one")
-_MIDDLES = ("is what {e} {v} in the {p}", "makes {e} {v} the {p}", "goes with a {q} {t}", "and the {q} {t} save {n} percent", "is {q} but not {q}", "ships to {e} of the {p} within {n} days",
-            "belongs to the {p} that {e} {v}", "replaces the {t} of {e}", "has {n} {q} colours", "turns {q} {e} to {q} ones", "was tested by {n} {e}", "comes from a {q} {p}", "and {n} {e} agree", "costs {n} less")
-_ENDINGS = ("today.", "for less.", "in any {p}!", "and beyond.", "with {e}.", "now!", "at {n} stars.", "as {q} as ever.", "all year.", "so {v} it.", "without a {t}.", "of course.")
+_MIDDLES = (
+    "is what {e} {v} in the {p}",
+    "makes {e} {v} the {p}",
+    "goes with a {q} {t}",
+    "and the {q} {t} save {n} percent",
+    "is {q} but not {q}",
+    "ships to {e} of the {p} within {n} days",
+    "belongs to the {p} that {e} {v}",
+    "replaces the {t} of {e}",
+    "has {n} {q} colours",
+    "turns {q} {e} to {q} ones",
+    "was tested by {n} {e}",
+    "comes from a {q} {p}",
+    "and {n} {e} agree",
+    "costs {n} less",
+)
+_ENDINGS = (
+    "today.",
+    "for less.",
+    "in any {p}!",
+    "and beyond.",
+    "with {e}.",
+    "now!",
+    "at {n} stars.",
+    "as {q} as ever.",
+    "all year.",
+    "so {v} it.",
+    "without a {t}.",
+    "of course.",
+)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #blurbs-def
 def _fill(template: str, rng: random.Random) -> str:
@@ -169,10 +279,21 @@ def _fill(template: str, rng: random.Random) -> str:
     return re.sub(r"\{(\w)\}", lambda m: str(rng.randint(2, 990)) if m[1] == "n" else rng.choice(lists[m[1]]), template)
 
 def product_blurbs(words: int, rng: random.Random) -> str:
-    "Shop prose put together from openings, middles and endings of at most four fixed words: grammatical, and about nothing."
+    """Shop prose put together from openings, middles and endings of at most four fixed words: grammatical, and about
+    nothing."""
     out: list[str] = []
     while sum(len(s.split()) for s in out) < words:
-        out.append(_fill(" ".join((rng.choice(_OPENINGS), rng.choice(("{q} {t}", "{t}", "{q} and {q} {t}", "{t} or {t}")), rng.choice(_MIDDLES), rng.choice(_ENDINGS))).capitalize(), rng))
+        out.append(
+            _fill(
+                " ".join((
+                    rng.choice(_OPENINGS),
+                    rng.choice(("{q} {t}", "{t}", "{q} and {q} {t}", "{t} or {t}")),
+                    rng.choice(_MIDDLES),
+                    rng.choice(_ENDINGS),
+                )).capitalize(),
+                rng,
+            )
+        )
     return _blocks(out, rng)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #merged-words
@@ -184,26 +305,51 @@ _STREETS = "Mill Church Station Market Bridge Castle Orchard School Victoria Har
 _TOWN_OPENINGS = ("looking for {a}s near {w}?", "the {a} of {s} Street", "call {n} {n}:", "from {w} to {w},", "in {w}",
                   "{n} {e} of {w}", "our {q} {a}", "between {w} and {s} Road", "every {a} on {s} Lane", "{e} in {w}",
                   "since {y} the {q} {w} {a}", "no other {s} Square {a}", "whether {e} or {e},", "{w} {e}")
-_TOWN_MIDDLES = ("comes within {n} minutes", "{v} the {a} of {w}", "costs from {n} pounds", "with {q} {e}", "and a {q} {a}",
-                 "beside {s} Hill", "has {n} {q} {a}s", "for {e} of {w}", "as {q} as {w}", "where {e} {v} {a}s",
-                 "takes cards from {e}", "is {q}, {q} and local", "whom {n} {e} {v}", "opens at {n} {s} Street")
+_TOWN_MIDDLES = (
+    "comes within {n} minutes",
+    "{v} the {a} of {w}",
+    "costs from {n} pounds",
+    "with {q} {e}",
+    "and a {q} {a}",
+    "beside {s} Hill",
+    "has {n} {q} {a}s",
+    "for {e} of {w}",
+    "as {q} as {w}",
+    "where {e} {v} {a}s",
+    "takes cards from {e}",
+    "is {q}, {q} and local",
+    "whom {n} {e} {v}",
+    "opens at {n} {s} Street",
+)
 _TOWN_ENDINGS = ("by {w}.", "today!", "near {s} Park.", "at {n} {s} Road.", "for {e}.", "every weekend.", "before {n}.",
                  "in {w} and {w}.", "since {y}.", "with a {q} quote.", "all week.", "around {w}.")
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #merged-clauses
 _PARTIES = ("the user|the provider|a visitor|third parties|our partners|the customer|an account holder|the operator|"
             "a licensee|affiliates|the recipient|subscribers|any guest|the seller|the buyer|processors").split("|")
-_ACTS = ("access|use|transfers of data|orders|content|payments|records|registration|cookies|claims|refunds|disputes|notices|"
-         "liability|warranties|uploads|messages|consent|deletion|copies|invoices|fees|returns|passwords").split("|")
+_ACTS = (
+    "access|use|transfers of data|orders|content|payments|records|registration|cookies|claims|refunds|disputes|notices|"
+    "liability|warranties|uploads|messages|consent|deletion|copies|invoices|fees|returns|passwords"
+).split("|")
 _DUTIES = ("may be suspended|shall be governed|are excluded|must be confirmed|will be retained|stand as provided|"
            "can be withdrawn|remain confidential|survive termination|become void|need approval|are logged|expire|"
            "shall be reported|cannot be assigned|will be reviewed").split("|")
-_TERMS = ("at any time|under local law|without notice|for {n} days|by section {n}|in writing|within {n} hours|on request|"
-          "for good cause|as of {y}|up to {n} pounds|from clause {n}|at our discretion|in part|worldwide|until {y}").split("|")
-_MANNERS = ("solely promptly jointly lawfully partly expressly directly fully reasonably finally separately duly strictly "
-            "temporarily hereby otherwise").split()
-_LINKS = "provided that|except where|insofar as|and|notwithstanding that|if|so long as|unless|whereas|and therefore".split("|")
-_PARTS = "bracket bearing gasket bolt washer hinge valve spring bushing coupling flange spacer clamp pulley seal nut".split()
+_TERMS = (
+    "at any time|under local law|without notice|for {n} days|by section {n}|in writing|within {n} hours|on request|"
+    "for good cause|as of {y}|up to {n} pounds|from clause {n}|at our discretion|in part|worldwide|until {y}"
+).split("|")
+_MANNERS = (
+    "solely promptly jointly lawfully partly expressly directly fully reasonably finally separately duly strictly "
+    "temporarily hereby otherwise"
+).split()
+_LINKS = (
+    "provided that|except where|insofar as|and|notwithstanding that|if|so long as|unless|whereas|and therefore".split(
+        "|"
+    )
+)
+_PARTS = (
+    "bracket bearing gasket bolt washer hinge valve spring bushing coupling flange spacer clamp pulley seal nut".split()
+)
 _STUFF = "steel brass nylon rubber copper zinc plastic aluminium iron bronze ceramic carbon".split()
 _STOCK = ("{k} {p} with {k} {p}", "{n} mm {k} {p}", "{p} of {k} for the {p}", "the {q} {k} {p}", "{p} and {p} in {k}",
           "{k} {p} to {n} bar", "{p}, {q}, {k}", "a {k} {p} on the {p}")
@@ -259,7 +405,9 @@ def parts_list(words: int, rng: random.Random) -> str:
 def link_farm(rng: random.Random) -> str:
     "The same few link texts over and over: repeated lines."
     anchors = [f"Visit our partner site number {i} for the best deals and the news of the day" for i in range(4)]
-    return "".join(f'<p><a href="http://partner{rng.randrange(999)}.example/">{rng.choice(anchors)}</a></p>' for _ in range(60))
+    return "".join(
+        f'<p><a href="http://partner{rng.randrange(999)}.example/">{rng.choice(anchors)}</a></p>' for _ in range(60)
+    )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #bullets
 def bullet_list(material: Sequence[str], rng: random.Random) -> str:
@@ -270,7 +418,13 @@ def bullet_list(material: Sequence[str], rng: random.Random) -> str:
 def hashtags(material: Sequence[str], rng: random.Random) -> str:
     "A hash sign before every third word."
     words = " ".join(rng.sample(material, 8)).split()
-    return _blocks([" ".join("#" + w if i % 3 == 0 else w for i, w in enumerate(words[j:j + 12])) for j in range(0, len(words), 12)], rng)
+    return _blocks(
+        [
+            " ".join("#" + w if i % 3 == 0 else w for i, w in enumerate(words[j : j + 12]))
+            for j in range(0, len(words), 12)
+        ],
+        rng,
+    )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #ellipses
 def teasers(material: Sequence[str], rng: random.Random) -> str:
@@ -280,8 +434,17 @@ def teasers(material: Sequence[str], rng: random.Random) -> str:
 # %% ../../nbs/curation/15_crawl_pages.ipynb #numbers
 def number_table(rng: random.Random) -> str:
     "English sentences with a figure in every fourth word."
-    lines = ("On day {} of week {} the number of visitors rose to {} from {}", "The price of {} shares was {} and that of {} others {}", "In year {} they had {} houses with {} rooms and {} doors", "Between {} and {} there have been {} trains to the north, {} of them late")
-    return "\n".join(rng.choice(lines).format(*(rng.randrange(9999) for _ in range(4))) + f", {rng.random():.3f} of {rng.randrange(99)}." for _ in range(24))
+    lines = (
+        "On day {} of week {} the number of visitors rose to {} from {}",
+        "The price of {} shares was {} and that of {} others {}",
+        "In year {} they had {} houses with {} rooms and {} doors",
+        "Between {} and {} there have been {} trains to the north, {} of them late",
+    )
+    return "\n".join(
+        rng.choice(lines).format(*(rng.randrange(9999) for _ in range(4)))
+        + f", {rng.random():.3f} of {rng.randrange(99)}."
+        for _ in range(24)
+    )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #slogans
 def no_stop_words(rng: random.Random) -> str:
@@ -296,13 +459,23 @@ def shouting(material: Sequence[str], rng: random.Random) -> str:
 # %% ../../nbs/curation/15_crawl_pages.ipynb #short
 def stub(rng: random.Random) -> str:
     "A page that says next to nothing."
-    return rng.choice(("This page is under construction.", "The entry you are looking for has been moved to another address.", "There are no comments on this article yet.")) + f" Code {rng.randrange(9999)}."
+    return (
+        rng.choice((
+            "This page is under construction.",
+            "The entry you are looking for has been moved to another address.",
+            "There are no comments on this article yet.",
+        ))
+        + f" Code {rng.randrange(9999)}."
+    )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #long-words
 def long_words(rng: random.Random) -> str:
     "Identifiers with a stop word here and there: the mean word is longer than ten letters."
     part = lambda: rng.choice(_QUALITIES).capitalize() + rng.choice(_THINGS).capitalize()
-    return "\n".join(" ".join([part() + part() + "Factory", "of", part() + part() + "Service", "and", part() + "Handler" + part()]) for _ in range(25))
+    return "\n".join(
+        " ".join([part() + part() + "Factory", "of", part() + part() + "Service", "and", part() + "Handler" + part()])
+        for _ in range(25)
+    )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #breakers-def
 RULE_BREAKERS: dict[str, tuple[str, Callable[[list[str], random.Random], str]]] = {
@@ -321,4 +494,7 @@ RULE_BREAKERS: dict[str, tuple[str, Callable[[list[str], random.Random], str]]] 
 def near_duplicate(text: str, rng: random.Random, every: int = 120) -> str:
     "The text with about one word in `every` replaced by another word of the same text; line breaks stay."
     words = text.split()
-    return "\n".join(" ".join(rng.choice(words) if rng.random() < 1 / every else w for w in line.split()) for line in text.split("\n"))
+    return "\n".join(
+        " ".join(rng.choice(words) if rng.random() < 1 / every else w for w in line.split())
+        for line in text.split("\n")
+    )

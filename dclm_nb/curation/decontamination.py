@@ -29,7 +29,8 @@ def _word_numbers(words: Sequence[str]) -> np.ndarray:
     return np.array([xxhash.xxh3_64_intdigest(w) for w in words], dtype=np.uint64)
 
 def ngram_numbers(text: str, n: int) -> np.ndarray:
-    "One 64-bit number for each n-gram of words, in order: uint64, shape (max(words - n + 1, 0),). Stable across machines."
+    """One 64-bit number for each n-gram of words, in order: uint64, shape (max(words - n + 1, 0),). Stable across
+    machines."""
     numbers = _word_numbers(match_words(text))
     count = len(numbers) - n + 1
     if count <= 0: return np.zeros(0, dtype=np.uint64)
@@ -64,7 +65,8 @@ class NgramIndex:
 
 # %% ../../nbs/curation/19_decontamination.ipynb #share-def
 def contaminated_share(text: str, training: NgramIndex) -> float:
-    "The share of the words of `text` inside shared runs; 0 for a text without words. Build `training` with n=10 for the paper's analysis."
+    """The share of the words of `text` inside shared runs; 0 for a text without words. Build `training` with n=10 for
+    the paper's analysis."""
     shared = training.shared_words(text)
     return float(shared.mean()) if len(shared) else 0.0
 
@@ -98,7 +100,8 @@ def cut_question(document: str, question: str, options: Sequence[str], last_sent
 
 # %% ../../nbs/curation/19_decontamination.ipynb #overlap-def
 def overlap_report(sets: Mapping[str, Sequence[str]], n: int = 13) -> pd.DataFrame:
-    "For every ordered pair of sets: `documents` of `set`, how many share an n-gram with `against`, and the share of all its words inside shared runs."
+    """For every ordered pair of sets: `documents` of `set`, how many share an n-gram with `against`, and the share of
+    all its words inside shared runs."""
     indexes = {name: NgramIndex(texts, n) for name, texts in sets.items()}
     rows = []
     for name, texts in sets.items():
@@ -106,7 +109,15 @@ def overlap_report(sets: Mapping[str, Sequence[str]], n: int = 13) -> pd.DataFra
             if other == name: continue
             shared = [index.shared_words(t) for t in texts]
             words = sum(map(len, shared))
-            rows.append(dict(set=name, against=other, documents=len(texts), overlapping=sum(bool(s.any()) for s in shared), shared_words=sum(int(s.sum()) for s in shared) / max(words, 1)))
+            rows.append(
+                dict(
+                    set=name,
+                    against=other,
+                    documents=len(texts),
+                    overlapping=sum(bool(s.any()) for s in shared),
+                    shared_words=sum(int(s.sum()) for s in shared) / max(words, 1),
+                )
+            )
     return pd.DataFrame(rows, columns=["set", "against", "documents", "overlapping", "shared_words"])
 
 # %% ../../nbs/curation/19_decontamination.ipynb #clean-def

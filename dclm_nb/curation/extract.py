@@ -24,7 +24,8 @@ from ..core.errors import unknown
 
 # %% ../../nbs/curation/04_extract.ipynb #failure
 class ExtractionFailure(Exception):
-    """A page that gives no text. `cause` is one of `not-utf-8`, `too_big`, `too_deep`, `too_many_tags`, `timeout`, `crash`, or `error: ...`."""
+    """A page that gives no text. `cause` is one of `not-utf-8`, `too_big`, `too_deep`, `too_many_tags`, `timeout`,
+    `crash`, or `error: ...`."""
 
     def __init__(self, cause: str):
         super().__init__(cause)
@@ -35,14 +36,16 @@ BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_U
 
 
 def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
-    """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when faithful."""
+    """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when
+    faithful."""
     if faithful:
         try: return html.decode("utf-8")
         except UnicodeDecodeError: raise ExtractionFailure("not-utf-8") from None
     marked = next((bom for bom in BOMS if html.startswith(bom)), b"")
     html = html[len(marked):]
     for name in (BOMS.get(marked, ""), charset, detect_encoding(html[:1 << 16], from_html_meta=True)):
-        encoding = map_encoding_to_html5(name or "", fallback_utf8=False)      # a browser's names: "latin-1" is read as Windows-1252
+        # a browser's names: "latin-1" is read as Windows-1252
+        encoding = map_encoding_to_html5(name or "", fallback_utf8=False)
         try:
             if encoding: return html.decode(encoding)
         except UnicodeDecodeError: pass
@@ -69,7 +72,8 @@ def refuse_traps(html: bytes) -> None:
     if len(html) > MAX_BYTES: raise ExtractionFailure("too_big")
     tags = html.count(b"<")
     if tags > MAX_TAGS: raise ExtractionFailure("too_many_tags")
-    if tags * (tags + 1) // 2 > MAX_NESTING_WORK and nesting_work(html) > MAX_NESTING_WORK: raise ExtractionFailure("too_deep")
+    if tags * (tags + 1) // 2 > MAX_NESTING_WORK and nesting_work(html) > MAX_NESTING_WORK:
+        raise ExtractionFailure("too_deep")
 
 # %% ../../nbs/curation/04_extract.ipynb #methods
 def with_resiliparse(html: str) -> str:
@@ -88,13 +92,18 @@ def as_wet(html: str) -> str:
     return extract_plain_text(html, main_content=False, list_bullets=False, alt_texts=False)
 
 
-METHODS: dict[str, Callable[[str], str]] = {"resiliparse": with_resiliparse, "trafilatura": with_trafilatura, "wet": as_wet}
+METHODS: dict[str, Callable[[str], str]] = {
+    "resiliparse": with_resiliparse,
+    "trafilatura": with_trafilatura,
+    "wet": as_wet,
+}
 
 # %% ../../nbs/curation/04_extract.ipynb #extract
 def extract_text(html: bytes, method: str = "resiliparse", faithful: bool = True, charset: str = "") -> str:
     """The text of a page; "" if it has none.
 
-    `method`: a key of `METHODS`. `faithful`: drop what is not UTF-8, as the original does; else decode it, `charset` being what the server declared.
+    `method`: a key of `METHODS`. `faithful`: drop what is not UTF-8, as the original does; else decode it, `charset`
+    being what the server declared.
     Raises `ExtractionFailure(cause)` for a page that cannot be extracted and `UserError` for an unknown method."""
     if method not in METHODS: raise unknown("extraction method", method, METHODS)
     refuse_traps(html)
@@ -104,7 +113,8 @@ def extract_text(html: bytes, method: str = "resiliparse", faithful: bool = True
 
 # %% ../../nbs/curation/04_extract.ipynb #serve
 def serve(method: str, faithful: bool) -> None:
-    """The child's loop: a line {"size", "charset"} and that many bytes on stdin; a line {"text"} or {"cause"} on stdout."""
+    """The child's loop: a line {"size", "charset"} and that many bytes on stdin; a line {"text"} or {"cause"} on
+    stdout."""
     source, answers = sys.stdin.buffer, sys.stdout
     sys.stdout = sys.stderr        # whatever a library prints must not be taken for an answer
     METHODS[method]("<p>warm")     # imports, before the first page's time starts
@@ -118,7 +128,8 @@ def serve(method: str, faithful: bool) -> None:
 # %% ../../nbs/curation/04_extract.ipynb #isolated
 @dataclass
 class IsolatedExtractor:
-    """Calls `extract_text` in a child process with a limit on time (seconds a page). Picklable: a copy starts a child of its own. Use as a context manager or call `close`."""
+    """Calls `extract_text` in a child process with a limit on time (seconds a page). Picklable: a copy starts a child
+    of its own. Use as a context manager or call `close`."""
     method: str = "trafilatura"
     faithful: bool = True
     timeout: float = 10.0
@@ -143,13 +154,16 @@ class IsolatedExtractor:
 
     def _start(self) -> None:
         program = f"from dclm_nb.curation.extract import serve; serve({self.method!r}, {self.faithful!r})"
-        self.child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         self._answer(120.0)
 
     def _answer(self, seconds: float) -> dict:
         line, deadline = b"", time.monotonic() + seconds
         while not line.endswith(b"\n"):
-            if not select.select([self.child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]: raise TimeoutError
+            if not select.select([self.child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError
             part = self.child.stdout.read1(1 << 16)
             if not part: raise EOFError
             line += part

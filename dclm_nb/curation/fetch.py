@@ -23,10 +23,14 @@ COMMON_CRAWL = "https://data.commoncrawl.org/"
 
 
 def warc_address(source: str) -> str | None:
-    """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of another kind."""
+    """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of
+    another kind."""
     if source.startswith("s3://commoncrawl/"): return COMMON_CRAWL + source.removeprefix("s3://commoncrawl/")
     if source.startswith(("https://", "http://")): return source
-    if "://" in source: raise UserError(f"{source} is of no kind that can be fetched: https://, http://, s3://commoncrawl/ or crawl-data/")
+    if "://" in source:
+        raise UserError(
+            f"{source} is of no kind that can be fetched: https://, http://, s3://commoncrawl/ or crawl-data/"
+        )
     if source.startswith("crawl-data/") and not Path(source).exists(): return COMMON_CRAWL + source
     return None
 
@@ -43,7 +47,8 @@ def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     how = f"Download {url} elsewhere and give its path, or put it at {path}"
     if path.exists(): return path
-    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"): raise UserError(f"{name} is not here and DCLM_NB_OFFLINE is set. {how}")
+    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
+        raise UserError(f"{name} is not here and DCLM_NB_OFFLINE is set. {how}")
     part, failures = path.with_name(path.name + ".part"), 0
     with exclusive(path.with_name(f".{path.name}.lock")):
         while not path.exists():
@@ -54,24 +59,34 @@ def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -
             if whole: os.replace(part, path)
             elif isinstance(reason, urllib.error.HTTPError) and reason.code in FINAL: failures = ATTEMPTS
             else: failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
-            if failures == ATTEMPTS: raise UserError(f"{name} could not be fetched ({getattr(reason, 'reason', None) or reason}). {how}")
+            if failures == ATTEMPTS:
+                raise UserError(f"{name} could not be fetched ({getattr(reason, 'reason', None) or reason}). {how}")
             if failures: time.sleep(wait * 2 ** (failures - 1))
     return path
 
 # %% ../../nbs/curation/03_fetch.ipynb #rest
 def fetch_rest(url: str, part: Path) -> bool:
-    """Ask for what `part` does not hold yet and append it; whether the file is whole now. Raises `OSError` or `HTTPException`."""
+    """Ask for what `part` does not hold yet and append it; whether the file is whole now. Raises `OSError` or
+    `HTTPException`."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {}))
+    request = urllib.request.Request(
+        url,
+        headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"}
+        | ({"Range": f"bytes={have}-"} if have else {}),
+    )
     try: answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range", "").endswith(f"/{have}"): return True      # nothing is missing
+        # nothing is missing
+        if error.code == 416 and error.headers.get("Content-Range", "").endswith(f"/{have}"): return True
         raise
     with answer:
         resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         length = answer.headers.get("Content-Length")
         total = int(length) + have * resumed if length else None
-        with open(part, "ab" if resumed else "wb") as file, Progress(f"fetch {part.name[13:-5]}, MB", total / 1e6 if total else None) as progress:
+        with (
+            open(part, "ab" if resumed else "wb") as file,
+            Progress(f"fetch {part.name[13:-5]}, MB", total / 1e6 if total else None) as progress,
+        ):
             while data := answer.read1(1 << 20):
                 file.write(data)
                 progress.update(len(data) / 1e6)

@@ -20,12 +20,15 @@ from typing import NamedTuple
 
 from .language import MIN_PROBABILITY, Language, LanguageIdentifier, embedded_language_model, is_english
 from .repetition import first_repetition
-from .url import BanLists, banned_words, domain_is_banned, embedded_ban_lists, remove_ip_addresses, remove_urls
+from dclm_nb.curation.url import (
+    BanLists, banned_words, domain_is_banned, embedded_ban_lists, remove_ip_addresses, remove_urls,
+)
 from .words import SplitText
 
 # %% ../../nbs/curation/09_heuristics.ipynb #page
 class Page(SplitText):
-    """A text that remembers its cuts, the address it came from, and how many ft words it had before lines were removed."""
+    """A text that remembers its cuts, the address it came from, and how many ft words it had before lines were
+    removed."""
 
     def __init__(self, text: str, url: str | None = None, words_before: int | None = None):
         super().__init__(text)
@@ -51,7 +54,8 @@ def _of_fraction(keep: bool, part: int, whole: int) -> Verdict:
 
 # %% ../../nbs/curation/09_heuristics.ipynb #settings
 def assume_english(text: str, faithful: bool = True) -> Language:
-    """A language identifier that always says English: for texts whose language is known, and to measure everything but step 8."""
+    """A language identifier that always says English: for texts whose language is known, and to measure everything but
+    step 8."""
     return Language("en", 1.0)
 
 
@@ -91,7 +95,8 @@ def urls_removed(page: Page, settings: Settings) -> Verdict:
 
 
 def newlines_limited(page: Page, settings: Settings) -> Verdict:
-    """Step 7: three and more newlines in a row become two. A line that holds a blank or a carriage return is not empty and breaks the row."""
+    """Step 7: three and more newlines in a row become two. A line that holds a blank or a carriage return is not empty
+    and breaks the row."""
     return Verdict(True, text=_NEWLINES.sub("\n\n", page.text) if "\n\n\n" in page.text else page.text)
 
 
@@ -112,7 +117,9 @@ def long_enough(page: Page, settings: Settings) -> Verdict:
 def words_of_usual_length(page: Page, settings: Settings) -> Verdict:
     """Step 10: the mean length of ws words, punctuation included, is 3 to 10 characters."""
     words, characters = page.ws_words, len("".join(page.ws_words))
-    return _of_fraction(bool(words) and MIN_MEAN_LENGTH <= characters / len(words) <= MAX_MEAN_LENGTH, characters, len(words))
+    return _of_fraction(
+        bool(words) and MIN_MEAN_LENGTH <= characters / len(words) <= MAX_MEAN_LENGTH, characters, len(words)
+    )
 
 # %% ../../nbs/curation/09_heuristics.ipynb #symbol-steps
 ELLIPSES = ("...", ". . .", "…")
@@ -120,9 +127,12 @@ MAX_SYMBOLS_PER_WORD, MAX_BULLET_LINES, MAX_ELLIPSIS_LINES = 0.1, 0.9, 0.3
 
 
 def few_symbols(page: Page, settings: Settings) -> Verdict:
-    """Step 11: at most one hash sign or ellipsis for ten ws words. Substrings without overlap: five dots are one ellipsis, six are two."""
+    """Step 11: at most one hash sign or ellipsis for ten ws words. Substrings without overlap: five dots are one
+    ellipsis, six are two."""
     symbols = sum(map(page.text.count, ("#", *ELLIPSES)))
-    return _of_fraction(bool(page.ws_words) and symbols / len(page.ws_words) <= MAX_SYMBOLS_PER_WORD, symbols, len(page.ws_words))
+    return _of_fraction(
+        bool(page.ws_words) and symbols / len(page.ws_words) <= MAX_SYMBOLS_PER_WORD, symbols, len(page.ws_words)
+    )
 
 
 def not_all_bullets(page: Page, settings: Settings) -> Verdict:
@@ -139,13 +149,17 @@ def few_lines_trail_off(page: Page, settings: Settings) -> Verdict:
 # %% ../../nbs/curation/09_heuristics.ipynb #letter-steps
 MAX_WORDS_WITHOUT_LETTER, MIN_STOP_WORDS = 0.2, 2
 STOP_WORDS = frozenset("the be to of and that have with".split())
-_STOP_WORDS_IN_ANY_CASE = frozenset("".join(spelling) for word in STOP_WORDS for spelling in product(*zip(word, word.upper())))
+_STOP_WORDS_IN_ANY_CASE = frozenset(
+    "".join(spelling) for word in STOP_WORDS for spelling in product(*zip(word, word.upper()))
+)
 
 
 def words_have_letters(page: Page, settings: Settings) -> Verdict:
     """Step 14: at most 20 % of the ws words hold no alphabetic character."""
     without = sum(not any(map(str.isalpha, word)) for word in page.words_not_led_by_letter)
-    return _of_fraction(bool(page.ws_words) and without / len(page.ws_words) <= MAX_WORDS_WITHOUT_LETTER, without, len(page.ws_words))
+    return _of_fraction(
+        bool(page.ws_words) and without / len(page.ws_words) <= MAX_WORDS_WITHOUT_LETTER, without, len(page.ws_words)
+    )
 
 
 def has_stop_words(page: Page, settings: Settings) -> Verdict:
@@ -159,7 +173,13 @@ def little_repetition(page: Page, settings: Settings) -> Verdict:
     failed = first_repetition(page)
     if not failed: return Verdict(True)
     test, share = failed
-    return Verdict(False, share.value, share.part, share.whole, f"{test.key} {test}" + (f": {share.reason}" if share.reason else ""))
+    return Verdict(
+        False,
+        share.value,
+        share.part,
+        share.whole,
+        f"{test.key} {test}" + (f": {share.reason}" if share.reason else ""),
+    )
 
 # %% ../../nbs/curation/09_heuristics.ipynb #count-step
 def counted(page: Page, settings: Settings) -> Verdict:
@@ -195,7 +215,8 @@ MAX_DIGITS = 0.999999
 
 
 def is_number(line: str) -> bool:
-    """Whether all characters are digits (`str.isdigit`, so also ² and ①); of a line of more than a million, all but a millionth."""
+    """Whether all characters are digits (`str.isdigit`, so also ² and ①); of a line of more than a million, all but a
+    millionth."""
     return line.isdigit() or len(line) > 1_000_000 and sum(map(str.isdigit, line)) / len(line) > MAX_DIGITS
 
 
@@ -204,13 +225,16 @@ def number_lines_removed(page: Page, settings: Settings) -> Verdict:
     return _without(page, is_number)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #counters
-COUNTED_THINGS = "likes shares comments retweets reposts quotes bookmarks upvotes downvotes downloads views followers".split()
+COUNTED_THINGS = (
+    "likes shares comments retweets reposts quotes bookmarks upvotes downvotes downloads views followers".split()
+)
 _NUMBER_FIRST = re.compile(r"\W*+\d")
 _COUNTER = re.compile(rf"\W*\d[\d.,]*[kmb]?\s+(?:{'|'.join(COUNTED_THINGS)})\W*")
 
 
 def is_counter(line: str) -> bool:
-    """Whether the line is only a number (perhaps with K, M or B) and one of twelve plurals, with any punctuation around: "(1,200 likes)!"."""
+    """Whether the line is only a number (perhaps with K, M or B) and one of twelve plurals, with any punctuation
+    around: "(1,200 likes)!"."""
     return _NUMBER_FIRST.match(line) is not None and _COUNTER.fullmatch(line.lower()) is not None
 
 
@@ -236,9 +260,12 @@ class Phrase(NamedTuple):
     pattern: re.Pattern
 
 
-PHRASES = (Phrase("items in cart", b"items in cart", re.compile(r"\s?items in cart", re.IGNORECASE)),      # anywhere, also in "items in carton"
-           Phrase("Read more...", b"read more", re.compile(r"\s?read more...\Z", re.IGNORECASE)),           # at the end; any three characters
-           Phrase("Sign-in", b"sign-in", re.compile(r"\Asign-in\s?", re.IGNORECASE)))                       # at the very start
+# anywhere, also in "items in carton"
+PHRASES = (Phrase("items in cart", b"items in cart", re.compile(r"\s?items in cart", re.IGNORECASE)),
+           # at the end; any three characters
+           Phrase("Read more...", b"read more", re.compile(r"\s?read more...\Z", re.IGNORECASE)),
+           # at the very start
+           Phrase("Sign-in", b"sign-in", re.compile(r"\Asign-in\s?", re.IGNORECASE)))
 MAX_PHRASE_LINE = 10
 _FOLDED_TO_ASCII = "ſıİ\u212a"  # match s, i, i, k when case is ignored
 
@@ -246,14 +273,23 @@ _FOLDED_TO_ASCII = "ſıİ\u212a"  # match s, i, i, k when case is ignored
 def may_hold(text: str, phrases: tuple[Phrase, ...]) -> bool:
     """Whether any of the phrases may occur in `text`, found out without matching."""
     lowered = text.encode("utf-8", "surrogatepass").lower()
-    return any(phrase.hint in lowered for phrase in phrases) or not text.isascii() and any(letter in text for letter in _FOLDED_TO_ASCII)
+    return (
+        any(phrase.hint in lowered for phrase in phrases)
+        or not text.isascii()
+        and any(letter in text for letter in _FOLDED_TO_ASCII)
+    )
 
 
 def phrase_removed(text: str, phrase: Phrase) -> str:
-    """`text`, stripped, with `phrase` deleted from lines of at most ten ws words. Lines left blank go, and so do lines that were blank but not empty."""
+    """`text`, stripped, with `phrase` deleted from lines of at most ten ws words. Lines left blank go, and so do lines
+    that were blank but not empty."""
     possible, kept = may_hold(text, (phrase,)), []
     for line in text.split("\n"):
-        new = phrase.pattern.sub("", line) if possible and len(line.split(None, MAX_PHRASE_LINE)) <= MAX_PHRASE_LINE else line
+        new = (
+            phrase.pattern.sub("", line)
+            if possible and len(line.split(None, MAX_PHRASE_LINE)) <= MAX_PHRASE_LINE
+            else line
+        )
         if not line or new and not new.isspace(): kept.append(new)
     return "\n".join(kept).strip()
 
@@ -279,7 +315,8 @@ def little_removed(page: Page, settings: Settings) -> Verdict:
 # %% ../../nbs/curation/09_heuristics.ipynb #step
 @dataclass(frozen=True)
 class Step:
-    """One of the 23 steps: its number and name, what it does ("drop", "modify" or "count"), its limit in words, who invented it, and its rule."""
+    """One of the 23 steps: its number and name, what it does ("drop", "modify" or "count"), its limit in words, who
+    invented it, and its rule."""
     number: int
     name: str
     kind: str
@@ -298,16 +335,34 @@ STEPS = (
     Step(7, "newlines", "modify", "at most 2 in a row", "DCLM", newlines_limited),
     Step(8, "language", "drop", f"en > {MIN_PROBABILITY}", "RefinedWeb", in_english),
     Step(9, "page length", "drop", f"{MIN_WORDS} to {MAX_WORDS:,} words", "Gopher, quality", long_enough),
-    Step(10, "word length", "drop", f"{MIN_MEAN_LENGTH} to {MAX_MEAN_LENGTH} characters", "Gopher, quality", words_of_usual_length),
+    Step(
+        10,
+        "word length",
+        "drop",
+        f"{MIN_MEAN_LENGTH} to {MAX_MEAN_LENGTH} characters",
+        "Gopher, quality",
+        words_of_usual_length,
+    ),
     Step(11, "symbols", "drop", f"<= {MAX_SYMBOLS_PER_WORD} a word", "Gopher, quality", few_symbols),
     Step(12, "bullets", "drop", f"<= {MAX_BULLET_LINES} of lines", "Gopher, quality", not_all_bullets),
     Step(13, "ellipses", "drop", f"<= {MAX_ELLIPSIS_LINES} of lines", "Gopher, quality", few_lines_trail_off),
-    Step(14, "alphabetic words", "drop", f"<= {MAX_WORDS_WITHOUT_LETTER} without", "Gopher, quality", words_have_letters),
+    Step(
+        14, "alphabetic words", "drop", f"<= {MAX_WORDS_WITHOUT_LETTER} without", "Gopher, quality", words_have_letters
+    ),
     Step(15, "stop words", "drop", f">= {MIN_STOP_WORDS}", "Gopher, quality", has_stop_words),
     Step(16, "repetition", "drop", "thirteen limits", "Gopher, repetition", little_repetition),
     Step(17, "word count", "count", "", "RefinedWeb, line corrections", counted),
-    Step(18, "upper-case lines", "modify", "<= 0.5 of characters", "RefinedWeb, line corrections", shouted_lines_removed),
-    Step(19, "numeric lines", "modify", f"<= {MAX_DIGITS} of characters", "RefinedWeb, line corrections", number_lines_removed),
+    Step(
+        18, "upper-case lines", "modify", "<= 0.5 of characters", "RefinedWeb, line corrections", shouted_lines_removed
+    ),
+    Step(
+        19,
+        "numeric lines",
+        "modify",
+        f"<= {MAX_DIGITS} of characters",
+        "RefinedWeb, line corrections",
+        number_lines_removed,
+    ),
     Step(20, "counter lines", "modify", "not a counter", "RefinedWeb, line corrections", counter_lines_removed),
     Step(21, "short lines", "modify", ">= 2 words", "RefinedWeb, line corrections", single_word_lines_removed),
     Step(22, "phrases", "modify", "in lines <= 10 words", "RefinedWeb, line corrections", phrases_removed),
@@ -316,7 +371,8 @@ STEPS = (
 
 # %% ../../nbs/curation/09_heuristics.ipynb #decision
 class Decision(NamedTuple):
-    """The fate of one page. `step_number` and `step_name` name the step that dropped it, and are `None` and "" for a kept page."""
+    """The fate of one page. `step_number` and `step_name` name the step that dropped it, and are `None` and "" for a
+    kept page."""
     kept: bool
     step_number: int | None
     step_name: str
@@ -326,14 +382,26 @@ class Decision(NamedTuple):
 
 # %% ../../nbs/curation/09_heuristics.ipynb #settings-of
 def _settings(faithful: bool, ban_lists: BanLists | None, language: LanguageIdentifier | None) -> Settings:
-    return Settings(embedded_ban_lists() if ban_lists is None else ban_lists, embedded_language_model() if language is None else language, faithful)
+    return Settings(
+        embedded_ban_lists() if ban_lists is None else ban_lists,
+        embedded_language_model() if language is None else language,
+        faithful,
+    )
 
 # %% ../../nbs/curation/09_heuristics.ipynb #refinedweb
-def refinedweb(text: str, url: str | None = None, faithful: bool = True, ban_lists: BanLists | None = None, language: LanguageIdentifier | None = None) -> Decision:
+def refinedweb(
+    text: str,
+    url: str | None = None,
+    faithful: bool = True,
+    ban_lists: BanLists | None = None,
+    language: LanguageIdentifier | None = None,
+) -> Decision:
     """All 23 steps on one page.
 
-    `ban_lists=None` takes the domains and words in datatrove's wheel, `language=None` lid.176.ftz; a page without `url` passes steps 2 to 5.
-    `faithful=False` repairs the quirks of steps 2, 6 and 8. Never raises for bad text or a bad address: the note says "error <cause>".
+    `ban_lists=None` takes the domains and words in datatrove's wheel, `language=None` lid.176.ftz; a page without `url`
+    passes steps 2 to 5.
+    `faithful=False` repairs the quirks of steps 2, 6 and 8. Never raises for bad text or a bad address: the note says
+    "error <cause>".
     """
     settings, page = _settings(faithful, ban_lists, language), Page(text, url)
     for step in STEPS:
@@ -344,16 +412,31 @@ def refinedweb(text: str, url: str | None = None, faithful: bool = True, ban_lis
     return Decision(True, None, "", None, page.text)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #explain
-def explain(text: str, url: str | None = None, faithful: bool = True, ban_lists: BanLists | None = None, language: LanguageIdentifier | None = None):
-    """A `pandas.DataFrame` with one row a step: its statistic, its limit, and the outcome on this page. Takes what `refinedweb` takes."""
+def explain(
+    text: str,
+    url: str | None = None,
+    faithful: bool = True,
+    ban_lists: BanLists | None = None,
+    language: LanguageIdentifier | None = None,
+):
+    """A `pandas.DataFrame` with one row a step: its statistic, its limit, and the outcome on this page. Takes what
+    `refinedweb` takes."""
     import pandas as pd
     settings, page, rows = _settings(faithful, ban_lists, language), Page(text, url), []
     for step in STEPS:
         try: verdict = step.rule(page, settings)
         except ValueError as error: verdict = Verdict(False, note=f"error {type(error).__name__}")
         changed = len(page.text) - len(verdict.text) if verdict.text is not None else 0
-        outcome = f"DROP {verdict.note}".strip() if not verdict.keep else f"{changed} characters removed" if changed else ""
-        number = "" if verdict.statistic is None else f"{verdict.statistic:.4g}" if isinstance(verdict.statistic, float) else f"{verdict.statistic:,}"
+        outcome = (
+            f"DROP {verdict.note}".strip() if not verdict.keep else f"{changed} characters removed" if changed else ""
+        )
+        number = (
+            ""
+            if verdict.statistic is None
+            else f"{verdict.statistic:.4g}"
+            if isinstance(verdict.statistic, float)
+            else f"{verdict.statistic:,}"
+        )
         rows.append((step.number, step.name, number, step.limit, outcome))
         if verdict.text is not None: page = page.with_text(verdict.text)
     return pd.DataFrame(rows, columns=["step", "name", "statistic", "limit", "outcome"]).set_index("step")

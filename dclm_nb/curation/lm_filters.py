@@ -15,7 +15,9 @@ from .quality import keep_best
 # %% ../../nbs/curation/18_lm_filters.ipynb #scores-def
 @dataclass(frozen=True)
 class TokenScores:
-    "One document under a language model. `logprobs`: (T,) of each next token; `topk_logits`: (T, k), the largest logits at each position."
+    """One document under a language model. `logprobs`: (T,) of each next token; `topk_logits`: (T, k), the largest
+    logits at each position."""
+
     logprobs: np.ndarray
     topk_logits: np.ndarray
 
@@ -45,13 +47,24 @@ def keep_by_topk_logits(texts: Sequence[str], token_scores: Scorer, keep_fractio
 def _scored(texts: Sequence[str], token_scores: Scorer) -> list[TokenScores]:
     scores = list(token_scores(texts))
     if len(scores) != len(texts): raise ValueError(f"the scorer returned {len(scores)} results for {len(texts)} texts")
-    if any(np.isnan(s.logprobs).any() for s in scores): raise ValueError("the reference model returned NaN: it diverged in training")
+    if any(np.isnan(s.logprobs).any() for s in scores):
+        raise ValueError("the reference model returned NaN: it diverged in training")
     return scores
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #scorer-def
-def token_scorer(model, encode: Callable[[str], Sequence[int]], context: int = 512, k: int = 10, batch: int = 16, first: int | None = None, on_batch: Callable[[int], None] = lambda n: None) -> Scorer:
-    """A scorer from `model`: ids "B T" -> logits "B T V", and `encode`: text -> ids. `first` is the id put before each document (the end-of-text token
-    that preceded it in training), so that its first token counts too. `on_batch(n)` is called after each batch of n documents."""
+def token_scorer(
+    model,
+    encode: Callable[[str], Sequence[int]],
+    context: int = 512,
+    k: int = 10,
+    batch: int = 16,
+    first: int | None = None,
+    on_batch: Callable[[int], None] = lambda n: None,
+) -> Scorer:
+    """A scorer from `model`: ids "B T" -> logits "B T V", and `encode`: text -> ids. `first` is the id put before each
+    document (the end-of-text token
+    that preceded it in training), so that its first token counts too. `on_batch(n)` is called after each batch of n
+    documents."""
     def token_scores(texts: Sequence[str]) -> list[TokenScores]:
         import torch
         prefix = [] if first is None else [first]
@@ -72,7 +85,8 @@ def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out
         for i in rows: out[i] = TokenScores(np.zeros(0), np.zeros((0, k)))
         return
     padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in rows])
-    logits = model(padded[:, :-1]).float()                                              # B T V; padding lies to the right, where a causal model cannot see it from the left
+    # B T V; padding lies to the right, where a causal model cannot see it from the left
+    logits = model(padded[:, :-1]).float()
     logprobs = torch.log_softmax(logits, -1).gather(-1, padded[:, 1:, None])[..., 0]
     largest = logits.topk(min(k, logits.shape[-1]), -1).values
     for row, i in enumerate(rows):

@@ -38,9 +38,11 @@ def unpacks_to_warc(packed) -> bool:
 
 
 def next_member(data, position: int) -> int:
-    """Where the next member begins, at or after `position`; the end of the data if there is none. `data`: an mmap or bytes.
+    """Where the next member begins, at or after `position`; the end of the data if there is none. `data`: an mmap or
+    bytes.
 
-    A header without optional fields is taken as it is (its ten bytes occur by chance once in a million million), so that a member with damage behind its header is still found and counted."""
+    A header without optional fields is taken as it is (its ten bytes occur by chance once in a million million), so
+    that a member with damage behind its header is still found and counted."""
     while (position := data.find(MAGIC, position)) >= 0:
         header = data[position:position + 10]
         plain = len(header) == 10 and header[3] == 0 and header[8] in (0, 2, 4) and (header[9] < 14 or header[9] == 255)
@@ -54,8 +56,11 @@ BOMB_RATIO = 100
 
 
 def read_member(data, start: int, limit: int) -> Member:
-    """The member at `start`, unpacked if it is whole and at most `limit` bytes; else its cause, and where the next good one begins."""
-    def damaged(cause, stop=None): return Member(start, next_member(data, start + 1) if stop is None else stop, b"", cause)
+    """The member at `start`, unpacked if it is whole and at most `limit` bytes; else its cause, and where the next good
+    one begins."""
+
+    def damaged(cause, stop=None):
+        return Member(start, next_member(data, start + 1) if stop is None else stop, b"", cause)
 
     if data[start:start + 3] != MAGIC: return damaged("not gzip")
     unpacker, parts, size, position = zlib.decompressobj(31), [], 0, start
@@ -76,7 +81,8 @@ def read_member(data, start: int, limit: int) -> Member:
 
 # %% ../../nbs/curation/00_members.ipynb #name
 def name_of_damage(packed, error: str, limit: int) -> str:
-    """Which damage a zlib error means, given the bytes up to the next member: if these alone raise none, the member was cut short."""
+    """Which damage a zlib error means, given the bytes up to the next member: if these alone raise none, the member was
+    cut short."""
     if "data check" in error: return "wrong CRC"
     if "length check" in error: return "wrong length"
     unpacker, size = zlib.decompressobj(31), 0

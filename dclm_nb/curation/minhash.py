@@ -10,11 +10,13 @@ from ..core.errors import UserError
 
 # %% ../../nbs/curation/13_minhash.ipynb #curve
 def duplicate_probability(similarity: float | np.ndarray, bands: int, rows: int) -> float | np.ndarray:
-    """The probability 1 - (1 - s**rows)**bands that two documents of Jaccard similarity s share a band (appendix L). Raises `UserError` outside 0..1."""
+    """The probability 1 - (1 - s**rows)**bands that two documents of Jaccard similarity s share a band (appendix L).
+    Raises `UserError` outside 0..1."""
     similarity = np.asarray(similarity, float)
     if bands < 1 or rows < 1: raise UserError(f"MinHash needs at least one band and one row, not {bands} and {rows}")
     if not ((similarity >= 0) & (similarity <= 1)).all(): raise UserError("a Jaccard similarity lies between 0 and 1")
-    with np.errstate(divide="ignore"): return -np.expm1(bands * np.log1p(-similarity ** rows))      # exact also where s**rows is tiny
+    # exact also where s**rows is tiny
+    with np.errstate(divide="ignore"): return -np.expm1(bands * np.log1p(-similarity ** rows))
 
 # %% ../../nbs/curation/13_minhash.ipynb #settings
 CURVES = {"RefinedWeb": (450, 20), "DCLM": (93, 15), "Table 23": (14, 9)}      # bands, rows
@@ -23,4 +25,6 @@ CURVES = {"RefinedWeb": (450, 20), "DCLM": (93, 15), "Table 23": (14, 9)}      #
 def curve_distance(one: tuple[int, int], other: tuple[int, int], points: int = 401) -> float:
     """Root mean square distance of two (bands, rows) curves over similarities 0..1."""
     similarity = np.linspace(0, 1, points)
-    return float(np.sqrt(np.mean((duplicate_probability(similarity, *one) - duplicate_probability(similarity, *other)) ** 2)))
+    return float(
+        np.sqrt(np.mean((duplicate_probability(similarity, *one) - duplicate_probability(similarity, *other)) ** 2))
+    )

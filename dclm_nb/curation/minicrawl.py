@@ -40,7 +40,13 @@ DAMAGES = ("wrong checksum", "truncated member", "lying length", "junk bytes", "
 def damaged_record(kind: str, url: str, body: bytes) -> bytes:
     "A gzip member (or what is left of one) with one kind of damage."
     if kind == "empty body": return gzip.compress(_record(url, b""), mtime=0)
-    if kind == "lying length": return gzip.compress(re.sub(rb"(Content-Type: application/http[^\r]*\r\nContent-Length: )", rb"\g<1>9", _record(url, body), count=1), mtime=0)
+    if kind == "lying length":
+        return gzip.compress(
+            re.sub(
+                rb"(Content-Type: application/http[^\r]*\r\nContent-Length: )", rb"\g<1>9", _record(url, body), count=1
+            ),
+            mtime=0,
+        )
     member = gzip.compress(_record(url, body), mtime=0)
     if kind == "wrong checksum": return member[:-8] + bytes(b ^ 0xFF for b in member[-8:-4]) + member[-4:]
     if kind == "truncated member": return member[:len(member) // 2]
@@ -68,7 +74,8 @@ class CrawlSize:
     "How much of each kind goes into a crawl."
     share: float                                                # of the real documents
     worthless: int                                              # pages of each kind of worthless text
-    planted: int                                                # pages of each rule breaker; other plants are multiples of it
+    # pages of each rule breaker; other plants are multiples of it
+    planted: int
     foreign: int                                                # pages in French and in Spanish
     shards: int
 
@@ -81,13 +88,20 @@ def _size(scale: str) -> CrawlSize:
 # %% ../../nbs/curation/16_minicrawl.ipynb #sampled
 def _sample(texts: Iterable[RawText], size: CrawlSize) -> list[RawText]:
     "The documents of the crawl split that this size takes, in an order that does not depend on the package's."
-    chosen = [(seed_for("order", t.name), t) for t in texts if t.split == "crawl" and seed_for("sample", t.name) / 2**63 < size.share]
+    chosen = [
+        (seed_for("order", t.name), t)
+        for t in texts
+        if t.split == "crawl" and seed_for("sample", t.name) / 2**63 < size.share
+    ]
     return [t for _, t in sorted(chosen, key=lambda pair: pair[0])]
 
-def _slug(text: str) -> str: return "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower()).strip("-")[:60]
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower()).strip("-")[:60]
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #topic-pages
-def topic_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], language: str = "en") -> Iterator[Labelled]:
+def topic_pages(
+    texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], language: str = "en"
+) -> Iterator[Labelled]:
     "Pages of two to ten encyclopaedia openings of one topic."
     by_topic: dict[str, list[RawText]] = {}
     for t in texts: by_topic.setdefault(t.topic, []).append(t)
@@ -95,11 +109,20 @@ def topic_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]
         titles, i = [t.name.split(":", 1)[1] for t in articles], 0
         while i < len(articles):
             n = rng.choice((2, 4, 6, 8, 10))
-            body = "\n".join(f"<h2>{markup.escape(name)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text) for name, t in zip(titles[i:i + n], articles[i:i + n]))
+            body = "\n".join(
+                f"<h2>{markup.escape(name)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text)
+                for name, t in zip(titles[i : i + n], articles[i : i + n])
+            )
             site = SITES[rng.choice(hosts)]
             words = sum(len(t.text.split()) for t in articles[i:i + n])
-            label = PageLabel(f"https://{site.host}/entry/{language}/{_slug(titles[i])}-{seed_for('page', articles[i].name) % 10**6}", "encyclopaedia" if language == "en" else "foreign language", REAL_TEXT,
-                              "good", "language" if language != "en" else "keep" if words >= 60 else "any", "encyclopaedia")
+            label = PageLabel(
+                f"https://{site.host}/entry/{language}/{_slug(titles[i])}-{seed_for('page', articles[i].name) % 10**6}",
+                "encyclopaedia" if language == "en" else "foreign language",
+                REAL_TEXT,
+                "good",
+                "language" if language != "en" else "keep" if words >= 60 else "any",
+                "encyclopaedia",
+            )
             yield label, page(site, titles[i] if n == 1 else f"{topic}: {titles[i]}", body, rng, titles[:50], language)
             i += n
 
@@ -109,11 +132,22 @@ def text_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...],
     titles, i = [t.name.removeprefix("Cookbook:") for t in texts], 0
     while i < len(texts):
         n, first = rng.randint(1, most), texts[i]
-        site, folio, group = SITES[rng.choice(hosts)], first.topic == "folio", list(zip(titles[i:i + n], texts[i:i + n]))
-        body = "\n".join(f"<h2>{markup.escape(title)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text) for title, t in group)
+        site = SITES[rng.choice(hosts)]
+        folio = first.topic == "folio"
+        group = list(zip(titles[i:i + n], texts[i:i + n]))
+        body = "\n".join(
+            f"<h2>{markup.escape(title)}</h2>\n{paragraphs(t.text)}" if n > 1 else paragraphs(t.text)
+            for title, t in group
+        )
         words = sum(len(t.text.split()) for _, t in group)
-        label = PageLabel(f"https://{site.host}/{first.source}/{_slug(titles[i])}-{seed_for('page', first.name) % 10**6}", "folio edition" if folio else first.source, REAL_TEXT, "good",
-                          "keep" if words >= 60 and not folio else "any", first.source)
+        label = PageLabel(
+            f"https://{site.host}/{first.source}/{_slug(titles[i])}-{seed_for('page', first.name) % 10**6}",
+            "folio edition" if folio else first.source,
+            REAL_TEXT,
+            "good",
+            "keep" if words >= 60 and not folio else "any",
+            first.source,
+        )
         yield label, page(site, titles[i] if n == 1 else f"{titles[i]} and more", body, rng, titles[:50])
         i += n
 
@@ -129,26 +163,45 @@ def mail_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...])
     for t in texts:
         site, quality = SITES[rng.choice(hosts)], SOURCES[t.source].quality
         url = f"https://{site.host}/archive/{_slug(t.name)}"
-        if t.html: yield PageLabel(url, t.source, REAL_PAGE, quality, "any" if _decodes(t.html) else "decode", t.source), t.html
-        else: yield PageLabel(url, t.source, REAL_TEXT, quality, "any", t.source), page(site, t.topic, f"<pre>{markup.escape(t.text)}</pre>", rng, subjects[:50])
+        if t.html:
+            yield (
+                PageLabel(url, t.source, REAL_PAGE, quality, "any" if _decodes(t.html) else "decode", t.source),
+                t.html,
+            )
+        else:
+            yield (
+                PageLabel(url, t.source, REAL_TEXT, quality, "any", t.source),
+                page(site, t.topic, f"<pre>{markup.escape(t.text)}</pre>", rng, subjects[:50]),
+            )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #manual-pages
 def manual_pages(texts: list[RawText]) -> Iterator[Labelled]:
     "Manual pages as they are, at their own addresses."
     for t in texts:
         expected = "decode" if not _decodes(t.html) else "any" if t.language == "en" else "language"
-        yield PageLabel(t.name, "manual" if t.language == "en" else "foreign language", REAL_PAGE, "good", expected, "manual"), t.html
+        yield (
+            PageLabel(
+                t.name, "manual" if t.language == "en" else "foreign language", REAL_PAGE, "good", expected, "manual"
+            ),
+            t.html,
+        )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #real-pages
 def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
     "All pages that hold real text."
     from dclm_nb.curation.crawl_texts import encyclopaedia
     texts = {name: _sample(found, size) for name, found in all_texts().items()}
-    plays = [t for t in texts["plays"] if t.topic == "modern"] + [t for t in texts["plays"] if t.topic == "folio"][:2 * size.planted]
-    pages = [*topic_pages(texts["encyclopaedia"], rng, ("www.openalmanac.example", "knowledge.northlibrary.example")),
-             *text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example"), most=5), *text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
-             *mail_pages(texts["mail"], rng, ("lists.devforum.example", "groups.chatter.example")), *mail_pages(texts["spam"], rng, ("groups.chatter.example", "www.dailyoffers.example")),
-             *manual_pages(texts["manual"])]
+    plays = [t for t in texts["plays"] if t.topic == "modern"] + [t for t in texts["plays"] if t.topic == "folio"][
+        : 2 * size.planted
+    ]
+    pages = [
+        *topic_pages(texts["encyclopaedia"], rng, ("www.openalmanac.example", "knowledge.northlibrary.example")),
+        *text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example"), most=5),
+        *text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
+        *mail_pages(texts["mail"], rng, ("lists.devforum.example", "groups.chatter.example")),
+        *mail_pages(texts["spam"], rng, ("groups.chatter.example", "www.dailyoffers.example")),
+        *manual_pages(texts["manual"]),
+    ]
     for language in ("fr", "es"):
         some = sorted(encyclopaedia(language), key=lambda t: seed_for("order", t.name))[:size.foreign]
         pages += topic_pages(some, rng, ("www.encyclolibre.example",), language)
@@ -162,33 +215,80 @@ def off_target_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
         titles = [t.name for t in texts][:50]
         for t in texts:
             site = SITES[rng.choice(hosts)]
-            body = t.html.decode() if t.html else paragraphs(t.text) if kind in FLOWING else f"<pre>{markup.escape(t.text)}</pre>"
+            body = (
+                t.html.decode()
+                if t.html
+                else paragraphs(t.text)
+                if kind in FLOWING
+                else f"<pre>{markup.escape(t.text)}</pre>"
+            )
             url = f"https://{site.host}/{_slug(kind)}/{_slug(t.name)}-{seed_for('page', kind, t.name) % 10**6}"
-            yield PageLabel(url, kind, REAL_TEXT, OFF_TARGET[kind].quality, "any", kind), page(site, t.name, body, rng, titles)
+            yield (
+                PageLabel(url, kind, REAL_TEXT, OFF_TARGET[kind].quality, "any", kind),
+                page(site, t.name, body, rng, titles),
+            )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #material-def
 def junk_material() -> list[str]:
     "Sentences of the documents that are used for nothing but junk, in a fixed random order."
-    found = {s for texts in all_texts().values() for t in texts if t.split == "material" and t.text and t.topic != "folio" for s in sentences(plain_text(t))}
+    found = {
+        s
+        for texts in all_texts().values()
+        for t in texts
+        if t.split == "material" and t.text and t.topic != "folio"
+        for s in sentences(plain_text(t))
+    }
     return sorted(found, key=lambda s: seed_for("material", s))
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #worthless-pages
-_KEYWORDS = ("running shoes", "travel insurance", "wedding dresses", "garden furniture", "weight loss tips", "used cars", "web hosting", "kitchen knives", "home loans", "phone cases", "dog food", "office chairs")
+_KEYWORDS = (
+    "running shoes",
+    "travel insurance",
+    "wedding dresses",
+    "garden furniture",
+    "weight loss tips",
+    "used cars",
+    "web hosting",
+    "kitchen knives",
+    "home loans",
+    "phone cases",
+    "dog food",
+    "office chairs",
+)
+
 
 def worthless_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Pages without worth that no heuristic should find: only the quality filter can."
     material = junk_material()
     once = list(material)
-    makers = {"word salad": partial(word_salad, material), "phrase salad": partial(phrase_salad, material), "sentence shuffle": partial(sentence_shuffle, once),
-              "product blurbs": product_blurbs, "keyword stuffing": lambda words, rng: phrase_salad(material, words, rng, rng.choice(_KEYWORDS)),
-              "town pages": town_page, "legal notices": legal_notice, "parts lists": parts_list}
-    hosts = ("www.dailyoffers.example", "best-guides.example", "www.topicfarm.example", "knowledge.northlibrary.example", "groups.chatter.example")
+    makers = {
+        "word salad": partial(word_salad, material),
+        "phrase salad": partial(phrase_salad, material),
+        "sentence shuffle": partial(sentence_shuffle, once),
+        "product blurbs": product_blurbs,
+        "keyword stuffing": lambda words, rng: phrase_salad(material, words, rng, rng.choice(_KEYWORDS)),
+        "town pages": town_page,
+        "legal notices": legal_notice,
+        "parts lists": parts_list,
+    }
+    hosts = (
+        "www.dailyoffers.example",
+        "best-guides.example",
+        "www.topicfarm.example",
+        "knowledge.northlibrary.example",
+        "groups.chatter.example",
+    )
     for kind, make in makers.items():
         for i in range(size.worthless):
             text = make(rng.randint(200, 860), rng=rng)
             if len(text.split()) < 100: break                   # the sentence shuffle has used up its material
             site = SITES[rng.choice(hosts)]
-            yield PageLabel(f"https://{site.host}/{_slug(kind)}/{i}-{rng.randrange(10**6)}", kind, MADE, "low", "quality"), page(site, text.split(".")[0][:70], paragraphs(text), rng, _KEYWORDS)
+            yield (
+                PageLabel(
+                    f"https://{site.host}/{_slug(kind)}/{i}-{rng.randrange(10**6)}", kind, MADE, "low", "quality"
+                ),
+                page(site, text.split(".")[0][:70], paragraphs(text), rng, _KEYWORDS),
+            )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #broken-pages
 def broken_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
@@ -197,10 +297,16 @@ def broken_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     for kind, (step, make) in RULE_BREAKERS.items():
         for i in range(size.planted):
             site = SITES[rng.choice(("best-guides.example", "www.topicfarm.example", "www.dailyoffers.example"))]
-            yield PageLabel(f"https://{site.host}/{_slug(kind)}/{i}", kind, MADE, "none", step), page(site, f"{kind.capitalize()} {i}", make(material, rng), rng)
+            yield (
+                PageLabel(f"https://{site.host}/{_slug(kind)}/{i}", kind, MADE, "none", step),
+                page(site, f"{kind.capitalize()} {i}", make(material, rng), rng),
+            )
     for i in range(2 * size.planted):
         site = rng.choice(list(SITES.values()))
-        yield PageLabel(f"https://{site.host}/nav/{i}", "navigation only", MADE, "none", "nothing to extract"), page(site, "", "", rng, _KEYWORDS)
+        yield (
+            PageLabel(f"https://{site.host}/nav/{i}", "navigation only", MADE, "none", "nothing to extract"),
+            page(site, "", "", rng, _KEYWORDS),
+        )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #copies
 def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
@@ -208,31 +314,83 @@ def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> I
     from dclm_nb.curation.extract import extract_text
     whole = [(label, body) for label, body in real if label.expected == "keep" and label.quality == "good"]
     for i, (label, body) in enumerate(rng.sample(whole, 6 * size.planted)):
-        yield PageLabel(f"https://mirror{i % 3}.example/copy/{i}", "exact copy", label.made, "good", "dedup", label.source, label.url), body
+        yield (
+            PageLabel(
+                f"https://mirror{i % 3}.example/copy/{i}",
+                "exact copy",
+                label.made,
+                "good",
+                "dedup",
+                label.source,
+                label.url,
+            ),
+            body,
+        )
     longer = [(label, body) for label, body in whole if len(body) > 3500]
     for i, (label, body) in enumerate(rng.sample(longer, min(6 * size.planted, len(longer)))):
         text = near_duplicate(extract_text(body), rng)
-        yield (PageLabel(f"https://www.topicfarm.example/rewritten/{i}", "near duplicate", REAL_TEXT, "good", "dedup", label.source, label.url),
-               page(SITES["www.topicfarm.example"], f"Rewritten {i}", paragraphs(text), rng))
+        yield (
+            PageLabel(
+                f"https://www.topicfarm.example/rewritten/{i}",
+                "near duplicate",
+                REAL_TEXT,
+                "good",
+                "dedup",
+                label.source,
+                label.url,
+            ),
+            page(SITES["www.topicfarm.example"], f"Rewritten {i}", paragraphs(text), rng),
+        )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #odd-bytes
 def odd_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
-    "Pages at addresses of the kind the URL filter bans, pages in other encodings that claim UTF-8, and bytes that are no text."
+    """Pages at addresses of the kind the URL filter bans, pages in other encodings that claim UTF-8, and bytes that are
+    no text."""
     from dclm_nb.curation.extract import extract_text
-    good = rng.sample([(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT], 5 * size.planted)
+
+    good = rng.sample(
+        [(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT],
+        5 * size.planted,
+    )
     for i, (label, body) in enumerate(good[:2 * size.planted]):
-        yield PageLabel(f"https://free-porn-videos.example/watch/{i}", "banned address", MADE, "none", "url", label.source), page(SITES["best-guides.example"], f"Video {i}", paragraphs(near_duplicate(extract_text(body), rng, every=3)), rng)
+        yield (
+            PageLabel(
+                f"https://free-porn-videos.example/watch/{i}", "banned address", MADE, "none", "url", label.source
+            ),
+            page(
+                SITES["best-guides.example"],
+                f"Video {i}",
+                paragraphs(near_duplicate(extract_text(body), rng, every=3)),
+                rng,
+            ),
+        )
     for i, (label, body) in enumerate(good[2 * size.planted:]):
         encoding = ("latin-1", "utf-16", "cp1252")[i % 3]
         text = body.decode().replace("</h1>", " – café, naïve, jalapeño</h1>").replace("</h2>", " – café</h2>")
         if encoding == "latin-1": text = text.replace("–", "-")
-        yield PageLabel(f"https://old.{label.url.split('/')[2]}/{encoding}/{i}", f"{encoding} as UTF-8", REAL_TEXT, "good", "decode", label.source), text.encode(encoding, "replace")
-    for i in range(size.planted): yield PageLabel(f"https://www.topicfarm.example/picture/{i}.html", "junk bytes", MADE, "none", "decode"), rng.randbytes(4000)
+        yield (
+            PageLabel(
+                f"https://old.{label.url.split('/')[2]}/{encoding}/{i}",
+                f"{encoding} as UTF-8",
+                REAL_TEXT,
+                "good",
+                "decode",
+                label.source,
+            ),
+            text.encode(encoding, "replace"),
+        )
+    for i in range(size.planted):
+        yield (
+            PageLabel(f"https://www.topicfarm.example/picture/{i}.html", "junk bytes", MADE, "none", "decode"),
+            rng.randbytes(4000),
+        )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #manifest-def
 @dataclass(frozen=True)
 class CrawlManifest:
-    "A built crawl: its WARC files, its labels (JSON lines, one a record), how many pages of each kind, and its sources."
+    """A built crawl: its WARC files, its labels (JSON lines, one a record), how many pages of each kind, and its
+    sources."""
+
     folder: Path
     scale: str
     seed: int
@@ -245,47 +403,79 @@ class CrawlManifest:
 
     def labels(self) -> dict[str, PageLabel]:
         "The labels by address."
-        return {label.url: label for label in (PageLabel(**json.loads(line)) for line in self.labels_file.read_text(encoding="utf-8").splitlines())}
+        return {
+            label.url: label
+            for label in (
+                PageLabel(**json.loads(line)) for line in self.labels_file.read_text(encoding="utf-8").splitlines()
+            )
+        }
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #all-pages
 def _all_pages(size: CrawlSize, seed: int) -> tuple[list[Labelled], list[tuple[str, PageLabel, bytes]]]:
     "The pages of the ordinary shards, and (damage, label, body) of the damaged one."
-    rng = {part: random.Random(seed_for("minicrawl", part, seed)) for part in ("real", "off target", "worthless", "broken", "copies", "odd", "damage", "order")}
+    rng = {
+        part: random.Random(seed_for("minicrawl", part, seed))
+        for part in ("real", "off target", "worthless", "broken", "copies", "odd", "damage", "order")
+    }
     real = real_pages(size, rng["real"])
-    pages = [*real, *off_target_pages(size, rng["off target"]), *worthless_pages(size, rng["worthless"]), *broken_pages(size, rng["broken"]), *copied_pages(real, size, rng["copies"]), *odd_pages(real, size, rng["odd"])]
+    pages = [
+        *real,
+        *off_target_pages(size, rng["off target"]),
+        *worthless_pages(size, rng["worthless"]),
+        *broken_pages(size, rng["broken"]),
+        *copied_pages(real, size, rng["copies"]),
+        *odd_pages(real, size, rng["odd"]),
+    ]
     rng["order"].shuffle(pages)
-    cut = 5 * size.planted                                      # the damaged shard takes its good pages out of the others
+    # the damaged shard takes its good pages out of the others
+    cut = 5 * size.planted
     spare = [i for i, (label, _) in enumerate(pages) if label.expected == "keep" and not label.copy_of][:cut]
     damaged = []
     for n, i in enumerate(spare):
         label, body = pages[i]
         damaged.append(("", label, body))
         kind = DAMAGES[n % len(DAMAGES)]
-        damaged.append((kind, PageLabel(f"https://damaged.example/{_slug(kind)}/{n}", kind, MADE, "none", "read"), page(SITES["best-guides.example"], f"Record {n}", paragraphs("lost " * 300), rng["damage"])))
+        damaged.append((
+            kind,
+            PageLabel(f"https://damaged.example/{_slug(kind)}/{n}", kind, MADE, "none", "read"),
+            page(SITES["best-guides.example"], f"Record {n}", paragraphs("lost " * 300), rng["damage"]),
+        ))
     taken = set(spare)
     return [p for i, p in enumerate(pages) if i not in taken], damaged
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #write-crawl
-def _write_crawl(folder: Path, pages: list[Labelled], damaged: list[tuple[str, PageLabel, bytes]], shards: int) -> list[str]:
+def _write_crawl(
+    folder: Path, pages: list[Labelled], damaged: list[tuple[str, PageLabel, bytes]], shards: int
+) -> list[str]:
     names = [f"crawl-{i:05d}.warc.gz" for i in range(shards)] + ["damaged.warc.gz"]
     whole = partial(Page, content_type="text/html", charset="utf-8")
-    for i, name in enumerate(names[:-1]): write_warc(folder / name, (whole(label.url, body) for label, body in pages[i::shards]))
-    write_warc(folder / names[-1], (damaged_record(kind, label.url, body) if kind else whole(label.url, body) for kind, label, body in damaged))
+    for i, name in enumerate(names[:-1]):
+        write_warc(folder / name, (whole(label.url, body) for label, body in pages[i::shards]))
+    write_warc(
+        folder / names[-1],
+        (damaged_record(kind, label.url, body) if kind else whole(label.url, body) for kind, label, body in damaged),
+    )
     labels = sorted([label for label, _ in pages] + [label for _, label, _ in damaged], key=lambda label: label.url)
-    (folder / "labels.jsonl").write_text("".join(json.dumps(asdict(label), ensure_ascii=False) + "\n" for label in labels), encoding="utf-8")
+    (folder / "labels.jsonl").write_text(
+        "".join(json.dumps(asdict(label), ensure_ascii=False) + "\n" for label in labels), encoding="utf-8"
+    )
     return names
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #build-def
 CRAWL_VERSION = 3                                               # raise when the crawl's content changes
 
 def build_crawl(folder: str | Path, scale: str = "laptop", seed: int = 0) -> CrawlManifest:
-    """Build the mini crawl in `folder`, or take the one that is there if it has the same scale and seed. Byte for byte the same at every build.
+    """Build the mini crawl in `folder`, or take the one that is there if it has the same scale and seed. Byte for byte
+    the same at every build.
     Raises `UserError` for an unknown scale, or when a pinned package is neither cached nor to be had."""
     size, folder = _size(scale), Path(folder)
     config = dict(version=CRAWL_VERSION, scale=scale, seed=seed)
     if (folder / "manifest.json").is_file():
         there = json.loads((folder / "manifest.json").read_text())
-        if there["config"] == config: return CrawlManifest(folder, scale, seed, [folder / w for w in there["warcs"]], there["counts"], there["sources"])
+        if there["config"] == config:
+            return CrawlManifest(
+                folder, scale, seed, [folder / w for w in there["warcs"]], there["counts"], there["sources"]
+            )
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -293,7 +483,13 @@ def build_crawl(folder: str | Path, scale: str = "laptop", seed: int = 0) -> Cra
         pages, damaged = _all_pages(size, seed)
         names = _write_crawl(whole, pages, damaged, size.shards)
         counts = Counter([label.kind for label, _ in pages] + [label.kind for _, label, _ in damaged])
-        sources = [dict(name=s.name, title=s.title, package=s.package, licence=s.licence) for s in [*SOURCES.values(), *OFF_TARGET.values()]]
-        (whole / "manifest.json").write_text(json.dumps(dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources), indent=1) + "\n")
+        sources = [
+            dict(name=s.name, title=s.title, package=s.package, licence=s.licence)
+            for s in [*SOURCES.values(), *OFF_TARGET.values()]
+        ]
+        (whole / "manifest.json").write_text(
+            json.dumps(dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources), indent=1)
+            + "\n"
+        )
         whole.rename(folder)
     return build_crawl(folder, scale, seed)

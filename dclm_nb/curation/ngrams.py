@@ -24,7 +24,8 @@ def mix64(values: np.ndarray) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(32))
 
 # %% ../../nbs/curation/11_ngrams.ipynb #powers
-CHUNK = 1 << 16     # values per step: the working arrays stay in the processor's cache, and memory does not grow with the text
+# values per step: the working arrays stay in the processor's cache, and memory does not grow with the text
+CHUNK = 1 << 16
 
 
 @cache
@@ -36,7 +37,8 @@ def powers(base: int) -> np.ndarray:
 
 # %% ../../nbs/curation/11_ngrams.ipynb #polynomial
 def polynomial_hash(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, base: int) -> np.ndarray:
-    """sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop). Both must be sorted; `base` must be odd, `values` unsigned."""
+    """sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop). Both must be sorted; `base` must
+    be odd, `values` unsigned."""
     inverse = pow(base, -1, 1 << 64)
     at_start, at_stop, back = (np.empty(len(starts), np.uint64) for _ in range(3))
     total = 0
@@ -71,7 +73,8 @@ def paragraph_ngrams(text: str, min_ngram_size: int = 13, max_ngram_size: int = 
         raise UserError(f"n-gram sizes must be 1 <= min <= max, not min {min_ngram_size} and max {max_ngram_size}")
     tokens = word_tokens(text)
     spelled = polynomial_hash(tokens.codes, tokens.starts, tokens.stops, TOKEN_BASE)
-    token_hashes = mix64(spelled + (tokens.stops - tokens.starts).astype(np.uint64) * np.uint64(NGRAM_BASE))     # the length tells "\0" from "\0\0"
+    # the length tells "\0" from "\0\0"
+    token_hashes = mix64(spelled + (tokens.stops - tokens.starts).astype(np.uint64) * np.uint64(NGRAM_BASE))
     line_breaks = np.flatnonzero(tokens.codes == 10)
     paragraph_begins = np.concatenate([[0], np.searchsorted(tokens.starts, line_breaks)])
     paragraph_ends = np.append(paragraph_begins[1:], len(tokens.starts))

@@ -19,14 +19,32 @@ from ..core.sources import PinnedPackage
 from .crawl_texts import RawText, TextSource
 
 # %% ../../nbs/curation/24_off_target.ipynb #sources-def
-OFF_TARGET = {s.name: s for s in (
-    TextSource("API reference", "Descriptions of Amazon's web services", "botocore 1.44.8", "Apache-2.0", "ordinary", {}),
-    TextSource("command examples", "Examples of the AWS command line", "awscli 1.46.3", "Apache-2.0", "ordinary", {}),
-    TextSource("change log", "Release notes of Django and of Ansible collections", "Django 5.2.8, ansible 12.3.0", "BSD-3-Clause, GPL-3.0-or-later", "ordinary", {}),
-    TextSource("licence", "Full texts of software licences", "spdx-license-list 6.12.0", "CC0-1.0", "ordinary", {}),
-    TextSource("read-me", "Read-me files of Ansible collections", "ansible 12.3.0", "GPL-3.0-or-later", "ordinary", {}),
-    TextSource("source code", "Python modules of the AWS command line", "awscli 1.46.3", "Apache-2.0", "ordinary", {}),
-)}
+OFF_TARGET = {
+    s.name: s
+    for s in (
+        TextSource(
+            "API reference", "Descriptions of Amazon's web services", "botocore 1.44.8", "Apache-2.0", "ordinary", {}
+        ),
+        TextSource(
+            "command examples", "Examples of the AWS command line", "awscli 1.46.3", "Apache-2.0", "ordinary", {}
+        ),
+        TextSource(
+            "change log",
+            "Release notes of Django and of Ansible collections",
+            "Django 5.2.8, ansible 12.3.0",
+            "BSD-3-Clause, GPL-3.0-or-later",
+            "ordinary",
+            {},
+        ),
+        TextSource("licence", "Full texts of software licences", "spdx-license-list 6.12.0", "CC0-1.0", "ordinary", {}),
+        TextSource(
+            "read-me", "Read-me files of Ansible collections", "ansible 12.3.0", "GPL-3.0-or-later", "ordinary", {}
+        ),
+        TextSource(
+            "source code", "Python modules of the AWS command line", "awscli 1.46.3", "Apache-2.0", "ordinary", {}
+        ),
+    )
+}
 
 # %% ../../nbs/curation/24_off_target.ipynb #drawn
 def _drawn(names: Iterable[str], use: str) -> list[str]:
@@ -121,8 +139,11 @@ def _collections() -> dict[str, list[str]]:
 def _frameworks() -> dict[str, list[str]]:
     "Django's releases, one file each, in pieces of a few sections."
     files = PinnedPackage("Django").read_many("*/docs/releases/*.txt")
-    return {f"Django {PurePosixPath(member).stem}": re.split(r"\n(?=[^\n]+\n[=~-]{3,}\n)", data.decode("utf-8", "replace"))
-            for member, data in sorted(files)}
+    return {
+        f"Django {PurePosixPath(member).stem}": re.split(r"\n(?=[^\n]+\n[=~-]{3,}\n)", data.decode("utf-8", "replace"))
+        for member, data in sorted(files)
+    }
+
 
 def change_logs(most: int, words: int = 250) -> list[RawText]:
     "Up to `most` pages of `words` to 2,500 words: release notes of one project."
@@ -164,9 +185,16 @@ def source_code(most: int, lines: int = 100) -> list[RawText]:
     return list(islice(pages(), most))
 
 # %% ../../nbs/curation/24_off_target.ipynb #all-def
-READERS = {"API reference": (api_reference, 12000), "command examples": (command_examples, 200), "change log": (change_logs, 2000),
-           "licence": (licences, 700), "read-me": (read_mes, 400), "source code": (source_code, 300)}
-FLOWING = ("change log", "licence", "read-me")                             # a browser shows these as paragraphs, the others as they are
+READERS = {
+    "API reference": (api_reference, 12000),
+    "command examples": (command_examples, 200),
+    "change log": (change_logs, 2000),
+    "licence": (licences, 700),
+    "read-me": (read_mes, 400),
+    "source code": (source_code, 300),
+}
+# a browser shows these as paragraphs, the others as they are
+FLOWING = ("change log", "licence", "read-me")
 
 def off_target_texts(share: float = 1.0) -> dict[str, list[RawText]]:
     "The documents of every kind in `READERS`; `share` of the full number of each."

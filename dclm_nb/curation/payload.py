@@ -18,12 +18,14 @@ class PayloadError(ValueError):
 
 # %% ../../nbs/curation/01_payload.ipynb #chunked
 def dechunk(body: bytes) -> bytes:
-    """The body without its chunk sizes (RFC 9112, section 7.1). Raises `PayloadError` where a size is no number or runs past the end."""
+    """The body without its chunk sizes (RFC 9112, section 7.1). Raises `PayloadError` where a size is no number or runs
+    past the end."""
     parts, position = [], 0
     while True:
         line_end = body.find(b"\r\n", position, position + 1024)
         size_text = body[position:line_end].split(b";")[0].strip() if line_end >= 0 else b""
-        if not size_text or set(size_text) - set(b"0123456789abcdefABCDEF") or len(size_text) > 15: raise PayloadError("bad chunked encoding")
+        if not size_text or set(size_text) - set(b"0123456789abcdefABCDEF") or len(size_text) > 15:
+            raise PayloadError("bad chunked encoding")
         size, start = int(size_text, 16), line_end + 2
         if size == 0: return b"".join(parts)
         if body[start + size:start + size + 2] != b"\r\n": raise PayloadError("bad chunked encoding")
@@ -61,7 +63,8 @@ def decode_payload(body: bytes, transfer_encoding: str | None, content_encoding:
     Raises `PayloadError` for encodings that are unknown, lie, or unpack to more than `limit` bytes."""
     if "chunked" in (transfer_encoding or "").lower(): body = dechunk(body)
     for name in reversed([part.strip().lower() for part in (content_encoding or "").split(",")]):
-        if name in ("", "identity", "utf-8", "none"): continue      # the last two are no encodings, but servers send them
+        # the last two are no encodings, but servers send them
+        if name in ("", "identity", "utf-8", "none"): continue
         if name not in DECODERS: raise PayloadError("unknown content encoding")
         body = DECODERS[name](body, limit)
     return body

@@ -35,8 +35,23 @@ from ..core.progress import Progress
 from ..core.runs import declared, run
 from ..core.workers import main_script_hidden
 from . import blocks
-from .blocks import (BloomDedup, Decontaminate, Extract, Heuristics, KeepBest, LoadDocuments, ReadWarcs, SaveDocuments, ScoreQuality, Tokenise, TrainQuality, load_documents, open_warc,
-                                     read_lines, replacing)
+from dclm_nb.curation.blocks import (
+    BloomDedup,
+    Decontaminate,
+    Extract,
+    Heuristics,
+    KeepBest,
+    LoadDocuments,
+    ReadWarcs,
+    SaveDocuments,
+    ScoreQuality,
+    Tokenise,
+    TrainQuality,
+    load_documents,
+    open_warc,
+    read_lines,
+    replacing,
+)
 from .extract import METHODS
 from .fetch import warc_address
 from .quality import classifier_file
@@ -44,19 +59,22 @@ from .quality import classifier_file
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
 @dataclass(frozen=True)
 class CurationConfig:
-    """One curation run. `scale` sizes the classifier; `classifier` is a model file, `released` for the authors', or None to train one;
+    """One curation run. `scale` sizes the classifier; `classifier` is a model file, `released` for the authors', or
+    None to train one;
     `tokenizer` is `train`, `gpt-neox-20b` or a file. Raises `UserError` for values that do not exist."""
     scale: str = "laptop"
     faithful: bool = True
     extraction: str = "resiliparse"
-    lists: str = "embedded"                                     # or "original": DCLM's own ban lists and lid.176.bin, fetched
+    # or "original": DCLM's own ban lists and lid.176.bin, fetched
+    lists: str = "embedded"
     min_ngram_size: int = 13
     max_ngram_size: int = 13
     dedup_threshold: float = 0.8
     false_positive_rate: float = 0.01
     dedup_shards: int = 1                                       # DCLM: 100, each with a filter of its own
     decontaminate: tuple[str, ...] = ("evaluation", "positives")  # sets that the pool must not overlap with
-    until: str = "tokens"                                       # or "pool": stop after deduplication and decontamination
+    # or "pool": stop after deduplication and decontamination
+    until: str = "tokens"
     classifier: str | None = None
     keep_fraction: float = 0.1
     tokenizer: str = "train"
@@ -65,17 +83,24 @@ class CurationConfig:
     seed: int = 0
 
     def __post_init__(self):
-        choices = [("end of the pipeline", self.until, ("pool", "tokens")), ("extraction method", self.extraction, METHODS), ("set of word lists", self.lists, blocks.LISTS),
-                   *(("set of held-out texts", name, blocks.HELD_OUT) for name in self.decontaminate)]
+        choices = [
+            ("end of the pipeline", self.until, ("pool", "tokens")),
+            ("extraction method", self.extraction, METHODS),
+            ("set of word lists", self.lists, blocks.LISTS),
+            *(("set of held-out texts", name, blocks.HELD_OUT) for name in self.decontaminate),
+        ]
         for kind, name, known in choices:
             if name not in known: raise unknown(kind, name, known)
-        if not 0 < self.keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {self.keep_fraction}")
+        if not 0 < self.keep_fraction <= 1:
+            raise UserError(f"keep_fraction must lie in (0, 1], not {self.keep_fraction}")
         if self.dedup_shards < 1: raise UserError(f"dedup_shards must be 1 or more, not {self.dedup_shards}")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #stage-def
 @dataclass(frozen=True)
 class Stage:
-    "Blocks that run as `tasks` tasks; the `shards` of the data fall to them in turn. `light`: so little work that a process of its own would cost more."
+    """Blocks that run as `tasks` tasks; the `shards` of the data fall to them in turn. `light`: so little work that a
+    process of its own would cost more."""
+
     name: str
     tasks: int
     blocks: list[PipelineStep] = field(compare=False)
@@ -87,7 +112,13 @@ class Stage:
     def is_whole(self, folder: Path, rank: int) -> bool:
         "Is all output of task `rank` there? A task that no shard fell to owes only its own."
         shards = range(rank, self.shards, self.tasks)
-        return all((folder / name).exists() for name in [*(o.format(rank) for o in self.outputs), *(o.format(s) for o in self.shard_outputs for s in shards)])
+        return all(
+            (folder / name).exists()
+            for name in [
+                *(o.format(rank) for o in self.outputs),
+                *(o.format(s) for o in self.shard_outputs for s in shards),
+            ]
+        )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
 @run("curation/curate", version=1,
@@ -98,23 +129,90 @@ def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | P
     f, n, c = Path(folder), len(warcs), config
     removed, kept, lines = str(f / "removed"), "kept" if c.until == "tokens" else "pool", "{:05d}.jsonl.gz"
     stages = [
-        Stage("heuristics", n, [ReadWarcs(list(warcs), f / "records", f / "heartbeat"), Extract(removed, c.extraction, c.faithful), Heuristics(removed, c.faithful, c.lists), SaveDocuments(f / "filtered", n)],
-              (f"removed/extract/{lines}", f"removed/heuristics/{lines}"), (f"filtered/{lines}", "records/{:05d}.json"), n, light=False),
-        Stage("dedup", c.dedup_shards, [LoadDocuments(f / "filtered", n), BloomDedup(removed, f / "filtered", n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate),
-                                        *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []), SaveDocuments(f / "pool", n)],
-              (f"removed/dedup/{lines}", *([f"removed/decontaminate/{lines}"] if c.decontaminate else [])), (f"pool/{lines}",), n, light=False)]
-    if c.until == "tokens": stages += [
-        Stage("classifier", 1, [NeedPages(f, "pool", c), TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)], ("classifier.json",)),
-        Stage("score", n, [ScoreQuality(f, f / "pool", n)], (), ("scores/{:05d}.npy",), n),
-        Stage("select", n, [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)], (f"removed/quality/{lines}",), (f"kept/{lines}",), n),
-        Stage("tokens", 1, [LoadDocuments(f / "kept", n), Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed)], ("tokens/manifest.json",))]
+        Stage(
+            "heuristics",
+            n,
+            [
+                ReadWarcs(list(warcs), f / "records", f / "heartbeat"),
+                Extract(removed, c.extraction, c.faithful),
+                Heuristics(removed, c.faithful, c.lists),
+                SaveDocuments(f / "filtered", n),
+            ],
+            (f"removed/extract/{lines}", f"removed/heuristics/{lines}"),
+            (f"filtered/{lines}", "records/{:05d}.json"),
+            n,
+            light=False,
+        ),
+        Stage(
+            "dedup",
+            c.dedup_shards,
+            [
+                LoadDocuments(f / "filtered", n),
+                BloomDedup(
+                    removed,
+                    f / "filtered",
+                    n,
+                    c.min_ngram_size,
+                    c.max_ngram_size,
+                    c.dedup_threshold,
+                    c.false_positive_rate,
+                ),
+                *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []),
+                SaveDocuments(f / "pool", n),
+            ],
+            (f"removed/dedup/{lines}", *([f"removed/decontaminate/{lines}"] if c.decontaminate else [])),
+            (f"pool/{lines}",),
+            n,
+            light=False,
+        ),
+    ]
+    if c.until == "tokens":
+        stages += [
+            Stage(
+                "classifier",
+                1,
+                [NeedPages(f, "pool", c), TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)],
+                ("classifier.json",),
+            ),
+            Stage("score", n, [ScoreQuality(f, f / "pool", n)], (), ("scores/{:05d}.npy",), n),
+            Stage(
+                "select",
+                n,
+                [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)],
+                (f"removed/quality/{lines}",),
+                (f"kept/{lines}",),
+                n,
+            ),
+            Stage(
+                "tokens",
+                1,
+                [
+                    LoadDocuments(f / "kept", n),
+                    Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed),
+                ],
+                ("tokens/manifest.json",),
+            ),
+        ]
     return [*stages, Stage("report", 1, [WriteReport(f, kept, c)], ("report.json",))]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
-FUNNEL = ("no page in the record", "extraction", "url", "english", "page length", "other filters", "repetition", "word-removal ratio", "dedup", "decontamination", "fastText")
+FUNNEL = (
+    "no page in the record",
+    "extraction",
+    "url",
+    "english",
+    "page length",
+    "other filters",
+    "repetition",
+    "word-removal ratio",
+    "dedup",
+    "decontamination",
+    "fastText",
+)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #nothing-left
-NOTHING_LEFT = "no page is left after heuristics, deduplication and decontamination: nothing to train the quality classifier against"
+NOTHING_LEFT = ("no page is left after heuristics, deduplication and decontamination: nothing to train the quality "
+                "classifier against")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-counts
 def removal_counts(folder: str | Path) -> Counter:
@@ -128,14 +226,18 @@ def removal_counts(folder: str | Path) -> Counter:
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-def
 def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
-    "`kept`: the folder of what is left at the end. One row a stage: `removed`, `share` of all records read, `left` after it. Raises `RuntimeError` if the parts do not sum to the records read."
+    """`kept`: the folder of what is left at the end. One row a stage: `removed`, `share` of all records read, `left`
+    after it. Raises `RuntimeError` if the parts do not sum to the records read."""
     folder = Path(folder)
     read = sum(json.loads(p.read_text())["records"] for p in sorted((folder / "records").glob("*.json")))
     by_stage: Counter = Counter()
     for (stage, _), n in removal_counts(folder).items(): by_stage[stage] += n
     remaining = sum(1 for _ in load_documents(folder / kept))
     if sum(by_stage.values()) + remaining != read:
-        raise RuntimeError(f"the books do not balance: {read} records read, {sum(by_stage.values())} removed, {remaining} kept in {folder}")
+        raise RuntimeError(
+            f"the books do not balance: {read} records read, {sum(by_stage.values())} removed, {remaining} kept in "
+            f"{folder}"
+        )
     rows, left = [dict(stage="records read", removed=0, share=0.0, left=read)], read
     for stage in [s for s in FUNNEL if s in by_stage] + sorted(set(by_stage) - set(FUNNEL)):
         left -= by_stage[stage]
@@ -148,8 +250,15 @@ def write_report(folder: Path, kept: str, config: CurationConfig) -> None:
     table = funnel(folder, kept)
     reasons = [dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(removal_counts(folder).items())]
     classifier = json.loads(chosen.read_text()) if (chosen := folder / "classifier.json").is_file() else None
-    report = dict(funnel=table.to_dict("records"), reasons=reasons, pool=sum(1 for _ in load_documents(folder / "pool")), kept=int(table.left.iloc[-1]),
-                  used=_used(config, classifier), config=asdict(config), classifier=classifier)
+    report = dict(
+        funnel=table.to_dict("records"),
+        reasons=reasons,
+        pool=sum(1 for _ in load_documents(folder / "pool")),
+        kept=int(table.left.iloc[-1]),
+        used=_used(config, classifier),
+        config=asdict(config),
+        classifier=classifier,
+    )
     if (manifest := folder / "tokens" / "manifest.json").is_file():
         tokens = json.loads(manifest.read_text())
         report |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]))
@@ -168,7 +277,9 @@ class WriteReport(PipelineStep):
         return data
 
 class NeedPages(WriteReport):
-    "Goes on if the pool has a page. Where it has none, no classifier can be trained and nothing tokenised: this writes the report and raises `UserError`."
+    """Goes on if the pool has a page. Where it has none, no classifier can be trained and nothing tokenised: this
+    writes the report and raises `UserError`."""
+
     name = "need-pages"
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
@@ -180,8 +291,15 @@ class NeedPages(WriteReport):
 def _used(config: CurationConfig, classifier: dict | None) -> dict[str, str]:
     "What a run used and what it did about the original's quirks, in words."
     ban_lists, language = blocks.word_lists(config.lists)
-    return {"extraction": config.extraction, "faithful": "yes, the original code's quirks are kept" if config.faithful else "no, the original code's quirks are mended",
-            "ban lists": str(ban_lists), "language": language.name, "classifier": "{origin}, SHA-256 {sha256}".format_map(classifier) if classifier else "none was needed"}
+    return {
+        "extraction": config.extraction,
+        "faithful": "yes, the original code's quirks are kept"
+        if config.faithful
+        else "no, the original code's quirks are mended",
+        "ban lists": str(ban_lists),
+        "language": language.name,
+        "classifier": "{origin}, SHA-256 {sha256}".format_map(classifier) if classifier else "none was needed",
+    }
 
 # %% ../../nbs/curation/22_pipeline.ipynb #quiet
 @contextmanager
@@ -215,13 +333,16 @@ class QuietLocalExecutor(_Quiet, LocalPipelineExecutor):
 
 # %% ../../nbs/curation/22_pipeline.ipynb #ray-def
 class QuietRayExecutor(_Quiet, RayPipelineExecutor):
-    "datatrove's Ray executor with its console output in `console.log`; `run` raises when a task did not finish. A task reserves a CPU and 2 GiB (`cpus_per_task`, `mem_per_cpu_gb`)."
+    """datatrove's Ray executor with its console output in `console.log`; `run` raises when a task did not finish. A
+    task reserves a CPU and 2 GiB (`cpus_per_task`, `mem_per_cpu_gb`)."""
+
     def _failure(self, rank: int) -> Path: return self._console().parent / "failures" / f"{rank:05d}.json"
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1):
         try: return super()._run_for_rank(rank, local_rank, node_rank)
         except Exception as e:
-            with replacing(self._failure(rank)) as file: file.write(json.dumps(dict(user=isinstance(e, UserError), kind=type(e).__name__, line=str(e))).encode())
+            with replacing(self._failure(rank)) as file:
+                file.write(json.dumps(dict(user=isinstance(e, UserError), kind=type(e).__name__, line=str(e))).encode())
             raise
 
     def run(self):
@@ -232,7 +353,10 @@ class QuietRayExecutor(_Quiet, RayPipelineExecutor):
         told = [json.loads(path.read_text()) for rank in missing if (path := self._failure(rank)).is_file()]
         for failure in told:
             if failure["user"]: raise UserError(failure["line"])
-        raise RuntimeError(f"{len(missing)} of {self.tasks} tasks did not finish; " + (f"{told[0]['kind']}: {told[0]['line']}" if told else "their workers died"))
+        raise RuntimeError(
+            f"{len(missing)} of {self.tasks} tasks did not finish; "
+            + (f"{told[0]['kind']}: {told[0]['line']}" if told else "their workers died")
+        )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #ray-cluster
 @contextmanager
@@ -241,8 +365,12 @@ def _ray_cluster():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")      # unless told otherwise, nothing is reported to anyone
     import ray
     if ray.is_initialized(): yield; return
-    try: ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except Exception as e: raise UserError(f"Ray cannot be started or reached ({type(e).__name__}: {str(e)[:200]}); `ray status` says what it sees") from e
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except Exception as e:
+        raise UserError(
+            f"Ray cannot be started or reached ({type(e).__name__}: {str(e)[:200]}); `ray status` says what it sees"
+        ) from e
     try: yield
     finally: ray.shutdown()
 
@@ -252,25 +380,37 @@ EXECUTORS = ("local", "ray", "slurm")
 def check_executor(executor: str) -> None:
     "Raises `UserError` if `executor` is unknown or its software is missing."
     if executor not in EXECUTORS: raise unknown("executor", executor, EXECUTORS)
-    if executor == "ray" and importlib.util.find_spec("ray") is None: raise UserError("the ray executor needs Ray: pip install 'dclm_nb[cluster]'")
-    if executor == "slurm" and shutil.which("sbatch") is None: raise UserError("the slurm executor needs sbatch on the PATH: run this on a login node of the cluster")
+    if executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise UserError("the ray executor needs Ray: pip install 'dclm_nb[cluster]'")
+    if executor == "slurm" and shutil.which("sbatch") is None:
+        raise UserError("the slurm executor needs sbatch on the PATH: run this on a login node of the cluster")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #slurm-defaults
 def _slurm_defaults(options: dict) -> dict:
-    "What a job gets unless `options` say otherwise. A job's shell knows nothing of this Python's environment, so its programs are put on the PATH."
+    """What a job gets unless `options` say otherwise. A job's shell knows nothing of this Python's environment, so its
+    programs are put on the PATH."""
     programs = shlex.quote(str(Path(sys.executable).parent))
-    environment = {} if {"env_command", "condaenv", "venv_path"} & set(options) else {"env_command": f"export PATH={programs}:$PATH"}
+    environment = (
+        {}
+        if {"env_command", "condaenv", "venv_path"} & set(options)
+        else {"env_command": f"export PATH={programs}:$PATH"}
+    )
     return {"time": "24:00:00", "partition": "cpu", "mem_per_cpu_gb": 4, **environment, **options}
 
 # %% ../../nbs/curation/22_pipeline.ipynb #make-executor-def
 def make_executor(stage: Stage, logs: str | Path, executor: str = "local", workers: int = 1, depends=None, **options):
-    "The datatrove executor for one stage. `options` go to it as they are (Slurm: partition, time, mem_per_cpu_gb, ...). Raises `UserError`."
+    """The datatrove executor for one stage. `options` go to it as they are (Slurm: partition, time, mem_per_cpu_gb,
+    ...). Raises `UserError`."""
     check_executor(executor)
     common = dict(pipeline=stage.blocks, tasks=stage.tasks, logging_dir=str(Path(logs) / stage.name), depends=depends)
-    if executor == "local": return QuietLocalExecutor(**common, workers=1 if stage.light else max(1, min(workers, stage.tasks)), **options)
+    if executor == "local":
+        return QuietLocalExecutor(**common, workers=1 if stage.light else max(1, min(workers, stage.tasks)), **options)
     if executor == "ray":
-        with _datatrove_logs_to(Path(logs) / stage.name / "console.log"): return QuietRayExecutor(**common, workers=workers, **options)
-    return SlurmPipelineExecutor(**common, workers=workers, job_name=f"dclm_nb-{stage.name}", **_slurm_defaults(options))
+        with _datatrove_logs_to(Path(logs) / stage.name / "console.log"):
+            return QuietRayExecutor(**common, workers=workers, **options)
+    return SlurmPipelineExecutor(
+        **common, workers=workers, job_name=f"dclm_nb-{stage.name}", **_slurm_defaults(options)
+    )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #identity
 def _content(path: str | Path, what: str) -> str:
@@ -284,7 +424,8 @@ def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
     A file counts by its content, wherever it lies; a WARC's address as it stands."""
     settings, what = asdict(config), declared(build_pipeline)
     if config.classifier: settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
-    if config.tokenizer not in ("train", "gpt-neox-20b"): settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
+    if config.tokenizer not in ("train", "gpt-neox-20b"):
+        settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
     inputs = {f"archive {i:05d}": warc_address(str(w)) or sha256_of(open_warc(str(w))) for i, w in enumerate(warcs)}
     return Identity.of(what.name, what.version, settings, inputs).key[:16]
 
@@ -369,18 +510,33 @@ class NothingLeft(UserError):
 _SHARES = dict(heuristics=0.72, dedup=0.1, classifier=0.06, score=0.04, select=0.03, tokens=0.04, report=0.01)
 
 # %% ../../nbs/curation/22_pipeline.ipynb #run-stages
-def _run_stages(stages: Sequence[Stage], folder: Path, logs: Path, executor: str, workers: int, warcs: Sequence[str], options: dict) -> None:
+def _run_stages(
+    stages: Sequence[Stage], folder: Path, logs: Path, executor: str, workers: int, warcs: Sequence[str], options: dict
+) -> None:
     "One stage after the other, here or on Ray, until the last has ended. Raises `UserError`."
-    pages = sum(Path(w).stat().st_size / 7000 if Path(w).is_file() else 30_000 for w in warcs) / len(warcs)     # a guess of pages a WARC, for the time left
-    with _ray_cluster() if executor == "ray" else nullcontext(), Progress("curate", sum(_SHARES[s.name] for s in stages)) as whole:
+    # a guess of pages a WARC, for the time left
+    pages = sum(Path(w).stat().st_size / 7000 if Path(w).is_file() else 30_000 for w in warcs) / len(warcs)
+    with (
+        _ray_cluster() if executor == "ray" else nullcontext(),
+        Progress("curate", sum(_SHARES[s.name] for s in stages)) as whole,
+    ):
         for stage in stages:
             reading = stage.name == "heuristics"
-            with whole.stage(stage.name, pages * stage.tasks if reading else 1, share=_SHARES[stage.name]) as report, _watching(folder / ("heartbeat" if reading else "none"), report, pages):
-                try: make_executor(stage, logs, executor, workers, **options).run()
-                except UserError: raise
+            with (
+                whole.stage(stage.name, pages * stage.tasks if reading else 1, share=_SHARES[stage.name]) as report,
+                _watching(folder / ("heartbeat" if reading else "none"), report, pages),
+            ):
+                try:
+                    make_executor(stage, logs, executor, workers, **options).run()
+                except UserError:
+                    raise
                 except Exception as e:
-                    if is_disk_error(e): raise disk_error(e, folder, "finished tasks are kept") from e
-                    raise UserError(f"the stage {stage.name!r} failed ({type(e).__name__}: {str(e)[:200]}); its log is in {logs / stage.name}") from e
+                    if is_disk_error(e):
+                        raise disk_error(e, folder, "finished tasks are kept") from e
+                    raise UserError(
+                        f"the stage {stage.name!r} failed ({type(e).__name__}: {str(e)[:200]}); its log is in "
+                        f"{logs / stage.name}"
+                    ) from e
 
 # %% ../../nbs/curation/22_pipeline.ipynb #note-job
 def _note_job(record: Path, answer: str) -> str:
@@ -391,18 +547,33 @@ def _note_job(record: Path, answer: str) -> str:
 
 # %% ../../nbs/curation/22_pipeline.ipynb #submit
 def _submit(stages: Sequence[Stage], record: Path, logs: Path, workers: int, options: dict) -> list[str]:
-    "Hand the chain of stages to Slurm, each waiting for the one before; returns the jobs. Raises `UserError` if sbatch refuses one."
+    """Hand the chain of stages to Slurm, each waiting for the one before; returns the jobs. Raises `UserError` if
+    sbatch refuses one."""
     chain: list = []
     for stage in stages:
-        chain.append(make_executor(stage, logs, "slurm", workers, depends=chain[-1] if chain else None, job_id_retriever=partial(_note_job, record), **options))
+        chain.append(
+            make_executor(
+                stage,
+                logs,
+                "slurm",
+                workers,
+                depends=chain[-1] if chain else None,
+                job_id_retriever=partial(_note_job, record),
+                **options,
+            )
+        )
     record.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(record, json.dumps(dict(jobs=[], whole=False)))
     for stage, executor in zip(stages, chain):
         try:
             with _datatrove_logs_to(logs / "submission.log"): executor.run()
         except (OSError, subprocess.CalledProcessError) as e:
-            if not (jobs := json.loads(record.read_text())["jobs"]): record.unlink()
-            raise UserError(f"sbatch refused the stage {stage.name!r} ({e}): " + (_submitted_before(record) if jobs else "nothing was submitted")) from e
+            if not (jobs := json.loads(record.read_text())["jobs"]):
+                record.unlink()
+            raise UserError(
+                f"sbatch refused the stage {stage.name!r} ({e}): "
+                + (_submitted_before(record) if jobs else "nothing was submitted")
+            ) from e
     jobs = json.loads(record.read_text())["jobs"]
     atomic_write(record, json.dumps(dict(jobs=jobs, whole=True)))
     return jobs
@@ -412,34 +583,65 @@ def _submitted_before(record: Path) -> str:
     "One line on what was submitted, and how to do it again."
     known = json.loads(record.read_text())
     jobs = f"{known['jobs'][0]} to {known['jobs'][-1]}" if known["jobs"] else "that it did not come to write down"
-    if not known["whole"]: return f"a submission was cut short after the Slurm jobs {jobs}: scancel them, delete {record} and run this again"
-    return (f"submitted before as Slurm jobs {jobs}, and not submitted again: the result is here once they are done (squeue --me shows them). "
-            f"If one has failed, scancel the rest, delete {record} and run this again: it submits what is missing")
+    if not known["whole"]:
+        return (
+            f"a submission was cut short after the Slurm jobs {jobs}: scancel them, delete {record} and run this again"
+        )
+    return (
+        f"submitted before as Slurm jobs {jobs}, and not submitted again: the result is here once they are done "
+        "(squeue --me shows them). "
+        f"If one has failed, scancel the rest, delete {record} and run this again: it submits what is missing"
+    )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
-def curate(warcs: Sequence[str | Path], folder: str | Path, config: CurationConfig = CurationConfig(), executor: str = "local", workers: int = 2, **options) -> CurationReport | None:
-    """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it is complete; `options` go to the executor.
-    With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when they are done. Raises `UserError`,
+def curate(
+    warcs: Sequence[str | Path],
+    folder: str | Path,
+    config: CurationConfig = CurationConfig(),
+    executor: str = "local",
+    workers: int = 2,
+    **options,
+) -> CurationReport | None:
+    """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it
+    is complete; `options` go to the executor.
+    With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when
+    they are done. Raises `UserError`,
     `NothingLeft` with the report where no page is left to train on."""
     check_executor(executor)
-    warcs = [str(w) if warc_address(str(w)) else str(Path(w).resolve()) for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)]
+    warcs = [
+        str(w) if warc_address(str(w)) else str(Path(w).resolve())
+        for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)
+    ]
     if not warcs: raise UserError("give at least one WARC file")
     key = run_key(config, warcs)
     folder = Path(folder).resolve() / key
     logs, result, record = folder / "logs", folder / "report.json", folder / "submitted.json"
     stages = build_pipeline(config, warcs, folder)
     if not result.is_file():
-        with exclusive(Path(f"{folder}.lock"), lambda: print(f"another process is curating {key}; waiting", file=sys.stderr)):
+        with exclusive(
+            Path(f"{folder}.lock"), lambda: print(f"another process is curating {key}; waiting", file=sys.stderr)
+        ):
             try:
-                if not result.is_file() and not _start(stages, folder, record, logs, executor, workers, warcs, options): return None
+                if not result.is_file() and not _start(stages, folder, record, logs, executor, workers, warcs, options):
+                    return None
             except UserError:
-                if not result.is_file(): raise
+                if not result.is_file():
+                    raise
     report = CurationReport(folder, key, json.loads(result.read_text()))
     if config.until == "tokens" and not report.data["pool"]: raise NothingLeft(report)
     return report
 
 # %% ../../nbs/curation/22_pipeline.ipynb #start
-def _start(stages: Sequence[Stage], folder: Path, record: Path, logs: Path, executor: str, workers: int, warcs: Sequence[str], options: dict) -> bool:
+def _start(
+    stages: Sequence[Stage],
+    folder: Path,
+    record: Path,
+    logs: Path,
+    executor: str,
+    workers: int,
+    warcs: Sequence[str],
+    options: dict,
+) -> bool:
     "Run what is missing, or submit it; under the folder's lock. Returns whether it has ended."
     if record.is_file():
         if executor != "slurm": raise UserError(_submitted_before(record))
@@ -448,7 +650,10 @@ def _start(stages: Sequence[Stage], folder: Path, record: Path, logs: Path, exec
     forget_lost_tasks(stages, folder, logs)
     if executor == "slurm":
         jobs = _submit(stages, record, logs, workers, options)
-        print(f"submitted {len(stages)} stages as Slurm jobs {jobs[0]} to {jobs[-1]}; the same call returns the result once they are done")
+        print(
+            f"submitted {len(stages)} stages as Slurm jobs {jobs[0]} to {jobs[-1]}; the same call returns the result "
+            "once they are done"
+        )
         return False
     _sweep(folder)
     _run_stages(stages, folder, logs, executor, workers, warcs, options)

@@ -64,35 +64,55 @@ def load_classifier(path: str | Path):
     "The fastText model at `path`. Raises `UserError` if there is none or it is damaged."
     import fasttext
     if not Path(path).is_file(): raise UserError(f"no classifier at {path}: train one with train_classifier")
-    try: return fasttext.load_model(str(path))
-    except ValueError as e: raise UserError(f"{Path(path).name} is not a fastText model: delete it and train again") from e
+    try:
+        return fasttext.load_model(str(path))
+    except ValueError as e:
+        raise UserError(f"{Path(path).name} is not a fastText model: delete it and train again") from e
 
 # %% ../../nbs/curation/17_quality.ipynb #write-examples
 def _write_examples(file, positives: Iterable[str], negatives: Iterable[str], seed: int) -> None:
     examples = [("__label__hq", text) for text in positives] + [("__label__cc", text) for text in negatives]
-    if len({label for label, _ in examples}) < 2: raise UserError("the classifier needs both positive and negative texts, and one of the two is empty")
+    if len({label for label, _ in examples}) < 2:
+        raise UserError("the classifier needs both positive and negative texts, and one of the two is empty")
     for i in np.random.default_rng(seed_for("classifier order", seed)).permutation(len(examples)):
         label, text = examples[i]
         file.write(f"{label} {one_line(text).replace('__label__', '__ label__')}\n")
 
 # %% ../../nbs/curation/17_quality.ipynb #train-in-child
-_CHILD = "import fasttext, json, sys; a = json.loads(sys.argv[1]); out = a.pop('output'); fasttext.train_supervised(thread=1, verbose=0, **a).save_model(out)"
+_CHILD = ("import fasttext, json, sys; a = json.loads(sys.argv[1]); out = a.pop('output'); "
+          "fasttext.train_supervised(thread=1, verbose=0, **a).save_model(out)")
+
 
 def _train_in_child(examples: Path, output: Path, settings: dict) -> None:
-    "Train in a fresh process whose large allocations are zero pages (glibc: `MALLOC_MMAP_THRESHOLD_`), because fastText trusts them to be initialised."
+    """Train in a fresh process whose large allocations are zero pages (glibc: `MALLOC_MMAP_THRESHOLD_`), because
+    fastText trusts them to be initialised."""
     arguments = json.dumps({**settings, "input": str(examples), "output": str(output)})
-    done = subprocess.run([sys.executable, "-c", _CHILD, arguments], env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}, capture_output=True, text=True)
-    if done.returncode: raise UserError(f"the classifier could not be trained: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f'fastText ended with {done.returncode}'}")
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, arguments],
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"fastText ended with {done.returncode}"]
+        raise UserError(f"the classifier could not be trained: {said[-1]}")
 
 # %% ../../nbs/curation/17_quality.ipynb #train-def
-def train_classifier(positives: Sequence[str], negatives: Sequence[str], folder: str | Path, config: ClassifierConfig = ClassifierConfig()) -> Path:
+def train_classifier(
+    positives: Sequence[str],
+    negatives: Sequence[str],
+    folder: str | Path,
+    config: ClassifierConfig = ClassifierConfig(),
+) -> Path:
     """Train `__label__hq` against `__label__cc`; returns the model's file, named by the hash of its content.
-    Deterministic: equal texts in equal order and equal config give equal bytes. Raises `UserError` if one class is empty."""
+    Deterministic: equal texts in equal order and equal config give equal bytes. Raises `UserError` if one class is
+    empty."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".classifier-") as scratch:
         examples = Path(scratch) / "examples.txt"
-        with examples.open("w", encoding="utf-8", errors="replace", newline="\n") as file: _write_examples(file, positives, negatives, config.seed)
+        with examples.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            _write_examples(file, positives, negatives, config.seed)
         _train_in_child(examples, fresh := Path(scratch) / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
         named = folder / f"quality-{hashlib.sha256(fresh.read_bytes()).hexdigest()[:16]}.bin"
         os.replace(fresh, named)
@@ -104,11 +124,18 @@ def quality_scores(texts: Sequence[str], model) -> np.ndarray:
     if isinstance(model, (str, Path)): model = load_classifier(model)
     if not len(texts): return np.zeros(0)
     labels, chances = model.predict([one_line(text) for text in texts], k=1, on_unicode_error="replace")
-    return np.array([0.0 if not len(label) else p[0] if label[0] == "__label__hq" else 1 - p[0] for label, p in zip(labels, chances)], dtype=float)
+    return np.array(
+        [
+            0.0 if not len(label) else p[0] if label[0] == "__label__hq" else 1 - p[0]
+            for label, p in zip(labels, chances)
+        ],
+        dtype=float,
+    )
 
 # %% ../../nbs/curation/17_quality.ipynb #auc-def
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    "How often a score of `positives` is above one of `negatives` (equal ones count half); both of shape (texts,), neither empty."
+    """How often a score of `positives` is above one of `negatives` (equal ones count half); both of shape (texts,),
+    neither empty."""
     return float(mannwhitneyu(positives, negatives).statistic / (len(positives) * len(negatives)))
 
 def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
@@ -138,7 +165,9 @@ LEAST_AUC = 0.9
 
 @dataclass(frozen=True)
 class TunedClassifier:
-    "A classifier at the rate and epochs of the lowest held-out loss: its file, settings, every trial, and what it has learned."
+    """A classifier at the rate and epochs of the lowest held-out loss: its file, settings, every trial, and what it has
+    learned."""
+
     path: Path
     config: ClassifierConfig
     trials: tuple[dict, ...]                                    # lr, epoch, log_loss, auc; held out
@@ -158,17 +187,39 @@ def least_auc(good: float | None = None) -> float:
 def classifier_evidence(
     ours: np.ndarray, theirs: np.ndarray, share: float, good: float | None = None
 ) -> tuple[Learned, Learned]:
-    """What held-out scores say: log loss beside that of always answering `share`, the positives' share in training, and AUC beside a coin's.
+    """What held-out scores say: log loss beside that of always answering `share`, the positives' share in training, and
+    AUC beside a coin's.
     `good`: the share of good text among the random pages, where it is known."""
     answer = log_loss(np.full(len(ours), share), np.full(len(theirs), share))
     n = len(ours) + len(theirs)
-    return (Learned("fastText classifier", "held-out log loss, nats", log_loss(ours, theirs), answer, "always the same answer", lower=True, n=n),
-            Learned("fastText classifier", "held-out AUC", auc(ours, theirs), 0.5, "a coin", margin=least_auc(good) - 0.5, n=n))
+    return (
+        Learned(
+            "fastText classifier",
+            "held-out log loss, nats",
+            log_loss(ours, theirs),
+            answer,
+            "always the same answer",
+            lower=True,
+            n=n,
+        ),
+        Learned(
+            "fastText classifier", "held-out AUC", auc(ours, theirs), 0.5, "a coin", margin=least_auc(good) - 0.5, n=n
+        ),
+    )
 
 # %% ../../nbs/curation/17_quality.ipynb #tune-def
-def tune_classifier(positives: Sequence[str], negatives: Sequence[str], folder: str | Path, config: ClassifierConfig = ClassifierConfig(), *,
-                    groups: Sequence[str] | None = None, good: float | None = None, held_out: float = 0.1) -> TunedClassifier:
-    """Train at every rate and number of epochs on nine tenths of the examples; the lowest held-out log loss wins. `groups` names each positive's document.
+def tune_classifier(
+    positives: Sequence[str],
+    negatives: Sequence[str],
+    folder: str | Path,
+    config: ClassifierConfig = ClassifierConfig(),
+    *,
+    groups: Sequence[str] | None = None,
+    good: float | None = None,
+    held_out: float = 0.1,
+) -> TunedClassifier:
+    """Train at every rate and number of epochs on nine tenths of the examples; the lowest held-out log loss wins.
+    `groups` names each positive's document.
     The files of the others are deleted. Raises `UserError` where a class has no example on one of the two sides."""
     learn_ours, ours = _split(positives, _held_out(groups or positives, held_out, config.seed))
     learn_theirs, theirs = _split(negatives, _held_out(negatives, held_out, config.seed))
@@ -196,7 +247,8 @@ def _trial(
 LEAST_SPREAD = 0.4                                              # log-odds; 0.45 to 0.55 in probability
 
 def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learned:
-    "The width of the middle 90 % of the pool's scores in log-odds, beside the zero of a filter that gives every page one score."
+    """The width of the middle 90 % of the pool's scores in log-odds, beside the zero of a filter that gives every page
+    one score."""
     sure = np.asarray(scores, dtype=float).clip(1e-9, 1 - 1e-9)
     low, high = np.percentile(np.log(sure / (1 - sure)), [5, 95])
     return Learned(
@@ -205,20 +257,27 @@ def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learn
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
 def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
-    "The score that the best `keep_fraction` of the pool reaches or exceeds. Raises `UserError` for an empty pool, a score that is not a number, or a fraction outside (0, 1]."
+    """The score that the best `keep_fraction` of the pool reaches or exceeds. Raises `UserError` for an empty pool, a
+    score that is not a number, or a fraction outside (0, 1]."""
     if not 0 < keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {keep_fraction}")
     if not len(scores): raise UserError("the pool is empty after the earlier steps: nothing to choose from")
-    if lost := int(np.isnan(scores).sum()): raise UserError(f"{lost} of {len(scores)} scores are not numbers: the model that gave them diverged in training, train it again")
+    if lost := int(np.isnan(scores).sum()):
+        raise UserError(
+            f"{lost} of {len(scores)} scores are not numbers: the model that gave them diverged in training, train it "
+            "again"
+        )
     return float(np.percentile(scores, 100 * (1 - keep_fraction), method="higher"))
 
 # %% ../../nbs/curation/17_quality.ipynb #keep-best-def
 def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
-    "Which documents score at or above the percentile (DCLM section 4.4): bool, shape (texts,). Documents with equal scores share one fate."
+    """Which documents score at or above the percentile (DCLM section 4.4): bool, shape (texts,). Documents with equal
+    scores share one fate."""
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
 def keep_random(texts: Sequence[str], fraction: float = 0.1, seed: int = 0) -> np.ndarray:
-    "A random choice of exactly `round(fraction * len(texts))` documents, independent of their order: bool, shape (texts,)."
+    """A random choice of exactly `round(fraction * len(texts))` documents, independent of their order: bool, shape
+    (texts,)."""
     if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
     draws = np.array([seed_for("keep_random", seed, text) for text in texts], dtype=np.int64)
     kept = np.zeros(len(texts), dtype=bool)
@@ -230,19 +289,27 @@ RELEASED_REPO, RELEASED_FILE = "mlfoundations/fasttext-oh-eli5", "openhermes_red
 RELEASED_THRESHOLD = 0.018112                                   # the released configuration's cut, about the best 10 %
 
 def released_classifier(revision: str = "main") -> Path:
-    "Fetch the authors' classifier (2.39 GB) at a revision of its repository, once. Not verified: its hash is not known here. Raises `UserError` if it cannot be had."
+    """Fetch the authors' classifier (2.39 GB) at a revision of its repository, once. Not verified: its hash is not
+    known here. Raises `UserError` if it cannot be had."""
     from huggingface_hub import hf_hub_download
     offline = os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0")
     talk = logging.getLogger("huggingface_hub")
     level = talk.level
-    talk.setLevel(logging.ERROR)                                # it warns at each of its six attempts; here one line says it
-    try: return Path(hf_hub_download(RELEASED_REPO, RELEASED_FILE, revision=revision, local_files_only=offline))
+    # it warns at each of its six attempts; here one line says it
+    talk.setLevel(logging.ERROR)
+    try:
+        return Path(hf_hub_download(RELEASED_REPO, RELEASED_FILE, revision=revision, local_files_only=offline))
     except Exception as e:
-        raise UserError(f"the released classifier cannot be fetched ({'DCLM_NB_OFFLINE is set' if offline else type(e).__name__}): download {RELEASED_FILE} from "
-                        f"huggingface.co/{RELEASED_REPO} elsewhere and give its path as the classifier, or give none and one is trained") from e
+        raise UserError(
+            f"the released classifier cannot be fetched ({'DCLM_NB_OFFLINE is set' if offline else type(e).__name__}): "
+            f"download {RELEASED_FILE} from "
+            f"huggingface.co/{RELEASED_REPO} elsewhere and give its path as the classifier, or give none and one is "
+            "trained"
+        ) from e
     finally: talk.setLevel(level)
 
 # %% ../../nbs/curation/17_quality.ipynb #classifier-file
 def classifier_file(name: str) -> Path:
-    "The model file that `name` stands for: the authors' for `released`, else the file of that path. Raises `UserError` if the authors' cannot be had."
+    """The model file that `name` stands for: the authors' for `released`, else the file of that path. Raises
+    `UserError` if the authors' cannot be had."""
     return released_classifier() if name == "released" else Path(name)

@@ -41,7 +41,10 @@ def repeated_segments(segments: list[str], characters: bool = False) -> Share:
     """Share of the segments (or of their characters) that have a copy on the same page."""
     if len(segments) < 2: return ONE_SEGMENT if segments else NO_SEGMENT
     counts = Counter(segments) if len(set(segments)) < len(segments) else {}
-    if characters: return Share(sum(len(segment) * count for segment, count in counts.items() if count > 1), sum(map(len, segments)))
+    if characters:
+        return Share(
+            sum(len(segment) * count for segment, count in counts.items() if count > 1), sum(map(len, segments))
+        )
     return Share(sum(count for count in counts.values() if count > 1), len(segments))
 
 # %% ../../nbs/curation/08_repetition.ipynb #perhaps
@@ -49,7 +52,8 @@ _ODD_MULTIPLIER = np.int64(-7046029254386353131)
 
 
 def places_of_equal_hashes(words: list[str]) -> list[int]:
-    """Ascending places k at which the hash of the bigram k, k + 1 is not unique: all repeated bigrams are there, perhaps others."""
+    """Ascending places k at which the hash of the bigram k, k + 1 is not unique: all repeated bigrams are there,
+    perhaps others."""
     if len(words) < 4: return [*range(len(words) - 1)]
     hashes = np.fromiter(map(hash, words), np.int64, len(words))
     bigrams = hashes[:-1] * _ODD_MULTIPLIER + hashes[1:]
@@ -89,7 +93,9 @@ class RepeatedNgrams:
         if not self.places: return NOTHING_REPEATS
         copies = Counter(self.names)
         most = max(copies.values())
-        longest = max(self.characters(place) for name, place in dict(zip(self.names, self.places)).items() if copies[name] == most)
+        longest = max(
+            self.characters(place) for name, place in dict(zip(self.names, self.places)).items() if copies[name] == most
+        )
         return Share(longest * most, self._ends[-1])
 
     def covered(self) -> Share:
@@ -104,18 +110,32 @@ class RepeatedNgrams:
 # %% ../../nbs/curation/08_repetition.ipynb #tests
 @dataclass(frozen=True)
 class RepetitionTest:
-    """One test: what is repeated ("line", "paragraph" or a number of words), what is measured, and the largest share that passes."""
+    """One test: what is repeated ("line", "paragraph" or a number of words), what is measured, and the largest share
+    that passes."""
     key: str
     unit: str | int
     measure: str   # "count", "characters", "most common" or "covered"
     limit: float
 
-    def __str__(self) -> str: return f"{self.unit}-grams, {self.measure}" if isinstance(self.unit, int) else f"{self.unit}s, {self.measure}"
+    def __str__(self) -> str:
+        return f"{self.unit}-grams, {self.measure}" if isinstance(self.unit, int) else f"{self.unit}s, {self.measure}"
 
 
-_LIMITS = [("line", "count", 0.30), ("paragraph", "count", 0.30), ("line", "characters", 0.20), ("paragraph", "characters", 0.20),
-           (2, "most common", 0.20), (3, "most common", 0.18), (4, "most common", 0.16),
-           (5, "covered", 0.15), (6, "covered", 0.14), (7, "covered", 0.13), (8, "covered", 0.12), (9, "covered", 0.11), (10, "covered", 0.10)]
+_LIMITS = [
+    ("line", "count", 0.30),
+    ("paragraph", "count", 0.30),
+    ("line", "characters", 0.20),
+    ("paragraph", "characters", 0.20),
+    (2, "most common", 0.20),
+    (3, "most common", 0.18),
+    (4, "most common", 0.16),
+    (5, "covered", 0.15),
+    (6, "covered", 0.14),
+    (7, "covered", 0.13),
+    (8, "covered", 0.12),
+    (9, "covered", 0.11),
+    (10, "covered", 0.10),
+]
 REPETITION_TESTS = tuple(RepetitionTest(f"16{letter}", *limits) for letter, limits in zip("abcdefghijklm", _LIMITS))
 
 # %% ../../nbs/curation/08_repetition.ipynb #shares
@@ -129,7 +149,8 @@ def repetition_shares(page: SplitText) -> Iterator[tuple[RepetitionTest, Share]]
         else:
             ngrams = ngrams or RepeatedNgrams(page.uniseg_words)
             while ngrams.n < test.unit: ngrams.grow()
-            if len(ngrams.words) < test.unit: yield test, Share(reason=f"fewer than {test.unit} words", passes=page.text != "")
+            if len(ngrams.words) < test.unit:
+                yield test, Share(reason=f"fewer than {test.unit} words", passes=page.text != "")
             else: yield test, ngrams.most_common() if test.measure == "most common" else ngrams.covered()
 
 # %% ../../nbs/curation/08_repetition.ipynb #first-failure
@@ -139,7 +160,8 @@ LOWEST_COVER_LIMIT = min(test.limit for test in REPETITION_TESTS if test.measure
 def first_repetition(page: SplitText) -> tuple[RepetitionTest, Share] | None:
     """The first test that `page` fails, with its share; `None` if it passes all.
 
-    Words covered by repeated (n+1)-grams are also covered by repeated n-grams, so a share within the lowest limit settles all later tests.
+    Words covered by repeated (n+1)-grams are also covered by repeated n-grams, so a share within the lowest limit
+    settles all later tests.
     """
     for test, share in repetition_shares(page):
         if not share.within(test.limit): return test, share

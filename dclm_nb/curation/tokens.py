@@ -30,22 +30,35 @@ def neox_tokenizer() -> Path:
 
 # %% ../../nbs/curation/20_tokens.ipynb #load-def
 def load_tokenizer(path: str | Path):
-    "The `tokenizers.Tokenizer` at `path`. Raises `UserError` if the file is missing, not a tokenizer, or has no end-of-text token."
+    """The `tokenizers.Tokenizer` at `path`. Raises `UserError` if the file is missing, not a tokenizer, or has no
+    end-of-text token."""
     from tokenizers import Tokenizer
     if not Path(path).is_file(): raise UserError(f"no tokenizer at {path}")
-    try: tokenizer = Tokenizer.from_file(str(path))
-    except Exception as e: raise UserError(f"{Path(path).name} is not a tokenizers JSON file ({type(e).__name__})") from e
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as e:
+        raise UserError(f"{Path(path).name} is not a tokenizers JSON file ({type(e).__name__})") from e
     if tokenizer.token_to_id(END_OF_TEXT) is None: raise UserError(f"{Path(path).name} has no {END_OF_TEXT} token")
     return tokenizer
 
 # %% ../../nbs/curation/20_tokens.ipynb #train-def
 def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 4096) -> Path:
-    "Train a byte-level BPE of at most `vocab_size` entries, end-of-text first (id 0); returns its file, named by its content. Same texts, same bytes."
+    """Train a byte-level BPE of at most `vocab_size` entries, end-of-text first (id 0); returns its file, named by its
+    content. Same texts, same bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    if vocab_size < 257: raise UserError(f"a byte-level vocabulary needs at least 257 entries (256 bytes and end-of-text), not {vocab_size}")
+
+    if vocab_size < 257:
+        raise UserError(
+            f"a byte-level vocabulary needs at least 257 entries (256 bytes and end-of-text), not {vocab_size}"
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(texts, trainer)
     data = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1).encode()
     path = Path(folder) / f"bpe{tokenizer.get_vocab_size()}-{hashlib.sha256(data).hexdigest()[:16]}.json"
@@ -56,10 +69,17 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
 def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[np.ndarray]:
-    "The ids of `texts`, end-of-text after each, in uint32 pieces of `batch` documents. A marker inside a text is text, not a document border."
+    """The ids of `texts`, end-of-text after each, in uint32 pieces of `batch` documents. A marker inside a text is
+    text, not a document border."""
     eot, pending = tokenizer.token_to_id(END_OF_TEXT), []
     def encode(pending):
-        return np.concatenate([np.array(e.ids + [eot], dtype=np.uint32) for e in tokenizer.encode_batch_fast([t.replace(END_OF_TEXT, "") for t in pending], add_special_tokens=False)])
+        return np.concatenate([
+            np.array(e.ids + [eot], dtype=np.uint32)
+            for e in tokenizer.encode_batch_fast(
+                [t.replace(END_OF_TEXT, "") for t in pending], add_special_tokens=False
+            )
+        ])
+
     for text in texts:
         pending.append(text)
         if len(pending) == batch:
@@ -69,14 +89,16 @@ def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[
 
 # %% ../../nbs/curation/20_tokens.ipynb #contexts-def
 def cut_contexts(stream: Iterable[np.ndarray], length: int, pad: int | None = None) -> Iterator[np.ndarray]:
-    "Cut a stream of ids into blocks of whole contexts, shape (contexts, length). The tail is padded with `pad`, or dropped if that is None."
+    """Cut a stream of ids into blocks of whole contexts, shape (contexts, length). The tail is padded with `pad`, or
+    dropped if that is None."""
     rest = np.zeros(0, dtype=np.uint32)
     for piece in stream:
         rest = np.concatenate([rest, piece])
         whole = len(rest) // length * length
         if whole: yield rest[:whole].reshape(-1, length)
         rest = rest[whole:]
-    if len(rest) and pad is not None: yield np.concatenate([rest, np.full(length - len(rest), pad, dtype=np.uint32)])[None]
+    if len(rest) and pad is not None:
+        yield np.concatenate([rest, np.full(length - len(rest), pad, dtype=np.uint32)])[None]
 
 # %% ../../nbs/curation/20_tokens.ipynb #scatter
 def _scatter(blocks: Iterable[np.ndarray], folder: Path, cells: int, dtype: np.dtype, rng: np.random.Generator) -> None:
@@ -86,7 +108,8 @@ def _scatter(blocks: Iterable[np.ndarray], folder: Path, cells: int, dtype: np.d
         order = np.argsort(drawn, kind="stable")
         bounds = np.searchsorted(drawn[order], np.arange(cells + 1))
         for cell in np.flatnonzero(np.diff(bounds)):
-            with open(folder / f"cell_{cell:05d}", "ab") as file: file.write(block[order[bounds[cell]:bounds[cell + 1]]].astype(dtype).tobytes())
+            with open(folder / f"cell_{cell:05d}", "ab") as file:
+                file.write(block[order[bounds[cell] : bounds[cell + 1]]].astype(dtype).tobytes())
 
 # %% ../../nbs/curation/20_tokens.ipynb #gather
 def _gather(folder: Path, length: int, dtype: np.dtype, seed: int) -> Iterator[np.ndarray]:
@@ -127,17 +150,45 @@ class TokenReport:
 # %% ../../nbs/curation/20_tokens.ipynb #manifest
 FORMAT = "dclm_nb.tokens/1"
 
-def _manifest(tokenizer_file: Path, vocab_size: int, eot: int, length: int, dtype: np.dtype, counts: dict, shards: list[dict]) -> str:
-    return json.dumps(dict(format=FORMAT, vocab_size=vocab_size, eot_id=eot, context=length, dtype=dtype.name, tokenizer=dict(name=tokenizer_file.name,
-                      sha256=hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()), **counts, shards=shards), indent=1) + "\n"
+def _manifest(
+    tokenizer_file: Path, vocab_size: int, eot: int, length: int, dtype: np.dtype, counts: dict, shards: list[dict]
+) -> str:
+    return (
+        json.dumps(
+            dict(
+                format=FORMAT,
+                vocab_size=vocab_size,
+                eot_id=eot,
+                context=length,
+                dtype=dtype.name,
+                tokenizer=dict(
+                    name=tokenizer_file.name, sha256=hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
+                ),
+                **counts,
+                shards=shards,
+            ),
+            indent=1,
+        )
+        + "\n"
+    )
 
 # %% ../../nbs/curation/20_tokens.ipynb #tokenise-body
-def tokenise(texts: Iterable[str], tokenizer_file: str | Path, folder: str | Path, seq_len: int = 2048, seed: int = 0, faithful: bool = False,
-             contexts_per_shard: int = 8192, cells: int = 512) -> TokenReport:
-    """Tokenise `texts` into the token folder that the trainer reads, contexts of `seq_len + 1` ids, globally shuffled. An existing token folder is replaced.
+def tokenise(
+    texts: Iterable[str],
+    tokenizer_file: str | Path,
+    folder: str | Path,
+    seq_len: int = 2048,
+    seed: int = 0,
+    faithful: bool = False,
+    contexts_per_shard: int = 8192,
+    cells: int = 512,
+) -> TokenReport:
+    """Tokenise `texts` into the token folder that the trainer reads, contexts of `seq_len + 1` ids, globally shuffled.
+    An existing token folder is replaced.
     Raises `UserError` when the texts do not fill one context, or `folder` holds something else."""
     tokenizer_file, folder, length = Path(tokenizer_file), Path(folder), seq_len + 1
-    if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").is_file(): raise UserError(f"{folder} holds something other than tokens: choose another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+        raise UserError(f"{folder} holds something other than tokens: choose another folder")
     tokenizer = load_tokenizer(tokenizer_file)
     vocab = tokenizer.get_vocab_size()
     highest = vocab + 3 if faithful else vocab                                          # the pad id is vocab + 2
@@ -152,11 +203,25 @@ def tokenise(texts: Iterable[str], tokenizer_file: str | Path, folder: str | Pat
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         (cell_folder := Path(scratch) / "cells").mkdir()
         (whole := Path(scratch) / "whole").mkdir()
-        _scatter(cut_contexts(counted(), length, vocab + 2 if faithful else None), cell_folder, cells, dtype, np.random.default_rng(seed_for("cells", seed)))
+        _scatter(
+            cut_contexts(counted(), length, vocab + 2 if faithful else None),
+            cell_folder,
+            cells,
+            dtype,
+            np.random.default_rng(seed_for("cells", seed)),
+        )
         shards = _write_shards(_gather(cell_folder, length, dtype, seed), whole, contexts_per_shard)
-        if not shards: raise UserError(f"{counts['tokens']:,} tokens do not fill one context of {length:,}: the pool is too small for seq_len={seq_len}")
-        (whole / "manifest.json").write_text(_manifest(tokenizer_file, highest, tokenizer.token_to_id(END_OF_TEXT), length, dtype, counts, shards))
+        if not shards:
+            raise UserError(
+                f"{counts['tokens']:,} tokens do not fill one context of {length:,}: the pool is too small for "
+                f"seq_len={seq_len}"
+            )
+        (whole / "manifest.json").write_text(
+            _manifest(tokenizer_file, highest, tokenizer.token_to_id(END_OF_TEXT), length, dtype, counts, shards)
+        )
         shutil.copyfile(tokenizer_file, whole / "tokenizer.json")
         if folder.exists(): shutil.rmtree(folder)
         os.replace(whole, folder)
-    return TokenReport(folder, counts["documents"], counts["tokens"], sum(s["contexts"] for s in shards), length, highest)
+    return TokenReport(
+        folder, counts["documents"], counts["tokens"], sum(s["contexts"] for s in shards), length, highest
+    )

@@ -33,21 +33,28 @@ TLD_LIST_SHA256 = "313c6f4954dd07fff52ac09476e8e5bd1e1e8deec390e2ff767b59b4cf1dd
 
 @lru_cache
 def top_level_domains(faithful: bool = True) -> tuple[str, ...]:
-    """All 1,591 names in DCLM's order. `faithful`: names of right-to-left scripts end in U+200E, as in the original file, and so match nothing real."""
+    """All 1,591 names in DCLM's order. `faithful`: names of right-to-left scripts end in U+200E, as in the original
+    file, and so match nothing real."""
     names = files("dclm_nb.curation").joinpath("tlds.txt").read_text(encoding="utf-8").split()
     return tuple(name + "\u200e" if faithful and RIGHT_TO_LEFT.search(name) else name for name in names)
 
 # %% ../../nbs/curation/06_url.ipynb #guard
 @lru_cache
 def _tld_starts() -> tuple[frozenset[str], int, re.Pattern]:
-    """ASCII names; the longest length; and a pattern for the start of a text that is not ASCII (case of other scripts, of the long s, ...)."""
+    """ASCII names; the longest length; and a pattern for the start of a text that is not ASCII (case of other scripts,
+    of the long s, ...)."""
     names = top_level_domains(faithful=True)
     shortest = [name for name in names if not any(name.startswith(other) for other in names if other != name)]
-    return frozenset(filter(str.isascii, names)), max(map(len, names)), re.compile("|".join(map(re.escape, shortest)), re.IGNORECASE)
+    return (
+        frozenset(filter(str.isascii, names)),
+        max(map(len, names)),
+        re.compile("|".join(map(re.escape, shortest)), re.IGNORECASE),
+    )
 
 
 def starts_with_tld(text: str) -> bool:
-    """Whether the first characters of `text` spell a top-level domain, in any case: the original's test for "has URLs"."""
+    """Whether the first characters of `text` spell a top-level domain, in any case: the original's test for "has
+    URLs"."""
     names, longest, pattern = _tld_starts()
     head = text[:longest]
     if not head.isascii(): return bool(pattern.match(head))
@@ -78,8 +85,11 @@ def tld_dots(text: str, faithful: bool = True) -> list[tuple[int, int]]:
 
 # %% ../../nbs/curation/06_url.ipynb #start
 def _address_start(text: str, start: int, lowest: int, blanks: str | None) -> int:
-    """Where a match begins whose host or number begins at `start`: a scheme and up to ten blanks before it belong to it. `blanks=None`: any white space."""
-    start -= next((len(scheme) for scheme in ("https://", "http://", "ftp://") if text.endswith(scheme, lowest, start)), 0)
+    """Where a match begins whose host or number begins at `start`: a scheme and up to ten blanks before it belong to
+    it. `blanks=None`: any white space."""
+    start -= next(
+        (len(scheme) for scheme in ("https://", "http://", "ftp://") if text.endswith(scheme, lowest, start)), 0
+    )
     lowest = max(lowest, start - MAX_BLANKS)
     while start > lowest and (text[start - 1].isspace() if blanks is None else text[start - 1] in blanks): start -= 1
     return start
@@ -88,7 +98,8 @@ def _address_start(text: str, start: int, lowest: int, blanks: str | None) -> in
 def remove_urls(text: str, faithful: bool = True) -> str:
     """`text` without addresses that contain a top-level domain: part (a) of step 6.
 
-    `faithful=False` repairs three things: the test at the start of the page is left out, line breaks before an address stay, and right-to-left domains are recognised.
+    `faithful=False` repairs three things: the test at the start of the page is left out, line breaks before an address
+    stay, and right-to-left domains are recognised.
     """
     if faithful and not starts_with_tld(text): return text
     kept, position, dots = [], 0, tld_dots(text, faithful)
@@ -100,7 +111,8 @@ def remove_urls(text: str, faithful: bool = True) -> str:
         run_goes_on = host == lowest > position and text[host - 1] in _HOST_CHARACTERS
         start = host if run_goes_on else _address_start(text, host, position, None if faithful else " \t")
         host_end = _HOST_RUN.match(text, host, host + MAX_HOST + 1).end()
-        while number + 1 < len(dots) and dots[number + 1][0] < host_end: number += 1  # the last name within reach ends the host
+        # the last name within reach ends the host
+        while number + 1 < len(dots) and dots[number + 1][0] < host_end: number += 1
         kept.append(text[position:start])
         position = _PATH_RUN.match(text, dots[number][1]).end()
     return "".join([*kept, text[position:]])
@@ -110,7 +122,9 @@ _GROUP = "[0-2]?[0-9]{1,2}"
 _FIRST_DOT = re.compile(rf"\.(?={_GROUP}\.{_GROUP}\.[0-9])")
 _QUAD = re.compile(rf"(?:{_GROUP}\.){{3}}{_GROUP}{_PATH}*")
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
-_ADDRESS = re.compile(rf"[ \t]{{0,10}}(?<![\w.])(?:(?:https?|ftp)://)?(?:{_OCTET}\.){{3}}{_OCTET}(?!\.?[0-9])(?![\w])(?:[:/]{_PATH}*)?")
+_ADDRESS = re.compile(
+    rf"[ \t]{{0,10}}(?<![\w.])(?:(?:https?|ftp)://)?(?:{_OCTET}\.){{3}}{_OCTET}(?!\.?[0-9])(?![\w])(?:[:/]{_PATH}*)?"
+)
 
 
 def _in_word(text: str, position: int) -> bool:
@@ -118,7 +132,8 @@ def _in_word(text: str, position: int) -> bool:
 
 
 def remove_ip_addresses(text: str, faithful: bool = True) -> str:
-    """`text` without IPv4-like numbers: part (b) of step 6. `faithful=False` wants groups up to 255, exactly four of them, and keeps line breaks."""
+    """`text` without IPv4-like numbers: part (b) of step 6. `faithful=False` wants groups up to 255, exactly four of
+    them, and keeps line breaks."""
     if not faithful: return _ADDRESS.sub("", text) if _FIRST_DOT.search(text) else text
     kept, position = [], 0
     for dot in (found.start() for found in _FIRST_DOT.finditer(text)):
@@ -128,14 +143,16 @@ def remove_ip_addresses(text: str, faithful: bool = True) -> str:
         found = _QUAD.match(text, number)
         if not found or _in_word(text, number - 1): continue
         start = _address_start(text, number, position, None)
-        if start < number and not text[start].isspace() and _in_word(text, start - 1): start = number  # "xhttp://1.2.3.4": no word starts at the scheme
+        # "xhttp://1.2.3.4": no word starts at the scheme
+        if start < number and not text[start].isspace() and _in_word(text, start - 1): start = number
         kept.append(text[position:start])
         position = found.end()
     return "".join([*kept, text[position:]])
 
 # %% ../../nbs/curation/06_url.ipynb #trie
 def trie_pattern(words: Iterable[str]) -> str:
-    """A regular expression for any of the words, common beginnings shared, longest first. The empty list matches nothing."""
+    """A regular expression for any of the words, common beginnings shared, longest first. The empty list matches
+    nothing."""
     heads: dict[str, list[str]] = {}
     for word in sorted({word for word in words if word}): heads.setdefault(word[0], []).append(word[1:])
     branches = []
@@ -146,7 +163,8 @@ def trie_pattern(words: Iterable[str]) -> str:
 
 # %% ../../nbs/curation/06_url.ipynb #domain-table
 class DomainTable(Collection):
-    """A large set of domain names as sorted 64-bit hashes. It can say whether a name is in it, and how many there are, not which."""
+    """A large set of domain names as sorted 64-bit hashes. It can say whether a name is in it, and how many there are,
+    not which."""
 
     def __init__(self, hashes: np.ndarray): self.hashes = hashes
 
@@ -172,7 +190,8 @@ class DomainTable(Collection):
 # %% ../../nbs/curation/06_url.ipynb #ban-lists
 @dataclass(frozen=True)
 class BanLists:
-    """The four lists of steps 2 to 5, and where they come from (a run prints `origin`). Entries are compared in lower case."""
+    """The four lists of steps 2 to 5, and where they come from (a run prints `origin`). Entries are compared in lower
+    case."""
     domains: Collection[str] = frozenset()
     strict: frozenset[str] = frozenset()
     hard: frozenset[str] = frozenset()
@@ -187,10 +206,14 @@ class BanLists:
     def patterns(self) -> dict[str, re.Pattern]:
         """Compiled patterns of the three word lists."""
         tries = {name: trie_pattern(map(str.lower, getattr(self, name))) for name in ("strict", "hard", "soft")}
-        return {name: re.compile(trie if name == "strict" else rf"\b{trie}\b", re.IGNORECASE) for name, trie in tries.items()}
+        return {
+            name: re.compile(trie if name == "strict" else rf"\b{trie}\b", re.IGNORECASE)
+            for name, trie in tries.items()
+        }
 
     def __str__(self) -> str:
-        return f"{len(self.domains):,} domains, {len(self.strict)} strict, {len(self.hard)} hard, {len(self.soft)} soft words ({self.origin})"
+        return (f"{len(self.domains):,} domains, {len(self.strict)} strict, {len(self.hard)} hard, {len(self.soft)} "
+                f"soft words ({self.origin})")
 
 # %% ../../nbs/curation/06_url.ipynb #banned-domain
 def listed_host(url: str, faithful: bool = True) -> str:
@@ -205,7 +228,8 @@ def domain_is_banned(url: str, lists: BanLists, faithful: bool = True) -> bool:
 
 # %% ../../nbs/curation/06_url.ipynb #hits
 def banned_words(url: str, lists: BanLists, kind: str) -> set[str]:
-    """Distinct entries of the list `kind` ("strict", "hard" or "soft") found in the address; matches do not overlap, the longest wins."""
+    """Distinct entries of the list `kind` ("strict", "hard" or "soft") found in the address; matches do not overlap,
+    the longest wins."""
     url = url.lower()
     if kind == "strict": url = url.replace("-", "").replace(".", "")
     return set(lists.patterns[kind].findall(url))
@@ -216,13 +240,17 @@ DATATROVE_LISTS = "url_filterblacklistsv0_3_0.tar.gz"
 
 def _datatrove_assets() -> Path:
     spec = importlib.util.find_spec("datatrove")
-    if spec is None: raise UserError("datatrove is not installed, and its URL lists are the default: pip install 'datatrove>=0.10.1,<0.11'")
+    if spec is None:
+        raise UserError(
+            "datatrove is not installed, and its URL lists are the default: pip install 'datatrove>=0.10.1,<0.11'"
+        )
     return Path(spec.submodule_search_locations[0]) / "assets"
 
 
 @lru_cache
 def datatrove_domains() -> DomainTable:
-    """The 4.6 million domains in datatrove's wheel. Hashed once (two seconds) into the data folder, mapped from there afterwards. Raises `UserError` where that cannot be written."""
+    """The 4.6 million domains in datatrove's wheel. Hashed once (two seconds) into the data folder, mapped from there
+    afterwards. Raises `UserError` where that cannot be written."""
     path = data_dir() / f"datatrove-{importlib.metadata.version('datatrove')}-domains.u64"
     if not path.exists():
         with exclusive(path.with_suffix(".lock")):
@@ -230,7 +258,8 @@ def datatrove_domains() -> DomainTable:
     return DomainTable(np.memmap(path, "<u8", "r"))
 
 def _hash_domains(path: Path) -> None:
-    with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive: table = DomainTable.of(archive.extractfile("domains"))
+    with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive:
+        table = DomainTable.of(archive.extractfile("domains"))
     atomic_write(path, table.hashes.astype("<u8", copy=False).data)
 
 # %% ../../nbs/curation/06_url.ipynb #embedded
@@ -239,8 +268,17 @@ def embedded_ban_lists() -> BanLists:
     """The lists in the installed datatrove package: its domains, and its words, which hold letters and digits only."""
     def words(file: str) -> frozenset[str]:
         lines = (_datatrove_assets() / file).read_text(encoding="utf-8").splitlines()
-        return frozenset(re.sub("[^a-z0-9]+", "", line.lower()) for line in lines if line.strip() and line[0] != "#") - {""}
-    return BanLists(datatrove_domains(), words("banned_subwords.txt"), words("banned_words.txt"), words("soft_banned_words.txt"), origin=f"datatrove {importlib.metadata.version('datatrove')} wheel")
+        return frozenset(
+            re.sub("[^a-z0-9]+", "", line.lower()) for line in lines if line.strip() and line[0] != "#"
+        ) - {""}
+
+    return BanLists(
+        datatrove_domains(),
+        words("banned_subwords.txt"),
+        words("banned_words.txt"),
+        words("soft_banned_words.txt"),
+        origin=f"datatrove {importlib.metadata.version('datatrove')} wheel",
+    )
 
 # %% ../../nbs/curation/06_url.ipynb #original
 DCLM_COMMIT = "361714bdd60bb9b7f4b2d8354cebbf0dec0c329e"
@@ -257,6 +295,10 @@ def original_word_list(kind: str) -> PinnedFile:
 
 
 def original_ban_lists(domains: Collection[str] = frozenset()) -> BanLists:
-    """DCLM's own word lists, fetched and verified; the list of domains was never published, so it is the caller's. Raises `UserError` without a network."""
-    lists = {kind: frozenset(original_word_list(kind).fetch().read_text(encoding="utf-8").splitlines()) for kind in _ORIGINAL_SHA256}
+    """DCLM's own word lists, fetched and verified; the list of domains was never published, so it is the caller's.
+    Raises `UserError` without a network."""
+    lists = {
+        kind: frozenset(original_word_list(kind).fetch().read_text(encoding="utf-8").splitlines())
+        for kind in _ORIGINAL_SHA256
+    }
     return BanLists(domains, **lists, origin=f"dclm {DCLM_COMMIT[:7]}" + ("" if domains else ", no domain list"))

@@ -34,7 +34,8 @@ from .payload import PayloadError, decode_payload
 class Page:
     """One archived answer of a web server (or, in a WET file, one extracted text)."""
     url: str
-    html: bytes                                             # the body as the author wrote it, still in its own character encoding
+    # the body as the author wrote it, still in its own character encoding
+    html: bytes
     headers: dict[str, str] = field(default_factory=dict)   # HTTP, names in lower case
     warc_headers: dict[str, str] = field(default_factory=dict)
     content_type: str = ""                                  # e.g. "text/html", without parameters
@@ -58,7 +59,8 @@ class ReadReport:
     def settle(self, outcome: str, file: str = "", offset: int = 0) -> None:
         """A record's outcome. Where it stands is kept for the first few of each cause."""
         self.outcomes[outcome] += 1
-        if file and len(kept := self.examples.setdefault(outcome, [])) < self.examples_per_cause: kept.append(f"{file} byte {offset}")
+        if file and len(kept := self.examples.setdefault(outcome, [])) < self.examples_per_cause:
+            kept.append(f"{file} byte {offset}")
 
     @property
     def pages(self) -> int: return self.outcomes[PAGE]
@@ -73,7 +75,9 @@ class ReadReport:
         self.records_in += other.records_in
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] += count
-            self.examples[outcome] = (self.examples.get(outcome, []) + other.examples.get(outcome, []))[:self.examples_per_cause]
+            self.examples[outcome] = (self.examples.get(outcome, []) + other.examples.get(outcome, []))[
+                : self.examples_per_cause
+            ]
         return self
 
     def __str__(self) -> str:
@@ -88,9 +92,13 @@ HTML_TYPES = ("", "text/html", "application/xhtml+xml", "application/xhtml", "te
 WANTED = int(WarcRecordType.response | WarcRecordType.conversion)
 
 
-def page_of(record: WarcRecord, body: bytes, offset: int, limit: int = MAX_RECORD, html_only: bool = False) -> Page | str:
-    """The page in a record whose HTTP headers are parsed and whose body is read, or else the cause why it holds none."""
-    if not record.record_type & WANTED: return f"{record.record_type} record" if record.headers.get("WARC-Type") else "missing WARC-Type"
+def page_of(
+    record: WarcRecord, body: bytes, offset: int, limit: int = MAX_RECORD, html_only: bool = False
+) -> Page | str:
+    """The page in a record whose HTTP headers are parsed and whose body is read, or else the cause why it holds
+    none."""
+    if not record.record_type & WANTED:
+        return f"{record.record_type} record" if record.headers.get("WARC-Type") else "missing WARC-Type"
     warc_headers, http = record.headers.to_dict(), record.http_headers
     if not (url := warc_headers.get("WARC-Target-URI", "").strip("<> ")): return "missing WARC-Target-URI"
     if http is not None and http.status_code is not None:
@@ -125,23 +133,39 @@ def header_lines(first: str, fields: dict[str, str]) -> bytes:
 def warc_record(kind: str, block: bytes, content_type: str, date: str = CRAWL_DATE, **fields: str) -> bytes:
     """The bytes of one WARC 1.1 record, not compressed. `fields`: further headers, `_` for `-`."""
     fields = {name.replace("_", "-"): value for name, value in fields.items()}
-    head = {"WARC-Type": kind, "WARC-Record-ID": record_id(kind.encode(), fields.get("WARC-Target-URI", "").encode(), block), "WARC-Date": date, **fields,
-            "Content-Type": content_type, "Content-Length": str(len(block))}
+    head = {
+        "WARC-Type": kind,
+        "WARC-Record-ID": record_id(kind.encode(), fields.get("WARC-Target-URI", "").encode(), block),
+        "WARC-Date": date,
+        **fields,
+        "Content-Type": content_type,
+        "Content-Length": str(len(block)),
+    }
     return header_lines("WARC/1.1", head) + block + b"\r\n\r\n"
 
 # %% ../../nbs/curation/02_warc.ipynb #write
 def response_record(page: Page) -> bytes:
     """The page as a `response` record with an HTTP answer inside."""
     declared = page.content_type + (f"; charset={page.charset}" if page.charset else "")
-    block = header_lines("HTTP/1.1 200 OK", page.headers or ({"content-type": declared} if declared else {})) + page.html
-    return warc_record("response", block, "application/http; msgtype=response", page.date or CRAWL_DATE, WARC_Target_URI=page.url)
+    block = (
+        header_lines("HTTP/1.1 200 OK", page.headers or ({"content-type": declared} if declared else {})) + page.html
+    )
+    return warc_record(
+        "response", block, "application/http; msgtype=response", page.date or CRAWL_DATE, WARC_Target_URI=page.url
+    )
 
 
 def write_warc(path: str | Path, pages: Iterable[Page | bytes], software: str = "dclm_nb") -> Path:
-    """Write pages as a .warc.gz: first a `warcinfo` record, then a `response` for each. Raw bytes among the pages are written as they are (to plant damage).
+    """Write pages as a .warc.gz: first a `warcinfo` record, then a `response` for each. Raw bytes among the pages are
+    written as they are (to plant damage).
 
     The file appears whole or not at all, and its bytes depend on the arguments alone."""
-    info = warc_record("warcinfo", header_lines(f"software: {software}", {"format": "WARC File Format 1.1"}), "application/warc-fields", WARC_Filename=Path(path).name)
+    info = warc_record(
+        "warcinfo",
+        header_lines(f"software: {software}", {"format": "WARC File Format 1.1"}),
+        "application/warc-fields",
+        WARC_Filename=Path(path).name,
+    )
     members = [gzip.compress(info, mtime=0)]
     members += [page if isinstance(page, bytes) else gzip.compress(response_record(page), mtime=0) for page in pages]
     return atomic_write(path, b"".join(members))
@@ -154,7 +178,10 @@ class _Archive:
         if isinstance(source, (str, Path)): source = _open(str(source))
         self.name = str(getattr(source, "name", "stream"))
         self.data = source if isinstance(source, bytes) else _mapped(source)
-        if self.data[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"): raise UserError(f"{self.name} is compressed with zstd or lz4; unpack it first (zstd -d, lz4 -d) and give the .warc file")
+        if self.data[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"):
+            raise UserError(
+                f"{self.name} is compressed with zstd or lz4; unpack it first (zstd -d, lz4 -d) and give the .warc file"
+            )
         self.compressed = self.data[:5] != b"WARC/"
 
     def stream(self, start: int) -> BinaryIO:
@@ -170,12 +197,18 @@ class _Archive:
 # %% ../../nbs/curation/02_warc.ipynb #mapped
 def _open(source: str) -> BinaryIO:
     """Open a path, or an address after fetching what it stands for."""
-    try: return open(fetch_warc(address) if (address := warc_address(source)) else source, "rb")
-    except OSError as error: raise UserError(f"{source} cannot be read ({error.strerror}); give the path of a .warc, .warc.gz or .wet.gz file, or an https address") from None
+    try:
+        return open(fetch_warc(address) if (address := warc_address(source)) else source, "rb")
+    except OSError as error:
+        raise UserError(
+            f"{source} cannot be read ({error.strerror}); give the path of a .warc, .warc.gz or .wet.gz file, or an "
+            "https address"
+        ) from None
 
 
 def _mapped(file: BinaryIO) -> mmap.mmap | bytes:
-    """The file's bytes without reading them. What is no file on disk (a network stream) is copied to a temporary one, not to memory."""
+    """The file's bytes without reading them. What is no file on disk (a network stream) is copied to a temporary one,
+    not to memory."""
     try: number = file.fileno()
     except (OSError, AttributeError):
         with tempfile.TemporaryFile() as copy:
@@ -192,7 +225,8 @@ def fits(record: WarcRecord, body_size: int, space: int) -> bool:
 
 
 def read_fast(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int, WarcRecord, bytes]]:
-    """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at the end, or None; where the last healthy one stands; whether FastWARC raised."""
+    """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at
+    the end, or None; where the last healthy one stands; whether FastWARC raised."""
     held = last = None
     try:
         for record in ArchiveIterator(archive.stream(start), record_types=WarcRecordType.any_type):
@@ -214,7 +248,8 @@ CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(-?\d{1,18})[ \t]*\r?$", re
 
 
 def frame(data, start: int, end: int) -> tuple[int, str]:
-    """Where the record that begins at `start` stops (its closing line breaks included), and what is wrong with its frame ("" if nothing)."""
+    """Where the record that begins at `start` stops (its closing line breaks included), and what is wrong with its
+    frame ("" if nothing)."""
     header_end = data.find(b"\r\n\r\n", start, min(end, start + MAX_HEADER))
     if data[start:start + 5] != b"WARC/" or header_end < 0: return end, "bad WARC header"
     if not (declared := CONTENT_LENGTH.search(data[start:header_end])): return end, "missing Content-Length"
@@ -255,11 +290,19 @@ def read_plain(archive: _Archive, start: int, limit: int) -> Iterator[tuple[byte
     return stop
 
 # %% ../../nbs/curation/02_warc.ipynb #read
-def read_warc(source: str | Path | BinaryIO | bytes, report: ReadReport | None = None, limit: int = MAX_RECORD, html_only: bool = False) -> Iterator[Page]:
-    """The pages of a WARC or WET file (gzip or plain; a path, an https address, or a binary file), in order; `report` receives the outcome of every record, pages included.
+def read_warc(
+    source: str | Path | BinaryIO | bytes,
+    report: ReadReport | None = None,
+    limit: int = MAX_RECORD,
+    html_only: bool = False,
+) -> Iterator[Page]:
+    """The pages of a WARC or WET file (gzip or plain; a path, an https address, or a binary file), in order; `report`
+    receives the outcome of every record, pages included.
 
-    Damage never ends the file: it is counted by cause, and reading goes on at the next record. `limit`: most bytes a record may unpack to.
-    `html_only`: count other content types as `not HTML` (the original does not look at them). Raises `UserError` if the file cannot be opened."""
+    Damage never ends the file: it is counted by cause, and reading goes on at the next record. `limit`: most bytes a
+    record may unpack to.
+    `html_only`: count other content types as `not HTML` (the original does not look at them). Raises `UserError` if the
+    file cannot be opened."""
     archive, report = _Archive(source), ReadReport() if report is None else report
     for offset, record, body in _records(archive, limit):
         report.records_in += 1
@@ -277,16 +320,22 @@ def _records(archive: _Archive, limit: int) -> Iterator[tuple[int, WarcRecord | 
     while position < len(archive.data):
         begin, (held, last, raised) = position, (yield from read_fast(archive, position, limit))
         if held: position = held[0]
-        if position == len(archive.data):      # all of the file, or its end, is a single member: there is no later place to go on from
+        # all of the file, or its end, is a single member: there is no later place to go on from
+        if position == len(archive.data):
             yield held if len(held[2]) == held[1].content_length else (position, "truncated gzip", b"")
             if raised: yield position, "corrupt gzip", b""
-        patience = 1 if position > begin else min(2 * patience, 64)      # records to read with care before the fast reader is asked again
+        # records to read with care before the fast reader is asked again
+        patience = 1 if position > begin else min(2 * patience, 64)
         for _ in range(patience):
-            if position < len(archive.data): position, held = (yield from _carefully(archive, position, limit, held, last)), None
+            if position < len(archive.data):
+                position, held = (yield from _carefully(archive, position, limit, held, last)), None
 
 
-def _carefully(archive: _Archive, position: int, limit: int, held: tuple | None, last: int | None) -> Iterator[tuple[int, WarcRecord | str, bytes]]:
-    """The records of one member, or one plain record, at `position`; returns where to go on. `held`: the record that the fast reader placed there; `last`: the healthy one before."""
+def _carefully(
+    archive: _Archive, position: int, limit: int, held: tuple | None, last: int | None
+) -> Iterator[tuple[int, WarcRecord | str, bytes]]:
+    """The records of one member, or one plain record, at `position`; returns where to go on. `held`: the record that
+    the fast reader placed there; `last`: the healthy one before."""
     reader, found = (read_packed if archive.compressed else read_plain)(archive, position, limit), []
     while True:
         try: data, cause = next(reader)
@@ -301,9 +350,19 @@ def _carefully(archive: _Archive, position: int, limit: int, held: tuple | None,
 
 
 def _joined(archive: _Archive, limit: int, held: tuple, last: int | None, found: list[tuple]) -> list[tuple]:
-    """What is not yet settled of the records found where the fast reader stopped. FastWARC places records that share a member now in it, now in the next."""
+    """What is not yet settled of the records found where the fast reader stopped. FastWARC places records that share a
+    member now in it, now in the next."""
     name = held[1].headers.get("WARC-Record-ID") or ""
-    same = [number for number, (_, record, _) in enumerate(found) if not isinstance(record, str) and record.headers.get("WARC-Record-ID") == name]
-    if same: return found[same[0]:]         # those before it were settled
-    stood_before = name and last is not None and archive.compressed and name.encode() in begins(archive.data[last:held[0]], limit)
+    same = [
+        number
+        for number, (_, record, _) in enumerate(found)
+        if not isinstance(record, str) and record.headers.get("WARC-Record-ID") == name
+    ]
+    if same: return found[same[0]:]  # those before it were settled
+    stood_before = (
+        name
+        and last is not None
+        and archive.compressed
+        and name.encode() in begins(archive.data[last : held[0]], limit)
+    )
     return [held, *found] if stood_before else found

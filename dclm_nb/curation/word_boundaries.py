@@ -18,7 +18,8 @@ LETTER, DIGIT, UNDERSCORE, BINDS_LETTERS, BINDS_DIGITS, VISIBLE = 1, 2, 4, 8, 16
 
 
 def ascii_classes() -> bytes:
-    """The class bits of each of the 256 byte values, for `bytes.translate`; white space and everything beyond ASCII have none."""
+    """The class bits of each of the 256 byte values, for `bytes.translate`; white space and everything beyond ASCII
+    have none."""
     classes = bytearray(256)
     for code in range(128):
         character = chr(code)
@@ -140,7 +141,8 @@ def word_tokens(text: str) -> Tokens:
         codes, (first, last) = np.frombuffer(data, np.uint8), ascii_edges(data)
     else:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        data = np.minimum(codes, 255).astype(np.uint8).tobytes()     # beyond ASCII any byte will do: the long road decides there
+        # beyond ASCII any byte will do: the long road decides there
+        data = np.minimum(codes, 255).astype(np.uint8).tobytes()
         first, last = ascii_edges(data)
         hard = non_ascii_stretches(codes, data)
         first[hard], last[hard] = unicode_edges(codes[hard])
@@ -151,7 +153,8 @@ IS_BLANK = bytes(code in b"\t\n\v\f\r " for code in range(256))
 
 
 def non_ascii_stretches(codes: np.ndarray, data: bytes) -> np.ndarray:
-    """The positions of all characters of stretches (blanks, then non-blanks) that hold anything beyond ASCII. `data`: the same text, a byte each."""
+    """The positions of all characters of stretches (blanks, then non-blanks) that hold anything beyond ASCII. `data`:
+    the same text, a byte each."""
     blank = np.frombuffer(data.translate(IS_BLANK), bool)
     begins = blank.copy()
     begins[1:] &= ~blank[:-1]

@@ -53,31 +53,61 @@ def _code_points(ranges: str) -> frozenset[int]:
 
 # %% ../../nbs/curation/05_words.ipynb #unicode-16
 _NO_CLASS_BEFORE_17 = _code_points(
-    "b8 558 58b-58c 5c8-5c9 88f b53-b54 c5c cdc 1acf-1af0 208f 209d-209f a7ce-a7cf a7d2 a7d4 a7dd a7e2 a7f1 ab6c-ab6d 107bb-107bf "
-    "10940-10959 10ec5-10ec7 10ecb-10ecf 10ed9-10eee 10ef0-10efb 11b0a 11b60-11b67 11db0-11ddb 11de0-11de9 11df0-11df1 1246f "
-    "12475-1247f 12550-12686 16ea0-16eb8 16ebb-16ed3 1b124-1b128 1b168 1d127-1d128 1d250-1d252 1d25b-1d25c 1d25f 1d280-1d281 1d6a6 "
-    "1df1f-1df24 1df2b-1df81 1df90-1df96 1dfcd-1dfff 1e6c0-1e6de 1e6e0-1e6f5 1e6fe-1e6ff")
+    "b8 558 58b-58c 5c8-5c9 88f b53-b54 c5c cdc 1acf-1af0 208f 209d-209f a7ce-a7cf a7d2 a7d4 a7dd a7e2 a7f1 ab6c-ab6d "
+    "107bb-107bf "
+    "10940-10959 10ec5-10ec7 10ecb-10ecf 10ed9-10eee 10ef0-10efb 11b0a 11b60-11b67 11db0-11ddb 11de0-11de9 11df0-11df1 "
+    "1246f "
+    "12475-1247f 12550-12686 16ea0-16eb8 16ebb-16ed3 1b124-1b128 1b168 1d127-1d128 1d250-1d252 1d25b-1d25c 1d25f "
+    "1d280-1d281 1d6a6 "
+    "1df1f-1df24 1df2b-1df81 1df90-1df96 1dfcd-1dfff 1e6c0-1e6de 1e6e0-1e6f5 1e6fe-1e6ff"
+)
 _PICTOGRAPHS_BEFORE_17 = _code_points(
-    "2388 2605 2607-260d 260f-2610 2612 2616-2617 2619-261c 261e-261f 2621 2624-2625 2627-2629 262b-262d 2630-2637 263b-263f 2641 "
-    "2643-2647 2654-265e 2661-2662 2664 2667 2669-267a 267c-267d 2680-2685 2690-2691 2698 269a 269d-269f 26a2-26a6 26a8-26a9 "
-    "26ac-26af 26b2-26bc 26bf-26c3 26c6-26c7 26c9-26cd 26d0 26d2 26d5-26e8 26eb-26ef 26f6 26fb-26fc 26fe-2701 2703-2704 270e "
-    "2710-2711 2765-2767 1f000-1f003 1f005-1f02b 1f030-1f093 1f0a0-1f0ae 1f0b1-1f0bf 1f0c1-1f0ce 1f0d1-1f0f5 1f10d-1f10f 1f12f "
-    "1f16c-1f16f 1f1ad-1f1ae 1f260-1f265 1f322-1f323 1f394-1f395 1f398 1f39c-1f39d 1f3f1-1f3f2 1f3f6 1f4fe 1f546-1f548 1f54f "
-    "1f568-1f56e 1f571-1f572 1f57b-1f586 1f588-1f589 1f58e-1f58f 1f591-1f594 1f597-1f5a3 1f5a6-1f5a7 1f5a9-1f5b0 1f5b3-1f5bb "
-    "1f5bd-1f5c1 1f5c5-1f5d0 1f5d4-1f5db 1f5df-1f5e0 1f5e2 1f5e4-1f5e7 1f5e9-1f5ee 1f5f0-1f5f2 1f5f4-1f5f9 1f6c6-1f6ca 1f6d3-1f6d4 "
-    "1f6e6-1f6e8 1f6ea 1f6f1-1f6f2 1f774-1f77f 1f7d5-1f7db 1f7f1-1f7ff 1f8b0-1f8bb 1f8c0-1f8c1 1f8d0-1f8d8 1fa00-1fa57 1fa60-1fa6d")
+    "2388 2605 2607-260d 260f-2610 2612 2616-2617 2619-261c 261e-261f 2621 2624-2625 2627-2629 262b-262d 2630-2637 "
+    "263b-263f 2641 "
+    "2643-2647 2654-265e 2661-2662 2664 2667 2669-267a 267c-267d 2680-2685 2690-2691 2698 269a 269d-269f 26a2-26a6 "
+    "26a8-26a9 "
+    "26ac-26af 26b2-26bc 26bf-26c3 26c6-26c7 26c9-26cd 26d0 26d2 26d5-26e8 26eb-26ef 26f6 26fb-26fc 26fe-2701 "
+    "2703-2704 270e "
+    "2710-2711 2765-2767 1f000-1f003 1f005-1f02b 1f030-1f093 1f0a0-1f0ae 1f0b1-1f0bf 1f0c1-1f0ce 1f0d1-1f0f5 "
+    "1f10d-1f10f 1f12f "
+    "1f16c-1f16f 1f1ad-1f1ae 1f260-1f265 1f322-1f323 1f394-1f395 1f398 1f39c-1f39d 1f3f1-1f3f2 1f3f6 1f4fe 1f546-1f548 "
+    "1f54f "
+    "1f568-1f56e 1f571-1f572 1f57b-1f586 1f588-1f589 1f58e-1f58f 1f591-1f594 1f597-1f5a3 1f5a6-1f5a7 1f5a9-1f5b0 "
+    "1f5b3-1f5bb "
+    "1f5bd-1f5c1 1f5c5-1f5d0 1f5d4-1f5db 1f5df-1f5e0 1f5e2 1f5e4-1f5e7 1f5e9-1f5ee 1f5f0-1f5f2 1f5f4-1f5f9 1f6c6-1f6ca "
+    "1f6d3-1f6d4 "
+    "1f6e6-1f6e8 1f6ea 1f6f1-1f6f2 1f774-1f77f 1f7d5-1f7db 1f7f1-1f7ff 1f8b0-1f8bb 1f8c0-1f8c1 1f8d0-1f8d8 1fa00-1fa57 "
+    "1fa60-1fa6d"
+)
 
 # %% ../../nbs/curation/05_words.ipynb #word-class
 _CLASS_LETTERS = {
-    "CR": "r", "LF": "l", "Newline": "n", "ALetter": "A", "Hebrew_Letter": "H", "Numeric": "N", "Katakana": "K", "ExtendNumLet": "U",
-    "MidLetter": "M", "MidNum": "m", "MidNumLet": "q", "Single_Quote": "s", "Double_Quote": "d", "Extend": "E", "Format": "E", "ZWJ": "Z",
-    "Regional_Indicator": "R", "WSegSpace": "W"}
+    "CR": "r",
+    "LF": "l",
+    "Newline": "n",
+    "ALetter": "A",
+    "Hebrew_Letter": "H",
+    "Numeric": "N",
+    "Katakana": "K",
+    "ExtendNumLet": "U",
+    "MidLetter": "M",
+    "MidNum": "m",
+    "MidNumLet": "q",
+    "Single_Quote": "s",
+    "Double_Quote": "d",
+    "Extend": "E",
+    "Format": "E",
+    "ZWJ": "Z",
+    "Regional_Indicator": "R",
+    "WSegSpace": "W",
+}
 _CLASS_PATTERNS = [(letter, regex.compile(rf"\p{{Word_Break={name}}}")) for name, letter in _CLASS_LETTERS.items()]
 _PICTOGRAPH = regex.compile(r"\p{Extended_Pictographic}")
 
 
 def word_class(character: str) -> str:
-    """The Word_Break class of one character in Unicode 16, as one letter; "P" and "a" are pictographs, the latter also letters; "O" is all else."""
+    """The Word_Break class of one character in Unicode 16, as one letter; "P" and "a" are pictographs, the latter also
+    letters; "O" is all else."""
     code = ord(character)
     pictograph = bool(_PICTOGRAPH.match(character)) or code in _PICTOGRAPHS_BEFORE_17
     found = next((letter for letter, pattern in _CLASS_PATTERNS if pattern.match(character)), "O")
@@ -86,14 +116,20 @@ def word_class(character: str) -> str:
 
 # %% ../../nbs/curation/05_words.ipynb #segment-pattern
 def _segment_pattern() -> re.Pattern:
-    """One word segment, spelled in class letters; "h" stands for a single quotation mark right after a Hebrew letter."""
+    """One word segment, spelled in class letters; "h" stands for a single quotation mark right after a Hebrew
+    letter."""
     x = "[EZ]*+"                                                                                           # WB4
-    letter = f"(?:[Aa]{x}(?:[Mqs]{x}(?=[AaH]))?+|H{x}(?:[Mqh]{x}(?=[AaH])|d{x}(?=H))?+)"                    # WB5-WB7, WB7b-c
-    digit = f"N{x}(?:[mqs]{x}(?=N))?+"                                                                     # WB8, WB11, WB12
-    run = f"(?:(?:{letter}|{digit})++|(?:K{x})++)"                                                         # WB9, WB10, WB13
-    joiner = f"(?:U{x})++"                                                                                 # WB13a, WB13b
+    # WB5-WB7, WB7b-c
+    letter = f"(?:[Aa]{x}(?:[Mqs]{x}(?=[AaH]))?+|H{x}(?:[Mqh]{x}(?=[AaH])|d{x}(?=H))?+)"
+    # WB8, WB11, WB12
+    digit = f"N{x}(?:[mqs]{x}(?=N))?+"
+    # WB9, WB10, WB13
+    run = f"(?:(?:{letter}|{digit})++|(?:K{x})++)"
+    # WB13a, WB13b
+    joiner = f"(?:U{x})++"
     word = f"(?:{joiner}(?:{run})?+|{run})(?:{joiner}(?:{run})?+)*+(?:h{x})?+"                             # WB7a
-    other = f"(?:R{x}R|W++|[^rln]){x}"                                                                     # WB15-16, WB3d, WB999
+    # WB15-16, WB3d, WB999
+    other = f"(?:R{x}R|W++|[^rln]){x}"
     unit = f"(?:{word}|{other})"
     return re.compile(f"rl|[rln]|{unit}(?:(?<=Z)(?=[Pa]){unit})*+")                                        # WB3, WB3a-c
 
@@ -146,7 +182,8 @@ def uniseg_words(text: str, pieces: list[str] | None = None) -> list[str]:
     if text.isascii(): return ascii_words(text)
     if pieces is None: pieces = ascii_blank_pieces(text)
     odd = [place for place, piece in enumerate(pieces) if not piece.isascii()]
-    if 4 * len(odd) > len(pieces) or any(_CLASS_TABLE[ord(pieces[place][0])] in "EZ" for place in odd): return _unicode_words(text)
+    if 4 * len(odd) > len(pieces) or any(_CLASS_TABLE[ord(pieces[place][0])] in "EZ" for place in odd):
+        return _unicode_words(text)
     words, done = [], 0
     for place in odd:
         words += ascii_words(" ".join(pieces[done:place])) if done < place else ()
@@ -160,7 +197,9 @@ def segments(text: str, end: str) -> list[str]:
     return [part for part in map(str.strip, text.split(end)) if part]
 
 # %% ../../nbs/curation/05_words.ipynb #split-text
-_RARE_BLANKS = "\0" + "".join(character for character in map(chr, range(0x3001)) if character.isspace() and character not in " \t\n\v\f\r")
+_RARE_BLANKS = "\0" + "".join(
+    character for character in map(chr, range(0x3001)) if character.isspace() and character not in " \t\n\v\f\r"
+)
 
 
 class SplitText:
@@ -180,7 +219,8 @@ class SplitText:
 
     @cached_property
     def has_rare_blanks(self) -> bool:
-        """Whether a character occurs at which ws words and ft words are cut differently: NUL, separators, no-break and wide blanks."""
+        """Whether a character occurs at which ws words and ft words are cut differently: NUL, separators, no-break and
+        wide blanks."""
         return any(blank in self.text for blank in (_RARE_BLANKS[:5] if self.text.isascii() else _RARE_BLANKS))
 
     @cached_property

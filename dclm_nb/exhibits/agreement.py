@@ -40,7 +40,8 @@ class Beside:
     def agrees(self) -> bool: return self.equal or abs(self.new - self.blessed) <= self.room
 
 def room_between(blessed: Sequence[float], new: Sequence[float], level: float) -> float:
-    "How far apart the means of two runs of one recipe lie at most in a share `level` of cases, by the spread of the blessed seeds; 0 where a single seed says nothing of it."
+    """How far apart the means of two runs of one recipe lie at most in a share `level` of cases, by the spread of the
+    blessed seeds; 0 where a single seed says nothing of it."""
     n, m = len(blessed), len(new)
     if n < 2: return 0.0
     return float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(blessed, ddof=1) * math.sqrt(1 / n + 1 / m))
@@ -51,31 +52,51 @@ def beside_blessed(exhibit: Exhibit, frame: pd.DataFrame, blessed: pd.DataFrame,
     new, old = (_reruns(exhibit, one, scale) for one in (frame, blessed))
     both = [key for key in new if key in old]
     level = 1 - 0.05 / max(1, len(both))
-    return [Beside(*key, float(np.mean(new[key])), float(np.mean(old[key])), room_between(old[key], new[key], level)) for key in both]
+    return [
+        Beside(*key, float(np.mean(new[key])), float(np.mean(old[key])), room_between(old[key], new[key], level))
+        for key in both
+    ]
+
 
 def _reruns(exhibit: Exhibit, frame: pd.DataFrame, scale: str) -> dict[tuple[str, str], list[float]]:
     "{(row, column): one value per seed}, without what a clock measured."
-    wanted = frame[frame["source"].eq("rerun") & frame["scale"].eq(scale) & ~frame["column"].isin(exhibit.timed)].dropna(subset="value")
+    wanted = frame[
+        frame["source"].eq("rerun") & frame["scale"].eq(scale) & ~frame["column"].isin(exhibit.timed)
+    ].dropna(subset="value")
     return {key: list(part) for key, part in wanted.groupby(["row", "column"], sort=False)["value"]}
 
 # %% ../../nbs/exhibits/16_agreement.ipynb #said
 def what_differs(new: Mapping, blessed: Mapping) -> list[str]:
     "What two manifests name differently of the machine, the versions and the commit."
-    pairs = [(f"{part} {name}" if part != "git" else name, a, (blessed.get(part) or {}).get(name))
-             for part in ("git", "host", "versions") for name, a in (new.get(part) or {}).items() if name in ("commit", "cpu", "threads") or part == "versions"]
+    pairs = [
+        (f"{part} {name}" if part != "git" else name, a, (blessed.get(part) or {}).get(name))
+        for part in ("git", "host", "versions")
+        for name, a in (new.get(part) or {}).items()
+        if name in ("commit", "cpu", "threads") or part == "versions"
+    ]
     return [f"{name}: {a} here, {b} there" for name, a, b in pairs if a != b]
 
 def agreement_lines(found: Sequence[Beside], new: Mapping, blessed: Mapping) -> list[str]:
     "What there is to say, the first line first; nothing where nothing can be compared."
     if not found: return []
     outside, equal = [one for one in found if not one.agrees], sum(one.equal for one in found)
-    lines = [f"{len(found) - len(outside)} of {len(found)} values agree with the blessed run, {equal} of them to the last digit"]
-    lines += [f"OUTSIDE: {one.row}, {one.column.replace('_', ' ')}: {one.new:.4g} here, {one.blessed:.4g} there, and seeds put them {one.room:.2g} apart at most" for one in outside]
-    return lines + ([f"what differs: {'; '.join(what_differs(new, blessed)) or 'nothing that is known'}"] if outside else [])
+    lines = [
+        f"{len(found) - len(outside)} of {len(found)} values agree with the blessed run, {equal} of them to the last "
+        "digit"
+    ]
+    lines += [
+        f"OUTSIDE: {one.row}, {one.column.replace('_', ' ')}: {one.new:.4g} here, {one.blessed:.4g} there, and seeds "
+        f"put them {one.room:.2g} apart at most"
+        for one in outside
+    ]
+    return lines + (
+        [f"what differs: {'; '.join(what_differs(new, blessed)) or 'nothing that is known'}"] if outside else []
+    )
 
 # %% ../../nbs/exhibits/16_agreement.ipynb #stored
 def agreement_of(exhibit: Exhibit, folder: Path, scale: str, root: Path | None = None) -> list[str]:
-    "`agreement_lines` of the result in `folder` and the blessed one; none where either is missing, or was made at another scale."
+    """`agreement_lines` of the result in `folder` and the blessed one; none where either is missing, or was made at
+    another scale."""
     from dclm_nb.exhibits.budget import manifests
     from dclm_nb.exhibits.runner import stored_frame
     home = (root or project_root()) / "figures" / exhibit.paper

@@ -27,11 +27,29 @@ class Paper:
     numbering: str
 
 # %% ../../nbs/exhibits/00_catalogue.ipynb #papers-def
-PAPERS: dict[str, Paper] = {p.name: p for p in [
-    Paper("dclm", "DataComp-LM: In search of the next generation of training sets for language models", "2406.11794", "the NeurIPS version's"),
-    Paper("tradeoffs", "Computational Tradeoffs in Image Synthesis: Diffusion, Masked-Token, and Next-Token Prediction", "2405.13218", "ours: the paper's own could not be read"),
-    Paper("svd", "Stable Video Diffusion: Scaling Latent Video Diffusion Models to Large Datasets", "2311.15127", "the arXiv version's; it has no Figure 9"),
-]}
+PAPERS: dict[str, Paper] = {
+    p.name: p
+    for p in [
+        Paper(
+            "dclm",
+            "DataComp-LM: In search of the next generation of training sets for language models",
+            "2406.11794",
+            "the NeurIPS version's",
+        ),
+        Paper(
+            "tradeoffs",
+            "Computational Tradeoffs in Image Synthesis: Diffusion, Masked-Token, and Next-Token Prediction",
+            "2405.13218",
+            "ours: the paper's own could not be read",
+        ),
+        Paper(
+            "svd",
+            "Stable Video Diffusion: Scaling Latent Video Diffusion Models to Large Datasets",
+            "2311.15127",
+            "the arXiv version's; it has no Figure 9",
+        ),
+    ]
+}
 
 # %% ../../nbs/exhibits/00_catalogue.ipynb #get-paper
 def get_paper(name: str) -> Paper:
@@ -57,15 +75,19 @@ ANSWERS = ("printed", "replayed", "rerun", "recipe")
 
 @dataclass(frozen=True)
 class Exhibit:
-    "One table or figure of a paper, or an extra of ours: what it shows, which answers it can have, where its files are."
+    """One table or figure of a paper, or an extra of ours: what it shows, which answers it can have, where its files
+    are."""
+
     paper: str
     id: str                                     # "table-4", "figure-3", "figure-a", "extra-run-noise"
     title: str                                  # in our words
     answers: tuple[str, ...]                    # the ones it can have, of `ANSWERS`
     section: str = ""                           # blank: not known to us
     study: str = ""                             # the family of runs behind it
-    paper_runs: dict[str, int] = field(default_factory=dict, hash=False)    # models trained per named scale, at the paper's size
-    paper_ref: str | None = None                # the paper's own number; None where it is not known, or where the paper has none
+    # models trained per named scale, at the paper's size
+    paper_runs: dict[str, int] = field(default_factory=dict, hash=False)
+    # the paper's own number; None where it is not known, or where the paper has none
+    paper_ref: str | None = None
     note: str = ""
     timed: tuple[str, ...] = ()                 # columns that a clock measured: they belong to a machine
     claims: tuple[str, ...] = ()                # ids of claims.yaml
@@ -160,7 +182,9 @@ def catalogue(paper: str = "all") -> tuple[Exhibit, ...]:
     if paper == "all": return tuple(e for p in PAPERS for e in catalogue(p))
     file = project_root() / "reproduce" / get_paper(paper).name / "exhibits.yaml"
     entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return tuple(sorted((_exhibit(paper, id, entry) for id, entry in entries.items()), key=lambda e: (e.kind != "table", e.name)))
+    return tuple(
+        sorted((_exhibit(paper, id, entry) for id, entry in entries.items()), key=lambda e: (e.kind != "table", e.name))
+    )
 
 # %% ../../nbs/exhibits/00_catalogue.ipynb #extras-def
 @functools.cache
@@ -195,6 +219,11 @@ def get_exhibit(name: str | Exhibit, paper: str = "dclm") -> Exhibit:
     if isinstance(name, Exhibit): return name
     known = {e.id: e for e in everything(get_paper(paper).name)}
     if (id := exhibit_id(name)) in known: return known[id]
-    if paper == "svd" and id == "figure-9": raise UserError("svd has no Figure 9: the paper's counter skips it; its panel is part of figure-10")
+    if paper == "svd" and id == "figure-9":
+        raise UserError("svd has no Figure 9: the paper's counter skips it; its panel is part of figure-10")
     near = difflib.get_close_matches(id, known, n=3, cutoff=0.5)
-    raise UserError(f"unknown exhibit {str(name)!r} of {paper}" + (f"; nearest: {', '.join(near)}" if near else "") + f" (dclm-nb status --paper {paper} lists all {len(known)})")
+    raise UserError(
+        f"unknown exhibit {str(name)!r} of {paper}"
+        + (f"; nearest: {', '.join(near)}" if near else "")
+        + f" (dclm-nb status --paper {paper} lists all {len(known)})"
+    )

@@ -58,7 +58,8 @@ class Claim:
         return tuple(dict.fromkeys(t.exhibit for t in self.tests))
 
     @property
-    def exhibits(self) -> tuple[str, ...]: return tuple(dict.fromkeys([self.exhibit, *(t.exhibit for t in self.tests), *self.also]))
+    def exhibits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([self.exhibit, *(t.exhibit for t in self.tests), *self.also]))
 
 # %% ../../nbs/exhibits/01_claims.ipynb #test-of
 def _test(exhibit: str, entry: dict) -> Test:
@@ -67,10 +68,23 @@ def _test(exhibit: str, entry: dict) -> Test:
     better, worse = entry.pop("better", []), entry.pop("worse", [])
     pairs = tuple((str(a), str(b)) for a, b in [*entry.pop("pairs", []), *((a, b) for a in better for b in worse)])
     entry["grid"] = tuple(map(float, entry.get("grid", [])))
-    test = Test(exhibit=entry.pop("exhibit", exhibit), columns=tuple(entry.pop("columns", [])), rows=tuple(map(str, entry.pop("rows", []))), pairs=pairs, **entry)
+    test = Test(
+        exhibit=entry.pop("exhibit", exhibit),
+        columns=tuple(entry.pop("columns", [])),
+        rows=tuple(map(str, entry.pop("rows", []))),
+        pairs=pairs,
+        **entry,
+    )
     assert test.kind in KINDS, f"unknown kind of test {test.kind!r}"
-    needs = {"above": test.pairs, "equal": test.pairs and test.margin > 0, "ratio": test.pairs and test.margin > 0, "ordering": test.rows, "concave": len(test.rows) > 2,
-             "bound": test.rows and (test.at_least is None) != (test.at_most is None), "correlation": test.x and test.y}
+    needs = {
+        "above": test.pairs,
+        "equal": test.pairs and test.margin > 0,
+        "ratio": test.pairs and test.margin > 0,
+        "ordering": test.rows,
+        "concave": len(test.rows) > 2,
+        "bound": test.rows and (test.at_least is None) != (test.at_most is None),
+        "correlation": test.x and test.y,
+    }
     assert needs[test.kind] and (test.columns or test.kind == "correlation"), f"incomplete test: {test}"
     return test
 
@@ -79,8 +93,17 @@ def _test(exhibit: str, entry: dict) -> Test:
 def read_claims(paper: str = "all") -> tuple[Claim, ...]:
     "The claims of `paper` (or of all three), in the order of the file."
     if paper == "all": return tuple(c for p in PAPERS for c in read_claims(p))
-    entries = yaml.safe_load((project_root() / "reproduce" / get_paper(paper).name / "claims.yaml").read_text(encoding="utf-8"))
-    claims = [Claim(paper, id, **{**e, "tests": tuple(_test(e["exhibit"], t) for t in e["tests"]), "also": tuple(e.get("also", []))}) for id, e in entries.items()]
+    entries = yaml.safe_load(
+        (project_root() / "reproduce" / get_paper(paper).name / "claims.yaml").read_text(encoding="utf-8")
+    )
+    claims = [
+        Claim(
+            paper,
+            id,
+            **{**e, "tests": tuple(_test(e["exhibit"], t) for t in e["tests"]), "also": tuple(e.get("also", []))},
+        )
+        for id, e in entries.items()
+    ]
     for claim in claims:
         for exhibit in claim.exhibits: get_exhibit(exhibit, paper)
     return tuple(claims)

@@ -83,7 +83,8 @@ def read_stages(paper: str) -> dict[str, dict[str, str]]:
 
 # %% ../../nbs/exhibits/13_described.ipynb #stages-frame
 def stages_frame(exhibit: Exhibit) -> pd.DataFrame:
-    """The trainings that `exhibit` rests on, a row each. Samples are iterations times batch, the rest is as in the text.
+    """The trainings that `exhibit` rests on, a row each. Samples are iterations times batch, the rest is as in the
+    text.
 
     Raises `UserError` for a training that is not in `stages.csv`.
     """

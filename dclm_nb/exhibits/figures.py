@@ -28,16 +28,39 @@ __all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'forest', 'str
 COLOURS = {"printed": "#4D4D4D", "replayed": "#0072B2", "rerun": "#D55E00", "recipe": "#CC79A7"}
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D"]
 STYLE = {
-    "figure.dpi": 110, "savefig.dpi": 160, "savefig.bbox": "tight", "figure.facecolor": "white", "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left",
-    "axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.linewidth": 0.8, "axes.labelcolor": "#333333", "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#E6E6E6", "grid.linewidth": 0.7, "xtick.color": "#666666", "ytick.color": "#333333", "xtick.major.size": 3, "ytick.major.size": 0, "legend.frameon": False, "svg.hashsalt": "dclm_nb", "svg.fonttype": "path",
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "savefig.bbox": "tight",
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": "#333333",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#666666",
+    "ytick.color": "#333333",
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "svg.hashsalt": "dclm_nb",
+    "svg.fonttype": "path",
 }
 
 # %% ../../nbs/exhibits/04_figures.ipynb #pyplot
 @contextmanager
 def styled():
     "`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only."
-    if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK): os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
+    if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
     import matplotlib
     if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -51,7 +74,13 @@ def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/exhibits/04_figures.ipynb #forest-marks
-_MARKS = {"printed": dict(marker="o", mfc="none", ms=8, mew=1.4), "replayed": dict(marker="o", ms=4.5), "rerun": dict(marker="D", ms=4.5), "recipe": dict(marker="s", ms=4.5)}
+_MARKS = {
+    "printed": dict(marker="o", mfc="none", ms=8, mew=1.4),
+    "replayed": dict(marker="o", ms=4.5),
+    "rerun": dict(marker="D", ms=4.5),
+    "recipe": dict(marker="s", ms=4.5),
+}
+
 
 def _forest_panel(axis, comparison: Comparison, column: str):
     "One column of the comparison: a mark per row and source, a bar where there is an interval."
@@ -60,18 +89,43 @@ def _forest_panel(axis, comparison: Comparison, column: str):
             cell = comparison.cell(row, column, source)
             if math.isnan(cell.value): continue
             error = None if math.isnan(cell.low) else [[cell.value - cell.low], [cell.high - cell.value]]
-            axis.errorbar(cell.value, y, xerr=error, color=COLOURS[source], ls="", capsize=3, elinewidth=1.3, label=source, **_MARKS[source])
+            axis.errorbar(
+                cell.value,
+                y,
+                xerr=error,
+                color=COLOURS[source],
+                ls="",
+                capsize=3,
+                elinewidth=1.3,
+                label=source,
+                **_MARKS[source],
+            )
     axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
 
 # %% ../../nbs/exhibits/04_figures.ipynb #forest-def
 def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:
     "One panel per column (all that hold numbers, by default), rows in the paper's order from the top."
-    numeric = [c for c in dict.fromkeys(c for c, s in comparison.columns if s != "recipe") if any(k[1] == c and not math.isnan(v.value) for k, v in comparison.cells.items())]
-    if not (columns := list(columns) or numeric): raise UserError(f"{comparison.exhibit.label} of {comparison.exhibit.paper} has no numbers to draw")
+    numeric = [
+        c
+        for c in dict.fromkeys(c for c, s in comparison.columns if s != "recipe")
+        if any(k[1] == c and not math.isnan(v.value) for k, v in comparison.cells.items())
+    ]
+    if not (columns := list(columns) or numeric):
+        raise UserError(f"{comparison.exhibit.label} of {comparison.exhibit.paper} has no numbers to draw")
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(columns), figsize=(2.2 + 2.4 * len(columns), 1.3 + 0.28 * len(comparison.rows)), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            1,
+            len(columns),
+            figsize=(2.2 + 2.4 * len(columns), 1.3 + 0.28 * len(comparison.rows)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
         for axis, column in zip(axes[0], columns): _forest_panel(axis, comparison, column)
-        axes[0][0].set_yticks(range(len(comparison.rows)), comparison.rows), axes[0][0].set_ylim(len(comparison.rows) - 0.5, -0.5)
+        (
+            axes[0][0].set_yticks(range(len(comparison.rows)), comparison.rows),
+            axes[0][0].set_ylim(len(comparison.rows) - 0.5, -0.5),
+        )
         _legend(figure, axes[0])
         plt.close(figure)
     return figure
@@ -80,14 +134,25 @@ def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:
 def _legend(figure: Figure, axes, **where):
     "One legend for all panels, each label once."
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    if len(found) > 1 or where: figure.legend(found.values(), found.keys(), **{"loc": "outside lower center", "ncols": min(4, len(found)), **where})
+    if len(found) > 1 or where:
+        figure.legend(
+            found.values(), found.keys(), **{"loc": "outside lower center", "ncols": min(4, len(found)), **where}
+        )
 
 # %% ../../nbs/exhibits/04_figures.ipynb #strips-def
 def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
-    "One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the first row; a row without a value in a column leaves its place empty."
+    """One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the
+    first row; a row without a value in a column leaves its place empty."""
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(columns), figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            1,
+            len(columns),
+            figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
         for axis, column in zip(axes[0], columns): _strip(axis, frame[frame["column"].eq(column)], rows, column)
         axes[0][0].set_yticks(range(len(rows)), rows), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
         figure.supxlabel(xlabel, fontsize="medium")
@@ -102,7 +167,12 @@ def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
         values = part.loc[part["row"].eq(row), "value"]
         axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
         if row in means: axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
-    axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)), axis.grid(axis="y", visible=False), axis.margins(x=0.12), axis.locator_params(axis="x", nbins=3)
+    (
+        axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)),
+        axis.grid(axis="y", visible=False),
+        axis.margins(x=0.12),
+        axis.locator_params(axis="x", nbins=3),
+    )
 
 # %% ../../nbs/exhibits/04_figures.ipynb #correlation
 def pearson(xs: list[float], ys: list[float]) -> float:
@@ -122,19 +192,40 @@ def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labe
     axis.plot(points[x], points[y], ls="", marker="o", ms=5, mec="white", mew=0.6)
     if logx: axis.set_xscale("log")
     if labels:
-        for name, point in points.iterrows(): axis.annotate(str(name).split(" / ")[0], point, xytext=(4, 3), textcoords="offset points", fontsize=6, color="#555555")
+        for name, point in points.iterrows():
+            axis.annotate(
+                str(name).split(" / ")[0], point, xytext=(4, 3), textcoords="offset points", fontsize=6, color="#555555"
+            )
     axis.set_xlabel(column_title(x)), axis.set_ylabel(column_title(y)), axis.margins(0.1)
     if correlate: axis.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} rows)")
 
 # %% ../../nbs/exhibits/04_figures.ipynb #scatter-def
-def scatter(frame, x: str | list[str], y: str | list[str], source: str = "", logx: bool = False, correlate: bool = True, labels: bool = False) -> Figure:
+def scatter(
+    frame,
+    x: str | list[str],
+    y: str | list[str],
+    source: str = "",
+    logx: bool = False,
+    correlate: bool = True,
+    labels: bool = False,
+) -> Figure:
     "A panel per pair of columns of a tidy frame: several `x` against one `y`, or one `x` against several `y`."
     xs, ys = [x] if isinstance(x, str) else list(x), [y] if isinstance(y, str) else list(y)
     pairs = [(a, b) for a in xs for b in ys]
     wide = _wide(frame, source)
-    if missing := {c for p in pairs for c in p} - set(wide.columns): raise UserError(f"no column {', '.join(sorted(missing))} to draw; there are: {', '.join(map(str, wide.columns))}")
+    if missing := {c for p in pairs for c in p} - set(wide.columns):
+        raise UserError(
+            f"no column {', '.join(sorted(missing))} to draw; there are: {', '.join(map(str, wide.columns))}"
+        )
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(pairs), figsize=(0.4 + 3.1 * len(pairs), 3.1), squeeze=False, layout="constrained", sharey=len(ys) == 1)
+        figure, axes = plt.subplots(
+            1,
+            len(pairs),
+            figsize=(0.4 + 3.1 * len(pairs), 3.1),
+            squeeze=False,
+            layout="constrained",
+            sharey=len(ys) == 1,
+        )
         for k, (axis, (a, b)) in enumerate(zip(axes[0], pairs)):
             _scatter_panel(axis, wide, a, b, logx, correlate, labels)
             if k and len(ys) == 1: axis.set_ylabel("")
@@ -143,13 +234,17 @@ def scatter(frame, x: str | list[str], y: str | list[str], source: str = "", log
 
 # %% ../../nbs/exhibits/04_figures.ipynb #lines-def
 def lines(frame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: bool = False) -> Figure:
-    "A tidy frame as curves: x from the row names, one curve per column; seeds become a band from the lowest to the highest."
+    """A tidy frame as curves: x from the row names, one curve per column; seeds become a band from the lowest to the
+    highest."""
     with styled() as plt:
         figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
         for column, part in frame.groupby("column", sort=False):
-            by_x = part.assign(x=part["row"].astype(float)).groupby("x")["value"].agg(["mean", "min", "max"]).sort_index()
+            by_x = (
+                part.assign(x=part["row"].astype(float)).groupby("x")["value"].agg(["mean", "min", "max"]).sort_index()
+            )
             axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column))
-            if (by_x["max"] > by_x["min"]).any(): axis.fill_between(by_x.index, by_x["min"], by_x["max"], alpha=0.2, lw=0)
+            if (by_x["max"] > by_x["min"]).any():
+                axis.fill_between(by_x.index, by_x["min"], by_x["max"], alpha=0.2, lw=0)
         axis.set_xlabel(xlabel), axis.set_ylabel(ylabel)
         if logx: axis.set_xscale("log")
         if logy: axis.set_yscale("log")

@@ -24,13 +24,27 @@ __all__ = ['METHOD_COLOURS', 'LABELS', 'compute_curves', 'loss_panels', 'sweep_p
 # %% ../../nbs/exhibits/10_image_figures.ipynb #style
 METHOD_COLOURS = dict(zip(("next-token", "masked-token", "diffusion"), CYCLE))
 _SIZE_STYLES = [((0, (4, 2)), "o"), ("-", "s"), (":", "^")]
-LABELS = {"all": "all attributes right", "frechet_distance": "Fréchet distance, lower is better", "loss": "loss on unseen pictures", "prompt_error": "missing to the ceiling, lower is better", "prompt_following": "all attributes right", "flops": "training FLOPs"}
+LABELS = {
+    "all": "all attributes right",
+    "frechet_distance": "Fréchet distance, lower is better",
+    "loss": "loss on unseen pictures",
+    "prompt_error": "missing to the ceiling, lower is better",
+    "prompt_following": "all attributes right",
+    "flops": "training FLOPs",
+}
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #curves
-def compute_curves(curves: pd.DataFrame | None, metric: str, logy: bool = False, reference: Mapping[str, float] = {}) -> Figure | None:
-    "`curves` has `method, size, seed, flops` and the metric (`studies.image_grid.curves`). None for None. Raises `UserError` for a metric that it does not have."
+def compute_curves(
+    curves: pd.DataFrame | None, metric: str, logy: bool = False, reference: Mapping[str, float] = {}
+) -> Figure | None:
+    """`curves` has `method, size, seed, flops` and the metric (`studies.image_grid.curves`). None for None. Raises
+    `UserError` for a metric that it does not have."""
     if curves is None: return None
-    if metric not in curves: raise UserError(f"there is no {metric} to draw; there are: {', '.join(curves.columns.drop(['method', 'size', 'seed', 'flops']))}")
+    if metric not in curves:
+        raise UserError(
+            f"there is no {metric} to draw; there are: "
+            f"{', '.join(curves.columns.drop(['method', 'size', 'seed', 'flops']))}"
+        )
     with styled() as plt:
         figure, axis = plt.subplots(figsize=(7.6, 4.0), layout="constrained")
         for method, part in curves.groupby("method", sort=False):
@@ -43,13 +57,27 @@ def compute_curves(curves: pd.DataFrame | None, metric: str, logy: bool = False,
 
 def _mean(part: pd.DataFrame, by: list[str], metric: str, geometric: bool) -> pd.Series:
     "Over seeds."
-    return part.groupby(by, sort=False)[metric].agg((lambda v: math.exp(statistics.fmean(map(math.log, v)))) if geometric else "mean")
+    return part.groupby(by, sort=False)[metric].agg(
+        (lambda v: math.exp(statistics.fmean(map(math.log, v)))) if geometric else "mean"
+    )
+
 
 def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric: bool = False):
     for (size, runs), (line, mark) in zip(part.groupby("size", sort=False), _SIZE_STYLES):
-        for _, run in runs.groupby("seed"): axis.plot(run["flops"], run[metric], color=METHOD_COLOURS[method], lw=0.6, alpha=0.4, ls=line)
+        for _, run in runs.groupby("seed"):
+            axis.plot(run["flops"], run[metric], color=METHOD_COLOURS[method], lw=0.6, alpha=0.4, ls=line)
         mean = _mean(runs, ["flops"], metric, geometric)
-        axis.plot(mean.index, mean, color=METHOD_COLOURS[method], lw=1.8, ls=line, marker=mark, ms=4, label=f"{method}, {size}")
+        axis.plot(
+            mean.index,
+            mean,
+            color=METHOD_COLOURS[method],
+            lw=1.8,
+            ls=line,
+            marker=mark,
+            ms=4,
+            label=f"{method}, {size}",
+        )
+
 
 def _finish(axis, metric: str, logy: bool, reference: Mapping[str, float]):
     axis.set_xlabel(LABELS["flops"]), axis.set_ylabel(LABELS.get(metric, metric))
@@ -61,16 +89,35 @@ def _limits(axis, reference: Mapping[str, float]):
     "A line for each limit, with its name; names stand side by side, because limits often lie close together."
     for number, (name, value) in enumerate(reference.items()):
         axis.axhline(value, color="#999999", lw=1, ls="-.", zorder=0)
-        axis.annotate(name, (0.01 + 0.33 * (number % 3), value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="left", va="bottom", fontsize=6.5, color="#777777")
+        axis.annotate(
+            name,
+            (0.01 + 0.33 * (number % 3), value),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=6.5,
+            color="#777777",
+        )
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #logarithmic
 def _logarithmic(axis, which: str, ticks: Sequence[float] = ()):
-    "At `ticks`, else at 1, 2 and 5 of each decade: a study on a laptop spans one, and matplotlib's own labels run into each other there."
+    """At `ticks`, else at 1, 2 and 5 of each decade: a study on a laptop spans one, and matplotlib's own labels run
+    into each other there."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
     (axis.set_xscale if which == "x" else axis.set_yscale)("log")
     side = axis.xaxis if which == "x" else axis.yaxis
-    side.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5))), side.set_minor_locator(NullLocator())
-    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"))
+    (
+        side.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5))),
+        side.set_minor_locator(NullLocator()),
+    )
+    side.set_major_formatter(
+        FuncFormatter(
+            lambda value, _: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"
+        )
+    )
+
 
 def _budgets(flops: Iterable[float]) -> list[float]:
     "Levels of compute, in two digits; networks that stopped a step apart share one."
@@ -82,16 +129,30 @@ def _frontier(axis, method: str, part: pd.DataFrame, metric: str):
     "Rings on the frontier of one method's means, and the power law through them if there are enough."
     mean = _mean(part, ["size", "flops"], metric, geometric=True).reset_index()
     chosen, fit = mean.iloc[lower_hull(mean["flops"], mean[metric])], fit_power(mean["flops"], mean[metric])
-    axis.plot(chosen["flops"], chosen[metric], ls="", marker="o", ms=10, mfc="none", mew=1, color=METHOD_COLOURS[method])
-    if fit.ok: axis.plot([fit.low, fit.high], [fit.at(fit.low), fit.at(fit.high)], color=METHOD_COLOURS[method], lw=3.5, alpha=0.25, label=f"{method}: slope {fit.slope:.2f}", zorder=1)
+    axis.plot(
+        chosen["flops"], chosen[metric], ls="", marker="o", ms=10, mfc="none", mew=1, color=METHOD_COLOURS[method]
+    )
+    if fit.ok:
+        axis.plot(
+            [fit.low, fit.high],
+            [fit.at(fit.low), fit.at(fit.high)],
+            color=METHOD_COLOURS[method],
+            lw=3.5,
+            alpha=0.25,
+            label=f"{method}: slope {fit.slope:.2f}",
+            zorder=1,
+        )
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #panels
 def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -> Figure | None:
-    "A panel per method: losses of different methods do not compare; `floors`: the lowest loss that a method can have, where it is known. None for None."
+    """A panel per method: losses of different methods do not compare; `floors`: the lowest loss that a method can have,
+    where it is known. None for None."""
     if curves is None: return None
     methods = list(dict.fromkeys(curves["method"]))
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 2.9), layout="constrained", squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(methods), figsize=(2.9 * len(methods), 2.9), layout="constrained", squeeze=False
+        )
         for axis, method in zip(axes[0], methods):
             _method_curves(axis, method, curves[curves["method"].eq(method)], "loss")
             _finish(axis, "loss", False, {"entropy of the codes, at least": floors[method]} if method in floors else {})
@@ -101,17 +162,30 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
     return figure
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #sweep
-def sweep_panels(table: pd.DataFrame | None, x: str, metrics: Sequence[str] = ("prompt_following", "frechet_distance"), logx: bool = False, labels: str = "", reference: Mapping[str, Mapping[str, float]] = {}) -> Figure | None:
-    "`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the points; `reference`: limits by metric. None for None."
+def sweep_panels(
+    table: pd.DataFrame | None,
+    x: str,
+    metrics: Sequence[str] = ("prompt_following", "frechet_distance"),
+    logx: bool = False,
+    labels: str = "",
+    reference: Mapping[str, Mapping[str, float]] = {},
+) -> Figure | None:
+    """`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the
+    points; `reference`: limits by metric. None for None."""
     if table is None: return None
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False
+        )
         for axis, metric in zip(axes[0], metrics):
             for method in METHOD_COLOURS:
                 if len(part := table[table["method"].eq(method)]): _sweep(axis, method, part, x, metric, labels)
             if logx: _logarithmic(axis, "x")
             _limits(axis, reference.get(metric, {}))
-            axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")), axis.set_ylabel(LABELS.get(metric, metric))
+            (
+                axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")),
+                axis.set_ylabel(LABELS.get(metric, metric)),
+            )
         figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
         plt.close(figure)
     return figure
@@ -125,18 +199,27 @@ def _sweep(axis, method: str, part: pd.DataFrame, x: str, metric: str, labels: s
         best = mean.idxmin() if metric in ("frechet_distance", "loss") else mean.idxmax()
         axis.plot(best, mean[best], marker="o", ms=10, mfc="none", mew=1, color=colour)
     if labels:
-        for at, name in part.groupby(x)[labels].first().items(): axis.annotate(name, (at, mean[at]), xytext=(4, 5), textcoords="offset points", fontsize=6.5, color="#666666")
+        for at, name in part.groupby(x)[labels].first().items():
+            axis.annotate(
+                name, (at, mean[at]), xytext=(4, 5), textcoords="offset points", fontsize=6.5, color="#666666"
+            )
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #arrows
-def weight_arrows(frame: pd.DataFrame, metrics: Sequence[str] = ("frechet_distance", "prompt_following")) -> Figure | None:
-    "A tidy frame with the columns `<metric>_raw` and `<metric>_averaged`: one panel per metric, a row per method. None for an empty one."
+def weight_arrows(
+    frame: pd.DataFrame, metrics: Sequence[str] = ("frechet_distance", "prompt_following")
+) -> Figure | None:
+    """A tidy frame with the columns `<metric>_raw` and `<metric>_averaged`: one panel per metric, a row per method.
+    None for an empty one."""
     if frame.empty: return None
     methods = list(dict.fromkeys(frame["row"]))
     wide = frame.pivot(index=["row", "seed"], columns="column", values="value").reset_index()
     with styled() as plt:
-        figure, axes = plt.subplots(1, len(metrics), figsize=(1.6 + 2.9 * len(metrics), 2.4), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            1, len(metrics), figsize=(1.6 + 2.9 * len(metrics), 2.4), sharey=True, squeeze=False, layout="constrained"
+        )
         for axis, metric in zip(axes[0], metrics):
-            for y, method in enumerate(methods): _arrows(axis, y, wide[wide["row"].eq(method)], metric, METHOD_COLOURS[method])
+            for y, method in enumerate(methods):
+                _arrows(axis, y, wide[wide["row"].eq(method)], metric, METHOD_COLOURS[method])
             axis.set_xlabel(LABELS.get(metric, metric)), axis.margins(x=0.12), axis.grid(axis="y", visible=False)
         axes[0][0].set_yticks(range(len(methods)), methods), axes[0][0].set_ylim(len(methods) - 0.5, -0.5)
         figure.supxlabel("open: raw weights; filled: averaged", fontsize=7.5, color="#666666")
@@ -146,22 +229,32 @@ def weight_arrows(frame: pd.DataFrame, metrics: Sequence[str] = ("frechet_distan
 def _arrows(axis, y: float, seeds: pd.DataFrame, metric: str, colour: str):
     for number, (raw, averaged) in enumerate(zip(seeds[f"{metric}_raw"], seeds[f"{metric}_averaged"])):
         at = y + 0.2 * (number - (len(seeds) - 1) / 2)
-        axis.plot(raw, at, marker="o", mfc="white", ms=4.5, color=colour), axis.plot(averaged, at, marker="o", ms=4.5, color=colour)
-        axis.annotate("", (averaged, at), (raw, at), arrowprops=dict(arrowstyle="->", color=colour, lw=1, shrinkA=3, shrinkB=3))
+        (
+            axis.plot(raw, at, marker="o", mfc="white", ms=4.5, color=colour),
+            axis.plot(averaged, at, marker="o", ms=4.5, color=colour),
+        )
+        axis.annotate(
+            "", (averaged, at), (raw, at), arrowprops=dict(arrowstyle="->", color=colour, lw=1, shrinkA=3, shrinkB=3)
+        )
 
 # %% ../../nbs/exhibits/10_image_figures.ipynb #sheet
 def sample_sheet(rows: Mapping[str, Tensor] | None, captions: Sequence[str]) -> Figure | None:
-    "`rows`: name -> pictures uint8 `\"B 3 H W\"`, one for each caption. None for None. Raises `UserError` where they do not match."
+    """`rows`: name -> pictures uint8 `"B 3 H W"`, one for each caption. None for None. Raises `UserError` where they do
+    not match."""
     if rows is None: return None
-    if wrong := [name for name, pictures in rows.items() if len(pictures) != len(captions)]: raise UserError(f"the row {wrong[0]!r} has not one picture for each of {len(captions)} captions")
+    if wrong := [name for name, pictures in rows.items() if len(pictures) != len(captions)]:
+        raise UserError(f"the row {wrong[0]!r} has not one picture for each of {len(captions)} captions")
     with styled() as plt:
-        figure, axes = plt.subplots(len(rows), len(captions), figsize=(1.05 * len(captions) + 1.4, 1.0 * len(rows) + 0.5), squeeze=False)
+        figure, axes = plt.subplots(
+            len(rows), len(captions), figsize=(1.05 * len(captions) + 1.4, 1.0 * len(rows) + 0.5), squeeze=False
+        )
         for line, (name, pictures) in zip(axes, rows.items()):
             for axis, picture in zip(line, pictures):
                 axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
                 axis.set_xticks([]), axis.set_yticks([]), axis.grid(False), axis.spines[:].set_visible(False)
             line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
-        for axis, caption in zip(axes[0], captions): axis.set_title(_folded(caption), fontsize=6.5, fontweight="normal", loc="center")
+        for axis, caption in zip(axes[0], captions):
+            axis.set_title(_folded(caption), fontsize=6.5, fontweight="normal", loc="center")
         figure.subplots_adjust(wspace=0.05, hspace=0.08)
         plt.close(figure)
     return figure

@@ -49,26 +49,52 @@ def run_cell(shell: InteractiveShell, source: str) -> list[dict]:
     values: list = []
     shell.display_trap.hook = values.append         # the shell's own hook would print the value
     printed = {"stdout": io.StringIO(), "stderr": io.StringIO()}
-    with redirect_stdout(printed["stdout"]), redirect_stderr(printed["stderr"]): result = shell.run_cell(source, store_history=False)
-    outputs = [{"output_type": "stream", "name": name, "text": sink.getvalue()} for name, sink in printed.items() if sink.getvalue()]
+    with redirect_stdout(printed["stdout"]), redirect_stderr(printed["stderr"]):
+        result = shell.run_cell(source, store_history=False)
+    outputs = [
+        {"output_type": "stream", "name": name, "text": sink.getvalue()}
+        for name, sink in printed.items()
+        if sink.getvalue()
+    ]
     if error := result.error_before_exec or result.error_in_exec:
-        raise CellFailed([*outputs, {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": traceback.format_exception(error)}])
+        raise CellFailed([
+            *outputs,
+            {
+                "output_type": "error",
+                "ename": type(error).__name__,
+                "evalue": str(error),
+                "traceback": traceback.format_exception(error),
+            },
+        ])
     hidden = source.rstrip().endswith(";")
     return outputs + [_shown(shell, value) for value in values if value is not None and not hidden]
 
 def _shown(shell: InteractiveShell, value) -> dict:
     data, metadata = shell.display_formatter.format(value)
-    encoded = {kind: base64.b64encode(part).decode() if isinstance(part, bytes) else part for kind, part in data.items()}
+    encoded = {
+        kind: base64.b64encode(part).decode() if isinstance(part, bytes) else part for kind, part in data.items()
+    }
     return {"output_type": "execute_result", "data": encoded, "metadata": metadata, "execution_count": None}
 
 # %% ../../nbs/exhibits/17_in_process.ipynb #notebook
 def with_parameters(notebook: dict, parameters: Mapping) -> dict:
-    "A copy of a notebook with a cell of `parameters` behind its own. Raises `UserError` unless exactly one cell is tagged `parameters`."
+    """A copy of a notebook with a cell of `parameters` behind its own. Raises `UserError` unless exactly one cell is
+    tagged `parameters`."""
     notebook = copy.deepcopy(notebook)
     at = [i for i, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", [])]
     if len(at) != 1: raise UserError(f"the notebook has {len(at)} cells tagged `parameters` and needs exactly one")
     given = ["# Parameters\n", *(f"{name} = {value!r}\n" for name, value in parameters.items())]
-    notebook["cells"].insert(at[0] + 1, {"id": "given", "cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": given, "outputs": [], "execution_count": None})
+    notebook["cells"].insert(
+        at[0] + 1,
+        {
+            "id": "given",
+            "cell_type": "code",
+            "metadata": {"tags": ["injected-parameters"]},
+            "source": given,
+            "outputs": [],
+            "execution_count": None,
+        },
+    )
     return notebook
 
 def run_notebook(path: Path, parameters: Mapping) -> tuple[dict, bool]:
@@ -84,7 +110,8 @@ def run_notebook(path: Path, parameters: Mapping) -> tuple[dict, bool]:
 
 # %% ../../nbs/exhibits/17_in_process.ipynb #execute
 def execute_here(exhibit: Exhibit, scale: Scale, parameters: Mapping, out_dir: Path) -> Reproduction:
-    "Run the notebook of `exhibit` in this process, as `runner.execute` does in a kernel; a crash of one takes the other along."
+    """Run the notebook of `exhibit` in this process, as `runner.execute` does in a kernel; a crash of one takes the
+    other along."""
     from dclm_nb.exhibits.runner import Reproduction, diagnose
     began = time.monotonic()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"

@@ -20,7 +20,8 @@ __all__ = ['SIDES', 'FLOOR', 'fraction_curves', 'judge_panels']
 SIDES = {"five": "all five kinds of held-out articles", "taught": "the four kinds that the judges were taught"}
 
 def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | None:
-    """One panel a side (`five`, `taught`). `curves`: `side`, `share`, `fraction`, `mid`, `low`, `high`; `network`: `side`, `share`, `fraction`, `mid`, `low`, `high`,
+    """One panel a side (`five`, `taught`). `curves`: `side`, `share`, `fraction`, `mid`, `low`, `high`; `network`:
+    `side`, `share`, `fraction`, `mid`, `low`, `high`,
     all gains in bits per byte. None where there are no curves."""
     if curves.empty: return None
     shares = sorted(curves["share"].unique())
@@ -51,10 +52,12 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
     return figure
 
 # %% ../../nbs/exhibits/12_keep_figures.ipynb #curve-parts
-FLOOR = -0.3                                                    # bits; what loses more is marked at the edge, with its value
+# bits; what loses more is marked at the edge, with its value
+FLOOR = -0.3
 
 def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> None:
-    "One pool's curve; the tick on the zero line marks the pool's share of good documents; `level` keeps the labels at the lower edge apart."
+    """One pool's curve; the tick on the zero line marks the pool's share of good documents; `level` keeps the labels at
+    the lower edge apart."""
     x, mid = part["fraction"].to_numpy(), part["mid"].to_numpy()
     axis.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     axis.plot(x, mid, color=colour, lw=1.8, label=f"{share:.0%} of the pool is good")
@@ -62,8 +65,17 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
     axis.plot([share], [0], "|", color=colour, ms=16, mew=2.4, zorder=3)
     for fraction, value in zip(x, mid):
         if value < FLOOR:
-            axis.annotate(f"{value:.2f} ↓".replace("-", "−"), (fraction, FLOOR), color=colour, fontsize=7.5, ha="left", va="bottom",
-                          xytext=(0, 9 * level), textcoords="offset points")
+            axis.annotate(
+                f"{value:.2f} ↓".replace("-", "−"),
+                (fraction, FLOOR),
+                color=colour,
+                fontsize=7.5,
+                ha="left",
+                va="bottom",
+                xytext=(0, 9 * level),
+                textcoords="offset points",
+            )
+
 
 def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
     "The network's reading, with its interval; to the side of the curve's point, each pool's a little further."
@@ -86,13 +98,21 @@ def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
 def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
     from matplotlib.lines import Line2D
     handles, _ = axis.get_legend_handles_labels()
-    marks = [Line2D([], [], marker="o", ls="", color="0.4", label="best fraction"), Line2D([], [], marker="|", ls="", ms=12, mew=2.4, color="0.4", label="share of good documents"),
-             *([Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")] if network else [])]
+    marks = [
+        Line2D([], [], marker="o", ls="", color="0.4", label="best fraction"),
+        Line2D([], [], marker="|", ls="", ms=12, mew=2.4, color="0.4", label="share of good documents"),
+        *(
+            [Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")]
+            if network
+            else []
+        ),
+    ]
     figure.legend(handles=[*handles[:len(shares)], *marks], loc="outside lower center", ncols=3, fontsize=8)
 
 # %% ../../nbs/exhibits/12_keep_figures.ipynb #judges-def
 def judge_panels(curves: pd.DataFrame) -> Figure | None:
-    "One panel a pool. `curves`: `share`, `judge`, `fraction`, `mid`, `low`, `high`, gains in bits per byte over all five kinds; None where there are none."
+    """One panel a pool. `curves`: `share`, `judge`, `fraction`, `mid`, `low`, `high`, gains in bits per byte over all
+    five kinds; None where there are none."""
     if curves.empty: return None
     shares, judges = sorted(curves["share"].unique()), list(dict.fromkeys(curves["judge"]))
     with styled() as plt:

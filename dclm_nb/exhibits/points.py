@@ -29,7 +29,9 @@ def _draw_kinds(axes: Axes, points: pd.DataFrame, groups: Mapping[str, str]):
     kinds = [kind for kind in dict.fromkeys(groups.values()) if any(groups.get(row) == kind for row in points.index)]
     for kind, mark, colour in zip(kinds, MARKS, CYCLE):
         part = points[[groups.get(row) == kind for row in points.index]]
-        axes.plot(part.iloc[:, 0], part.iloc[:, 1], ls="", marker=mark, color=colour, ms=5.5, mec="white", mew=0.6, label=kind)
+        axes.plot(
+            part.iloc[:, 0], part.iloc[:, 1], ls="", marker=mark, color=colour, ms=5.5, mec="white", mew=0.6, label=kind
+        )
 
 # %% ../../nbs/exhibits/09_points.ipynb #draw-line
 def _draw_line(axes: Axes, points: pd.DataFrame):
@@ -46,26 +48,57 @@ def _draw_names(axes: Axes, points: pd.DataFrame, names: Mapping[str, str]):
     dots, taken = axes.transData.transform(points), []
     for row in [row for row in names if row in points.index]:
         for dx, dy, side in _CORNERS:
-            note = axes.annotate(names[row], points.loc[row], xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=6.5, color="#555555", in_layout=False)
+            note = axes.annotate(
+                names[row],
+                points.loc[row],
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha=side,
+                fontsize=6.5,
+                color="#555555",
+                in_layout=False,
+            )
             box = note.get_window_extent().padded(1)
-            if box.x1 <= axes.bbox.x1 and not any(box.overlaps(other) for other in taken) and not any(box.padded(3).contains(*dot) for dot in dots):
+            if (
+                box.x1 <= axes.bbox.x1
+                and not any(box.overlaps(other) for other in taken)
+                and not any(box.padded(3).contains(*dot) for dot in dots)
+            ):
                 taken.append(box)
                 break
             note.remove()
 
 # %% ../../nbs/exhibits/09_points.ipynb #grouped-scatter
-def grouped_scatter(frame: pd.DataFrame, x: Sequence[str] | str, y: Sequence[str] | str, groups: Mapping[str, str], names: Mapping[str, str] = {}, logx: bool = False, fit: bool = False) -> Figure:
+def grouped_scatter(
+    frame: pd.DataFrame,
+    x: Sequence[str] | str,
+    y: Sequence[str] | str,
+    groups: Mapping[str, str],
+    names: Mapping[str, str] = {},
+    logx: bool = False,
+    fit: bool = False,
+) -> Figure:
     """A panel for each pair of a column of `x` and a column of `y` of a tidy frame; a point per row that has both.
 
-    `groups` gives the kind of each row (others are left out), `names` the text beside some, `fit` adds the least-squares line and Pearson's r.
+    `groups` gives the kind of each row (others are left out), `names` the text beside some, `fit` adds the
+    least-squares line and Pearson's r.
     Raises `UserError` for a column without values and for more kinds than marks.
     """
     pairs = [(a, b) for a in ([x] if isinstance(x, str) else x) for b in ([y] if isinstance(y, str) else y)]
     wide = frame[frame["row"].isin(list(groups))].pivot_table(index="row", columns="column", values="value", sort=False)
-    if missing := {column for pair in pairs for column in pair} - set(wide.columns): raise UserError(f"no values in {', '.join(sorted(missing))} to draw; there are: {', '.join(wide.columns)}")
-    if len(set(groups.values())) > len(MARKS): raise UserError(f"{len(set(groups.values()))} kinds of points are more than the {len(MARKS)} marks there are")
+    if missing := {column for pair in pairs for column in pair} - set(wide.columns):
+        raise UserError(f"no values in {', '.join(sorted(missing))} to draw; there are: {', '.join(wide.columns)}")
+    if len(set(groups.values())) > len(MARKS):
+        raise UserError(f"{len(set(groups.values()))} kinds of points are more than the {len(MARKS)} marks there are")
     with styled() as plt:
-        figure, panels = plt.subplots(1, len(pairs), figsize=(0.4 + 3.6 * len(pairs), 3.4), squeeze=False, layout="constrained", sharey=isinstance(y, str))
+        figure, panels = plt.subplots(
+            1,
+            len(pairs),
+            figsize=(0.4 + 3.6 * len(pairs), 3.4),
+            squeeze=False,
+            layout="constrained",
+            sharey=isinstance(y, str),
+        )
         for axes, (a, b) in zip(panels[0], pairs): _panel(axes, wide[[a, b]].dropna(), groups, logx, fit)
         for axes in panels[0][1:] if isinstance(y, str) else []: axes.set_ylabel("")        # the same as on the left
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(MARKS))

@@ -25,11 +25,15 @@ __all__ = ['LEAD', 'HOW_TO_READ', 'cell_text', 'library_behind', 'page_markdown'
 
 # %% ../../nbs/exhibits/15_published.ipynb #cell-text
 def _cells(notebook: Path) -> list[dict]:
-    try: return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError): raise UserError(f"{notebook.name} is not a notebook that can be read") from None
+    try:
+        return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{notebook.name} is not a notebook that can be read") from None
+
 
 def cell_text(notebook: Path, id: str) -> str:
-    "The source of the cell called `id`; blank where there is no such cell. Raises `UserError` for a file that is no notebook."
+    """The source of the cell called `id`; blank where there is no such cell. Raises `UserError` for a file that is no
+    notebook."""
     return next(("".join(cell["source"]) for cell in _cells(notebook) if cell.get("id") == id), "")
 
 # %% ../../nbs/exhibits/15_published.ipynb #behind
@@ -58,7 +62,8 @@ def library_behind(notebook: Path) -> list[Path]:
         path = waiting.pop(0)
         if path in found: continue
         found[path] = None
-        if path.parent.name == "studies": waiting += [p for p in _imported(path, "#| export") if p.parent.name == "studies"]
+        if path.parent.name == "studies":
+            waiting += [p for p in _imported(path, "#| export") if p.parent.name == "studies"]
     return list(found)
 
 # %% ../../nbs/exhibits/15_published.ipynb #page
@@ -70,13 +75,24 @@ def page_markdown(page: Page) -> str:
     told = lambda id: cell_text(exhibit.notebook, id).strip() if exhibit.notebook.is_file() else ""
     shown = lambda key: (f"## {page.heads[key]}\n\n" if page.heads.get(key) else "") + page.texts[key].markdown.strip()
     keys = [key for key in page.texts if key != "comparison"]
-    parts = [told("title") or f"# {exhibit.label}: {exhibit.title}", *map(shown, (key for key in keys if key in LEAD)), told("reading"), *map(shown, (key for key in keys if key not in LEAD)), made_by(exhibit, _data_files(page))]
+    parts = [
+        told("title") or f"# {exhibit.label}: {exhibit.title}",
+        *map(shown, (key for key in keys if key in LEAD)),
+        told("reading"),
+        *map(shown, (key for key in keys if key not in LEAD)),
+        made_by(exhibit, _data_files(page)),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 def _data_files(page: Page) -> dict[str, str]:
     "What the links to a page's data say, by the end of the file's name; an empty table or frame leaves no file."
     table = {"csv": "table", "tex": "LaTeX"} if page.texts["comparison"].columns else {}
-    return table | ({"values.csv": "one by one, with seeds and runs"} if len(page.frame) else {}) | {"manifest.json": "commit, versions, hashes"}
+    return (
+        table
+        | ({"values.csv": "one by one, with seeds and runs"} if len(page.frame) else {})
+        | {"manifest.json": "commit, versions, hashes"}
+    )
+
 
 def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
     "Where the numbers of a page come from, as links from `figures/<paper>/`."
@@ -85,7 +101,10 @@ def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
     lines = [f"The paper: *{paper.title}*, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."]
     if exhibit.notebook.is_file():
         behind = ", ".join(map(link, library_behind(exhibit.notebook)))
-        lines.append(f"The notebook: [to run](../../reproduce/{exhibit.paper}/{name}.ipynb), [as it ran]({name}.ipynb). Behind it, in the library: {behind}.")
+        lines.append(
+            f"The notebook: [to run](../../reproduce/{exhibit.paper}/{name}.ipynb), [as it ran]({name}.ipynb). Behind "
+            f"it, in the library: {behind}."
+        )
     if data: lines.append(f"The numbers: {', '.join(f'[{said}]({name}.{end})' for end, said in data.items())}.")
     return "## How this was made\n\n" + "\n".join(f"- {line}" for line in lines)
 
@@ -110,7 +129,12 @@ def _without_folder(cell: dict) -> list[str]:
 def published_notebook(executed: Path) -> str:
     "The text of a notebook that ran, ready to be shown. Raises `UserError` for a file that is no notebook."
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    notebook = {"cells": [_cell(cell) for cell in _cells(executed)], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {
+        "cells": [_cell(cell) for cell in _cells(executed)],
+        "metadata": kernel,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 # %% ../../nbs/exhibits/15_published.ipynb #gallery
@@ -125,14 +149,22 @@ def _verdicts(manifest: Mapping) -> str:
 
 def _row(exhibit: Exhibit, manifest: Mapping) -> str:
     picture = f"{exhibit.name}.png" if f"{exhibit.name}.png" in manifest.get("files", {}) else ""
-    shown = f'<a href="{exhibit.name}.md"><img src="{picture}" width="220" alt="{exhibit.label}"></a>' if picture else ""
+    shown = (
+        f'<a href="{exhibit.name}.md"><img src="{picture}" width="220" alt="{exhibit.label}"></a>' if picture else ""
+    )
     found = manifest.get("answers", [])
     answers = ", ".join(answer for answer in found if answer != "recipe" or len(found) == 1) or "none yet"
     scale = f", at {manifest['scale']}" if "rerun" in answers else ""
-    return f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}{scale} | {_verdicts(manifest)} |"
+    return (f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}{scale} | "
+            f"{_verdicts(manifest)} |")
 
-HOW_TO_READ = ("*Printed* is what the paper shows, *replayed* what follows from scores that its authors released, *rerun* what small "
-               "models trained here say. Each is judged by itself; the pages say how.")
+
+HOW_TO_READ = (
+    "*Printed* is what the paper shows, *replayed* what follows from scores that its authors released, *rerun* what "
+    "small "
+    "models trained here say. Each is judged by itself; the pages say how."
+)
+
 
 def gallery(paper: str, root: Path | None = None) -> str:
     "The index of `figures/<paper>/` as Markdown. Raises `UserError` for an unknown paper."
@@ -140,7 +172,9 @@ def gallery(paper: str, root: Path | None = None) -> str:
     found = [(exhibit, folder / f"{exhibit.name}.manifest.json") for exhibit in everything(paper.name)]
     rows = [_row(exhibit, json.loads(file.read_text(encoding="utf-8"))) for exhibit, file in found if file.is_file()]
     head = ["|  | exhibit | answers | verdicts |", "|:--|:--|:--|:--|"]
-    about = f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md)."
+    about = (
+        f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md)."
+    )
     return "\n".join([f"# {paper.title}", "", about, "", HOW_TO_READ, "", *(head + rows if rows else []), ""])
 
 def index_of_papers(root: Path | None = None) -> str:
@@ -149,8 +183,21 @@ def index_of_papers(root: Path | None = None) -> str:
     found = lambda paper, kind: len(list(((root or project_root()) / "figures" / paper).glob(f"{kind}_*.md")))
     extras = lambda paper: f" and {n} extras of ours" if (n := found(paper, "extra")) else ""
     counts = {name: found(name, "table") + found(name, "figure") for name in PAPERS}
-    lines = [f"- [{paper.title}]({name}/README.md): {counts[name]} tables and figures{extras(name)}" for name, paper in PAPERS.items() if counts[name]]
-    return "\n".join(["# Blessed results", "", "What a clean checkout made and what may be claimed. `make reproduce-…` makes each again, `make bless` puts it here.", "", *lines, ""])
+    lines = [
+        f"- [{paper.title}]({name}/README.md): {counts[name]} tables and figures{extras(name)}"
+        for name, paper in PAPERS.items()
+        if counts[name]
+    ]
+    return "\n".join([
+        "# Blessed results",
+        "",
+        "What a clean checkout made and what may be claimed. `make reproduce-…` makes each again, `make bless` puts it "
+        "here.",
+        "",
+        *lines,
+        "",
+    ])
+
 
 def write_galleries(root: Path | None = None) -> list[Path]:
     "Write `figures/README.md` and one index per paper that has a page. Returns the files."
@@ -158,7 +205,10 @@ def write_galleries(root: Path | None = None) -> list[Path]:
     figures = (root or project_root()) / "figures"
     figures.mkdir(exist_ok=True)
     papers = [name for name in PAPERS if (figures / name).is_dir()]
-    return [atomic_write(figures / "README.md", index_of_papers(root)), *(atomic_write(figures / name / "README.md", gallery(name, root)) for name in papers)]
+    return [
+        atomic_write(figures / "README.md", index_of_papers(root)),
+        *(atomic_write(figures / name / "README.md", gallery(name, root)) for name in papers),
+    ]
 
 # %% ../../nbs/exhibits/15_published.ipynb #rebased
 def rebased(markdown: str, here: Path, base: Path, root: Path | None = None) -> str:

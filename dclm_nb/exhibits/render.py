@@ -27,7 +27,8 @@ class Cell:
     note: str = ""
     differs: bool = False
 
-    def __str__(self) -> str: return ("≠ " if self.differs else "") + self.text      # in front: the digits stay below each other
+    # in front: the digits stay below each other
+    def __str__(self) -> str: return ("≠ " if self.differs else "") + self.text
 
 # %% ../../nbs/exhibits/03_render.ipynb #format-like
 def format_like(value: float, text: str = "") -> str:
@@ -39,16 +40,26 @@ def format_like(value: float, text: str = "") -> str:
     scaled = value / {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[unit]
     mantissa = text.lower().split("e")[0].rstrip("kmbtKMBT")
     decimals, comma = len(mantissa.partition(".")[2]), "," if "," in text else ""
-    if "e" in text.lower(): return f"{value:.{decimals + 1}e}".replace("e+", "e").replace("e-0", "e-").replace("e0", "e")
+    if "e" in text.lower():
+        return f"{value:.{decimals + 1}e}".replace("e+", "e").replace("e-0", "e-").replace("e0", "e")
     if not decimals and not unit and float(scaled).is_integer(): return f"{scaled:{comma}.0f}"
     return f"{scaled:{comma}.{decimals + 1}f}{unit}"
 
 def _plain(value: float) -> str:
-    "A value that has no printed form to follow: four digits or so, the same number of decimals for values of the same size."
+    """A value that has no printed form to follow: four digits or so, the same number of decimals for values of the same
+    size."""
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3: return f"{value:.2e}".replace("e+", "e").replace("e-0", "e-")
     if value == round(value): return f"{value:,.0f}"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.2f}" if size >= 10 else f"{value:.3f}" if size >= 1 else f"{value:.4f}"
+    return (
+        f"{value:,.0f}"
+        if size >= 1000
+        else f"{value:.2f}"
+        if size >= 10
+        else f"{value:.3f}"
+        if size >= 1
+        else f"{value:.4f}"
+    )
 
 # %% ../../nbs/exhibits/03_render.ipynb #format-interval
 def format_interval(mid: float, half: float) -> str:
@@ -78,7 +89,10 @@ class Comparison:
 # %% ../../nbs/exhibits/03_render.ipynb #printed-cells
 def _printed_cells(exhibit: Exhibit) -> dict[tuple[str, str, str], Cell]:
     if not exhibit.printed_file.is_file(): return {}
-    return {(p.row, p.column, "printed"): Cell(p.text, p.value, note=p.note) for p in read_printed(exhibit.paper, exhibit.id)}
+    return {
+        (p.row, p.column, "printed"): Cell(p.text, p.value, note=p.note)
+        for p in read_printed(exhibit.paper, exhibit.id)
+    }
 
 # %% ../../nbs/exhibits/03_render.ipynb #one-cell
 def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1) -> Cell:
@@ -86,24 +100,30 @@ def _cell(source: str, values: list[float], printed: str, note: str = "", roundi
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
-        text = format_interval(interval.mid, interval.half_width) if interval.half_width else _plain(interval.mid)     # counted, not measured: no spread
+        # counted, not measured: no spread
+        text = format_interval(interval.mid, interval.half_width) if interval.half_width else _plain(interval.mid)
         return Cell(text, interval.mid, interval.low, interval.high, len(values), note)
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
     reference, tolerance = printed_number(printed)
     allowed = roundings * tolerance * (1 + 1e-9)
-    differs = source == "replayed" and abs(value - reference) > allowed     # NaN compares false: nothing printed, nothing differs
+    # NaN compares false: nothing printed, nothing differs
+    differs = source == "replayed" and abs(value - reference) > allowed
     return Cell(format_like(value, printed), value, note=note, differs=differs)
 
 # %% ../../nbs/exhibits/03_render.ipynb #frame-cells
-BASELINES = "baselines v1, the paper's"         # of three versions; stands next to every replayed score that depends on it
+# of three versions; stands next to every replayed score that depends on it
+BASELINES = "baselines v1, the paper's"
 
 def _frame_cells(frame, printed: dict, scale: str) -> dict[tuple[str, str, str], Cell]:
-    "The cells of a tidy frame (see `studies.frames`); reruns of other scales than `scale` are left out, so that scales never mix in a mean."
+    """The cells of a tidy frame (see `studies.frames`); reruns of other scales than `scale` are left out, so that
+    scales never mix in a mean."""
     from dclm_nb.studies.released import is_centred, is_difference
     frame = frame[frame["source"].ne("printed") & frame["value"].notna()]
     if scale: frame = frame[frame["source"].ne("rerun") | frame["scale"].eq(scale)]
-    assert frame.loc[frame["source"].eq("rerun"), "scale"].nunique() < 2, "reruns of several scales in one table: choose one"
+    assert frame.loc[frame["source"].eq("rerun"), "scale"].nunique() < 2, (
+        "reruns of several scales in one table: choose one"
+    )
     cells = {}
     for (row, column, source), group in frame.groupby(["row", "column", "source"], sort=False):
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
@@ -142,14 +162,39 @@ def compare(exhibit: Exhibit, frames: Iterable = (), scale: str = "", columns: I
     names = _unique(columns) or _unique(c for _, c, _ in cells)
     present = {(c, s) for _, c, s in cells}
     shown = tuple((c, s) for c in names for s in ANSWERS if (c, s) in present)
-    return Comparison(exhibit, _unique(r for r, c, _ in cells if c in names), shown, {k: v for k, v in cells.items() if k[1] in names}, scale)
+    return Comparison(
+        exhibit,
+        _unique(r for r, c, _ in cells if c in names),
+        shown,
+        {k: v for k, v in cells.items() if k[1] in names},
+        scale,
+    )
 
 # %% ../../nbs/exhibits/03_render.ipynb #titles-def
-TITLES = {"core": "Core", "mmlu": "MMLU", "extended": "Extended", "lr": "LR", "wd": "WD", "psnr": "PSNR", "lpips": "LPIPS ↓", "bits_per_byte": "bits/byte ↓", "bits_per_byte_taught": "bits/byte, taught kinds ↓", "trigram_bits_per_byte": "bits/byte, trigram reader ↓", "fvd_ucf101_zero_shot": "FVD ↓", "clip_s": "CLIP-S", "flops": "FLOPs", "h100_hours": "H100 hours", "pearson_r_vs_7b_1x": "Pearson r with 7B-1x"}
+TITLES = {
+    "core": "Core",
+    "mmlu": "MMLU",
+    "extended": "Extended",
+    "lr": "LR",
+    "wd": "WD",
+    "psnr": "PSNR",
+    "lpips": "LPIPS ↓",
+    "bits_per_byte": "bits/byte ↓",
+    "bits_per_byte_taught": "bits/byte, taught kinds ↓",
+    "trigram_bits_per_byte": "bits/byte, trigram reader ↓",
+    "fvd_ucf101_zero_shot": "FVD ↓",
+    "clip_s": "CLIP-S",
+    "flops": "FLOPs",
+    "h100_hours": "H100 hours",
+    "pearson_r_vs_7b_1x": "Pearson r with 7B-1x",
+}
 
 _SIDES = {"five": "five kinds", "taught": "taught kinds"}
 TITLES |= {f"{side}_at_{share}": f"{name}, {share} % good ↓" for side, name in _SIDES.items() for share in (5, 10, 22)}
-TITLES |= {f"{reader}_gain_{side}": f"{reader}, {name} ↑" for reader in ("trigram", "network") for side, name in _SIDES.items()}
+TITLES |= {
+    f"{reader}_gain_{side}": f"{reader}, {name} ↑" for reader in ("trigram", "network") for side, name in _SIDES.items()
+}
+
 
 def column_title(column: str) -> str:
     "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %; ↓ where less is better."
@@ -172,7 +217,12 @@ def shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
     return tuple(r for r in comparison.rows if r in printed or r in few)
 
 # %% ../../nbs/exhibits/03_render.ipynb #footnotes
-_MISSING = {"printed": "nothing that could be read", "replayed": "nothing was released to replay it from", "rerun": "it has none", "recipe": "it has none"}
+_MISSING = {
+    "printed": "nothing that could be read",
+    "replayed": "nothing was released to replay it from",
+    "rerun": "it has none",
+    "recipe": "it has none",
+}
 
 _TWO_ROUNDINGS = "a printed difference of two printed scores may be off by both of their roundings"
 
@@ -180,21 +230,44 @@ def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
     from dclm_nb.studies.released import is_difference
     lines = []
-    pairs = [k for k in comparison.cells if k[2] == "replayed" and (k[0], k[1], "printed") in comparison.cells and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)]
-    if pairs: lines.append(f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values agree with the printed ones within their rounding" + (", ≠ marks the others" if comparison.mismatches() else ""))
+    pairs = [
+        k
+        for k in comparison.cells
+        if k[2] == "replayed"
+        and (k[0], k[1], "printed") in comparison.cells
+        and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)
+    ]
+    if pairs:
+        lines.append(
+            f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values agree with the printed ones "
+            "within their rounding"
+            + (", ≠ marks the others" if comparison.mismatches() else "")
+        )
     if any(is_difference(row, column) for row, column, _ in pairs): lines.append(_TWO_ROUNDINGS)
     if any(cell.note == BASELINES for cell in comparison.cells.values()): lines.append(f"replayed under {BASELINES}")
     for column, points in correlation_points(comparison.exhibit).items():
-        if column in dict(comparison.columns): lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
-    if comparison.has("rerun"): lines.append(f"rerun at {comparison.scale or 'one scale'}: mean over seeds ± half of the 95 % interval; a small model's numbers are not the paper's")
+        if column in dict(comparison.columns):
+            lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
+    if comparison.has("rerun"):
+        lines.append(
+            f"rerun at {comparison.scale or 'one scale'}: mean over seeds ± half of the 95 % interval; a small model's "
+            "numbers are not the paper's"
+        )
     for answer in ANSWERS:
         if comparison.has(answer): continue
-        if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue       # nobody expects a printed value of ours
+        # nobody expects a printed value of ours
+        if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue
         if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
         elif answer in ("replayed", "rerun") and not comparison.exhibit.built: lines.append(f"{answer}: not built yet")
-        elif answer == "rerun": lines.append("rerun: not part of a replay" if comparison.scale == "replay" else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}")
+        elif answer == "rerun":
+            lines.append(
+                "rerun: not part of a replay"
+                if comparison.scale == "replay"
+                else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
+            )
         elif answer != "recipe": lines.append(f"{answer}: none yet")
-    if (shown := len(shown_rows(comparison))) < len(comparison.rows): lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
+    if (shown := len(shown_rows(comparison))) < len(comparison.rows):
+        lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
     return lines + ([comparison.exhibit.note] if comparison.exhibit.note else [])
 
 # %% ../../nbs/exhibits/03_render.ipynb #to-markdown
@@ -204,21 +277,42 @@ def to_markdown(comparison: Comparison) -> str:
     lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
     for row in shown_rows(comparison):
         values = [str(comparison.cell(row, c, s)) for c, s in comparison.columns]
-        lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]
+            )
+            + " |"
+        )
     if comparison.columns: lines.append("")
     else: lines = []                                        # no answer at all: the notes say why
     shows = [f"{comparison.exhibit.shows}.", ""] if comparison.exhibit.shows else []
-    return "\n".join([f"**{comparison.exhibit.label}.** {comparison.exhibit.title}", "", *shows, *lines, *(f"- {note}" for note in footnotes(comparison)), ""])
+    return "\n".join([
+        f"**{comparison.exhibit.label}.** {comparison.exhibit.title}",
+        "",
+        *shows,
+        *lines,
+        *(f"- {note}" for note in footnotes(comparison)),
+        "",
+    ])
 
 # %% ../../nbs/exhibits/03_render.ipynb #fitting
 _WIDEST = 26                                    # characters; a longer text in a cell is folded
 
-def _longest(comparison: Comparison, column: str, source: str) -> int: return max(len(str(comparison.cell(r, column, source))) for r in comparison.rows)
+def _longest(comparison: Comparison, column: str, source: str) -> int:
+    return max(len(str(comparison.cell(r, column, source))) for r in comparison.rows)
+
 
 def _pieces(comparison: Comparison, width: int) -> list[list[tuple[str, str]]]:
-    "The columns in groups that fit into `width` characters beside the row names; a column of the paper is not torn apart if it fits."
+    """The columns in groups that fit into `width` characters beside the row names; a column of the paper is not torn
+    apart if it fits."""
     room = width - min(34, max(map(len, comparison.rows), default=0)) - 4
-    def size(c, s): return 2 + max(len(column_title(c)), len(source_title(comparison, c, s)), min(_WIDEST, _longest(comparison, c, s)))
+
+    def size(c, s):
+        return 2 + max(
+            len(column_title(c)), len(source_title(comparison, c, s)), min(_WIDEST, _longest(comparison, c, s))
+        )
+
     pieces, used = [[]], 0
     for name in _unique(c for c, _ in comparison.columns):
         block = [(c, s) for c, s in comparison.columns if c == name]
@@ -240,11 +334,25 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
     before = None
     for c, s in columns:
         numbers = _longest(comparison, c, s) <= _WIDEST
-        table.add_column(Text.assemble((column_title(c) if c != before else "", "bold"), "\n", (source_title(comparison, c, s), _STYLES[s])), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
+        table.add_column(
+            Text.assemble(
+                (column_title(c) if c != before else "", "bold"), "\n", (source_title(comparison, c, s), _STYLES[s])
+            ),
+            justify="right" if numbers else "left",
+            no_wrap=numbers,
+            overflow="fold",
+        )
         before = c
     for row in shown_rows(comparison):
         cells = [comparison.cell(row, c, s) for c, s in columns]
-        if any(cell.text for cell in cells): table.add_row(row, *(Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "") for cell, (_, s) in zip(cells, columns)))
+        if any(cell.text for cell in cells):
+            table.add_row(
+                row,
+                *(
+                    Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "")
+                    for cell, (_, s) in zip(cells, columns)
+                ),
+            )
     return table
 
 # %% ../../nbs/exhibits/03_render.ipynb #terminal-def
@@ -252,7 +360,10 @@ def for_terminal(comparison: Comparison, width: int = 100):
     "The table as something `rich` prints: title, pieces that fit into `width`, notes."
     from rich.console import Group
     from rich.text import Text
-    title = Text.assemble((comparison.exhibit.label, "bold"), f"  {comparison.exhibit.title}", (f"  ({comparison.exhibit.paper})", "dim"))
+
+    title = Text.assemble(
+        (comparison.exhibit.label, "bold"), f"  {comparison.exhibit.title}", (f"  ({comparison.exhibit.paper})", "dim")
+    )
     shows = [Text(f"{comparison.exhibit.shows}.", "dim")] if comparison.exhibit.shows else []
     parts = [title, *shows, Text("")]
     for columns in filter(None, _pieces(comparison, width)): parts += [_rich_table(comparison, columns), Text("")]
@@ -262,12 +373,30 @@ def for_terminal(comparison: Comparison, width: int = 100):
 def to_text(comparison: Comparison, width: int = 100) -> str:
     "The same as plain text."
     from rich.console import Console
-    Console(file=(out := io.StringIO()), width=width, color_system=None, force_jupyter=False).print(for_terminal(comparison, width))
+
+    Console(file=(out := io.StringIO()), width=width, color_system=None, force_jupyter=False).print(
+        for_terminal(comparison, width)
+    )
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 # %% ../../nbs/exhibits/03_render.ipynb #latex-escape
-_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
-          "±": r"$\pm$", "≠": r"$\neq$", "<": r"$<$", ">": r"$>$"}
+_LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "≠": r"$\neq$",
+    "<": r"$<$",
+    ">": r"$>$",
+}
+
 
 def latex_escape(text: str) -> str:
     "`text` with everything that LaTeX would take for a command made harmless."
@@ -276,13 +405,29 @@ def latex_escape(text: str) -> str:
 # %% ../../nbs/exhibits/03_render.ipynb #to-latex
 def to_latex(comparison: Comparison) -> str:
     "The table as a LaTeX `tabular` for `booktabs`."
-    blocks = [(name, [s for c, s in comparison.columns if c == name]) for name in _unique(c for c, _ in comparison.columns)]
+    blocks = [
+        (name, [s for c, s in comparison.columns if c == name]) for name in _unique(c for c, _ in comparison.columns)
+    ]
     heads = " & ".join(["", *(rf"\multicolumn{{{len(s)}}}{{c}}{{{latex_escape(column_title(c))}}}" for c, s in blocks)])
     subs = " & ".join(["", *(latex_escape(source_title(comparison, c, s)) for c, s in comparison.columns)])
-    body = [" & ".join(map(latex_escape, [row, *(str(comparison.cell(row, c, s)) for c, s in comparison.columns)])) + r" \\" for row in shown_rows(comparison)]
+    body = [
+        " & ".join(map(latex_escape, [row, *(str(comparison.cell(row, c, s)) for c, s in comparison.columns)])) + r" \\"
+        for row in shown_rows(comparison)
+    ]
     notes = [f"% {note}" for note in footnotes(comparison)]
-    return "\n".join([f"% {comparison.exhibit.label} of {comparison.exhibit.paper}; needs \\usepackage{{booktabs}}", *notes, rf"\begin{{tabular}}{{l{'r' * len(comparison.columns)}}}", r"\toprule",
-                      heads + r" \\", subs + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([
+        f"% {comparison.exhibit.label} of {comparison.exhibit.paper}; needs \\usepackage{{booktabs}}",
+        *notes,
+        rf"\begin{{tabular}}{{l{'r' * len(comparison.columns)}}}",
+        r"\toprule",
+        heads + r" \\",
+        subs + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ])
 
 # %% ../../nbs/exhibits/03_render.ipynb #to-csv
 def _number(value: float) -> str: return "" if math.isnan(value) else repr(value)
@@ -291,10 +436,36 @@ def to_csv(comparison: Comparison) -> str:
     "Every cell as one line: row, column, source, value, low, high, seeds, text, differs, note."
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["paper", "exhibit", "row", "column", "source", "scale", "value", "low", "high", "seeds", "text", "differs_from_printed", "note"])
+    writer.writerow([
+        "paper",
+        "exhibit",
+        "row",
+        "column",
+        "source",
+        "scale",
+        "value",
+        "low",
+        "high",
+        "seeds",
+        "text",
+        "differs_from_printed",
+        "note",
+    ])
     for row in comparison.rows:
         for c, s in comparison.columns:
             if (cell := comparison.cell(row, c, s)).text:
                 scale = comparison.scale if s == "rerun" else ""
-                writer.writerow([comparison.exhibit.paper, comparison.exhibit.id, row, c, s, scale, *map(_number, (cell.value, cell.low, cell.high)), cell.n or "", cell.text, "yes" if cell.differs else "", cell.note])
+                writer.writerow([
+                    comparison.exhibit.paper,
+                    comparison.exhibit.id,
+                    row,
+                    c,
+                    s,
+                    scale,
+                    *map(_number, (cell.value, cell.low, cell.high)),
+                    cell.n or "",
+                    cell.text,
+                    "yes" if cell.differs else "",
+                    cell.note,
+                ])
     return out.getvalue()

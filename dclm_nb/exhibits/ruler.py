@@ -30,15 +30,21 @@ __all__ = ['NO', 'replayed_gaps', 'gap_table', 'repeat_table', 'ruler_table', 'r
 def replayed_gaps(exhibits: Sequence[str], paper: str = "dclm") -> pd.DataFrame:
     """Each replayed difference that a claim rests on, in the tables `exhibits`, in points.
 
-    Columns: claim, exhibit, column, comparison, gap, sd (of a difference of two single runs), sds (the gap in units of it),
+    Columns: claim, exhibit, column, comparison, gap, sd (of a difference of two single runs), sds (the gap in units of
+    it),
     low, high (at 95 %), word, turns. Where there is no ruler, sd, sds, low and high are NaN.
     """
     numbers = {exhibit: numbers_of(replay_frame(exhibit), "replayed") for exhibit in exhibits}
     tests = [(claim, test) for claim in read_claims(paper) for test in claim.tests
              if test.exhibit in numbers and test.kind in ("above", "ordering")]
-    return pd.DataFrame([dict(claim=claim.id, exhibit=test.exhibit, column=column, **_gap(contrast)) for claim, test in tests
-                         for column in test.columns
-                         for contrast in contrasts(replace(test, columns=(column,)), numbers[test.exhibit]) if contrast])
+    return pd.DataFrame([
+        dict(claim=claim.id, exhibit=test.exhibit, column=column, **_gap(contrast))
+        for claim, test in tests
+        for column in test.columns
+        for contrast in contrasts(replace(test, columns=(column,)), numbers[test.exhibit])
+        if contrast
+    ])
+
 
 def _gap(contrast: Contrast) -> dict:
     "The numbers of one comparison."
@@ -60,7 +66,8 @@ def gap_table(gaps: pd.DataFrame) -> Shown:
 
 # %% ../../nbs/exhibits/11_ruler.ipynb #repeat-tables
 def repeat_table() -> Shown:
-    """Every group of runs of one recipe: Core of each run, what differs, when they were evaluated, whether the group counts."""
+    """Every group of runs of one recipe: Core of each run, what differs, when they were evaluated, whether the group
+    counts."""
     lines = ["| recipe | Core of each run | differs in | evaluated | counts | |", "|:--|--:|:--|:--|:--|:--|"]
     for group, part in repeat_values("core", counted=False).groupby("group", sort=False):
         values = " / ".join(f"{value:.2f}" for value in part.value)

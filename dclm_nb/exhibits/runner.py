@@ -35,17 +35,25 @@ __all__ = ['DIAL', 'EXIT_CODES', 'read_parameters', 'check_parameters', 'offered
 
 # %% ../../nbs/exhibits/07_runner.ipynb #read-parameters
 def read_parameters(notebook: Path) -> dict[str, str]:
-    "{parameter: the comment behind it} of the one cell tagged `parameters`, as papermill reads it. Raises `UserError` unless there is exactly one."
-    try: cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError): raise UserError(f"{notebook.name} is not a notebook that can be read") from None
+    """{parameter: the comment behind it} of the one cell tagged `parameters`, as papermill reads it. Raises `UserError`
+    unless there is exactly one."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{notebook.name} is not a notebook that can be read") from None
     tagged = sum("parameters" in cell.get("metadata", {}).get("tags", []) for cell in cells)
-    if tagged != 1: raise UserError(f"{notebook.name} has {tagged} cells tagged `parameters` and needs exactly one: without it papermill would run the defaults in silence")
+    if tagged != 1:
+        raise UserError(
+            f"{notebook.name} has {tagged} cells tagged `parameters` and needs exactly one: without it papermill would "
+            "run the defaults in silence"
+        )
     from papermill import inspect_notebook
     return {name: found["help"] for name, found in inspect_notebook(str(notebook)).items()}
 
 # %% ../../nbs/exhibits/07_runner.ipynb #parameters-check
 def check_parameters(notebook: Path, given: dict) -> dict:
-    "`given`, if `notebook` has one cell tagged `parameters` and that cell has all of them. Raises `UserError` otherwise."
+    """`given`, if `notebook` has one cell tagged `parameters` and that cell has all of them. Raises `UserError`
+    otherwise."""
     known = read_parameters(notebook)
     if strange := [name for name in given if name not in known]:
         raise UserError(f"{notebook.name} has no parameter {', '.join(strange)}; it has: {', '.join(known)}")
@@ -61,14 +69,19 @@ def offered_scales(notebook: Path) -> list[str]:
 
 # %% ../../nbs/exhibits/07_runner.ipynb #settle
 def settle_scale(exhibit: Exhibit, scale: Scale) -> Scale:
-    """The scale that `exhibit` is run at when `scale` is asked for: that one, or else the largest smaller one on the dial.
+    """The scale that `exhibit` is run at when `scale` is asked for: that one, or else the largest smaller one on the
+    dial.
 
-    A replay-only table asked for at `laptop` has nothing to train, so its replay is the whole answer. A paper's scale that is not offered raises `UserError`.
+    A replay-only table asked for at `laptop` has nothing to train, so its replay is the whole answer. A paper's scale
+    that is not offered raises `UserError`.
     """
     offered = offered_scales(exhibit.notebook)
     if scale.name in offered: return scale
     below = [s for s in DIAL[:DIAL.index(scale.name)] if s in offered] if scale.name in DIAL else []
-    if not below: raise UserError(f"{exhibit.id} of {exhibit.paper} is not offered at {scale.name}; it is at: {', '.join(offered)}")
+    if not below:
+        raise UserError(
+            f"{exhibit.id} of {exhibit.paper} is not offered at {scale.name}; it is at: {', '.join(offered)}"
+        )
     return get_scale(below[-1])
 
 # %% ../../nbs/exhibits/07_runner.ipynb #seeds-def
@@ -122,10 +135,37 @@ papermill()
 """
 
 def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) -> subprocess.Popen:
-    arguments = [str(notebook), str(output), "-y", json.dumps(parameters), "-k", "python3", "--cwd", str(project_root()), "--no-progress-bar", "--log-level", "ERROR", "--start-timeout", "180"]
-    environment = {**os.environ, "DCLM_NB_PROGRESS": str(progress), "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONWARNINGS": "ignore", "IPYTHONDIR": str(progress.parent / "ipython")}
-    environment.pop("MPLBACKEND", None)                 # a kernel draws inline
-    return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
+    arguments = [
+        str(notebook),
+        str(output),
+        "-y",
+        json.dumps(parameters),
+        "-k",
+        "python3",
+        "--cwd",
+        str(project_root()),
+        "--no-progress-bar",
+        "--log-level",
+        "ERROR",
+        "--start-timeout",
+        "180",
+    ]
+    environment = {
+        **os.environ,
+        "DCLM_NB_PROGRESS": str(progress),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYTHONWARNINGS": "ignore",
+        "IPYTHONDIR": str(progress.parent / "ipython"),
+    }
+    environment.pop("MPLBACKEND", None)  # a kernel draws inline
+    return subprocess.Popen(
+        [sys.executable, "-c", _CHILD, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
 
 # %% ../../nbs/exhibits/07_runner.ipynb #stop
 def stop_tree(pid: int, patience: float = 5.0):
@@ -145,9 +185,15 @@ def stop_tree(pid: int, patience: float = 5.0):
 def progress_line(record: dict) -> str:
     "A report of `core.progress` as one line: stage, count, share, time left, then the whole."
     count = f"{record.get('done', 0):,.0f}" + (f" of {record['total']:,.0f}" if record.get("total") else "")
-    share = "" if record.get("fraction") is None else f"  {record['fraction']:.0%}  {duration(record.get('left_s'))} left"
+    share = (
+        "" if record.get("fraction") is None else f"  {record['fraction']:.0%}  {duration(record.get('left_s'))} left"
+    )
     whole = record.get("whole") or {}
-    above = "" if whole.get("name") == record.get("name") or whole.get("fraction") is None else f"   {whole['name']}: {whole['fraction']:.0%}, {duration(whole.get('left_s'))} left"
+    above = (
+        ""
+        if whole.get("name") == record.get("name") or whole.get("fraction") is None
+        else f"   {whole['name']}: {whole['fraction']:.0%}, {duration(whole.get('left_s'))} left"
+    )
     note = f"  {record['note']}" if record.get("note") else ""
     return f"{record.get('name') or 'running'}  {count}{share}{note}{above}"
 
@@ -190,12 +236,16 @@ class Reporter:
 
 # %% ../../nbs/exhibits/07_runner.ipynb #error-of
 def error_in(notebook: Path) -> tuple[str, str] | None:
-    "(exception name, message and cell) of the first error in an executed notebook; None without one or where it cannot be read."
+    """(exception name, message and cell) of the first error in an executed notebook; None without one or where it
+    cannot be read."""
     try: cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError): return None
     for number, cell in enumerate(cells, 1):
         for output in cell.get("outputs", []):
-            if output.get("output_type") == "error": return output["ename"], f"{output['evalue']} (cell {number}, {cell.get('id', '')})" if output["ename"] != "UserError" else output["evalue"]
+            if output.get("output_type") == "error":
+                return output["ename"], f"{output['evalue']} (cell {number}, {cell.get('id', '')})" if output[
+                    "ename"
+                ] != "UserError" else output["evalue"]
     return None
 
 # %% ../../nbs/exhibits/07_runner.ipynb #oom-count
@@ -209,7 +259,9 @@ def diagnose(notebook: Path, log: str, oom: bool) -> tuple[str, str]:
     "(status, one line) of a run that ended badly: `oom`, `error` or `killed`."
     if found := error_in(notebook):
         name, message = found
-        return ("oom" if name in ("MemoryError", "OutOfMemoryError") else "error"), (message if name == "UserError" else f"{name}: {' '.join(message.split())}")
+        return ("oom" if name in ("MemoryError", "OutOfMemoryError") else "error"), (
+            message if name == "UserError" else f"{name}: {' '.join(message.split())}"
+        )
     if oom: return "oom", "the system stopped it for lack of memory: use a smaller scale or a machine with more memory"
     if "DeadKernel" in log or "Kernel died" in log: return "killed", "the kernel was killed from outside"
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "no message")
@@ -232,7 +284,8 @@ class Reproduction:
     def exit_code(self) -> int: return EXIT_CODES[self.status]
 
     @property
-    def notebook(self) -> Path: return self.out_dir / f"{self.exhibit.name}{'' if self.status == 'ok' else '.failed'}.ipynb"
+    def notebook(self) -> Path:
+        return self.out_dir / f"{self.exhibit.name}{'' if self.status == 'ok' else '.failed'}.ipynb"
 
     def files(self) -> list[Path]:
         "The executed notebook and what it wrote, in the order a reader wants them."
@@ -240,14 +293,25 @@ class Reproduction:
         return [self.notebook, *(self.out_dir / n for n in names if (self.out_dir / n).is_file())]
 
 # %% ../../nbs/exhibits/07_runner.ipynb #execute
-def execute(exhibit: Exhibit, scale: Scale, parameters: dict, out_dir: Path, say: Callable[[str], None] = lambda line: None, limit: float | None = None) -> Reproduction:
-    "Run the notebook of `exhibit` with `parameters`. The executed notebook takes its name only when whole; a failed one is kept beside it as `.failed.ipynb`."
+def execute(
+    exhibit: Exhibit,
+    scale: Scale,
+    parameters: dict,
+    out_dir: Path,
+    say: Callable[[str], None] = lambda line: None,
+    limit: float | None = None,
+) -> Reproduction:
+    """Run the notebook of `exhibit` with `parameters`. The executed notebook takes its name only when whole; a failed
+    one is kept beside it as `.failed.ipynb`."""
     out_dir = _made(out_dir)
     began, killed_before = time.monotonic(), oom_kills()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix="dclm_nb-run-") as work:
         output, progress, log = Path(work) / done.name, Path(work) / "progress.jsonl", Path(work) / "log"
-        with open(log, "wb") as sink: process = _start(exhibit.notebook, output, {**parameters, "scale": scale.name, "out_dir": str(out_dir)}, progress, sink)
+        with open(log, "wb") as sink:
+            process = _start(
+                exhibit.notebook, output, {**parameters, "scale": scale.name, "out_dir": str(out_dir)}, progress, sink
+            )
         try: in_time = _follow(process, progress, say, limit)
         finally:
             if process.poll() is None: stop_tree(process.pid)
@@ -258,7 +322,11 @@ def execute(exhibit: Exhibit, scale: Scale, parameters: dict, out_dir: Path, say
             _record(exhibit, out_dir, seconds)
             return Reproduction(exhibit, scale.name, "ok", seconds, out_dir)
         if output.is_file() and _is_json(output): atomic_write(failed, output.read_bytes())
-        status, message = diagnose(output, log.read_text(errors="replace"), oom_kills() > killed_before) if in_time else ("killed", f"stopped after the limit of {duration(limit)}; the same command continues")
+        status, message = (
+            diagnose(output, log.read_text(errors="replace"), oom_kills() > killed_before)
+            if in_time
+            else ("killed", f"stopped after the limit of {duration(limit)}; the same command continues")
+        )
         return Reproduction(exhibit, scale.name, status, seconds, out_dir, message)
 
 # %% ../../nbs/exhibits/07_runner.ipynb #execute-parts
@@ -277,21 +345,48 @@ def _is_json(path: Path) -> bool:
 def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
     "Write the wall time of the whole run into its manifest, for the next budget."
     path = out_dir / f"{exhibit.name}.manifest.json"
-    if path.is_file(): atomic_write(path, json.dumps({**json.loads(path.read_text(encoding="utf-8")), "wall_seconds": round(seconds, 1)}, indent=1, ensure_ascii=False) + "\n")
+    if path.is_file():
+        atomic_write(
+            path,
+            json.dumps(
+                {**json.loads(path.read_text(encoding="utf-8")), "wall_seconds": round(seconds, 1)},
+                indent=1,
+                ensure_ascii=False,
+            )
+            + "\n",
+        )
 
 # %% ../../nbs/exhibits/07_runner.ipynb #not-built
 def not_built(exhibit: Exhibit) -> UserError:
     "The one line for an exhibit without any notebook: what is known about it all the same."
     from dclm_nb.studies.frames import read_printed
     printed = len(read_printed(exhibit.paper, exhibit.id)) if exhibit.printed_file.is_file() else 0
-    known = f"{printed} printed values are in {exhibit.printed_file.relative_to(project_root())}" if printed else "no value of it could be read"
-    return UserError(f"{exhibit.id} of {exhibit.paper} ({exhibit.title}) is not built yet; it can have: {', '.join(exhibit.answers)}; {known}")
+    known = (
+        f"{printed} printed values are in {exhibit.printed_file.relative_to(project_root())}"
+        if printed
+        else "no value of it could be read"
+    )
+    return UserError(
+        f"{exhibit.id} of {exhibit.paper} ({exhibit.title}) is not built yet; it can have: "
+        f"{', '.join(exhibit.answers)}; {known}"
+    )
 
 # %% ../../nbs/exhibits/07_runner.ipynb #reproduce
-def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None = None, force: bool = False, out_dir: str | Path | None = None, limit: float | None = None, console=None, here: bool = False) -> Reproduction:
-    """Show what is known, run the notebook, show the result; see `Reproduction` for how it ended. `here`: without a kernel, in this process.
+def reproduce(
+    exhibit: Exhibit,
+    scale: str | Scale = "laptop",
+    seeds: str | None = None,
+    force: bool = False,
+    out_dir: str | Path | None = None,
+    limit: float | None = None,
+    console=None,
+    here: bool = False,
+) -> Reproduction:
+    """Show what is known, run the notebook, show the result; see `Reproduction` for how it ended. `here`: without a
+    kernel, in this process.
 
-    Raises `UserError` for what can be seen before the run: no notebook, a scale or parameter that it does not have, a folder that cannot be written.
+    Raises `UserError` for what can be seen before the run: no notebook, a scale or parameter that it does not have, a
+    folder that cannot be written.
     """
     from rich.console import Console
     console = console or Console()
@@ -299,7 +394,9 @@ def reproduce(exhibit: Exhibit, scale: str | Scale = "laptop", seeds: str | None
     if not exhibit.has_page: raise not_built(exhibit)
     scale = settle_scale(exhibit, asked)
     out_dir = Path(out_dir).expanduser().absolute() if out_dir else out_folder(exhibit, scale.name)
-    parameters = check_parameters(exhibit.notebook, ({} if seeds is None else {"seeds": parse_seeds(seeds)}) | ({"force": True} if force else {}))
+    parameters = check_parameters(
+        exhibit.notebook, ({} if seeds is None else {"seeds": parse_seeds(seeds)}) | ({"force": True} if force else {})
+    )
     check_parameters(exhibit.notebook, {"scale": "", "out_dir": ""})
     _made(out_dir)
     show_known(exhibit, asked, scale, console)
@@ -317,7 +414,10 @@ def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
     comparison = known_already(exhibit)
     if comparison.rows or not exhibit.built: console.print(for_terminal(comparison, console.width))
     if missing := not_yet(exhibit): console.print(f"\n{missing}", style="yellow", highlight=False)
-    if asked != scale: console.print(f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False)
+    if asked != scale:
+        console.print(
+            f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False
+        )
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
 # %% ../../nbs/exhibits/07_runner.ipynb #show-result
@@ -326,7 +426,13 @@ def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
     import pandas as pd
     path = out_dir / f"{exhibit.name}.values.csv"
     if not path.is_file(): return None
-    return pd.read_csv(path, dtype={"row": str, "column": str, "scale": str, "run": str, "seed": "Int64"}, keep_default_na=False, na_values={"value": [""], "seed": [""]})
+    return pd.read_csv(
+        path,
+        dtype={"row": str, "column": str, "scale": str, "run": str, "seed": "Int64"},
+        keep_default_na=False,
+        na_values={"value": [""], "seed": [""]},
+    )
+
 
 def show_result(result: Reproduction, console):
     "The table and the verdicts, or the one line of what went wrong; then the files."
@@ -336,12 +442,15 @@ def show_result(result: Reproduction, console):
     from dclm_nb.exhibits.verdicts import judge_exhibit, verdicts_for_terminal
     if result.status != "ok":
         console.print(f"{result.exhibit.id}: {result.message}", style="bold red", highlight=False, soft_wrap=True)
-        if result.notebook.is_file(): console.print(f"the notebook up to there: {_short(result.notebook)}", highlight=False, soft_wrap=True)
+        if result.notebook.is_file():
+            console.print(f"the notebook up to there: {_short(result.notebook)}", highlight=False, soft_wrap=True)
         return
     if (frame := stored_frame(result.out_dir, result.exhibit)) is not None:
         comparison = compare(result.exhibit, [recipe_frame(result.exhibit), frame], result.scale)
-        if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))       # a replay's table stands above already
-        if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)): console.print("", verdicts_for_terminal(verdicts))
+        # a replay's table stands above already
+        if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))
+        if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)):
+            console.print("", verdicts_for_terminal(verdicts))
     for line in agreement_of(result.exhibit, result.out_dir, result.scale):
         console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
@@ -374,8 +483,10 @@ def reproduce_all(
     papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
     scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
     if not built:
-        raise UserError(f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
-                        f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}")
+        raise UserError(
+            f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
+            f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}"
+        )
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         first = exhibit.paper not in {result.exhibit.paper for result in results}
@@ -391,6 +502,18 @@ def _summary(results: list[Reproduction], skipped: int, console):
     from rich.table import Table
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in ("paper", "exhibit", "scale", "status", "time", ""): table.add_column(head)
-    for r in results: table.add_row(r.exhibit.paper, r.exhibit.id, r.scale, f"[{'green' if r.status == 'ok' else 'bold red'}]{r.status}[/]", duration(r.seconds), r.message)
+    for r in results:
+        table.add_row(
+            r.exhibit.paper,
+            r.exhibit.id,
+            r.scale,
+            f"[{'green' if r.status == 'ok' else 'bold red'}]{r.status}[/]",
+            duration(r.seconds),
+            r.message,
+        )
     console.print("", table)
-    console.print(f"{sum(r.status == 'ok' for r in results)} of {len(results)} ran; {skipped} exhibit{'s are' if skipped != 1 else ' is'} not built yet", highlight=False)
+    console.print(
+        f"{sum(r.status == 'ok' for r in results)} of {len(results)} ran; {skipped} "
+        f"exhibit{'s are' if skipped != 1 else ' is'} not built yet",
+        highlight=False,
+    )

@@ -32,7 +32,9 @@ __all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differen
 # %% ../../nbs/exhibits/06_showcase.ipynb #shown-class
 class Shown:
     "Markdown for a notebook, plain text for everything else."
-    def __init__(self, markdown: str, text: str | None = None): self.markdown, self.text = markdown, markdown if text is None else text
+
+    def __init__(self, markdown: str, text: str | None = None):
+        self.markdown, self.text = markdown, markdown if text is None else text
 
     def _repr_markdown_(self) -> str: return self.markdown
 
@@ -41,7 +43,11 @@ class Shown:
 # %% ../../nbs/exhibits/06_showcase.ipynb #frame-shown
 def frame_shown(frame: pd.DataFrame) -> Shown:
     "A data frame as a Markdown table, numbers to the right; its index comes first."
-    names = [str(frame.index.name or ""), *map(str, frame.columns)] if frame.index.nlevels == 1 else [*map(str, frame.index.names), *map(str, frame.columns)]
+    names = (
+        [str(frame.index.name or ""), *map(str, frame.columns)]
+        if frame.index.nlevels == 1
+        else [*map(str, frame.index.names), *map(str, frame.columns)]
+    )
     left = frame.index.nlevels
     lines = ["| " + " | ".join(names) + " |", "|" + ":--|" * left + "--:|" * len(frame.columns)]
     for key, values in zip(frame.index, frame.itertuples(index=False)):
@@ -58,24 +64,42 @@ def out_folder(exhibit: Exhibit, scale: str) -> Path:
 def flat_config(config) -> dict:
     "A configuration (dataclass or mapping, nested) as one level of `name.inner: value`."
     if dataclasses.is_dataclass(config) and not isinstance(config, type): config = dataclasses.asdict(config)
-    if not isinstance(config, Mapping): raise UserError(f"a configuration is a dataclass or a mapping, not {type(config).__name__}")
+    if not isinstance(config, Mapping):
+        raise UserError(f"a configuration is a dataclass or a mapping, not {type(config).__name__}")
     nested = lambda v: isinstance(v, Mapping) or (dataclasses.is_dataclass(v) and not isinstance(v, type))
-    return {path: leaf for key, value in config.items() for path, leaf in ([(f"{key}.{k}", v) for k, v in flat_config(value).items()] if nested(value) else [(str(key), value)])}
+    return {
+        path: leaf
+        for key, value in config.items()
+        for path, leaf in (
+            [(f"{key}.{k}", v) for k, v in flat_config(value).items()] if nested(value) else [(str(key), value)]
+        )
+    }
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #setting-text
 def _setting(value) -> str:
     if value is None: return "–"
     if isinstance(value, bool): return "yes" if value else "no"
     if isinstance(value, int): return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else ", ".join(map(_setting, value)) if isinstance(value, (list, tuple)) else str(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else ", ".join(map(_setting, value))
+        if isinstance(value, (list, tuple))
+        else str(value)
+    )
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #config-differences
 def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "paper") -> Shown:
-    "A table of the settings in which two configurations differ; `why` explains some of them by name, `theirs` is the head of the first one's column."
+    """A table of the settings in which two configurations differ; `why` explains some of them by name, `theirs` is the
+    head of the first one's column."""
     left, right = flat_config(paper), flat_config(here)
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
-    if strangers := set(why) - set(left) - set(right): raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
-    lines = [f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |" for n in names]
+    if strangers := set(why) - set(left) - set(right):
+        raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
+    lines = [
+        f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |"
+        for n in names
+    ]
     same = len({*left, *right}) - len(names)
     rest = ["", f"{same} further setting{'s are' if same > 1 else ' is'} the same."] if same else []
     return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, *rest]))
@@ -92,7 +116,10 @@ class Results:
         from dclm_nb.studies.frames import check_frame
         for frame in frames:
             own = check_frame(frame)[lambda f: f["paper"].eq(self.exhibit.paper) & f["exhibit"].eq(self.exhibit.id)]
-            if own.empty and len(frame): raise UserError(f"this frame holds {', '.join(sorted(set(frame['exhibit'])))} and nothing of {self.exhibit.id}")
+            if own.empty and len(frame):
+                raise UserError(
+                    f"this frame holds {', '.join(sorted(set(frame['exhibit'])))} and nothing of {self.exhibit.id}"
+                )
             self.frames.append(own)
         return self
 
@@ -108,16 +135,18 @@ class Results:
         from dclm_nb.exhibits.budget import recipe_frame
         return compare(self.exhibit, [recipe_frame(self.exhibit), *self.frames], self.scale.name, columns)
 
-
 # %% ../../nbs/exhibits/06_showcase.ipynb #drawn
 def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figure | None:
-    "A figure of the results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises `UserError` for an unknown kind."
+    """A figure of the results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises
+    `UserError` for an unknown kind."""
     from dclm_nb.exhibits import figures
     if kind is None or not isinstance(kind, str): return kind
     if kind == "forest": return figures.forest(results.comparison(), *args, **options)
     if kind == "strips": return None if args[0].empty else figures.strips(*args, **options)
     if kind in ("scatter", "lines"): return getattr(figures, kind)(results.frame, *args, **options)
-    raise UserError(f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure")
+    raise UserError(
+        f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure"
+    )
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #figure-file
 def figure_file(exhibit: Exhibit, number: int) -> str:
@@ -130,10 +159,16 @@ class Sections(Results):
     def __init__(self, exhibit: Exhibit, scale: Scale):
         super().__init__(exhibit, scale)
         self.texts: dict[str, Shown] = {}
-        self.heads = {"table": "Side by side", "verdicts": "Verdicts", "notes": "Notes", "differences": "What differs from the paper, and why"}
+        self.heads = {
+            "table": "Side by side",
+            "verdicts": "Verdicts",
+            "notes": "Notes",
+            "differences": "What differs from the paper, and why",
+        }
 
     def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
-        "Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as that nothing was run, is shown and not saved."
+        """Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as
+        that nothing was run, is shown and not saved."""
         if isinstance(what, str): return Shown(what)
         shown = what if isinstance(what, Shown) else frame_shown(what)
         self.heads[head], self.texts[head] = head, shown
@@ -145,8 +180,16 @@ class Sections(Results):
         if notes: self.texts["notes"] = shown
         return shown
 
-    def differences(self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str = "What differs from the paper, and why") -> Shown:
-        "What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs` and `head` say what it is."
+    def differences(
+        self,
+        paper,
+        here,
+        why: Mapping[str, str] = {},
+        theirs: str = "paper",
+        head: str = "What differs from the paper, and why",
+    ) -> Shown:
+        """What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs`
+        and `head` say what it is."""
         shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
         self.heads["differences"] = head
         return shown
@@ -161,7 +204,9 @@ class Sections(Results):
         "Where printed values were read that do not stand in a table of the paper."
         from dclm_nb.exhibits.described import provenance
         said = provenance(self.exhibit)
-        return self.section("Where the printed values were read", Shown(said) if said else "Nothing is noted about them.")
+        return self.section(
+            "Where the printed values were read", Shown(said) if said else "Nothing is noted about them."
+        )
 
     def recipe(self) -> Shown:
         "What the trainings behind the exhibit took at the paper's size."
@@ -192,7 +237,9 @@ class Page(Sections):
         shows = [f"{self.exhibit.shows}.", ""] if self.exhibit.shows else []
         head = [f"### {self.exhibit.label}: {self.exhibit.title}", "", *shows]
         scale = [f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", ""]
-        return Shown("\n".join([*head, *scale, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))]))
+        return Shown(
+            "\n".join([*head, *scale, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))])
+        )
 
     def table(self, *columns: str) -> Shown:
         "The answers side by side; `columns` chooses and orders, all by default."
@@ -201,7 +248,8 @@ class Page(Sections):
         return shown
 
     def figure(self, kind: str | Figure | None = "forest", *args, **options) -> Figure | Shown:
-        """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see `exhibits.figures`), or a finished figure to be saved along.
+        """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see
+        `exhibits.figures`), or a finished figure to be saved along.
 
         One line instead for the strips of an empty frame, or for None: what a drawing returns that was given nothing.
         """
@@ -213,7 +261,8 @@ class Page(Sections):
         return figure
 
     def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
-        "Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not decide, with the reason. The manifest keeps them."
+        """Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not
+        decide, with the reason. The manifest keeps them."""
         from dclm_nb.exhibits.claims import claims_of
         from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
         claims = claims_of(self.exhibit)
@@ -221,17 +270,23 @@ class Page(Sections):
         self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
         tables = verdict_table(self.judged) if self.judged else ("", "")
-        elsewhere = "".join(f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n" for claim in claims if self.exhibit.id not in claim.decided_by)
+        elsewhere = "".join(
+            f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n"
+            for claim in claims
+            if self.exhibit.id not in claim.decided_by
+        )
         shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
         return shown
 
     def rests_on(self, **runs) -> None:
-        "Stored runs that the whole page rests on, a pool say; the manifest names their keys. None: nothing was run at this scale."
+        """Stored runs that the whole page rests on, a pool say; the manifest names their keys. None: nothing was run at
+        this scale."""
         self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #file-contents
 def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
-    "(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave none."
+    """(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave
+    none."""
     name, comparison = show.exhibit.name, show.texts["comparison"]
     if comparison.columns: yield f"{name}.csv", to_csv(comparison)
     if len(show.frame): yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
@@ -243,7 +298,8 @@ def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
 
 # %% ../../nbs/exhibits/06_showcase.ipynb #runs-seconds
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
-    "Seconds, one after the other, that these stored runs and all that they rest on took when they were made; runs that are not in the store count nothing."
+    """Seconds, one after the other, that these stored runs and all that they rest on took when they were made; runs
+    that are not in the store count nothing."""
     from dclm_nb.core.paths import runs_dir
     store, seen, waiting, total = store or runs_dir(), set(), list(keys), 0.0
     while waiting:
@@ -259,12 +315,29 @@ def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
 def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     "What a reader needs to trust a result: where it comes from and what it consists of."
     rerun = show.frame[show.frame["source"].eq("rerun")]
-    return {"paper": show.exhibit.paper, "exhibit": show.exhibit.id, "scale": show.scale.name, "may_claim": show.scale.may_claim, "status": "ok",
-            "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)], "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
-            "seeds": sorted({int(s) for s in rerun["seed"].dropna()}), "runs": sorted(set(rerun["run"]) - {""}), "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
-            "verdicts": [v.as_dict() for v in show.judged], "withheld": show.withheld, "rests_on": show.foundations, "git": git_state(), "versions": versions(), "host": host(),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(time.time() - show.began, 1),
-            "printed_sha256": _file_hash(show.exhibit.printed_file), "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
+    return {
+        "paper": show.exhibit.paper,
+        "exhibit": show.exhibit.id,
+        "scale": show.scale.name,
+        "may_claim": show.scale.may_claim,
+        "status": "ok",
+        "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)],
+        "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
+        "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
+        "runs": sorted(set(rerun["run"]) - {""}),
+        "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
+        "verdicts": [v.as_dict() for v in show.judged],
+        "withheld": show.withheld,
+        "rests_on": show.foundations,
+        "git": git_state(),
+        "versions": versions(),
+        "host": host(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.time() - show.began, 1),
+        "printed_sha256": _file_hash(show.exhibit.printed_file),
+        "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files},
+    }
+
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
 
@@ -280,17 +353,23 @@ class Showcase(Page):
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
     def attach(self, folder: Path | None) -> Shown:
-        "A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at this scale."
+        """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
+        this scale."""
         if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
         self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
         return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
 
     def save(self) -> Shown:
-        "Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where that is impossible."
+        """Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where
+        that is impossible."""
         if "table" not in self.texts: self.table()
         try: self.out_dir.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
         files = [*(atomic_write(self.out_dir / name, data) for name, data in file_contents(self)), *self.attached]
-        files.append(atomic_write(self.out_dir / f"{self.exhibit.name}.manifest.json", json.dumps(manifest(self, files), indent=1, ensure_ascii=False) + "\n"))
+        files.append(
+            atomic_write(
+                self.out_dir / f"{self.exhibit.name}.manifest.json",
+                json.dumps(manifest(self, files), indent=1, ensure_ascii=False) + "\n",
+            )
+        )
         return Shown("\n".join(f"- `{f.name}`" for f in files), "\n".join(map(str, files)))
-

@@ -89,7 +89,10 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
         name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    kinds, answers = "✓ a study  ↺ a replay  · page from the catalogue", "● here  ○ possible, not here  blank: cannot be"
+    kinds, answers = (
+        "✓ a study  ↺ a replay  · page from the catalogue",
+        "● here  ○ possible, not here  blank: cannot be",
+    )
     legend = Text(f"{kinds}   {answers}", "dim")
     return Group(table, Text(""), legend, Text(summary(standings), "dim"))
 
@@ -117,20 +120,31 @@ def matrix_markdown(standings: Iterable[Standing]) -> str:
     lines = ["| paper | exhibit | shows | " + " | ".join(ANSWERS) + " | page |", "|:--|:--|:--|" + ":-:|" * 4 + ":--|"]
     for s in standings:
         cells = [s.rerun if a == "rerun" else s.marks[a] for a in ANSWERS]
-        lines.append(f"| {s.exhibit.paper} | {s.exhibit.id} | {s.exhibit.title} | " + " | ".join(cells) + f" | {s.page} |")
+        lines.append(
+            f"| {s.exhibit.paper} | {s.exhibit.id} | {s.exhibit.title} | " + " | ".join(cells) + f" | {s.page} |"
+        )
     return "\n".join([*lines, "", f"● here, ○ possible and not here. {summary(standings)}.", ""])
 
 # %% ../../nbs/exhibits/08_status.ipynb #results
 def result_folders(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
-    "(manifest file, manifest) of the stored results of `exhibit`, the largest scale first, fresh ones before blessed ones."
+    """(manifest file, manifest) of the stored results of `exhibit`, the largest scale first, fresh ones before blessed
+    ones."""
     order = list(SCALES)
-    return sorted(manifests(exhibit, root), key=lambda f: (-order.index(f[1]["scale"]) if f[1].get("scale") in order else 0, f[0].parent.parent.name == "figures"))
+    return sorted(
+        manifests(exhibit, root),
+        key=lambda f: (
+            -order.index(f[1]["scale"]) if f[1].get("scale") in order else 0,
+            f[0].parent.parent.name == "figures",
+        ),
+    )
 
 # %% ../../nbs/exhibits/08_status.ipynb #best-frame
 def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame | None, str, dict[str, str]]:
-    "The tidy frame to judge by, the scale of its rerun (`replay` without one), and the claims that this rerun may not decide, with the reason."
+    """The tidy frame to judge by, the scale of its rerun (`replay` without one), and the claims that this rerun may not
+    decide, with the reason."""
     for file, manifest in result_folders(exhibit, root):
-        if (frame := stored_frame(file.parent, exhibit)) is not None and len(frame): return frame, manifest["scale"], manifest.get("withheld", {})
+        if (frame := stored_frame(file.parent, exhibit)) is not None and len(frame):
+            return frame, manifest["scale"], manifest.get("withheld", {})
     return replayed_frame(exhibit), "replay", {}
 
 # %% ../../nbs/exhibits/08_status.ipynb #ledger-def
@@ -146,7 +160,12 @@ def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
         withheld = next((reason for id in claim.exhibits if (reason := found(claim.paper, id)[2].get(claim.id))), "")
         frame, scale = pd.concat(frames) if frames else None, found(claim.paper, claim.exhibit)[1]
         if not claim.is_prediction: verdicts.append(judge(claim, printed_numbers(claim.paper, claim.exhibits), scale))
-        for source in ("rerun",) if claim.is_prediction else ("replayed", "rerun"): verdicts.append(judge(claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld))
+        for source in ("rerun",) if claim.is_prediction else ("replayed", "rerun"):
+            verdicts.append(
+                judge(
+                    claim, numbers_of(frame, source, scale) if frame is not None else _nothing(source), scale, withheld
+                )
+            )
     return verdicts
 
 def _nothing(source: str):
@@ -161,7 +180,9 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     """
     from dclm_nb.exhibits.verdicts import VERDICTS
     seen = Counter((v.source, v.outcome) for v in verdicts)
-    counts = {source: {word: seen[source, word] for word in words if seen[source, word]} for source, words in VERDICTS.items()}
+    counts = {
+        source: {word: seen[source, word] for word in words if seen[source, word]} for source, words in VERDICTS.items()
+    }
     return {source: found for source, found in counts.items() if found}
 
 QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
@@ -170,7 +191,9 @@ QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does 
 def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     "One line per source: its question, and how many claims have each outcome."
     said = lambda words: ", ".join(f"{n} {word}" for word, n in words.items())
-    lines = [f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()]
+    lines = [
+        f"- **{source}** ({QUESTIONS[source]}): {said(words)}" for source, words in verdict_counts(verdicts).items()
+    ]
     return "\n".join(lines) + "\n"
 
 # %% ../../nbs/exhibits/08_status.ipynb #replayed-markdown
@@ -187,26 +210,37 @@ def replayed_counts(paper: str) -> tuple[int, int]:
     return agree, both
 
 def replayed_markdown(paper: str) -> str:
-    "How many replayed values of `paper` round to the printed ones, and each of the others; blank where nothing is replayed."
+    """How many replayed values of `paper` round to the printed ones, and each of the others; blank where nothing is
+    replayed."""
     agree, both = replayed_counts(paper)
     if not both: return ""
     from dclm_nb.exhibits.render import column_title
-    lines = [f"{agree} of {both} replayed values round to the printed ones. The others:", "",
-             "| exhibit | row | column | printed | replayed | reason, where one was measured |", "|:--|:--|:--|--:|--:|:--|"]
+
+    lines = [
+        f"{agree} of {both} replayed values round to the printed ones. The others:",
+        "",
+        "| exhibit | row | column | printed | replayed | reason, where one was measured |",
+        "|:--|:--|:--|--:|--:|:--|",
+    ]
     lines += [f"| {e.label} | {m.row} | {column_title(m.column)} | {m.printed} | {m.replayed} | {m.reason} |"
               for e in catalogue(paper) for m in e.mismatches]
     return "\n".join([*lines, ""])
 
 # %% ../../nbs/exhibits/08_status.ipynb #report-def
 def report(root: Path | None = None) -> Path:
-    "Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the path."
+    """Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the
+    path."""
     root = root or project_root()
     target = root / "reproduce" / "_out" / "report.md"
     standings = [standing(e, root) for e in everything("all")]
     parts = ["# Results", "", summary(standings) + ".", ""]
     for paper in PAPERS.values():
         theirs = [s.exhibit for s in standings if s.exhibit.paper == paper.name]
-        sections = [_section(exhibit, *found, target.parent) for exhibit in theirs for found in result_folders(exhibit, root)[:1]]
+        sections = [
+            _section(exhibit, *found, target.parent)
+            for exhibit in theirs
+            for found in result_folders(exhibit, root)[:1]
+        ]
         parts += [f"## {paper.title}", "", "Its claims:", "", counts_markdown(ledger(paper.name, root))]
         if replayed := replayed_markdown(paper.name): parts += [replayed]
         parts += sections or ["Nothing was run yet.", ""]
@@ -220,17 +254,28 @@ def _section(exhibit: Exhibit, file: Path, manifest: dict, base: Path) -> str:
     "One result: its page, one level of headings lower for each above it, and links to its files."
     files = [file.parent / name for name in (f"{exhibit.name}.ipynb", *manifest.get("files", {}))]
     page, git = file.parent / f"{exhibit.name}.md", manifest.get("git") or {}
-    told = rebased(page.read_text(encoding="utf-8").replace("\n## ", "\n#### ").removeprefix("# "), file.parent, base) if page.is_file() else exhibit.title
+    told = (
+        rebased(page.read_text(encoding="utf-8").replace("\n## ", "\n#### ").removeprefix("# "), file.parent, base)
+        if page.is_file()
+        else exhibit.title
+    )
     commit = (git.get("commit") or "no commit")[:10] + (" with uncommitted changes" if git.get("dirty") else "")
     links = ", ".join(f"[{f.name}]({Path(os.path.relpath(f, base)).as_posix()})" for f in files if f.is_file())
-    return f"### {exhibit.label} at {manifest.get('scale')}\n\n{told}\nMade {manifest.get('created', '')} from {commit}. Files: {links}\n"
+    return (f"### {exhibit.label} at {manifest.get('scale')}\n\n{told}\nMade {manifest.get('created', '')} from "
+            f"{commit}. Files: {links}\n")
 
 # %% ../../nbs/exhibits/08_status.ipynb #refusal
 def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
     "Why this result is not blessed; empty if nothing speaks against it."
-    if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file(): return "its last run failed"
+    if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file():
+        return "its last run failed"
     if manifest.get("scale") == "smoke": return "a smoke run may claim nothing"
-    if changed := [n for n, sha in manifest.get("files", {}).items() if not (file.parent / n).is_file() or sha256_of(file.parent / n) != sha]: return f"changed since it was made: {', '.join(changed)}"
+    if changed := [
+        n
+        for n, sha in manifest.get("files", {}).items()
+        if not (file.parent / n).is_file() or sha256_of(file.parent / n) != sha
+    ]:
+        return f"changed since it was made: {', '.join(changed)}"
     return not_committed(manifest.get("git"))
 
 def damaged_run(manifest: dict) -> str:
@@ -246,7 +291,8 @@ def damaged_run(manifest: dict) -> str:
 
 # %% ../../nbs/exhibits/08_status.ipynb #bless-def
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
-    "Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty); `allow` copies what would be refused, as long as it is whole."
+    """Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty);
+    `allow` copies what would be refused, as long as it is whole."""
     root, outcome = root or project_root(), []
     for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
@@ -261,13 +307,15 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
     return outcome
 
 def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
-    "The files of the manifest and the notebook as it ran, then the manifest: a manifest never vouches for what is not there."
+    """The files of the manifest and the notebook as it ran, then the manifest: a manifest never vouches for what is not
+    there."""
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
     for name in manifest["files"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target / name, (file.parent / name).read_bytes())
-    if (ran := file.parent / f"{exhibit.name}.ipynb").is_file(): atomic_write(target / ran.name, published_notebook(ran))
+    if (ran := file.parent / f"{exhibit.name}.ipynb").is_file():
+        atomic_write(target / ran.name, published_notebook(ran))
     atomic_write(target / file.name, file.read_bytes())
 
 # %% ../../nbs/exhibits/08_status.ipynb #blessed-def
@@ -275,7 +323,12 @@ def blessed(name: str, exhibit: str, paper: str = "dclm", root: Path | None = No
     "A file or folder that the blessed result of an exhibit left. Raises `UserError` where it is not there."
     found = get_exhibit(exhibit, paper)
     path = (root or project_root()) / "figures" / paper / name
-    if not path.exists(): raise UserError(f"nothing is blessed for {found.id} of {paper}: run make reproduce-{found.id}{'' if paper == 'dclm' else f' PAPER={paper}'}, then make bless{'' if paper == 'dclm' else f' PAPER={paper}'}")
+    if not path.exists():
+        raise UserError(
+            f"nothing is blessed for {found.id} of {paper}: run make "
+            f"reproduce-{found.id}{'' if paper == 'dclm' else f' PAPER={paper}'}, then make "
+            f"bless{'' if paper == 'dclm' else f' PAPER={paper}'}"
+        )
     return path
 
 def blessed_table(exhibit: str, paper: str = "dclm", root: Path | None = None) -> Shown:

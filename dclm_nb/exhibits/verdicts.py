@@ -122,7 +122,8 @@ class Numbers:
     def combine(
         self, name: str, keys: list, function, needed: float = 0.0, ties: bool = False, grid: tuple[float, ...] = (),
     ) -> Contrast:
-        """`function` of the values at `keys`: seed by seed for a rerun, beside the ruler if replayed, as it stands if printed.
+        """`function` of the values at `keys`: seed by seed for a rerun, beside the ruler if replayed, as it stands if
+        printed.
 
         `grid`: the values of a rerun were picked from these, so each stands for the cell around it.
         """
@@ -209,7 +210,14 @@ def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
     "What the paper prints for `exhibits`."
     from dclm_nb.studies.frames import read_printed
-    cells = {(e, p.row, p.column): p for e in exhibits if get_exhibit_file(paper, e) for p in read_printed(paper, e) if not math.isnan(p.value)}
+
+    cells = {
+        (e, p.row, p.column): p
+        for e in exhibits
+        if get_exhibit_file(paper, e)
+        for p in read_printed(paper, e)
+        if not math.isnan(p.value)
+    }
     return Numbers("printed", {k: {None: p.value} for k, p in cells.items()})
 
 def get_exhibit_file(paper: str, exhibit: str) -> bool:
@@ -312,8 +320,16 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
     yield _with_interval(f"r of {test.x} and {test.y}", at, test.margin, numbers.source, f"over {len(both)} points")
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #all-kinds
-_BY_KIND = {"above": _above, "ordering": _ordering, "equal": _equal, "ratio": _ratio, "bound": _bound, "concave": _concave,
-            "correlation": _correlation}
+_BY_KIND = {
+    "above": _above,
+    "ordering": _ordering,
+    "equal": _equal,
+    "ratio": _ratio,
+    "bound": _bound,
+    "concave": _concave,
+    "correlation": _correlation,
+}
+
 
 def contrasts(test: Test, numbers: Numbers) -> list[Contrast | None]:
     "Every comparison that `test` asks for; None where a number is missing. With several columns, each name says which."
@@ -334,7 +350,14 @@ class Verdict:
     reason: str
     scale: str = ""
 
-    def as_dict(self) -> dict: return {"claim": self.claim.id, "source": self.source, "scale": self.scale, "outcome": self.outcome, "reason": self.reason}
+    def as_dict(self) -> dict:
+        return {
+            "claim": self.claim.id,
+            "source": self.source,
+            "scale": self.scale,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #stand-in-def
 def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, str]:
@@ -342,11 +365,14 @@ def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, st
     own = any(c in test.columns for e, _, c in numbers.values if e == test.exhibit)
     column = claim.stand_in.get("column", "")
     if numbers.source != "rerun" or own or not column or test.kind not in ("above", "ordering"): return test, ""
-    return Test(test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, bool(claim.stand_in.get("lower"))), column
+    return Test(
+        test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, bool(claim.stand_in.get("lower"))
+    ), column
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge
 def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:
-    "The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything; `withheld` why this one may not."
+    """The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything;
+    `withheld` why this one may not."""
     scale, rerun = get_scale(scale), numbers.source == "rerun"
     say = lambda outcome, reason: Verdict(claim, numbers.source, outcome, reason, scale.name if rerun else "")
     tests = [_with_stand_in(test, claim, numbers) for test in claim.tests]
@@ -375,8 +401,11 @@ def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
     return outcome, "; ".join([*said, *limits])
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #judge-exhibit
-def judge_exhibit(exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}) -> list[Verdict]:
-    "The claims that `exhibit` decides, each on printed, replayed and rerun numbers, a prediction of ours on rerun ones only; `withheld`: claims that the rerun may not decide, with the reason."
+def judge_exhibit(
+    exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}
+) -> list[Verdict]:
+    """The claims that `exhibit` decides, each on printed, replayed and rerun numbers, a prediction of ours on rerun
+    ones only; `withheld`: claims that the rerun may not decide, with the reason."""
     scale = get_scale(scale)
     def sources(claim: Claim) -> list[Numbers]:
         rerun = numbers_of(frame, "rerun", scale.name)
@@ -418,7 +447,13 @@ def verdicts_for_terminal(verdicts: Iterable[Verdict], reasons: bool = True):
             last := next((of[s] for s in reversed(_JUDGED) if s in of and of[s].outcome not in SILENT.values()), None)
         ):
             text.append(f"\n{last.source}: {last.reason}", "dim")
-        table.add_row(text, *(Text(" ".join((MARKS[of[s].outcome][0], of[s].outcome)), MARKS[of[s].outcome][1]) if s in of else "" for s in _JUDGED))
+        table.add_row(
+            text,
+            *(
+                Text(" ".join((MARKS[of[s].outcome][0], of[s].outcome)), MARKS[of[s].outcome][1]) if s in of else ""
+                for s in _JUDGED
+            ),
+        )
     return table
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #verdict-table
@@ -438,5 +473,7 @@ def verdict_table(verdicts: list[Verdict], width: int = 100) -> tuple[str, str]:
         claim = next(iter(of.values())).claim
         said = f"**{id}** {claim.text}" + (f"<br><sub>{claim.note}</sub>" if claim.note else "")
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [said, *cells]) + " |")
-    Console(file=(out := io.StringIO()), width=width, color_system=None, force_jupyter=False).print(verdicts_for_terminal(verdicts))
+    Console(file=(out := io.StringIO()), width=width, color_system=None, force_jupyter=False).print(
+        verdicts_for_terminal(verdicts)
+    )
     return "\n".join(lines) + "\n", "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

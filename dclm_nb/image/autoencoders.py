@@ -26,7 +26,9 @@ from ..core.files import atomic_write, disk_error
 from ..core.identity import Identity
 from ..core.progress import Progress
 from ..core.seeds import seed_for
-from .codecs import Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, this_device, to_patches
+from dclm_nb.image.codecs import (
+    Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, this_device, to_patches,
+)
 from .scenes import SceneSpec
 
 # %% auto #0
@@ -60,20 +62,53 @@ class AutoencoderConfig:
     def __post_init__(self):
         object.__setattr__(self, "levels", tuple(self.levels))
         if self.latents not in LATENTS: raise unknown("kind of latents", self.latents, LATENTS)
-        if self.factor < 2 or self.factor & (self.factor - 1): raise UserError(f"AutoencoderConfig.factor must be a power of two, at least 2, not {self.factor}")
-        if self.size % self.factor: raise UserError(f"pictures of {self.size} pixels do not shrink by a factor of {self.factor}; choose a divisor")
-        if self.width < 8 or self.width % 8: raise UserError(f"AutoencoderConfig.width must be a multiple of 8, not {self.width}")
-        if self.latents == "lfq" and (self.codes < 2 or self.codes & (self.codes - 1)): raise UserError(f"LFQ has a power of two of codes, not {self.codes}")
-        if self.latents == "fsq" and (not self.levels or min(self.levels) < 3): raise UserError(f"FSQ needs at least 3 levels in each channel, not {list(self.levels)}")
+        if self.factor < 2 or self.factor & (self.factor - 1):
+            raise UserError(f"AutoencoderConfig.factor must be a power of two, at least 2, not {self.factor}")
+        if self.size % self.factor:
+            raise UserError(
+                f"pictures of {self.size} pixels do not shrink by a factor of {self.factor}; choose a divisor"
+            )
+        if self.width < 8 or self.width % 8:
+            raise UserError(f"AutoencoderConfig.width must be a multiple of 8, not {self.width}")
+        if self.latents == "lfq" and (self.codes < 2 or self.codes & (self.codes - 1)):
+            raise UserError(f"LFQ has a power of two of codes, not {self.codes}")
+        if self.latents == "fsq" and (not self.levels or min(self.levels) < 3):
+            raise UserError(f"FSQ needs at least 3 levels in each channel, not {list(self.levels)}")
         for name in ("blocks", "channels", "codes", "steps", "batch", "lr"):
-            if getattr(self, name) <= 0: raise UserError(f"AutoencoderConfig.{name} must be positive, not {getattr(self, name)}")
+            if getattr(self, name) <= 0:
+                raise UserError(f"AutoencoderConfig.{name} must be positive, not {getattr(self, name)}")
 
     @classmethod
     def at_scale(cls, scale: str, latents: str = "kl") -> AutoencoderConfig:
-        "For scenes: `smoke` (the smallest), `laptop`, `gpu`; for pictures of 256 pixels: `assumed` (the paper's own is not known). Raises `UserError` for another scale."
-        scales = {"smoke": dict(width=16, steps=150, batch=16), "laptop": dict(width=16, steps=900, batch=16),
-                  "gpu": dict(width=64, blocks=2, codes=1024, levels=(8, 5, 5, 5), steps=20_000, batch=128, lr=1e-3, precision="bf16-mixed"),
-                  "assumed": dict(size=256, factor=16, width=128, blocks=2, channels=16, codes=2 ** 14, levels=(8, 8, 8, 6, 5), steps=400_000, batch=256, lr=1e-4, precision="bf16-mixed")}
+        """For scenes: `smoke` (the smallest), `laptop`, `gpu`; for pictures of 256 pixels: `assumed` (the paper's own
+        is not known). Raises `UserError` for another scale."""
+        scales = {
+            "smoke": dict(width=16, steps=150, batch=16),
+            "laptop": dict(width=16, steps=900, batch=16),
+            "gpu": dict(
+                width=64,
+                blocks=2,
+                codes=1024,
+                levels=(8, 5, 5, 5),
+                steps=20_000,
+                batch=128,
+                lr=1e-3,
+                precision="bf16-mixed",
+            ),
+            "assumed": dict(
+                size=256,
+                factor=16,
+                width=128,
+                blocks=2,
+                channels=16,
+                codes=2**14,
+                levels=(8, 8, 8, 6, 5),
+                steps=400_000,
+                batch=256,
+                lr=1e-4,
+                precision="bf16-mixed",
+            ),
+        }
         if scale not in scales: raise unknown("scale of the autoencoders", scale, scales)
         return cls(latents, **({} if scale == "assumed" else {"size": SceneSpec.at_scale(scale).size}), **scales[scale])
 
@@ -112,14 +147,21 @@ class VQ(nn.Module):
         penalty = (chosen - told.detach()).square().mean() + self.commitment * (told - chosen.detach()).square().mean()
         return told + (chosen - told).detach(), penalty
 
-    def encode(self, told: Tensor) -> Tensor: return (F.normalize(told, dim=-1) @ F.normalize(self.codebook, dim=-1).T).argmax(-1)
+    def encode(self, told: Tensor) -> Tensor:
+        return (F.normalize(told, dim=-1) @ F.normalize(self.codebook, dim=-1).T).argmax(-1)
+
     def decode(self, ids: Tensor) -> Tensor: return F.normalize(self.codebook, dim=-1)[ids]
 
 # %% ../../nbs/image/05_autoencoders.ipynb #library
 def quantisers():
     "The module `vector_quantize_pytorch`. Raises `UserError` where it is not installed."
-    try: import vector_quantize_pytorch
-    except ImportError: raise UserError("LFQ and FSQ come from vector-quantize-pytorch: pip install 'dclm_nb[image]', or choose the latents 'vq' or 'kl'") from None
+    try:
+        import vector_quantize_pytorch
+    except ImportError:
+        raise UserError(
+            "LFQ and FSQ come from vector-quantize-pytorch: pip install 'dclm_nb[image]', or choose the latents 'vq' "
+            "or 'kl'"
+        ) from None
     return vector_quantize_pytorch
 
 # %% ../../nbs/image/05_autoencoders.ipynb #lfq
@@ -130,8 +172,15 @@ class LFQ(nn.Module):
         self.told = self.heard = config.codes.bit_length() - 1
         self.channels, self.vocab_size = 0, config.codes
         tokens = config.batch * (config.size // config.factor) ** 2
-        share = min(1.0, 2 ** 27 / (tokens * config.codes))         # the entropy needs tokens x codes numbers: of a random share of the tokens where that is over half a GB
-        self.signs = quantisers().LFQ(codebook_size=config.codes, dim=self.told, entropy_loss_weight=config.entropy_weight, commitment_loss_weight=config.commitment, frac_per_sample_entropy=share)
+        # the entropy needs tokens x codes numbers: of a random share of the tokens where that is over half a GB
+        share = min(1.0, 2 ** 27 / (tokens * config.codes))
+        self.signs = quantisers().LFQ(
+            codebook_size=config.codes,
+            dim=self.told,
+            entropy_loss_weight=config.entropy_weight,
+            commitment_loss_weight=config.commitment,
+            frac_per_sample_entropy=share,
+        )
 
     def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The signs `\"B N log2(V)\"` and the penalty: commitment, and entropy low per token and high over the batch."
@@ -162,7 +211,14 @@ class ResidualBlock(nn.Module):
     "Two 3 x 3 convolutions beside the identity."
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
         nn.init.zeros_(self.body[-1].weight)                        # begins as the identity
 
     def forward(self, x: Tensor) -> Tensor: return x + self.body(x)
@@ -176,10 +232,17 @@ class Autoencoder(nn.Module):
         halvings = config.factor.bit_length() - 1
         widths = [config.width * 2 ** min(i, 2) for i in range(halvings + 1)]
         blocks = lambda width: [ResidualBlock(width) for _ in range(config.blocks)]
-        down, up = [nn.Conv2d(3, widths[0], 3, padding=1), *blocks(widths[0])], [nn.Conv2d(self.bottleneck.heard, widths[-1], 3, padding=1), *blocks(widths[-1])]
-        for narrow, wide in zip(widths, widths[1:]): down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), *blocks(wide)]
-        for wide, narrow in zip(widths[::-1], widths[-2::-1]): up += [nn.Upsample(scale_factor=2), nn.Conv2d(wide, narrow, 3, padding=1), *blocks(narrow)]
-        end = lambda width, out, kernel: [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, out, kernel, padding=kernel // 2)]
+        down = [nn.Conv2d(3, widths[0], 3, padding=1), *blocks(widths[0])]
+        up = [nn.Conv2d(self.bottleneck.heard, widths[-1], 3, padding=1), *blocks(widths[-1])]
+        for narrow, wide in zip(widths, widths[1:]):
+            down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), *blocks(wide)]
+        for wide, narrow in zip(widths[::-1], widths[-2::-1]):
+            up += [nn.Upsample(scale_factor=2), nn.Conv2d(wide, narrow, 3, padding=1), *blocks(narrow)]
+        end = lambda width, out, kernel: [
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, out, kernel, padding=kernel // 2),
+        ]
         self.encoder = nn.Sequential(*down, *end(widths[-1], self.bottleneck.told, 1))
         self.decoder = nn.Sequential(*up, *end(widths[0], 3, 3))
 
@@ -193,7 +256,8 @@ class Autoencoder(nn.Module):
 
 # %% ../../nbs/image/05_autoencoders.ipynb #build
 def build_autoencoder(config: AutoencoderConfig, seed: int = 0) -> Autoencoder:
-    "An untrained network whose weights are drawn by `seed`, leaving the global random state as it was. Raises `UserError` without the library that LFQ and FSQ need."
+    """An untrained network whose weights are drawn by `seed`, leaving the global random state as it was. Raises
+    `UserError` without the library that LFQ and FSQ need."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("autoencoder weights", seed))
         return Autoencoder(config)
@@ -231,9 +295,13 @@ class ConvCodec(SavedCodec):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"` or int64 `\"B N\"`; computed on `this_device()`, returned where the pictures were."
+        """uint8 `"B 3 H W"` -> float32 `"B N C"` or int64 `"B N"`; computed on `this_device()`, returned where the
+        pictures were."""
         network = self.network.to(this_device())
-        latents = torch.cat([network.bottleneck.encode(network.tell(_normal(part.to(this_device())))).to(images.device) for part in check_images(images, self.size).split(256)])
+        latents = torch.cat([
+            network.bottleneck.encode(network.tell(_normal(part.to(this_device())))).to(images.device)
+            for part in check_images(images, self.size).split(256)
+        ])
         return latents if self.vocab_size else (latents - self.shift) / self.scale
 
     @torch.no_grad()
@@ -241,11 +309,15 @@ class ConvCodec(SavedCodec):
         "float `\"B N C\"` or integer `\"B N\"` -> uint8 `\"B 3 H W\"`."
         network, latents = self.network.to(this_device()), check_latents(latents, self)
         plain = latents.long() if self.vocab_size else latents.float() * self.scale + self.shift
-        return torch.cat([_bytes(network.draw(network.bottleneck.decode(part.to(this_device())))).to(latents.device) for part in plain.split(256)])
+        return torch.cat([
+            _bytes(network.draw(network.bottleneck.decode(part.to(this_device())))).to(latents.device)
+            for part in plain.split(256)
+        ])
 
     def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
 
-    def settings(self) -> dict: return {"name": self.name, "config": dataclasses.asdict(self.config), "shift": self.shift, "scale": self.scale}
+    def settings(self) -> dict:
+        return {"name": self.name, "config": dataclasses.asdict(self.config), "shift": self.shift, "scale": self.scale}
 
     @classmethod
     def from_parts(cls, settings: dict, tensors: dict[str, Tensor]) -> ConvCodec:
@@ -267,29 +339,42 @@ class Usage:
 def codebook_usage(ids: Tensor, vocab_size: int) -> Usage:
     "Count the codes in integer ids of any shape. Raises `UserError` for none at all or ids outside the vocabulary."
     if not ids.numel(): raise UserError("the use of a codebook cannot be measured without ids")
-    if ids.min() < 0 or ids.max() >= vocab_size: raise UserError(f"ids run from {int(ids.min())} to {int(ids.max())}, outside a vocabulary of {vocab_size}")
+    if ids.min() < 0 or ids.max() >= vocab_size:
+        raise UserError(f"ids run from {int(ids.min())} to {int(ids.max())}, outside a vocabulary of {vocab_size}")
     counts = torch.bincount(ids.flatten(), minlength=vocab_size).double()
     share = counts[counts > 0] / counts.sum()
     return Usage(len(share), vocab_size, math.exp(-(share * share.log()).sum().item()))
 
 # %% ../../nbs/image/05_autoencoders.ipynb #collapse
 def check_usage(codec: Codec, images: Tensor) -> Usage:
-    "The use that a discrete codec makes of its vocabulary on pictures. Raises `UserError` when all tokens are one code; warns when fewer than 5 % of the codes occur."
+    """The use that a discrete codec makes of its vocabulary on pictures. Raises `UserError` when all tokens are one
+    code; warns when fewer than 5 % of the codes occur."""
     usage = codebook_usage(codec.encode(images), codec.vocab_size)
-    if usage.used == 1: raise UserError(f"the codebook of {codec.name} has collapsed: every token is the same code. Train longer or with a lower lr, or choose other latents")
-    if usage.used < 0.05 * usage.of: warnings.warn(f"{codec.name} uses only {usage}: most of its vocabulary is idle, and its reconstructions will be poor", stacklevel=2)
+    if usage.used == 1:
+        raise UserError(
+            f"the codebook of {codec.name} has collapsed: every token is the same code. Train longer or with a lower "
+            "lr, or choose other latents"
+        )
+    if usage.used < 0.05 * usage.of:
+        warnings.warn(
+            f"{codec.name} uses only {usage}: most of its vocabulary is idle, and its reconstructions will be poor",
+            stacklevel=2,
+        )
     return usage
 
 # %% ../../nbs/image/05_autoencoders.ipynb #training
 class AutoencoderTraining(L.LightningModule):
-    "Mean squared error of the pictures (from -1 to 1) plus the penalty of the latents. `run` names config, seed and pictures in its checkpoints."
+    """Mean squared error of the pictures (from -1 to 1) plus the penalty of the latents. `run` names config, seed and
+    pictures in its checkpoints."""
+
     def __init__(self, config: AutoencoderConfig, images: Tensor, seed: int, run: str):
         super().__init__()
         self.config, self.images, self.seed, self.run = config, images, seed, run
         self.network = build_autoencoder(config, seed)
         self.losses: list[float] = []
 
-    def _generator(self, purpose: str) -> torch.Generator: return torch.Generator().manual_seed(seed_for(purpose, self.seed, self.global_step))
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_for(purpose, self.seed, self.global_step))
 
     def training_step(self, _batch: Tensor, _index: int) -> Tensor:
         "The loss of this step's pictures; the loader only counts."
@@ -298,39 +383,72 @@ class AutoencoderTraining(L.LightningModule):
         again, penalty = self.network(pictures, self._generator("autoencoder noise"))
         loss = F.mse_loss(again, pictures)
         self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]): raise UserError(f"the autoencoder diverged at step {self.global_step}; lower AutoencoderConfig.lr")
+        if not math.isfinite(self.losses[-1]):
+            raise UserError(f"the autoencoder diverged at step {self.global_step}; lower AutoencoderConfig.lr")
         return loss + penalty
 
     def configure_optimizers(self) -> dict:
         "AdamW and its schedule, advanced after each step."
         warm, steps = max(1, self.config.steps // 20), self.config.steps
         rate = lambda step: min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * min(1, step / steps)))
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate), "interval": "step"}}
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate), "interval": "step"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict): checkpoint.update(run=self.run, losses=self.losses)
 
     def on_load_checkpoint(self, checkpoint: dict):
-        if checkpoint.get("run") != self.run: raise UserError("the folder holds the beginning of another training (other settings, seed or pictures): give an empty folder")
+        if checkpoint.get("run") != self.run:
+            raise UserError(
+                "the folder holds the beginning of another training (other settings, seed or pictures): give an empty "
+                "folder"
+            )
         self.losses = list(checkpoint["losses"])
 
 # %% ../../nbs/image/05_autoencoders.ipynb #progress
 class _Watch(L.Callback):
     "Reports the steps of a training."
-    def on_train_start(self, trainer, module): self.progress = Progress(f"autoencoder {module.config.latents}", total=module.config.steps, start=trainer.global_step)
+
+    def on_train_start(self, trainer, module):
+        self.progress = Progress(
+            f"autoencoder {module.config.latents}", total=module.config.steps, start=trainer.global_step
+        )
+
     def on_train_batch_end(self, trainer, module, *_): self.progress.update(1, note=f"loss {module.losses[-1]:.4f}")
     def on_train_end(self, trainer, module): self.progress.close()
 
 def _trainer(config: AutoencoderConfig, folder: Path) -> L.Trainer:
-    saved = ModelCheckpoint(dirpath=folder, filename="step", every_n_train_steps=max(1, min(1000, config.steps // 5)), enable_version_counter=False)
-    return L.Trainer(max_steps=config.steps, devices=1, precision=config.precision, gradient_clip_val=1.0, callbacks=[saved, _Watch()], logger=False,
-                     enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder)
+    saved = ModelCheckpoint(
+        dirpath=folder,
+        filename="step",
+        every_n_train_steps=max(1, min(1000, config.steps // 5)),
+        enable_version_counter=False,
+    )
+    return L.Trainer(
+        max_steps=config.steps,
+        devices=1,
+        precision=config.precision,
+        gradient_clip_val=1.0,
+        callbacks=[saved, _Watch()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
 
 # %% ../../nbs/image/05_autoencoders.ipynb #train
-def train_autoencoder(images: Tensor, config: AutoencoderConfig, seed: int, folder: str | Path, name: str = "") -> ConvCodec:
-    """Train on uint8 `"N 3 H W"`, save the codec and `training.json` (losses, PSNR on the training pictures, use of the codebook) in `folder`, and return it.
+def train_autoencoder(
+    images: Tensor, config: AutoencoderConfig, seed: int, folder: str | Path, name: str = ""
+) -> ConvCodec:
+    """Train on uint8 `"N 3 H W"`, save the codec and `training.json` (losses, PSNR on the training pictures, use of the
+    codebook) in `folder`, and return it.
 
-    A training that was killed continues from its last checkpoint in `folder`. Raises `UserError` for unfit pictures, divergence, and a codebook that collapsed to one code."""
+    A training that was killed continues from its last checkpoint in `folder`. Raises `UserError` for unfit pictures,
+    divergence, and a codebook that collapsed to one code."""
     check_images(images, config.size)
     if not len(images): raise UserError("an autoencoder needs pictures to be trained on, and was given none")
     folder = Path(folder)
@@ -341,8 +459,18 @@ def train_autoencoder(images: Tensor, config: AutoencoderConfig, seed: int, fold
     run = Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed).key
     module, begun = AutoencoderTraining(config, images, seed, run), folder / "training" / "step.ckpt"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec|Checkpoint directory .* exists|dataloader is not resumable)")    # the loader only counts
-        _trainer(config, folder / "training").fit(module, DataLoader(range(config.steps), batch_size=None, generator=torch.Generator()), ckpt_path=begun if begun.is_file() else None, weights_only=True)
+        # the loader only counts
+        warnings.filterwarnings(
+            "ignore",
+            message=".*(does not have many workers|LeafSpec|Checkpoint directory .* exists|dataloader is not "
+                    "resumable)",
+        )
+        _trainer(config, folder / "training").fit(
+            module,
+            DataLoader(range(config.steps), batch_size=None, generator=torch.Generator()),
+            ckpt_path=begun if begun.is_file() else None,
+            weights_only=True,
+        )
     network = module.network.cpu()
     name = name or f"conv-{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
     return _finish(ConvCodec(name, config, network), images[:4096], module.losses, seed, folder)
@@ -353,28 +481,36 @@ def _finish(codec: ConvCodec, images: Tensor, losses: list[float], seed: int, fo
     if codec.kind == "continuous":
         latents = codec.encode(images)
         codec = dataclasses.replace(codec, shift=latents.mean().item(), scale=latents.std().item())
-        if not codec.scale > 1e-6: raise UserError(f"the latents of {codec.name} have collapsed to one value; lower kl_weight or train longer")
+        if not codec.scale > 1e-6:
+            raise UserError(f"the latents of {codec.name} have collapsed to one value; lower kl_weight or train longer")
     else: report["usage"] = dataclasses.asdict(check_usage(codec, images))
     codec.save(folder)
-    atomic_write(folder / "training.json", json.dumps(report | {"psnr": psnr(images, codec.decode(codec.encode(images)))}) + "\n")
+    atomic_write(
+        folder / "training.json", json.dumps(report | {"psnr": psnr(images, codec.decode(codec.encode(images)))}) + "\n"
+    )
     shutil.rmtree(folder / "training")
     return codec
 
 # %% ../../nbs/image/05_autoencoders.ipynb #named
 FSQ_LEVELS = {math.prod(levels): levels for levels in ((8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5), (8, 8, 8, 6, 5))}
-LEARNED_NAMES = ("conv-kl-8", "conv-vq-1024", "conv-lfq-1024", *(f"conv-fsq-{codes}" for codes in FSQ_LEVELS))      # other numbers work as well, but for FSQ
+# other numbers work as well, but for FSQ
+LEARNED_NAMES = ("conv-kl-8", "conv-vq-1024", "conv-lfq-1024", *(f"conv-fsq-{codes}" for codes in FSQ_LEVELS))
 
 def autoencoder_config(name: str, scale: str, size: int | None = None) -> AutoencoderConfig:
-    "The settings at `scale` of the learned codec called `name`, for pictures of `size` pixels (None: the scale's own). Raises `UserError` for another name."
+    """The settings at `scale` of the learned codec called `name`, for pictures of `size` pixels (None: the scale's
+    own). Raises `UserError` for another name."""
     match = re.fullmatch(r"conv-(kl|vq|lfq|fsq)-([1-9]\d{0,5})", name)
-    if not match or (match[1] == "fsq" and int(match[2]) not in FSQ_LEVELS): raise unknown("learned codec", name, LEARNED_NAMES)
+    if not match or (match[1] == "fsq" and int(match[2]) not in FSQ_LEVELS):
+        raise unknown("learned codec", name, LEARNED_NAMES)
     config, number = AutoencoderConfig.at_scale(scale, match[1]), int(match[2])
     own = {"kl": {"channels": number}, "fsq": {"levels": FSQ_LEVELS.get(number)}}.get(match[1], {"codes": number})
     return dataclasses.replace(config, size=size or config.size, **own)
 
 def make_codec(name: str, images: Tensor, scale: str, folder: str | Path, seed: int = 0) -> SavedCodec:
-    "The codec called `name`, a learned one trained at `scale` or a patch codec fitted on the first 3,000 of uint8 `\"N 3 H W\"`; saved in `folder`. Raises `UserError` for another name."
-    if name.startswith("conv-"): return train_autoencoder(images, autoencoder_config(name, scale, images.shape[-1]), seed, folder, name)
+    """The codec called `name`, a learned one trained at `scale` or a patch codec fitted on the first 3,000 of uint8 `"N
+    3 H W"`; saved in `folder`. Raises `UserError` for another name."""
+    if name.startswith("conv-"):
+        return train_autoencoder(images, autoencoder_config(name, scale, images.shape[-1]), seed, folder, name)
     codec = fit_codec(name, images[:3000], seed=seed)
     codec.save(folder)
     return codec
@@ -382,14 +518,18 @@ def make_codec(name: str, images: Tensor, scale: str, folder: str | Path, seed: 
 # %% ../../nbs/image/05_autoencoders.ipynb #diffusers
 def diffusers_class():
     "The class `diffusers.AutoencoderKL`. Raises `UserError` where diffusers is not installed."
-    try: from diffusers import AutoencoderKL
-    except ImportError: raise UserError("a pretrained autoencoder needs diffusers: pip install 'dclm_nb[image]'") from None
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError:
+        raise UserError("a pretrained autoencoder needs diffusers: pip install 'dclm_nb[image]'") from None
     return AutoencoderKL
 
 # %% ../../nbs/image/05_autoencoders.ipynb #pretrained
 @dataclass(frozen=True, eq=False)
 class DiffusersKL(SavedCodec):
-    "An `AutoencoderKL` of diffusers as a codec: the mode of its latents, scaled as its configuration says, `patch` x `patch` of them in one token. Raises `UserError` for a size that does not fit."
+    """An `AutoencoderKL` of diffusers as a codec: the mode of its latents, scaled as its configuration says, `patch` x
+    `patch` of them in one token. Raises `UserError` for a size that does not fit."""
+
     kind: ClassVar[str] = "continuous"
     vocab_size: ClassVar[int] = 0
     name: str
@@ -399,7 +539,11 @@ class DiffusersKL(SavedCodec):
 
     def __post_init__(self):
         self.network.eval().requires_grad_(False)
-        if self.size % (self.factor * self.patch): raise UserError(f"{self.name} makes tokens of {self.factor * self.patch} pixels a side, into which {self.size} pixels do not split")
+        if self.size % (self.factor * self.patch):
+            raise UserError(
+                f"{self.name} makes tokens of {self.factor * self.patch} pixels a side, into which {self.size} pixels "
+                "do not split"
+            )
 
     @property
     def factor(self) -> int:
@@ -419,20 +563,32 @@ class DiffusersKL(SavedCodec):
     def encode(self, images: Tensor) -> Tensor:
         "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"`."
         network = self.network.to(this_device())
-        latents = torch.cat([network.encode(_normal(part.to(this_device()))).latent_dist.mode().to(images.device) for part in check_images(images, self.size).split(16)])
+        latents = torch.cat([
+            network.encode(_normal(part.to(this_device()))).latent_dist.mode().to(images.device)
+            for part in check_images(images, self.size).split(16)
+        ])
         return to_patches((latents - self._shift) * network.config["scaling_factor"], self.patch)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` -> uint8 `\"B 3 H W\"`."
         network = self.network.to(this_device())
-        plain = from_patches(check_latents(latents, self).float(), self.patch) / network.config["scaling_factor"] + self._shift
-        return torch.cat([_bytes(network.decode(part.to(this_device())).sample).to(latents.device) for part in plain.split(16)])
+        plain = (
+            from_patches(check_latents(latents, self).float(), self.patch) / network.config["scaling_factor"]
+            + self._shift
+        )
+        return torch.cat([
+            _bytes(network.decode(part.to(this_device())).sample).to(latents.device) for part in plain.split(16)
+        ])
 
     def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
 
     def settings(self) -> dict:
-        config = {key: list(value) if isinstance(value, tuple) else value for key, value in self.network.config.items() if not key.startswith("_")}
+        config = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self.network.config.items()
+            if not key.startswith("_")
+        }
         return {"name": self.name, "size": self.size, "patch": self.patch, "config": config}
 
     @classmethod
@@ -442,12 +598,20 @@ class DiffusersKL(SavedCodec):
         return cls(settings["name"], settings["size"], network, settings["patch"])
 
 # %% ../../nbs/image/05_autoencoders.ipynb #pretrained-kl
-def pretrained_kl(name: str = "stabilityai/sd-vae-ft-mse", size: int = 256, revision: str | None = None, patch: int = 2) -> DiffusersKL:
-    """The pretrained autoencoder `name`: a model of the Hugging Face hub (give the commit as `revision` to pin it) or a folder written by diffusers. Only safetensors are read.
+def pretrained_kl(
+    name: str = "stabilityai/sd-vae-ft-mse", size: int = 256, revision: str | None = None, patch: int = 2
+) -> DiffusersKL:
+    """The pretrained autoencoder `name`: a model of the Hugging Face hub (give the commit as `revision` to pin it) or a
+    folder written by diffusers. Only safetensors are read.
 
-    `fingerprint()` tells which weights were found. Raises `UserError` without diffusers, without network and local copy, or for a size that does not fit."""
+    `fingerprint()` tells which weights were found. Raises `UserError` without diffusers, without network and local
+    copy, or for a size that does not fit."""
     autoencoder = diffusers_class()
-    try: network = autoencoder.from_pretrained(name, revision=revision, use_safetensors=True, low_cpu_mem_usage=False)
+    try:
+        network = autoencoder.from_pretrained(name, revision=revision, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"no autoencoder {name} could be loaded: give a folder that diffusers wrote, or a model of the hub with safetensors, which needs the network once ({type(error).__name__})") from None
+        raise UserError(
+            f"no autoencoder {name} could be loaded: give a folder that diffusers wrote, or a model of the hub with "
+            f"safetensors, which needs the network once ({type(error).__name__})"
+        ) from None
     return DiffusersKL(str(name).rsplit("/", 1)[-1], size, network.float(), patch)

@@ -19,10 +19,13 @@ __all__ = ['rotary_angles', 'rotary_tables', 'rotate', 'KeyValueCache', 'Places'
 
 # %% ../../nbs/image/08_backbone.ipynb #rotary
 def rotary_angles(config: BackboneConfig) -> Tensor:
-    "Angles `\"T D/2\"` for caption and image tokens: the slowest turn covers the grid in about half a circle, the fastest turns a third of a circle from one token to the next."
+    """Angles `"T D/2"` for caption and image tokens: the slowest turn covers the grid in about half a circle, the
+    fastest turns a third of a circle from one token to the next."""
     side, each = math.isqrt(config.tokens), config.head_dim // 4
     slowest, fastest = math.pi / (2 * side), math.pi * 2 / 3
-    rates = torch.exp(torch.linspace(math.log(fastest), math.log(slowest), each)) if each > 1 else torch.tensor([fastest])
+    rates = (
+        torch.exp(torch.linspace(math.log(fastest), math.log(slowest), each)) if each > 1 else torch.tensor([fastest])
+    )
     place = torch.arange(config.tokens)
     image = torch.cat([(place // side)[:, None] * rates, (place % side)[:, None] * rates], dim=1)
     return torch.cat([torch.zeros(config.caption_length, 2 * each), image])
@@ -44,10 +47,13 @@ class KeyValueCache:
         self.memory, self.length = like.new_empty(shape), 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        "Add those of new tokens `\"B H T D\"`; returns all up to them. The last layer moves `length`. Raises `UserError` beyond the sequence, or for several tokens after the first pass."
+        """Add those of new tokens `"B H T D"`; returns all up to them. The last layer moves `length`. Raises
+        `UserError` beyond the sequence, or for several tokens after the first pass."""
         stop = self.length + keys.shape[2]
-        if self.length and keys.shape[2] > 1: raise UserError(f"after its first pass a cache takes one token at a time, not {keys.shape[2]}")
-        if stop > self.memory.shape[4]: raise UserError(f"the cache holds {self.memory.shape[4]} tokens; the picture is finished")
+        if self.length and keys.shape[2] > 1:
+            raise UserError(f"after its first pass a cache takes one token at a time, not {keys.shape[2]}")
+        if stop > self.memory.shape[4]:
+            raise UserError(f"the cache holds {self.memory.shape[4]} tokens; the picture is finished")
         kept_keys, kept_values = self.memory[layer, 0], self.memory[layer, 1]
         kept_keys[:, :, self.length:stop], kept_values[:, :, self.length:stop] = keys, values
         if layer == len(self.memory) - 1: self.length = stop
@@ -65,14 +71,16 @@ class Attention(nn.Module):
     def __init__(self, config: BackboneConfig):
         super().__init__()
         self.heads, self.causal = config.n_heads, config.causal
-        self.qkv, self.out = nn.Linear(config.width, 3 * config.width, bias=False), nn.Linear(config.width, config.width, bias=False)
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
         self.gains = nn.Parameter(torch.ones(2, 1, 1, 1, config.head_dim)) if config.qk_norm else None
 
     def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
         "`\"B T D\"` to `\"B T D\"`."
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).unbind(dim=2)
-        if self.gains is not None: q, k = (F.layer_norm(y, y.shape[-1:], gain) for y, gain in zip((q, k), self.gains.view(2, -1)))
+        if self.gains is not None:
+            q, k = (F.layer_norm(y, y.shape[-1:], gain) for y, gain in zip((q, k), self.gains.view(2, -1)))
         if places.cos is not None: q, k = (rotate(y, places.cos, places.sin) for y in (q, k))
         q, k, v = (y.transpose(1, 2) for y in (q, k, v))
         if cache is not None: k, v = cache.extend(layer, k, v)
@@ -88,7 +96,9 @@ class Block(nn.Module):
         self.attention, self.up, self.down = Attention(config), nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
         self.modulation = _from_zero(nn.Linear(d, 6 * d))
 
-    def forward(self, x: Tensor, modulation: Tensor, places: Places, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, modulation: Tensor, places: Places, cache: KeyValueCache | None = None, layer: int = 0
+    ) -> Tensor:
         "`x` `\"B T D\"`; `modulation` `\"B 6D\"` is what `self.modulation` makes of the conditioning vector."
         shift, scale, gate, shift_up, scale_up, gate_up = modulation[:, None].chunk(6, dim=-1)
         x = torch.addcmul(x, 1 + gate, self.attention(modulated(x, shift, scale), places, cache, layer))
@@ -108,9 +118,12 @@ class CaptionEncoder(nn.Module):
     def __init__(self, config: BackboneConfig):
         super().__init__()
         d, length = config.width, config.caption_length
-        self.words, self.place, self.gain = nn.Embedding(config.caption_words, d), nn.Parameter(torch.empty(length, d)), nn.Parameter(torch.empty(length, d))
+        self.words = nn.Embedding(config.caption_words, d)
+        self.place = nn.Parameter(torch.empty(length, d))
+        self.gain = nn.Parameter(torch.empty(length, d))
         self.mix, self.pool = nn.Linear(d, 2 * d), nn.Linear(2 * d, d)
-        for table, std in ((self.words.weight, 0.5), (self.place, 0.5), (self.gain, 1.0)): nn.init.normal_(table, std=std)
+        for table, std in ((self.words.weight, 0.5), (self.place, 0.5), (self.gain, 1.0)):
+            nn.init.normal_(table, std=std)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         "Caption tokens and their vector."
@@ -130,7 +143,9 @@ class TimeEncoder(nn.Module):
         "One vector per time."
         rates = torch.exp(torch.linspace(0, math.log(1000), self.RATES, device=t.device))
         angles = t[:, None].float() * rates
-        return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.first.weight.dtype))))
+        return self.second(
+            F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.first.weight.dtype)))
+        )
 
 # %% ../../nbs/image/08_backbone.ipynb #network
 class Backbone(nn.Module):
@@ -146,12 +161,15 @@ class Backbone(nn.Module):
         d, diffusion = c.width, c.method == "diffusion"
         self.caption = CaptionEncoder(c)
         self.time = TimeEncoder(d) if diffusion else None
-        self.read = nn.Linear(c.channels, d) if diffusion else nn.Embedding(c.vocab_size + (c.method == "masked-token"), d)
+        self.read = (
+            nn.Linear(c.channels, d) if diffusion else nn.Embedding(c.vocab_size + (c.method == "masked-token"), d)
+        )
         self.place = nn.Parameter(torch.empty(c.tokens, d).normal_(std=0.5)) if c.positions == "learned" else None
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         self.modulation = _from_zero(nn.Linear(d, 2 * d))
         self.write = nn.Linear(d, c.channels if diffusion else c.vocab_size)
-        nn.init.normal_(self.write.weight, std=0.02), nn.init.zeros_(self.write.bias)        # the first guess is no direction, or a uniform one
+        # the first guess is no direction, or a uniform one
+        nn.init.normal_(self.write.weight, std=0.02), nn.init.zeros_(self.write.bias)
         if not diffusion: nn.init.normal_(self.read.weight, std=0.5)
         cos, sin = rotary_tables(rotary_angles(c)) if c.positions == "rotary" else (None, None)
         self.register_buffer("cos", cos, persistent=False)
@@ -166,7 +184,8 @@ class Backbone(nn.Module):
         return tokens if self.place is None else tokens + self.place[first:first + x.shape[1]]
 
     def condition(self, captions: Tensor, t: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        "Caption tokens `\"B M D\"`, and what steers each block `\"B 6D\"` and the output `\"B 2D\"`: a sampler whose caption and time stay computes it once."
+        """Caption tokens `"B M D"`, and what steers each block `"B 6D"` and the output `"B 2D"`: a sampler whose
+        caption and time stay computes it once."""
         tokens, vector = self.caption(captions)
         vector = F.silu(vector if t is None else vector + self.time(t))
         return tokens, [*(block.modulation(vector) for block in self.blocks), self.modulation(vector)]
@@ -181,8 +200,10 @@ class Backbone(nn.Module):
         return modulated(tokens, shift, scale)
 
     def forward(self, x: Tensor, captions: Tensor, t: Tensor | None = None) -> Tensor:
-        """What the method predicts for every image token, `"B N C"` or `"B N V"`: from all of `x`, or (next-token) from the caption and the tokens before."""
+        """What the method predicts for every image token, `"B N C"` or `"B N V"`: from all of `x`, or (next-token) from
+        the caption and the tokens before."""
         prefix, condition = self.condition(captions, t)
-        before = self.config.caption_length - self.config.causal                # the last word of the caption predicts the first image token
+        # the last word of the caption predicts the first image token
+        before = self.config.caption_length - self.config.causal
         tokens = torch.cat([prefix, self.embed(x[:, :-1] if self.config.causal else x)], dim=1)
         return self.write(self.hidden(tokens, condition)[:, before:])

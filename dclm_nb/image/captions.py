@@ -28,7 +28,8 @@ def caption_words(caption: str) -> list[str]:
 
 # %% ../../nbs/image/06_captions.ipynb #plural-def
 def _singular(word: str, known: Sequence[str] | set[str]) -> str:
-    "The singular of an English plural in -es or -s if it is `known`, else the word. *princess* is no plural of *princes*, nor *gas* of *ga*."
+    """The singular of an English plural in -es or -s if it is `known`, else the word. *princess* is no plural of
+    *princes*, nor *gas* of *ga*."""
     if word.endswith("s") and not word.endswith("ss"):
         for stem in (word[:-1], word[:-2] if word.endswith("es") else ""):
             if len(stem) > 2 and stem in known: return stem
@@ -37,12 +38,17 @@ def _singular(word: str, known: Sequence[str] | set[str]) -> str:
 # %% ../../nbs/image/06_captions.ipynb #encoded-def
 def _checked(caption: str) -> list[str]:
     if words := caption_words(caption): return words
-    raise UserError(f"an empty caption ({caption!r}): it has no word that is read. For a picture without a caption use `null`")
+    raise UserError(
+        f"an empty caption ({caption!r}): it has no word that is read. For a picture without a caption use `null`"
+    )
+
 
 def _encoded(caption: str, ids: dict[str, int], length: int) -> list[int]:
-    "The ids of the words of one caption. Raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
+    """The ids of the words of one caption. Raises `UserError` for an unknown word, an empty caption or one of more than
+    `length` words."""
     words = [_singular(word, ids) for word in _checked(caption)]
-    if len(words) > length: raise UserError(f"{caption!r} has {len(words)} words, and at most {length} are read here: say it shorter")
+    if len(words) > length:
+        raise UserError(f"{caption!r} has {len(words)} words, and at most {length} are read here: say it shorter")
     if unknown := [word for word in words if word not in ids]: raise _unknown(unknown[0], caption, ids)
     return [ids[word] for word in words]
 
@@ -63,19 +69,28 @@ PADDING = 0
 def _decoded(row: list[int], words: Sequence[str]) -> str:
     "The words of one row of ids, numbered from 1; the id behind the last word is *no caption*."
     null_id = len(words) + 1
-    if wrong := [i for i in row if not 0 <= i <= null_id]: raise UserError(f"{wrong[0]} is no id of a vocabulary of {null_id + 1}")
-    return " ".join("(no caption)" if i == null_id else words[i - 1] for i in (row[:1] if row[:1] == [null_id] else row) if i != PADDING)
+    if wrong := [i for i in row if not 0 <= i <= null_id]:
+        raise UserError(f"{wrong[0]} is no id of a vocabulary of {null_id + 1}")
+    return " ".join(
+        "(no caption)" if i == null_id else words[i - 1]
+        for i in (row[:1] if row[:1] == [null_id] else row)
+        if i != PADDING
+    )
 
 # %% ../../nbs/image/06_captions.ipynb #vocabulary-class
 @dataclass(frozen=True)
 class CaptionVocabulary:
-    "Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length` ids (M) at most. `lenient`: words that are unknown or too many are left out instead of refused. Raises `UserError` for words out of order or a length below 1."
+    """Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length`
+    ids (M) at most. `lenient`: words that are unknown or too many are left out instead of refused. Raises
+    `UserError` for words out of order or a length below 1."""
+
     words: tuple[str, ...]
     length: int
     lenient: bool = False
 
     def __post_init__(self):
-        if not self.words or list(self.words) != sorted(set(self.words)): raise UserError("the words of a vocabulary must be different, in alphabetical order, and at least one")
+        if not self.words or list(self.words) != sorted(set(self.words)):
+            raise UserError("the words of a vocabulary must be different, in alphabetical order, and at least one")
         if self.length < 1: raise UserError(f"captions need a length of at least one word, not {self.length}")
         object.__setattr__(self, "_ids", {word: i for i, word in enumerate(self.words, 1)})
 
@@ -88,7 +103,8 @@ class CaptionVocabulary:
 
     @classmethod
     def of(cls, captions: Sequence[str]) -> CaptionVocabulary:
-        "The vocabulary of some captions, as long as the longest. Raises `UserError` if one of them is empty or there are none."
+        """The vocabulary of some captions, as long as the longest. Raises `UserError` if one of them is empty or there
+        are none."""
         sentences = [_checked(caption) for caption in dict.fromkeys(captions)]
         if not sentences: raise UserError("a vocabulary needs captions: none were given")
         found = {word for words in sentences for word in words}
@@ -96,14 +112,18 @@ class CaptionVocabulary:
 
     @classmethod
     def frequent(cls, captions: Iterable[str], most: int, length: int) -> CaptionVocabulary:
-        "A lenient vocabulary for text from the web: at most `most` ids, for the words that occur most often. Raises `UserError` where there is no word."
+        """A lenient vocabulary for text from the web: at most `most` ids, for the words that occur most often. Raises
+        `UserError` where there is no word."""
         counts = Counter(word for caption in captions for word in caption_words(caption))
         merged = Counter()
         for word, n in counts.items(): merged[_singular(word, counts)] += n
-        return cls(tuple(sorted(sorted(merged, key=lambda word: (-merged[word], word))[:most - 2])), length, lenient=True)
+        return cls(
+            tuple(sorted(sorted(merged, key=lambda word: (-merged[word], word))[: most - 2])), length, lenient=True
+        )
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        "Ids, int64 `\"B M\"`, padded with 0. Unless lenient, raises `UserError` for an unknown word, an empty caption or one of more than `length` words."
+        """Ids, int64 `"B M"`, padded with 0. Unless lenient, raises `UserError` for an unknown word, an empty caption
+        or one of more than `length` words."""
         if isinstance(captions, str): raise UserError(f"a list of captions is read, not one string: say [{captions!r}]")
         ids = torch.full((len(captions), self.length), PADDING, dtype=torch.int64)
         read = partial(_understood, null_id=self.null_id) if self.lenient else _encoded
@@ -126,8 +146,10 @@ class CaptionVocabulary:
     @classmethod
     def from_dict(cls, kept: dict) -> CaptionVocabulary:
         "The vocabulary kept by `to_dict`. Raises `UserError` if that is not what it is."
-        try: words, length = kept["words"], kept["length"]
-        except (KeyError, TypeError) as e: raise UserError("not a kept vocabulary: it needs `words` and `length`") from e
+        try:
+            words, length = kept["words"], kept["length"]
+        except (KeyError, TypeError) as e:
+            raise UserError("not a kept vocabulary: it needs `words` and `length`") from e
         if not isinstance(length, int) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise UserError("not a kept vocabulary: `words` is a list of strings and `length` a whole number")
         return cls(tuple(words), length, bool(kept.get("lenient", False)))

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.learned import Learned
-from .scenes import BACKGROUND, COLOURS, RELATIONS, Group, Pair, SceneSpec, coverage, parse_caption, scene_set
+from dclm_nb.image.scenes import (
+    BACKGROUND, COLOURS, RELATIONS, Group, Pair, SceneSpec, coverage, parse_caption, scene_set,
+)
 
 # %% auto #0
 __all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'from_ground', 'foreground', 'Seen', 'see', 'Check', 'check_scene',
@@ -50,7 +52,8 @@ def _outline(shape: str) -> tuple[float, float]:
     return float(covered.mean()), float((covered.sum(axis=1) * places).sum() / covered.sum())
 
 def _covered(away: np.ndarray, colour: np.ndarray, mine: np.ndarray) -> np.ndarray:
-    "Share of each pixel that a thing of `colour` covers, 0 outside `mine`; `away` `\"3 H W\"` and `colour` `\"3\"` are differences from the ground."
+    """Share of each pixel that a thing of `colour` covers, 0 outside `mine`; `away` `"3 H W"` and `colour` `"3"` are
+    differences from the ground."""
     return np.where(mine, (away * colour[:, None, None]).sum(axis=0) / (colour @ colour), 0).clip(0, 1)
 
 def _best_fit(covered: np.ndarray, spec: SceneSpec) -> tuple[float, str, float, float]:
@@ -71,7 +74,8 @@ MINIMUM_FIT = 0.75          # a blob whose outline fits no shape this well has n
 def see(image: np.ndarray | Tensor, spec: SceneSpec) -> list[Seen]:
     "The things in a picture (uint8 `\"3 H W\"`), largest first. Raises `UserError` for another size."
     image = np.asarray(image)
-    if image.shape != (3, spec.size, spec.size): raise UserError(f"the checker reads pictures of {spec.size} pixels, not {tuple(image.shape)}")
+    if image.shape != (3, spec.size, spec.size):
+        raise UserError(f"the checker reads pictures of {spec.size} pixels, not {tuple(image.shape)}")
     labels, _ = label(foreground(image))
     away, things = from_ground(image), []
     for index, window in enumerate(find_objects(labels), 1):
@@ -115,29 +119,50 @@ def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: S
     if isinstance(caption, str): caption = parse_caption(caption, spec)
     things = see(image, spec)
     if isinstance(caption, Group):
-        return Check(bool(things) and all(t.colour == caption.colour for t in things), bool(things) and all(t.shape == caption.shape for t in things), None, len(things) == caption.count)
+        return Check(
+            bool(things) and all(t.colour == caption.colour for t in things),
+            bool(things) and all(t.shape == caption.shape for t in things),
+            None,
+            len(things) == caption.count,
+        )
     first, second = ([t for t in things if t.colour == colour] for colour in (caption.colour, caption.other_colour))
     both = bool(first and second)
-    return Check(both, both and first[0].shape == caption.shape and second[0].shape == caption.other_shape, both and _holds(caption.relation, first[0], second[0], spec), len(things) == 2)
+    return Check(
+        both,
+        both and first[0].shape == caption.shape and second[0].shape == caption.other_shape,
+        both and _holds(caption.relation, first[0], second[0], spec),
+        len(things) == 2,
+    )
 
 # %% ../../nbs/image/01_checker.ipynb #scores
 def check_all(images: Tensor, captions: Sequence[str], spec: SceneSpec) -> list[Check]:
     "One check per picture. Raises `UserError` for sets of unequal length or none at all."
-    if len(images) != len(captions): raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
+    if len(images) != len(captions):
+        raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
     if not len(captions): raise UserError("there is nothing to check: the set is empty")
     return [check_scene(image, caption, spec) for image, caption in zip(images, captions)]
 
 def attribute_scores(checks: Sequence[Check]) -> dict[str, float]:
-    "Share of pictures that have each attribute, of those whose caption asks for it; an attribute that no caption asks for is left out."
+    """Share of pictures that have each attribute, of those whose caption asks for it; an attribute that no caption asks
+    for is left out."""
     asked = {name: [value for c in checks if (value := getattr(c, name)) is not None] for name in ATTRIBUTES}
     return {name: sum(values) / len(values) for name, values in asked.items() if values}
 
 # %% ../../nbs/image/01_checker.ipynb #calibrate
 def checker_learned(spec: SceneSpec, n: int = 1000, seed: int = 1) -> Learned:
-    "Share of right answers on `n` scenes with their own captions and `n` with those of others (of held-out compositions), beside a checker that always says yes."
+    """Share of right answers on `n` scenes with their own captions and `n` with those of others (of held-out
+    compositions), beside a checker that always says yes."""
     scenes = scene_set(n, spec, seed, "held out")
     others = (*scenes.captions[1:], scenes.captions[0])
     wrong = [i for i in range(n) if scenes.captions[i] != others[i]]
     right = sum(c.all for c in check_all(scenes.images, scenes.captions, spec)) / n
     refused = sum(not c.all for c in check_all(scenes.images[wrong], [others[i] for i in wrong], spec)) / len(wrong)
-    return Learned("rule that checks prompts", "share of right answers", (right + refused) / 2, 0.5, "always yes", margin=0.45, n=n + len(wrong))
+    return Learned(
+        "rule that checks prompts",
+        "share of right answers",
+        (right + refused) / 2,
+        0.5,
+        "always yes",
+        margin=0.45,
+        n=n + len(wrong),
+    )

@@ -31,7 +31,9 @@ __all__ = ['ImageModel', 'sample', 'save_image_model', 'load_image_model']
 # %% ../../nbs/image/16_checkpoints.ipynb #model
 @dataclass(frozen=True)
 class ImageModel:
-    "A generator: network, codec, vocabulary, how it was trained to see noise or masks, and how it is best drawn from. Raises `UserError` where network and codec do not fit."
+    """A generator: network, codec, vocabulary, how it was trained to see noise or masks, and how it is best drawn from.
+    Raises `UserError` where network and codec do not fit."""
+
     network: Backbone
     codec: Codec
     vocabulary: CaptionVocabulary
@@ -41,13 +43,26 @@ class ImageModel:
     def __post_init__(self):
         c, codec = self.network.config, self.codec
         needed, offered = (c.tokens, c.channels, c.vocab_size), (codec.tokens, codec.channels, codec.vocab_size)
-        if needed != offered: raise UserError(f"the codec {codec.name} does not fit this {c.method} network: tokens, channels and codes are {offered}, and {needed} are needed")
-        if c.caption_words != len(self.vocabulary) or c.caption_length != self.vocabulary.length: raise UserError("the vocabulary is not the one that this network was trained with")
+        if needed != offered:
+            raise UserError(
+                f"the codec {codec.name} does not fit this {c.method} network: tokens, channels and codes are "
+                f"{offered}, and {needed} are needed"
+            )
+        if c.caption_words != len(self.vocabulary) or c.caption_length != self.vocabulary.length:
+            raise UserError("the vocabulary is not the one that this network was trained with")
 
 # %% ../../nbs/image/16_checkpoints.ipynb #sample
-def sample(model: ImageModel, captions: str | Iterable[str], seed: int = 0, sampling: Sampling | None = None, batch_size: int = 256) -> Tensor:
-    "Pictures uint8 `\"B 3 H W\"` for one caption or several. Raises `UserError` for no captions, an empty one, a word that the model does not know, or a batch below 1."
-    if not isinstance(batch_size, int) or batch_size < 1: raise UserError(f"a batch has a whole number of pictures, at least one, not {batch_size!r}")
+def sample(
+    model: ImageModel,
+    captions: str | Iterable[str],
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    batch_size: int = 256,
+) -> Tensor:
+    """Pictures uint8 `"B 3 H W"` for one caption or several. Raises `UserError` for no captions, an empty one, a word
+    that the model does not know, or a batch below 1."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"a batch has a whole number of pictures, at least one, not {batch_size!r}")
     ids, generator = model.vocabulary.encode(_listed(captions)), torch.Generator().manual_seed(seed_for("sample", seed))
     return torch.cat([_draw(model, part, sampling or model.sampling, generator) for part in ids.split(batch_size)])
 
@@ -55,44 +70,66 @@ def _listed(captions: str | Iterable[str]) -> list[str]:
     "One caption as a list of one. Raises `UserError` for none, and for what is no string."
     listed = list(captions) if isinstance(captions, Iterable) and not isinstance(captions, str) else [captions]
     if not listed: raise UserError("there is nothing to draw: give at least one caption")
-    if wrong := [caption for caption in listed if not isinstance(caption, str)]: raise UserError(f"a caption is a string, not {reprlib.repr(wrong[0])}")
+    if wrong := [caption for caption in listed if not isinstance(caption, str)]:
+        raise UserError(f"a caption is a string, not {reprlib.repr(wrong[0])}")
     return listed
 
 def _draw(model: ImageModel, ids: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     device = model.network.device
     null = model.vocabulary.null(len(ids)).to(device)
-    return model.codec.decode(draw_latents(model.network, ids.to(device), null, sampling, model.settings, generator).cpu())
+    return model.codec.decode(
+        draw_latents(model.network, ids.to(device), null, sampling, model.settings, generator).cpu()
+    )
 
 # %% ../../nbs/image/16_checkpoints.ipynb #save
 def save_image_model(model: ImageModel, folder: str | Path) -> Path:
-    "Write a model; the folder is whole when `model.json` is there. Raises `UserError` for weights that are not numbers."
-    if not all(tensor.isfinite().all() for tensor in model.network.state_dict().values()): raise UserError("the weights of this network are not numbers: its training diverged")
+    """Write a model; the folder is whole when `model.json` is there. Raises `UserError` for weights that are not
+    numbers."""
+    if not all(tensor.isfinite().all() for tensor in model.network.state_dict().values()):
+        raise UserError("the weights of this network are not numbers: its training diverged")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.codec.save(folder / "codec")
     weights = save({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()})
     atomic_write(folder / "model.safetensors", weights)
-    record = {"format": "dclm_nb.image/1", "network": asdict(model.network.config), "weights": hashlib.sha256(weights).hexdigest(), "codec": model.codec.fingerprint(), "vocabulary": model.vocabulary.to_dict(),
-              "settings": asdict(model.settings), "sampling": asdict(model.sampling)}
+    record = {
+        "format": "dclm_nb.image/1",
+        "network": asdict(model.network.config),
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "codec": model.codec.fingerprint(),
+        "vocabulary": model.vocabulary.to_dict(),
+        "settings": asdict(model.settings),
+        "sampling": asdict(model.sampling),
+    }
     atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     return folder
 
 # %% ../../nbs/image/16_checkpoints.ipynb #load
 def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageModel:
-    "The model in `folder`, with its own codec or the `codec` given. Raises `UserError` for a folder without a model, a damaged one, or a codec that it was not trained with."
+    """The model in `folder`, with its own codec or the `codec` given. Raises `UserError` for a folder without a model,
+    a damaged one, or a codec that it was not trained with."""
     folder = Path(folder)
     if not (folder / "model.json").is_file(): raise UserError(f"there is no model in {folder}: model.json is missing")
     codec = codec or load_codec(folder / "codec")
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         weights = (folder / "model.safetensors").read_bytes()
-        if hashlib.sha256(weights).hexdigest() != record["weights"]: raise ValueError("model.safetensors is not the file that model.json names")
-        settings = MethodSettings(FlowSettings(**record["settings"]["flow"]), MaskedSettings(**record["settings"]["masked"]))
+        if hashlib.sha256(weights).hexdigest() != record["weights"]:
+            raise ValueError("model.safetensors is not the file that model.json names")
+        settings = MethodSettings(
+            FlowSettings(**record["settings"]["flow"]), MaskedSettings(**record["settings"]["masked"])
+        )
         vocabulary, sampling = CaptionVocabulary.from_dict(record["vocabulary"]), Sampling(**record["sampling"])
         network = Backbone(BackboneConfig(**record["network"]))
         network.load_state_dict(load(weights))
         fitting = codec.fingerprint() == record["codec"]
-    except UserError: raise
-    except Exception as e: raise UserError(f"the model in {folder.name} is damaged ({type(e).__name__}: {str(e).strip().splitlines()[0][:100]}); export it again") from e
-    if not fitting: raise UserError(f"the codec {codec.name} is not the one that the model in {folder.name} was trained with")
+    except UserError:
+        raise
+    except Exception as e:
+        raise UserError(
+            f"the model in {folder.name} is damaged ({type(e).__name__}: {str(e).strip().splitlines()[0][:100]}); "
+            "export it again"
+        ) from e
+    if not fitting:
+        raise UserError(f"the codec {codec.name} is not the one that the model in {folder.name} was trained with")
     return ImageModel(network.eval(), codec, vocabulary, settings, sampling)

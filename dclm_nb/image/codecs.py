@@ -40,7 +40,9 @@ __all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 
 # %% ../../nbs/image/04_codecs.ipynb #interface
 @runtime_checkable
 class Codec(Protocol):
-    "Pictures to latents and back. `kind` is \"continuous\" (then `vocab_size` is 0) or \"discrete\" (then `channels` is 0); `size` is the pixels a side, `tokens` the places of the grid."
+    """Pictures to latents and back. `kind` is "continuous" (then `vocab_size` is 0) or "discrete" (then `channels` is
+    0); `size` is the pixels a side, `tokens` the places of the grid."""
+
     name: str
     kind: str
     size: int
@@ -59,28 +61,47 @@ class Codec(Protocol):
 
 # %% ../../nbs/image/04_codecs.ipynb #check-images
 def check_images(images: Tensor, size: int | None = None) -> Tensor:
-    "The pictures themselves, uint8 `\"B 3 H W\"`. Raises `UserError` for another type or shape, or a size other than `size`."
+    """The pictures themselves, uint8 `"B 3 H W"`. Raises `UserError` for another type or shape, or a size other than
+    `size`."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
-        raise UserError(f"a codec takes pictures as torch.uint8 from 0 to 255, not {found}; if yours run from 0 to 1, give (255 * images).round().to(torch.uint8)")
+        raise UserError(
+            f"a codec takes pictures as torch.uint8 from 0 to 255, not {found}; if yours run from 0 to 1, give (255 * "
+            "images).round().to(torch.uint8)"
+        )
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise UserError(f"a codec takes square pictures of shape (pictures, 3, size, size), not {tuple(images.shape)}")
-    if size is not None and images.shape[-1] != size: raise UserError(f"this codec was made for pictures of {size} pixels a side, not {images.shape[-1]}; fit one on pictures of that size")
+    if size is not None and images.shape[-1] != size:
+        raise UserError(
+            f"this codec was made for pictures of {size} pixels a side, not {images.shape[-1]}; fit one on pictures of "
+            "that size"
+        )
     return images
 
 # %% ../../nbs/image/04_codecs.ipynb #check-latents
 def check_latents(latents: Tensor, codec: Codec) -> Tensor:
-    "The latents themselves. Raises `UserError` for those that `codec` could not have made: another type or shape, ids outside the vocabulary, numbers that are not finite."
+    """The latents themselves. Raises `UserError` for those that `codec` could not have made: another type or shape, ids
+    outside the vocabulary, numbers that are not finite."""
     wanted = ("pictures", codec.tokens) + ((codec.channels,) if codec.kind == "continuous" else ())
     if latents.ndim != len(wanted) or tuple(latents.shape[1:]) != wanted[1:]:
-        raise UserError(f"codec {codec.name} decodes latents of shape ({', '.join(map(str, wanted))}), not {tuple(latents.shape)}")
+        raise UserError(
+            f"codec {codec.name} decodes latents of shape ({', '.join(map(str, wanted))}), not {tuple(latents.shape)}"
+        )
     if codec.kind == "continuous":
-        if not latents.is_floating_point(): raise UserError(f"codec {codec.name} is continuous: it decodes numbers, not the ids of {latents.dtype}")
-        if not latents.isfinite().all(): raise UserError(f"codec {codec.name} was given latents that are not finite: the model that made them has diverged")
+        if not latents.is_floating_point():
+            raise UserError(f"codec {codec.name} is continuous: it decodes numbers, not the ids of {latents.dtype}")
+        if not latents.isfinite().all():
+            raise UserError(
+                f"codec {codec.name} was given latents that are not finite: the model that made them has diverged"
+            )
         return latents
-    if latents.is_floating_point() or latents.dtype == torch.bool: raise UserError(f"codec {codec.name} is discrete: it decodes ids (torch.int64), not {latents.dtype}")
+    if latents.is_floating_point() or latents.dtype == torch.bool:
+        raise UserError(f"codec {codec.name} is discrete: it decodes ids (torch.int64), not {latents.dtype}")
     if latents.numel() and not (0 <= int(latents.min()) and int(latents.max()) < codec.vocab_size):
-        raise UserError(f"codec {codec.name} knows the ids 0 to {codec.vocab_size - 1}, and was given {int(latents.min())} to {int(latents.max())}; a mask or start symbol has to be gone before decoding")
+        raise UserError(
+            f"codec {codec.name} knows the ids 0 to {codec.vocab_size - 1}, and was given {int(latents.min())} to "
+            f"{int(latents.max())}; a mask or start symbol has to be gone before decoding"
+        )
     return latents
 
 # %% ../../nbs/image/04_codecs.ipynb #device
@@ -92,7 +113,8 @@ def this_device() -> torch.device:
 def to_patches(images: Tensor, patch: int) -> Tensor:
     "`\"B C H W\"` -> `\"B N C*patch*patch\"`, row by row. Raises `UserError` when the side is no multiple of `patch`."
     size = images.shape[-1]
-    if patch < 1 or size % patch: raise UserError(f"pictures of {size} pixels do not split into patches of {patch}; choose a divisor")
+    if patch < 1 or size % patch:
+        raise UserError(f"pictures of {size} pixels do not split into patches of {patch}; choose a divisor")
     side, channels = size // patch, images.shape[1]
     grid = images.reshape(len(images), channels, side, patch, side, patch)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(len(images), side ** 2, channels * patch ** 2)
@@ -104,10 +126,19 @@ def from_patches(patches: Tensor, patch: int) -> Tensor:
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), channels, side * patch, side * patch)
 
 # %% ../../nbs/image/04_codecs.ipynb #saved
-FAMILIES = {"PatchPCA": "dclm_nb.image.codecs", "PatchVQ": "dclm_nb.image.codecs", "ConvCodec": "dclm_nb.image.autoencoders", "DiffusersKL": "dclm_nb.image.autoencoders"}      # class -> the module that defines it
+# class -> the module that defines it
+FAMILIES = {
+    "PatchPCA": "dclm_nb.image.codecs",
+    "PatchVQ": "dclm_nb.image.codecs",
+    "ConvCodec": "dclm_nb.image.autoencoders",
+    "DiffusersKL": "dclm_nb.image.autoencoders",
+}
+
 
 class SavedCodec:
-    "What every codec of this package shares: a dataclass whose tensors and settings make its fingerprint and its files."
+    """What every codec of this package shares: a dataclass whose tensors and settings make its fingerprint and its
+    files."""
+
     kind: ClassVar[str]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -116,7 +147,9 @@ class SavedCodec:
 
     def settings(self) -> dict:
         "Everything else: plain text, numbers, lists and dictionaries."
-        return {f.name: value for f in dataclasses.fields(self) if not isinstance(value := getattr(self, f.name), Tensor)}
+        return {
+            f.name: value for f in dataclasses.fields(self) if not isinstance(value := getattr(self, f.name), Tensor)
+        }
 
     @classmethod
     def from_parts(cls, settings: dict, tensors: dict[str, Tensor]) -> SavedCodec:
@@ -132,36 +165,59 @@ class SavedCodec:
         return hash_of(*parts)
 
     def save(self, folder: str | Path) -> Path:
-        "Write `codec.safetensors` and `codec.json` into `folder`; returns the folder. Raises `UserError` when the disk cannot be written."
+        """Write `codec.safetensors` and `codec.json` into `folder`; returns the folder. Raises `UserError` when the
+        disk cannot be written."""
         folder = Path(folder)
         try: folder.mkdir(parents=True, exist_ok=True)
         except OSError as error: raise disk_error(error, folder) from error
-        atomic_write(folder / "codec.safetensors", safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}))
+        atomic_write(
+            folder / "codec.safetensors",
+            safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}),
+        )
         about = {"family": type(self).__name__, "settings": self.settings(), "fingerprint": self.fingerprint()}
         atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n")
         return folder
 
 # %% ../../nbs/image/04_codecs.ipynb #load
 def load_codec(folder: str | Path, size: int | None = None, kind: str | None = None) -> SavedCodec:
-    "The codec that `save` wrote into `folder`. Raises `UserError` for a missing or damaged file, and for a codec of another `size` or `kind` than asked for."
+    """The codec that `save` wrote into `folder`. Raises `UserError` for a missing or damaged file, and for a codec of
+    another `size` or `kind` than asked for."""
     folder = Path(folder)
-    try: about, data = json.loads((folder / "codec.json").read_text(encoding="utf-8")), (folder / "codec.safetensors").read_bytes()
-    except FileNotFoundError as error: raise UserError(f"there is no codec in {folder.name}: {Path(error.filename).name} is missing; fit one and save it there") from None
-    except (OSError, ValueError) as error: raise UserError(f"codec.json in {folder.name} cannot be read ({error}); fit the codec again") from None
-    if not isinstance(about, dict) or not {"family", "settings", "fingerprint"} <= set(about): raise UserError(f"codec.json in {folder.name} does not describe a codec; fit it again")
+    try:
+        about, data = (
+            json.loads((folder / "codec.json").read_text(encoding="utf-8")),
+            (folder / "codec.safetensors").read_bytes(),
+        )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no codec in {folder.name}: {Path(error.filename).name} is missing; fit one and save it there"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"codec.json in {folder.name} cannot be read ({error}); fit the codec again") from None
+    if not isinstance(about, dict) or not {"family", "settings", "fingerprint"} <= set(about):
+        raise UserError(f"codec.json in {folder.name} does not describe a codec; fit it again")
     if about["family"] not in FAMILIES: raise unknown("family of codecs", about["family"], FAMILIES)
     family = getattr(importlib.import_module(FAMILIES[about["family"]]), about["family"])
     try: codec = family.from_parts(about["settings"], safetensors.torch.load(data))
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"the codec in {folder.name} is damaged ({type(error).__name__}); fit it again") from None
-    if codec.fingerprint() != about["fingerprint"]: raise UserError(f"codec.json and codec.safetensors in {folder.name} do not belong together, or one was changed; fit the codec again")
-    if size is not None and codec.size != size: raise UserError(f"the codec in {folder.name} is for pictures of {codec.size} pixels, and {size} are needed here")
-    if kind is not None and codec.kind != kind: raise UserError(f"the codec in {folder.name} is {codec.kind}, and a {kind} one is needed here")
+    if codec.fingerprint() != about["fingerprint"]:
+        raise UserError(
+            f"codec.json and codec.safetensors in {folder.name} do not belong together, or one was changed; fit the "
+            "codec again"
+        )
+    if size is not None and codec.size != size:
+        raise UserError(
+            f"the codec in {folder.name} is for pictures of {codec.size} pixels, and {size} are needed here"
+        )
+    if kind is not None and codec.kind != kind:
+        raise UserError(f"the codec in {folder.name} is {codec.kind}, and a {kind} one is needed here")
     return codec
 
 # %% ../../nbs/image/04_codecs.ipynb #principal
 def principal_axes(images: Tensor, patch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Of all patches of uint8 `\"N 3 H W\"`: their mean `\"D\"`, the variance along each principal axis (largest first) and the axes `\"D D\"` in columns. float64."
+    """Of all patches of uint8 `"N 3 H W"`: their mean `"D"`, the variance along each principal axis (largest first) and
+    the axes `"D D"` in columns. float64."""
     dims = 3 * patch * patch
     total, products, count = np.zeros(dims), np.zeros((dims, dims)), 0
     for chunk in images.split(512):
@@ -174,7 +230,9 @@ def principal_axes(images: Tensor, patch: int) -> tuple[np.ndarray, np.ndarray, 
 # %% ../../nbs/image/04_codecs.ipynb #pca
 @dataclass(frozen=True, eq=False)
 class PatchPCA(SavedCodec):
-    "Each patch by its first `C` principal components, all divided by ONE `scale`. `mean` `\"D\"` and `basis` `\"D C\"` in grey levels."
+    """Each patch by its first `C` principal components, all divided by ONE `scale`. `mean` `"D"` and `basis` `"D C"` in
+    grey levels."""
+
     kind: ClassVar[str] = "continuous"
     name: str
     size: int
@@ -186,16 +244,26 @@ class PatchPCA(SavedCodec):
 
     @classmethod
     def fit(cls, images: Tensor, channels: int, patch: int = 4, name: str = "") -> PatchPCA:
-        "The codec of `channels` components of the pictures (uint8 `\"N 3 H W\"`). Raises `UserError` for too many channels or pictures without variance."
+        """The codec of `channels` components of the pictures (uint8 `"N 3 H W"`). Raises `UserError` for too many
+        channels or pictures without variance."""
         check_images(images)
         most = 3 * patch * patch
-        if not 1 <= channels <= most: raise UserError(f"a patch of {patch} x {patch} pixels has {most} numbers, so its codec has between 1 and {most} channels, not {channels}")
+        if not 1 <= channels <= most:
+            raise UserError(
+                f"a patch of {patch} x {patch} pixels has {most} numbers, so its codec has between 1 and {most} "
+                f"channels, not {channels}"
+            )
         if not len(images): raise UserError("a codec needs pictures to be fitted on, and was given none")
         mean, variances, axes = principal_axes(images, patch)
         scale = math.sqrt(variances[:channels].sum() / channels)
-        if scale < 1e-3: raise UserError("all patches of these pictures are the same, so there is nothing to encode; fit on pictures that differ")
+        if scale < 1e-3:
+            raise UserError(
+                "all patches of these pictures are the same, so there is nothing to encode; fit on pictures that differ"
+            )
         as_tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).float()
-        return cls(name or f"pca-{channels}", images.shape[-1], patch, scale, as_tensor(mean), as_tensor(axes[:, :channels]))
+        return cls(
+            name or f"pca-{channels}", images.shape[-1], patch, scale, as_tensor(mean), as_tensor(axes[:, :channels])
+        )
 
     @property
     def tokens(self) -> int: return (self.size // self.patch) ** 2
@@ -210,12 +278,14 @@ class PatchPCA(SavedCodec):
 
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` -> uint8 `\"B 3 H W\"`, rounded and clipped."
-        patches = check_latents(latents, self).float() * self.scale @ self.basis.T.to(latents.device) + self.mean.to(latents.device)
+        patches = check_latents(latents, self).float() * self.scale @ self.basis.T.to(latents.device) + self.mean.to(
+            latents.device
+        )
         return from_patches(patches.round().clamp(0, 255).to(torch.uint8), self.patch)
 
 # %% ../../nbs/image/04_codecs.ipynb #unique
 def unique_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    "The different patches of uint8 `\"N 3 H W\"`, sorted, as bytes `\"U D\"`, and how often each occurs, int64 `\"U\"`."
+    """The different patches of uint8 `"N 3 H W"`, sorted, as bytes `"U D"`, and how often each occurs, int64 `"U"`."""
     dims = 3 * patch * patch
     found, counts = np.empty((0, dims), np.uint8), np.empty(0, np.int64)
     for chunk in images.split(2048):
@@ -227,10 +297,12 @@ def unique_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
 
 # %% ../../nbs/image/04_codecs.ipynb #nearest-code
 def nearest_code(patches: Tensor, codebook: Tensor) -> Tensor:
-    "For bytes `\"M D\"`, the index int64 `\"M\"` of the nearest row of the codebook (bytes `\"V D\"`), the first of equals; in float64, where these sums are exact."
+    """For bytes `"M D"`, the index int64 `"M"` of the nearest row of the codebook (bytes `"V D"`), the first of equals;
+    in float64, where these sums are exact."""
     codes = codebook.to(patches.device).double()
     lengths = codes.square().sum(1)
-    rows = max(1, 2 ** 22 // len(codes))                                                                   # at most 32 MiB of distances at a time
+    # at most 32 MiB of distances at a time
+    rows = max(1, 2 ** 22 // len(codes))
     found = [torch.addmm(lengths, chunk.double(), codes.T, alpha=-2).argmin(1) for chunk in patches.split(rows)]
     return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
@@ -245,8 +317,11 @@ def spread_codes(patches: Tensor, codes: int, rng: np.random.Generator) -> Tenso
     return patches[chosen]
 
 # %% ../../nbs/image/04_codecs.ipynb #codebook
-def fit_codebook(patches: Tensor, counts: Tensor, codes: int, seed: int = 0, rounds: int = 20, limit: int = 30_000) -> Tensor:
-    "`codes` rows of bytes for different patches `\"U D\"` that occur `counts` times: k-means on at most `limit` of them, drawn by the seed. With no more patches than codes, the patches themselves."
+def fit_codebook(
+    patches: Tensor, counts: Tensor, codes: int, seed: int = 0, rounds: int = 20, limit: int = 30_000
+) -> Tensor:
+    """`codes` rows of bytes for different patches `"U D"` that occur `counts` times: k-means on at most `limit` of
+    them, drawn by the seed. With no more patches than codes, the patches themselves."""
     if len(patches) <= codes: return patches
     rng = np.random.default_rng(seed_for("patch codebook", seed))
     if len(patches) > max(limit, codes):
@@ -258,7 +333,8 @@ def fit_codebook(patches: Tensor, counts: Tensor, codes: int, seed: int = 0, rou
         nearest = nearest_code(patches, codebook)
         total = torch.zeros(len(codebook), patches.shape[1], dtype=torch.float64).index_add_(0, nearest, weighted)
         weight = torch.zeros(len(codebook), 1, dtype=torch.float64).index_add_(0, nearest, weights[:, None])
-        moved = torch.where(weight > 0, total / weight, codebook.double()).round().to(torch.uint8)         # a code that stands for nothing stays where it is
+        # a code that stands for nothing stays where it is
+        moved = torch.where(weight > 0, total / weight, codebook.double()).round().to(torch.uint8)
         if torch.equal(moved, codebook): break
         codebook = moved
     return codebook
@@ -276,7 +352,8 @@ class PatchVQ(SavedCodec):
 
     @classmethod
     def fit(cls, images: Tensor, codes: int, patch: int = 4, seed: int = 0, name: str = "") -> PatchVQ:
-        "The codec of at most `codes` patches of the pictures (uint8 `\"N 3 H W\"`); `vocab_size` says how many it came to: fewer where fewer patches differ. Raises `UserError` for fewer than 2 codes."
+        """The codec of at most `codes` patches of the pictures (uint8 `"N 3 H W"`); `vocab_size` says how many it came
+        to: fewer where fewer patches differ. Raises `UserError` for fewer than 2 codes."""
         check_images(images)
         if codes < 2: raise UserError(f"a vocabulary needs at least 2 codes, not {codes}")
         if not len(images): raise UserError("a codec needs pictures to be fitted on, and was given none")
@@ -303,9 +380,14 @@ class PatchVQ(SavedCodec):
 
 # %% ../../nbs/image/04_codecs.ipynb #psnr
 def psnr(a: Tensor, b: Tensor) -> float:
-    "Peak signal-to-noise ratio of two uint8 sets of one shape, in dB; infinite for equal ones. Raises `UserError` for other types or unequal shapes."
-    if a.dtype != torch.uint8 or b.dtype != torch.uint8: raise UserError(f"PSNR is taken of uint8 pictures, not of {a.dtype} and {b.dtype}")
-    if a.shape != b.shape or not a.numel(): raise UserError(f"PSNR needs two sets of the same pictures; these have the shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    """Peak signal-to-noise ratio of two uint8 sets of one shape, in dB; infinite for equal ones. Raises `UserError` for
+    other types or unequal shapes."""
+    if a.dtype != torch.uint8 or b.dtype != torch.uint8:
+        raise UserError(f"PSNR is taken of uint8 pictures, not of {a.dtype} and {b.dtype}")
+    if a.shape != b.shape or not a.numel():
+        raise UserError(
+            f"PSNR needs two sets of the same pictures; these have the shapes {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     error = (a.double() - b.double()).square().mean().item()
     return 10 * math.log10(255 ** 2 / error) if error else math.inf
 
@@ -313,26 +395,54 @@ def psnr(a: Tensor, b: Tensor) -> float:
 CODEC_NAMES = ("pca-4", "pca-12", "pca-20", "vq-64", "vq-128", "vq-512")       # for example; other numbers work as well
 
 def fit_codec(name: str, images: Tensor, patch: int = 4, seed: int = 0) -> PatchPCA | PatchVQ:
-    "The codec called `name` (\"pca-<channels>\" or \"vq-<codes>\"), fitted on uint8 `\"N 3 H W\"`. Raises `UserError` for another name."
+    """The codec called `name` ("pca-<channels>" or "vq-<codes>"), fitted on uint8 `"N 3 H W"`. Raises `UserError` for
+    another name."""
     if not (match := re.fullmatch(r"(pca|vq)-([1-9]\d{0,5})", name)): raise unknown("codec", name, CODEC_NAMES)
     number = int(match[2])
-    return PatchPCA.fit(images, number, patch, name=name) if match[1] == "pca" else PatchVQ.fit(images, number, patch, seed, name=name)
+    return (
+        PatchPCA.fit(images, number, patch, name=name)
+        if match[1] == "pca"
+        else PatchVQ.fit(images, number, patch, seed, name=name)
+    )
 
 # %% ../../nbs/image/04_codecs.ipynb #learned
 def codec_learned(codec: Codec, fitted_on: Tensor, held_out: Tensor) -> Learned:
-    "Error of the reconstructions of uint8 `held_out` (root mean square, grey levels), beside painting the mean picture of `fitted_on`."
+    """Error of the reconstructions of uint8 `held_out` (root mean square, grey levels), beside painting the mean
+    picture of `fitted_on`."""
     error = lambda a, b: float((a.double() - b.double()).square().mean().sqrt())
     mean = fitted_on.double().mean(dim=0).round().expand(held_out.shape)
     trivial = error(mean, held_out)
-    return Learned(f"codec {codec.name}", "error of held-out pictures, grey levels", error(codec.decode(codec.encode(held_out)), held_out), trivial, "the mean picture", lower=True, margin=trivial / 2, n=len(held_out))
+    return Learned(
+        f"codec {codec.name}",
+        "error of held-out pictures, grey levels",
+        error(codec.decode(codec.encode(held_out)), held_out),
+        trivial,
+        "the mean picture",
+        lower=True,
+        margin=trivial / 2,
+        n=len(held_out),
+    )
 
 # %% ../../nbs/image/04_codecs.ipynb #table
-def codec_table(codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec, judges: JudgeSuite | None = None) -> pd.DataFrame:
-    "One row per codec: kind, tokens, channels, vocabulary, numbers per picture, PSNR in dB, and the share of reconstructions that the checker finds right, per attribute; with `judges` also the Fréchet distance of the reconstructions."
+def codec_table(
+    codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec, judges: JudgeSuite | None = None
+) -> pd.DataFrame:
+    """One row per codec: kind, tokens, channels, vocabulary, numbers per picture, PSNR in dB, and the share of
+    reconstructions that the checker finds right, per attribute; with `judges` also the Fréchet distance of the
+    reconstructions."""
     rows = []
     for codec in codecs:
         again = codec.decode(codec.encode(images))
         distance = {"frechet_distance": judges.measure(again, captions)["frechet_distance"]} if judges else {}
-        rows.append({"codec": codec.name, "kind": codec.kind, "tokens": codec.tokens, "channels": codec.channels, "vocabulary": codec.vocab_size,
-                     "numbers": codec.tokens * max(codec.channels, 1), "psnr": psnr(images, again), **distance, **attribute_scores(check_all(again, captions, spec))})
+        rows.append({
+            "codec": codec.name,
+            "kind": codec.kind,
+            "tokens": codec.tokens,
+            "channels": codec.channels,
+            "vocabulary": codec.vocab_size,
+            "numbers": codec.tokens * max(codec.channels, 1),
+            "psnr": psnr(images, again),
+            **distance,
+            **attribute_scores(check_all(again, captions, spec)),
+        })
     return pd.DataFrame(rows)

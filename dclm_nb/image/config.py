@@ -43,13 +43,26 @@ class BackboneConfig:
     def __post_init__(self):
         check_method(self.method)
         for name in ("width", "n_layers", "n_heads", "tokens", "caption_length"):
-            if getattr(self, name) < 1: raise UserError(f"BackboneConfig.{name} must be at least 1, not {getattr(self, name)}")
-        if self.caption_words < 3: raise UserError(f"caption_words counts padding, at least one word and the null caption, so it is 3 or more, not {self.caption_words}")
-        if math.isqrt(self.tokens) ** 2 != self.tokens: raise UserError(f"{self.tokens} image tokens make no square grid")
-        if self.width % self.n_heads or self.head_dim % 4: raise UserError(f"width {self.width} needs heads of a multiple of 4 numbers (two axes, two numbers a turn); {self.n_heads} heads do not give that")
-        if self.positions not in ("rotary", "learned"): raise unknown("kind of position", self.positions, ("rotary", "learned"))
+            if getattr(self, name) < 1:
+                raise UserError(f"BackboneConfig.{name} must be at least 1, not {getattr(self, name)}")
+        if self.caption_words < 3:
+            raise UserError(
+                "caption_words counts padding, at least one word and the null caption, so it is 3 or more, not "
+                f"{self.caption_words}"
+            )
+        if math.isqrt(self.tokens) ** 2 != self.tokens:
+            raise UserError(f"{self.tokens} image tokens make no square grid")
+        if self.width % self.n_heads or self.head_dim % 4:
+            raise UserError(
+                f"width {self.width} needs heads of a multiple of 4 numbers (two axes, two numbers a turn); "
+                f"{self.n_heads} heads do not give that"
+            )
+        if self.positions not in ("rotary", "learned"):
+            raise unknown("kind of position", self.positions, ("rotary", "learned"))
         if (self.channels > 0) != (self.method == "diffusion") or (self.vocab_size > 0) == (self.method == "diffusion"):
-            raise UserError("diffusion needs channels and no vocab_size; the token methods need vocab_size and no channels")
+            raise UserError(
+                "diffusion needs channels and no vocab_size; the token methods need vocab_size and no channels"
+            )
 
     @property
     def head_dim(self) -> int: return self.width // self.n_heads

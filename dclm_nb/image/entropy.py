@@ -23,35 +23,52 @@ __all__ = ['arrangements', 'object_codes', 'seen_entropy', 'entropy_floor']
 def arrangements(caption: str | Pair | Group, spec: SceneSpec) -> int:
     "In how many ways the objects of a caption can be dealt to cells."
     if isinstance(caption, str): caption = parse_caption(caption, spec)
-    return math.comb(spec.cells ** 2, caption.count) if isinstance(caption, Group) else spec.cells * math.comb(spec.cells, 2)
+    return (
+        math.comb(spec.cells**2, caption.count) if isinstance(caption, Group) else spec.cells * math.comb(spec.cells, 2)
+    )
 
 # %% ../../nbs/image/22_entropy.ipynb #object
 def object_codes(codec: PatchVQ, spec: SceneSpec, colour: str, shape: str, n: int, seed: int = 0) -> Tensor:
-    "Codes of the upper left cell of `n` pictures of one such object, int64 `\"n patches\"`. Raises `UserError` where patches and cells do not fit."
-    if spec.cell % codec.patch: raise UserError(f"patches of {codec.patch} pixels cross the cells of {spec.cell}, so one object's codes are not its own")
+    """Codes of the upper left cell of `n` pictures of one such object, int64 `"n patches"`. Raises `UserError` where
+    patches and cells do not fit."""
+    if spec.cell % codec.patch:
+        raise UserError(
+            f"patches of {codec.patch} pixels cross the cells of {spec.cell}, so one object's codes are not its own"
+        )
     rng = np.random.default_rng(seed_for("object entropy", colour, shape, seed))
-    images = torch.from_numpy(np.stack([draw([place_one(colour, shape, 0, 0, spec, rng)], spec)[:, :spec.cell, :spec.cell] for _ in range(n)]))
+    images = torch.from_numpy(
+        np.stack([
+            draw([place_one(colour, shape, 0, 0, spec, rng)], spec)[:, : spec.cell, : spec.cell] for _ in range(n)
+        ])
+    )
     patches = to_patches(images, codec.patch)
     return nearest_code(patches.flatten(0, 1), codec.codebook).view(n, -1)
 
 def seen_entropy(rows: Tensor) -> float:
-    "Entropy in nats of the rows of an int64 `\"n K\"`, as often as each was seen: on average below the true one, and at most log n."
+    """Entropy in nats of the rows of an int64 `"n K"`, as often as each was seen: on average below the true one, and at
+    most log n."""
     counts = torch.unique(rows, dim=0, return_counts=True)[1].double()
     shares = counts / counts.sum()
     return float(-(shares * shares.log()).sum())
 
 # %% ../../nbs/image/22_entropy.ipynb #floor
 def entropy_floor(codec: PatchVQ, spec: SceneSpec, captions: Sequence[str], n: int = 4000, seed: int = 0) -> float:
-    "Lower bound of the mean entropy of a picture's codes given its caption, in nats per token. Raises `UserError` for a codec in which objects vanish."
+    """Lower bound of the mean entropy of a picture's codes given its caption, in nats per token. Raises `UserError` for
+    a codec in which objects vanish."""
     ground = codec.encode(torch.from_numpy(draw([], spec))[None])[0, 0]
     wanted, known = [parse_caption(text, spec) for text in captions], {}
     def entropy(colour: str, shape: str) -> float:
         if (colour, shape) not in known:
             rows = object_codes(codec, spec, colour, shape, n, seed)
-            if bool((rows == ground).all(dim=1).any()): raise UserError(f"a {colour} {shape} can vanish in {codec.name}: its codes do not say where things are")
+            if bool((rows == ground).all(dim=1).any()):
+                raise UserError(f"a {colour} {shape} can vanish in {codec.name}: its codes do not say where things are")
             known[colour, shape] = seen_entropy(rows)
         return known[colour, shape]
     def of(c: Pair | Group) -> float:
-        things = [(c.colour, c.shape)] * c.count if isinstance(c, Group) else [(c.colour, c.shape), (c.other_colour, c.other_shape)]
+        things = (
+            [(c.colour, c.shape)] * c.count
+            if isinstance(c, Group)
+            else [(c.colour, c.shape), (c.other_colour, c.other_shape)]
+        )
         return math.log(arrangements(c, spec)) + sum(entropy(*thing) for thing in things)
     return fmean(map(of, wanted)) / codec.tokens

@@ -21,7 +21,10 @@ from ..core.errors import UserError, unknown
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from .codecs import this_device
-from .scenes import BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning, parse_caption, scene_set
+from dclm_nb.image.scenes import (
+    BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning,
+    parse_caption, scene_set,
+)
 
 # %% auto #0
 __all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets', 'FeatureNet',
@@ -33,7 +36,7 @@ __all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'at
 def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
     "`n` scenes for training judges: eight in ten from the training split, one each from the others."
     counts = {"train": n - 2 * (n // 10), "tuning": n // 10, "held out": n // 10}
-    parts = [scene_set(count, spec, seed_for("judge", seed) % 2 ** 31, split) for split, count in counts.items() if count]
+    parts = [scene_set(count, spec, seed_for("judge", seed) % 2**31, split) for split, count in counts.items() if count]
     return CaptionedImages(torch.cat([p.images for p in parts]), sum((p.captions for p in parts), ()))
 
 # %% ../../nbs/image/17_features.ipynb #judge-training
@@ -49,55 +52,93 @@ class JudgeTraining:
     @classmethod
     def at_scale(cls, scale: str) -> JudgeTraining:
         "Seconds at `smoke`, about 20 for both judges at `laptop`. Raises `UserError` for another scale."
-        sizes = {"smoke": cls(scenes=2000, steps=120), "laptop": cls(), "gpu": cls(scenes=60_000, steps=6000, batch_size=256, learning_rate=2e-3, width=64)}
+        sizes = {
+            "smoke": cls(scenes=2000, steps=120),
+            "laptop": cls(),
+            "gpu": cls(scenes=60_000, steps=6000, batch_size=256, learning_rate=2e-3, width=64),
+        }
         if scale not in sizes: raise unknown("scale of the judges", scale, sizes)
         return sizes[scale]
 
 # %% ../../nbs/image/17_features.ipynb #picture-tower
 class PictureTower(nn.Module):
-    "Pictures uint8 `\"B 3 H W\"` of `image_size` pixels to vectors `\"B dimension\"`; `width` (a multiple of 8) channels in the first convolution, twice as many in each that follows."
+    """Pictures uint8 `"B 3 H W"` of `image_size` pixels to vectors `"B dimension"`; `width` (a multiple of 8) channels
+    in the first convolution, twice as many in each that follows."""
+
     def __init__(self, image_size: int, dimension: int, width: int = 24):
         super().__init__()
         self.image_size, layers, channels, side = image_size, [], 3, image_size
         while side > 8:
             layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(width // 8, width), nn.GELU()]
             channels, width, side = width, 2 * width, (side + 1) // 2
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(channels // 8, channels), nn.GELU(), nn.Flatten()]
+        layers += [
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(channels // 8, channels),
+            nn.GELU(),
+            nn.Flatten(),
+        ]
         self.layers = nn.Sequential(*layers, nn.Linear(channels * side * side, dimension))
         self.register_buffer("ground", torch.tensor(BACKGROUND, dtype=torch.float32)[:, None, None], persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor: return self.layers((images.to(self.ground.device).float() - self.ground) / 64)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers((images.to(self.ground.device).float() - self.ground) / 64)
 
     def check(self, images: Tensor) -> Tensor:
         "The same pictures, or a `UserError` where they are not of this tower's size and type."
-        if images.ndim != 4 or images.shape[1:] != (3, self.image_size, self.image_size) or images.dtype != torch.uint8 or not len(images):
-            raise UserError(f"this network looks at pictures uint8 (N, 3, {self.image_size}, {self.image_size}), not at {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}")
+        if (
+            images.ndim != 4
+            or images.shape[1:] != (3, self.image_size, self.image_size)
+            or images.dtype != torch.uint8
+            or not len(images)
+        ):
+            raise UserError(
+                f"this network looks at pictures uint8 (N, 3, {self.image_size}, {self.image_size}), not at "
+                f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            )
         return images
 
 # %% ../../nbs/image/17_features.ipynb #attribute-targets
 def attribute_names(spec: SceneSpec) -> list[str]:
     "The questions, in order."
     things = [f"{colour} {shape}" for colour in spec.colour_names for shape in spec.shape_names]
-    return things + [f"{colour} {relation}" for colour in spec.colour_names for relation in RELATIONS] + list(NUMBERS[:max(2, spec.max_count)])
+    return (
+        things
+        + [f"{colour} {relation}" for colour in spec.colour_names for relation in RELATIONS]
+        + list(NUMBERS[: max(2, spec.max_count)])
+    )
+
 
 def attribute_targets(captions: Sequence[str], spec: SceneSpec) -> Tensor:
     "The answers, float32 0 or 1, `\"N attributes\"`. Raises `UserError` for a caption outside `spec`."
     position = {name: i for i, name in enumerate(attribute_names(spec))}
     targets = torch.zeros(len(captions), len(position))
-    for row, caption in zip(targets, captions): row[[position[name] for name in _attributes(parse_caption(caption, spec))]] = 1
+    for row, caption in zip(targets, captions):
+        row[[position[name] for name in _attributes(parse_caption(caption, spec))]] = 1
     return targets
 
 def _attributes(caption: Pair | Group) -> list[str]:
     if isinstance(caption, Group): return [f"{caption.colour} {caption.shape}", NUMBERS[caption.count - 1]]
-    return [f"{caption.colour} {caption.shape}", f"{caption.other_colour} {caption.other_shape}", f"{caption.colour} {caption.relation}", f"{caption.other_colour} {OPPOSITE[caption.relation]}", NUMBERS[1]]
+    return [
+        f"{caption.colour} {caption.shape}",
+        f"{caption.other_colour} {caption.other_shape}",
+        f"{caption.colour} {caption.relation}",
+        f"{caption.other_colour} {OPPOSITE[caption.relation]}",
+        NUMBERS[1],
+    ]
 
 # %% ../../nbs/image/17_features.ipynb #feature-net
 class FeatureNet(nn.Module):
     "A picture tower and one linear layer of answers. `features` is what the Fréchet distance uses."
     def __init__(self, spec: SceneSpec, dimension: int = 48, width: int = 24):
         super().__init__()
-        self.settings = {"kind": "feature net", "spec": dataclasses.asdict(spec), "dimension": dimension, "width": width}
-        self.tower, self.head = PictureTower(spec.size, dimension, width), nn.Linear(dimension, len(attribute_names(spec)))
+        self.settings = {
+            "kind": "feature net",
+            "spec": dataclasses.asdict(spec),
+            "dimension": dimension,
+            "width": width,
+        }
+        self.tower = PictureTower(spec.size, dimension, width)
+        self.head = nn.Linear(dimension, len(attribute_names(spec)))
         self.register_buffer("unit", torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,7 +148,9 @@ class FeatureNet(nn.Module):
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         "Float32 `\"N D\"`. Raises `UserError` for pictures of another size or type."
-        return torch.cat([(F.gelu(self.tower(batch)) / self.unit).cpu() for batch in self.tower.check(images).split(256)])
+        return torch.cat([
+            (F.gelu(self.tower(batch)) / self.unit).cpu() for batch in self.tower.check(images).split(256)
+        ])
 
     @torch.inference_mode()
     def attributes(self, images: Tensor) -> Tensor:
@@ -136,12 +179,19 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 # %% ../../nbs/image/17_features.ipynb #fit-feature-net
-def fit_feature_net(spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, dimension: int = 48) -> FeatureNet:
+def fit_feature_net(
+    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, dimension: int = 48
+) -> FeatureNet:
     "A feature network trained on scenes; the same for the same arguments."
     scenes = judge_scenes(training.scenes, spec, seed)
     targets = attribute_targets(scenes.captions, spec)
     network = _seeded(lambda: FeatureNet(spec, dimension, training.width), seed_for("feature net", seed))
-    _fit(network, lambda rows: F.binary_cross_entropy_with_logits(network(scenes.images[rows]), targets[rows].to(this_device())), training, seed_for("feature net batches", seed))
+    _fit(
+        network,
+        lambda rows: F.binary_cross_entropy_with_logits(network(scenes.images[rows]), targets[rows].to(this_device())),
+        training,
+        seed_for("feature net batches", seed),
+    )
     network.unit.copy_(network.features(scenes.images).var(dim=0).mean().sqrt())
     return network
 
@@ -151,21 +201,50 @@ def feature_learned(network: FeatureNet, n: int = 512, seed: int = 0) -> Learned
     "The network's mean log loss over all attributes of `n` held-out scenes, beside that of each attribute's own rate."
     spec = SceneSpec(**network.settings["spec"])
     scenes = scene_set(n, spec, seed_for("feature evidence", seed) % 2 ** 31, "held out")
-    targets, rates = attribute_targets(scenes.captions, spec), attribute_targets(judge_scenes(4 * n, spec, seed).captions, spec).mean(dim=0).clamp(1e-4, 1 - 1e-4)
+    targets = attribute_targets(scenes.captions, spec)
+    rates = attribute_targets(judge_scenes(4 * n, spec, seed).captions, spec).mean(dim=0).clamp(1e-4, 1 - 1e-4)
     said = network.attributes(scenes.images).clamp(1e-6, 1 - 1e-6)
     baseline = float(F.binary_cross_entropy(rates.expand_as(targets), targets))
-    return Learned("feature network", "log loss of the attributes", float(F.binary_cross_entropy(said, targets)), baseline, "their rates", lower=True, margin=baseline / 2, n=n)
+    return Learned(
+        "feature network",
+        "log loss of the attributes",
+        float(F.binary_cross_entropy(said, targets)),
+        baseline,
+        "their rates",
+        lower=True,
+        margin=baseline / 2,
+        n=n,
+    )
 
 # %% ../../nbs/image/17_features.ipynb #near-misses
 def near_misses(caption: str, spec: SceneSpec) -> list[str]:
-    "Captions that differ from this one in one thing: colours or shapes exchanged, another relation, colour, shape or number. None of them means the same."
+    """Captions that differ from this one in one thing: colours or shapes exchanged, another relation, colour, shape or
+    number. None of them means the same."""
     c, change = parse_caption(caption, spec), dataclasses.replace
     if isinstance(c, Group):
-        found = [change(c, count=n) for n in range(1, spec.max_count + 1)] + [change(c, colour=name) for name in spec.colour_names] + [change(c, shape=name) for name in spec.shape_names]
+        found = (
+            [change(c, count=n) for n in range(1, spec.max_count + 1)]
+            + [change(c, colour=name) for name in spec.colour_names]
+            + [change(c, shape=name) for name in spec.shape_names]
+        )
     else:
-        exchanged = [change(c, colour=c.other_colour, other_colour=c.colour), change(c, shape=c.other_shape, other_shape=c.shape)]
-        others = [change(c, relation=name) for name in RELATIONS] + [change(c, **{field: name}) for field in ("shape", "other_shape") for name in spec.shape_names]
-        found = exchanged + others + [change(c, **{field: name}) for field in ("colour", "other_colour") for name in spec.colour_names if name not in (c.colour, c.other_colour)]
+        exchanged = [
+            change(c, colour=c.other_colour, other_colour=c.colour),
+            change(c, shape=c.other_shape, other_shape=c.shape),
+        ]
+        others = [change(c, relation=name) for name in RELATIONS] + [
+            change(c, **{field: name}) for field in ("shape", "other_shape") for name in spec.shape_names
+        ]
+        found = (
+            exchanged
+            + others
+            + [
+                change(c, **{field: name})
+                for field in ("colour", "other_colour")
+                for name in spec.colour_names
+                if name not in (c.colour, c.other_colour)
+            ]
+        )
     return sorted({str(f) for f in found if meaning(f, spec) != meaning(c, spec)})
 
 # %% ../../nbs/image/17_features.ipynb #two-tower
@@ -174,13 +253,23 @@ class TwoTower(nn.Module):
     def __init__(self, spec: SceneSpec, dimension: int = 64, width: int = 24):
         super().__init__()
         self.settings = {"kind": "two-tower", "spec": dataclasses.asdict(spec), "dimension": dimension, "width": width}
-        self.words = {word: i for i, word in enumerate(sorted({w for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in str(c).split()}), start=1)}
+        self.words = {
+            word: i
+            for i, word in enumerate(
+                sorted({
+                    w for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in str(c).split()
+                }),
+                start=1,
+            )
+        }
         self.pictures = PictureTower(spec.size, dimension, width)
-        self.embedding, self.reader, self.captions = nn.Embedding(len(self.words) + 1, dimension), nn.GRU(dimension, dimension, batch_first=True), nn.Linear(dimension, dimension)
+        self.embedding = nn.Embedding(len(self.words) + 1, dimension)
+        self.reader = nn.GRU(dimension, dimension, batch_first=True)
+        self.captions = nn.Linear(dimension, dimension)
         self.log_scale = nn.Parameter(torch.tensor(2.5))
 
     def ids(self, captions: Sequence[str]) -> Tensor:
-        "Word ids int64 `\"N T\"`, filled with 0 at the front. Raises `UserError` for a word this network does not know."
+        """Word ids int64 `"N T"`, filled with 0 at the front. Raises `UserError` for a word that this network lacks."""
         texts = [c.lower().split() for c in captions]
         for text in texts:
             for word in text:
@@ -188,7 +277,10 @@ class TwoTower(nn.Module):
         longest = max(map(len, texts), default=0)
         return torch.tensor([[0] * (longest - len(text)) + [self.words[w] for w in text] for text in texts])
 
-    def read(self, ids: Tensor) -> Tensor: return F.normalize(self.captions(self.reader(self.embedding(ids.to(self.embedding.weight.device)))[0][:, -1]), dim=-1)
+    def read(self, ids: Tensor) -> Tensor:
+        return F.normalize(
+            self.captions(self.reader(self.embedding(ids.to(self.embedding.weight.device)))[0][:, -1]), dim=-1
+        )
 
     def look(self, images: Tensor) -> Tensor: return F.normalize(self.pictures(images), dim=-1)
 
@@ -205,29 +297,41 @@ class TwoTower(nn.Module):
 
 # %% ../../nbs/image/17_features.ipynb #contrastive-loss
 def contrastive_loss(images: Tensor, captions: Tensor, same: Tensor, scale: Tensor) -> Tensor:
-    "Symmetric cross-entropy of unit vectors `\"B D\"` and `\"M D\"`: the first B captions belong to the pictures, the rest to none; `same` bool `\"B M\"`: the caption means this picture's scene."
+    """Symmetric cross-entropy of unit vectors `"B D"` and `"M D"`: the first B captions belong to the pictures, the
+    rest to none; `same` bool `"B M"`: the caption means this picture's scene."""
     own = torch.arange(len(images), device=images.device)
     others = same.index_put((own, own), torch.tensor(False, device=same.device))
     logits = (scale * images @ captions.T).masked_fill(others, -torch.inf)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :len(images)].T, own)) / 2
 
 # %% ../../nbs/image/17_features.ipynb #fit-two-tower
-def fit_two_tower(spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, misses: int = 2) -> TwoTower:
+def fit_two_tower(
+    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, misses: int = 2
+) -> TwoTower:
     "A two-tower trained on scenes, with `misses` near misses to a caption; the same for the same arguments."
     scenes = judge_scenes(training.scenes, spec, seed)
     network = _seeded(lambda: TwoTower(spec, width=training.width), seed_for("two-tower", seed))
     near = {text: near_misses(text, spec) for text in sorted(set(scenes.captions))}
-    row_of = {text: row for row, text in enumerate(sorted({*near, *(miss for group in near.values() for miss in group)}))}
+    row_of = {
+        text: row for row, text in enumerate(sorted({*near, *(miss for group in near.values() for miss in group)}))
+    }
     ids, numbers = network.ids(list(row_of)), {}
     means = torch.tensor([numbers.setdefault(meaning(text, spec), len(numbers)) for text in row_of])
-    caption, near_rows = torch.tensor([row_of[c] for c in scenes.captions]), {row_of[text]: torch.tensor([row_of[miss] for miss in group]) for text, group in near.items()}
+    caption = torch.tensor([row_of[c] for c in scenes.captions])
+    near_rows = {row_of[text]: torch.tensor([row_of[miss] for miss in group]) for text, group in near.items()}
     generator = torch.Generator().manual_seed(seed_for("near misses", seed))
 
     def loss(rows: Tensor) -> Tensor:
         own = caption[rows]
         wrong = [near_rows[i][torch.randint(len(near_rows[i]), (misses,), generator=generator)] for i in own.tolist()]
         texts = torch.cat([own, *wrong])
-        return contrastive_loss(network.look(scenes.images[rows]), network.read(ids[texts]), (means[own][:, None] == means[texts]).to(this_device()), network.log_scale.exp().clamp(max=100))
+        return contrastive_loss(
+            network.look(scenes.images[rows]),
+            network.read(ids[texts]),
+            (means[own][:, None] == means[texts]).to(this_device()),
+            network.log_scale.exp().clamp(max=100),
+        )
+
     _fit(network, loss, training, seed_for("two-tower batches", seed))
     return network
 
@@ -238,16 +342,22 @@ def contrastive_score(network: TwoTower, images: Tensor, captions: Sequence[str]
     return 100 * float((network.image_vectors(images) * network.caption_vectors(captions)).sum(dim=1).mean())
 
 def _check_pairs(images: Tensor, captions: Sequence[str]) -> None:
-    if len(images) != len(captions): raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
+    if len(images) != len(captions):
+        raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
 
 # %% ../../nbs/image/17_features.ipynb #retrieval-accuracy
 def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16, seed: int = 0) -> float:
-    "Share of pictures that prefer their caption to k - 1 others of the set, all of another meaning; chance is 1/k. Raises `UserError` where the set has not that many."
+    """Share of pictures that prefer their caption to k - 1 others of the set, all of another meaning; chance is 1/k.
+    Raises `UserError` where the set has not that many."""
     _check_pairs(images, captions)
     spec, rng = SceneSpec(**network.settings["spec"]), np.random.default_rng(seed_for("retrieval", seed))
     means = [meaning(c, spec) for c in captions]
-    first = list({m: i for i, m in reversed(list(enumerate(means)))}.values())             # one caption for each meaning
-    if not 2 <= k <= len(first): raise UserError(f"a choice of k = {k} captions needs at least 2 and as many different scenes; this set has {len(first)}")
+    # one caption for each meaning
+    first = list({m: i for i, m in reversed(list(enumerate(means)))}.values())
+    if not 2 <= k <= len(first):
+        raise UserError(
+            f"a choice of k = {k} captions needs at least 2 and as many different scenes; this set has {len(first)}"
+        )
     cosine, right = network.image_vectors(images) @ network.caption_vectors(captions).T, 0
     for i, own in enumerate(means):
         others = rng.choice([j for j in first if means[j] != own], k - 1, replace=False)
@@ -260,14 +370,24 @@ def near_miss_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str
     _check_pairs(images, captions)
     spec, right = SceneSpec(**network.settings["spec"]), 0
     choices = [[caption, *near_misses(caption, spec)] for caption in captions]
-    vectors = network.caption_vectors([text for group in choices for text in group]).split([len(group) for group in choices])
+    vectors = network.caption_vectors([text for group in choices for text in group]).split([
+        len(group) for group in choices
+    ])
     for image, texts in zip(network.image_vectors(images), vectors): right += bool(int((texts @ image).argmax()) == 0)
     return right / len(captions)
 
 # %% ../../nbs/image/17_features.ipynb #towers-learned
 def towers_learned(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16) -> Learned:
     "`retrieval_accuracy` beside chance."
-    return Learned("two-tower", f"own caption found among {k}", retrieval_accuracy(network, images, captions, k), 1 / k, "chance", margin=0.3, n=len(captions))
+    return Learned(
+        "two-tower",
+        f"own caption found among {k}",
+        retrieval_accuracy(network, images, captions, k),
+        1 / k,
+        "chance",
+        margin=0.3,
+        n=len(captions),
+    )
 
 # %% ../../nbs/image/17_features.ipynb #save-judge
 def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
@@ -276,7 +396,11 @@ def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: t.contiguous() for name, t in network.state_dict().items()}, temporary, metadata={"judge": json.dumps(network.settings, sort_keys=True)})
+        save_file(
+            {name: t.contiguous() for name, t in network.state_dict().items()},
+            temporary,
+            metadata={"judge": json.dumps(network.settings, sort_keys=True)},
+        )
         os.replace(temporary, path)
     finally: temporary.unlink(missing_ok=True)
     return path
@@ -285,20 +409,36 @@ def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
 def load_judge(path: str | Path) -> FeatureNet | TwoTower:
     "The network that `save_judge` wrote. Raises `UserError` for a file that is missing, damaged or no judge."
     path = Path(path)
-    if not path.is_file(): raise UserError(f"there is no judge at {path}: train one with fit_feature_net or fit_two_tower and save it there")
+    if not path.is_file():
+        raise UserError(
+            f"there is no judge at {path}: train one with fit_feature_net or fit_two_tower and save it there"
+        )
     try:
         with safe_open(path, framework="pt") as file:
-            settings, tensors = json.loads((file.metadata() or {}).get("judge", "{}")), {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error: raise UserError(f"{path.name} is not a readable safetensors file of a judge ({str(error).splitlines()[0]})") from None
+            settings = json.loads((file.metadata() or {}).get("judge", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path.name} is not a readable safetensors file of a judge ({str(error).splitlines()[0]})"
+        ) from None
     kinds = {"feature net": FeatureNet, "two-tower": TwoTower}
-    if settings.get("kind") not in kinds: raise UserError(f"{path.name} holds weights, but of no judge (its header does not say {' or '.join(kinds)})")
+    if settings.get("kind") not in kinds:
+        raise UserError(f"{path.name} holds weights, but of no judge (its header does not say {' or '.join(kinds)})")
     network = kinds[settings.pop("kind")](**{**settings, "spec": SceneSpec(**settings["spec"])})
-    try: network.load_state_dict(tensors)
-    except RuntimeError as error: raise UserError(f"the weights in {path.name} do not fit its own description ({str(error).splitlines()[-1].strip()})") from None
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {path.name} do not fit its own description ({str(error).splitlines()[-1].strip()})"
+        ) from None
     return network.to(this_device()).eval()
 
 # %% ../../nbs/image/17_features.ipynb #pretrained
-NORMALISATION = {"clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)), "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+NORMALISATION = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -313,30 +453,61 @@ class Pretrained:
         height, width = images.shape[-2:]
         shorter = min(height, width)
         scaled = (height * self.size // shorter, width * self.size // shorter)
-        pixels = F.interpolate(images.to(self.model.device).float(), size=scaled, mode="bicubic", antialias=True, align_corners=False).round().clamp(0, 255) / 255
+        pixels = (
+            F
+            .interpolate(
+                images.to(self.model.device).float(), size=scaled, mode="bicubic", antialias=True, align_corners=False
+            )
+            .round()
+            .clamp(0, 255)
+            / 255
+        )
         top, left = ((side - self.size) // 2 for side in scaled)
         mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in NORMALISATION[self.kind])
         return (pixels[..., top:top + self.size, left:left + self.size] - mean) / std
 
 # %% ../../nbs/image/17_features.ipynb #load-pretrained
 def load_pretrained(name: str, device: str = "cpu") -> Pretrained:
-    "A CLIP or DINOv2 from a folder or the hub (`owner/name@commit`). Raises `UserError` where `transformers` is missing, no commit is named, it cannot be had, or it is another kind of network."
-    try: import transformers
-    except ImportError: raise UserError("CLIP and DINOv2 come with the package transformers: pip install 'dclm_nb[gpu]'") from None
+    """A CLIP or DINOv2 from a folder or the hub (`owner/name@commit`). Raises `UserError` where `transformers` is
+    missing, no commit is named, it cannot be had, or it is another kind of network."""
+    try:
+        import transformers
+    except ImportError:
+        raise UserError("CLIP and DINOv2 come with the package transformers: pip install 'dclm_nb[gpu]'") from None
     where, _, commit = (name, "", "") if Path(name).is_dir() else name.partition("@")
-    if not (commit or Path(name).is_dir()): raise UserError(f"{name} is no folder here; a network of the hub is named with its commit, {name}@COMMIT")
+    if not (commit or Path(name).is_dir()):
+        raise UserError(f"{name} is no folder here; a network of the hub is named with its commit, {name}@COMMIT")
     source = {"pretrained_model_name_or_path": where, "revision": commit or "main"}
     try:
         kind = transformers.AutoConfig.from_pretrained(**source).model_type
-        if kind not in NORMALISATION: raise UserError(f"{name} is a {kind}; what can judge here is {' or '.join(NORMALISATION)}")
-        model = (transformers.CLIPModel if kind == "clip" else transformers.Dinov2Model).from_pretrained(**source, use_safetensors=True).to(device).eval()
+        if kind not in NORMALISATION:
+            raise UserError(f"{name} is a {kind}; what can judge here is {' or '.join(NORMALISATION)}")
+        model = (
+            (transformers.CLIPModel if kind == "clip" else transformers.Dinov2Model)
+            .from_pretrained(**source, use_safetensors=True)
+            .to(device)
+            .eval()
+        )
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source) if kind == "clip" else None
-    except (OSError, ValueError) as error: raise UserError(f"{name} cannot be loaded ({str(error).splitlines()[0]}); fetch it where there is a network, and give its folder") from None
-    return Pretrained(kind, model, tokenizer, model.config.vision_config.image_size if kind == "clip" else min(224, model.config.image_size))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{name} cannot be loaded ({str(error).splitlines()[0]}); fetch it where there is a network, and give its "
+            "folder"
+        ) from None
+    return Pretrained(
+        kind,
+        model,
+        tokenizer,
+        model.config.vision_config.image_size if kind == "clip" else min(224, model.config.image_size),
+    )
 
 # %% ../../nbs/image/17_features.ipynb #pretrained-features
 def _all_batches(take: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or not len(images): raise UserError(f"pictures are uint8 (N, 3, H, W), N at least 1, not {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or not len(images):
+        raise UserError(
+            f"pictures are uint8 (N, 3, H, W), N at least 1, not {str(images.dtype).removeprefix('torch.')} "
+            f"{tuple(images.shape)}"
+        )
     with torch.inference_mode(): return torch.cat([take(batch).float().cpu() for batch in images.split(batch_size)])
 
 def _of_kind(network: Pretrained | str, kind: str) -> Pretrained:
@@ -345,22 +516,48 @@ def _of_kind(network: Pretrained | str, kind: str) -> Pretrained:
     return network
 
 def clip_features(images: Tensor, network: Pretrained | str, batch_size: int = 64) -> Tensor:
-    "CLIP's picture vectors, float32 `\"N D\"`, not normalised. Raises `UserError` for another kind of network or pictures that are not uint8."
+    """CLIP's picture vectors, float32 `"N D"`, not normalised. Raises `UserError` for another kind of network or
+    pictures that are not uint8."""
     clip = _of_kind(network, "clip")
-    return _all_batches(lambda batch: clip.model.visual_projection(clip.model.vision_model(pixel_values=clip.prepare(batch)).pooler_output), images, batch_size)
+    return _all_batches(
+        lambda batch: clip.model.visual_projection(
+            clip.model.vision_model(pixel_values=clip.prepare(batch)).pooler_output
+        ),
+        images,
+        batch_size,
+    )
+
 
 def dinov2_features(images: Tensor, network: Pretrained | str, batch_size: int = 64) -> Tensor:
-    "DINOv2's class token after the last norm, float32 `\"N D\"`: the features of FD-DINOv2. Raises `UserError` as `clip_features` does."
+    """DINOv2's class token after the last norm, float32 `"N D"`: the features of FD-DINOv2. Raises `UserError` as
+    `clip_features` does."""
     dino = _of_kind(network, "dinov2")
     return _all_batches(lambda batch: dino.model(pixel_values=dino.prepare(batch)).pooler_output, images, batch_size)
 
 # %% ../../nbs/image/17_features.ipynb #clip-score
 def clip_score(images: Tensor, captions: Sequence[str], network: Pretrained | str, batch_size: int = 64) -> float:
-    "100 x the mean of max(0, cosine) of pictures and captions (Hessel et al. 2021). Raises `UserError` as `clip_features` does, and for sets of unequal length."
+    """100 x the mean of max(0, cosine) of pictures and captions (Hessel et al. 2021). Raises `UserError` as
+    `clip_features` does, and for sets of unequal length."""
     _check_pairs(images, captions)
     clip, texts = _of_kind(network, "clip"), []
     pictures = F.normalize(clip_features(images, clip, batch_size), dim=-1)
     for start in range(0, len(captions), batch_size):
-        words = clip.tokenizer(list(captions[start:start + batch_size]), padding=True, truncation=True, max_length=clip.model.config.text_config.max_position_embeddings, return_tensors="pt").to(clip.model.device)
-        with torch.inference_mode(): texts.append(clip.model.text_projection(clip.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"]).pooler_output).float().cpu())
+        words = clip.tokenizer(
+            list(captions[start : start + batch_size]),
+            padding=True,
+            truncation=True,
+            max_length=clip.model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        ).to(clip.model.device)
+        with torch.inference_mode():
+            texts.append(
+                clip.model
+                .text_projection(
+                    clip.model.text_model(
+                        input_ids=words["input_ids"], attention_mask=words["attention_mask"]
+                    ).pooler_output
+                )
+                .float()
+                .cpu()
+            )
     return 100 * float((pictures * F.normalize(torch.cat(texts), dim=-1)).sum(dim=1).clamp(min=0).mean())

@@ -23,7 +23,12 @@ def token_flops(config: BackboneConfig) -> int:
 def condition_flops(config: BackboneConfig) -> dict[str, int]:
     "What is computed once per picture (and, for diffusion, per step): caption, time, modulation."
     d, diffusion = config.width, config.method == "diffusion"
-    return {"caption": 8 * d * d, "time": (2 * 64 * d + 2 * d * d) if diffusion else 0, "modulation": 12 * d * d * config.n_layers + 4 * d * d}
+    return {
+        "caption": 8 * d * d,
+        "time": (2 * 64 * d + 2 * d * d) if diffusion else 0,
+        "modulation": 12 * d * d * config.n_layers + 4 * d * d,
+    }
+
 
 def head_flops(config: BackboneConfig, tokens: int) -> int:
     "The output layer for `tokens` tokens."
@@ -36,7 +41,14 @@ def forward_flops(config: BackboneConfig, accounting: str = "exact") -> dict[str
     if accounting not in ACCOUNTINGS: raise unknown("accounting", accounting, ACCOUNTINGS)
     attention = config.n_layers * attention_flops(config, length, length)
     if accounting == "causal" and config.causal: attention = attention * (length + 1) // (2 * length)
-    return {"blocks": token_flops(config) * length, "attention": attention, **condition_flops(config), "input": 2 * config.tokens * config.channels * config.width, "head": head_flops(config, config.tokens)}
+    return {
+        "blocks": token_flops(config) * length,
+        "attention": attention,
+        **condition_flops(config),
+        "input": 2 * config.tokens * config.channels * config.width,
+        "head": head_flops(config, config.tokens),
+    }
+
 
 ACCOUNTINGS = ("exact", "causal", "6nd")
 
@@ -48,17 +60,30 @@ def training_flops(config: BackboneConfig, pictures: int, accounting: str = "exa
 # %% ../../nbs/image/13_flops.ipynb #draw
 def sampling_flops(config: BackboneConfig, sampling: Sampling) -> int:
     "Operations to draw one picture; the codec's decoder is not counted."
-    sides = 1 if sampling.guidance == 1 else 2                              # with the caption, and without
-    if config.method == "next-token": return sides * (_cached_flops(config) if sampling.cache else _uncached_flops(config))
+    sides = 1 if sampling.guidance == 1 else 2  # with the caption, and without
+    if config.method == "next-token":
+        return sides * (_cached_flops(config) if sampling.cache else _uncached_flops(config))
     return sides * network_passes(config, sampling) * sum(forward_flops(config).values())
 
 def _cached_flops(config: BackboneConfig) -> int:
     "The caption first, then one token at a time."
     first, steps = config.caption_length, config.tokens - 1
-    looks = attention_flops(config, first, first) + sum(attention_flops(config, 1, first + step) for step in range(1, steps + 1))
-    return token_flops(config) * (first + steps) + config.n_layers * looks + sum(condition_flops(config).values()) + head_flops(config, config.tokens)
+    looks = attention_flops(config, first, first) + sum(
+        attention_flops(config, 1, first + step) for step in range(1, steps + 1)
+    )
+    return (
+        token_flops(config) * (first + steps)
+        + config.n_layers * looks
+        + sum(condition_flops(config).values())
+        + head_flops(config, config.tokens)
+    )
+
 
 def _uncached_flops(config: BackboneConfig) -> int:
     "Everything again for each token."
     lengths = range(config.caption_length, config.caption_length + config.tokens)
-    return sum(token_flops(config) * n + config.n_layers * attention_flops(config, n, n) for n in lengths) + sum(condition_flops(config).values()) + head_flops(config, config.tokens)
+    return (
+        sum(token_flops(config) * n + config.n_layers * attention_flops(config, n, n) for n in lengths)
+        + sum(condition_flops(config).values())
+        + head_flops(config, config.tokens)
+    )

@@ -24,7 +24,9 @@ class FlowSettings:
     std: float = 1.0
 
     def __post_init__(self):
-        if not self.shift > 0 or not self.std > 0: raise UserError(f"shift and std must be positive, not {self.shift} and {self.std}")
+        if not self.shift > 0 or not self.std > 0:
+            raise UserError(f"shift and std must be positive, not {self.shift} and {self.std}")
+
 
 def shifted(t: Tensor, shift: float) -> Tensor:
     "Times in [0, 1] moved towards 1 (noise) for `shift` > 1; 0 and 1 stay."
@@ -35,7 +37,9 @@ def sample_times(n: int, settings: FlowSettings, generator: torch.Generator) -> 
     return shifted(torch.sigmoid(settings.mean + settings.std * torch.randn(n, generator=generator)), settings.shift)
 
 # %% ../../nbs/image/09_flow.ipynb #loss
-def flow_loss(network: Backbone, latents: Tensor, captions: Tensor, settings: FlowSettings, generator: torch.Generator) -> Tensor:
+def flow_loss(
+    network: Backbone, latents: Tensor, captions: Tensor, settings: FlowSettings, generator: torch.Generator
+) -> Tensor:
     "Mean squared error of the predicted direction, over latents `\"B N C\"` with captions `\"B M\"`."
     t = sample_times(len(latents), settings, generator).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -44,7 +48,8 @@ def flow_loss(network: Backbone, latents: Tensor, captions: Tensor, settings: Fl
 
 # %% ../../nbs/image/09_flow.ipynb #guided
 def guided(predict, captions: Tensor, null: Tensor, guidance: float) -> Tensor:
-    "`predict(captions)` moved away from `predict(null)`; one pass over both halves. `guidance` 1 asks for the captions alone."
+    """`predict(captions)` moved away from `predict(null)`; one pass over both halves. `guidance` 1 asks for the
+    captions alone."""
     if guidance == 1: return predict(captions)
     with_caption, without = predict(torch.cat([captions, null])).chunk(2)
     return without + guidance * (with_caption - without)
@@ -55,10 +60,22 @@ def doubled(x: Tensor, guidance: float) -> Tensor:
 
 # %% ../../nbs/image/09_flow.ipynb #sample
 @torch.no_grad()
-def flow_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: FlowSettings, generator: torch.Generator, on_step=None) -> Tensor:
-    "Latents `\"B N C\"` for captions `\"B M\"` in `steps` Euler steps; `null` is the null caption, `\"B M\"`; `on_step(z)` sees the latents after every step. Raises `UserError` for no steps."
+def flow_sample(
+    network: Backbone,
+    captions: Tensor,
+    null: Tensor,
+    steps: int,
+    guidance: float,
+    settings: FlowSettings,
+    generator: torch.Generator,
+    on_step=None,
+) -> Tensor:
+    """Latents `"B N C"` for captions `"B M"` in `steps` Euler steps; `null` is the null caption, `"B M"`; `on_step(z)`
+    sees the latents after every step. Raises `UserError` for no steps."""
     if steps < 1: raise UserError(f"diffusion needs at least one sampling step, not {steps}")
-    z = torch.randn(len(captions), network.config.tokens, network.config.channels, generator=generator).to(network.device)
+    z = torch.randn(len(captions), network.config.tokens, network.config.channels, generator=generator).to(
+        network.device
+    )
     times = shifted(torch.linspace(1, 0, steps + 1), settings.shift).to(z)
     for now, then in zip(times[:-1], times[1:]):
         direction = guided(lambda c: network(doubled(z, guidance), c, now.expand(len(c))), captions, null, guidance)

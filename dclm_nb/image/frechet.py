@@ -18,7 +18,9 @@ __all__ = ['SAFE_SIZE', 'TOLERANCE', 'BLOCK', 'FeatureStatistics', 'feature_stat
 # %% ../../nbs/image/18_frechet.ipynb #statistics-class
 @dataclass(frozen=True)
 class FeatureStatistics:
-    "What the Fréchet distance keeps of `n` features, in float64: `mean` `\"D\"` and a `factor` `\"R D\"`, R at most D, with factorᵀ factor = covariance (unbiased, n - 1)."
+    """What the Fréchet distance keeps of `n` features, in float64: `mean` `"D"` and a `factor` `"R D"`, R at most D,
+    with factorᵀ factor = covariance (unbiased, n - 1)."""
+
     mean: Tensor
     factor: Tensor
     n: int
@@ -29,10 +31,15 @@ class FeatureStatistics:
         return self.factor.T @ self.factor
 
     def __add__(self, other: FeatureStatistics) -> FeatureStatistics:
-        "The statistics of both sets together, exactly (up to rounding). Raises `UserError` where the dimensions differ."
+        """The statistics of both sets together, exactly (up to rounding). Raises `UserError` where the dimensions
+        differ."""
         _same_dimension(self, other)
         n, shift = self.n + other.n, other.mean - self.mean
-        rows = [self.factor * (self.n - 1) ** 0.5, other.factor * (other.n - 1) ** 0.5, (shift * (self.n * other.n / n) ** 0.5)[None]]
+        rows = [
+            self.factor * (self.n - 1) ** 0.5,
+            other.factor * (other.n - 1) ** 0.5,
+            (shift * (self.n * other.n / n) ** 0.5)[None],
+        ]
         return FeatureStatistics(self.mean + shift * (other.n / n), _shortened(torch.cat(rows)) / (n - 1) ** 0.5, n)
 
 def _shortened(rows: Tensor) -> Tensor:
@@ -40,11 +47,16 @@ def _shortened(rows: Tensor) -> Tensor:
     return torch.linalg.qr(rows, mode="r").R if rows.shape[0] > rows.shape[1] else rows
 
 def _same_dimension(a: FeatureStatistics, b: FeatureStatistics) -> None:
-    if len(a.mean) != len(b.mean): raise UserError(f"features of {len(a.mean)} and of {len(b.mean)} dimensions cannot be compared: take both from the same network")
+    if len(a.mean) != len(b.mean):
+        raise UserError(
+            f"features of {len(a.mean)} and of {len(b.mean)} dimensions cannot be compared: take both from the same "
+            "network"
+        )
 
 # %% ../../nbs/image/18_frechet.ipynb #statistics-def
 def feature_statistics(features: Tensor) -> FeatureStatistics:
-    "Mean and covariance factor of `\"N D\"`. Raises `UserError` for another shape, an empty set, or values that are not finite."
+    """Mean and covariance factor of `"N D"`. Raises `UserError` for another shape, an empty set, or values that are not
+    finite."""
     features = _checked(features)
     mean = features.mean(dim=0)
     return FeatureStatistics(mean, _shortened(features - mean) / max(len(features) - 1, 1) ** 0.5, len(features))
@@ -52,24 +64,40 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
 def _checked(features: Tensor) -> Tensor:
     "The same in float64."
     features = torch.as_tensor(features)
-    if features.ndim != 2 or 0 in features.shape: raise UserError(f"features are a matrix of N pictures by D dimensions, neither of them 0, not of shape {tuple(features.shape)}")
+    if features.ndim != 2 or 0 in features.shape:
+        raise UserError(
+            "features are a matrix of N pictures by D dimensions, neither of them 0, not of shape "
+            f"{tuple(features.shape)}"
+        )
     features = features.detach().double()
-    if bad := int((~features.isfinite()).any(dim=1).sum()): raise UserError(f"{bad} of {len(features)} feature vectors hold NaN or infinity: the network that made them, or a picture given to it, is broken")
+    if bad := int((~features.isfinite()).any(dim=1).sum()):
+        raise UserError(
+            f"{bad} of {len(features)} feature vectors hold NaN or infinity: the network that made them, or a picture "
+            "given to it, is broken"
+        )
     return features
 
 # %% ../../nbs/image/18_frechet.ipynb #from-covariance
 def statistics_from_covariance(mean: Tensor, covariance: Tensor, n: int) -> FeatureStatistics:
     "From `\"D\"` and `\"D D\"`, of n pictures. Raises `UserError` for what is not a covariance matrix."
     mean, covariance = torch.as_tensor(mean).double(), torch.as_tensor(covariance).double()
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)): raise UserError(f"a mean of shape {tuple(mean.shape)} and a covariance of shape {tuple(covariance.shape)} do not belong together")
-    if not (mean.isfinite().all() and covariance.isfinite().all()): raise UserError("the mean or the covariance holds NaN or infinity")
-    if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9): raise UserError("a covariance matrix is symmetric; this one is not")
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise UserError(
+            f"a mean of shape {tuple(mean.shape)} and a covariance of shape {tuple(covariance.shape)} do not belong "
+            "together"
+        )
+    if not (mean.isfinite().all() and covariance.isfinite().all()):
+        raise UserError("the mean or the covariance holds NaN or infinity")
+    if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9):
+        raise UserError("a covariance matrix is symmetric; this one is not")
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
-    if values[0] < -1e-6 * max(values[-1], 0) or values[-1] < 0: raise UserError(f"a covariance matrix has no eigenvalue below zero; this one has {float(values[0]):.3g}")
+    if values[0] < -1e-6 * max(values[-1], 0) or values[-1] < 0:
+        raise UserError(f"a covariance matrix has no eigenvalue below zero; this one has {float(values[0]):.3g}")
     return FeatureStatistics(mean, values.clamp(min=0).sqrt()[:, None] * vectors.T, n)
 
 # %% ../../nbs/image/18_frechet.ipynb #nuclear-norm
-SAFE_SIZE, TOLERANCE = 512, 1e-9     # up to this size the safe way is quick; the fast way may be wrong by this share of the sum
+# up to this size the safe way is quick; the fast way may be wrong by this share of the sum
+SAFE_SIZE, TOLERANCE = 512, 1e-9
 
 def nuclear_norm(matrix: Tensor) -> float:
     "The sum of the singular values of a float64 `\"R S\"`."
@@ -84,11 +112,16 @@ def nuclear_norm(matrix: Tensor) -> float:
 
 # %% ../../nbs/image/18_frechet.ipynb #frechet-distance
 def frechet_distance(a: Tensor | FeatureStatistics, b: Tensor | FeatureStatistics) -> float:
-    "Squared Fréchet distance of the Gaussians fitted to two sets of features `\"N D\"` (Heusel et al. 2017). Raises `UserError` for fewer than 2 pictures in a set, different D, or values that are not finite."
+    """Squared Fréchet distance of the Gaussians fitted to two sets of features `"N D"` (Heusel et al. 2017). Raises
+    `UserError` for fewer than 2 pictures in a set, different D, or values that are not finite."""
     a, b = (s if isinstance(s, FeatureStatistics) else feature_statistics(s) for s in (a, b))
     _same_dimension(a, b)
     for s in (a, b):
-        if s.n < 2: raise UserError("one picture has no covariance: a Fréchet distance needs at least 2 in each set, and hundreds to mean something")
+        if s.n < 2:
+            raise UserError(
+                "one picture has no covariance: a Fréchet distance needs at least 2 in each set, and hundreds to mean "
+                "something"
+            )
     spread = float((a.factor ** 2).sum() + (b.factor ** 2).sum())
     return max(0.0, float(((a.mean - b.mean) ** 2).sum()) + spread - 2 * nuclear_norm(a.factor @ b.factor.T))
 
@@ -107,8 +140,10 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _reach(features: Tensor, k: int) -> Tensor:
     "Squared distance of each row to its k-th nearest other row, `\"N\"`."
-    reach = features.new_empty(len(features))                                             # written in place: a small result kept from each block would pin the freed blocks below it
-    for block, part in zip(_blocks(features, features), _blocks(reach, features)): part.copy_(_squared_distances(block, features).kthvalue(k + 1, dim=1).values)
+    # written in place: a small result kept from each block would pin the freed blocks below it
+    reach = features.new_empty(len(features))
+    for block, part in zip(_blocks(features, features), _blocks(reach, features)):
+        part.copy_(_squared_distances(block, features).kthvalue(k + 1, dim=1).values)
     return reach
 
 # %% ../../nbs/image/18_frechet.ipynb #precision-recall
@@ -119,11 +154,21 @@ class PrecisionRecall(NamedTuple):
     coverage: float
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
-    "Improved precision and recall (Kynkäänniemi et al. 2019) and coverage (Naeem et al. 2020) of features `\"N D\"` and `\"M D\"`. Raises `UserError` unless both sets have more than k pictures and one D."
+    """Improved precision and recall (Kynkäänniemi et al. 2019) and coverage (Naeem et al. 2020) of features `"N D"` and
+    `"M D"`. Raises `UserError` unless both sets have more than k pictures and one D."""
     real, fake = _checked(real), _checked(fake)
-    if real.shape[1] != fake.shape[1]: raise UserError(f"features of {real.shape[1]} and of {fake.shape[1]} dimensions cannot be compared: take both from the same network")
-    if not 1 <= k < min(len(real), len(fake)): raise UserError(f"k = {k} neighbours need at least {max(k, 1) + 1} pictures in each set and k of 1 or more; these have {len(real)} and {len(fake)}")
-    center = real.mean(dim=0)                                                             # distances of numbers near zero keep their digits
+    if real.shape[1] != fake.shape[1]:
+        raise UserError(
+            f"features of {real.shape[1]} and of {fake.shape[1]} dimensions cannot be compared: take both from the "
+            "same network"
+        )
+    if not 1 <= k < min(len(real), len(fake)):
+        raise UserError(
+            f"k = {k} neighbours need at least {max(k, 1) + 1} pictures in each set and k of 1 or more; these have "
+            f"{len(real)} and {len(fake)}"
+        )
+    # distances of numbers near zero keep their digits
+    center = real.mean(dim=0)
     real, fake = real - center, fake - center
     real_reach, fake_reach = _reach(real, k), _reach(fake, k)
     inside, matched, covered = 0, 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)

@@ -23,8 +23,20 @@ from ..core.runs import run
 from ..core.seeds import seed_for
 from ..core.statistics import paired_interval
 from .checker import ATTRIBUTES, attribute_scores, check_all, checker_learned, foreground
-from .features import (FeatureNet, JudgeTraining, TwoTower, contrastive_score, feature_learned, fit_feature_net, fit_two_tower, load_judge, near_miss_accuracy, near_misses,
-                                    save_judge, towers_learned)
+from dclm_nb.image.features import (
+    FeatureNet,
+    JudgeTraining,
+    TwoTower,
+    contrastive_score,
+    feature_learned,
+    fit_feature_net,
+    fit_two_tower,
+    load_judge,
+    near_miss_accuracy,
+    near_misses,
+    save_judge,
+    towers_learned,
+)
 from .frechet import frechet_distance, precision_recall
 from .scenes import BACKGROUND, CaptionedImages, SceneSpec, draw, meaning, parse_caption, place, scene_set
 
@@ -39,32 +51,52 @@ INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage
 # %% ../../nbs/image/19_judges.ipynb #judge-suite
 @dataclass(frozen=True)
 class JudgeSuite:
-    "The judges of one world of scenes. `references`: by split of captions, features float32 `\"N D\"` of real pictures; `blind`: for each instrument that failed its calibration, the faults that it got wrong."
+    """The judges of one world of scenes. `references`: by split of captions, features float32 `"N D"` of real pictures;
+    `blind`: for each instrument that failed its calibration, the faults that it got wrong."""
+
     spec: SceneSpec
     feature_net: FeatureNet
     two_tower: TwoTower
     references: dict[str, Tensor]
     control: CaptionedImages
     blind: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    neighbours: int = 1                 # k of precision, recall and coverage
+    neighbours: int = 1  # k of precision, recall and coverage
 
     @classmethod
-    def build(cls, feature_net: FeatureNet, two_tower: TwoTower, n: int = 512, blind: dict[str, tuple[str, ...]] | None = None) -> JudgeSuite:
-        "A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises `UserError` for networks of two worlds."
+    def build(
+        cls, feature_net: FeatureNet, two_tower: TwoTower, n: int = 512, blind: dict[str, tuple[str, ...]] | None = None
+    ) -> JudgeSuite:
+        """A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises
+        `UserError` for networks of two worlds."""
         spec, other = (SceneSpec(**network.settings["spec"]) for network in (feature_net, two_tower))
-        if spec != other: raise UserError(f"the feature network knows {spec}, the two-tower {other}: judges of one suite are trained on the same scenes")
+        if spec != other:
+            raise UserError(
+                f"the feature network knows {spec}, the two-tower {other}: judges of one suite are trained on the same "
+                "scenes"
+            )
         real = lambda name, split: scene_set(n, spec, seed_for("judges", name) % 2 ** 31, split)
         references = {split: feature_net.features(real("reference", split).images) for split in ("held out", "tuning")}
         return cls(spec, feature_net, two_tower, references, real("control", "held out"), blind or {})
 
     def measure(self, images: Tensor, captions: Sequence[str], split: str = "held out") -> dict[str, float]:
-        "Every instrument, blind or not; distances are to real pictures of the captions of a `split`, because a few dozen compositions more or less are a distance, too. Raises `UserError` for sets of unequal length, captions of another world, fewer than 4 pictures or more than the reference has."
+        """Every instrument, blind or not; distances are to real pictures of the captions of a `split`, because a few
+        dozen compositions more or less are a distance, too. Raises `UserError` for sets of unequal length, captions
+        of another world, fewer than 4 pictures or more than the reference has."""
         reference = self.references[split]
-        if len(images) > len(reference): raise UserError(f"{len(images)} pictures, but a reference of {len(reference)}: distances are compared at the same n; build the suite with n={len(images)}")
-        if len(images) < 4: raise UserError(f"{len(images)} pictures are too few to judge: at least 4, and hundreds to mean something")
+        if len(images) > len(reference):
+            raise UserError(
+                f"{len(images)} pictures, but a reference of {len(reference)}: distances are compared at the same n; "
+                f"build the suite with n={len(images)}"
+            )
+        if len(images) < 4:
+            raise UserError(f"{len(images)} pictures are too few to judge: at least 4, and hundreds to mean something")
         real, features = reference[:len(images)], self.feature_net.features(images)
-        return {**attribute_scores(check_all(images, captions, self.spec)), "frechet_distance": frechet_distance(real, features), **precision_recall(real, features, self.neighbours)._asdict(),
-                "contrastive_score": contrastive_score(self.two_tower, images, captions)}
+        return {
+            **attribute_scores(check_all(images, captions, self.spec)),
+            "frechet_distance": frechet_distance(real, features),
+            **precision_recall(real, features, self.neighbours)._asdict(),
+            "contrastive_score": contrastive_score(self.two_tower, images, captions),
+        }
 
     def score(self, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
         "Every instrument that passed its calibration. Raises `UserError` as `measure` does."
@@ -100,9 +132,12 @@ def blurred(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) 
 
 # %% ../../nbs/image/19_judges.ipynb #variety-faults
 def half_repeated(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
-    "Half of the pictures replaced by the most ordinary one (nearest to all, pixel by pixel); it brings its caption, so every picture still shows what its caption says."
+    """Half of the pictures replaced by the most ordinary one (nearest to all, pixel by pixel); it brings its caption,
+    so every picture still shows what its caption says."""
     pixels, rows = scenes.images.flatten(1).float(), np.arange(len(scenes))
-    rows[rng.choice(len(scenes), len(scenes) // 2, replace=False)] = int(torch.cdist(pixels, pixels).sum(dim=1).argmin())
+    rows[rng.choice(len(scenes), len(scenes) // 2, replace=False)] = int(
+        torch.cdist(pixels, pixels).sum(dim=1).argmin()
+    )
     return CaptionedImages(scenes.images[torch.from_numpy(rows)], tuple(scenes.captions[i] for i in rows))
 
 def same_place(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
@@ -118,8 +153,11 @@ def object_lost(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generat
     for image in images:
         things, count = label(foreground(image))
         if not count: continue
-        lost = binary_dilation(things == rng.integers(1, count + 1), np.ones((3, 3)))         # its soft edge, too; neighbours are further away
-        image[:, torch.from_numpy(lost & ((things == 0) | binary_dilation(lost & (things > 0))))] = torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None]
+        # its soft edge, too; neighbours are further away
+        lost = binary_dilation(things == rng.integers(1, count + 1), np.ones((3, 3)))
+        image[:, torch.from_numpy(lost & ((things == 0) | binary_dilation(lost & (things > 0))))] = torch.tensor(
+            BACKGROUND, dtype=torch.uint8
+        )[:, None]
     return CaptionedImages(images, scenes.captions)
 
 # %% ../../nbs/image/19_judges.ipynb #faults-table
@@ -130,13 +168,41 @@ _PROMPT = dict.fromkeys((*ATTRIBUTES, "contrastive_score"), "0")
 
 FAULTS: dict[str, tuple[Fault | None, dict[str, str]]] = {
     "another seed": (None, _STEADY),
-    "another caption": (another_caption, {**_PICTURES, "colour": "-", "shape": "-", "relation": "-", "count": "-", "all": "-", "contrastive_score": "-"}),
+    "another caption": (
+        another_caption,
+        {**_PICTURES, "colour": "-", "shape": "-", "relation": "-", "count": "-", "all": "-", "contrastive_score": "-"},
+    ),
     "nearly right caption": (nearly_right_caption, {**_PICTURES, "all": "-", "contrastive_score": "-"}),
-    "noise": (noisy, {"shape": "-", "all": "-", "frechet_distance": "+", "precision": "-", "coverage": "-", "contrastive_score": "-"}),
+    "noise": (
+        noisy,
+        {
+            "shape": "-",
+            "all": "-",
+            "frechet_distance": "+",
+            "precision": "-",
+            "coverage": "-",
+            "contrastive_score": "-",
+        },
+    ),
     "blur": (blurred, {"shape": "-", "all": "-", "frechet_distance": "+", "precision": "-"}),
-    "half repeated": (half_repeated, {**_PROMPT, "frechet_distance": "+", "precision": "no fall", "recall": "-", "coverage": "-"}),
+    "half repeated": (
+        half_repeated,
+        {**_PROMPT, "frechet_distance": "+", "precision": "no fall", "recall": "-", "coverage": "-"},
+    ),
     "same place": (same_place, {**_PROMPT, "frechet_distance": "+", "recall": "-", "coverage": "-"}),
-    "object lost": (object_lost, {"colour": "-", "relation": "-", "count": "-", "all": "-", "frechet_distance": "+", "coverage": "-", "contrastive_score": "-"})}
+    "object lost": (
+        object_lost,
+        {
+            "colour": "-",
+            "relation": "-",
+            "count": "-",
+            "all": "-",
+            "frechet_distance": "+",
+            "coverage": "-",
+            "contrastive_score": "-",
+        },
+    ),
+}
 
 # %% ../../nbs/image/19_judges.ipynb #calibration-class
 @dataclass(frozen=True)
@@ -152,13 +218,28 @@ class Calibration:
 
     def matrix(self) -> pd.DataFrame:
         "Instrument x fault: the change where something was demanded, marked where it is not as demanded."
-        text = [f"{row.change:+.2f}{'' if row.passes else '  FAILS'}" if row.expected else "" for row in self.table.itertuples()]
-        return self.table.assign(text=text).pivot(index="instrument", columns="fault", values="text").reindex(index=INSTRUMENTS, columns=list(FAULTS)).rename_axis(index=None, columns=None)
+        text = [
+            f"{row.change:+.2f}{'' if row.passes else '  FAILS'}" if row.expected else ""
+            for row in self.table.itertuples()
+        ]
+        return (
+            self.table
+            .assign(text=text)
+            .pivot(index="instrument", columns="fault", values="text")
+            .reindex(index=INSTRUMENTS, columns=list(FAULTS))
+            .rename_axis(index=None, columns=None)
+        )
 
 # %% ../../nbs/image/19_judges.ipynb #passes-def
 def as_expected(expected: str, change: float, low: float, high: float, margin: float) -> bool:
     "Is a mean `change` with its interval what was demanded? True where nothing was."
-    return {"": True, "0": abs(change) <= margin or low <= 0 <= high, "no fall": change >= -margin or high >= 0, "-": high < 0 and change < -margin, "+": low > 0 and change > margin}[expected]
+    return {
+        "": True,
+        "0": abs(change) <= margin or low <= 0 <= high,
+        "no fall": change >= -margin or high >= 0,
+        "-": high < 0 and change < -margin,
+        "+": low > 0 and change > margin,
+    }[expected]
 
 # %% ../../nbs/image/19_judges.ipynb #calibrate-def
 def calibrate(suite: JudgeSuite, n: int = 256, sets: int = 4, seed: int = 0) -> Calibration:
@@ -166,16 +247,39 @@ def calibrate(suite: JudgeSuite, n: int = 256, sets: int = 4, seed: int = 0) -> 
     if sets < 2: raise UserError("one set shows no spread: calibrate with at least 2")
     good = [scene_set(n, suite.spec, seed_for("calibration", seed, i) % 2 ** 31, "held out") for i in range(sets + 1)]
     scores = [suite.measure(g.images, g.captions) for g in good]
-    margins = {**dict.fromkeys(INSTRUMENTS, 0.05), "contrastive_score": 5.0, "frechet_distance": 0.5 * float(np.mean([s["frechet_distance"] for s in scores]))}
+    margins = {
+        **dict.fromkeys(INSTRUMENTS, 0.05),
+        "contrastive_score": 5.0,
+        "frechet_distance": 0.5 * float(np.mean([s["frechet_distance"] for s in scores])),
+    }
     rows = []
     for name, (fault, expected) in FAULTS.items():
-        spoiled = scores[1:] if fault is None else [_measured(suite, fault(g, suite.spec, np.random.default_rng(seed_for(name, seed, i)))) for i, g in enumerate(good[:-1])]
+        spoiled = (
+            scores[1:]
+            if fault is None
+            else [
+                _measured(suite, fault(g, suite.spec, np.random.default_rng(seed_for(name, seed, i))))
+                for i, g in enumerate(good[:-1])
+            ]
+        )
         for instrument in INSTRUMENTS:
             change = paired_interval([s[instrument] for s in spoiled], [s[instrument] for s in scores[:-1]])
-            rows.append((instrument, name, change.mid, change.low, change.high, expected.get(instrument, ""), as_expected(expected.get(instrument, ""), change.mid, change.low, change.high, margins[instrument])))
-    return Calibration(pd.DataFrame(rows, columns=["instrument", "fault", "change", "low", "high", "expected", "passes"]))
+            rows.append((
+                instrument,
+                name,
+                change.mid,
+                change.low,
+                change.high,
+                expected.get(instrument, ""),
+                as_expected(expected.get(instrument, ""), change.mid, change.low, change.high, margins[instrument]),
+            ))
+    return Calibration(
+        pd.DataFrame(rows, columns=["instrument", "fault", "change", "low", "high", "expected", "passes"])
+    )
 
-def _measured(suite: JudgeSuite, scenes: CaptionedImages) -> dict[str, float]: return suite.measure(scenes.images, scenes.captions)
+
+def _measured(suite: JudgeSuite, scenes: CaptionedImages) -> dict[str, float]:
+    return suite.measure(scenes.images, scenes.captions)
 
 # %% ../../nbs/image/19_judges.ipynb #calibrated
 def calibrated(suite: JudgeSuite, calibration: Calibration) -> JudgeSuite:
@@ -188,36 +292,62 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     folder = Path(folder)
     save_judge(suite.feature_net, folder / "feature_net.safetensors")
     save_judge(suite.two_tower, folder / "two_tower.safetensors")
-    atomic_write(folder / "judges.json", json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n")
+    atomic_write(
+        folder / "judges.json",
+        json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n",
+    )
     return folder
 
 def load_suite(folder: str | Path) -> JudgeSuite:
     "The suite that `save_suite` or `train_judges` left. Raises `UserError` where something is missing or damaged."
     folder = Path(folder)
-    try: facts = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): raise UserError(f"{folder.name}/judges.json is missing or damaged: a folder of judges is made by train_judges or save_suite") from None
-    suite = JudgeSuite.build(load_judge(folder / "feature_net.safetensors"), load_judge(folder / "two_tower.safetensors"), facts["n"])
-    return dataclasses.replace(suite, blind={name: tuple(faults) for name, faults in facts["blind"].items()}, neighbours=facts["neighbours"])
+    try:
+        facts = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder.name}/judges.json is missing or damaged: a folder of judges is made by train_judges or save_suite"
+        ) from None
+    suite = JudgeSuite.build(
+        load_judge(folder / "feature_net.safetensors"), load_judge(folder / "two_tower.safetensors"), facts["n"]
+    )
+    return dataclasses.replace(
+        suite, blind={name: tuple(faults) for name, faults in facts["blind"].items()}, neighbours=facts["neighbours"]
+    )
 
 # %% ../../nbs/image/19_judges.ipynb #judges-config
 def judges_config(scale: str) -> dict:
     "The config of `train_judges` at a scale. Raises `UserError` for an unknown one."
-    return {"spec": dataclasses.asdict(SceneSpec.at_scale(scale)), "training": dataclasses.asdict(JudgeTraining.at_scale(scale)), "n": {"smoke": 128, "laptop": 512, "gpu": 4096}[scale]}
+    return {
+        "spec": dataclasses.asdict(SceneSpec.at_scale(scale)),
+        "training": dataclasses.asdict(JudgeTraining.at_scale(scale)),
+        "n": {"smoke": 128, "laptop": 512, "gpu": 4096}[scale],
+    }
 
 # %% ../../nbs/image/19_judges.ipynb #train-judges
 def evidence_of(suite: JudgeSuite) -> list[Learned]:
     "What each part of a suite has learned: the rule, the feature network, the two-tower; on held-out compositions."
     n = len(suite.control)
-    return [checker_learned(suite.spec, n), feature_learned(suite.feature_net, n), towers_learned(suite.two_tower, suite.control.images, suite.control.captions)]
+    return [
+        checker_learned(suite.spec, n),
+        feature_learned(suite.feature_net, n),
+        towers_learned(suite.two_tower, suite.control.images, suite.control.captions),
+    ]
+
 
 @run("image/judges", version=1, libraries=("lightning", "numpy", "scipy", "torch"))
 def train_judges(config: dict, seed: int, folder: Path) -> dict:
-    "Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says what they have learned, and what is not used."
+    """Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says what they
+    have learned, and what is not used."""
     spec, training, n = SceneSpec(**config["spec"]), JudgeTraining(**config["training"]), config["n"]
     suite = JudgeSuite.build(fit_feature_net(spec, training, seed), fit_two_tower(spec, training, seed), n)
     calibration = calibrate(suite, min(n, 256))
     calibration.table.to_csv(folder / "calibration.csv", index=False)
     save_suite(calibrated(suite, calibration), folder)
     unseen = suite.control
-    return {"blind": calibration.blind, "real": suite.measure(unseen.images, unseen.captions), "n": n, "learned": [e.as_dict() for e in evidence_of(suite)],
-            "near_miss_accuracy": near_miss_accuracy(suite.two_tower, unseen.images, unseen.captions)}
+    return {
+        "blind": calibration.blind,
+        "real": suite.measure(unseen.images, unseen.captions),
+        "n": n,
+        "learned": [e.as_dict() for e in evidence_of(suite)],
+        "near_miss_accuracy": near_miss_accuracy(suite.two_tower, unseen.images, unseen.captions),
+    }

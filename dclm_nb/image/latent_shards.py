@@ -29,25 +29,36 @@ __all__ = ['record_type', 'encode_pairs', 'encode_shards', 'LatentShards']
 def record_type(codec: Codec, vocabulary: CaptionVocabulary) -> np.dtype:
     "The type of one picture: `latents` (`N C` or ids `N`) and `captions` (`M`)."
     ids = lambda n: np.uint16 if n <= 2 ** 16 else np.int32
-    latents = (np.float16, (codec.tokens, codec.channels)) if codec.channels else (ids(codec.vocab_size), (codec.tokens,))
+    latents = (
+        (np.float16, (codec.tokens, codec.channels)) if codec.channels else (ids(codec.vocab_size), (codec.tokens,))
+    )
     return np.dtype([("latents", *latents), ("captions", ids(len(vocabulary)), (vocabulary.length,))])
 
 # %% ../../nbs/image/20_latent_shards.ipynb #encode-pairs
-def encode_pairs(pairs: Iterable[tuple[Tensor, str]], codec: Codec, vocabulary: CaptionVocabulary, batch_size: int = 256) -> np.ndarray:
+def encode_pairs(
+    pairs: Iterable[tuple[Tensor, str]], codec: Codec, vocabulary: CaptionVocabulary, batch_size: int = 256
+) -> np.ndarray:
     "Records of any stream of (picture uint8 `\"3 H W\"`, caption)."
     pairs, kind = iter(pairs), record_type(codec, vocabulary)
     parts = [np.empty(0, kind)]
     while batch := list(itertools.islice(pairs, batch_size)):
         images, captions = zip(*batch)
         parts.append(np.empty(len(batch), kind))
-        parts[-1]["latents"], parts[-1]["captions"] = codec.encode(torch.stack(images)).numpy(), vocabulary.encode(captions).numpy()
+        parts[-1]["latents"], parts[-1]["captions"] = (
+            codec.encode(torch.stack(images)).numpy(),
+            vocabulary.encode(captions).numpy(),
+        )
     return np.concatenate(parts)
 
 # %% ../../nbs/image/20_latent_shards.ipynb #encode-shards
-def encode_shards(shards: Sequence[Path], reader: PictureReader, codec: Codec, vocabulary: CaptionVocabulary, folder: str | Path) -> dict[str, int]:
-    "Encode tar shards that are not yet in `folder`; returns how many pictures of all these shards were read, and refused by cause. Raises `UserError` for a folder with other latents or shards of one name."
+def encode_shards(
+    shards: Sequence[Path], reader: PictureReader, codec: Codec, vocabulary: CaptionVocabulary, folder: str | Path
+) -> dict[str, int]:
+    """Encode tar shards that are not yet in `folder`; returns how many pictures of all these shards were read, and
+    refused by cause. Raises `UserError` for a folder with other latents or shards of one name."""
     folder, names = Path(folder), Counter(shard.stem for shard in shards)
-    if len(names) < len(shards): raise UserError(f"{names.most_common(1)[0][0]} is the name of several shards: names must differ")
+    if len(names) < len(shards):
+        raise UserError(f"{names.most_common(1)[0][0]} is the name of several shards: names must differ")
     _claim(folder, codec, vocabulary)
     counts = Counter()
     with Progress("encoding", total=len(shards)) as progress:
@@ -73,10 +84,13 @@ def _claim(folder: Path, codec: Codec, vocabulary: CaptionVocabulary) -> None:
 
 # %% ../../nbs/image/20_latent_shards.ipynb #latent-shards
 class LatentShards:
-    "Encoded pictures in a folder of shards, read through a memory map; a batch is drawn as from a `LatentSet`. Raises `UserError` for a folder without pictures or with a damaged shard."
+    """Encoded pictures in a folder of shards, read through a memory map; a batch is drawn as from a `LatentSet`. Raises
+    `UserError` for a folder without pictures or with a damaged shard."""
+
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if not (noted := self.folder / "_set.json").is_file(): raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
+        if not (noted := self.folder / "_set.json").is_file():
+            raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
         settings = json.loads(noted.read_text(encoding="utf-8"))["config"]
         self.vocabulary = CaptionVocabulary.from_dict(settings["vocabulary"])
         self.parts = [part for path in sorted(self.folder.glob("*.npy")) if len(part := _mapped(path))]
@@ -88,16 +102,24 @@ class LatentShards:
     def records(self, chosen: np.ndarray) -> np.ndarray:
         "The records at these positions."
         shard = np.searchsorted(self.ends, chosen, side="right")
-        return np.stack([self.parts[s][i - self.ends[s]] for s, i in zip(shard, chosen)])                # from the end: shards have no common size
+        # from the end: shards have no common size
+        return np.stack([self.parts[s][i - self.ends[s]] for s, i in zip(shard, chosen)])
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "`size` pictures with their captions; some captions are replaced by the null caption."
         chosen = torch.randint(len(self), (size,), generator=generator)
         dropped = torch.rand(size, generator=generator) < caption_drop
         records = self.records(chosen.numpy())
-        latents, captions = (torch.from_numpy(records[name].astype(np.float32 if records[name].dtype.kind == "f" else np.int64)) for name in ("latents", "captions"))
+        latents, captions = (
+            torch.from_numpy(records[name].astype(np.float32 if records[name].dtype.kind == "f" else np.int64))
+            for name in ("latents", "captions")
+        )
         return latents, torch.where(dropped[:, None], self.vocabulary.null_id, captions)
 
 def _mapped(path: Path) -> np.ndarray:
-    try: return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error: raise UserError(f"the shard {path.name} cannot be read ({type(error).__name__}); remove it and encode again") from None
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"the shard {path.name} cannot be read ({type(error).__name__}); remove it and encode again"
+        ) from None

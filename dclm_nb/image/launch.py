@@ -39,25 +39,40 @@ def shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[st
 # %% ../../nbs/image/21_launch.ipynb #codec
 CODEC_PICTURES = 20_000         # that a codec is made from: 4 GB at 256 pixels
 
-def default_codec(method: str) -> str: return "stabilityai/sd-vae-ft-mse" if method == "diffusion" else f"conv-lfq-{PaperScale().codes}"
+def default_codec(method: str) -> str:
+    return "stabilityai/sd-vae-ft-mse" if method == "diffusion" else f"conv-lfq-{PaperScale().codes}"
+
 
 def codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder: Path, seed: int = 0) -> SavedCodec:
-    "The codec that `folder` has already; or the one in the folder `name`, of the hub (`owner/name`), or made from the shards' first pictures. Raises `UserError` for one of another size."
+    """The codec that `folder` has already; or the one in the folder `name`, of the hub (`owner/name`), or made from the
+    shards' first pictures. Raises `UserError` for one of another size."""
     if (folder / "codec.json").is_file(): return load_codec(folder, reader.size)
     if (Path(name) / "codec.json").is_file(): codec = load_codec(name, reader.size)
     elif "/" in name: codec = pretrained_kl(name, reader.size)
     else:
-        images = [image for image, _ in itertools.islice(shard_images(shards, reader, 0, 1, buffer=1, seed=seed), CODEC_PICTURES)]
+        images = [
+            image
+            for image, _ in itertools.islice(shard_images(shards, reader, 0, 1, buffer=1, seed=seed), CODEC_PICTURES)
+        ]
         if not images: raise UserError("the shards hold not one picture to make a codec from")
         return make_codec(name, torch.stack(images), "assumed", folder, seed)
     codec.save(folder)
     return codec
 
 # %% ../../nbs/image/21_launch.ipynb #plan
-def plan(method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: int | str = "auto") -> tuple[BackboneConfig, ImageTrainConfig]:
-    "Network and training for these latents. Raises `UserError` for a codec of the wrong kind, or an unknown method or size."
-    if (method == "diffusion") != (codec.kind == "continuous"): raise UserError(f"{method} needs a {'continuous' if method == 'diffusion' else 'discrete'} codec, and {codec.name} is {codec.kind}")
-    network = backbone_config(method, size, codec.tokens, len(vocabulary), vocabulary.length, codec.channels or codec.vocab_size)
+def plan(
+    method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: int | str = "auto"
+) -> tuple[BackboneConfig, ImageTrainConfig]:
+    """Network and training for these latents. Raises `UserError` for a codec of the wrong kind, or an unknown method or
+    size."""
+    if (method == "diffusion") != (codec.kind == "continuous"):
+        raise UserError(
+            f"{method} needs a {'continuous' if method == 'diffusion' else 'discrete'} codec, and {codec.name} is "
+            f"{codec.kind}"
+        )
+    network = backbone_config(
+        method, size, codec.tokens, len(vocabulary), vocabulary.length, codec.channels or codec.vocab_size
+    )
     return network, replace(paper_training(network, pictures), strategy="auto", devices=devices)
 
 def plan_lines(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
@@ -65,21 +80,50 @@ def plan_lines(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCo
     from dclm_nb.image.backbone import Backbone
     with torch.device("meta"): parameters = sum(p.numel() for p in Backbone(network).parameters())
     steps = FlopBudget(config.flops, network, config.batch_size).steps
-    return [f"network   {network.method}, {network.n_layers} layers of width {network.width}: {parameters:,} parameters",
-            f"latents   {codec.name}: {network.tokens} tokens of {f'{network.channels} numbers' if network.channels else f'{network.vocab_size:,} codes'}; {network.caption_words:,} caption ids, at most {network.caption_length} in one",
-            f"training  {steps:,} steps of {config.batch_size} pictures, {config.flops:.2e} FLOPs, {config.precision}, devices: {config.devices}"]
+    return [
+        f"network   {network.method}, {network.n_layers} layers of width {network.width}: {parameters:,} parameters",
+        f"latents   {codec.name}: {network.tokens} tokens of "
+        f"{f'{network.channels} numbers' if network.channels else f'{network.vocab_size:,} codes'}; "
+        f"{network.caption_words:,} caption ids, at most {network.caption_length} in one",
+        f"training  {steps:,} steps of {config.batch_size} pictures, {config.flops:.2e} FLOPs, {config.precision}, "
+        f"devices: {config.devices}",
+    ]
 
 # %% ../../nbs/image/21_launch.ipynb #prepare
-def prepare(method: str, shards: str, out: Path, codec: str, resolution: int) -> tuple[list[Path], PictureReader, SavedCodec, CaptionVocabulary]:
+def prepare(
+    method: str, shards: str, out: Path, codec: str, resolution: int
+) -> tuple[list[Path], PictureReader, SavedCodec, CaptionVocabulary]:
     "Shards, reader, codec and vocabulary of a run; made once and kept in `out`."
     folder, scale, reader, kept = Path(shards), PaperScale(), PictureReader(resolution), out / "vocabulary.json"
     found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
-    if not kept.is_file(): atomic_write(kept, json.dumps(CaptionVocabulary.frequent(shard_captions(found), scale.caption_words, scale.caption_length).to_dict()))
-    return found, reader, codec_for(codec or default_codec(method), found, reader, out / "codec"), CaptionVocabulary.from_dict(json.loads(kept.read_text()))
+    if not kept.is_file():
+        atomic_write(
+            kept,
+            json.dumps(
+                CaptionVocabulary.frequent(shard_captions(found), scale.caption_words, scale.caption_length).to_dict()
+            ),
+        )
+    return (
+        found,
+        reader,
+        codec_for(codec or default_codec(method), found, reader, out / "codec"),
+        CaptionVocabulary.from_dict(json.loads(kept.read_text())),
+    )
 
 # %% ../../nbs/image/21_launch.ipynb #train-image
-def train_image(method: str, size: str, shards: str, out: str | Path, codec: str = "", devices: int | str = "auto", resolution: int = 256, pictures: int = PaperScale.pictures, seed: int = 0) -> Path:
-    "Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first, once for all devices. Raises `UserError`."
+def train_image(
+    method: str,
+    size: str,
+    shards: str,
+    out: str | Path,
+    codec: str = "",
+    devices: int | str = "auto",
+    resolution: int = 256,
+    pictures: int = PaperScale.pictures,
+    seed: int = 0,
+) -> Path:
+    """Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first,
+    once for all devices. Raises `UserError`."""
     out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
@@ -91,6 +135,14 @@ def train_image(method: str, size: str, shards: str, out: str | Path, codec: str
     if leads: print(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}", flush=True)
     trained = train(network, config, LatentShards(out / "latents"), out / "training", seed, name=f"{method}, {size}")
     if leads:
-        save_image_model(ImageModel(load_weights(out / "training" / trained["marks"][-1]["file"], network), made, vocabulary, config.settings), out / "model")
+        save_image_model(
+            ImageModel(
+                load_weights(out / "training" / trained["marks"][-1]["file"], network),
+                made,
+                vocabulary,
+                config.settings,
+            ),
+            out / "model",
+        )
         print(f"model     {out / 'model'}", flush=True)
     return out / "model"

@@ -23,13 +23,17 @@ SCHEDULES = {"cosine": lambda u: math.cos(u * math.pi / 2), "arccos": lambda u: 
 
 @dataclass(frozen=True)
 class MaskedSettings:
-    "The mask `schedule`, and how much chance there is in which blanks are filled first (`choice_temperature`, falling to 0 over the steps)."
+    """The mask `schedule`, and how much chance there is in which blanks are filled first (`choice_temperature`, falling
+    to 0 over the steps)."""
+
     schedule: str = "cosine"
     choice_temperature: float = 1.0
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES: raise unknown("mask schedule", self.schedule, SCHEDULES)
-        if self.choice_temperature < 0: raise UserError(f"a temperature is not negative, as {self.choice_temperature} is")
+        if self.choice_temperature < 0:
+            raise UserError(f"a temperature is not negative, as {self.choice_temperature} is")
+
 
 def masked_count(u: float, tokens: int, schedule: str) -> int:
     "How many of `tokens` are masked at `u` in [0, 1]: all at 0, none at 1."
@@ -48,12 +52,16 @@ def blanks_left(steps: int, tokens: int, schedule: str) -> list[int]:
 # %% ../../nbs/image/10_masked.ipynb #mask
 def random_mask(batch: int, tokens: int, schedule: str, generator: torch.Generator) -> Tensor:
     "Bool `\"B N\"`: for each picture its own share of places, at least one."
-    counts = torch.tensor([max(1, math.ceil(SCHEDULES[schedule](u) * tokens)) for u in torch.rand(batch, generator=generator).tolist()])
+    counts = torch.tensor([
+        max(1, math.ceil(SCHEDULES[schedule](u) * tokens)) for u in torch.rand(batch, generator=generator).tolist()
+    ])
     order = torch.rand(batch, tokens, generator=generator).argsort(dim=1).argsort(dim=1)
     return order < counts[:, None]
 
 # %% ../../nbs/image/10_masked.ipynb #loss
-def masked_loss(network: Backbone, ids: Tensor, captions: Tensor, settings: MaskedSettings, generator: torch.Generator) -> Tensor:
+def masked_loss(
+    network: Backbone, ids: Tensor, captions: Tensor, settings: MaskedSettings, generator: torch.Generator
+) -> Tensor:
     "Mean cross-entropy over the masked places of ids `\"B N\"` with captions `\"B M\"`."
     mask = random_mask(*ids.shape, settings.schedule, generator).to(ids.device)
     logits = network(torch.where(mask, network.config.vocab_size, ids), captions)
@@ -65,12 +73,16 @@ def draw_codes(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tens
     if temperature == 0: return logits.argmax(dim=-1)
     summed = (logits.float() / temperature).softmax(dim=-1).cumsum(dim=-1)
     whole = summed[..., -1:]
-    wanted = torch.minimum(chance[..., None].float() * whole, torch.nextafter(whole, torch.zeros_like(whole)))      # below the whole, so that a code passes it, and none of probability 0
-    return torch.searchsorted(summed, wanted, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)                  # NaN passes nothing
+    # below the whole, so that a code passes it, and none of probability 0
+    wanted = torch.minimum(chance[..., None].float() * whole, torch.nextafter(whole, torch.zeros_like(whole)))
+    # NaN passes nothing
+    return torch.searchsorted(summed, wanted, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)
 
 def check_numbers(logits: Tensor) -> None:
-    "Raises `UserError` for logits that are not numbers; asked once a picture, because it makes the processor wait for a GPU."
-    if logits.isnan().any(): raise UserError("the network says no numbers: its training diverged, or its weights are damaged")
+    """Raises `UserError` for logits that are not numbers; asked once a picture, because it makes the processor wait for
+    a GPU."""
+    if logits.isnan().any():
+        raise UserError("the network says no numbers: its training diverged, or its weights are damaged")
 
 # %% ../../nbs/image/10_masked.ipynb #keep
 def _least_sure(confidence: Tensor, blanks: int) -> Tensor:
@@ -82,8 +94,18 @@ def _gumbel(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 # %% ../../nbs/image/10_masked.ipynb #sample
 @torch.no_grad()
-def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int, guidance: float, settings: MaskedSettings, generator: torch.Generator, on_step=None) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"` in at most `steps` passes; `null` is the null caption; `on_step(ids)` sees the ids after every pass. Raises `UserError` for no steps, and for a network that says no numbers."
+def masked_sample(
+    network: Backbone,
+    captions: Tensor,
+    null: Tensor,
+    steps: int,
+    guidance: float,
+    settings: MaskedSettings,
+    generator: torch.Generator,
+    on_step=None,
+) -> Tensor:
+    """Ids `"B N"` for captions `"B M"` in at most `steps` passes; `null` is the null caption; `on_step(ids)` sees the
+    ids after every pass. Raises `UserError` for no steps, and for a network that says no numbers."""
     if steps < 1: raise UserError(f"masked-token prediction needs at least one sampling step, not {steps}")
     tokens, blank = network.config.tokens, network.config.vocab_size
     ids = torch.full((len(captions), tokens), blank, device=network.device)
@@ -92,7 +114,9 @@ def masked_sample(network: Backbone, captions: Tensor, null: Tensor, steps: int,
         log_probs = guided(lambda c: network(doubled(ids, guidance), c), captions, null, guidance).log_softmax(dim=-1)
         drawn = draw_codes(log_probs, torch.rand(ids.shape, generator=generator).to(log_probs))
         confidence = log_probs.gather(-1, drawn[..., None])[..., 0]
-        confidence = confidence + settings.choice_temperature * (1 - done / len(left)) * _gumbel(ids.shape, generator).to(confidence)
+        confidence = confidence + settings.choice_temperature * (1 - done / len(left)) * _gumbel(
+            ids.shape, generator
+        ).to(confidence)
         open_places = ids == blank
         confidence = confidence.masked_fill(~open_places, math.inf)                        # what is fixed stays fixed
         ids = torch.where(open_places, drawn, ids).masked_fill(_least_sure(confidence, blanks), blank)

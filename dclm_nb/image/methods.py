@@ -28,8 +28,11 @@ class MethodSettings:
     masked: MaskedSettings = field(default_factory=MaskedSettings)
 
 # %% ../../nbs/image/12_methods.ipynb #loss
-def method_loss(network: Backbone, latents: Tensor, captions: Tensor, settings: MethodSettings, generator: torch.Generator) -> Tensor:
-    "The method's own training loss for latents `\"B N C\"` or ids `\"B N\"` and captions `\"B M\"`. Losses of different methods do not compare."
+def method_loss(
+    network: Backbone, latents: Tensor, captions: Tensor, settings: MethodSettings, generator: torch.Generator
+) -> Tensor:
+    """The method's own training loss for latents `"B N C"` or ids `"B N"` and captions `"B M"`. Losses of different
+    methods do not compare."""
     method = network.config.method
     if method == "diffusion": return flow_loss(network, latents, captions, settings.flow, generator)
     if method == "masked-token": return masked_loss(network, latents, captions, settings.masked, generator)
@@ -38,30 +41,53 @@ def method_loss(network: Backbone, latents: Tensor, captions: Tensor, settings: 
 # %% ../../nbs/image/12_methods.ipynb #sampling
 @dataclass(frozen=True)
 class Sampling:
-    "How pictures are drawn: `steps` (diffusion, masked-token), `guidance` (1: none), `temperature` and `cache` (next-token)."
+    """How pictures are drawn: `steps` (diffusion, masked-token), `guidance` (1: none), `temperature` and `cache`
+    (next-token)."""
+
     steps: int = 16
     guidance: float = 2.0
     temperature: float = 1.0
     cache: bool = True
 
     def __post_init__(self):
-        if not _is(self.steps, Integral) or self.steps < 1: raise UserError(f"sampling needs a whole number of steps, at least one, not {self.steps!r}")
+        if not _is(self.steps, Integral) or self.steps < 1:
+            raise UserError(f"sampling needs a whole number of steps, at least one, not {self.steps!r}")
         for name, value in (("guidance", self.guidance), ("temperature", self.temperature)):
-            if not _is(value, Real) or not 0 <= value < math.inf: raise UserError(f"{name} is a finite number from 0 upwards, not {value!r}")
+            if not _is(value, Real) or not 0 <= value < math.inf:
+                raise UserError(f"{name} is a finite number from 0 upwards, not {value!r}")
         if not isinstance(self.cache, bool): raise UserError(f"cache is True or False, not {self.cache!r}")
 
-def _is(value: object, kind: type) -> bool: return isinstance(value, kind) and not isinstance(value, bool)       # True is no 1 here
+# True is no 1 here
+def _is(value: object, kind: type) -> bool: return isinstance(value, kind) and not isinstance(value, bool)
 
 # %% ../../nbs/image/12_methods.ipynb #draw
-def draw_latents(network: Backbone, captions: Tensor, null: Tensor, sampling: Sampling, settings: MethodSettings, generator: torch.Generator, on_step=None) -> Tensor:
-    "Latents `\"B N C\"` or ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption, `\"B M\"`; `on_step` sees what there is after every pass."
+def draw_latents(
+    network: Backbone,
+    captions: Tensor,
+    null: Tensor,
+    sampling: Sampling,
+    settings: MethodSettings,
+    generator: torch.Generator,
+    on_step=None,
+) -> Tensor:
+    """Latents `"B N C"` or ids `"B N"` for captions `"B M"`; `null` is the null caption, `"B M"`; `on_step` sees what
+    there is after every pass."""
     method = network.config.method
-    if method == "diffusion": return flow_sample(network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator, on_step)
-    if method == "masked-token": return masked_sample(network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator, on_step)
-    return next_token_sample(network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache, on_step)
+    if method == "diffusion":
+        return flow_sample(
+            network, captions, null, sampling.steps, sampling.guidance, settings.flow, generator, on_step
+        )
+    if method == "masked-token":
+        return masked_sample(
+            network, captions, null, sampling.steps, sampling.guidance, settings.masked, generator, on_step
+        )
+    return next_token_sample(
+        network, captions, null, sampling.guidance, generator, sampling.temperature, sampling.cache, on_step
+    )
 
 # %% ../../nbs/image/12_methods.ipynb #passes
 def network_passes(config: BackboneConfig, sampling: Sampling) -> int:
-    "Passes through the network, one after the other, that drawing takes; guidance makes a pass wider, not the passes more."
+    """Passes through the network, one after the other, that drawing takes; guidance makes a pass wider, not the passes
+    more."""
     if config.method == "diffusion": return sampling.steps
     return masked_passes(sampling.steps, config.tokens) if config.method == "masked-token" else config.tokens

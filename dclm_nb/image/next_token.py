@@ -20,13 +20,30 @@ def next_token_loss(network: Backbone, ids: Tensor, captions: Tensor) -> Tensor:
     return F.cross_entropy(network(ids, captions).flatten(0, 1), ids.flatten())
 
 # %% ../../nbs/image/11_next_token.ipynb #sample
-def next_token_sample(network: Backbone, captions: Tensor, null: Tensor, guidance: float, generator: torch.Generator, temperature: float = 1.0, cache: bool = True, on_step=None) -> Tensor:
-    "Ids `\"B N\"` for captions `\"B M\"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `\"B place\"`, after each. Raises `UserError` for a negative temperature, and for a network that says no numbers."
+def next_token_sample(
+    network: Backbone,
+    captions: Tensor,
+    null: Tensor,
+    guidance: float,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    cache: bool = True,
+    on_step=None,
+) -> Tensor:
+    """Ids `"B N"` for captions `"B M"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `"B place"`,
+    after each. Raises `UserError` for a negative temperature, and for a network that says no numbers."""
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
-    ids, batch = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
-    wanted, chance = captions if guidance == 1 else torch.cat([captions, null]), torch.rand(ids.shape[::-1], generator=generator).to(ids.device)
-    with torch.inference_mode():                                                # the ids, made outside, can be trained on
-        step = (_ReplayedSteps if ids.is_cuda else _CachedSteps)(network, wanted) if cache else _uncached_steps(network, wanted)
+    ids = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device)
+    batch = len(captions)
+    wanted = captions if guidance == 1 else torch.cat([captions, null])
+    chance = torch.rand(ids.shape[::-1], generator=generator).to(ids.device)
+    # the ids, made outside, can be trained on
+    with torch.inference_mode():
+        step = (
+            (_ReplayedSteps if ids.is_cuda else _CachedSteps)(network, wanted)
+            if cache
+            else _uncached_steps(network, wanted)
+        )
         for place in range(network.config.tokens):
             logits = step(ids, place)
             if guidance != 1: logits = logits[batch:] + guidance * (logits[:batch] - logits[batch:])
@@ -50,10 +67,14 @@ def _opened(modulation: Tensor, width: int) -> list[Tensor]:
     return [part if i % 3 == 0 else 1 + part for i, part in enumerate(modulation.split(width, dim=-1))]
 
 def _turned_gains(network: Backbone, attention: Attention) -> tuple[Tensor, Tensor]:
-    "For every place: what multiplies normalised queries and keys, and what multiplies them with their halves swapped; `\"T 2 1 D\"`."
+    """For every place: what multiplies normalised queries and keys, and what multiplies them with their halves swapped;
+    `"T 2 1 D"`."""
     c = network.config
-    gains = network.write.weight.new_ones(2, 1, c.head_dim) if attention.gains is None else attention.gains.view(2, 1, -1)
-    if network.cos is None: return gains.expand(c.sequence, -1, -1, -1), torch.zeros_like(gains).expand(c.sequence, -1, -1, -1)
+    gains = (
+        network.write.weight.new_ones(2, 1, c.head_dim) if attention.gains is None else attention.gains.view(2, 1, -1)
+    )
+    if network.cos is None:
+        return gains.expand(c.sequence, -1, -1, -1), torch.zeros_like(gains).expand(c.sequence, -1, -1, -1)
     return gains * network.cos[:, None], gains.roll(c.head_dim // 2, dims=-1) * network.sin[:, None]
 
 class _CachedSteps:
@@ -68,7 +89,8 @@ class _CachedSteps:
     def __call__(self, ids: Tensor, place: int) -> Tensor:
         if place == 0: return self.start
         x = self.network.embed(ids[:, place - 1:place], place - 1)[:, 0]
-        return self._logits(torch.cat([x, x]) if len(x) < len(self.start) else x)      # guidance: the same picture with and without its caption
+        # guidance: the same picture with and without its caption
+        return self._logits(torch.cat([x, x]) if len(x) < len(self.start) else x)
 
     def _logits(self, x: Tensor) -> Tensor:
         for layer, block in enumerate(self.network.blocks): x = self._block(layer, block, x)
@@ -79,14 +101,18 @@ class _CachedSteps:
         shift, scale, gate, shift_up, scale_up, gate_up = self.steering[layer]
         attended = self._attention(layer, block.attention, torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale))
         x = torch.addcmul(x, gate, attended)
-        return torch.addcmul(x, gate_up, block.down(F.silu(block.up(torch.addcmul(shift_up, F.layer_norm(x, x.shape[-1:]), scale_up)))))
+        return torch.addcmul(
+            x, gate_up, block.down(F.silu(block.up(torch.addcmul(shift_up, F.layer_norm(x, x.shape[-1:]), scale_up))))
+        )
 
     def _attention(self, layer: int, attention: Attention, x: Tensor) -> Tensor:
         qkv, (straight, swapped) = attention.qkv(x).view(len(x), 3, attention.heads, -1), self._turn(layer)
         qk, half = qkv[:, :2], qkv.shape[-1] // 2
         if attention.gains is not None: qk = F.layer_norm(qk, qk.shape[-1:])
         qk = torch.addcmul(qk * straight, qk.roll(half, dims=-1), swapped)
-        return attention.out(self._look(layer, *(y[:, :, None] for y in (qk[:, 0], qk[:, 1], qkv[:, 2]))).reshape(x.shape))
+        return attention.out(
+            self._look(layer, *(y[:, :, None] for y in (qk[:, 0], qk[:, 1], qkv[:, 2]))).reshape(x.shape)
+        )
 
     def _turn(self, layer: int) -> tuple[Tensor, Tensor]:
         straight, swapped = self.turns[layer]
@@ -100,7 +126,9 @@ class _ReplayedSteps(_CachedSteps):
     "`_CachedSteps` whose place lies in memory: on a GPU one recording serves all places."
     def __init__(self, network: Backbone, captions: Tensor):
         super().__init__(network, captions)
-        self.before, self.ids, self.at = self.cache.length, captions.new_zeros(len(captions)), captions.new_full((1,), self.cache.length)
+        self.before = self.cache.length
+        self.ids = captions.new_zeros(len(captions))
+        self.at = captions.new_full((1,), self.cache.length)
         self.cache.memory[..., self.before:, :] = 0                             # a mask hides no NaN
         self.replay = None if captions.is_cuda else self._step
 
@@ -121,14 +149,18 @@ class _ReplayedSteps(_CachedSteps):
 
     def _look(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         memory = self.cache.memory[layer].index_copy_(3, self.at, torch.stack([k, v]))
-        return F.scaled_dot_product_attention(q, *memory, attn_mask=torch.arange(memory.shape[3], device=q.device)[None] <= self.at)
+        return F.scaled_dot_product_attention(
+            q, *memory, attn_mask=torch.arange(memory.shape[3], device=q.device)[None] <= self.at
+        )
+
 
 def _recorded(step, device: torch.device):
     "A function that replays what `step` did, into the same memory."
     with torch.cuda.device(device):
         graph, beside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside): step()                                  # libraries set themselves up outside the recording
+        # libraries set themselves up outside the recording
+        with torch.cuda.stream(beside): step()
         torch.cuda.current_stream().wait_stream(beside)
         with torch.cuda.graph(graph, stream=beside): said = step()
     def replay() -> Tensor:

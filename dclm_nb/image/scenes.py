@@ -23,20 +23,35 @@ __all__ = ['BACKGROUND', 'COLOURS', 'RELATIONS', 'OPPOSITE', 'NUMBERS', 'SHAPES'
 
 # %% ../../nbs/image/00_scenes.ipynb #palette
 BACKGROUND = (128, 128, 128)
-COLOURS = {"red": (215, 50, 45), "green": (50, 165, 60), "blue": (45, 85, 215), "yellow": (225, 200, 45), "purple": (150, 45, 190),
-           "black": (30, 30, 30), "white": (226, 226, 226), "cyan": (45, 195, 210)}
-RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}          # where the first object is, seen from the second: (down, right)
+COLOURS = {
+    "red": (215, 50, 45),
+    "green": (50, 165, 60),
+    "blue": (45, 85, 215),
+    "yellow": (225, 200, 45),
+    "purple": (150, 45, 190),
+    "black": (30, 30, 30),
+    "white": (226, 226, 226),
+    "cyan": (45, 195, 210),
+}
+# where the first object is, seen from the second: (down, right)
+RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 NUMBERS = ("one", "two", "three", "four")
 
 # %% ../../nbs/image/00_scenes.ipynb #shapes
-SHAPES = {"circle": lambda y, x: y * y + x * x <= 1, "square": lambda y, x: (abs(y) <= 1) & (abs(x) <= 1), "triangle": lambda y, x: (abs(y) <= 1) & (abs(x) <= (y + 1) / 2),
-          "cross": lambda y, x: ((abs(x) <= 0.36) & (abs(y) <= 1)) | ((abs(y) <= 0.36) & (abs(x) <= 1)), "diamond": lambda y, x: abs(x) + abs(y) <= 1,
-          "ring": lambda y, x: (y * y + x * x <= 1) & (y * y + x * x >= 0.3)}
+SHAPES = {
+    "circle": lambda y, x: y * y + x * x <= 1,
+    "square": lambda y, x: (abs(y) <= 1) & (abs(x) <= 1),
+    "triangle": lambda y, x: (abs(y) <= 1) & (abs(x) <= (y + 1) / 2),
+    "cross": lambda y, x: ((abs(x) <= 0.36) & (abs(y) <= 1)) | ((abs(y) <= 0.36) & (abs(x) <= 1)),
+    "diamond": lambda y, x: abs(x) + abs(y) <= 1,
+    "ring": lambda y, x: (y * y + x * x <= 1) & (y * y + x * x >= 0.3),
+}
 FINE = 4                        # points a side at which a pixel is looked at
 
 def coverage(shape: str, row: float, column: float, side: float, size: int) -> np.ndarray:
-    "Share of each pixel of a window that a shape covers, float `\"size size\"`; its centre and its `side` are in pixels. Raises `UserError` for an unknown shape."
+    """Share of each pixel of a window that a shape covers, float `"size size"`; its centre and its `side` are in
+    pixels. Raises `UserError` for an unknown shape."""
     if shape not in SHAPES: raise unknown("shape", shape, SHAPES)
     across = (np.arange(size * FINE) + 0.5) / FINE
     down, right = ((across - middle) / (side / 2) for middle in (row, column))
@@ -45,7 +60,10 @@ def coverage(shape: str, row: float, column: float, side: float, size: int) -> n
 # %% ../../nbs/image/00_scenes.ipynb #spec
 @dataclass(frozen=True)
 class SceneSpec:
-    "What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes` shapes; up to `max_count` of a kind; sides from `smallest` to `largest` pixels, `margin` pixels of ground around; `tint` grey levels lighter or darker."
+    """What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes`
+    shapes; up to `max_count` of a kind; sides from `smallest` to `largest` pixels, `margin` pixels of ground around;
+    `tint` grey levels lighter or darker."""
+
     size: int = 24
     cells: int = 2
     colours: int = 6
@@ -57,13 +75,26 @@ class SceneSpec:
     tint: float = 24.0
 
     def __post_init__(self):
-        if self.size % self.cells: raise UserError(f"a canvas of {self.size} pixels does not split into {self.cells} cells a side; choose a multiple")
+        if self.size % self.cells:
+            raise UserError(
+                f"a canvas of {self.size} pixels does not split into {self.cells} cells a side; choose a multiple"
+            )
         for name, most in (("colours", len(COLOURS)), ("shapes", len(SHAPES)), ("max_count", len(NUMBERS))):
-            if not 1 <= getattr(self, name) <= most: raise UserError(f"SceneSpec.{name} must lie between 1 and {most}, not {getattr(self, name)}")
-        if not 3 <= self.smallest <= self.largest: raise UserError(f"objects have sides from 3 pixels up, the smallest first, not {self.smallest} to {self.largest}")
-        if self.margin < 0.75: raise UserError(f"a margin of {self.margin} pixels lets objects of neighbouring cells touch; at least 0.75")
-        if self.largest + 2 * self.margin > self.cell: raise UserError(f"an object of {self.largest} pixels with {self.margin} of ground around it does not fit into a cell of {self.cell}")
-        if not 0 <= self.tint <= 24: raise UserError(f"a tint of {self.tint} grey levels is not between 0 and 24, where colours stay apart")
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"SceneSpec.{name} must lie between 1 and {most}, not {getattr(self, name)}")
+        if not 3 <= self.smallest <= self.largest:
+            raise UserError(
+                f"objects have sides from 3 pixels up, the smallest first, not {self.smallest} to {self.largest}"
+            )
+        if self.margin < 0.75:
+            raise UserError(f"a margin of {self.margin} pixels lets objects of neighbouring cells touch; at least 0.75")
+        if self.largest + 2 * self.margin > self.cell:
+            raise UserError(
+                f"an object of {self.largest} pixels with {self.margin} of ground around it does not fit into a cell "
+                f"of {self.cell}"
+            )
+        if not 0 <= self.tint <= 24:
+            raise UserError(f"a tint of {self.tint} grey levels is not between 0 and 24, where colours stay apart")
 
     @property
     def cell(self) -> int: return self.size // self.cells
@@ -76,7 +107,8 @@ class SceneSpec:
 
     @classmethod
     def at_scale(cls, scale: str) -> SceneSpec:
-        "24 pixels at `smoke` and `laptop`, 32 at `gpu`, with more colours and shapes. Raises `UserError` for another scale."
+        """24 pixels at `smoke` and `laptop`, 32 at `gpu`, with more colours and shapes. Raises `UserError` for another
+        scale."""
         sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=32, colours=8, shapes=6, smallest=10.0, largest=13.0)}
         if scale not in sizes: raise unknown("scale of the scenes", scale, sizes)
         return sizes[scale]
@@ -91,7 +123,9 @@ class Pair:
     other_colour: str
     other_shape: str
 
-    def __str__(self) -> str: return f"a {self.colour} {self.shape} {self.relation} a {self.other_colour} {self.other_shape}"
+    def __str__(self) -> str:
+        return f"a {self.colour} {self.shape} {self.relation} a {self.other_colour} {self.other_shape}"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -100,13 +134,16 @@ class Group:
     colour: str
     shape: str
 
-    def __str__(self) -> str: return f"{NUMBERS[self.count - 1]} {self.colour} {_plural(self.shape) if self.count > 1 else self.shape}"
+    def __str__(self) -> str:
+        return f"{NUMBERS[self.count - 1]} {self.colour} {_plural(self.shape) if self.count > 1 else self.shape}"
+
 
 def _plural(shape: str) -> str: return shape + ("es" if shape.endswith("s") else "s")
 
 # %% ../../nbs/image/00_scenes.ipynb #parse
 def parse_caption(text: str, spec: SceneSpec = SceneSpec()) -> Pair | Group:
-    "The scene that a caption asks for. Raises `UserError` for a sentence, colour, shape, relation or number outside `spec`."
+    """The scene that a caption asks for. Raises `UserError` for a sentence, colour, shape, relation or number outside
+    `spec`."""
     words = " ".join(text.lower().split())
     if pair := re.fullmatch(r"an? (\w+) (\w+) (left of|right of|above|below) an? (\w+) (\w+)", words):
         caption = Pair(*pair.groups())
@@ -116,7 +153,11 @@ def parse_caption(text: str, spec: SceneSpec = SceneSpec()) -> Pair | Group:
         count, shape = NUMBERS.index(group[1]) + 1, next((s for s in SHAPES if group[3] in (s, _plural(s))), group[3])
         if count > spec.max_count: raise UserError(f"{text!r}: at most {spec.max_count} objects are drawn here")
         caption, named = Group(count, group[2], shape), ((group[2], shape),)
-    else: raise UserError(f"{text!r} is no caption of this world: say 'a red circle left of a blue square' ({', '.join(RELATIONS)}) or 'three red circles'")
+    else:
+        raise UserError(
+            f"{text!r} is no caption of this world: say 'a red circle left of a blue square' ({', '.join(RELATIONS)}) "
+            "or 'three red circles'"
+        )
     for colour, shape in named:
         if colour not in spec.colour_names: raise unknown("colour", colour, spec.colour_names)
         if shape not in spec.shape_names: raise unknown("shape", shape, spec.shape_names)
@@ -148,7 +189,9 @@ def captions_of(spec: SceneSpec, split: str = "train") -> tuple[tuple[Pair, ...]
 # %% ../../nbs/image/00_scenes.ipynb #placed
 @dataclass(frozen=True)
 class Placed:
-    "An object on the canvas: its centre and its side in pixels, and the grey levels by which it is lighter than its colour."
+    """An object on the canvas: its centre and its side in pixels, and the grey levels by which it is lighter than its
+    colour."""
+
     colour: str
     shape: str
     row: float
@@ -173,7 +216,10 @@ def place(caption: Pair | Group, spec: SceneSpec, rng: np.random.Generator) -> l
     lane, (low, high) = int(rng.integers(spec.cells)), sorted(rng.choice(spec.cells, 2, replace=False).tolist())
     first, second = (low, high) if down + right < 0 else (high, low)
     cell = (lambda at: (lane, at)) if right else (lambda at: (at, lane))
-    return [place_one(caption.colour, caption.shape, *cell(first), spec, rng), place_one(caption.other_colour, caption.other_shape, *cell(second), spec, rng)]
+    return [
+        place_one(caption.colour, caption.shape, *cell(first), spec, rng),
+        place_one(caption.other_colour, caption.other_shape, *cell(second), spec, rng),
+    ]
 
 # %% ../../nbs/image/00_scenes.ipynb #draw
 def draw(objects: Sequence[Placed], spec: SceneSpec) -> np.ndarray:
@@ -195,14 +241,18 @@ class CaptionedImages:
     captions: tuple[str, ...]
 
     def __post_init__(self):
-        if len(self.images) != len(self.captions): raise UserError(f"{len(self.images)} pictures and {len(self.captions)} captions do not make pairs")
+        if len(self.images) != len(self.captions):
+            raise UserError(f"{len(self.images)} pictures and {len(self.captions)} captions do not make pairs")
         if not len(self.images): raise UserError("a set of captioned images is empty: ask for at least one")
 
     def __len__(self) -> int: return len(self.captions)
 
 # %% ../../nbs/image/00_scenes.ipynb #set-def
-def scene_set(n: int, spec: SceneSpec = SceneSpec(), seed: int = 0, split: str = "train", groups: float = 0.3) -> CaptionedImages:
-    "`n` scenes of a split, a share `groups` of them counting scenes. Raises `UserError` for an unknown split or `n` < 1."
+def scene_set(
+    n: int, spec: SceneSpec = SceneSpec(), seed: int = 0, split: str = "train", groups: float = 0.3
+) -> CaptionedImages:
+    """`n` scenes of a split, a share `groups` of them counting scenes. Raises `UserError` for an unknown split or `n` <
+    1."""
     pairs, counted = captions_of(spec, split)
     images, captions = [], []
     for i in range(n):

@@ -35,13 +35,19 @@ __all__ = ['LatentSet', 'step_generator', 'rate_factor', 'training_identity', 'I
 
 # %% ../../nbs/image/15_training.ipynb #data
 class LatentSet:
-    "Encoded pictures, `\"N T C\"` or ids `\"N T\"`, with caption ids `\"N M\"`. Raises `UserError` if they do not match."
+    """Encoded pictures, `"N T C"` or ids `"N T"`, with caption ids `"N M"`. Raises `UserError` if they do not match."""
+
     def __init__(self, latents: Tensor, captions: Tensor, null_id: int):
-        if len(latents) != len(captions) or not len(latents): raise UserError(f"{len(latents)} latents and {len(captions)} captions: a training set needs the same number of both, and at least one")
+        if len(latents) != len(captions) or not len(latents):
+            raise UserError(
+                f"{len(latents)} latents and {len(captions)} captions: a training set needs the same number of both, "
+                "and at least one"
+            )
         self.latents, self.captions, self.null_id = latents, captions, null_id
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        "`size` pictures with their captions; some captions are replaced by the null caption, which is what guidance needs."
+        """`size` pictures with their captions; some captions are replaced by the null caption, which is what guidance
+        needs."""
         chosen = torch.randint(len(self.latents), (size,), generator=generator)
         dropped = torch.rand(size, generator=generator) < caption_drop
         return self.latents[chosen], torch.where(dropped[:, None], self.null_id, self.captions[chosen])
@@ -52,7 +58,8 @@ def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
 
 # %% ../../nbs/image/15_training.ipynb #rate
 def rate_factor(step: int, steps: int, config: ImageTrainConfig) -> float:
-    "Share of the learning rate at `step` of `steps`: linear warm-up, constant, and a linear fall over the last share `decay`."
+    """Share of the learning rate at `step` of `steps`: linear warm-up, constant, and a linear fall over the last share
+    `decay`."""
     falling = (steps - step) / max(1, config.decay * steps)
     return min(1.0, (step + 1) / max(1, config.warmup_steps), falling if config.decay else 1.0)
 
@@ -66,7 +73,9 @@ def training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: i
 
 # %% ../../nbs/image/15_training.ipynb #module
 class ImageTraining(L.LightningModule):
-    "Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step, of this device's share of the batch."
+    """Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step, of this
+    device's share of the batch."""
+
     def __init__(self, network: Backbone, config: ImageTrainConfig, data: LatentSet, seed: int, steps: int):
         super().__init__()
         self.network, self.train_config, self.data, self.seed, self.steps = network, config, data, seed, steps
@@ -79,19 +88,28 @@ class ImageTraining(L.LightningModule):
     def training_step(self, _batch: int, _index: int) -> Tensor:
         "Loss of this step's own batch."
         generator = step_generator(self.seed, self.global_step, self.global_rank)
-        latents, captions = self.data.batch(self.train_config.batch_size // self.trainer.world_size, self.train_config.caption_drop, generator)
-        loss = method_loss(self.network, latents.to(self.device), captions.to(self.device), self.train_config.settings, generator)
+        latents, captions = self.data.batch(
+            self.train_config.batch_size // self.trainer.world_size, self.train_config.caption_drop, generator
+        )
+        loss = method_loss(
+            self.network, latents.to(self.device), captions.to(self.device), self.train_config.settings, generator
+        )
         self.unread.append(loss.detach())
         if len(self.unread) == 10: self.read_losses()
         return loss
 
     def read_losses(self) -> None:
-        "Bring the losses of the last steps here, several at once: each reading makes the processor wait for a GPU. Raises `UserError` for one that is not a number."
+        """Bring the losses of the last steps here, several at once: each reading makes the processor wait for a GPU.
+        Raises `UserError` for one that is not a number."""
         first, values = len(self.losses) + 1, torch.stack(self.unread).tolist() if self.unread else []
         self.losses += values
         self.unread.clear()
         for step, loss in enumerate(values, first):
-            if not math.isfinite(loss): raise UserError(f"training diverged at step {step}: lower the learning rate ({self.train_config.lr:g}) or lengthen the warm-up")
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"training diverged at step {step}: lower the learning rate ({self.train_config.lr:g}) or lengthen "
+                    "the warm-up"
+                )
 
     def optimizer_step(self, *args, **kwargs) -> None:
         "A step, and the average follows, before any callback looks."
@@ -105,7 +123,9 @@ class ImageTraining(L.LightningModule):
     def configure_optimizers(self) -> dict:
         "AdamW on all weights of the network, and the schedule."
         c = self.train_config
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), weight_decay=c.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), weight_decay=c.weight_decay, fused=True
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, self.steps, c))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -117,15 +137,24 @@ class ImageTraining(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         "Raises `UserError` for the checkpoint of another run."
-        if checkpoint.get("run") != self.run: raise UserError("the folder holds an interrupted run with another network, other settings or another seed; finish that one or choose another folder")
+        if checkpoint.get("run") != self.run:
+            raise UserError(
+                "the folder holds an interrupted run with another network, other settings or another seed; finish that "
+                "one or choose another folder"
+            )
         self.losses = list(checkpoint["losses"])
 
 # %% ../../nbs/image/15_training.ipynb #budget
 class FlopBudget(L.Callback):
     "Stops training when the next step would exceed `budget` operations; `spent` counts them."
     def __init__(self, budget: float, config: BackboneConfig, batch_size: int):
-        self.budget, self.step_cost, self.spent = int(budget), training_flops(config, batch_size), 0        # whole numbers: no rounding decides on the last step
-        if self.steps < 1: raise UserError(f"a budget of {budget:.3g} FLOPs does not pay for one step of {self.step_cost:.3g}; raise it or lower the batch size")
+        # whole numbers: no rounding decides on the last step
+        self.budget, self.step_cost, self.spent = int(budget), training_flops(config, batch_size), 0
+        if self.steps < 1:
+            raise UserError(
+                f"a budget of {budget:.3g} FLOPs does not pay for one step of {self.step_cost:.3g}; raise it or lower "
+                "the batch size"
+            )
 
     @property
     def steps(self) -> int:
@@ -143,16 +172,21 @@ class FlopBudget(L.Callback):
 
 # %% ../../nbs/image/15_training.ipynb #marks
 class Marks(L.Callback):
-    "Keeps raw and averaged weights when a share of the budget has been spent: `mark_0.safetensors`, `mark_1.safetensors`, ..."
+    """Keeps raw and averaged weights when a share of the budget has been spent: `mark_0.safetensors`,
+    `mark_1.safetensors`, ..."""
+
     def __init__(self, folder: Path, shares: tuple[float, ...], steps: int):
         self.folder, self.at = folder, mark_steps(shares, steps)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         "Saves when a mark is reached."
-        if trainer.global_step in self.at and trainer.is_global_zero: save_weights(module, self.folder / f"mark_{self.at.index(trainer.global_step)}.safetensors")
+        if trainer.global_step in self.at and trainer.is_global_zero:
+            save_weights(module, self.folder / f"mark_{self.at.index(trainer.global_step)}.safetensors")
+
 
 def mark_steps(shares: tuple[float, ...], steps: int) -> list[int]:
-    "The steps after which weights are kept, at least one and all different. Raises `UserError` where two marks fall on one step."
+    """The steps after which weights are kept, at least one and all different. Raises `UserError` where two marks fall
+    on one step."""
     at = [max(1, round(share * steps)) for share in shares]
     if len(set(at)) < len(at): raise UserError(f"{len(at)} marks do not fit into {steps} steps; raise the budget")
     return at
@@ -160,13 +194,28 @@ def mark_steps(shares: tuple[float, ...], steps: int) -> list[int]:
 def save_weights(module: ImageTraining, path: Path) -> None:
     "Both sets of weights in one file that appears whole or not at all."
     both = {"raw": module.network.state_dict(), "averaged": module.averaged.module.state_dict()}
-    atomic_write(path, save({f"{kind}.{name}": tensor.contiguous().cpu() for kind, state in both.items() for name, tensor in state.items()}))
+    atomic_write(
+        path,
+        save({
+            f"{kind}.{name}": tensor.contiguous().cpu()
+            for kind, state in both.items()
+            for name, tensor in state.items()
+        }),
+    )
+
 
 def load_weights(path: str | Path, config: BackboneConfig, averaged: bool = True) -> Backbone:
     "The network of a mark, ready to draw. Raises `UserError` for a file that is missing or belongs to another network."
     network, kind = Backbone(config), "averaged" if averaged else "raw"
-    try: network.load_state_dict({name.removeprefix(f"{kind}."): t for name, t in load_file(path).items() if name.startswith(f"{kind}.")})
-    except Exception as e: raise UserError(f"{Path(path).name} does not hold the weights of this network ({type(e).__name__}: {str(e).strip().splitlines()[0][:120]})") from e
+    try:
+        network.load_state_dict({
+            name.removeprefix(f"{kind}."): t for name, t in load_file(path).items() if name.startswith(f"{kind}.")
+        })
+    except Exception as e:
+        raise UserError(
+            f"{Path(path).name} does not hold the weights of this network ({type(e).__name__}: "
+            f"{str(e).strip().splitlines()[0][:120]})"
+        ) from e
     return network.eval()
 
 # %% ../../nbs/image/15_training.ipynb #whole-checkpoints
@@ -180,8 +229,13 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
         "Raises `UserError` for a file that is damaged or holds anything else."
-        try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as e: raise UserError(f"the checkpoint {Path(path).name} cannot be read ({type(e).__name__}); remove it and the run starts again") from e
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as e:
+            raise UserError(
+                f"the checkpoint {Path(path).name} cannot be read ({type(e).__name__}); remove it and the run starts "
+                "again"
+            ) from e
 
 # %% ../../nbs/image/15_training.ipynb #report
 class Watch(L.Callback):
@@ -189,13 +243,15 @@ class Watch(L.Callback):
     def __init__(self, name: str, steps: int, config: ImageTrainConfig, folder: Path):
         self.name, self.steps, self.config, self.folder = name, steps, config, folder
 
-    def on_train_start(self, trainer, module) -> None: self.progress = Progress(self.name, total=self.steps, start=trainer.global_step)
+    def on_train_start(self, trainer, module) -> None:
+        self.progress = Progress(self.name, total=self.steps, start=trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         "Reports the mean of the last 20 losses that were read."
         recent = module.losses[-20:]
         self.progress.update(1, note=f"loss {sum(recent) / len(recent):.3f}" if recent else "")
-        if trainer.global_step % self.config.checkpoint_every == 0 and trainer.global_step < self.steps: trainer.save_checkpoint(self.folder / "last.ckpt")
+        if trainer.global_step % self.config.checkpoint_every == 0 and trainer.global_step < self.steps:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def on_train_end(self, trainer, module) -> None: self.progress.close()
 
@@ -208,11 +264,20 @@ class _Steps:
     def __iter__(self) -> Iterator[int]: return itertools.count()
 
 # %% ../../nbs/image/15_training.ipynb #train
-def train(backbone: BackboneConfig, config: ImageTrainConfig, data: LatentSet, folder: str | Path, seed: int = 0, name: str = "training") -> dict:
+def train(
+    backbone: BackboneConfig,
+    config: ImageTrainConfig,
+    data: LatentSet,
+    folder: str | Path,
+    seed: int = 0,
+    name: str = "training",
+) -> dict:
     """Train a network on `data` to the budget of `config`, continuing what an interrupted call left in `folder`.
 
-    Returns `steps`, `flops`, `losses` (one per step) and `marks`: for each its `file` (relative to `folder`), `step` and `flops`.
-    Raises `UserError` for a budget that pays for nothing, a batch that devices cannot share, a loss that diverges, or a folder with another run."""
+    Returns `steps`, `flops`, `losses` (one per step) and `marks`: for each its `file` (relative to `folder`), `step`
+    and `flops`.
+    Raises `UserError` for a budget that pays for nothing, a batch that devices cannot share, a loss that diverges, or a
+    folder with another run."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
@@ -220,12 +285,35 @@ def train(backbone: BackboneConfig, config: ImageTrainConfig, data: LatentSet, f
     module = ImageTraining(Backbone(backbone, seed), config, data, seed, steps)
     marks = Marks(folder, config.marks, steps)
     with quiet_lightning():
-        trainer = L.Trainer(max_steps=-1, max_epochs=-1, accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision, gradient_clip_val=config.clip_norm,
-                            callbacks=[budget, marks, Watch(name, steps, config, folder)], plugins=[WholeCheckpoints()], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
+        trainer = L.Trainer(
+            max_steps=-1,
+            max_epochs=-1,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=config.strategy,
+            precision=config.precision,
+            gradient_clip_val=config.clip_norm,
+            callbacks=[budget, marks, Watch(name, steps, config, folder)],
+            plugins=[WholeCheckpoints()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
         if config.compile and trainer.strategy.root_device.type == "cuda": module.network.compile()
-        if config.batch_size % trainer.world_size: raise UserError(f"a batch of {config.batch_size} cannot be shared by {trainer.world_size} devices; choose a multiple")
-        trainer.fit(module, train_dataloaders=_Steps(), ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        if config.batch_size % trainer.world_size:
+            raise UserError(
+                f"a batch of {config.batch_size} cannot be shared by {trainer.world_size} devices; choose a multiple"
+            )
+        trainer.fit(
+            module, train_dataloaders=_Steps(), ckpt_path=str(last) if last.is_file() else None, weights_only=True
+        )
     if trainer.is_global_zero:
-        for leftover in (last, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)           # what kills cut short, too
-    kept = [{"file": f"mark_{i}.safetensors", "step": step, "flops": step * budget.step_cost} for i, step in enumerate(marks.at)]
+        # what kills cut short, too
+        for leftover in (last, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)
+    kept = [
+        {"file": f"mark_{i}.safetensors", "step": step, "flops": step * budget.step_cost}
+        for i, step in enumerate(marks.at)
+    ]
     return {"steps": steps, "flops": budget.spent, "losses": [round(loss, 6) for loss in module.losses], "marks": kept}

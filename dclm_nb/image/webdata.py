@@ -37,8 +37,22 @@ __all__ = ['CAUSES', 'OUTCOMES', 'MAX_WORKERS', 'PICTURES', 'CAPTIONS', 'MAX_PIC
            'HubSource', 'hub_images']
 
 # %% ../../nbs/image/03_webdata.ipynb #causes
-CAUSES = ("picture missing", "caption missing", "picture or caption twice", "not a plain file", "member too large", "picture unreadable", "picture truncated",
-          "too many pixels", "absurd size", "caption not UTF-8", "caption not JSON", "caption empty", "shard damaged", "stream broken")
+CAUSES = (
+    "picture missing",
+    "caption missing",
+    "picture or caption twice",
+    "not a plain file",
+    "member too large",
+    "picture unreadable",
+    "picture truncated",
+    "too many pixels",
+    "absurd size",
+    "caption not UTF-8",
+    "caption not JSON",
+    "caption empty",
+    "shard damaged",
+    "stream broken",
+)
 OUTCOMES = ("read", *CAUSES)
 
 class Refused(Exception):
@@ -51,7 +65,9 @@ class Refused(Exception):
 MAX_WORKERS = 256
 
 class Tally:
-    "Counts by outcome, added up over the processes that share it. Each refusal is also logged (level INFO), with the name of the sample."
+    """Counts by outcome, added up over the processes that share it. Each refusal is also logged (level INFO), with the
+    name of the sample."""
+
     def __init__(self): self.counts = torch.zeros(MAX_WORKERS + 1, len(OUTCOMES), dtype=torch.int64).share_memory_()
 
     def add(self, outcome: str, where: str = ""):
@@ -66,7 +82,9 @@ class Tally:
 # %% ../../nbs/image/03_webdata.ipynb #reader-class
 @dataclass(frozen=True)
 class PictureReader:
-    "Bytes of a JPEG, PNG or WebP to uint8 `\"3 size size\"`. Refuses sides below `min_side`, a side more than `max_aspect` times the other, or more than `max_pixels`."
+    """Bytes of a JPEG, PNG or WebP to uint8 `"3 size size"`. Refuses sides below `min_side`, a side more than
+    `max_aspect` times the other, or more than `max_pixels`."""
+
     size: int
     min_side: int = 16
     max_aspect: float = 8.0
@@ -78,10 +96,15 @@ class PictureReader:
     def __call__(self, data: bytes) -> Tensor:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")            # of damaged EXIF, and of sizes for which we have limits of our own
-                return picture_tensor(ImageOps.fit(self._upright(data), (self.size, self.size), Image.Resampling.LANCZOS))
-        except Image.DecompressionBombError as e: raise Refused("too many pixels") from e
-        except _UNREADABLE as e: raise Refused("picture truncated" if "truncated" in str(e) else "picture unreadable") from e
+                # of damaged EXIF, and of sizes for which we have limits of our own
+                warnings.simplefilter("ignore")
+                return picture_tensor(
+                    ImageOps.fit(self._upright(data), (self.size, self.size), Image.Resampling.LANCZOS)
+                )
+        except Image.DecompressionBombError as e:
+            raise Refused("too many pixels") from e
+        except _UNREADABLE as e:
+            raise Refused("picture truncated" if "truncated" in str(e) else "picture unreadable") from e
 
     def _upright(self, data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
@@ -91,7 +114,19 @@ class PictureReader:
         image.draft("RGB", (2 * self.size, 2 * self.size))
         return on_white(ImageOps.exif_transpose(image))
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, EOFError, OverflowError, ZeroDivisionError, struct.error, MemoryError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    KeyError,
+    IndexError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    MemoryError,
+)
 
 # %% ../../nbs/image/03_webdata.ipynb #caption-def
 def read_caption(data: bytes, kind: str = "txt", field: str = "caption") -> str:
@@ -106,7 +141,8 @@ def _json_field(text: str, field: str) -> object:
     return found.get(field) if isinstance(found, dict) else None
 
 def clean_caption(text: object) -> str:
-    "`text` with single spaces; the first where there are several. Raises `Refused` if it is no text, empty, or not representable as UTF-8."
+    """`text` with single spaces; the first where there are several. Raises `Refused` if it is no text, empty, or not
+    representable as UTF-8."""
     if isinstance(text, (list, tuple)) and text: text = text[0]
     if not isinstance(text, str): raise Refused("caption missing")
     try: text.encode()
@@ -128,14 +164,19 @@ class _Bounded:
         return self.file.read(size)
 
 def _members(path: Path) -> Iterator[tuple[str, str, bytes | Refused]]:
-    "(key, kind, bytes or why not) of every member that is a picture or a caption by its name. Raises one of `_DAMAGE` where the shard breaks off."
+    """(key, kind, bytes or why not) of every member that is a picture or a caption by its name. Raises one of `_DAMAGE`
+    where the shard breaks off."""
     with open(path, "rb") as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as shard:
         for entry in shard:
             folder, _, name = entry.name.rpartition("/")
             stem, _, kind = name.partition(".")
             kind = kind.lower()
             if kind not in PICTURES + CAPTIONS or entry.isdir(): continue
-            yield f"{folder}/{stem}".lstrip("/"), "picture" if kind in PICTURES else kind, _content(shard, entry, MAX_PICTURE if kind in PICTURES else MAX_CAPTION)
+            yield (
+                f"{folder}/{stem}".lstrip("/"),
+                "picture" if kind in PICTURES else kind,
+                _content(shard, entry, MAX_PICTURE if kind in PICTURES else MAX_CAPTION),
+            )
         file.seek(shard.offset)
         if file.read(512) != bytes(512): raise tarfile.ReadError("no end mark")
 
@@ -144,10 +185,12 @@ def _content(shard: tarfile.TarFile, entry: tarfile.TarInfo, most: int) -> bytes
     return shard.extractfile(entry).read() if entry.size <= most else Refused("member too large")
 
 # %% ../../nbs/image/03_webdata.ipynb #samples-def
-Sample = dict[str, "bytes | str | Refused"]          # "picture" and "txt", "json" or "caption"; a part may be the reason why it is not there
+# "picture" and "txt", "json" or "caption"; a part may be the reason why it is not there
+Sample = dict[str, "bytes | str | Refused"]
 
 def shard_samples(path: Path, tally: Tally) -> Iterator[tuple[str, Sample]]:
-    "(where, parts) of every sample of a shard. Damage ends the shard, is counted, and takes only the sample it cut in two."
+    """(where, parts) of every sample of a shard. Damage ends the shard, is counted, and takes only the sample it cut in
+    two."""
     members, key, parts = _members(path), None, {}
     while True:
         try: member = next(members, None)
@@ -168,7 +211,8 @@ def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tup
     if "picture" not in parts: raise Refused("picture missing")
     kind = next((kind for kind in ("caption", *CAPTIONS) if kind in parts), None)
     if kind is None: raise Refused("caption missing")
-    caption = clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)          # the cheaper of the two comes first
+    # the cheaper of the two comes first
+    caption = clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
     return reader(parts["picture"]), caption
 
 # %% ../../nbs/image/03_webdata.ipynb #write-def
@@ -186,31 +230,43 @@ def write_shard(path: str | Path, pictures: CaptionedImages, first: int = 0) -> 
 
 # %% ../../nbs/image/03_webdata.ipynb #find-def
 def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
-    "Shards from a path, a pattern with `{000..127}` or `*`, or a list of these. Raises `UserError` for one that does not exist."
+    """Shards from a path, a pattern with `{000..127}` or `*`, or a list of these. Raises `UserError` for one that does
+    not exist."""
     if not isinstance(pattern, (str, Path)): return [shard for one in pattern for shard in find_shards(one)]
     if braces := re.search(r"\{(\d+)\.\.(\d+)\}", str(pattern)):
         low, high = braces.groups()
-        return find_shards([f"{str(pattern)[:braces.start()]}{i:0{len(low)}d}{str(pattern)[braces.end():]}" for i in range(int(low), int(high) + 1)])
+        return find_shards([
+            f"{str(pattern)[: braces.start()]}{i:0{len(low)}d}{str(pattern)[braces.end() :]}"
+            for i in range(int(low), int(high) + 1)
+        ])
     path = Path(pattern)
     if "*" in path.name:
         if found := sorted(path.parent.glob(path.name)): return found
         raise UserError(f"no shard matches {pattern}")
-    if not path.is_file(): raise UserError(f"the shard {pattern} does not exist" + (": shards are read from disk, download it first" if "://" in str(pattern) else ""))
+    if not path.is_file():
+        raise UserError(
+            f"the shard {pattern} does not exist"
+            + (": shards are read from disk, download it first" if "://" in str(pattern) else "")
+        )
     return [path]
 
 # %% ../../nbs/image/03_webdata.ipynb #source-protocol
 class Source(Protocol):
-    "Where samples come from: `samples` yields (where, parts) of one pass, for this rank and this worker, in the order of (seed, epoch)."
+    """Where samples come from: `samples` yields (where, parts) of one pass, for this rank and this worker, in the order
+    of (seed, epoch)."""
+
     rank: int
 
     def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]: ...
 
 def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    "(rank, world size): as given, else those of `torch.distributed` if it is running now, else (0, 1). Raises `UserError` for a rank outside the world."
+    """(rank, world size): as given, else those of `torch.distributed` if it is running now, else (0, 1). Raises
+    `UserError` for a rank outside the world."""
     running = torch.distributed.is_available() and torch.distributed.is_initialized()
     world_size = world_size if world_size is not None else torch.distributed.get_world_size() if running else 1
     rank = rank if rank is not None else torch.distributed.get_rank() if running else 0
-    if not 0 <= rank < world_size: raise UserError(f"rank {rank} is not in a world of {world_size}: ranks go from 0 to {world_size - 1}")
+    if not 0 <= rank < world_size:
+        raise UserError(f"rank {rank} is not in a world of {world_size}: ranks go from 0 to {world_size - 1}")
     return rank, world_size
 
 # %% ../../nbs/image/03_webdata.ipynb #shard-source
@@ -222,7 +278,10 @@ class ShardSource:
     world_size: int = 1
 
     def __post_init__(self):
-        if len(self.shards) < self.world_size: raise UserError(f"{len(self.shards)} shards cannot feed {self.world_size} ranks: split them into at least as many")
+        if len(self.shards) < self.world_size:
+            raise UserError(
+                f"{len(self.shards)} shards cannot feed {self.world_size} ranks: split them into at least as many"
+            )
 
     def order(self, seed: int, epoch: int, worker: int = 0, workers: int = 1) -> list[Path]:
         "The shards that this rank and worker read in an epoch."
@@ -232,7 +291,8 @@ class ShardSource:
 
     def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]:
         worker = get_worker_info()
-        for path in self.order(seed, epoch, *((worker.id, worker.num_workers) if worker else ())): yield from shard_samples(path, tally)
+        for path in self.order(seed, epoch, *((worker.id, worker.num_workers) if worker else ())):
+            yield from shard_samples(path, tally)
 
 # %% ../../nbs/image/03_webdata.ipynb #buffer-def
 def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
@@ -251,11 +311,27 @@ def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
 
 # %% ../../nbs/image/03_webdata.ipynb #stream-class
 class CaptionedStream(IterableDataset):
-    "(picture uint8 `\"3 size size\"`, caption) from a source, shuffled by (seed, epoch, rank, worker). `tally.report()` says what was read and refused. Raises `UserError` if an endless stream finds no picture in a pass."
-    def __init__(self, source: Source, reader: PictureReader, field: str = "caption", seed: int = 0, buffer: int = 1000, endless: bool = False):
-        self.source, self.reader, self.field, self.seed, self.buffer, self.endless = source, reader, field, seed, buffer, endless
+    """(picture uint8 `"3 size size"`, caption) from a source, shuffled by (seed, epoch, rank, worker). `tally.report()`
+    says what was read and refused. Raises `UserError` if an endless stream finds no picture in a pass."""
+
+    def __init__(
+        self,
+        source: Source,
+        reader: PictureReader,
+        field: str = "caption",
+        seed: int = 0,
+        buffer: int = 1000,
+        endless: bool = False,
+    ):
+        self.source = source
+        self.reader = reader
+        self.field = field
+        self.seed = seed
+        self.buffer = buffer
+        self.endless = endless
         self.tally = Tally()
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()          # persistent workers see the change, too
+        # persistent workers see the change, too
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int):
         "The epoch that the next pass begins with."
@@ -263,14 +339,21 @@ class CaptionedStream(IterableDataset):
 
     def __iter__(self) -> Iterator[tuple[Tensor, str]]:
         worker = get_worker_info()
-        if worker and worker.num_workers > MAX_WORKERS: raise UserError(f"{worker.num_workers} workers are more than the {MAX_WORKERS} that are counted: use fewer")
+        if worker and worker.num_workers > MAX_WORKERS:
+            raise UserError(f"{worker.num_workers} workers are more than the {MAX_WORKERS} that are counted: use fewer")
         first = int(self._epoch)
         for epoch in itertools.count(first) if self.endless else (first,):
-            rng, found = random.Random(seed_for("shuffle buffer", self.seed, epoch, self.source.rank, worker.id if worker else 0)), False
+            rng = random.Random(
+                seed_for("shuffle buffer", self.seed, epoch, self.source.rank, worker.id if worker else 0)
+            )
+            found = False
             for pair in shuffled(self._pairs(epoch), self.buffer, rng):
                 found = True
                 yield pair
-            if self.endless and not found: raise UserError(f"not one usable picture in a whole pass ({self._counts()}): an endless stream would never begin")
+            if self.endless and not found:
+                raise UserError(
+                    f"not one usable picture in a whole pass ({self._counts()}): an endless stream would never begin"
+                )
 
     def _pairs(self, epoch: int) -> Iterator[tuple[Tensor, str]]:
         for where, parts in self.source.samples(self.seed, epoch, self.tally):
@@ -279,16 +362,24 @@ class CaptionedStream(IterableDataset):
             self.tally.add("read", where)
             yield pair
 
-    def _counts(self) -> str: return ", ".join(f"{outcome}: {n:,}" for outcome, n in self.tally.report().items()) or "nothing was there"
+    def _counts(self) -> str:
+        return ", ".join(f"{outcome}: {n:,}" for outcome, n in self.tally.report().items()) or "nothing was there"
 
     def take(self, n: int) -> CaptionedImages:
         "The first `n` of a pass, as a set. Raises `UserError` if there are fewer."
         pairs = list(itertools.islice(self, n))
-        if not pairs or len(pairs) < n: raise UserError(f"{n} pictures were asked for and the stream has {len(pairs)} ({self._counts()})")
+        if not pairs or len(pairs) < n:
+            raise UserError(f"{n} pictures were asked for and the stream has {len(pairs)} ({self._counts()})")
         return CaptionedImages(torch.stack([image for image, _ in pairs]), tuple(caption for _, caption in pairs))
 
 # %% ../../nbs/image/03_webdata.ipynb #shards-def
-def shard_images(shards: str | Path | Sequence[str | Path], reader: PictureReader, rank: int | None = None, world_size: int | None = None, **options) -> CaptionedStream:
+def shard_images(
+    shards: str | Path | Sequence[str | Path],
+    reader: PictureReader,
+    rank: int | None = None,
+    world_size: int | None = None,
+    **options,
+) -> CaptionedStream:
     "The stream of WebDataset shards (see `find_shards`). `options` are those of `CaptionedStream`. Raises `UserError`."
     return CaptionedStream(ShardSource(tuple(find_shards(shards)), *this_rank(rank, world_size)), reader, **options)
 
@@ -303,11 +394,15 @@ class HubSource:
     rank: int = 0
 
     def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]:
-        rows = self.rows.shuffle(seed=seed_for("hub rows", seed) % 2**32, buffer_size=1)          # the order of files; pictures are shuffled decoded
+        # the order of files; pictures are shuffled decoded
+        rows = self.rows.shuffle(seed=seed_for("hub rows", seed) % 2**32, buffer_size=1)
         rows.set_epoch(epoch)
         try:
-            for i, row in enumerate(rows): yield f"row {i}", {"caption": row.get(self.caption_column), **self._picture(row.get(self.image_column))}
-        except Exception as e: tally.add("stream broken", f"{type(e).__name__}: {e}")              # errors of four libraries
+            for i, row in enumerate(rows):
+                yield f"row {i}", {"caption": row.get(self.caption_column), **self._picture(row.get(self.image_column))}
+        # errors of four libraries
+        except Exception as e:
+            tally.add("stream broken", f"{type(e).__name__}: {e}")
 
     def _picture(self, cell: object) -> Sample:
         data, path = (cell.get("bytes"), cell.get("path") or "") if isinstance(cell, dict) else (None, "")
@@ -315,24 +410,52 @@ class HubSource:
             import fsspec
             try:
                 with fsspec.open(path, "rb") as file: data = file.read(MAX_PICTURE + 1)
-            except Exception: return {"picture": Refused("picture missing")}                       # one file of many, and again errors of four libraries
+            # one file of many, and again errors of four libraries
+            except Exception: return {"picture": Refused("picture missing")}
         if data is None: return {}
         return {"picture": data if len(data) <= MAX_PICTURE else Refused("member too large")}
 
 # %% ../../nbs/image/03_webdata.ipynb #hub-def
-def hub_images(repo: str, revision: str, reader: PictureReader, split: str = "train", image_column: str = "image", caption_column: str = "text",
-               rank: int | None = None, world_size: int | None = None, **options) -> CaptionedStream:
-    "The stream of a hub data set at a commit. `options` are those of `CaptionedStream`. Raises `UserError` without the extra `gpu`, without network, for a moving revision or an unknown column."
-    if not re.fullmatch(r"[0-9a-f]{40}", revision): raise UserError(f"{repo}: the revision must be a full commit (40 hex digits), not {revision!r}, which may change")
-    if importlib.util.find_spec("datasets") is None: raise UserError("hub data sets need `datasets`: pip install 'dclm_nb[gpu]'")
-    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"): raise UserError(f"{repo} is streamed from a hub, and DCLM_NB_OFFLINE is set: use shards on disk, or unset it")
+def hub_images(
+    repo: str,
+    revision: str,
+    reader: PictureReader,
+    split: str = "train",
+    image_column: str = "image",
+    caption_column: str = "text",
+    rank: int | None = None,
+    world_size: int | None = None,
+    **options,
+) -> CaptionedStream:
+    """The stream of a hub data set at a commit. `options` are those of `CaptionedStream`. Raises `UserError` without
+    the extra `gpu`, without network, for a moving revision or an unknown column."""
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UserError(
+            f"{repo}: the revision must be a full commit (40 hex digits), not {revision!r}, which may change"
+        )
+    if importlib.util.find_spec("datasets") is None:
+        raise UserError("hub data sets need `datasets`: pip install 'dclm_nb[gpu]'")
+    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
+        raise UserError(f"{repo} is streamed from a hub, and DCLM_NB_OFFLINE is set: use shards on disk, or unset it")
     import datasets
     from datasets.distributed import split_dataset_by_node
-    try: rows = datasets.load_dataset(repo, split=split, revision=revision, streaming=True)
-    except Exception as e:                                                                           # errors of four libraries
-        raise UserError(f"{repo} at {revision[:12]} could not be opened ({(str(e).strip().splitlines() or [type(e).__name__])[0][:200]}): check its name, the split and the network") from e
+    try:
+        rows = datasets.load_dataset(repo, split=split, revision=revision, streaming=True)
+    # errors of four libraries
+    except Exception as e:
+        raise UserError(
+            f"{repo} at {revision[:12]} could not be opened "
+            f"({(str(e).strip().splitlines() or [type(e).__name__])[0][:200]}): check its name, the split and the "
+            "network"
+        ) from e
     for column in (image_column, caption_column):
         if column not in (rows.features or {}): raise unknown(f"column of {repo}", column, rows.features or {})
     place = this_rank(rank, world_size)
-    source = HubSource(split_dataset_by_node(rows.decode(False), *place), image_column, caption_column, f"hf://datasets/{repo}@{revision}/", place[0])
+    source = HubSource(
+        split_dataset_by_node(rows.decode(False), *place),
+        image_column,
+        caption_column,
+        f"hf://datasets/{repo}@{revision}/",
+        place[0],
+    )
     return CaptionedStream(source, reader, **options)

@@ -27,8 +27,11 @@ class MissingTask(UserError):
     """Scores lack tasks that an aggregate needs. `tasks` holds their names."""
     def __init__(self, aggregate: str, tasks: Iterable[str]):
         self.tasks = tuple(tasks)
-        super().__init__(f"{aggregate} needs {len(self.tasks)} more task score{'s' * (len(self.tasks) > 1)}: {', '.join(self.tasks)} "
-                         "(allow_missing=True averages the rest)")
+        super().__init__(
+            f"{aggregate} needs {len(self.tasks)} more task score{'s' * (len(self.tasks) > 1)}: "
+            f"{', '.join(self.tasks)} "
+            "(allow_missing=True averages the rest)"
+        )
 
 # %% ../../nbs/lm/09_aggregate.ipynb #missing-tasks
 def missing_tasks(scores: Mapping[str, float], tasks: Iterable[str] = TASKS) -> tuple[str, ...]:
@@ -37,7 +40,9 @@ def missing_tasks(scores: Mapping[str, float], tasks: Iterable[str] = TASKS) -> 
     return tuple(name for name in tasks if not has(name))
 
 # %% ../../nbs/lm/09_aggregate.ipynb #centered-scores
-def centered_scores(scores: Mapping[str, float], version: Version = "v1", tasks: Iterable[str] = TASKS) -> dict[str, float]:
+def centered_scores(
+    scores: Mapping[str, float], version: Version = "v1", tasks: Iterable[str] = TASKS
+) -> dict[str, float]:
     """Centered score of every task of `tasks` that has one; `scores` are fractions by task name.
 
     Raises `UserError` for an unknown version and for a score outside [0, 1], the mark of a percentage.
@@ -78,7 +83,13 @@ def mmlu_score(scores: Mapping[str, float]) -> float:
     return 100 * float(scores["mmlu_fewshot"])
 
 # %% ../../nbs/lm/09_aggregate.ipynb #category-scores
-def category_scores(scores: Mapping[str, float], version: Version = "v1", allow_missing: bool = False) -> dict[str, float]:
+def category_scores(
+    scores: Mapping[str, float], version: Version = "v1", allow_missing: bool = False
+) -> dict[str, float]:
     """Mean centered score of each of the six categories, in points. Raises as `core_score` does."""
-    names = {category: tuple(name for name, task in TASKS.items() if task.category == category) for category in CATEGORIES}
-    return {category: _mean_centered(category, scores, version, tasks, allow_missing) for category, tasks in names.items()}
+    names = {
+        category: tuple(name for name, task in TASKS.items() if task.category == category) for category in CATEGORIES
+    }
+    return {
+        category: _mean_centered(category, scores, version, tasks, allow_missing) for category, tasks in names.items()
+    }

@@ -26,14 +26,29 @@ __all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_tensors', 'save_model', 'load_
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, by name. Raises `UserError` for a missing, damaged or pickled file."""
     path = Path(path)
-    if not path.is_file(): raise UserError(f"there is no weight file {path.name} in {path.parent.name or '.'}; give a model.safetensors or the folder that holds one.")
+    if not path.is_file():
+        raise UserError(
+            f"there is no weight file {path.name} in {path.parent.name or '.'}; give a model.safetensors or the folder "
+            "that holds one."
+        )
     with open(path, "rb") as file: head = file.read(2)
-    if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
-        raise UserError(f"{path.name} is or may be a pickle, which can run code when it is read; convert it to safetensors where you trust it, then load that.")
+    if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or path.suffix in (
+        ".pt",
+        ".pth",
+        ".bin",
+        ".ckpt",
+        ".pkl",
+    ):
+        raise UserError(
+            f"{path.name} is or may be a pickle, which can run code when it is read; convert it to safetensors where "
+            "you trust it, then load that."
+        )
     try:
         with safe_open(path, framework="pt") as file: return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path.name} is not a readable safetensors file ({str(error).splitlines()[0]}); fetch or write it again.") from None
+        raise UserError(
+            f"{path.name} is not a readable safetensors file ({str(error).splitlines()[0]}); fetch or write it again."
+        ) from None
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #replace
 def _replace(path: Path, write) -> None:
@@ -58,20 +73,29 @@ def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | P
     """Writes `config.json` and `model.safetensors` (a state dict) into `folder`; returns the path of the weights."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"))
+    _replace(
+        folder / "config.json",
+        lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"),
+    )
     return save_tensors(weights, folder / "model.safetensors")
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-config
 def load_config(folder: str | Path) -> OpenLMConfig:
     """The architecture that `folder/config.json` describes. Raises `UserError` if it cannot be read."""
     path = Path(folder) / "config.json"
-    try: values = json.loads(path.read_text())
-    except (OSError, ValueError): raise UserError(f"{path.parent.name}/config.json is missing or is not JSON; a model folder holds config.json and model.safetensors.") from None
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path.parent.name}/config.json is missing or is not JSON; a model folder holds config.json and "
+            "model.safetensors."
+        ) from None
     return config_from_dict(OpenLMConfig, values)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-model
 def load_model(path: str | Path) -> OpenLM:
-    """The network in a folder written by `save_model` (or the path of its weight file), ready to evaluate. Raises `UserError` if anything is missing or left over."""
+    """The network in a folder written by `save_model` (or the path of its weight file), ready to evaluate. Raises
+    `UserError` if anything is missing or left over."""
     folder = Path(path).parent if Path(path).suffix == ".safetensors" else Path(path)
     return model_from_tensors(load_config(folder), read_tensors(folder / "model.safetensors"))
 
@@ -79,7 +103,10 @@ def load_model(path: str | Path) -> OpenLM:
 def model_from_tensors(config: OpenLMConfig, tensors: dict[str, Tensor]) -> OpenLM:
     """A network that holds exactly these weights. Raises `UserError` that names missing, unknown or misshapen ones."""
     with torch.device("meta"): model = OpenLM(config)
-    _account({name: tuple(t.shape) for name, t in model.state_dict().items()}, {name: tuple(t.shape) for name, t in tensors.items()})
+    _account(
+        {name: tuple(t.shape) for name, t in model.state_dict().items()},
+        {name: tuple(t.shape) for name, t in tensors.items()},
+    )
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(True).eval()
 
@@ -128,25 +155,43 @@ def to_open_lm(model: OpenLM) -> dict[str, Tensor]:
     """The network's state under open_lm's names, rotary frequencies included."""
     config = model.config
     frequencies = rotary_frequencies(config.head_dim, config.rotary_base, config.rotary_bf16)
-    return rename_tensors(model.state_dict(), OPEN_LM_NAMES) | {f"layers.{n}.attention.pos_embed.inv_freq": frequencies.clone() for n in range(config.n_layers)}
+    return rename_tensors(model.state_dict(), OPEN_LM_NAMES) | {
+        f"layers.{n}.attention.pos_embed.inv_freq": frequencies.clone() for n in range(config.n_layers)
+    }
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #open-lm-config
 def open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLMConfig:
-    """The architecture of an open_lm state dict, read off its shapes and rotary frequencies. Raises `UserError` where they fit none of ours."""
+    """The architecture of an open_lm state dict, read off its shapes and rotary frequencies. Raises `UserError` where
+    they fit none of ours."""
     try:
         vocab_size, width = tensors["tok_embeddings.weight"].shape
         ffn_width = tensors["layers.0.feed_forward.w3.weight"].shape[1]
         frequencies = tensors["layers.0.attention.pos_embed.inv_freq"].float()
     except KeyError as error: raise UserError(f"this is not a whole open_lm state dict: {error} is missing.") from None
-    rounded = [b for b in (False, True) if torch.allclose(frequencies, rotary_frequencies(2 * len(frequencies), rotary_base, b), rtol=1e-6, atol=0)]
-    if not rounded: raise UserError(f"the rotary frequencies belong to another base than {rotary_base:g}; give rotary_base.")
+    rounded = [
+        b
+        for b in (False, True)
+        if torch.allclose(frequencies, rotary_frequencies(2 * len(frequencies), rotary_base, b), rtol=1e-6, atol=0)
+    ]
+    if not rounded:
+        raise UserError(f"the rotary frequencies belong to another base than {rotary_base:g}; give rotary_base.")
     layers = {int(m[1]) for name in tensors if (m := re.match(r"layers\.(\d+)\.", name))}
-    return OpenLMConfig(width, len(layers), width // (2 * len(frequencies)), vocab_size, seq_len, ffn_width, rotary_base=rotary_base,
-                        qk_norm="layers.0.attention.q_norm.weight" in tensors, rotary_bf16=rounded[0])
+    return OpenLMConfig(
+        width,
+        len(layers),
+        width // (2 * len(frequencies)),
+        vocab_size,
+        seq_len,
+        ffn_width,
+        rotary_base=rotary_base,
+        qk_norm="layers.0.attention.q_norm.weight" in tensors,
+        rotary_bf16=rounded[0],
+    )
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #from-open-lm
 def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLM:
-    """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped). Every tensor is used or explained, else `UserError`."""
+    """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped). Every tensor is used or
+    explained, else `UserError`."""
     tensors = {re.sub(r"^(module|model)\.", "", name): t for name, t in tensors.items()}
     config = open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
@@ -164,35 +209,79 @@ def _hugging_face_block(block: Block, qk_norm: bool) -> dict[str, Tensor]:
     q, k, v = block.attention.qkv.weight.chunk(3)
     gate, value = block.ffn.gate_value.weight.chunk(2)
     expert = "mlp.experts.0." if qk_norm else "mlp."
-    tensors = {"input_layernorm.weight": block.attention_norm.gain, "post_attention_layernorm.weight": block.ffn_norm.gain,
-               "self_attn.q_proj.weight": _centred(q, 0) if qk_norm else q, "self_attn.k_proj.weight": _centred(k, 0) if qk_norm else k, "self_attn.v_proj.weight": v,
-               "self_attn.o_proj.weight": _centred(block.attention.out.weight, 0), f"{expert}gate_proj.weight": gate, f"{expert}up_proj.weight": value,
-               f"{expert}down_proj.weight": _centred(block.ffn.out.weight, 0)}
+    tensors = {
+        "input_layernorm.weight": block.attention_norm.gain,
+        "post_attention_layernorm.weight": block.ffn_norm.gain,
+        "self_attn.q_proj.weight": _centred(q, 0) if qk_norm else q,
+        "self_attn.k_proj.weight": _centred(k, 0) if qk_norm else k,
+        "self_attn.v_proj.weight": v,
+        "self_attn.o_proj.weight": _centred(block.attention.out.weight, 0),
+        f"{expert}gate_proj.weight": gate,
+        f"{expert}up_proj.weight": value,
+        f"{expert}down_proj.weight": _centred(block.ffn.out.weight, 0),
+    }
     if not qk_norm: return tensors
-    return tensors | {"self_attn.q_norm.weight": block.attention.q_norm.gain, "self_attn.k_norm.weight": block.attention.k_norm.gain, "mlp.gate.weight": torch.zeros(1, q.shape[1])}
+    return tensors | {
+        "self_attn.q_norm.weight": block.attention.q_norm.gain,
+        "self_attn.k_norm.weight": block.attention.k_norm.gain,
+        "mlp.gate.weight": torch.zeros(1, q.shape[1]),
+    }
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-tensors
 def hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
-    """The network's weights in the layout of `LlamaForCausalLM`, or of `OlmoeForCausalLM` if it normalises queries and keys."""
-    tensors = {"model.embed_tokens.weight": _centred(model.embedding.weight, 1), "model.norm.weight": model.norm.gain, "lm_head.weight": model.head.weight}
+    """The network's weights in the layout of `LlamaForCausalLM`, or of `OlmoeForCausalLM` if it normalises queries and
+    keys."""
+    tensors = {
+        "model.embed_tokens.weight": _centred(model.embedding.weight, 1),
+        "model.norm.weight": model.norm.gain,
+        "lm_head.weight": model.head.weight,
+    }
     for n, block in enumerate(model.blocks):
-        tensors |= {f"model.layers.{n}.{name}": t for name, t in _hugging_face_block(block, model.config.qk_norm).items()}
+        tensors |= {
+            f"model.layers.{n}.{name}": t for name, t in _hugging_face_block(block, model.config.qk_norm).items()
+        }
     return tensors
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-config
 def hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict:
     """The `config.json` that goes with `hugging_face_tensors`. Raises `UserError` where no architecture fits."""
     if config.rotary_bf16:
-        raise UserError("Hugging Face's Llama and OLMoE compute rotary frequencies in float32 and cannot hold the bfloat16-rounded ones of this network; export it to open_lm's names instead.")
-    name, extra = ("olmoe", {"num_experts": 1, "num_experts_per_tok": 1, "norm_topk_prob": False, "clip_qkv": None}) if config.qk_norm else ("llama", {"mlp_bias": False})
-    return {"model_type": name, "architectures": [f"{name.capitalize()}ForCausalLM"], "vocab_size": config.vocab_size, "hidden_size": config.width, "intermediate_size": config.ffn_width,
-            "num_hidden_layers": config.n_layers, "num_attention_heads": config.n_heads, "num_key_value_heads": config.n_heads, "hidden_act": "silu", "max_position_embeddings": config.seq_len,
-            "rms_norm_eps": config.norm_eps, "rope_theta": config.rotary_base, "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base}, "attention_bias": False,
-            "tie_word_embeddings": False, "bos_token_id": eot_id, "eos_token_id": eot_id, "pad_token_id": eot_id, "dtype": "float32", **extra}
+        raise UserError(
+            "Hugging Face's Llama and OLMoE compute rotary frequencies in float32 and cannot hold the bfloat16-rounded "
+            "ones of this network; export it to open_lm's names instead."
+        )
+    name, extra = (
+        ("olmoe", {"num_experts": 1, "num_experts_per_tok": 1, "norm_topk_prob": False, "clip_qkv": None})
+        if config.qk_norm
+        else ("llama", {"mlp_bias": False})
+    )
+    return {
+        "model_type": name,
+        "architectures": [f"{name.capitalize()}ForCausalLM"],
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "intermediate_size": config.ffn_width,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.seq_len,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rotary_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+        "bos_token_id": eot_id,
+        "eos_token_id": eot_id,
+        "pad_token_id": eot_id,
+        "dtype": "float32",
+        **extra,
+    }
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-export
 def export_hugging_face(model: OpenLM, folder: str | Path, eot_id: int | None = None) -> Path:
-    """Writes a folder that `AutoModelForCausalLM.from_pretrained` reads without custom code; returns it. Raises `UserError` where no architecture fits."""
+    """Writes a folder that `AutoModelForCausalLM.from_pretrained` reads without custom code; returns it. Raises
+    `UserError` where no architecture fits."""
     folder, values = Path(folder), hugging_face_config(model.config, eot_id)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(values, indent=1) + "\n"))

@@ -39,9 +39,14 @@ class OpenLMConfig:
     def __post_init__(self):
         if self.ffn_width is None: object.__setattr__(self, "ffn_width", swiglu_width(self.width))
         for name in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "ffn_width"):
-            if getattr(self, name) < 1: raise UserError(f"OpenLMConfig.{name} must be at least 1, not {getattr(self, name)}.")
-        if self.width % self.n_heads: raise UserError(f"width {self.width} does not split into {self.n_heads} heads; choose a multiple.")
-        if self.head_dim % 2: raise UserError(f"rotary embeddings need an even head dimension, not {self.head_dim}; change width or n_heads.")
+            if getattr(self, name) < 1:
+                raise UserError(f"OpenLMConfig.{name} must be at least 1, not {getattr(self, name)}.")
+        if self.width % self.n_heads:
+            raise UserError(f"width {self.width} does not split into {self.n_heads} heads; choose a multiple.")
+        if self.head_dim % 2:
+            raise UserError(
+                f"rotary embeddings need an even head dimension, not {self.head_dim}; change width or n_heads."
+            )
 
     @property
     def head_dim(self) -> int:
@@ -59,7 +64,8 @@ def parameter_count(config: OpenLMConfig, qk_norm_gains: bool = False) -> int:
 # %% ../../nbs/lm/00_config.ipynb #training
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained: AdamW on all parameters, linear warm-up, cosine to `final_lr` (DataComp-LM, Table 10)."""
+    """How a network is trained: AdamW on all parameters, linear warm-up, cosine to `final_lr` (DataComp-LM, Table
+    10)."""
     tokens: int
     "Training tokens in all; more than the token folder holds means several epochs."
     batch_size: int
@@ -99,7 +105,8 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("tokens", "batch_size", "grad_accumulation", "log_every", "checkpoint_every", "loss_chunk"):
-            if getattr(self, name) < 1: raise UserError(f"TrainConfig.{name} must be at least 1, not {getattr(self, name)}.")
+            if getattr(self, name) < 1:
+                raise UserError(f"TrainConfig.{name} must be at least 1, not {getattr(self, name)}.")
         if self.batch_size % self.grad_accumulation:
             raise UserError(f"batch_size {self.batch_size} does not split into {self.grad_accumulation} micro-batches.")
         if self.precision not in PRECISIONS: raise unknown("precision", self.precision, PRECISIONS)
@@ -115,7 +122,11 @@ STRATEGIES = ("auto", "ddp", "fsdp")  # of TrainConfig.strategy
 def total_steps(train: TrainConfig, seq_len: int) -> int:
     """Optimiser steps that the token budget pays for: whole batches only."""
     steps = train.tokens // (train.batch_size * seq_len)
-    if steps < 1: raise UserError(f"{train.tokens:,} tokens are less than one batch of {train.batch_size} x {seq_len}; raise tokens or lower batch_size.")
+    if steps < 1:
+        raise UserError(
+            f"{train.tokens:,} tokens are less than one batch of {train.batch_size} x {seq_len}; raise tokens or lower "
+            "batch_size."
+        )
     return steps
 
 # %% ../../nbs/lm/00_config.ipynb #chinchilla
@@ -126,7 +137,14 @@ def _paper(width, n_layers, n_heads, multiplier=1, **recipe) -> tuple[OpenLMConf
     return model, TrainConfig(tokens=20 * multiplier * parameter_count(model), **(shared | recipe))
 
 # %% ../../nbs/lm/00_config.ipynb #scales
-_SEVEN = {"lr": 2e-3, "weight_decay": 0.05, "batch_size": 2048, "z_loss": 5e-6, "grad_accumulation": 2, "precision": "bf16-pure"}
+_SEVEN = {
+    "lr": 2e-3,
+    "weight_decay": 0.05,
+    "batch_size": 2048,
+    "z_loss": 5e-6,
+    "grad_accumulation": 2,
+    "precision": "bf16-pure",
+}
 
 # The competition scales of DataComp-LM (Tables 1 and 10).
 PAPER_SCALES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
@@ -150,18 +168,57 @@ PAPER_RECIPES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
     "7B-large-run": _variant("7B-1x", tokens=4_409_222_758_400, warmup_steps=10_000),
     "7B-cooldown-200B": _variant("7B-1x", tokens=200_619_635_507, lr=0.001170118158, warmup_steps=0),
     "7B-cooldown-270B": _variant("7B-1x", tokens=270_064_893_952, lr=0.001170118158, warmup_steps=0),
-    "1B-large-run": _variant("1B-1x", tokens=4_319_385_600_000, lr=1e-2, weight_decay=0.01, z_loss=1e-6, batch_size=2048, grad_accumulation=2),
+    "1B-large-run": _variant(
+        "1B-1x", tokens=4_319_385_600_000, lr=1e-2, weight_decay=0.01, z_loss=1e-6, batch_size=2048, grad_accumulation=2
+    ),
 }
 
 # %% ../../nbs/lm/00_config.ipynb #small
 # Scales of this companion, from seconds on a CPU to hours on one GPU.
 SMALL_SCALES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
-    "smoke": (OpenLMConfig(32, 2, 2, vocab_size=512, seq_len=64),
-              TrainConfig(tokens=8 * 64 * 24, batch_size=8, lr=1e-2, warmup_steps=4, weight_decay=0.033, accelerator="cpu", log_every=8, checkpoint_every=8, tensorboard=False, keep_checkpoint=False)),
-    "laptop": (OpenLMConfig(96, 4, 3, vocab_size=4096, seq_len=256),
-               TrainConfig(tokens=600 * 1024, batch_size=2, lr=1e-2, warmup_steps=120, weight_decay=0.033, accelerator="cpu", log_every=40, checkpoint_every=200, keep_checkpoint=False)),
-    "gpu": (OpenLMConfig(512, 8, 8, vocab_size=32_768, seq_len=1024),
-            TrainConfig(tokens=20 * 64_000_000, batch_size=256, lr=3e-3, warmup_steps=500, weight_decay=0.033, grad_accumulation=4, precision="bf16-mixed", num_workers=2, checkpoint_every=500)),
+    "smoke": (
+        OpenLMConfig(32, 2, 2, vocab_size=512, seq_len=64),
+        TrainConfig(
+            tokens=8 * 64 * 24,
+            batch_size=8,
+            lr=1e-2,
+            warmup_steps=4,
+            weight_decay=0.033,
+            accelerator="cpu",
+            log_every=8,
+            checkpoint_every=8,
+            tensorboard=False,
+            keep_checkpoint=False,
+        ),
+    ),
+    "laptop": (
+        OpenLMConfig(96, 4, 3, vocab_size=4096, seq_len=256),
+        TrainConfig(
+            tokens=600 * 1024,
+            batch_size=2,
+            lr=1e-2,
+            warmup_steps=120,
+            weight_decay=0.033,
+            accelerator="cpu",
+            log_every=40,
+            checkpoint_every=200,
+            keep_checkpoint=False,
+        ),
+    ),
+    "gpu": (
+        OpenLMConfig(512, 8, 8, vocab_size=32_768, seq_len=1024),
+        TrainConfig(
+            tokens=20 * 64_000_000,
+            batch_size=256,
+            lr=3e-3,
+            warmup_steps=500,
+            weight_decay=0.033,
+            grad_accumulation=4,
+            precision="bf16-mixed",
+            num_workers=2,
+            checkpoint_every=500,
+        ),
+    ),
 }
 
 # %% ../../nbs/lm/00_config.ipynb #lookup
@@ -183,5 +240,11 @@ def config_from_dict(kind: type, values: dict) -> OpenLMConfig | TrainConfig:
     extra = sorted(set(values) - set(fields))
     missing = sorted(n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in values)
     if extra or missing:
-        raise UserError(f"{kind.__name__}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in (("unknown", extra), ("missing", missing)) if names) + ".")
+        raise UserError(
+            f"{kind.__name__}: "
+            + "; ".join(
+                f"{what} {', '.join(names)}" for what, names in (("unknown", extra), ("missing", missing)) if names
+            )
+            + "."
+        )
     return kind(**values)

@@ -23,7 +23,14 @@ __all__ = ['TOKEN_FORMAT', 'write_token_folder', 'read_manifest', 'TokenShards',
            'TokenDataModule', 'check_fits']
 
 # %% ../../nbs/lm/05_data.ipynb #write
-def write_token_folder(folder: str | Path, contexts: np.ndarray, vocab_size: int, eot_id: int = 0, shards: int = 1, tokenizer: dict | None = None) -> Path:
+def write_token_folder(
+    folder: str | Path,
+    contexts: np.ndarray,
+    vocab_size: int,
+    eot_id: int = 0,
+    shards: int = 1,
+    tokenizer: dict | None = None,
+) -> Path:
     """Writes contexts `"N context"` as a token folder; returns it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,10 +38,21 @@ def write_token_folder(folder: str | Path, contexts: np.ndarray, vocab_size: int
     entries = []
     for i, part in enumerate(np.array_split(contexts, shards)):
         data = part.astype(dtype).tobytes()
-        entries.append({"file": f"shard_{i:05d}.bin", "contexts": len(part), "sha256": hashlib.sha256(data).hexdigest()})
+        entries.append({
+            "file": f"shard_{i:05d}.bin",
+            "contexts": len(part),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        })
         (folder / entries[-1]["file"]).write_bytes(data)
-    manifest = {"format": TOKEN_FORMAT, "vocab_size": vocab_size, "eot_id": eot_id, "context": contexts.shape[1], "dtype": {2: "uint16", 4: "uint32"}[dtype.itemsize],
-                "tokenizer": tokenizer or {"name": "none", "sha256": ""}, "shards": entries}
+    manifest = {
+        "format": TOKEN_FORMAT,
+        "vocab_size": vocab_size,
+        "eot_id": eot_id,
+        "context": contexts.shape[1],
+        "dtype": {2: "uint16", 4: "uint32"}[dtype.itemsize],
+        "tokenizer": tokenizer or {"name": "none", "sha256": ""},
+        "shards": entries,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return folder
 
@@ -46,13 +64,24 @@ _FIELDS = {"vocab_size": int, "eot_id": int, "context": int, "dtype": str, "shar
 def read_manifest(folder: Path) -> dict:
     """The manifest of a token folder. Raises `UserError` when it is missing or malformed."""
     path = folder / "manifest.json"
-    if not path.is_file(): raise UserError(f"{folder.name} is not a token folder: it has no manifest.json; make one with the tokenise step of the pipeline.")
+    if not path.is_file():
+        raise UserError(
+            f"{folder.name} is not a token folder: it has no manifest.json; make one with the tokenise step of the "
+            "pipeline."
+        )
     try: manifest = json.loads(path.read_text())
     except ValueError: raise UserError(f"{folder.name}/manifest.json is not JSON; tokenise again.") from None
     wrong = [name for name, kind in _FIELDS.items() if not isinstance(manifest.get(name), kind)]
     if manifest.get("format") != TOKEN_FORMAT or manifest.get("dtype") not in ("uint16", "uint32") or wrong:
-        raise UserError(f"{folder.name}/manifest.json is not of format {TOKEN_FORMAT} ({', '.join(wrong) or 'format or dtype'}); tokenise again.")
-    if manifest["context"] < 2: raise UserError(f"{folder.name}: a context of {manifest['context']} token has nothing to predict; tokenise with seq_len of at least 1.")
+        raise UserError(
+            f"{folder.name}/manifest.json is not of format {TOKEN_FORMAT} ({', '.join(wrong) or 'format or dtype'}); "
+            "tokenise again."
+        )
+    if manifest["context"] < 2:
+        raise UserError(
+            f"{folder.name}: a context of {manifest['context']} token has nothing to predict; tokenise with seq_len of "
+            "at least 1."
+        )
     return manifest
 
 # %% ../../nbs/lm/05_data.ipynb #open-shard
@@ -61,18 +90,27 @@ def _open_shard(folder: Path, entry: dict, context: int, dtype: np.dtype, verify
     path = folder / Path(str(entry.get("file", ""))).name  # a manifest cannot point outside its folder
     want = entry["contexts"] * context * dtype.itemsize
     have = path.stat().st_size if path.is_file() else None
-    if have != want: raise UserError(f"{folder.name}/{path.name} has {have if have is not None else 'no'} bytes, its manifest says {want}; fetch or tokenise it again.")
+    if have != want:
+        raise UserError(
+            f"{folder.name}/{path.name} has {have if have is not None else 'no'} bytes, its manifest says {want}; "
+            "fetch or tokenise it again."
+        )
     if not want: return np.empty((0, context), dtype)
     if verify:
         with open(path, "rb") as file: digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry.get("sha256"): raise UserError(f"{folder.name}/{path.name} does not have the SHA-256 of its manifest; fetch or tokenise it again.")
+        if digest != entry.get("sha256"):
+            raise UserError(
+                f"{folder.name}/{path.name} does not have the SHA-256 of its manifest; fetch or tokenise it again."
+            )
     return np.memmap(path, dtype=dtype, mode="r", shape=(entry["contexts"], context))
 
 # %% ../../nbs/lm/05_data.ipynb #check-ids
 def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
     """Raises `UserError` for an id beyond the vocabulary."""
     if shard.size and (largest := int(shard.max())) >= vocab_size:
-        raise UserError(f"{name} has the token {largest} and its manifest a vocabulary of {vocab_size}; tokenise again.")
+        raise UserError(
+            f"{name} has the token {largest} and its manifest a vocabulary of {vocab_size}; tokenise again."
+        )
 
 # %% ../../nbs/lm/05_data.ipynb #shards
 class TokenShards(Dataset):
@@ -83,7 +121,9 @@ class TokenShards(Dataset):
         self.context, self.vocab_size, self.eot_id = (self.manifest[k] for k in ("context", "vocab_size", "eot_id"))
         self.seq_len = self.context - 1
         dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
-        self.shards = [_open_shard(self.folder, entry, self.context, dtype, verify) for entry in self.manifest["shards"]]
+        self.shards = [
+            _open_shard(self.folder, entry, self.context, dtype, verify) for entry in self.manifest["shards"]
+        ]
         if verify:
             for shard in self.shards: _check_ids(shard, self.vocab_size, self.folder.name)
         self.ends = np.cumsum([len(s) for s in self.shards])
@@ -115,7 +155,9 @@ class TokenShards(Dataset):
 
     def identity(self) -> str:
         """One hash for all the tokens, in order."""
-        return hashlib.sha256(json.dumps([self.context, [s["sha256"] for s in self.manifest["shards"]]]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([self.context, [s["sha256"] for s in self.manifest["shards"]]]).encode()
+        ).hexdigest()
 
 # %% ../../nbs/lm/05_data.ipynb #order
 def pass_order(n: int, seed: int, number: int) -> np.ndarray:
@@ -132,14 +174,28 @@ def context_stream(n: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
 
 # %% ../../nbs/lm/05_data.ipynb #batches
 class BatchStream:
-    """Endless micro-batches of context numbers for one of `world` processes; its global batches are the same for every split.
+    """Endless micro-batches of context numbers for one of `world` processes; its global batches are the same for every
+    split.
 
-    `batch_size` counts sequences of one optimiser step over all processes and micro-batches. Raises `UserError` if it does not divide.
+    `batch_size` counts sequences of one optimiser step over all processes and micro-batches. Raises `UserError` if it
+    does not divide.
     """
-    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0, micro_batches: int = 1, rank: int = 0, world: int = 1):
+
+    def __init__(
+        self, n: int, batch_size: int, seed: int, start: int = 0, micro_batches: int = 1, rank: int = 0, world: int = 1
+    ):
         if batch_size % (micro_batches * world):
-            raise UserError(f"a batch of {batch_size} sequences does not split over {world} processes and {micro_batches} micro-batches; change batch_size or grad_accumulation.")
-        self.n, self.batch_size, self.seed, self.start, self.micro_batches, self.rank, self.world = n, batch_size, seed, start, micro_batches, rank, world
+            raise UserError(
+                f"a batch of {batch_size} sequences does not split over {world} processes and {micro_batches} "
+                "micro-batches; change batch_size or grad_accumulation."
+            )
+        self.n = n
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+        self.micro_batches = micro_batches
+        self.rank = rank
+        self.world = world
 
     def __iter__(self) -> Iterator[list[int]]:
         waiting = np.empty(0, np.int64)
@@ -161,9 +217,22 @@ class TokenDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """The stream from the current position on; one item per micro-batch of this process."""
         trainer = self.trainer
-        stream = BatchStream(len(self.shards), self.config.batch_size, self.seed, start=self.consumed_tokens // self.shards.seq_len, micro_batches=self.config.grad_accumulation,
-                             rank=trainer.global_rank if trainer else 0, world=trainer.world_size if trainer else 1)
-        return DataLoader(self.shards, batch_sampler=stream, collate_fn=_as_is, num_workers=self.config.num_workers, pin_memory=torch.cuda.is_available())
+        stream = BatchStream(
+            len(self.shards),
+            self.config.batch_size,
+            self.seed,
+            start=self.consumed_tokens // self.shards.seq_len,
+            micro_batches=self.config.grad_accumulation,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+        return DataLoader(
+            self.shards,
+            batch_sampler=stream,
+            collate_fn=_as_is,
+            num_workers=self.config.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def state_dict(self) -> dict:
         """The position: tokens consumed so far."""
@@ -182,6 +251,12 @@ def _as_is(batch: Tensor) -> Tensor:
 def check_fits(shards: TokenShards, config: OpenLMConfig) -> None:
     """Raises `UserError` unless the network can train on these tokens."""
     if shards.vocab_size > config.vocab_size:
-        raise UserError(f"the tokens come from a vocabulary of {shards.vocab_size:,} and the network knows {config.vocab_size:,}; use the tokenizer the network was configured for.")
+        raise UserError(
+            f"the tokens come from a vocabulary of {shards.vocab_size:,} and the network knows {config.vocab_size:,}; "
+            "use the tokenizer the network was configured for."
+        )
     if shards.seq_len != config.seq_len:
-        raise UserError(f"the contexts hold {shards.seq_len} tokens and the network trains on {config.seq_len}; tokenise again or change seq_len.")
+        raise UserError(
+            f"the contexts hold {shards.seq_len} tokens and the network trains on {config.seq_len}; tokenise again or "
+            "change seq_len."
+        )

@@ -34,14 +34,29 @@ def run_flops(config: OpenLMConfig, train: TrainConfig) -> tuple[int, int]:
     return exact, 6 * parameter_count(config) * train.tokens
 
 # %% ../../nbs/lm/04_flops.ipynb #peaks
-# Dense bfloat16 (V100 and T4: float16) operations per second, from the vendor's data sheets; the first name found in the device's name counts.
+# Dense bfloat16 (V100 and T4: float16) operations per second, from the vendor's data sheets; the first name found in
+# the device's name counts.
 DEVICE_PEAKS: dict[str, float] = {
-    "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "A10G": 70e12, "A10": 125e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12, "RTX 4090": 165e12, "RTX 3090": 71e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "T4": 65e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
 }
 
 # %% ../../nbs/lm/04_flops.ipynb #measure
 @lru_cache
-def measured_peak(device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 1024, threads: int | None = None) -> float:
+def measured_peak(
+    device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 1024, threads: int | None = None
+) -> float:
     """Operations per second of the fastest of eight square matrix products, with `threads` (now set) threads."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -59,4 +74,6 @@ def device_peak(device: torch.device, low_precision: bool = False) -> float:
         known = next((peak for key, peak in DEVICE_PEAKS.items() if key in name), None)
         if known: return known
     dtype = torch.bfloat16 if low_precision else torch.float32
-    return measured_peak(str(device), dtype, size=4096 if device.type == "cuda" else 1024, threads=torch.get_num_threads())
+    return measured_peak(
+        str(device), dtype, size=4096 if device.type == "cuda" else 1024, threads=torch.get_num_threads()
+    )

@@ -20,14 +20,18 @@ __all__ = ['next_tokens', 'length_batches', 'generate', 'clean_spaces', 'decode'
            'stops_at']
 
 # %% ../../nbs/lm/13_generate.ipynb #choose
-def next_tokens(logits: Tensor, generators: Sequence[torch.Generator], temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+def next_tokens(
+    logits: Tensor, generators: Sequence[torch.Generator], temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0
+) -> Tensor:
     "One token per row of logits `\"B V\"`: the best at temperature 0, else drawn. Raises `UserError` on NaN."
     if torch.isnan(logits).any(): raise UserError("the model returned NaN: it has diverged, or its weights are damaged")
     if temperature == 0: return logits.argmax(-1)
     probabilities, order = (logits.float() / temperature).softmax(-1).sort(-1, descending=True)
     if top_k: probabilities[:, top_k:] = 0
     probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
-    drawn = torch.cat([torch.multinomial(row.cpu(), 1, generator=g) for row, g in zip(probabilities, generators)]).to(order.device)
+    drawn = torch.cat([torch.multinomial(row.cpu(), 1, generator=g) for row, g in zip(probabilities, generators)]).to(
+        order.device
+    )
     return order.gather(1, drawn[:, None])[:, 0]
 
 # %% ../../nbs/lm/13_generate.ipynb #batches
@@ -40,7 +44,13 @@ def length_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     return batches
 
 # %% ../../nbs/lm/13_generate.ipynb #decode-batch
-def _decode(model: PlainModel, prompts: list[list[int]], new_tokens: int, ends: Callable[[list[int]], bool], choose: Callable[[Tensor, list[int]], Tensor]) -> list[list[int]]:
+def _decode(
+    model: PlainModel,
+    prompts: list[list[int]],
+    new_tokens: int,
+    ends: Callable[[list[int]], bool],
+    choose: Callable[[Tensor, list[int]], Tensor],
+) -> list[list[int]]:
     "Continue every prompt of one batch; `choose` gets logits and the rows they belong to."
     made: list[list[int]] = [[] for _ in prompts]
     alive, length = list(range(len(prompts))), min(map(len, prompts))
@@ -51,7 +61,9 @@ def _decode(model: PlainModel, prompts: list[list[int]], new_tokens: int, ends: 
         features = model.features(unread if model.remembers else ids, cache)[:, -1]
         making = [j for j, i in enumerate(alive) if len(prompts[i]) <= length]
         column = [prompts[i][length] if len(prompts[i]) > length else 0 for i in alive]
-        for j, token in zip(making, choose(model.logits(features[making]), [alive[j] for j in making]).tolist() if making else ()):
+        for j, token in zip(
+            making, choose(model.logits(features[making]), [alive[j] for j in making]).tolist() if making else ()
+        ):
             column[j] = token
             made[alive[j]].append(token)
         stay = [j for j, i in enumerate(alive) if not made[i] or (len(made[i]) < new_tokens and not ends(made[i]))]
@@ -64,14 +76,29 @@ def _decode(model: PlainModel, prompts: list[list[int]], new_tokens: int, ends: 
     return made
 
 # %% ../../nbs/lm/13_generate.ipynb #generate
-def generate(model: Any, prompts: Sequence[Sequence[int]], new_tokens: int, *, end_ids: Iterable[int] = (), stop: Callable[[list[int]], bool] | None = None,
-             temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0, batch_tokens: int = 16_384, remember: bool = True) -> list[list[int]]:
-    """The new ids of every prompt: at most `new_tokens`, ending with one of `end_ids` (kept) or when `stop(new ids)` is true.
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    *,
+    end_ids: Iterable[int] = (),
+    stop: Callable[[list[int]], bool] | None = None,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch_tokens: int = 16_384,
+    remember: bool = True,
+) -> list[list[int]]:
+    """The new ids of every prompt: at most `new_tokens`, ending with one of `end_ids` (kept) or when `stop(new ids)` is
+    true.
 
-    `model` is any callable ids `"B T"` -> logits `"B T V"`; one with a cache is used with it unless `remember` is false. Raises `UserError` for an empty prompt, for
+    `model` is any callable ids `"B T"` -> logits `"B T V"`; one with a cache is used with it unless `remember` is
+    false. Raises `UserError` for an empty prompt, for
     `new_tokens` below 1 and for NaN logits."""
     if new_tokens < 1: raise UserError(f"new_tokens is {new_tokens}; ask for 1 or more")
-    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1: raise UserError("sampling needs temperature >= 0, top_k >= 0 and 0 < top_p <= 1")
+    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise UserError("sampling needs temperature >= 0, top_k >= 0 and 0 < top_p <= 1")
     empty = [i for i, prompt in enumerate(prompts) if not len(prompt)]
     if empty: raise UserError(f"prompt {empty[0]} is empty; give it at least one token, such as the end-of-text id")
     scorable, last = as_scorable(model, remember), set(end_ids)
@@ -80,12 +107,27 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], new_tokens: int, *, e
     out: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode():
         for batch in length_batches([len(prompt) + new_tokens for prompt in prompts], batch_tokens):
-            choose = lambda logits, rows: next_tokens(logits, [generators[batch[i]] for i in rows], temperature, top_k, top_p)
-            for i, ids in zip(batch, _decode(scorable, [list(prompts[i]) for i in batch], new_tokens, ends, choose)): out[i] = ids
+            choose = lambda logits, rows: next_tokens(
+                logits, [generators[batch[i]] for i in rows], temperature, top_k, top_p
+            )
+            for i, ids in zip(batch, _decode(scorable, [list(prompts[i]) for i in batch], new_tokens, ends, choose)):
+                out[i] = ids
     return out
 
 # %% ../../nbs/lm/13_generate.ipynb #clean-spaces
-_TIGHT = ((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"))
+_TIGHT = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
 
 def clean_spaces(text: str) -> str:
     "Remove the space before punctuation and English contractions, in the order transformers 4 did it."
@@ -94,7 +136,8 @@ def clean_spaces(text: str) -> str:
 
 # %% ../../nbs/lm/13_generate.ipynb #decode
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    "Text of new ids, special tokens skipped, spaces cleaned; with one space in front where the tokenizer does not join a space to a word."
+    """Text of new ids, special tokens skipped, spaces cleaned; with one space in front where the tokenizer does not
+    join a space to a word."""
     text = clean_spaces(tokenizer.decode(list(ids), skip_special_tokens=True))
     return text if joins_prefix_space(tokenizer) else " " + text
 
@@ -114,8 +157,16 @@ def clean_answer(text: str, normalize: bool = True) -> str:
     return " ".join(text.split())
 
 # %% ../../nbs/lm/13_generate.ipynb #match
-def is_exact_match(text: str, answers: Iterable[str], *, stop_strings: Sequence[str] = (), cot_delimiter: str = "", normalize: bool = True) -> bool:
-    "Does the cleaned answer in `text` *begin with* one of the cleaned answers? (So an answer that cleans to nothing always matches.)"
+def is_exact_match(
+    text: str,
+    answers: Iterable[str],
+    *,
+    stop_strings: Sequence[str] = (),
+    cot_delimiter: str = "",
+    normalize: bool = True,
+) -> bool:
+    """Does the cleaned answer in `text` *begin with* one of the cleaned answers? (So an answer that cleans to nothing
+    always matches.)"""
     said = clean_answer(cut_answer(text, stop_strings, cot_delimiter), normalize)
     return any(said.startswith(clean_answer(answer, normalize)) for answer in answers)
 

@@ -63,7 +63,8 @@ def _cost(batch: Sequence[_Work]) -> int:
     return shared * len(batch) + (longest - shared) * sum(len(work.inputs) for work in batch)
 
 # %% ../../nbs/lm/14_icl.ipynb #forward
-SHARING_PAYS_FROM = 16                                           # tokens; below it a second pass costs more than it saves
+# tokens; below it a second pass costs more than it saves
+SHARING_PAYS_FROM = 16
 
 def _features(model: PlainModel, batch: Sequence[_Work]) -> tuple[torch.Tensor, int]:
     "Features of all inputs of the batch from position `skipped` on, and `skipped`."
@@ -96,7 +97,11 @@ def _score_batch(model: PlainModel, batch: Sequence[_Work], chunk: int) -> Itera
     for work in batch:
         place = {ids: offset + j for j, ids in enumerate(work.inputs)}
         offset += len(place)
-        where += [(place[row.ids[:-1]], position - 1 - skipped, row.ids[position]) for row in work.rows for position in range(row.start, len(row.ids))]
+        where += [
+            (place[row.ids[:-1]], position - 1 - skipped, row.ids[position])
+            for row in work.rows
+            for position in range(row.start, len(row.ids))
+        ]
     rows, positions, targets = torch.tensor(where, device=model.device).T
     losses, hits = [], []
     for r, p, t in zip(rows.split(chunk), positions.split(chunk), targets.split(chunk)):
@@ -111,30 +116,40 @@ def _score_batch(model: PlainModel, batch: Sequence[_Work], chunk: int) -> Itera
         done = ends[-1]
 
 # %% ../../nbs/lm/14_icl.ipynb #score-rows
-def score_rows(model: Any, groups: Sequence[Sequence[Row]], *, remember: bool = True, batch_tokens: int = 8192, chunk: int = 1024) -> list[list[RowScore]]:
+def score_rows(
+    model: Any, groups: Sequence[Sequence[Row]], *, remember: bool = True, batch_tokens: int = 8192, chunk: int = 1024
+) -> list[list[RowScore]]:
     """Score every row of every group (the options of a record): one `RowScore` each, in the order given.
 
-    `model` is any callable ids `"B T"` -> logits `"B T V"`; where it has a cache, what a group shares is read once, unless `remember` is false. `batch_tokens` bounds the padded
-    tokens of a forward pass (a plain callable makes logits for all of them: lower it for a large vocabulary), `chunk` the positions whose logits exist at once. Raises `UserError` when the model returns NaN."""
+    `model` is any callable ids `"B T"` -> logits `"B T V"`; where it has a cache, what a group shares is read once,
+    unless `remember` is false. `batch_tokens` bounds the padded
+    tokens of a forward pass (a plain callable makes logits for all of them: lower it for a large vocabulary), `chunk`
+    the positions whose logits exist at once. Raises `UserError` when the model returns NaN."""
     scorable, out = as_scorable(model, remember), [None] * len(groups)
     works = [_make_work(i, rows, scorable.remembers) for i, rows in enumerate(groups)]
     with torch.inference_mode():
         for batch in _batches(works, batch_tokens):
             for number, scores in _score_batch(scorable, batch, chunk):
                 if any(np.isnan(score.losses).any() for score in scores):
-                    raise UserError(f"the model returned NaN for record {number}: it has diverged, or its weights are damaged; nothing was scored")
+                    raise UserError(
+                        f"the model returned NaN for record {number}: it has diverged, or its weights are damaged; "
+                        "nothing was scored"
+                    )
                 out[number] = scores
     return out
 
 # %% ../../nbs/lm/14_icl.ipynb #choose
 def choose(mean_losses: Sequence[float]) -> int:
     "Index of the option with the smallest float32 perplexity, the first of equals."
-    return int(torch.tensor(mean_losses, dtype=torch.float32).exp().argmin())  # torch's exp, as the original: NumPy's rounds a third of all values otherwise
+    # torch's exp, as the original: NumPy's rounds a third of all values otherwise
+    return int(torch.tensor(mean_losses, dtype=torch.float32).exp().argmin())
 
 # %% ../../nbs/lm/14_icl.ipynb #item
 @dataclass(frozen=True)
 class ItemScore:
-    "One record's outcome: right or wrong; the mean and summed loss of each option; which option was chosen, or what text was written."
+    """One record's outcome: right or wrong; the mean and summed loss of each option; which option was chosen, or what
+    text was written."""
+
     index: int
     correct: bool
     mean_losses: tuple[float, ...] = ()
@@ -145,28 +160,64 @@ class ItemScore:
 
 # %% ../../nbs/lm/14_icl.ipynb #score-prompts
 def score_prompts(model: Any, prompts: Sequence[Prompt], **how: Any) -> list[ItemScore]:
-    "Score prompts that have continuations. With a gold option the choice must be it; without one every token must be the most probable. `how`: see `score_rows`."
+    """Score prompts that have continuations. With a gold option the choice must be it; without one every token must be
+    the most probable. `how`: see `score_rows`."""
     items = []
     for prompt, scores in zip(prompts, score_rows(model, [prompt.rows for prompt in prompts], **how)):
         means = tuple(score.mean for score in scores)
         selected = choose(means) if prompt.gold is not None else None
         correct = selected == prompt.gold if prompt.gold is not None else bool(scores[0].hits.all())
-        items.append(ItemScore(prompt.index, correct, means, tuple(score.sum for score in scores), selected, category=prompt.category))
+        items.append(
+            ItemScore(
+                prompt.index, correct, means, tuple(score.sum for score in scores), selected, category=prompt.category
+            )
+        )
     return items
 
 # %% ../../nbs/lm/14_icl.ipynb #write-answers
-def write_answers(model: Any, tokenizer: Any, prompts: Sequence[Prompt], task: ICLTask, new_tokens: int, *, eos_id: int | None = None, **how: Any) -> list[ItemScore]:
-    "Let the model write after each generation prompt, at most `new_tokens`, and compare with the answers. `how`: see `generate`."
+def write_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    task: ICLTask,
+    new_tokens: int,
+    *,
+    eos_id: int | None = None,
+    **how: Any,
+) -> list[ItemScore]:
+    """Let the model write after each generation prompt, at most `new_tokens`, and compare with the answers. `how`: see
+    `generate`."""
     eos_id = end_of_text(tokenizer, eos_id)
-    made = generate(model, [prompt.rows[0].ids for prompt in prompts], new_tokens, end_ids=() if eos_id is None else (eos_id,), stop=stops_at(tokenizer, task.stop_strings), **how)
+    made = generate(
+        model,
+        [prompt.rows[0].ids for prompt in prompts],
+        new_tokens,
+        end_ids=() if eos_id is None else (eos_id,),
+        stop=stops_at(tokenizer, task.stop_strings),
+        **how,
+    )
     texts = [decode(tokenizer, ids) for ids in made]
-    right = [is_exact_match(text, prompt.answers, stop_strings=task.stop_strings, cot_delimiter=task.cot_delimiter, normalize=task.normalize) for text, prompt in zip(texts, prompts)]
-    return [ItemScore(prompt.index, ok, text=text, category=prompt.category) for prompt, ok, text in zip(prompts, right, texts)]
+    right = [
+        is_exact_match(
+            text,
+            prompt.answers,
+            stop_strings=task.stop_strings,
+            cot_delimiter=task.cot_delimiter,
+            normalize=task.normalize,
+        )
+        for text, prompt in zip(texts, prompts)
+    ]
+    return [
+        ItemScore(prompt.index, ok, text=text, category=prompt.category)
+        for prompt, ok, text in zip(prompts, right, texts)
+    ]
 
 # %% ../../nbs/lm/14_icl.ipynb #task-score
 @dataclass(frozen=True)
 class TaskScore:
-    "Accuracy of one task in [0, 1] with the outcome of every record; `truncated` counts prompts that lost text on the left, `shots` the examples really shown."
+    """Accuracy of one task in [0, 1] with the outcome of every record; `truncated` counts prompts that lost text on the
+    left, `shots` the examples really shown."""
+
     name: str
     score: float
     items: tuple[ItemScore, ...]
@@ -178,7 +229,8 @@ class TaskScore:
     def n(self) -> int: return len(self.items)
 
     def interval(self, level: float = 0.95) -> Interval:
-        "How far the score can be trusted, given this many records: Wilson's interval, or that of the mean over categories. It says nothing about training noise."
+        """How far the score can be trusted, given this many records: Wilson's interval, or that of the mean over
+        categories. It says nothing about training noise."""
         if self.by_category: return mean_interval(list(self.by_category.values()), level=level)
         return wilson(sum(item.correct for item in self.items), self.n, level=level)
 
@@ -186,20 +238,45 @@ class TaskScore:
 def summarise(task: ICLTask, prompts: Sequence[Prompt], items: Sequence[ItemScore]) -> TaskScore:
     "Accuracy over all records, or the mean over categories where the task has them."
     accuracy = lambda chosen: sum(item.correct for item in chosen) / len(chosen)
-    parts = {name: [item for item in items if item.category == name] for name in sorted({item.category for item in items})} if task.has_categories else {}
+    parts = (
+        {name: [item for item in items if item.category == name] for name in sorted({item.category for item in items})}
+        if task.has_categories
+        else {}
+    )
     by_category = {name: accuracy(part) for name, part in parts.items()}
     score = sum(by_category.values()) / len(by_category) if by_category else accuracy(items)
-    return TaskScore(task.name, score, tuple(items), by_category, max(len(prompt.shown) for prompt in prompts), sum(prompt.truncated for prompt in prompts))
+    return TaskScore(
+        task.name,
+        score,
+        tuple(items),
+        by_category,
+        max(len(prompt.shown) for prompt in prompts),
+        sum(prompt.truncated for prompt in prompts),
+    )
 
 # %% ../../nbs/lm/14_icl.ipynb #score-task
-def score_task(model: Any, tokenizer: Any, task: Any, records: Sequence[Mapping[str, Any]], *, context_length: int | None = None, eos_id: int | None = None,
-               limit: int | None = None, **how: Any) -> TaskScore:
+def score_task(
+    model: Any,
+    tokenizer: Any,
+    task: Any,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    context_length: int | None = None,
+    eos_id: int | None = None,
+    limit: int | None = None,
+    **how: Any,
+) -> TaskScore:
     """Score one task: prompts, then losses or generated text, then accuracy.
 
-    `model`: any callable ids `"B T"` -> logits `"B T V"`. `task`: a `lm.tasks.Task`, an `ICLTask` or a mapping. `records`: llm-foundry's format. `context_length` replaces the task's 2048 (give a small model's own);
-    `limit` scores only the first records (of each category) with the examples of the whole file. Raises `UserError` for an empty task, a broken record or NaN logits."""
+    `model`: any callable ids `"B T"` -> logits `"B T V"`. `task`: a `lm.tasks.Task`, an `ICLTask` or a mapping.
+    `records`: llm-foundry's format. `context_length` replaces the task's 2048 (give a small model's own);
+    `limit` scores only the first records (of each category) with the examples of the whole file. Raises `UserError` for
+    an empty task, a broken record or NaN logits."""
     task = ICLTask.of(task, context_length=context_length)
     prompts = build_prompts(records, tokenizer, task, eos_id=eos_id, limit=limit)
-    if task.type == "generation": items = write_answers(model, tokenizer, prompts, task, max(max_answer_length(records, tokenizer, task), 1), eos_id=eos_id, **how)
+    if task.type == "generation":
+        items = write_answers(
+            model, tokenizer, prompts, task, max(max_answer_length(records, tokenizer, task), 1), eos_id=eos_id, **how
+        )
     else: items = score_prompts(model, prompts, **how)
     return summarise(task, prompts, items)

@@ -54,7 +54,10 @@ class OpenLMModel(PlainModel):
     def spread(self, cache: Any, rows: Tensor, length: int) -> Any:
         "A new memory whose sequence `i` is a copy of `rows[i]` of the old one, with room for `length` positions."
         new, known = self.new_cache(len(rows), length), cache.length
-        new.keys[:, :, :, :known], new.values[:, :, :, :known] = cache.keys[:, rows, :, :known], cache.values[:, rows, :, :known]
+        new.keys[:, :, :, :known], new.values[:, :, :, :known] = (
+            cache.keys[:, rows, :, :known],
+            cache.values[:, rows, :, :known],
+        )
         new.length = known
         return new
 
@@ -63,7 +66,9 @@ class TransformersModel(OpenLMModel):
     "A causal language model of the `transformers` library."
     def features(self, ids: Tensor, cache: Any = None) -> Tensor:
         "The last hidden state; a cache is read and extended."
-        return self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).last_hidden_state
+        return self.model.base_model(
+            input_ids=ids, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
 
     def logits(self, features: Tensor) -> Tensor:
         "The output matrix."
@@ -84,7 +89,8 @@ class TransformersModel(OpenLMModel):
 def as_scorable(model: Any, remember: bool = True) -> PlainModel:
     "The interface around `model`. Raises `UserError` for something that cannot be called."
     if isinstance(model, PlainModel): return model
-    if not callable(model): raise UserError(f"cannot score a {type(model).__name__}: give a callable from ids 'B T' to logits 'B T V'")
+    if not callable(model):
+        raise UserError(f"cannot score a {type(model).__name__}: give a callable from ids 'B T' to logits 'B T V'")
     if hasattr(model, "get_output_embeddings") and hasattr(model, "base_model"):
         return TransformersModel(model) if remember else PlainModel(lambda ids: model(ids).logits, model.device)
     if not remember or not all(hasattr(model, name) for name in ("hidden", "head", "new_cache")):

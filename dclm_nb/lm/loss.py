@@ -76,13 +76,19 @@ def _autocast_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else x.dtype
 
 # %% ../../nbs/lm/02_loss.ipynb #loss
-def language_model_loss(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float = 0.0, chunk: int = 4096) -> LossParts:
+def language_model_loss(
+    hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float = 0.0, chunk: int = 4096
+) -> LossParts:
     """`plain_loss(hidden @ weight.T, targets, z_loss)`, with logits of only `chunk` tokens at a time.
 
-    hidden `"... D"`, weight `"V D"`, targets `"..."` (ids below V). Under autocast the products are in its precision, the loss and sums in float32.
+    hidden `"... D"`, weight `"V D"`, targets `"..."` (ids below V). Under autocast the products are in its precision,
+    the loss and sums in float32.
     Raises `UserError` for shapes that do not fit.
     """
-    if hidden.shape[:-1] != targets.shape: raise UserError(f"hidden states {tuple(hidden.shape)} and targets {tuple(targets.shape)} do not belong together.")
+    if hidden.shape[:-1] != targets.shape:
+        raise UserError(
+            f"hidden states {tuple(hidden.shape)} and targets {tuple(targets.shape)} do not belong together."
+        )
     if not targets.numel(): raise UserError("there are no targets, so the mean loss is undefined.")
     dtype = _autocast_dtype(hidden)
     with nullcontext() if hidden.device.type == "meta" else torch.autocast(hidden.device.type, enabled=False):

@@ -28,14 +28,16 @@ class GainNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last dimension: `"... D"` to `"... D"`."""
         device = x.device.type
-        if device == "meta" or not torch.is_autocast_enabled(device): return F.layer_norm(x, self.gain.shape, self.gain, None, self.eps)
+        if device == "meta" or not torch.is_autocast_enabled(device):
+            return F.layer_norm(x, self.gain.shape, self.gain, None, self.eps)
         low = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             return F.layer_norm(x.to(low), self.gain.shape, self.gain.to(low), None, self.eps)
 
 # %% ../../nbs/lm/01_model.ipynb #frequencies
 def rotary_frequencies(head_dim: int, base: float = 10_000.0, bf16: bool = False) -> Tensor:
-    """Radians per position for each pair, `"head_dim/2"` float32 on the CPU; `bf16` rounds them as the paper's training did."""
+    """Radians per position for each pair, `"head_dim/2"` float32 on the CPU; `bf16` rounds them as the paper's training
+    did."""
     frequencies = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim)
     return frequencies.bfloat16().float() if bf16 else frequencies
 
@@ -55,15 +57,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 # %% ../../nbs/lm/01_model.ipynb #cache
 class KVCache:
     """Keys and values that a network has already computed, for `max_len` positions of `batch_size` sequences."""
-    def __init__(self, config: OpenLMConfig, batch_size: int, max_len: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"):
+
+    def __init__(
+        self,
+        config: OpenLMConfig,
+        batch_size: int,
+        max_len: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
         shape = (config.n_layers, batch_size, config.n_heads, max_len, config.head_dim)
-        self.keys, self.values = torch.empty(shape, dtype=dtype, device=device), torch.empty(shape, dtype=dtype, device=device)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
         self.length = 0
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores `"B H T head_dim"` after the `length` known positions; returns all keys and values of the layer."""
         end = self.length + k.shape[2]
-        if end > self.keys.shape[3]: raise UserError(f"the cache holds {self.keys.shape[3]} positions and {end} are needed; make it longer.")
+        if end > self.keys.shape[3]:
+            raise UserError(f"the cache holds {self.keys.shape[3]} positions and {end} are needed; make it longer.")
         self.keys[layer, :, :, self.length : end], self.values[layer, :, :, self.length : end] = k, v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
@@ -75,7 +87,9 @@ class KVCache:
     def repeat(self, n: int) -> KVCache:
         """A new cache with each sequence repeated `n` times in a row."""
         new = object.__new__(KVCache)
-        new.keys, new.values, new.length = self.keys.repeat_interleave(n, dim=1), self.values.repeat_interleave(n, dim=1), self.length
+        new.keys = self.keys.repeat_interleave(n, dim=1)
+        new.values = self.values.repeat_interleave(n, dim=1)
+        new.length = self.length
         return new
 
 # %% ../../nbs/lm/01_model.ipynb #causal-mask

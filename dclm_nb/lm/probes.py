@@ -31,7 +31,9 @@ def _draw(probe: str, source: str, text: str, seed: int) -> random.Random:
     return random.Random(seed_for("probe", probe, source, text, seed))
 
 # %% ../../nbs/lm/15_probes.ipynb #passage
-def passage(text: str, context_words: int, continuation_words: int, draw: random.Random) -> tuple[str, list[str]] | None:
+def passage(
+    text: str, context_words: int, continuation_words: int, draw: random.Random
+) -> tuple[str, list[str]] | None:
     "(context, following words) at a drawn place; None where the text is too short."
     words = _words(text)
     room = len(words) - context_words - continuation_words
@@ -48,8 +50,17 @@ def _question(context: str, right: str, wrong: Sequence[str], category: str, dra
     return {"query": context, "choices": choices, "gold": choices.index(right), "category": category}
 
 # %% ../../nbs/lm/15_probes.ipynb #order
-def order_records(articles: Mapping[str, Sequence[str]], per_source: int = 100, context_words: int = 24, words: int = 10, options: int = 4, seed: int = 0) -> list[dict[str, Any]]:
-    "Which arrangement of the same words continues the article? At most `per_source` records of each source; articles that are too short are passed over."
+def order_records(
+    articles: Mapping[str, Sequence[str]],
+    per_source: int = 100,
+    context_words: int = 24,
+    words: int = 10,
+    options: int = 4,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Which arrangement of the same words continues the article? At most `per_source` records of each source; articles
+    that are too short are passed over."""
+
     def made(source: str, text: str) -> dict[str, Any] | None:
         draw = _draw("order", source, text, seed)
         found = passage(text, context_words, words, draw)
@@ -66,13 +77,26 @@ def _collect(articles: Mapping[str, Sequence[str]], made: Any, per_source: int) 
     "Records from the first articles of every source that give one. Raises `UserError` where a source gives none."
     records = []
     for source, texts in articles.items():
-        found = [record for record in (made(source, text) for text in texts[:2 * per_source]) if record is not None][:per_source]
-        if not found: raise UserError(f"no article of source {source!r} gives a question (too short, or too few different words); give more and longer articles or leave the source out")
+        found = [record for record in (made(source, text) for text in texts[: 2 * per_source]) if record is not None][
+            :per_source
+        ]
+        if not found:
+            raise UserError(
+                f"no article of source {source!r} gives a question (too short, or too few different words); give more "
+                "and longer articles or leave the source out"
+            )
         records += found
     return records
 
 # %% ../../nbs/lm/15_probes.ipynb #continuation
-def continuation_records(articles: Mapping[str, Sequence[str]], per_source: int = 100, context_words: int = 40, words: int = 12, options: int = 4, seed: int = 0) -> list[dict[str, Any]]:
+def continuation_records(
+    articles: Mapping[str, Sequence[str]],
+    per_source: int = 100,
+    context_words: int = 40,
+    words: int = 12,
+    options: int = 4,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     "Which passage continues the article? The others, equally long, are drawn from other articles of the same source."
     def made(source: str, text: str) -> dict[str, Any] | None:
         draw = _draw("continuation", source, text, seed)
@@ -91,9 +115,19 @@ def frequency_class(count: int) -> int:
     "Words seen 1, 2-3, 4-7, 8-15, ... times are of class 0, 1, 2, 3, ..."
     return int(math.log2(count))
 
-def cloze_records(articles: Mapping[str, Sequence[str]], per_source: int = 100, context_words: int = 40, options: int = 4, seed: int = 0) -> list[dict[str, Any]]:
-    "Which word ends the sentence? The others end other sentences of the source and are as frequent; none of them stands in the context."
-    ends = {source: Counter(m[1] for text in texts for w in _words(text) if (m := _SENTENCE_END.search(w))) for source, texts in articles.items()}
+def cloze_records(
+    articles: Mapping[str, Sequence[str]],
+    per_source: int = 100,
+    context_words: int = 40,
+    options: int = 4,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Which word ends the sentence? The others end other sentences of the source and are as frequent; none of them
+    stands in the context."""
+    ends = {
+        source: Counter(m[1] for text in texts for w in _words(text) if (m := _SENTENCE_END.search(w)))
+        for source, texts in articles.items()
+    }
     counts = {source: Counter(re.findall(r"[a-z]+", " ".join(texts).lower())) for source, texts in articles.items()}
     classes = {source: {w: frequency_class(counts[source][w]) for w in sorted(ends[source])} for source in articles}
     def made(source: str, text: str) -> dict[str, Any] | None:
@@ -103,8 +137,11 @@ def cloze_records(articles: Mapping[str, Sequence[str]], per_source: int = 100, 
         for i in places:
             right, context = _SENTENCE_END.fullmatch(words[i])[1], words[max(0, i - context_words):i]
             seen = set(re.findall(r"[a-z]+", " ".join(context).lower()))
-            wrong = [w for w, c in classes[source].items() if c == classes[source][right] and w != right and w not in seen]
-            if len(wrong) >= options - 1: return _question(" ".join(context), right, draw.sample(wrong, options - 1), source, draw)
+            wrong = [
+                w for w, c in classes[source].items() if c == classes[source][right] and w != right and w not in seen
+            ]
+            if len(wrong) >= options - 1:
+                return _question(" ".join(context), right, draw.sample(wrong, options - 1), source, draw)
         return None
     return _collect(articles, made, per_source)
 
@@ -124,7 +161,9 @@ class Bits:
     @property
     def per_byte(self) -> float: return float(self.bits.sum() / self.bytes.sum())
 
-def bits_per_byte(model: Any, tokenizer: Any, texts: Sequence[str], *, context_length: int, eot_id: int = 0, **how: Any) -> Bits:
+def bits_per_byte(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, context_length: int, eot_id: int = 0, **how: Any
+) -> Bits:
     "Bits per UTF-8 byte of held-out texts. Raises `UserError` when there is no text. `how`: see `lm.icl.score_rows`."
     texts = [text for text in texts if text]
     if not texts: raise UserError("bits per byte needs at least one text that is not empty")
@@ -149,29 +188,52 @@ class ProbeSuite:
     texts: Mapping[str, tuple[str, ...]]
     records: Mapping[str, tuple[dict[str, Any], ...]]
 
-def build_suite(articles: Mapping[str, Sequence[str]], texts_per_source: int = 24, records_per_source: int = 60, seed: int = 0) -> ProbeSuite:
+def build_suite(
+    articles: Mapping[str, Sequence[str]], texts_per_source: int = 24, records_per_source: int = 60, seed: int = 0
+) -> ProbeSuite:
     "All probes from held-out articles by source. The same articles and seed give the same suite."
-    if not articles or not all(articles.values()): raise UserError("probes need at least one held-out article of every source named")
-    return ProbeSuite({source: tuple(leading(text) for text in texts[:texts_per_source]) for source, texts in articles.items()},
-                      {name: tuple(make(articles, records_per_source, seed=seed)) for name, make in PROBES.items()})
+    if not articles or not all(articles.values()):
+        raise UserError("probes need at least one held-out article of every source named")
+    return ProbeSuite(
+        {source: tuple(leading(text) for text in texts[:texts_per_source]) for source, texts in articles.items()},
+        {name: tuple(make(articles, records_per_source, seed=seed)) for name, make in PROBES.items()},
+    )
 
 # %% ../../nbs/lm/15_probes.ipynb #encoded
 class EncodedSuite:
-    "A suite as rows of ids for one tokenizer and context length; `truncated` and `left_out` count questions by probe. Raises `UserError` when no question of a probe fits."
+    """A suite as rows of ids for one tokenizer and context length; `truncated` and `left_out` count questions by probe.
+    Raises `UserError` when no question of a probe fits."""
+
     def __init__(self, suite: ProbeSuite, tokenizer: Any, *, context_length: int, eot_id: int = 0):
-        self.texts = {source: [text_rows(encode(tokenizer, text), context_length, eot_id) for text in texts] for source, texts in suite.texts.items()}
+        self.texts = {
+            source: [text_rows(encode(tokenizer, text), context_length, eot_id) for text in texts]
+            for source, texts in suite.texts.items()
+        }
         self.bytes = {source: [len(text.encode()) for text in texts] for source, texts in suite.texts.items()}
         self.prompts, self.truncated, self.left_out = {}, {}, {}
         for name, records in suite.records.items():
-            fitting = [record for record in records if max(len(encode(tokenizer, f" {choice}")) for choice in record["choices"]) < context_length]
-            if not fitting: raise UserError(f"no question of probe {name!r} fits into {context_length} tokens; make them with fewer words")
+            fitting = [
+                record
+                for record in records
+                if max(len(encode(tokenizer, f" {choice}")) for choice in record["choices"]) < context_length
+            ]
+            if not fitting:
+                raise UserError(
+                    f"no question of probe {name!r} fits into {context_length} tokens; make them with fewer words"
+                )
             prompts = build_prompts(fitting, tokenizer, ICLTask(name, "multiple_choice", context_length=context_length))
-            self.prompts[name], self.left_out[name], self.truncated[name] = prompts, len(records) - len(fitting), sum(prompt.truncated for prompt in prompts)
+            self.prompts[name], self.left_out[name], self.truncated[name] = (
+                prompts,
+                len(records) - len(fitting),
+                sum(prompt.truncated for prompt in prompts),
+            )
 
 # %% ../../nbs/lm/15_probes.ipynb #probe-score
 @dataclass(frozen=True)
 class ProbeScore:
-    "One instrument's reading: `value` and what each question or text contributed to it (`items`). `better` is +1 where more is better, -1 where less is; `chance` is set for accuracies."
+    """One instrument's reading: `value` and what each question or text contributed to it (`items`). `better` is +1
+    where more is better, -1 where less is; `chance` is set for accuracies."""
+
     name: str
     value: float
     items: np.ndarray
@@ -179,7 +241,8 @@ class ProbeScore:
     chance: float | None = None
 
     def interval(self, level: float = 0.95) -> Interval:
-        "How far the reading can be trusted given this many questions (Wilson's for accuracies, Student's for the rest); it says nothing about training noise."
+        """How far the reading can be trusted given this many questions (Wilson's for accuracies, Student's for the
+        rest); it says nothing about training noise."""
         if self.chance is None: return mean_interval(self.items, level=level)
         raw = wilson(int((self.items == 1).sum()), len(self.items), level=level)
         return Interval(*(centered_accuracy(x, self.chance) for x in (raw.low, raw.mid, raw.high)), level)
@@ -190,22 +253,33 @@ def _choice_scores(name: str, golds: Sequence[int], means: Sequence[Sequence[flo
     margins = np.array([(sum(m) - m[gold]) / (len(m) - 1) - m[gold] for gold, m in zip(golds, means)])
     chance = float(np.mean([1 / len(m) for m in means]))
     centred = np.array([centered_accuracy(x, chance) for x in right])
-    return [ProbeScore(name, float(centred.mean()), centred, chance=chance), ProbeScore(f"{name} margin", float(margins.mean()), margins)]
+    return [
+        ProbeScore(name, float(centred.mean()), centred, chance=chance),
+        ProbeScore(f"{name} margin", float(margins.mean()), margins),
+    ]
 
 # %% ../../nbs/lm/15_probes.ipynb #score-suite
 def score_suite(model: Any, suite: EncodedSuite, **how: Any) -> dict[str, ProbeScore]:
-    """All instruments of the suite: bits per byte of every source and their plain mean (`"bits per byte"`), then accuracy and margin of every probe.
+    """All instruments of the suite: bits per byte of every source and their plain mean (`"bits per byte"`), then
+    accuracy and margin of every probe.
 
-    `model` is any callable ids `"B T"` -> logits `"B T V"`. Raises `UserError` on NaN. `how`: see `lm.icl.score_rows`."""
+    `model` is any callable ids `"B T"` -> logits `"B T V"`. Raises `UserError` on NaN. `how`: see
+    `lm.icl.score_rows`."""
     scores: dict[str, ProbeScore] = {}
     for source, groups in suite.texts.items():
         bits = _bits(model, groups, suite.bytes[source], how)
-        scores[f"bits per byte, {source}"] = ProbeScore(f"bits per byte, {source}", bits.per_byte, bits.bits / bits.bytes.mean(), better=-1)
+        scores[f"bits per byte, {source}"] = ProbeScore(
+            f"bits per byte, {source}", bits.per_byte, bits.bits / bits.bytes.mean(), better=-1
+        )
     parts = list(scores.values())
     count = sum(len(p.items) for p in parts)
-    items = np.concatenate([p.items * count / (len(parts) * len(p.items)) for p in parts])      # every source weighs the same
+    # every source weighs the same
+    items = np.concatenate([p.items * count / (len(parts) * len(p.items)) for p in parts])
     scores["bits per byte"] = ProbeScore("bits per byte", float(items.mean()), items, better=-1)
     for name, prompts in suite.prompts.items():
         rows = score_rows(model, [prompt.rows for prompt in prompts], **how)
-        for score in _choice_scores(name, [prompt.gold for prompt in prompts], [[row.mean for row in group] for group in rows]): scores[score.name] = score
+        for score in _choice_scores(
+            name, [prompt.gold for prompt in prompts], [[row.mean for row in group] for group in rows]
+        ):
+            scores[score.name] = score
     return scores

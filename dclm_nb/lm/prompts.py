@@ -18,13 +18,23 @@ __all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'ICLTask', 'few_shot_indic
 
 # %% ../../nbs/lm/11_prompts.ipynb #task
 KINDS = ("multiple_choice", "schema", "language_modeling", "generation")
-HEAVY_YAML = {"label": "name", "icl_task_type": "type", "num_fewshot": "shots", "early_stopping_criteria": "stop_strings",
-              "do_normalization": "normalize", "fewshot_random_seed": "seed", "max_seq_len": "context_length"}
-GENERATION_NAMES = ("generation_task_with_answers", "question_answering")      # of llm-foundry v0.9.0 and of earlier versions
+HEAVY_YAML = {
+    "label": "name",
+    "icl_task_type": "type",
+    "num_fewshot": "shots",
+    "early_stopping_criteria": "stop_strings",
+    "do_normalization": "normalize",
+    "fewshot_random_seed": "seed",
+    "max_seq_len": "context_length",
+}
+# of llm-foundry v0.9.0 and of earlier versions
+GENERATION_NAMES = ("generation_task_with_answers", "question_answering")
 
 @dataclass(frozen=True)
 class ICLTask:
-    "How one task is asked, with llm-foundry's defaults. Raises `UserError` for an unknown kind of task or a negative number of shots."
+    """How one task is asked, with llm-foundry's defaults. Raises `UserError` for an unknown kind of task or a negative
+    number of shots."""
+
     name: str
     type: str
     shots: int = 0
@@ -40,25 +50,37 @@ class ICLTask:
     context_length: int = 2048
 
     def __post_init__(self):
-        if self.type not in KINDS: raise UserError(f"task {self.name!r}: unknown kind {self.type!r}; it must be one of {', '.join(KINDS)}")
-        if self.shots < 0 or self.context_length < 1: raise UserError(f"task {self.name!r}: shots must be 0 or more and context_length 1 or more")
+        if self.type not in KINDS:
+            raise UserError(f"task {self.name!r}: unknown kind {self.type!r}; it must be one of {', '.join(KINDS)}")
+        if self.shots < 0 or self.context_length < 1:
+            raise UserError(f"task {self.name!r}: shots must be 0 or more and context_length 1 or more")
 
     @classmethod
     def of(cls, task: Any, **changes: Any) -> "ICLTask":
-        "The settings of any object or mapping that carries such fields, under these names or those of `heavy.yaml`; what it lacks keeps its default."
-        given = dict(task) if isinstance(task, Mapping) else {name: getattr(task, name) for name in cls.__dataclass_fields__ if hasattr(task, name)}
+        """The settings of any object or mapping that carries such fields, under these names or those of `heavy.yaml`;
+        what it lacks keeps its default."""
+        given = (
+            dict(task)
+            if isinstance(task, Mapping)
+            else {name: getattr(task, name) for name in cls.__dataclass_fields__ if hasattr(task, name)}
+        )
         given = {HEAVY_YAML.get(name, name): value for name, value in (given | changes).items() if value is not None}
         given = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         given["stop_strings"] = tuple(given.get("stop_strings", ()))
         if given.get("type") in GENERATION_NAMES: given["type"] = "generation"
-        if isinstance(shots := given.get("shots"), Sequence):                  # `num_fewshot: [10]` in the list
-            if len(shots) != 1: raise UserError(f"task {given.get('name')!r}: num_fewshot is {list(shots)}; give one number, a task with several is several tasks")
+        if isinstance(shots := given.get("shots"), Sequence):  # `num_fewshot: [10]` in the list
+            if len(shots) != 1:
+                raise UserError(
+                    f"task {given.get('name')!r}: num_fewshot is {list(shots)}; give one number, a task with several "
+                    "is several tasks"
+                )
             given["shots"] = shots[0]
         return cls(**given)
 
 # %% ../../nbs/lm/11_prompts.ipynb #fewshot
 def few_shot_indices(n: int, k: int, seed: int = 1234) -> Iterator[list[int]]:
-    "For each of `n` records in order, the indices of its `min(k, n - 1)` examples in prompt order (llm-foundry v0.9.0: Python's set order)."
+    """For each of `n` records in order, the indices of its `min(k, n - 1)` examples in prompt order (llm-foundry
+    v0.9.0: Python's set order)."""
     generator = random.Random(seed)
     for own in range(n):
         drawn = set(generator.sample(range(n), min(k, n - 1))) if k > 0 else set()
@@ -86,7 +108,8 @@ def context_and_answer(record: Mapping[str, Any], task: ICLTask, chain_of_though
 
 # %% ../../nbs/lm/11_prompts.ipynb #preamble
 def preamble(examples: Iterable[Mapping[str, Any]], task: ICLTask, chain_of_thought: bool = False) -> str:
-    "The solved examples as one text. The delimiter stands *before* each example but the first (before its context only, behind the prelimiter, for `schema`)."
+    """The solved examples as one text. The delimiter stands *before* each example but the first (before its context
+    only, behind the prelimiter, for `schema`)."""
     text = task.prompt_string
     for example in examples:
         context, answer = context_and_answer(example, task, chain_of_thought)
@@ -97,17 +120,22 @@ def preamble(examples: Iterable[Mapping[str, Any]], task: ICLTask, chain_of_thou
 
 # %% ../../nbs/lm/11_prompts.ipynb #contexts
 def contexts(record: Mapping[str, Any], task: ICLTask, shown: str) -> list[str]:
-    "The question's text after the preamble `shown`, before its right end is stripped: one text, or one per option for `schema`."
+    """The question's text after the preamble `shown`, before its right end is stripped: one text, or one per option for
+    `schema`."""
     gap = task.example_delimiter if shown else ""
     if task.type != "schema":
         context = record["query"] if task.type == "multiple_choice" else record["context"]
         return [gap + task.question_prelimiter + context + task.continuation_delimiter]
     if not shown: return [task.question_prelimiter + option for option in record["context_options"]]
-    return [task.question_prelimiter + gap + option + task.continuation_delimiter.rstrip() for option in record["context_options"]]
+    return [
+        task.question_prelimiter + gap + option + task.continuation_delimiter.rstrip()
+        for option in record["context_options"]
+    ]
 
 # %% ../../nbs/lm/11_prompts.ipynb #encode
 def encode(tokenizer: Any, text: str, special: bool = False) -> list[int]:
-    "Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only if `special`."
+    """Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only
+    if `special`."""
     encoded = tokenizer.encode(text, add_special_tokens=special)
     return list(getattr(encoded, "ids", encoded))
 
@@ -118,7 +146,8 @@ def joins_prefix_space(tokenizer: Any) -> bool:
 
 # %% ../../nbs/lm/11_prompts.ipynb #end-of-text
 def end_of_text(tokenizer: Any, eos_id: int | None = None) -> int | None:
-    "The id that ends a text: `eos_id`, or else the tokenizer's own, where it names one (transformers tokenizers do). It is dropped at the end of a preamble, and writing stops at it."
+    """The id that ends a text: `eos_id`, or else the tokenizer's own, where it names one (transformers tokenizers do).
+    It is dropped at the end of a preamble, and writing stops at it."""
     return getattr(tokenizer, "eos_token_id", None) if eos_id is None else eos_id
 
 # %% ../../nbs/lm/11_prompts.ipynb #row
@@ -130,18 +159,30 @@ class Row:
 
 # %% ../../nbs/lm/11_prompts.ipynb #make-row
 def make_row(context: Sequence[int], continuation: Sequence[int], context_length: int, what: str = "record") -> Row:
-    "Join and cut on the left to `context_length`. Raises `UserError` when the continuation alone is longer, is empty, or has no context to be predicted from."
+    """Join and cut on the left to `context_length`. Raises `UserError` when the continuation alone is longer, is empty,
+    or has no context to be predicted from."""
     room = context_length - len(continuation)
-    if room < 0: raise UserError(f"{what}: the continuation has {len(continuation)} tokens, more than the context length of {context_length}; drop the record or raise the context length")
-    if not continuation: raise UserError(f"{what}: the continuation is empty, there is nothing to score; fix or drop the record")
-    if len(context) > room: context = context[-room:]          # room == 0 keeps everything, as the original does
-    if not context: raise UserError(f"{what}: the context is empty, so the first token of the continuation cannot be predicted; fix or drop the record")
+    if room < 0:
+        raise UserError(
+            f"{what}: the continuation has {len(continuation)} tokens, more than the context length of "
+            f"{context_length}; drop the record or raise the context length"
+        )
+    if not continuation:
+        raise UserError(f"{what}: the continuation is empty, there is nothing to score; fix or drop the record")
+    if len(context) > room: context = context[-room:]  # room == 0 keeps everything, as the original does
+    if not context:
+        raise UserError(
+            f"{what}: the context is empty, so the first token of the continuation cannot be predicted; fix or drop "
+            "the record"
+        )
     return Row((*context, *continuation), len(context))
 
 # %% ../../nbs/lm/11_prompts.ipynb #prompt
 @dataclass(frozen=True)
 class Prompt:
-    "One record, ready for a model: which examples it shows, its texts, and its rows (one per option; for generation one row without continuation)."
+    """One record, ready for a model: which examples it shows, its texts, and its rows (one per option; for generation
+    one row without continuation)."""
+
     index: int
     shown: tuple[int, ...]
     preamble: str
@@ -156,7 +197,10 @@ class Prompt:
 class _Encoder:
     "Encodes texts, each different continuation only once (most tasks repeat a handful of options)."
     def __init__(self, tokenizer: Any, eos_id: int | None):
-        self.tokenizer, self.eos_id, self.space, self.seen = tokenizer, end_of_text(tokenizer, eos_id), joins_prefix_space(tokenizer), {}
+        self.tokenizer = tokenizer
+        self.eos_id = end_of_text(tokenizer, eos_id)
+        self.space = joins_prefix_space(tokenizer)
+        self.seen = {}
 
     def preamble(self, text: str) -> list[int]:
         ids = encode(self.tokenizer, text, special=True)
@@ -174,22 +218,39 @@ def answers_of(record: Mapping[str, Any]) -> set[str]:
 
 # %% ../../nbs/lm/11_prompts.ipynb #max-answer-length
 def max_answer_length(records: Sequence[Mapping[str, Any]], tokenizer: Any, task: ICLTask) -> int:
-    "Tokens of the longest answer of the whole file (reasoning included), plus 10 where a chain of thought is asked for: how far the model may write."
+    """Tokens of the longest answer of the whole file (reasoning included), plus 10 where a chain of thought is asked
+    for: how far the model may write."""
     reasons = any("chain_of_thought" in record for record in records)
     lead = lambda record: record.get("chain_of_thought", "") + task.cot_delimiter if reasons else ""
-    longest = max(len(encode(tokenizer, lead(record) + answer, special=True)) for record in records for answer in answers_of(record))
+    longest = max(
+        len(encode(tokenizer, lead(record) + answer, special=True))
+        for record in records
+        for answer in answers_of(record)
+    )
     return longest + (10 if task.cot_delimiter else 0)
 
 # %% ../../nbs/lm/11_prompts.ipynb #build-prompts
-def build_prompts(records: Sequence[Mapping[str, Any]], tokenizer: Any, task: Any, *, eos_id: int | None = None, limit: int | None = None) -> list[Prompt]:
-    """Prompts of all records of one task (of one category each, where the task has categories; sorted by category then).
+def build_prompts(
+    records: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    task: Any,
+    *,
+    eos_id: int | None = None,
+    limit: int | None = None,
+) -> list[Prompt]:
+    """Prompts of all records of one task (of one category each, where the task has categories; sorted by category
+    then).
 
-    `limit` builds only the first records of each category, with the examples they have in the full task. Raises `UserError` for an empty task or a record that lacks a field."""
+    `limit` builds only the first records of each category, with the examples they have in the full task. Raises
+    `UserError` for an empty task or a record that lacks a field."""
     task = ICLTask.of(task)
     if not records: raise UserError(f"task {task.name!r} has no records; check its data file")
     if not task.has_categories: return _build(records, tokenizer, task, None, eos_id, limit)
     lacking = sum("category" not in record for record in records)
-    if lacking: raise UserError(f"task {task.name!r}: {lacking} of {len(records)} records have no 'category', which this task needs")
+    if lacking:
+        raise UserError(
+            f"task {task.name!r}: {lacking} of {len(records)} records have no 'category', which this task needs"
+        )
     parts = {name: [r for r in records if r["category"] == name] for name in sorted({r["category"] for r in records})}
     return [prompt for name, part in parts.items() for prompt in _build(part, tokenizer, task, name, eos_id, limit)]
 
@@ -201,18 +262,36 @@ _FIELDS = {"multiple_choice": ("query", "choices", "gold"), "schema": ("context_
 def _check(records: Sequence[Mapping[str, Any]], task: ICLTask) -> None:
     for index, record in enumerate(records):
         missing = [name for name in _FIELDS[task.type] if name not in record]
-        if missing: raise UserError(f"task {task.name!r}, record {index}: no field {missing[0]!r}, which a {task.type} record needs")
+        if missing:
+            raise UserError(
+                f"task {task.name!r}, record {index}: no field {missing[0]!r}, which a {task.type} record needs"
+            )
         if task.type in _OPTIONS:
             options = record[_OPTIONS[task.type]]
-            if not isinstance(record["gold"], Integral): raise UserError(f"task {task.name!r}, record {index}: gold is {record['gold']!r}, but the index of one option is needed")
-            if not 0 <= record["gold"] < len(options): raise UserError(f"task {task.name!r}, record {index}: gold is {record['gold']}, but there are {len(options)} options")
+            if not isinstance(record["gold"], Integral):
+                raise UserError(
+                    f"task {task.name!r}, record {index}: gold is {record['gold']!r}, but the index of one option is "
+                    "needed"
+                )
+            if not 0 <= record["gold"] < len(options):
+                raise UserError(
+                    f"task {task.name!r}, record {index}: gold is {record['gold']}, but there are {len(options)} "
+                    "options"
+                )
 
-def _build(records, tokenizer, task: ICLTask, category: str | None, eos_id: int | None, limit: int | None) -> list[Prompt]:
+
+def _build(
+    records, tokenizer, task: ICLTask, category: str | None, eos_id: int | None, limit: int | None
+) -> list[Prompt]:
     _check(records, task)
     encoder, generation = _Encoder(tokenizer, eos_id), task.type == "generation"
     reasons = generation and any("chain_of_thought" in record for record in records)
     longest = max_answer_length(records, tokenizer, task) if generation else 0
-    if longest >= task.context_length: raise UserError(f"task {task.name!r}: the longest answer takes {longest} tokens, which leaves no room for a prompt in {task.context_length}")
+    if longest >= task.context_length:
+        raise UserError(
+            f"task {task.name!r}: the longest answer takes {longest} tokens, which leaves no room for a prompt in "
+            f"{task.context_length}"
+        )
     stripped, prompts = [strip_record(record) for record in records], []
     for index, shown in enumerate(few_shot_indices(len(records), task.shots, task.seed)):
         if index == limit: break
@@ -220,11 +299,25 @@ def _build(records, tokenizer, task: ICLTask, category: str | None, eos_id: int 
         texts, first = contexts(record, task, before), encoder.preamble(before)
         ids = [first + encode(tokenizer, text if task.type == "schema" else text.rstrip()) for text in texts]
         what = f"task {task.name!r}, record {index}"
-        if generation: rows = [Row(tuple(ids[0][longest - task.context_length:]), min(len(ids[0]), task.context_length - longest))]
+        if generation:
+            rows = [
+                Row(tuple(ids[0][longest - task.context_length :]), min(len(ids[0]), task.context_length - longest))
+            ]
         else: rows = [make_row(a, b, task.context_length, what) for a, b in _pairs(record, task, ids, encoder)]
         cut = any(row.start < len(ids[j % len(ids)]) for j, row in enumerate(rows))
-        prompts.append(Prompt(index, tuple(shown), before, tuple(texts), tuple(rows), record["gold"] if task.type in _OPTIONS else None,
-                              tuple(sorted(answers_of(records[index]))) if generation else (), category, cut))
+        prompts.append(
+            Prompt(
+                index,
+                tuple(shown),
+                before,
+                tuple(texts),
+                tuple(rows),
+                record["gold"] if task.type in _OPTIONS else None,
+                tuple(sorted(answers_of(records[index]))) if generation else (),
+                category,
+                cut,
+            )
+        )
     return prompts
 
 def _pairs(record, task: ICLTask, ids: list[list[int]], encoder: _Encoder) -> list[tuple[list[int], list[int]]]:

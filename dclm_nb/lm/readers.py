@@ -25,15 +25,22 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 # %% ../../nbs/lm/10_readers.ipynb #read-jsonl
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    "All records of a JSON-lines file. Raises `UserError` that counts the bad lines and names file, line and cause of the first."
+    """All records of a JSON-lines file. Raises `UserError` that counts the bad lines and names file, line and cause of
+    the first."""
     path, records, bad = Path(path), [], []
     try: lines = path.read_bytes().split(b"\n")
     except OSError as error: raise UserError(f"cannot read {path}: {error.strerror}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip(): continue
-        try: records.append(_parse(line))
-        except (ValueError, RecursionError) as error: bad.append((number, f"{error}".splitlines()[0] if str(error) else type(error).__name__))
-    if bad: raise UserError(f"{path}: {len(bad)} of {len(records) + len(bad)} lines are not JSON records, the first is line {bad[0][0]} ({bad[0][1]}); fetch the file again")
+        try:
+            records.append(_parse(line))
+        except (ValueError, RecursionError) as error:
+            bad.append((number, f"{error}".splitlines()[0] if str(error) else type(error).__name__))
+    if bad:
+        raise UserError(
+            f"{path}: {len(bad)} of {len(records) + len(bad)} lines are not JSON records, the first is line "
+            f"{bad[0][0]} ({bad[0][1]}); fetch the file again"
+        )
     if not records: raise UserError(f"{path} has no records; fetch the file again")
     return records
 
@@ -41,46 +48,73 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 def eval_data_dir(folder: str | Path | None = None) -> Path:
     "The folder of task data: the one given, else `$DCLM_NB_EVAL_DATA`. Raises `UserError` where there is none."
     folder = folder or os.environ.get("DCLM_NB_EVAL_DATA")
-    if not folder: raise UserError("no folder of task data: set DCLM_NB_EVAL_DATA to a copy of llm-foundry's scripts/eval/local_data, or read the task from 'origin' or 'bigbench'")
-    if not Path(folder).is_dir(): raise UserError(f"the folder of task data {folder} does not exist; DCLM_NB_EVAL_DATA must name a copy of llm-foundry's scripts/eval/local_data")
+    if not folder:
+        raise UserError(
+            "no folder of task data: set DCLM_NB_EVAL_DATA to a copy of llm-foundry's scripts/eval/local_data, or read "
+            "the task from 'origin' or 'bigbench'"
+        )
+    if not Path(folder).is_dir():
+        raise UserError(
+            f"the folder of task data {folder} does not exist; DCLM_NB_EVAL_DATA must name a copy of llm-foundry's "
+            "scripts/eval/local_data"
+        )
     return Path(folder)
 
 # %% ../../nbs/lm/10_readers.ipynb #local-records
 def local_records(file: str, folder: str | Path | None = None) -> list[dict[str, Any]]:
-    "Records of one data file (`world_knowledge/arc_easy.jsonl`) in a local folder. Raises `UserError` when it is not there."
+    """Records of one data file (`world_knowledge/arc_easy.jsonl`) in a local folder. Raises `UserError` when it is not
+    there."""
     path = eval_data_dir(folder) / file
-    if not path.is_file(): raise UserError(f"{path} does not exist: this task's data are not in the folder; read the task from 'origin', or copy the file there")
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: this task's data are not in the folder; read the task from 'origin', or copy the "
+            "file there"
+        )
     return read_jsonl(path)
 
 # %% ../../nbs/lm/10_readers.ipynb #origin-pins
 COMMIT = "8c8dd48f72168c5d51e2f7b151595892a8fba43d"
 ORIGIN = f"https://raw.githubusercontent.com/mosaicml/llm-foundry/{COMMIT}/scripts/eval/local_data/"
 SHA256 = {
-    "commonsense_reasoning/bigbench_novel_concepts.jsonl": "66d4c62351528a5c148160a9106a8949a0a66aedf5158738b20a1a6527874cd6",
-    "commonsense_reasoning/bigbench_strange_stories.jsonl": "366cb6426096629b685d0e55ec4735331f858e56988c11142ddca15e6bfc8e60",
-    "commonsense_reasoning/bigbench_strategy_qa.jsonl": "b550289adc9304c979ca8ba36b3424f5c187c606d34eef7d940a79f964c2ad8f",
+    "commonsense_reasoning/bigbench_novel_concepts.jsonl":
+        "66d4c62351528a5c148160a9106a8949a0a66aedf5158738b20a1a6527874cd6",
+    "commonsense_reasoning/bigbench_strange_stories.jsonl":
+        "366cb6426096629b685d0e55ec4735331f858e56988c11142ddca15e6bfc8e60",
+    "commonsense_reasoning/bigbench_strategy_qa.jsonl":
+        "b550289adc9304c979ca8ba36b3424f5c187c606d34eef7d940a79f964c2ad8f",
     "commonsense_reasoning/commonsense_qa.jsonl": "2771f63f8127c0725b1f6b0ef2cd2ef6469168ae5875fc8d276b25b4f32c8c1a",
     "commonsense_reasoning/copa.jsonl": "595dca44dec54c849490bd403a3e24a29e3b944065783222ebb0eb1a55298846",
     "commonsense_reasoning/openbook_qa.jsonl": "adb2e5c7f8db810ddad4d6b2bf53dcc86dcc545499f7aafcaf42a8e179476c09",
     "commonsense_reasoning/piqa.jsonl": "d2870e73aec5154df3faf259b7700876e11608eebdf69e9d6667435673dbe4e0",
     "commonsense_reasoning/siqa.jsonl": "2722a2c30a08dfaee4c5210eeb318dc82c73d675bda32a920b749ae4e2b89598",
-    "language_understanding/bigbench_conceptual_combinations.jsonl": "37432b8edfe67090e2b5b6e4c31cf4e215725981d0d39bd13c81ce7425f64498",
-    "language_understanding/bigbench_conlang_translation.jsonl": "8e01e3b40b1ceb1f7198109aeb7c5312f3bc0048c8418d15be25fee526b2b3ef",
+    "language_understanding/bigbench_conceptual_combinations.jsonl":
+        "37432b8edfe67090e2b5b6e4c31cf4e215725981d0d39bd13c81ce7425f64498",
+    "language_understanding/bigbench_conlang_translation.jsonl":
+        "8e01e3b40b1ceb1f7198109aeb7c5312f3bc0048c8418d15be25fee526b2b3ef",
     "language_understanding/winograd_wsc.jsonl": "746336c27cd2e39a554cb1b8b4869d0f1ae2577ac5bfe799842d26bca5a5bf5e",
     "language_understanding/winogrande.jsonl": "ea1592526f3bfdd0948ed3acb1b4dfa3f83d23698917118688ee1df7f8d4b8d7",
     "reading_comprehension/agi_eval_lsat_lr.jsonl": "e4a273cf9d7013b48e8cabceb54a0bf3434efa6f153a884e71ba0df5dc62d29e",
-    "reading_comprehension/bigbench_understanding_fables.jsonl": "8578babfd4adbf1b6a77782fa5ecb0f252ca2ce0316f0f47cdd8689558037383",
+    "reading_comprehension/bigbench_understanding_fables.jsonl":
+        "8578babfd4adbf1b6a77782fa5ecb0f252ca2ce0316f0f47cdd8689558037383",
     "safety/winogender_mc_female.jsonl": "f5ed69f1ae650cfcf4bc5ded84a549a9551c05fccbd69f99887b4e76a9209b9f",
     "safety/winogender_mc_male.jsonl": "a7790f7050a3fe59b0610839b2537c3335fc0703c319a7398f0aaa138bba3dc1",
-    "symbolic_problem_solving/agi_eval_lsat_ar.jsonl": "9ffd73480b51746c11627e56239f8b87035eb255cb92c3a58fd64e2e4b65fb56",
-    "symbolic_problem_solving/agi_eval_sat_math.jsonl": "36ec14e8834aad1b00a3ffb5a6a7b25932779ba31a0d9bdc972ec6815d626447",
+    "symbolic_problem_solving/agi_eval_lsat_ar.jsonl":
+        "9ffd73480b51746c11627e56239f8b87035eb255cb92c3a58fd64e2e4b65fb56",
+    "symbolic_problem_solving/agi_eval_sat_math.jsonl":
+        "36ec14e8834aad1b00a3ffb5a6a7b25932779ba31a0d9bdc972ec6815d626447",
     "symbolic_problem_solving/aqua.jsonl": "d2ac7ae68764d03caa0a7d51132cc6969e1b90832e8c4e8c260bd18327799ead",
-    "symbolic_problem_solving/bigbench_cs_algorithms.jsonl": "8485683a8c7e7e6c9fc6ca3cc81140fd85edb27f34406a6736d1539cf7ebcb3a",
-    "symbolic_problem_solving/bigbench_dyck_languages.jsonl": "106ba9ac7507c7ab385c5e59c49cd57aa83025abf080d9b2a2661c0d6c6dbcc5",
-    "symbolic_problem_solving/bigbench_operators.jsonl": "41e2964ad619c49edd97c22b2c50f922a0241255d906a754bf81a20f4f66b85f",
-    "symbolic_problem_solving/bigbench_repeat_copy_logic.jsonl": "8febd2c0080a15680cd17f92bfa30d87abcfac021e646e55d0b8ad69f0cfa767",
-    "symbolic_problem_solving/simple_arithmetic_nospaces.jsonl": "2b68696de9e381e9bddbd0af21dfd745400903b0ca5abf1b500143315b443228",
-    "symbolic_problem_solving/simple_arithmetic_withspaces.jsonl": "eb95a1440f1824c36beb3449e74a2a98c5907aa916eefa0170351454f5f6d92b",
+    "symbolic_problem_solving/bigbench_cs_algorithms.jsonl":
+        "8485683a8c7e7e6c9fc6ca3cc81140fd85edb27f34406a6736d1539cf7ebcb3a",
+    "symbolic_problem_solving/bigbench_dyck_languages.jsonl":
+        "106ba9ac7507c7ab385c5e59c49cd57aa83025abf080d9b2a2661c0d6c6dbcc5",
+    "symbolic_problem_solving/bigbench_operators.jsonl":
+        "41e2964ad619c49edd97c22b2c50f922a0241255d906a754bf81a20f4f66b85f",
+    "symbolic_problem_solving/bigbench_repeat_copy_logic.jsonl":
+        "8febd2c0080a15680cd17f92bfa30d87abcfac021e646e55d0b8ad69f0cfa767",
+    "symbolic_problem_solving/simple_arithmetic_nospaces.jsonl":
+        "2b68696de9e381e9bddbd0af21dfd745400903b0ca5abf1b500143315b443228",
+    "symbolic_problem_solving/simple_arithmetic_withspaces.jsonl":
+        "eb95a1440f1824c36beb3449e74a2a98c5907aa916eefa0170351454f5f6d92b",
     "symbolic_problem_solving/svamp.jsonl": "6e9d75302c2663a8c8ce48927d784244480bc75cd0eda539677b6a92a2ff5b97",
     "world_knowledge/arc_challenge.jsonl": "1ae3aeedf1951d881cbd5c2e3a31e78a1993d251479afbe4cb413b6707244636",
     "world_knowledge/bigbench_misconceptions.jsonl": "d041a77a6b22cf5b768a442e8b73e99b0532a46398246ff3f4501a0a6d19e474",
@@ -91,31 +125,48 @@ SHA256 = {
 def origin_file(file: str) -> PinnedFile:
     "The published file, pinned. Raises `UserError` for a file without a known SHA-256."
     if file not in SHA256:
-        raise UserError(f"{file} has no known SHA-256 and is not fetched; clone https://github.com/mosaicml/llm-foundry at {COMMIT[:12]} and set DCLM_NB_EVAL_DATA to its scripts/eval/local_data")
-    return PinnedFile(ORIGIN + file, SHA256[file], "repository Apache-2.0; the data set's own licence applies (DataComp-LM, appendix T.1)")
+        raise UserError(
+            f"{file} has no known SHA-256 and is not fetched; clone https://github.com/mosaicml/llm-foundry at "
+            f"{COMMIT[:12]} and set DCLM_NB_EVAL_DATA to its scripts/eval/local_data"
+        )
+    return PinnedFile(
+        ORIGIN + file,
+        SHA256[file],
+        "repository Apache-2.0; the data set's own licence applies (DataComp-LM, appendix T.1)",
+    )
 
 # %% ../../nbs/lm/10_readers.ipynb #bigbench-tasks
 BIGBENCH = {
-    "bigbench_qa_wikidata": ("qa_wikidata",), "bigbench_dyck_languages": ("dyck_languages",), "bigbench_operators": ("operators",),
-    "bigbench_repeat_copy_logic": ("repeat_copy_logic",), "bigbench_cs_algorithms": ("cs_algorithms/lcs", "cs_algorithms/valid_parentheses"),
+    "bigbench_qa_wikidata": ("qa_wikidata",),
+    "bigbench_dyck_languages": ("dyck_languages",),
+    "bigbench_operators": ("operators",),
+    "bigbench_repeat_copy_logic": ("repeat_copy_logic",),
+    "bigbench_cs_algorithms": ("cs_algorithms/lcs", "cs_algorithms/valid_parentheses"),
     "bigbench_language_identification": ("language_identification",),
 }
 
 # %% ../../nbs/lm/10_readers.ipynb #best-answer
 def best_answer(example: dict[str, Any]) -> str:
-    "The accepted answer of a BIG-bench example: its target (the first of several), else the option with the highest target score."
+    """The accepted answer of a BIG-bench example: its target (the first of several), else the option with the highest
+    target score."""
     if "target" not in example: return max(example["target_scores"], key=example["target_scores"].get)
     return example["target"] if isinstance(example["target"], str) else example["target"][0]
 
 # %% ../../nbs/lm/10_readers.ipynb #completion-record
 def completion_record(task: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     "A BIG-bench example as a `language_modeling` record."
-    text = task.get("task_prefix", "") + task.get("example_input_prefix", "\nQ: ") + example["input"] + task.get("example_output_prefix", "\nA: ")
+    text = (
+        task.get("task_prefix", "")
+        + task.get("example_input_prefix", "\nQ: ")
+        + example["input"]
+        + task.get("example_output_prefix", "\nA: ")
+    )
     return {"context": text.strip(), "continuation": best_answer(example)}
 
 # %% ../../nbs/lm/10_readers.ipynb #lettered-record
 def lettered_record(task: dict[str, Any], example: dict[str, Any], options: int = 4) -> dict[str, Any]:
-    "A BIG-bench example as a `multiple_choice` record over the letters A, B, ...: the right option and others, drawn and shuffled by the example's own text."
+    """A BIG-bench example as a `multiple_choice` record over the letters A, B, ...: the right option and others, drawn
+    and shuffled by the example's own text."""
     right, draw = best_answer(example), random.Random(seed_for("lettered record", example["input"]))
     shown = [right, *draw.sample([name for name in example["target_scores"] if name != right], options - 1)]
     draw.shuffle(shown)
@@ -136,10 +187,15 @@ def _bigbench_json() -> dict[str, dict[str, Any]]:
     return found
 
 def bigbench_records(name: str) -> list[dict[str, Any]]:
-    "Records of one of the six BIG-bench tasks in Core, made from the `bigbench` package. Raises `UserError` for another task."
+    """Records of one of the six BIG-bench tasks in Core, made from the `bigbench` package. Raises `UserError` for
+    another task."""
     if name not in BIGBENCH: raise unknown("BIG-bench task of the Core set", name, BIGBENCH)
     make = lettered_record if name == "bigbench_language_identification" else completion_record
-    records = [make(task, example) for task in map(_bigbench_json().__getitem__, BIGBENCH[name]) for example in task["examples"]]
+    records = [
+        make(task, example)
+        for task in map(_bigbench_json().__getitem__, BIGBENCH[name])
+        for example in task["examples"]
+    ]
     return list({json.dumps(record): record for record in records}.values())
 
 # %% ../../nbs/lm/10_readers.ipynb #read-task

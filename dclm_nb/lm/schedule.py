@@ -15,19 +15,26 @@ __all__ = ['learning_rate', 'WarmupCosine']
 
 # %% ../../nbs/lm/03_schedule.ipynb #rate
 def learning_rate(step: int, peak: float, warmup: int, total: int, final: float = 3e-5) -> float:
-    """Rate of the step numbered `step` (from 0): linear over `warmup` steps to `peak`, then a cosine that reaches `final` at step `total`."""
+    """Rate of the step numbered `step` (from 0): linear over `warmup` steps to `peak`, then a cosine that reaches
+    `final` at step `total`."""
     if step < warmup: return peak * (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * progress))
 
 # %% ../../nbs/lm/03_schedule.ipynb #scheduler
 class WarmupCosine(LRScheduler):
-    """Sets each parameter group's rate to `learning_rate(step, ...)`. Raises `UserError` when the warm-up fills the run."""
+    """Sets each parameter group's rate to `learning_rate(step, ...)`. Raises `UserError` when the warm-up fills the
+    run."""
     def __init__(self, optimizer: Optimizer, peak: float, warmup: int, total: int, final: float = 3e-5):
-        if warmup >= total: raise UserError(f"a warm-up of {warmup} steps leaves nothing of {total}; lower warmup_steps or raise tokens.")
+        if warmup >= total:
+            raise UserError(
+                f"a warm-up of {warmup} steps leaves nothing of {total}; lower warmup_steps or raise tokens."
+            )
         self.peak, self.warmup, self.total, self.final = peak, warmup, total, final
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:
         """The rate of the current step, once per parameter group."""
-        return [learning_rate(self.last_epoch, self.peak, self.warmup, self.total, self.final)] * len(self.optimizer.param_groups)
+        return [learning_rate(self.last_epoch, self.peak, self.warmup, self.total, self.final)] * len(
+            self.optimizer.param_groups
+        )

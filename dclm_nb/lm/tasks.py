@@ -22,12 +22,14 @@ VERSIONS: tuple[Version, ...] = ("v0", "v1", "v2")
 # %% ../../nbs/lm/08_tasks.ipynb #task
 @dataclass(frozen=True)
 class Task:
-    """One of the 53 tasks, with the wording of the authors' task list. Baselines are percentages, as in their metadata."""
+    """One of the 53 tasks, with the wording of the authors' task list. Baselines are percentages, as in their
+    metadata."""
     name: str
     category: str
     type: TaskType
     shots: int
-    n: int                            # questions, as the authors' metadata counts them (see `note` where the file differs)
+    # questions, as the authors' metadata counts them (see `note` where the file differs)
+    n: int
     baseline_v1: float
     baseline_v2: float | None = None  # only where v2 changed it
     baseline_v0: float | None = None  # only where v0 differs
@@ -46,7 +48,8 @@ class Task:
         return self.source or f"{self.category.replace(' ', '_')}/{self.name}.jsonl"
 
     def baseline(self, version: Version = "v1") -> float:
-        """Score of a guess, as a fraction, under one version of the baselines. Raises `UserError` for an unknown version."""
+        """Score of a guess, as a fraction, under one version of the baselines. Raises `UserError` for an unknown
+        version."""
         if version not in VERSIONS: raise unknown("baseline version", version, VERSIONS)
         changed = {"v0": self.baseline_v0, "v2": self.baseline_v2}.get(version)
         return (self.baseline_v1 if changed is None else changed) / 100
@@ -72,13 +75,29 @@ COMMONSENSE = (
 # %% ../../nbs/lm/08_tasks.ipynb #language
 _CATEGORY = "language understanding"
 LANGUAGE = (
-    Task("hellaswag_zeroshot", _CATEGORY, "multiple_choice", 0, 10042, 25, core=True, source="language_understanding/hellaswag.jsonl"),
+    Task(
+        "hellaswag_zeroshot",
+        _CATEGORY,
+        "multiple_choice",
+        0,
+        10042,
+        25,
+        core=True,
+        source="language_understanding/hellaswag.jsonl",
+    ),
     Task("lambada_openai", _CATEGORY, "language_modeling", 0, 5153, 0, core=True),
     Task("hellaswag", _CATEGORY, "multiple_choice", 10, 10042, 25, core=True),
     Task("winograd", _CATEGORY, "schema", 0, 273, 50, core=True, source="language_understanding/winograd_wsc.jsonl"),
     Task("winogrande", _CATEGORY, "schema", 0, 1267, 50, core=True),
-    Task("bigbench_conlang_translation", _CATEGORY, "language_modeling", 0, 164, 0,
-         note="the paper says that every BIG-bench task has ten examples; the task list gives this one none"),
+    Task(
+        "bigbench_conlang_translation",
+        _CATEGORY,
+        "language_modeling",
+        0,
+        164,
+        0,
+        note="the paper says that every BIG-bench task has ten examples; the task list gives this one none",
+    ),
     Task("bigbench_language_identification", _CATEGORY, "multiple_choice", 10, 10000, 9.1, 25, 25, core=True),
     Task("bigbench_conceptual_combinations", _CATEGORY, "multiple_choice", 10, 103, 25, 33),
 )
@@ -90,7 +109,16 @@ READING = (
     Task("squad", _CATEGORY, "language_modeling", 10, 10570, 0, core=True),
     Task("agi_eval_lsat_rc", _CATEGORY, "multiple_choice", 3, 268, 20, 25),
     Task("agi_eval_lsat_lr", _CATEGORY, "multiple_choice", 3, 510, 20, 25),
-    Task("coqa", _CATEGORY, "language_modeling", 0, 7983, 0, core=True, note="the paper counts 6,304 questions, the metadata 7,983"),
+    Task(
+        "coqa",
+        _CATEGORY,
+        "language_modeling",
+        0,
+        7983,
+        0,
+        core=True,
+        note="the paper counts 6,304 questions, the metadata 7,983",
+    ),
     Task("bigbench_understanding_fables", _CATEGORY, "multiple_choice", 10, 189, 20, 25),
     Task("boolq", _CATEGORY, "multiple_choice", 10, 3270, 62, None, 50, core=True, continuation_delimiter=ANSWER),
     Task("agi_eval_sat_en", _CATEGORY, "multiple_choice", 3, 206, 25),
@@ -102,20 +130,76 @@ SAFETY = (
     Task("winogender_mc_female", _CATEGORY, "multiple_choice", 10, 60, 50),
     Task("winogender_mc_male", _CATEGORY, "multiple_choice", 10, 60, 50),
     Task("enterprise_pii_classification", _CATEGORY, "multiple_choice", 10, 3395, 50),
-    Task("bbq", _CATEGORY, "multiple_choice", 3, 58492, 50, has_categories=True, note="the paper counts 55,006 questions, the metadata 58,492"),
+    Task(
+        "bbq",
+        _CATEGORY,
+        "multiple_choice",
+        3,
+        58492,
+        50,
+        has_categories=True,
+        note="the paper counts 55,006 questions, the metadata 58,492",
+    ),
 )
 
 # %% ../../nbs/lm/08_tasks.ipynb #symbolic
 _CATEGORY = "symbolic problem solving"
 _FOLDER = "symbolic_problem_solving"
 SYMBOLIC = (
-    Task("gsm8k_cot", _CATEGORY, "generation", 3, 1319, 0, source=f"{_FOLDER}/gsm8k.jsonl", continuation_delimiter=STEP_BY_STEP, **CHAIN_OF_THOUGHT),
-    Task("agi_eval_sat_math_cot", _CATEGORY, "generation", 3, 220, 0, source=f"{_FOLDER}/agi_eval_sat_math.jsonl",
-         continuation_delimiter=STEP_BY_STEP, **CHAIN_OF_THOUGHT),
-    Task("aqua_cot", _CATEGORY, "generation", 3, 245, 0, source=f"{_FOLDER}/aqua.jsonl", continuation_delimiter=STEP_BY_STEP, **CHAIN_OF_THOUGHT),
-    Task("svamp_cot", _CATEGORY, "generation", 3, 300, 0, source=f"{_FOLDER}/svamp.jsonl",
-         continuation_delimiter="\nUsing the formula below:\n", **CHAIN_OF_THOUGHT),
-    Task("bigbench_elementary_math_qa", _CATEGORY, "multiple_choice", 10, 38160, 20, 25, note="the paper counts 34,313 questions, the metadata 38,160"),
+    Task(
+        "gsm8k_cot",
+        _CATEGORY,
+        "generation",
+        3,
+        1319,
+        0,
+        source=f"{_FOLDER}/gsm8k.jsonl",
+        continuation_delimiter=STEP_BY_STEP,
+        **CHAIN_OF_THOUGHT,
+    ),
+    Task(
+        "agi_eval_sat_math_cot",
+        _CATEGORY,
+        "generation",
+        3,
+        220,
+        0,
+        source=f"{_FOLDER}/agi_eval_sat_math.jsonl",
+        continuation_delimiter=STEP_BY_STEP,
+        **CHAIN_OF_THOUGHT,
+    ),
+    Task(
+        "aqua_cot",
+        _CATEGORY,
+        "generation",
+        3,
+        245,
+        0,
+        source=f"{_FOLDER}/aqua.jsonl",
+        continuation_delimiter=STEP_BY_STEP,
+        **CHAIN_OF_THOUGHT,
+    ),
+    Task(
+        "svamp_cot",
+        _CATEGORY,
+        "generation",
+        3,
+        300,
+        0,
+        source=f"{_FOLDER}/svamp.jsonl",
+        continuation_delimiter="\nUsing the formula below:\n",
+        **CHAIN_OF_THOUGHT,
+    ),
+    Task(
+        "bigbench_elementary_math_qa",
+        _CATEGORY,
+        "multiple_choice",
+        10,
+        38160,
+        20,
+        25,
+        note="the paper counts 34,313 questions, the metadata 38,160",
+    ),
     Task("bigbench_dyck_languages", _CATEGORY, "language_modeling", 10, 1000, 0, core=True),
     Task("agi_eval_lsat_ar", _CATEGORY, "multiple_choice", 3, 230, 20, 25, 25, core=True),
     Task("bigbench_cs_algorithms", _CATEGORY, "language_modeling", 10, 1320, 0, core=True),
@@ -124,7 +208,15 @@ SYMBOLIC = (
     Task("bigbench_repeat_copy_logic", _CATEGORY, "language_modeling", 10, 32, 0, core=True),
     Task("simple_arithmetic_nospaces", _CATEGORY, "language_modeling", 10, 1000, 0),
     Task("simple_arithmetic_withspaces", _CATEGORY, "language_modeling", 10, 1000, 0),
-    Task("math_qa", _CATEGORY, "multiple_choice", 10, 2983, 20, note="its file has four options, yet both metadata tables keep 20 as the baseline"),
+    Task(
+        "math_qa",
+        _CATEGORY,
+        "multiple_choice",
+        10,
+        2983,
+        20,
+        note="its file has four options, yet both metadata tables keep 20 as the baseline",
+    ),
     Task("logi_qa", _CATEGORY, "multiple_choice", 10, 651, 27, 25, continuation_delimiter=ANSWER),
 )
 
@@ -132,22 +224,89 @@ SYMBOLIC = (
 _CATEGORY = "world knowledge"
 _FOLDER = "world_knowledge"
 WORLD = (
-    Task("mmlu_zeroshot", _CATEGORY, "multiple_choice", 0, 14042, 25, source=f"{_FOLDER}/mmlu.jsonl", continuation_delimiter="Answer: ", has_categories=True),
-    Task("jeopardy", _CATEGORY, "language_modeling", 10, 2117, 0, core=True, source=f"{_FOLDER}/jeopardy_all.jsonl",
-         continuation_delimiter=ANSWER, has_categories=True),
-    Task("triviaqa_sm_sub", _CATEGORY, "generation", 3, 3000, 0, note="the paper counts 11,313 questions; this subset of 3,000 is what was asked"),
+    Task(
+        "mmlu_zeroshot",
+        _CATEGORY,
+        "multiple_choice",
+        0,
+        14042,
+        25,
+        source=f"{_FOLDER}/mmlu.jsonl",
+        continuation_delimiter="Answer: ",
+        has_categories=True,
+    ),
+    Task(
+        "jeopardy",
+        _CATEGORY,
+        "language_modeling",
+        10,
+        2117,
+        0,
+        core=True,
+        source=f"{_FOLDER}/jeopardy_all.jsonl",
+        continuation_delimiter=ANSWER,
+        has_categories=True,
+    ),
+    Task(
+        "triviaqa_sm_sub",
+        _CATEGORY,
+        "generation",
+        3,
+        3000,
+        0,
+        note="the paper counts 11,313 questions; this subset of 3,000 is what was asked",
+    ),
     Task("bigbench_qa_wikidata", _CATEGORY, "language_modeling", 10, 20321, 0, core=True),
     Task("arc_easy", _CATEGORY, "multiple_choice", 10, 2376, 25, core=True, continuation_delimiter=ANSWER),
-    Task("arc_challenge", _CATEGORY, "multiple_choice", 10, 2376, 25, core=True, continuation_delimiter=ANSWER,
-         note="the metadata repeat arc_easy's 2,376 questions; the file has 1,172"),
-    Task("mmlu_fewshot", _CATEGORY, "multiple_choice", 5, 14042, 25, source=f"{_FOLDER}/mmlu.jsonl", continuation_delimiter=ANSWER, has_categories=True),
+    Task(
+        "arc_challenge",
+        _CATEGORY,
+        "multiple_choice",
+        10,
+        2376,
+        25,
+        core=True,
+        continuation_delimiter=ANSWER,
+        note="the metadata repeat arc_easy's 2,376 questions; the file has 1,172",
+    ),
+    Task(
+        "mmlu_fewshot",
+        _CATEGORY,
+        "multiple_choice",
+        5,
+        14042,
+        25,
+        source=f"{_FOLDER}/mmlu.jsonl",
+        continuation_delimiter=ANSWER,
+        has_categories=True,
+    ),
     Task("bigbench_misconceptions", _CATEGORY, "multiple_choice", 10, 219, 50),
-    Task("gpqa_main", _CATEGORY, "multiple_choice", 5, 448, 25, source="gpqa_data/gpqa_main.jsonl", continuation_delimiter=ANSWER),
-    Task("gpqa_diamond", _CATEGORY, "multiple_choice", 5, 198, 25, source="gpqa_data/gpqa_diamond.jsonl", continuation_delimiter=ANSWER),
+    Task(
+        "gpqa_main",
+        _CATEGORY,
+        "multiple_choice",
+        5,
+        448,
+        25,
+        source="gpqa_data/gpqa_main.jsonl",
+        continuation_delimiter=ANSWER,
+    ),
+    Task(
+        "gpqa_diamond",
+        _CATEGORY,
+        "multiple_choice",
+        5,
+        198,
+        25,
+        source="gpqa_data/gpqa_diamond.jsonl",
+        continuation_delimiter=ANSWER,
+    ),
 )
 
 # %% ../../nbs/lm/08_tasks.ipynb #tasks
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (*COMMONSENSE, *LANGUAGE, *READING, *SAFETY, *SYMBOLIC, *WORLD)})
+TASKS: Mapping[str, Task] = MappingProxyType({
+    task.name: task for task in (*COMMONSENSE, *LANGUAGE, *READING, *SAFETY, *SYMBOLIC, *WORLD)
+})
 CORE: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.core)
 CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(task.category for task in TASKS.values()))
 
@@ -157,4 +316,7 @@ def get_task(name: str) -> Task:
     if name in TASKS: return TASKS[name]
     from difflib import get_close_matches
     near = get_close_matches(name, TASKS, n=3)
-    raise UserError(f"unknown task {name!r}: " + (f"did you mean {', '.join(near)}?" if near else "the 53 names are in dclm_nb.lm.tasks.TASKS"))
+    raise UserError(
+        f"unknown task {name!r}: "
+        + (f"did you mean {', '.join(near)}?" if near else "the 53 names are in dclm_nb.lm.tasks.TASKS")
+    )

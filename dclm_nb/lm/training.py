@@ -47,21 +47,40 @@ class LanguageModelTraining(L.LightningModule):
     def training_step(self, batch: Tensor, _index: int) -> Tensor:
         """Loss of a micro-batch of contexts `"B T+1"`."""
         hidden = self.model.hidden(batch[:, :-1])
-        parts = language_model_loss(hidden, self.model.head.weight, batch[:, 1:], self.train_config.z_loss, self.train_config.loss_chunk)
+        parts = language_model_loss(
+            hidden, self.model.head.weight, batch[:, 1:], self.train_config.z_loss, self.train_config.loss_chunk
+        )
         self.measured.append(torch.stack((parts.cross_entropy, parts.z_term)))
         return parts.total
 
     def configure_optimizers(self) -> dict:
         """AdamW over every parameter, and the paper's schedule, advanced after each step."""
         c = self.train_config
-        optimizer = torch.optim.AdamW(self.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), eps=c.adam_eps, weight_decay=c.weight_decay, fused=c.strategy != "fsdp")
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": WarmupCosine(optimizer, c.lr, c.warmup_steps, self.steps, c.final_lr), "interval": "step"}}
+        optimizer = torch.optim.AdamW(
+            self.parameters(),
+            lr=c.lr,
+            betas=(c.beta1, c.beta2),
+            eps=c.adam_eps,
+            weight_decay=c.weight_decay,
+            fused=c.strategy != "fsdp",
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": WarmupCosine(optimizer, c.lr, c.warmup_steps, self.steps, c.final_lr),
+                "interval": "step",
+            },
+        }
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Clips the global norm, over the shards of all devices under FSDP, and remembers it."""
         sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
         limit = self.train_config.clip_norm
-        self.gradient_norm = self.trainer.strategy.model.clip_grad_norm_(limit) if sharded else torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        self.gradient_norm = (
+            self.trainer.strategy.model.clip_grad_norm_(limit)
+            if sharded
+            else torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        )
 
 # %% ../../nbs/lm/06_training.ipynb #columns
 LOSS_COLUMNS = ("step", "tokens", "lr", "cross_entropy", "z_term", "gradient_norm")
@@ -76,7 +95,11 @@ class LossTable:
         """Keeps the rows before `step`. Raises `UserError` if some of them are missing."""
         lines = self.path.read_text().splitlines(keepends=True) if step and self.path.is_file() else []
         kept = [",".join(LOSS_COLUMNS) + "\n", *lines[1 : step + 1]]
-        if len(kept) != step + 1: raise UserError(f"{self.path.name} has {len(kept) - 1} rows and the checkpoint is at step {step}; remove the run's folder and start again.")
+        if len(kept) != step + 1:
+            raise UserError(
+                f"{self.path.name} has {len(kept) - 1} rows and the checkpoint is at step {step}; remove the run's "
+                "folder and start again."
+            )
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
         os.replace(temporary, self.path)
@@ -94,7 +117,10 @@ def check_finite(rows: list[tuple]) -> None:
     """Raises `UserError` that names the first step whose loss or gradient is not a number."""
     for step, _, rate, *values in rows:
         if not all(map(math.isfinite, values)):
-            raise UserError(f"training diverged: at step {step} cross-entropy is {values[0]:g}, gradient norm {values[2]:g} (learning rate {rate:.2g}); lower lr or lengthen warmup_steps.")
+            raise UserError(
+                f"training diverged: at step {step} cross-entropy is {values[0]:g}, gradient norm {values[2]:g} "
+                f"(learning rate {rate:.2g}); lower lr or lengthen warmup_steps."
+            )
 
 # %% ../../nbs/lm/06_training.ipynb #report
 class Report(L.Callback):
@@ -144,7 +170,8 @@ class Report(L.Callback):
         speed = len(rows) / max(seconds, 1e-9)
         share = speed * training_flops(self.config, self.train.batch_size) / self.peak
         loss = sum(row[3] for row in rows) / len(rows)
-        return f"loss {loss:.4f}, lr {rows[-1][2]:.2e}, {speed * self.train.batch_size * self.config.seq_len:,.0f} tokens/s, {share:.0%} of peak"
+        return (f"loss {loss:.4f}, lr {rows[-1][2]:.2e}, {speed * self.train.batch_size * self.config.seq_len:,.0f} "
+                f"tokens/s, {share:.0%} of peak")
 
     def on_train_end(self, trainer, module) -> None:
         """Writes what is left and closes the progress."""
@@ -178,9 +205,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
         """Tensors and plain values only. Raises `UserError` for a file that is damaged or holds anything else."""
-        try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:
-            raise UserError(f"the checkpoint {Path(path).name} cannot be read ({str(error).splitlines()[0][:120]}); remove the run's folder and start again.") from None
+            raise UserError(
+                f"the checkpoint {Path(path).name} cannot be read ({str(error).splitlines()[0][:120]}); remove the "
+                "run's folder and start again."
+            ) from None
 
 # %% ../../nbs/lm/06_training.ipynb #checkpoints
 class Checkpoints(L.Callback):
@@ -206,8 +237,13 @@ def build_strategy(train: TrainConfig) -> str | L.pytorch.strategies.Strategy:
     """Lightning's strategy for a recipe. Raises `UserError` for FSDP without a GPU."""
     if train.strategy == "ddp": return DDPStrategy(gradient_as_bucket_view=True, static_graph=False)
     if train.strategy == "auto": return "auto"
-    if not torch.cuda.is_available(): raise UserError('strategy "fsdp" needs GPUs; use strategy="auto" or "ddp" here, or launch on a cluster.')
-    return FSDPStrategy(auto_wrap_policy=ModuleWrapPolicy({Block}), mixed_precision=pure_bf16() if train.precision == "bf16-pure" else None, state_dict_type="full")
+    if not torch.cuda.is_available():
+        raise UserError('strategy "fsdp" needs GPUs; use strategy="auto" or "ddp" here, or launch on a cluster.')
+    return FSDPStrategy(
+        auto_wrap_policy=ModuleWrapPolicy({Block}),
+        mixed_precision=pure_bf16() if train.precision == "bf16-pure" else None,
+        state_dict_type="full",
+    )
 
 # %% ../../nbs/lm/06_training.ipynb #pure
 def pure_bf16() -> MixedPrecision:
@@ -215,17 +251,46 @@ def pure_bf16() -> MixedPrecision:
     return MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.bfloat16, buffer_dtype=torch.bfloat16)
 
 # %% ../../nbs/lm/06_training.ipynb #trainer
-def build_trainer(train: TrainConfig, steps: int, folder: Path, callbacks: list[L.Callback], purge_step: int | None = None) -> L.Trainer:
+def build_trainer(
+    train: TrainConfig, steps: int, folder: Path, callbacks: list[L.Callback], purge_step: int | None = None
+) -> L.Trainer:
     """A Trainer that does nothing but train: no progress bar, no summary, no checkpoints of its own."""
-    logger = TensorBoardLogger(folder, name="", version="tensorboard", purge_step=purge_step) if train.tensorboard else False
-    return L.Trainer(max_steps=steps, max_epochs=-1, accelerator=train.accelerator, devices=train.devices, num_nodes=train.num_nodes, strategy=build_strategy(train),
-                     precision="bf16-true" if train.precision == "bf16-pure" else train.precision, accumulate_grad_batches=train.grad_accumulation, callbacks=callbacks,
-                     logger=logger, plugins=[AtomicCheckpointIO()], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-                     use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=train.log_every)
+    logger = (
+        TensorBoardLogger(folder, name="", version="tensorboard", purge_step=purge_step) if train.tensorboard else False
+    )
+    return L.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator=train.accelerator,
+        devices=train.devices,
+        num_nodes=train.num_nodes,
+        strategy=build_strategy(train),
+        precision="bf16-true" if train.precision == "bf16-pure" else train.precision,
+        accumulate_grad_batches=train.grad_accumulation,
+        callbacks=callbacks,
+        logger=logger,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=train.log_every,
+    )
 
 # %% ../../nbs/lm/06_training.ipynb #identity
 # Settings that change how a run is watched or stored, but not its result.
-_FREE = ("log_every", "checkpoint_every", "tensorboard", "keep_checkpoint", "num_workers", "devices", "num_nodes", "accelerator", "strategy")
+_FREE = (
+    "log_every",
+    "checkpoint_every",
+    "tensorboard",
+    "keep_checkpoint",
+    "num_workers",
+    "devices",
+    "num_nodes",
+    "accelerator",
+    "strategy",
+)
 
 
 def _claim(folder: Path, config: OpenLMConfig, train: TrainConfig, shards: TokenShards, seed: int) -> None:
@@ -237,18 +302,32 @@ def _claim(folder: Path, config: OpenLMConfig, train: TrainConfig, shards: Token
 # %% ../../nbs/lm/06_training.ipynb #outcome
 def _outcome(folder: Path, config: OpenLMConfig, train: TrainConfig, steps: int, report: Report) -> dict:
     """The result of a finished run, as JSON values."""
-    with open(folder / "losses.csv", newline="") as file: losses = [float(row["cross_entropy"]) for row in csv.DictReader(file)]
+    with open(folder / "losses.csv", newline="") as file:
+        losses = [float(row["cross_entropy"]) for row in csv.DictReader(file)]
     tail = losses[-max(1, len(losses) // 10) :]
     flops = steps * training_flops(config, train.batch_size)
     tokens = steps * train.batch_size * config.seq_len
-    return {"loss": sum(tail) / len(tail), "last_loss": losses[-1], "checkpoint": "model.safetensors", "losses": "losses.csv", "steps": steps, "tokens": tokens, "flops": flops,
-            "seconds": report.seconds, "tokens_per_second": tokens / max(report.seconds, 1e-9), "share_of_peak": flops / max(report.seconds, 1e-9) / report.peak}
+    return {
+        "loss": sum(tail) / len(tail),
+        "last_loss": losses[-1],
+        "checkpoint": "model.safetensors",
+        "losses": "losses.csv",
+        "steps": steps,
+        "tokens": tokens,
+        "flops": flops,
+        "seconds": report.seconds,
+        "tokens_per_second": tokens / max(report.seconds, 1e-9),
+        "share_of_peak": flops / max(report.seconds, 1e-9) / report.peak,
+    }
 
 # %% ../../nbs/lm/06_training.ipynb #train
-def train(model_config: OpenLMConfig, train_config: TrainConfig, tokens_folder: str | Path, folder: str | Path, seed: int = 0) -> dict:
+def train(
+    model_config: OpenLMConfig, train_config: TrainConfig, tokens_folder: str | Path, folder: str | Path, seed: int = 0
+) -> dict:
     """Trains an OpenLM on a token folder into `folder`, continuing what an earlier, interrupted call left there.
 
-    Returns `loss` (mean cross-entropy of the last tenth of the steps, nats per token), `last_loss`, `checkpoint` (path of the weights, relative to `folder`),
+    Returns `loss` (mean cross-entropy of the last tenth of the steps, nats per token), `last_loss`, `checkpoint` (path
+    of the weights, relative to `folder`),
     `losses` (the curve's file), `steps`, `tokens`, `flops`, `seconds`, `tokens_per_second`, `share_of_peak`.
     Raises `UserError` for tokens that do not fit, a folder of another run, or a diverging loss.
     """

@@ -40,7 +40,8 @@ class _Counts:
 
 # %% ../../nbs/lm/16_trigram.ipynb #reader-def
 class TrigramReader:
-    """Counts of `tokens`, a long sequence of ids below `vocab`; documents are separated by an end-of-text token, which counts like any other.
+    """Counts of `tokens`, a long sequence of ids below `vocab`; documents are separated by an end-of-text token, which
+    counts like any other.
     Raises `UserError` for fewer than three tokens or an id outside the vocabulary."""
     discount = 0.75
 

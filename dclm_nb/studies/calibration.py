@@ -47,7 +47,9 @@ __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', '
 # %% ../../nbs/studies/06_calibration.ipynb #conditions
 @dataclass(frozen=True)
 class Condition:
-    "What was done to the training documents: a share of them replaced by a kind of junk, a choice of them, or nothing; `again` is nothing for a second time, in another order."
+    """What was done to the training documents: a share of them replaced by a kind of junk, a choice of them, or
+    nothing; `again` is nothing for a second time, in another order."""
+
     defect: str = "none"
     share: float = 0.0
     again: bool = False
@@ -66,14 +68,24 @@ JUNK = (HALF, QUARTER, TENTH, PHRASES)                         # what the rule i
 PLANTED = (*JUNK, NARROW, REPEATED)
 
 # %% ../../nbs/studies/06_calibration.ipynb #plant
-DEFECTS: dict[str, Callable[[Sequence[str], int, random.Random], str]] = {"word salad": word_salad, "phrase salad": phrase_salad}
+DEFECTS: dict[str, Callable[[Sequence[str], int, random.Random], str]] = {
+    "word salad": word_salad,
+    "phrase salad": phrase_salad,
+}
+
 
 def plant(texts: Sequence[str], material: Sequence[str], condition: Condition, seed: int) -> list[str]:
-    "The documents with a share replaced by junk made from the sentences of `material`. Raises `UserError` for an unknown defect."
+    """The documents with a share replaced by junk made from the sentences of `material`. Raises `UserError` for an
+    unknown defect."""
     if not condition.share: return list(texts)
     if condition.defect not in DEFECTS: raise unknown("defect", condition.defect, DEFECTS)
     make, chance = DEFECTS[condition.defect], lambda text: seed_for("plant", seed, text) / 2**63
-    return [make(material, len(text.split()), random.Random(seed_for("junk", seed, text))) if chance(text) < condition.share else text for text in texts]
+    return [
+        make(material, len(text.split()), random.Random(seed_for("junk", seed, text)))
+        if chance(text) < condition.share
+        else text
+        for text in texts
+    ]
 
 # %% ../../nbs/studies/06_calibration.ipynb #clean-texts
 def clean_documents(pool: Run) -> Documents:
@@ -133,14 +145,32 @@ DESIGN: tuple[tuple[Condition, int], ...] = (
 )
 
 # %% ../../nbs/studies/06_calibration.ipynb #calibrate
-def calibrate(scale: str = "laptop", design: Sequence[tuple[Condition, int]] = DESIGN, workers: int = 2, store: RunStore | None = None) -> pd.DataFrame:
-    "Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and seed. Raises `UserError` for a scale without a study."
+def calibrate(
+    scale: str = "laptop",
+    design: Sequence[tuple[Condition, int]] = DESIGN,
+    workers: int = 2,
+    store: RunStore | None = None,
+) -> pd.DataFrame:
+    """Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and
+    seed. Raises `UserError` for a scale without a study."""
     store, study = store or RunStore(), FilterStudy.at_scale(scale)
     pool = store.run(make_pool, pool_settings(study))
     plans = _plans(study, design, pool)
     runs = run_together(plans, store, workers, name="calibration")
-    return tidy([dict(row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key)
-                 for plan, run in zip(plans, runs) for column, value in run.result["readings"].items()], paper="dclm", exhibit="calibration", scale=scale, source="rerun")
+    return tidy(
+        [
+            dict(
+                row=Condition(**plan.config["condition"]).label, column=column, seed=plan.seed, value=value, run=run.key
+            )
+            for plan, run in zip(plans, runs)
+            for column, value in run.result["readings"].items()
+        ],
+        paper="dclm",
+        exhibit="calibration",
+        scale=scale,
+        source="rerun",
+    )
+
 
 def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Run | str) -> list[Planned]:
     "Every run of the design on a pool, which may be given by its key."
@@ -165,7 +195,11 @@ def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -
     "Readings under `condition` minus clean ones, one per seed that both have. Raises `UserError` where there are none."
     of = lambda c: frame[(frame.column == instrument) & (frame.row == c.label)].set_index("seed").value
     found = (of(condition) - of(CLEAN)).dropna().sort_index()
-    if found.empty: raise UserError(f"the calibration has no reading of {instrument!r} for {condition.label!r} and clean at the same seed; run that condition first")
+    if found.empty:
+        raise UserError(
+            f"the calibration has no reading of {instrument!r} for {condition.label!r} and clean at the same seed; run "
+            "that condition first"
+        )
     return found.to_numpy(float)
 
 # %% ../../nbs/studies/06_calibration.ipynb #spread
@@ -178,10 +212,13 @@ def pooled_spread(groups: Sequence[np.ndarray]) -> float:
 # %% ../../nbs/studies/06_calibration.ipynb #calibration
 @dataclass(frozen=True)
 class Calibration:
-    "What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired difference from clean, positive where the reading got worse."
+    """What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired
+    difference from clean, positive where the reading got worse."""
+
     instrument: str
     aa: Interval
-    alarms: float                                               # share of the ways to choose three of the seeds in which the A/A interval excludes zero
+    # share of the ways to choose three of the seeds in which the A/A interval excludes zero
+    alarms: float
     harm: Mapping[str, Interval]
     seed_sd: float                                              # of one recipe over seeds
     paired_sd: float                                            # of a difference of two recipes at the same seed
@@ -189,18 +226,24 @@ class Calibration:
 
     @property
     def shared(self) -> float:
-        "Share of the spread over seeds that two recipes have in common, and pairing takes away; 0 where pairing does not help."
+        """Share of the spread over seeds that two recipes have in common, and pairing takes away; 0 where pairing does
+        not help."""
         return 1 - self.paired_sd**2 / (2 * self.seed_sd**2) if self.seed_sd else 0.0
 
     @property
     def sharpness(self) -> float:
-        "Harm in units of what three seeds detect, for the kind of junk that it sees worse: a quarter of word salad, half of phrase salad."
+        """Harm in units of what three seeds detect, for the kind of junk that it sees worse: a quarter of word salad,
+        half of phrase salad."""
         return min(self.harm[c.label].mid for c in (QUARTER, PHRASES)) / max(self.detects[3], 1e-12)
 
     @property
     def faults(self) -> list[str]:
         "Which parts of the rule it breaks, in words."
-        broken = {"not quiet": not self.aa.covers(0), "misses planted harm": self.harm[HALF.label].low <= 0, "not sharp": self.harm[QUARTER.label].mid <= self.detects[3]}
+        broken = {
+            "not quiet": not self.aa.covers(0),
+            "misses planted harm": self.harm[HALF.label].low <= 0,
+            "not sharp": self.harm[QUARTER.label].mid <= self.detects[3],
+        }
         return [fault for fault, found in broken.items() if found]
 
     @property
@@ -215,14 +258,22 @@ def lower_is_better(instrument: str) -> bool:
 def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
     sign = 1 if lower_is_better(instrument) else -1
-    twice, planted = sign * differences_of(frame, instrument, AGAIN), {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
+    twice = sign * differences_of(frame, instrument, AGAIN)
+    planted = {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
     paired = pooled_spread(
         [twice, *(planted[c.label] for c in JUNK)]
     )  # the two choices are drawn anew for every seed and vary more
     single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
     threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]
-    return Calibration(instrument, mean_interval(twice), float(np.mean(threes)), {label: mean_interval(d) for label, d in planted.items()}, single, paired,
-                       {n: minimum_detectable_effect(paired, n, paired=True) for n in (3, 5)})
+    return Calibration(
+        instrument,
+        mean_interval(twice),
+        float(np.mean(threes)),
+        {label: mean_interval(d) for label, d in planted.items()},
+        single,
+        paired,
+        {n: minimum_detectable_effect(paired, n, paired=True) for n in (3, 5)},
+    )
 
 # %% ../../nbs/studies/06_calibration.ipynb #usable
 def usable_instruments(frame: pd.DataFrame) -> list[str]:
@@ -234,7 +285,10 @@ def must_pass(frame: pd.DataFrame, instrument: str = PRIMARY) -> str:
     "The instrument's name, if it passes. Raises `UserError` with its faults otherwise."
     found = calibration_of(frame, instrument)
     if found.passes: return instrument
-    raise UserError(f"{instrument} does not pass the calibration ({', '.join(found.faults)}): measure with more seeds or more tokens before comparing anything")
+    raise UserError(
+        f"{instrument} does not pass the calibration ({', '.join(found.faults)}): measure with more seeds or more "
+        "tokens before comparing anything"
+    )
 
 # %% ../../nbs/studies/06_calibration.ipynb #write
 def _kept(scale: str, folder: Path | None) -> Path:
@@ -262,10 +316,25 @@ def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder
     _check_may_be_kept(scale, manifests)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
-    kept = [{"condition": m["config"]["condition"], "epochs": m["result"]["epochs"], **{field: m[field] for field in ("key", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")}} for m in manifests]
+    kept = [
+        {
+            "condition": m["config"]["condition"],
+            "epochs": m["result"]["epochs"],
+            **{field: m[field] for field in ("key", "seed", "git", "wall_s", "peak_memory_mb", "flops", "finished")},
+        }
+        for m in manifests
+    ]
     first = manifests[0]
-    whole = {"exhibit": "calibration", "scale": scale, "csv_sha256": sha256_of(path), "pool": first["inputs"]["pool"], "pool_settings": pool_settings(FilterStudy.at_scale(scale)), **{field: first[field] for field in ("versions", "host")},
-             **{field: first["config"][field] for field in ("train", "probes")}, "runs": kept}
+    whole = {
+        "exhibit": "calibration",
+        "scale": scale,
+        "csv_sha256": sha256_of(path),
+        "pool": first["inputs"]["pool"],
+        "pool_settings": pool_settings(FilterStudy.at_scale(scale)),
+        **{field: first[field] for field in ("versions", "host")},
+        **{field: first["config"][field] for field in ("train", "probes")},
+        "runs": kept,
+    }
     atomic_write(path.with_suffix(".manifest.json"), json.dumps(whole, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -273,13 +342,31 @@ def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder
 def read_calibration(scale: str = "laptop", folder: Path | None = None) -> pd.DataFrame:
     "The kept frame of a scale (by default from `figures/dclm`). Raises `UserError` where there is none."
     path = _kept(scale, folder)
-    if not path.is_file(): raise UserError(f"no calibration of {scale!r} is kept ({path.name}); make one with dclm_nb.studies.calibration.calibrate, or restore it with git checkout")
+    if not path.is_file():
+        raise UserError(
+            f"no calibration of {scale!r} is kept ({path.name}); make one with dclm_nb.studies.calibration.calibrate, "
+            "or restore it with git checkout"
+        )
     return check_frame(pd.read_csv(path, dtype={"run": str}).astype({"seed": "Int64", "value": "float64"}))
 
 # %% ../../nbs/studies/06_calibration.ipynb #judged
 def calibration_table(frame: pd.DataFrame) -> pd.DataFrame:
-    "One line per instrument, sharpest first: A/A, harm, the spread of paired differences, what seeds detect, and whether it passes."
+    """One line per instrument, sharpest first: A/A, harm, the spread of paired differences, what seeds detect, and
+    whether it passes."""
     found = sorted((calibration_of(frame, name) for name in frame.column.unique()), key=lambda c: -c.sharpness)
     cell = lambda i: f"{i.mid:+.3f} [{i.low:+.3f}, {i.high:+.3f}]"
-    return pd.DataFrame([{"instrument": c.instrument, "A/A": cell(c.aa), "alarms": f"{c.alarms:.0%}", **{label: cell(i) for label, i in c.harm.items()}, "paired sd": c.paired_sd, "shared": c.shared,
-                          "sees (3)": c.detects[3], "sees (5)": c.detects[5], "sharpness": c.sharpness, "verdict": ", ".join(c.faults) or "passes"} for c in found]).set_index("instrument")
+    return pd.DataFrame([
+        {
+            "instrument": c.instrument,
+            "A/A": cell(c.aa),
+            "alarms": f"{c.alarms:.0%}",
+            **{label: cell(i) for label, i in c.harm.items()},
+            "paired sd": c.paired_sd,
+            "shared": c.shared,
+            "sees (3)": c.detects[3],
+            "sees (5)": c.detects[5],
+            "sharpness": c.sharpness,
+            "verdict": ", ".join(c.faults) or "passes",
+        }
+        for c in found
+    ]).set_index("instrument")

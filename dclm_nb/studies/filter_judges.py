@@ -24,7 +24,8 @@ from .text_pool import EXAMPLES, Documents, read_held_out, read_pool, train_on
 # %% ../../nbs/studies/22_filter_judges.ipynb #classify-run
 @run("curation/classifiers", version=1, libraries=("fasttext-numpy2-wheel", "numpy"))
 def train_classifiers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: the classifiers of `EXAMPLES` for the pool in which `config["share"]` is good; their scores in `scores.json`, higher is better.
+    """Run: the classifiers of `EXAMPLES` for the pool in which `config["share"]` is good; their scores in
+    `scores.json`, higher is better.
     Raises `UserError` where one has not learned, unless `config["strict"]` is false."""
     documents, held_out = read_pool(inputs["pool"], config["share"]), read_held_out(inputs["pool"])
     found = {}
@@ -58,24 +59,46 @@ def _classifier(
     ours = equally_many(positives, min(config["examples"], len(texts)) // taught)
     chosen = keep_random(texts, min(1.0, len(ours) / len(texts)), seed)
     theirs = [drawn_passage(t, EXAMPLE_WORDS, seed) for t, c in zip(texts, chosen) if c]
-    tuned = tune_classifier([p for _, p in ours], theirs, folder, replace(ClassifierConfig.at_scale(config["scale"]), seed=seed),
-                            groups=[d for d, _ in ours], good=config["share"])
+    tuned = tune_classifier(
+        [p for _, p in ours],
+        theirs,
+        folder,
+        replace(ClassifierConfig.at_scale(config["scale"]), seed=seed),
+        groups=[d for d, _ in ours],
+        good=config["share"],
+    )
     scores = quality_scores(texts, tuned.path)
     tuned.path.unlink()
     parts = [*tuned.learned, score_spread(scores), _by_label(scores, documents, "fastText classifier", kinds)]
     if config["strict"]:
         for part in parts: part.require()
-    return scores, {"positives": len(ours), "negatives": len(theirs), "lr": tuned.config.lr, "epoch": tuned.config.epoch, "trials": list(tuned.trials),
-                    "learned": [p.as_dict() for p in parts], "percentiles": np.percentile(scores, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist()}
+    return scores, {
+        "positives": len(ours),
+        "negatives": len(theirs),
+        "lr": tuned.config.lr,
+        "epoch": tuned.config.epoch,
+        "trials": list(tuned.trials),
+        "learned": [p.as_dict() for p in parts],
+        "percentiles": np.percentile(scores, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist(),
+    }
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #label-def
 def _by_label(scores: np.ndarray, documents: Documents, part: str, kinds: Sequence[str] = ()) -> Learned:
-    "The AUC of good documents of these kinds (all, if none are named) against those that are not good, by the crawl's labels."
+    """The AUC of good documents of these kinds (all, if none are named) against those that are not good, by the crawl's
+    labels."""
     from dclm_nb.curation.quality import LEAST_AUC, auc
     good = documents.good
     asked = good & np.array([not kinds or d["kind"] in kinds for d in documents.about])
-    return Learned(part, "AUC of good documents against the rest, by label", auc(scores[asked], scores[~good]), 0.5, "a coin",
-                   margin=LEAST_AUC - 0.5, n=int(asked.sum() + (~good).sum()))
+    return Learned(
+        part,
+        "AUC of good documents against the rest, by label",
+        auc(scores[asked], scores[~good]),
+        0.5,
+        "a coin",
+        margin=LEAST_AUC - 0.5,
+        n=int(asked.sum() + (~good).sum()),
+    )
+
 
 def recall_by_kind(scores: np.ndarray, documents: Documents, keep_fraction: float) -> dict[str, float]:
     "Which share of the documents of each kind a filter keeps that keeps `keep_fraction` of all."
@@ -131,7 +154,8 @@ def reference_evidence(model, pool: Run) -> Learned:
 # %% ../../nbs/studies/22_filter_judges.ipynb #reading-run
 @run("curation/perplexity", version=1, libraries=("numpy", "tokenizers", "torch"))
 def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: the reference model's perplexity and top-k logits for every document of the whole pool, `scores.json`, higher is better.
+    """Run: the reference model's perplexity and top-k logits for every document of the whole pool, `scores.json`,
+    higher is better.
     Raises `UserError` where the model has not learned, unless `config["strict"]` is false."""
     from dclm_nb.curation.lm_filters import perplexity, token_scorer, topk_average_logit
     from dclm_nb.lm.checkpoints import load_model
@@ -151,12 +175,18 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
         json.dumps({name: dict(zip((d["url"] for d in documents.about), s.tolist())) for name, s in scores.items()})
     )
     labels = [_by_label(s, documents, name) for name, s in scores.items()]
-    return {"learned": [part.as_dict()], "by_label": [p.as_dict() for p in labels],
-            "percentiles": {name: np.percentile(s, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist() for name, s in scores.items()}}
+    return {
+        "learned": [part.as_dict()],
+        "by_label": [p.as_dict() for p in labels],
+        "percentiles": {
+            name: np.percentile(s, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist() for name, s in scores.items()
+        },
+    }
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #scores-def
 def pool_scores(documents: Documents, classifiers: Run, reading: Run | None = None) -> dict[str, np.ndarray]:
-    "Scores by judge, float64, shape (documents,), in the order of `documents`; those of the reference model where its run is given."
+    """Scores by judge, float64, shape (documents,), in the order of `documents`; those of the reference model where its
+    run is given."""
     found = {
         name: np.array(values) for name, values in json.loads((classifiers.folder / "scores.json").read_text()).items()
     }
@@ -166,8 +196,13 @@ def pool_scores(documents: Documents, classifiers: Run, reading: Run | None = No
 
 # %% ../../nbs/studies/22_filter_judges.ipynb #choose-def
 NOBODY, CONTROL, LABELLED = "RefinedWeb reproduction", "Random (control)", "All good text, by label (ours)"
-SHORT = {"fastText": "fastText", "fastText, encyclopaedia only": "fastText, encyclopaedia only", "Perplexity filtering": "perplexity",
-         "Top-k average logits": "top-k logits", CONTROL: "random"}
+SHORT = {
+    "fastText": "fastText",
+    "fastText, encyclopaedia only": "fastText, encyclopaedia only",
+    "Perplexity filtering": "perplexity",
+    "Top-k average logits": "top-k logits",
+    CONTROL: "random",
+}
 JUDGED = ("fastText", "fastText, encyclopaedia only", "Perplexity filtering", "Top-k average logits")
 
 def choose(

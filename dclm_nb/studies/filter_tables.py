@@ -43,19 +43,30 @@ def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, 
 COLUMNS = {PRIMARY: "bits_per_byte", SECONDARY: "bits_per_byte_taught"}
 
 def require_calibrated(scale: str) -> None:
-    "Raises `UserError` where the instruments of a scale that may claim something do not pass the kept calibration, or none is kept."
+    """Raises `UserError` where the instruments of a scale that may claim something do not pass the kept calibration, or
+    none is kept."""
     if scale == "laptop":
         for instrument in COLUMNS: must_pass(read_calibration(), instrument)
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #frame-of
 def frame_of(runs: FilterRuns | None) -> pd.DataFrame:
-    "One row per recipe and seed on the sparsest pool, of both instruments: a tidy frame (`studies.frames`), empty without runs. Raises `UserError` where an instrument is not calibrated."
+    """One row per recipe and seed on the sparsest pool, of both instruments: a tidy frame (`studies.frames`), empty
+    without runs. Raises `UserError` where an instrument is not calibrated."""
     if runs is None: return tidy([])
     require_calibrated(runs.study.scale)
     share = runs.study.sparse
-    return tidy([dict(row=recipe, column=column, seed=seed, value=value, run=runs.probes[share, recipe, seed].key)
-                 for recipe in runs.recipes(share) for instrument, column in COLUMNS.items() for seed, value in zip(runs.seeds, runs.scores(share, recipe, instrument))],
-                paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
+    return tidy(
+        [
+            dict(row=recipe, column=column, seed=seed, value=value, run=runs.probes[share, recipe, seed].key)
+            for recipe in runs.recipes(share)
+            for instrument, column in COLUMNS.items()
+            for seed, value in zip(runs.seeds, runs.scores(share, recipe, instrument))
+        ],
+        paper="dclm",
+        exhibit="table-4",
+        scale=runs.study.scale,
+        source="rerun",
+    )
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #funnel-table
 def funnel_table(runs: FilterRuns | None) -> pd.DataFrame | str:
@@ -68,15 +79,20 @@ NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #chosen-table
 def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:
-    "Per recipe, mean over seeds: documents and megabytes chosen, how often training reads them, and which share of the text is of which worth."
+    """Per recipe, mean over seeds: documents and megabytes chosen, how often training reads them, and which share of
+    the text is of which worth."""
     if runs is None: return NOTHING
     share, worths = runs.study.sparse, ("good", "ordinary", "low")
     def mean(recipe: str, value) -> float:
         return float(np.mean([value(runs.models[share, recipe, s].result) for s in runs.seeds]))
     def line(recipe: str) -> dict[str, str]:
-        return {"documents": f"{mean(recipe, lambda r: r['documents']):,.0f}", "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}",
-                "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
-                **{f"{w} text": f"{mean(recipe, lambda r: r['quality'].get(w, 0.0)):.0%}" for w in worths}}
+        return {
+            "documents": f"{mean(recipe, lambda r: r['documents']):,.0f}",
+            "MB": f"{mean(recipe, lambda r: r['bytes']) / 1e6:.1f}",
+            "epochs": f"{mean(recipe, lambda r: r['epochs']):.2f}",
+            **{f"{w} text": f"{mean(recipe, lambda r: r['quality'].get(w, 0.0)):.0%}" for w in worths},
+        }
+
     return pd.DataFrame({recipe: line(recipe) for recipe in runs.recipes(share)}).T
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #pool-table
@@ -167,7 +183,8 @@ def recall_table(judges: Judges | None, keep_fraction: float = 0.1, seed: int = 
 def swap_table(
     judges: Judges | None, ours: str = "fastText", theirs: str = "Perplexity filtering"
 ) -> pd.DataFrame | str:
-    "Bits per byte against no filter, mean over seeds, of the tenths of two judges on the sparsest pool and of one's good text with the other's rest; by the trigram reader."
+    """Bits per byte against no filter, mean over seeds, of the tenths of two judges on the sparsest pool and of one's
+    good text with the other's rest; by the trigram reader."""
     if judges is None: return NOTHING
     study, rows = judges.study, {}
     documents, articles = read_pool(judges.pool, study.sparse), Articles.of(judges.pool, study.texts_per_source)
@@ -175,8 +192,12 @@ def swap_table(
         scores = pool_scores(documents, judges.classifiers[study.sparse, seed], judges.readings[seed])
         a, b = (choose(judge, documents, scores, study.keep_fraction, seed) for judge in (ours, theirs))
         good, none = documents.good, _read(documents, study, articles, seed)
-        for name, kept in {SHORT[ours]: a, SHORT[theirs]: b, f"good text of {SHORT[ours]}, rest of {SHORT[theirs]}": (a & good) | (b & ~good),
-                           f"good text of {SHORT[theirs]}, rest of {SHORT[ours]}": (b & good) | (a & ~good)}.items():
+        for name, kept in {
+            SHORT[ours]: a,
+            SHORT[theirs]: b,
+            f"good text of {SHORT[ours]}, rest of {SHORT[theirs]}": (a & good) | (b & ~good),
+            f"good text of {SHORT[theirs]}, rest of {SHORT[ours]}": (b & good) | (a & ~good),
+        }.items():
             found = _read(documents.where(kept), study, articles, seed)
             rows.setdefault(name, []).append(
                 {kind: found[kind] - none[kind] for kind in found} | {"good documents": int((kept & good).sum())}
@@ -198,7 +219,8 @@ def _read(documents: Documents, study: FilterStudy, articles: Articles, seed: in
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #parts-table
 def parts_table(judges: Judges | None) -> pd.DataFrame | str:
-    "What parts of fastText's tenth, and choices by label, save in bits per byte against no filter: mean over seeds and half of its 95 % interval, by the trigram reader."
+    """What parts of fastText's tenth, and choices by label, save in bits per byte against no filter: mean over seeds
+    and half of its 95 % interval, by the trigram reader."""
     if judges is None: return NOTHING
     rows: dict[str, dict[str, list[float]]] = {}
     for share in sorted({share for share, _ in judges.classifiers}):
@@ -222,7 +244,8 @@ def parts_table(judges: Judges | None) -> pd.DataFrame | str:
     ).T
 
 def _parts(documents: Documents, scores: dict, keep_fraction: float, seed: int) -> dict[str, np.ndarray]:
-    "Choices from a pool, bool, shape (documents,): the tenth, its good documents, all good ones, and mixtures of the tenth's size drawn at random by label."
+    """Choices from a pool, bool, shape (documents,): the tenth, its good documents, all good ones, and mixtures of the
+    tenth's size drawn at random by label."""
     from dclm_nb.curation.quality import keep_random
     tenth, good, names = (
         choose("fastText", documents, scores, keep_fraction, seed),
@@ -277,7 +300,8 @@ def by_source_table(runs: FilterRuns | None, share: float | None = None, baselin
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #resolution
 def resolution(runs: FilterRuns | None) -> str:
-    "Sentences: the spread between seeds and the difference that the seeds of these runs detect four times in five, the calibration's estimate of the same, and what passed it."
+    """Sentences: the spread between seeds and the difference that the seeds of these runs detect four times in five,
+    the calibration's estimate of the same, and what passed it."""
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import minimum_detectable_effect
     if len(runs.seeds) < 2: return "One seed shows no spread: ask for at least two."
@@ -286,38 +310,106 @@ def resolution(runs: FilterRuns | None) -> str:
     spread = float((scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0).var(ddof=1).mean()) ** 0.5)
     calibrated = calibration_of(read_calibration(), PRIMARY).paired_sd
     sees = {s: minimum_detectable_effect(s, len(runs.seeds), paired=True) for s in (spread, calibrated)}
-    return (f"{PRIMARY}: paired differences vary by {spread:.3f} (sd) between seeds, judges included; {len(runs.seeds)} seeds detect a difference of {sees[spread]:.3f} with probability 0.8 "
-            f"(calibration at laptop, without judges: {calibrated:.3f} and {sees[calibrated]:.3f}).\nPassed the calibration, sharpest first: {'; '.join(usable_instruments(read_calibration()))}.")
+    return (
+        f"{PRIMARY}: paired differences vary by {spread:.3f} (sd) between seeds, judges included; {len(runs.seeds)} "
+        f"seeds detect a difference of {sees[spread]:.3f} with probability 0.8 "
+        f"(calibration at laptop, without judges: {calibrated:.3f} and {sees[calibrated]:.3f}).\nPassed the "
+        f"calibration, sharpest first: {'; '.join(usable_instruments(read_calibration()))}."
+    )
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #source-frame
 def source_frame(runs: FilterRuns | None) -> pd.DataFrame:
-    "Bits per byte of every recipe, seed and kind of held-out article, and the two means: a tidy frame to draw, empty without runs."
+    """Bits per byte of every recipe, seed and kind of held-out article, and the two means: a tidy frame to draw, empty
+    without runs."""
     if runs is None: return tidy([])
     names = {PRIMARY: "all five", SECONDARY: "taught four"}
-    return tidy([dict(row=recipe, column=names.get(instrument, instrument.removeprefix("bits per byte, ")), seed=seed, value=value, run=run.key)
-                 for (_, recipe, seed), run in runs.probes.items() for instrument, value in run.result["scores"].items() if instrument.startswith("bits per byte")],
-                paper="dclm", exhibit="table-4", scale=runs.study.scale, source="rerun")
+    return tidy(
+        [
+            dict(
+                row=recipe,
+                column=names.get(instrument, instrument.removeprefix("bits per byte, ")),
+                seed=seed,
+                value=value,
+                run=run.key,
+            )
+            for (_, recipe, seed), run in runs.probes.items()
+            for instrument, value in run.result["scores"].items()
+            if instrument.startswith("bits per byte")
+        ],
+        paper="dclm",
+        exhibit="table-4",
+        scale=runs.study.scale,
+        source="rerun",
+    )
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #settings-def
-WHY = {"model.parameters": "minutes on two cores instead of 240 H100-hours", "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
-       "pool": "a labelled crawl of registry texts, of which 5 % are good and half of the rest is made: the answer is known, the mixture is not the web's", "instrument": "Core is at chance for a model of a million parameters",
-       "classifier positives": "OpenHermes-2.5 and ELI5 are in no package registry; these are other documents of four of the five kinds probed, which favours the row",
-       "classifier negatives": "the pool is small, so the classifier has seen a part of what it ranks; equal length, because fastText reads length", "reference model": "other documents of the same four kinds: the same favour",
-       "seeds": "the paper has one run a row and no error bars; each seed here has judges of its own, so their chance is in the intervals"}
+WHY = {
+    "model.parameters": "minutes on two cores instead of 240 H100-hours",
+    "model.vocab_size": "a vocabulary of the paper's size would be all of so small a model",
+    "pool": "a labelled crawl of registry texts, of which 5 % are good and half of the rest is made: the answer is "
+    "known, the mixture is not the web's",
+    "instrument": "Core is at chance for a model of a million parameters",
+    "classifier positives": "OpenHermes-2.5 and ELI5 are in no package registry; these are other documents of four of "
+    "the five kinds probed, which favours the row",
+    "classifier negatives": "the pool is small, so the classifier has seen a part of what it ranks; equal length, "
+    "because fastText reads length",
+    "reference model": "other documents of the same four kinds: the same favour",
+    "seeds": "the paper has one run a row and no error bars; each seed here has judges of its own, so their chance is "
+             "in the intervals",
+}
+
 
 def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
     "(the paper's settings, ours at `scale`) of what decides Table 4; at `replay` the paper's twice."
-    theirs = {**_settings("1B-1x", 0.1), "pool": "RefinedWeb reproduction, Common Crawl 2013-2022", "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
-              "classifier negatives": "200,000 of an earlier crawl", "reference model": "154M parameters; Wikipedia, books, peS2o", "instrument": "Core (22 tasks), Extended (53)", "seeds": "1"}
+    theirs = {
+        **_settings("1B-1x", 0.1),
+        "pool": "RefinedWeb reproduction, Common Crawl 2013-2022",
+        "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
+        "classifier negatives": "200,000 of an earlier crawl",
+        "reference model": "154M parameters; Wikipedia, books, peS2o",
+        "instrument": "Core (22 tasks), Extended (53)",
+        "seeds": "1",
+    }
     if scale == "replay": return theirs, theirs
-    return theirs, {**_settings(scale, FilterStudy.at_scale(scale).keep_fraction), "pool": "mini crawl, 5 % good", "classifier positives": "4,800 passages of 60 words: encyclopaedia, recipes, plays, manuals, a quarter each",
-                    "classifier negatives": "as many passages of random documents of the pool itself", "reference model": "the study's own model; the same four kinds", "instrument": PRIMARY, "seeds": "several, paired, each with its own judges"}
+    return theirs, {
+        **_settings(scale, FilterStudy.at_scale(scale).keep_fraction),
+        "pool": "mini crawl, 5 % good",
+        "classifier positives": "4,800 passages of 60 words: encyclopaedia, recipes, plays, manuals, a quarter each",
+        "classifier negatives": "as many passages of random documents of the pool itself",
+        "reference model": "the study's own model; the same four kinds",
+        "instrument": PRIMARY,
+        "seeds": "several, paired, each with its own judges",
+    }
+
 
 def _settings(scale: str, keep_fraction: float) -> dict:
     from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count
     model, train = lm_config(scale)
-    recipe = {k: v for k, v in config_to_dict(train).items() if k in ("tokens", "batch_size", "lr", "warmup_steps", "weight_decay", "z_loss", "final_lr", "beta1", "beta2", "clip_norm")}
-    return {"model": {"parameters": parameter_count(model), **{k: getattr(model, k) for k in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "qk_norm")}}, "train": recipe, "keep fraction": keep_fraction}
+    recipe = {
+        k: v
+        for k, v in config_to_dict(train).items()
+        if k
+        in (
+            "tokens",
+            "batch_size",
+            "lr",
+            "warmup_steps",
+            "weight_decay",
+            "z_loss",
+            "final_lr",
+            "beta1",
+            "beta2",
+            "clip_norm",
+        )
+    }
+    return {
+        "model": {
+            "parameters": parameter_count(model),
+            **{k: getattr(model, k) for k in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "qk_norm")},
+        },
+        "train": recipe,
+        "keep fraction": keep_fraction,
+    }
 
 # %% ../../nbs/studies/08_filter_tables.ipynb #overlap-table
 def overlap_table(runs: FilterRuns | None) -> pd.DataFrame | str:

@@ -30,18 +30,26 @@ def tidy(records: Iterable[Mapping], **common) -> pd.DataFrame:
 
     Raises `UserError` through `check_frame`.
     """
-    frame = pd.DataFrame([{"seed": None, "run": "", "scale": "paper", **common, **record} for record in records], columns=COLUMNS)
+    frame = pd.DataFrame(
+        [{"seed": None, "run": "", "scale": "paper", **common, **record} for record in records], columns=COLUMNS
+    )
     return check_frame(frame.astype({"seed": "Int64", "value": "float64"}))
 
 # %% ../../nbs/studies/00_frames.ipynb #check-frame
 def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The same frame, if it is tidy. Raises `UserError` naming the columns, sources or cells that are wrong."""
-    if tuple(frame.columns) != COLUMNS: raise UserError(f"a tidy frame has the columns {', '.join(COLUMNS)}, not {', '.join(map(str, frame.columns))}")
+    if tuple(frame.columns) != COLUMNS:
+        raise UserError(f"a tidy frame has the columns {', '.join(COLUMNS)}, not {', '.join(map(str, frame.columns))}")
     if strange := sorted(set(frame.source) - set(SOURCES)): raise unknown("source", strange[0], SOURCES)
     for column in (*CELL, "scale"):
-        if not frame[column].map(lambda text: isinstance(text, str) and bool(text)).all(): raise UserError(f"a tidy frame names the {column} of every value")
+        if not frame[column].map(lambda text: isinstance(text, str) and bool(text)).all():
+            raise UserError(f"a tidy frame names the {column} of every value")
     twice = frame[frame.duplicated([*CELL, "seed", "scale", "source"])]
-    if len(twice): raise UserError(f"{len(twice)} values answer a cell twice, first {twice.exhibit.iloc[0]}, {twice.row.iloc[0]}, {twice.column.iloc[0]}")
+    if len(twice):
+        raise UserError(
+            f"{len(twice)} values answer a cell twice, first {twice.exhibit.iloc[0]}, {twice.row.iloc[0]}, "
+            f"{twice.column.iloc[0]}"
+        )
     return frame
 
 # %% ../../nbs/studies/00_frames.ipynb #printed-number
@@ -49,7 +57,8 @@ _NUMBER = re.compile(r"([+-]?\d[\d,]*)(\.\d+)?(?:e([+-]?\d+))?([KMBT]?)", re.IGN
 _UNITS = {"": 0, "K": 3, "M": 6, "B": 9, "T": 12}
 
 def printed_number(text: str) -> tuple[float, float]:
-    """(value, half a unit of the last printed digit) of `27.5`, `2.0e19`, `412M` or `3,700`; (nan, nan) of what is no number."""
+    """(value, half a unit of the last printed digit) of `27.5`, `2.0e19`, `412M` or `3,700`; (nan, nan) of what is no
+    number."""
     found = _NUMBER.fullmatch(text.strip())
     if not found: return float("nan"), float("nan")
     whole, decimals = found[1].replace(",", ""), found[2] or ""
@@ -75,7 +84,8 @@ class PrintedValue:
 
 # %% ../../nbs/studies/00_frames.ipynb #exhibit-stem
 def exhibit_stem(exhibit: str) -> str:
-    """The stem of an exhibit's files: `table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for `extra-run-noise`.
+    """The stem of an exhibit's files: `table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for
+    `extra-run-noise`.
 
     Raises `UserError` for what is no exhibit.
     """
@@ -88,24 +98,32 @@ def exhibit_stem(exhibit: str) -> str:
 def read_printed(paper: str, exhibit: str, folder: Path | None = None) -> list[PrintedValue]:
     """The cells that `paper` prints for `exhibit`, in its order; an empty list where nothing readable is printed.
 
-    `folder` replaces `reproduce/<paper>/printed` of the checkout. Raises `UserError` for a paper without printed values.
+    `folder` replaces `reproduce/<paper>/printed` of the checkout. Raises `UserError` for a paper without printed
+    values.
     """
     folder = folder or project_root() / "reproduce" / paper / "printed"
-    if not folder.is_dir(): raise unknown("paper", paper, sorted(f.parent.name for f in folder.parents[1].glob("*/printed")))
+    if not folder.is_dir():
+        raise unknown("paper", paper, sorted(f.parent.name for f in folder.parents[1].glob("*/printed")))
     file = folder / f"{exhibit_stem(exhibit)}.csv"
     if not file.is_file(): return []
-    with file.open(newline="", encoding="utf-8") as lines: return [PrintedValue(r["row"], r["column"], r["value"], r["note"]) for r in csv.DictReader(lines)]
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [PrintedValue(r["row"], r["column"], r["value"], r["note"]) for r in csv.DictReader(lines)]
 
 # %% ../../nbs/studies/00_frames.ipynb #printed-frame
 def printed_frame(paper: str, exhibit: str, folder: Path | None = None) -> pd.DataFrame:
-    """What `paper` prints for `exhibit`, as a tidy frame; cells without a number are blank. Raises as `read_printed` does."""
+    """What `paper` prints for `exhibit`, as a tidy frame; cells without a number are blank. Raises as `read_printed`
+    does."""
     cells = read_printed(paper, exhibit, folder)
-    return tidy([dict(row=c.row, column=c.column, value=c.value) for c in cells], paper=paper, exhibit=exhibit, source="printed")
+    return tidy(
+        [dict(row=c.row, column=c.column, value=c.value) for c in cells], paper=paper, exhibit=exhibit, source="printed"
+    )
 
 # %% ../../nbs/studies/00_frames.ipynb #row-notes
 class RowNotes(dict[str, str]):
     """{row: note}, in the order of the rows; a notebook shows it as a list, a terminal as lines."""
-    def _repr_markdown_(self) -> str: return "\n".join(f"- **{row}**: {note}" for row, note in self.items()) or "Nothing to note."
+
+    def _repr_markdown_(self) -> str:
+        return "\n".join(f"- **{row}**: {note}" for row, note in self.items()) or "Nothing to note."
 
     def __repr__(self) -> str: return "\n".join(f"{row}: {note}" for row, note in self.items()) or "Nothing to note."
 

@@ -23,7 +23,8 @@ __all__ = ['LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power',
 def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
     """Indices of the points on the frontier, by rising compute: the falling part of the lower convex hull in log-log.
 
-    Points on a straight line are all kept; of two equal ones the first. Raises `UserError` for values that have no logarithm.
+    Points on a straight line are all kept; of two equal ones the first. Raises `UserError` for values that have no
+    logarithm.
     """
     x, y = _logarithms(compute, metric)
     return np.array(_frontier(x.tolist(), (-y if higher_is_better else y).tolist()), dtype=int)
@@ -31,8 +32,12 @@ def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_bett
 def _logarithms(compute: Sequence[float], metric: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     "Both as log10. Raises `UserError`."
     c, m = np.asarray(compute, dtype=float), np.asarray(metric, dtype=float)
-    if c.ndim != 1 or c.shape != m.shape: raise UserError(f"a frontier needs one metric for each compute, not shapes {m.shape} and {c.shape}")
-    if not (np.isfinite(c).all() and np.isfinite(m).all() and (c > 0).all() and (m > 0).all()): raise UserError("a frontier in logarithms needs positive, finite numbers; turn a share into `share_error` first")
+    if c.ndim != 1 or c.shape != m.shape:
+        raise UserError(f"a frontier needs one metric for each compute, not shapes {m.shape} and {c.shape}")
+    if not (np.isfinite(c).all() and np.isfinite(m).all() and (c > 0).all() and (m > 0).all()):
+        raise UserError(
+            "a frontier in logarithms needs positive, finite numbers; turn a share into `share_error` first"
+        )
     return np.log10(c), np.log10(m)
 
 def _frontier(x: list[float], y: list[float]) -> list[int]:
@@ -49,9 +54,13 @@ def _bulges(x: list[float], y: list[float], a: int, b: int, c: int) -> bool:
 
 # %% ../../nbs/studies/12_frontier.ipynb #share-error
 def share_error(score: float | Sequence[float], n: int, ceiling: float = 1.0) -> np.ndarray:
-    "1 - score / ceiling of shares in [0, 1] that were counted on `n` pictures, at least half a count. Raises `UserError`."
+    """1 - score / ceiling of shares in [0, 1] that were counted on `n` pictures, at least half a count. Raises
+    `UserError`."""
     score = np.asarray(score, dtype=float)
-    if n < 1 or not 0 < ceiling <= 1: raise UserError(f"a share is counted on at least one picture and its ceiling lies in (0, 1], not n={n}, ceiling={ceiling}")
+    if n < 1 or not 0 < ceiling <= 1:
+        raise UserError(
+            f"a share is counted on at least one picture and its ceiling lies in (0, 1], not n={n}, ceiling={ceiling}"
+        )
     if not ((score >= 0) & (score <= 1)).all(): raise UserError("a share lies between 0 and 1")
     return np.maximum(1 - score / ceiling, 0.5 / (n * ceiling))
 
@@ -60,7 +69,9 @@ LEAST_POINTS = 3
 
 @dataclass(frozen=True)
 class PowerFit:
-    "metric = 10^intercept (compute / reference)^slope through `points` frontier points; where there is no fit, `reason` says why."
+    """metric = 10^intercept (compute / reference)^slope through `points` frontier points; where there is no fit,
+    `reason` says why."""
+
     slope: float
     intercept: float
     r2: float
@@ -79,10 +90,17 @@ class PowerFit:
         "The metric that the line gives at `compute`."
         return 10 ** (self.intercept + self.slope * math.log10(compute / self.reference))
 
-    def __str__(self) -> str: return self.reason or f"slope {self.slope:.3f}, {self.at(self.reference):.3g} at {self.reference:.3g} FLOPs, R² {self.r2:.3f}, {self.points} points"
+    def __str__(self) -> str:
+        return (
+            self.reason
+            or f"slope {self.slope:.3f}, {self.at(self.reference):.3g} at {self.reference:.3g} FLOPs, R² "
+               f"{self.r2:.3f}, {self.points} points"
+        )
 
 # %% ../../nbs/studies/12_frontier.ipynb #fit
-def fit_power(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False, reference: float = 1.0) -> PowerFit:
+def fit_power(
+    compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False, reference: float = 1.0
+) -> PowerFit:
     "The power law through the frontier of the points. Raises `UserError` for values that have no logarithm."
     x, y = _logarithms(compute, metric)
     return _fit(x.tolist(), y.tolist(), -1 if higher_is_better else 1, reference)
@@ -91,10 +109,22 @@ def _fit(x: list[float], y: list[float], sign: int, reference: float) -> PowerFi
     "On logarithms; plain Python, because a bootstrap does it thousands of times on a dozen points."
     chosen = _frontier(x, y if sign > 0 else [-v for v in y])
     low, high = (10 ** x[chosen[0]], 10 ** x[chosen[-1]]) if chosen else (math.nan, math.nan)
-    if len(chosen) < LEAST_POINTS: return PowerFit(math.nan, math.nan, math.nan, len(chosen), low, high, reference, f"too few points: {len(chosen)} on the frontier, and a fit needs {LEAST_POINTS}")
+    if len(chosen) < LEAST_POINTS:
+        return PowerFit(
+            math.nan,
+            math.nan,
+            math.nan,
+            len(chosen),
+            low,
+            high,
+            reference,
+            f"too few points: {len(chosen)} on the frontier, and a fit needs {LEAST_POINTS}",
+        )
     u, v = [x[i] - math.log10(reference) for i in chosen], [y[i] for i in chosen]
     mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
-    spread, together, total = sum((a - mean_u) ** 2 for a in u), sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v)), sum((b - mean_v) ** 2 for b in v)
+    spread = sum((a - mean_u) ** 2 for a in u)
+    together = sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v))
+    total = sum((b - mean_v) ** 2 for b in v)
     slope = together / spread
     return PowerFit(slope, mean_v - slope * mean_u, slope * together / total, len(chosen), low, high, reference)
 
@@ -111,17 +141,24 @@ def _by_size(compute, metric, size, seed) -> list[_Size]:
     x, y = _logarithms(compute, metric)
     size, seed = np.asarray(size), np.asarray(seed)
     if size.shape != x.shape or seed.shape != x.shape: raise UserError("each point needs its size and its seed")
-    return [_one_size(name, x[size == name], y[size == name], seed[size == name]) for name in dict.fromkeys(size.tolist())]
+    return [
+        _one_size(name, x[size == name], y[size == name], seed[size == name]) for name in dict.fromkeys(size.tolist())
+    ]
+
 
 def _one_size(name, x: np.ndarray, y: np.ndarray, seed: np.ndarray) -> _Size:
-    runs = [(x[seed == s][order := np.argsort(x[seed == s])], y[seed == s][order]) for s in dict.fromkeys(seed.tolist())]
-    if any(len(run[0]) != len(runs[0][0]) or not np.allclose(run[0], runs[0][0]) for run in runs): raise UserError(f"the seeds of size {name} were not measured at the same compute, so they cannot be averaged")
+    runs = [
+        (x[seed == s][order := np.argsort(x[seed == s])], y[seed == s][order]) for s in dict.fromkeys(seed.tolist())
+    ]
+    if any(len(run[0]) != len(runs[0][0]) or not np.allclose(run[0], runs[0][0]) for run in runs):
+        raise UserError(f"the seeds of size {name} were not measured at the same compute, so they cannot be averaged")
     values = np.stack([run[1] for run in runs])
     return _Size(runs[0][0], values.mean(axis=0), values - values.mean(axis=0))
 
 # %% ../../nbs/studies/12_frontier.ipynb #interval-of
 def _interval(mid: float, draws: np.ndarray, level: float) -> Interval:
-    "From the lowest to the highest of the middle share `level` of the draws. A draw without a value could lie anywhere: half of them count as too low, half as too high."
+    """From the lowest to the highest of the middle share `level` of the draws. A draw without a value could lie
+    anywhere: half of them count as too low, half as too high."""
     found = draws[~np.isnan(draws)]
     lost = len(draws) - len(found)
     ranked = np.concatenate([np.full(lost - lost // 2, -math.inf), np.sort(found), np.full(lost // 2, math.inf)])
@@ -131,7 +168,9 @@ def _interval(mid: float, draws: np.ndarray, level: float) -> Interval:
 # %% ../../nbs/studies/12_frontier.ipynb #bootstrap-class
 @dataclass(frozen=True)
 class FrontierFit:
-    "A fit with intervals of its slope and its intercept; `draws` `\"D 2\"` holds both of every draw, NaN where a draw left too few points."
+    """A fit with intervals of its slope and its intercept; `draws` `"D 2"` holds both of every draw, NaN where a draw
+    left too few points."""
+
     name: str
     fit: PowerFit
     slope: Interval
@@ -145,14 +184,31 @@ class FrontierFit:
         "Share of the draws that had too few frontier points."
         return float(np.isnan(self.draws[:, 0]).mean())
 
-    def __str__(self) -> str: return f"{self.name or 'fit'}: " + (f"slope {self.slope}, {self.fit.at(self.fit.reference):.3g} at {self.fit.reference:.3g} FLOPs, {self.fit.points} points, {self.seeds} seed{'s' * (self.seeds != 1)}" if self.fit.ok else self.fit.reason)
+    def __str__(self) -> str:
+        return f"{self.name or 'fit'}: " + (
+            f"slope {self.slope}, {self.fit.at(self.fit.reference):.3g} at {self.fit.reference:.3g} FLOPs, "
+            f"{self.fit.points} points, {self.seeds} seed{'s' * (self.seeds != 1)}"
+            if self.fit.ok
+            else self.fit.reason
+        )
 
 # %% ../../nbs/studies/12_frontier.ipynb #bootstrap
-def bootstrap_fit(compute: Sequence[float], metric: Sequence[float], size: Sequence[str], seed: Sequence[int], name: str = "", higher_is_better: bool = False, reference: float = 1.0,
-                  level: float = 0.95, draws: int = 2000) -> FrontierFit:
-    """The power law through the frontier of the means over seeds, with intervals from the runs' deviations. The same `name` and points give the same draws.
+def bootstrap_fit(
+    compute: Sequence[float],
+    metric: Sequence[float],
+    size: Sequence[str],
+    seed: Sequence[int],
+    name: str = "",
+    higher_is_better: bool = False,
+    reference: float = 1.0,
+    level: float = 0.95,
+    draws: int = 2000,
+) -> FrontierFit:
+    """The power law through the frontier of the means over seeds, with intervals from the runs' deviations. The same
+    `name` and points give the same draws.
 
-    One value of each argument per point. With one seed at any size nothing is known about chance, and the intervals are infinite.
+    One value of each argument per point. With one seed at any size nothing is known about chance, and the intervals are
+    infinite.
     Raises `UserError` for values without a logarithm, or seeds of a size at different compute.
     """
     sizes, sign = _by_size(compute, metric, size, seed), -1 if higher_is_better else 1
@@ -161,7 +217,10 @@ def bootstrap_fit(compute: Sequence[float], metric: Sequence[float], size: Seque
     rng = np.random.default_rng(seed_for("frontier", name))
     moved = [_fit(x, y.tolist(), sign, reference) for y in _drawn_means(sizes, draws, rng)] if fewest > 1 else []
     pairs = np.array([(f.slope, f.intercept) for f in moved]).reshape(-1, 2) if moved else np.full((draws, 2), math.nan)
-    return FrontierFit(name, fit, _interval(fit.slope, pairs[:, 0], level), _interval(fit.intercept, pairs[:, 1], level), fewest, pairs)
+    return FrontierFit(
+        name, fit, _interval(fit.slope, pairs[:, 0], level), _interval(fit.intercept, pairs[:, 1], level), fewest, pairs
+    )
+
 
 def _drawn_means(sizes: list[_Size], draws: int, rng: np.random.Generator) -> np.ndarray:
     "Means over seeds as they might also have come out, `\"D points\"`."
@@ -175,7 +234,9 @@ def _drawn_means(sizes: list[_Size], draws: int, rng: np.random.Generator) -> np
 # %% ../../nbs/studies/12_frontier.ipynb #crossing-class
 @dataclass(frozen=True)
 class Crossing:
-    "The compute at which two frontiers cross, NaN where none is found; `interval` has 0 or infinity as an open end; `text` is the whole answer."
+    """The compute at which two frontiers cross, NaN where none is found; `interval` has 0 or infinity as an open end;
+    `text` is the whole answer."""
+
     compute: float
     interval: Interval
     measured: tuple[float, float]
@@ -188,17 +249,24 @@ class Crossing:
 
 def _none(measured: tuple[float, float], why: str, level: float = 0.95) -> Crossing:
     where = f" ({measured[0]:.2g} to {measured[1]:.2g} FLOPs)" if measured[0] < measured[1] else ""
-    return Crossing(math.nan, Interval(0.0, math.nan, math.inf, level), measured, f"none inside the measured range{where}: {why}")
+    return Crossing(
+        math.nan, Interval(0.0, math.nan, math.inf, level), measured, f"none inside the measured range{where}: {why}"
+    )
 
 # %% ../../nbs/studies/12_frontier.ipynb #crossing
-def crossing(a: FrontierFit, b: FrontierFit, measured: tuple[float, float] | None = None, decades: float = 0.0) -> Crossing:
+def crossing(
+    a: FrontierFit, b: FrontierFit, measured: tuple[float, float] | None = None, decades: float = 0.0
+) -> Crossing:
     """Where the frontiers of `a` and `b` cross, with its interval.
 
-    `measured`: lowest and highest FLOPs at which both were measured; by default what their frontiers share. `decades`: how far beyond it a crossing may lie, from 0 (nothing is
+    `measured`: lowest and highest FLOPs at which both were measured; by default what their frontiers share. `decades`:
+    how far beyond it a crossing may lie, from 0 (nothing is
     extrapolated) to 1. Raises `UserError` for more, or for fits with different references.
     """
-    if not 0 <= decades <= 1: raise UserError(f"a crossing is looked for at most one decade beyond what was measured, not {decades:g}")
-    if a.fit.reference != b.fit.reference: raise UserError("the two fits have different references; fit both with the same one")
+    if not 0 <= decades <= 1:
+        raise UserError(f"a crossing is looked for at most one decade beyond what was measured, not {decades:g}")
+    if a.fit.reference != b.fit.reference:
+        raise UserError("the two fits have different references; fit both with the same one")
     measured = measured or (max(a.fit.low, b.fit.low), min(a.fit.high, b.fit.high))
     if missing := next((f for f in (a, b) if not f.fit.ok), None): return _none(measured, str(missing))
     if not measured[0] < measured[1]: return _none(measured, "the two frontiers share no compute")
@@ -210,16 +278,27 @@ def _crossing(a: FrontierFit, b: FrontierFit, measured: tuple[float, float], dec
     if not low <= at <= high: return _none(measured, f"by the fits, {_ahead(a, b, measured)}", a.slope.level)
     places, ways = _meeting(*a.draws.T, *b.draws.T)
     interval = _interval(at, np.where(ways == way, places, math.nan), a.slope.level)
-    ends = [10 ** end * a.fit.reference if low <= end <= high else beyond for end, beyond in ((interval.low, 0.0), (interval.high, math.inf))]
+    ends = [
+        10**end * a.fit.reference if low <= end <= high else beyond
+        for end, beyond in ((interval.low, 0.0), (interval.high, math.inf))
+    ]
     compute = 10 ** at * a.fit.reference
-    if ends == [0.0, math.inf]: return _none(measured, f"the best lines meet at {compute:.2g}, but the interval of that place is open at both ends", a.slope.level)
+    if ends == [0.0, math.inf]:
+        return _none(
+            measured,
+            f"the best lines meet at {compute:.2g}, but the interval of that place is open at both ends",
+            a.slope.level,
+        )
     where = "" if measured[0] <= compute <= measured[1] else ", extrapolated"
     shown = f"[{'open' if ends[0] == 0 else f'{ends[0]:.2g}'}, {'open' if ends[1] == math.inf else f'{ends[1]:.2g}'}]"
-    return Crossing(compute, Interval(ends[0], compute, ends[1], a.slope.level), measured, f"{compute:.2g} FLOPs {shown}{where}")
+    return Crossing(
+        compute, Interval(ends[0], compute, ends[1], a.slope.level), measured, f"{compute:.2g} FLOPs {shown}{where}"
+    )
 
 # %% ../../nbs/studies/12_frontier.ipynb #meeting
 def _meeting(slope_a, intercept_a, slope_b, intercept_b):
-    "log10(compute / reference) where two lines meet (NaN: parallel), and the sign that tells which of them is the steeper."
+    """log10(compute / reference) where two lines meet (NaN: parallel), and the sign that tells which of them is the
+    steeper."""
     difference = np.asarray(slope_b - slope_a, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"): at = (intercept_a - intercept_b) / difference
     return np.where(np.isfinite(at), at, math.nan)[()], np.sign(difference)[()]

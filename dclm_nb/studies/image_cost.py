@@ -35,7 +35,8 @@ def drawing_flops(study: ImageStudy, method: str, size: str, questions: int, ste
 
 # %% ../../nbs/studies/17_image_cost.ipynb #study
 def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
-    "Operations by part: `codecs`, `sweeps`, `grid`, `inference` (steps and guidance), `practice`, `ladder` (its codecs), `emoji`, `fresh` (eight more seeds)."
+    """Operations by part: `codecs`, `sweeps`, `grid`, `inference` (steps and guidance), `practice`, `ladder` (its
+    codecs), `emoji`, `fresh` (eight more seeds)."""
     from dclm_nb.studies.image_real import RealStudy
     from dclm_nb.studies.image_seeds import FRESH_SEEDS
     sizes, (smallest, largest) = [size for size, _ in study.budgets], (study.budgets[0][0], study.budgets[-1][0])
@@ -43,22 +44,48 @@ def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
     tries = len(METHODS) * len(sizes) * (len(study.rates) + more) + len(study.shifts) + more
     asked = lambda size, questions: sum(drawing_flops(study, method, size, questions) for method in METHODS)
     stepped = [m for m in METHODS if m != "next-token"]
-    return {"codecs": sum(codec_flops(name, study.scale) for name in study.codecs),
-            "sweeps": tries * study.tuning_budget + asked(smallest, len(TUNING_SEEDS) * len(study.guidances)) + drawing_flops(study, "diffusion", smallest, len(study.shifts) + more),
-            "grid": seeds * (len(METHODS) * sum(budget for _, budget in study.budgets) + sum(asked(size, 2 * len(study.marks)) for size in sizes) + asked(largest, 2)),
-            "inference": seeds * (asked(largest, len(study.guidances)) + sum(drawing_flops(study, m, largest, 3, steps) for m in stepped for steps in study.steps)),
-            "practice": seeds * (VARIANTS + len(study.codec_ladder) - 1) * (study.practice_budget + drawing_flops(study, "diffusion", smallest, 2)),
-            "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs}),
-            "emoji": seeds * len(METHODS) * RealStudy.at_scale(study.scale).budget,
-            "fresh": len(FRESH_SEEDS) * (len(METHODS) * study.budgets[0][1] + asked(smallest, 2))}
+    return {
+        "codecs": sum(codec_flops(name, study.scale) for name in study.codecs),
+        "sweeps": tries * study.tuning_budget
+        + asked(smallest, len(TUNING_SEEDS) * len(study.guidances))
+        + drawing_flops(study, "diffusion", smallest, len(study.shifts) + more),
+        "grid": seeds
+        * (
+            len(METHODS) * sum(budget for _, budget in study.budgets)
+            + sum(asked(size, 2 * len(study.marks)) for size in sizes)
+            + asked(largest, 2)
+        ),
+        "inference": seeds
+        * (
+            asked(largest, len(study.guidances))
+            + sum(drawing_flops(study, m, largest, 3, steps) for m in stepped for steps in study.steps)
+        ),
+        "practice": seeds
+        * (VARIANTS + len(study.codec_ladder) - 1)
+        * (study.practice_budget + drawing_flops(study, "diffusion", smallest, 2)),
+        "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs}),
+        "emoji": seeds * len(METHODS) * RealStudy.at_scale(study.scale).budget,
+        "fresh": len(FRESH_SEEDS) * (len(METHODS) * study.budgets[0][1] + asked(smallest, 2)),
+    }
+
 
 VARIANTS = 5                    # ways to train diffusion; the ladder's last step is one of them
 _GRID = ("codecs", "sweeps", "grid")
-PARTS = {**{f"figure-{letter}": _GRID for letter in "abcgj"}, "table-e": _GRID, **{exhibit: (*_GRID, "inference") for exhibit in ("figure-d", "figure-e", "figure-i", "table-f")},
-         "figure-f": (*_GRID, "practice", "ladder"), "figure-h": (*_GRID, "practice"), "table-b": ("codecs", "ladder"), "extra-emoji": (*_GRID, "emoji"), "extra-fresh-seeds": (*_GRID, "fresh")}
+PARTS = {
+    **{f"figure-{letter}": _GRID for letter in "abcgj"},
+    "table-e": _GRID,
+    **{exhibit: (*_GRID, "inference") for exhibit in ("figure-d", "figure-e", "figure-i", "table-f")},
+    "figure-f": (*_GRID, "practice", "ladder"),
+    "figure-h": (*_GRID, "practice"),
+    "table-b": ("codecs", "ladder"),
+    "extra-emoji": (*_GRID, "emoji"),
+    "extra-fresh-seeds": (*_GRID, "fresh"),
+}
+
 
 def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
-    "Operations by part of all runs that an exhibit rests on; empty for one that trains nothing. Raises `UserError` for a scale without a study."
+    """Operations by part of all runs that an exhibit rests on; empty for one that trains nothing. Raises `UserError`
+    for a scale without a study."""
     parts = study_flops(ImageStudy.at_scale(scale), seeds)
     return {part: parts[part] for part in PARTS.get(exhibit, ())}
 

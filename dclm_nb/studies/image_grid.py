@@ -54,7 +54,9 @@ class GridRuns:
 
     def score(self, point: Point, metric: str) -> float:
         "A judge's number at a point, read at the guidance tuned for it."
-        return self.judged[point, QUALITY if metric in ("frechet_distance", "precision", "recall") else FOLLOW].result["scores"][metric]
+        return self.judged[point, QUALITY if metric in ("frechet_distance", "precision", "recall") else FOLLOW].result[
+            "scores"
+        ][metric]
 
     def compute(self, size: str, mark: int) -> float:
         "Nominal operations spent at a mark."
@@ -62,15 +64,26 @@ class GridRuns:
 
     def levels(self) -> list[float]:
         "All nominal computes of the grid, rising."
-        return sorted({self.compute(size, mark) for size, _ in self.shop.study.budgets for mark in range(len(self.shop.study.marks))})
+        return sorted({
+            self.compute(size, mark)
+            for size, _ in self.shop.study.budgets
+            for mark in range(len(self.shop.study.marks))
+        })
 
     def points_at(self, level: float) -> list[tuple[str, int]]:
         "(size, mark) of the networks that have spent `level`."
-        return [(size, mark) for size, mark in self.points_within(level) if self.compute(size, mark) > level * (1 - 1e-6)]
+        return [
+            (size, mark) for size, mark in self.points_within(level) if self.compute(size, mark) > level * (1 - 1e-6)
+        ]
 
     def points_within(self, level: float) -> list[tuple[str, int]]:
         "(size, mark) of the networks that have spent `level` or less."
-        return [(size, mark) for size, _ in self.shop.study.budgets for mark in range(len(self.shop.study.marks)) if self.compute(size, mark) < level * (1 + 1e-6)]
+        return [
+            (size, mark)
+            for size, _ in self.shop.study.budgets
+            for mark in range(len(self.shop.study.marks))
+            if self.compute(size, mark) < level * (1 + 1e-6)
+        ]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #run
 def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRuns | None:
@@ -78,30 +91,74 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     if shop is None: return None
     if not seeds: raise UserError("the grid needs at least one seed")
     study, tuned = shop.study, tune(shop)
-    setups = {(m, size): Setup(m, size, tuned.train_config(m, size, budget, study)) for m in METHODS for size, budget in study.budgets}
+    setups = {
+        (m, size): Setup(m, size, tuned.train_config(m, size, budget, study))
+        for m in METHODS
+        for size, budget in study.budgets
+    }
     keys = [(m, size, seed) for m, size in setups for seed in seeds]
     models = dict(zip(keys, shop.train([(setups[m, size], seed) for m, size, seed in keys], name="the grid")))
     marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
-    losses = dict(zip(marks, shop.losses([Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling()) for p in marks], name="losses of the grid")))
+    losses = dict(
+        zip(
+            marks,
+            shop.losses(
+                [
+                    Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling())
+                    for p in marks
+                ],
+                name="losses of the grid",
+            ),
+        )
+    )
     tuned = with_guidance(shop, tuned, {m: _last(study, m, seeds, setups, models, losses) for m in METHODS})
-    wanted = [(Point(*key, mark), which) for key in keys for mark in range(len(study.marks)) for which in (FOLLOW, QUALITY)]
-    wanted += [(Point(*key, len(study.marks) - 1, averaged=False), which) for key in keys if key[1] == study.budgets[-1][0] for which in (FOLLOW, QUALITY)]
-    asked = [Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling(guidance=tuned.guidance[p.method][which]), p.averaged) for p, which in wanted]
-    return GridRuns(shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), losses)
+    wanted = [
+        (Point(*key, mark), which) for key in keys for mark in range(len(study.marks)) for which in (FOLLOW, QUALITY)
+    ]
+    wanted += [
+        (Point(*key, len(study.marks) - 1, averaged=False), which)
+        for key in keys
+        if key[1] == study.budgets[-1][0]
+        for which in (FOLLOW, QUALITY)
+    ]
+    asked = [
+        Asked(
+            setups[p.method, p.size],
+            models[p.method, p.size, p.seed],
+            p.seed,
+            p.mark,
+            Sampling(guidance=tuned.guidance[p.method][which]),
+            p.averaged,
+        )
+        for p, which in wanted
+    ]
+    return GridRuns(
+        shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), losses
+    )
+
 
 def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Asked]:
     "The last marks of a method's network with the lower loss on tuning scenes, one a seed."
     mark = len(study.marks) - 1
-    size = min((size for size, _ in study.budgets), key=lambda size: sum(losses[Point(method, size, seed, mark)] for seed in seeds))
+    size = min(
+        (size for size, _ in study.budgets),
+        key=lambda size: sum(losses[Point(method, size, seed, mark)] for seed in seeds),
+    )
     return [Asked(setups[method, size], models[method, size, seed], seed, mark, Sampling()) for seed in seeds]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #gate
 GATE = 0.3
 GATED = tuple(f"claim-{n}" for n in range(1, 7))
-RESTS_ON = {"all": ("claim-1", "claim-2", "claim-3", "claim-11", "claim-17"), "frechet_distance": ("claim-4", "claim-5", "claim-6", "claim-10", "claim-12", "claim-13", "claim-15", "claim-17")}
+RESTS_ON = {
+    "all": ("claim-1", "claim-2", "claim-3", "claim-11", "claim-17"),
+    "frechet_distance": ("claim-4", "claim-5", "claim-6", "claim-10", "claim-12", "claim-13", "claim-15", "claim-17"),
+}
+
 
 def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
-    "What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the ceiling of prompt following. Shares are of many pictures, because they are near 1; distances of as many as generators are judged by."
+    """What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the
+    ceiling of prompt following. Shares are of many pictures, because they are near 1; distances of as many as
+    generators are judged by."""
     from dclm_nb.image.checker import attribute_scores, check_all
     from dclm_nb.image.codecs import load_codec
     from dclm_nb.image.judges import load_suite
@@ -109,38 +166,71 @@ def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
     study, net, suite = shop.study, load_codec(shop.data(codec).folder / "codec"), load_suite(shop.judges().folder)
     scenes = scenes_for(REPORT, study.ceiling_pictures, study.scale)
     again, n = net.decode(net.encode(scenes.images)), study.judged_pictures
-    return suite.measure(again[:n], scenes.captions[:n]) | attribute_scores(check_all(again, scenes.captions, suite.spec))
+    return suite.measure(again[:n], scenes.captions[:n]) | attribute_scores(
+        check_all(again, scenes.captions, suite.spec)
+    )
+
 
 def ceiling(grid: GridRuns, method: str) -> float:
     "Prompts all right in the reconstructions of the method's codec."
     return codec_scores(grid.shop, grid.shop.study.codec_of(method))["all"]
 
 def gate(grid: GridRuns, method: str = "diffusion") -> Learned:
-    "Prompts all right at the largest compute, beside the share of its codec's ceiling that a method must reach before it is compared."
+    """Prompts all right at the largest compute, beside the share of its codec's ceiling that a method must reach before
+    it is compared."""
     values = best_of(grid, method, grid.points_within(grid.levels()[-1]), "all")[1]
-    return Learned(method, "prompts all right at the largest compute", fmean(values), GATE * ceiling(grid, method), f"{GATE:.0%} of its codec's ceiling", n=grid.shop.study.judged_pictures)
+    return Learned(
+        method,
+        "prompts all right at the largest compute",
+        fmean(values),
+        GATE * ceiling(grid, method),
+        f"{GATE:.0%} of its codec's ceiling",
+        n=grid.shop.study.judged_pictures,
+    )
+
 
 def floor_check(grid: GridRuns) -> tuple[bool, str]:
     "Has diffusion left the floor? And a sentence that says so."
     found = gate(grid)
-    return found.passes, f"diffusion gets {found.value:.0%} of prompts all right at the largest compute: {'above' if found.passes else 'below'} the gate of {GATE:.0%} of its codec's ceiling, {found.baseline:.0%}"
+    return (
+        found.passes,
+        f"diffusion gets {found.value:.0%} of prompts all right at the largest compute: "
+        f"{'above' if found.passes else 'below'} the gate of {GATE:.0%} of its codec's ceiling, {found.baseline:.0%}",
+    )
+
 
 MATCHED = 0.25                  # Fréchet distance within which claim 5 takes two methods for equal
 
 def decided_by_codec(grid: GridRuns) -> dict[str, str]:
-    "Claims that ask of diffusion a distance which the reconstructions of its codec do not have: however it is trained, the answer is the codec's."
+    """Claims that ask of diffusion a distance which the reconstructions of its codec do not have: however it is
+    trained, the answer is the codec's."""
     alone = codec_scores(grid.shop, grid.shop.study.codec_of("diffusion"))["frechet_distance"]
     reached = lambda method: fmean(best_of(grid, method, grid.points_within(grid.levels()[-1]), "frechet_distance")[1])
-    limits = {"claim-5": ("match next-token prediction", reached("next-token") + MATCHED), "claim-6": ("be ahead of masked-token prediction", reached("masked-token"))}
-    return {claim: f"the codec decides it: to {what}, diffusion would have to come to {limit:.2f}, and the reconstructions of its codec are at {alone:.2f}" for claim, (what, limit) in limits.items() if alone > limit}
+    limits = {
+        "claim-5": ("match next-token prediction", reached("next-token") + MATCHED),
+        "claim-6": ("be ahead of masked-token prediction", reached("masked-token")),
+    }
+    return {
+        claim: f"the codec decides it: to {what}, diffusion would have to come to {limit:.2f}, and the reconstructions "
+               f"of its codec are at {alone:.2f}"
+        for claim, (what, limit) in limits.items()
+        if alone > limit
+    }
+
 
 def withheld(grid: GridRuns | None) -> dict[str, str]:
-    "Claims that may not be judged, with the reason: a judge that failed its calibration, the gate, or a codec that decides; empty when all is well."
+    """Claims that may not be judged, with the reason: a judge that failed its calibration, the gate, or a codec that
+    decides; empty when all is well."""
     if grid is None: return {}
     passed, sentence = floor_check(grid)
     closed = decided_by_codec(grid) if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
     blind = grid.shop.judges().result["blind"]
-    return {claim: f"the judge of {metric.replace('_', ' ')} failed its calibration" for metric, claims in RESTS_ON.items() if metric in blind for claim in claims} | closed
+    return {
+        claim: f"the judge of {metric.replace('_', ' ')} failed its calibration"
+        for metric, claims in RESTS_ON.items()
+        if metric in blind
+        for claim in claims
+    } | closed
 
 # %% ../../nbs/studies/11_image_grid.ipynb #best
 LOWER_IS_BETTER = ("frechet_distance", "loss", "latency", "inference_flops")
@@ -148,9 +238,13 @@ LOWER_IS_BETTER = ("frechet_distance", "loss", "latency", "inference_flops")
 def _value(grid: GridRuns, point: Point, metric: str) -> float:
     return grid.judged[point, FOLLOW].result["loss"] if metric == "loss" else grid.score(point, metric)
 
-def best_of(grid: GridRuns, method: str, points: Sequence[tuple[str, int]], metric: str) -> tuple[tuple[str, int], list[float]]:
+def best_of(
+    grid: GridRuns, method: str, points: Sequence[tuple[str, int]], metric: str
+) -> tuple[tuple[str, int], list[float]]:
     "((size, mark), `metric` per seed) of a method's network among `points` with the lowest mean loss on tuning scenes."
-    size, mark = min(points, key=lambda at: sum(grid.tuning_losses[Point(method, at[0], seed, at[1])] for seed in grid.seeds))
+    size, mark = min(
+        points, key=lambda at: sum(grid.tuning_losses[Point(method, at[0], seed, at[1])] for seed in grid.seeds)
+    )
     return (size, mark), [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds]
 
 def little_compute(grid: GridRuns) -> float: return grid.levels()[min(1, len(grid.levels()) - 1)]
@@ -158,14 +252,23 @@ def little_compute(grid: GridRuns) -> float: return grid.levels()[min(1, len(gri
 def _records(grid: GridRuns, metric: str, level: float, column: str) -> Iterator[dict]:
     for method in METHODS:
         (size, mark), values = best_of(grid, method, grid.points_within(level), metric)
-        for seed, value in zip(grid.seeds, values): yield dict(row=method, column=column, seed=seed, value=value, run=grid.judged[Point(method, size, seed, mark), FOLLOW].key)
-
+        for seed, value in zip(grid.seeds, values):
+            yield dict(
+                row=method,
+                column=column,
+                seed=seed,
+                value=value,
+                run=grid.judged[Point(method, size, seed, mark), FOLLOW].key,
+            )
 
 # %% ../../nbs/studies/11_image_grid.ipynb #frames
 def metric_frame(grid: GridRuns | None, exhibit: str, metric: str, column: str) -> pd.DataFrame:
     "`metric` of every method at the largest and at little compute: a tidy frame, empty without runs."
     if grid is None: return tidy([])
-    records = [*_records(grid, metric, grid.levels()[-1], column), *_records(grid, metric, little_compute(grid), f"{column}_little_compute")]
+    records = [
+        *_records(grid, metric, grid.levels()[-1], column),
+        *_records(grid, metric, little_compute(grid), f"{column}_little_compute"),
+    ]
     return tidy(records, paper="tradeoffs", exhibit=exhibit, scale=grid.shop.study.scale, source="rerun")
 
 def loss_frame(grid: GridRuns | None) -> pd.DataFrame:
@@ -173,28 +276,53 @@ def loss_frame(grid: GridRuns | None) -> pd.DataFrame:
     if grid is None: return tidy([])
     levels = grid.levels()
     named = {"largest compute": levels[-1], "middle compute": levels[len(levels) // 2], "smallest compute": levels[0]}
-    records = [dict(row=row, column=method, seed=seed, value=value) for row, level in named.items() for method in METHODS for seed, value in zip(grid.seeds, best_of(grid, method, grid.points_at(level), "loss")[1])]
+    records = [
+        dict(row=row, column=method, seed=seed, value=value)
+        for row, level in named.items()
+        for method in METHODS
+        for seed, value in zip(grid.seeds, best_of(grid, method, grid.points_at(level), "loss")[1])
+    ]
     return tidy(records, paper="tradeoffs", exhibit="figure-c", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/11_image_grid.ipynb #compositions
 def composition_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure B: prompt following of pairs that training could show and of pairs that it never did, at the end of the largest size's training."
+    """Figure B: prompt following of pairs that training could show and of pairs that it never did, at the end of the
+    largest size's training."""
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     size, mark = study.budgets[-1][0], len(study.marks) - 1
     for captions in ("seen pairs", "unseen pairs"):
         keys = [(method, seed) for method in METHODS for seed in grid.seeds]
-        asked = [Asked(grid.setups[m, size], grid.models[m, size, seed], seed, mark, Sampling(guidance=grid.tuned.guidance[m][FOLLOW]), captions=captions) for m, seed in keys]
+        asked = [
+            Asked(
+                grid.setups[m, size],
+                grid.models[m, size, seed],
+                seed,
+                mark,
+                Sampling(guidance=grid.tuned.guidance[m][FOLLOW]),
+                captions=captions,
+            )
+            for m, seed in keys
+        ]
         runs = grid.shop.judge(asked, name=captions)
-        records += [dict(row=m, column=f"prompt_following_{captions.replace(' ', '_')}", seed=seed, value=run.result["scores"]["all"], run=run.key) for (m, seed), run in zip(keys, runs)]
+        records += [
+            dict(
+                row=m,
+                column=f"prompt_following_{captions.replace(' ', '_')}",
+                seed=seed,
+                value=run.result["scores"]["all"],
+                run=run.key,
+            )
+            for (m, seed), run in zip(keys, runs)
+        ]
     return tidy(records, paper="tradeoffs", exhibit="figure-b", scale=study.scale, source="rerun")
-
 
 # %% ../../nbs/studies/11_image_grid.ipynb #parts
 PARTS = ("colour", "shape", "count", "relation")
 
 def parts_table(grid: GridRuns | None) -> pd.DataFrame | str:
-    "Share of pictures in which each part is right: a row per method and level of compute, the network that counts there, lowest to highest seed. One line without runs."
+    """Share of pictures in which each part is right: a row per method and level of compute, the network that counts
+    there, lowest to highest seed. One line without runs."""
     if grid is None: return "Nothing is rerun at replay."
     rows = {}
     for method in METHODS:
@@ -212,16 +340,25 @@ def guidance_note(grid: GridRuns | None) -> RowNotes:
     for method in METHODS:
         (size, mark), _ = best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")
         prompts, distance = grid.tuned.guidance[method]
-        read = lambda which, metric: fmean(grid.judged[Point(method, size, seed, mark), which].result["scores"][metric] for seed in grid.seeds)
-        said[f"guidance, {method}"] = (f"prompts are read at {prompts:g}, where the distance is {read(FOLLOW, 'frechet_distance'):.2f}; "
-                                       f"the distance is read at {distance:g}, where {read(QUALITY, 'all'):.2f} of prompts are followed")
+        read = lambda which, metric: fmean(
+            grid.judged[Point(method, size, seed, mark), which].result["scores"][metric] for seed in grid.seeds
+        )
+        said[f"guidance, {method}"] = (
+            f"prompts are read at {prompts:g}, where the distance is {read(FOLLOW, 'frechet_distance'):.2f}; "
+            f"the distance is read at {distance:g}, where {read(QUALITY, 'all'):.2f} of prompts are followed"
+        )
     return RowNotes(said)
 
 def first_lane(images, captions: Sequence[str]) -> float:
-    "Share of pairs that lie in the upper row (left of, right of) or the left column (above, below): chance puts half of them there. uint8 pictures `\"N 3 H W\"`."
+    """Share of pairs that lie in the upper row (left of, right of) or the left column (above, below): chance puts half
+    of them there. uint8 pictures `"N 3 H W"`."""
     painted = (images.float() - 128).abs().amax(dim=1) > 40
     upright = [any(f" {word} " in caption for word in ("above", "below")) for caption in captions]
-    lanes = [picture.T if turned else picture for picture, turned, caption in zip(painted, upright, captions) if caption.startswith("a")]
+    lanes = [
+        picture.T if turned else picture
+        for picture, turned, caption in zip(painted, upright, captions)
+        if caption.startswith("a")
+    ]
     return fmean(float(lane[: len(lane) // 2].sum() > lane[len(lane) // 2:].sum()) for lane in lanes)
 
 def place_notes(grid: GridRuns | None) -> RowNotes:
@@ -230,17 +367,29 @@ def place_notes(grid: GridRuns | None) -> RowNotes:
     from dclm_nb.studies.image_study import REPORT, scenes_for
     if grid is None: return RowNotes()
     scenes = scenes_for(REPORT, min(64, grid.shop.study.judged_pictures), grid.shop.study.scale)
-    said = {"places, real pictures": f"{first_lane(scenes.images, scenes.captions):.2f} of the pairs lie in the upper row or the left column"}
+    said = {
+        "places, real pictures": f"{first_lane(scenes.images, scenes.captions):.2f} of the pairs lie in the upper row "
+                                 "or the left column"
+    }
     for method in METHODS:
         (size, mark), _ = best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")
-        share = lambda which: [first_lane(load_file(grid.judged[Point(method, size, s, mark), which].folder / "drawn.safetensors")["images"], scenes.captions) for s in grid.seeds]
+        share = lambda which: [
+            first_lane(
+                load_file(grid.judged[Point(method, size, s, mark), which].folder / "drawn.safetensors")["images"],
+                scenes.captions,
+            )
+            for s in grid.seeds
+        ]
         values = {grid.tuned.guidance[method][which]: share(which) for which in (FOLLOW, QUALITY)}
-        said[f"places, {method}"] = "; ".join(f"at guidance {g:g}: {', '.join(f'{v:.2f}' for v in found)} by seed" for g, found in values.items())
+        said[f"places, {method}"] = "; ".join(
+            f"at guidance {g:g}: {', '.join(f'{v:.2f}' for v in found)} by seed" for g, found in values.items()
+        )
     return RowNotes(said)
 
 # %% ../../nbs/studies/11_image_grid.ipynb #ema-frame
 def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure G: Fréchet distance and prompt following of raw and averaged weights at the largest compute; `ema_gain` is log(raw / averaged) of the distance, so that methods at different levels compare."
+    """Figure G: Fréchet distance and prompt following of raw and averaged weights at the largest compute; `ema_gain` is
+    log(raw / averaged) of the distance, so that methods at different levels compare."""
     import math
     if grid is None: return tidy([])
     size, mark, records = grid.shop.study.budgets[-1][0], len(grid.shop.study.marks) - 1, []
@@ -248,26 +397,42 @@ def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
         for seed in grid.seeds:
             averaged, raw = (Point(method, size, seed, mark, kind) for kind in (True, False))
             distances = grid.score(raw, "frechet_distance"), grid.score(averaged, "frechet_distance")
-            values = {"frechet_distance_raw": distances[0], "frechet_distance_averaged": distances[1], "prompt_following_raw": grid.score(raw, "all"), "prompt_following_averaged": grid.score(averaged, "all"),
-                      "ema_gain": math.log(max(distances[0], 1e-6) / max(distances[1], 1e-6))}
-            records += [dict(row=method, column=c, seed=seed, value=v, run=grid.judged[averaged, QUALITY].key) for c, v in values.items()]
+            values = {
+                "frechet_distance_raw": distances[0],
+                "frechet_distance_averaged": distances[1],
+                "prompt_following_raw": grid.score(raw, "all"),
+                "prompt_following_averaged": grid.score(averaged, "all"),
+                "ema_gain": math.log(max(distances[0], 1e-6) / max(distances[1], 1e-6)),
+            }
+            records += [
+                dict(row=method, column=c, seed=seed, value=v, run=grid.judged[averaged, QUALITY].key)
+                for c, v in values.items()
+            ]
     return tidy(records, paper="tradeoffs", exhibit="figure-g", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/11_image_grid.ipynb #curve
 def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_distance", "loss")) -> pd.DataFrame | None:
-    "One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted to. None without runs."
+    """One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted
+    to. None without runs."""
     if grid is None: return None
     rows = []
     for (method, size), _ in grid.setups.items():
         for seed in grid.seeds:
             for mark in range(len(grid.shop.study.marks)):
                 point = Point(method, size, seed, mark)
-                rows.append({"method": method, "size": size, "seed": seed, "flops": grid.judged[point, FOLLOW].result["training_flops"], **{m: _value(grid, point, m) for m in metrics}})
+                rows.append({
+                    "method": method,
+                    "size": size,
+                    "seed": seed,
+                    "flops": grid.judged[point, FOLLOW].result["training_flops"],
+                    **{m: _value(grid, point, m) for m in metrics},
+                })
     return pd.DataFrame(rows)
 
 # %% ../../nbs/studies/11_image_grid.ipynb #drawn
 def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, list[str]]:
-    "({row name: pictures}, captions) for every method at the lowest, middle and highest compute, below what the rule itself draws; (None, []) without runs."
+    """({row name: pictures}, captions) for every method at the lowest, middle and highest compute, below what the rule
+    itself draws; (None, []) without runs."""
     from safetensors.torch import load_file
     from dclm_nb.studies.image_study import REPORT, scenes_for
     if grid is None: return None, []
@@ -279,19 +444,23 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, within {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")["images"][chosen]
+            rows[f"{method}, within {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")[
+                "images"
+            ][chosen]
     return rows, [scenes.captions[i] for i in chosen]
 
 # %% ../../nbs/studies/11_image_grid.ipynb #real
 def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
-    "What no generator can be better than, for a figure: the ceilings of both codecs (`all`), or the distances of real pictures and of each codec's reconstructions. Empty without runs."
+    """What no generator can be better than, for a figure: the ceilings of both codecs (`all`), or the distances of real
+    pictures and of each codec's reconstructions. Empty without runs."""
     if grid is None: return {}
     codecs = {codec: codec_scores(grid.shop, codec)[metric] for codec in grid.shop.study.codecs}
     if metric != "frechet_distance": return {f"ceiling of {codec}": value for codec, value in codecs.items()}
     return {"real pictures": fmean(real_distances(grid))} | {f"{codec} alone": value for codec, value in codecs.items()}
 
 def real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
-    "Fréchet distances of fresh sets of real pictures to other real ones, at the number that generators are judged by: they differ by their draw alone."
+    """Fréchet distances of fresh sets of real pictures to other real ones, at the number that generators are judged by:
+    they differ by their draw alone."""
     from dclm_nb.image.judges import load_suite
     from dclm_nb.studies.image_study import scenes_for
     study, suite = grid.shop.study, load_suite(grid.shop.judges().folder)
@@ -301,48 +470,82 @@ def real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
 def codec_notes(grid: GridRuns | None) -> RowNotes:
     "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
     if grid is None: return RowNotes()
-    said = {f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec) for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)}
+    said = {
+        f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec)
+        for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)
+    }
     real = real_distances(grid)
-    return RowNotes({"real pictures": f"Fréchet distance {fmean(real):.2f} to other real ones at the same number, {min(real):.2f} to {max(real):.2f} over {len(real)} draws"}
-                    | {name: f"{scores['all']:.1%} of prompts all right, Fréchet distance {scores['frechet_distance']:.2f}" for name, scores in said.items()})
+    return RowNotes(
+        {
+            "real pictures": f"Fréchet distance {fmean(real):.2f} to other real ones at the same number, "
+                             f"{min(real):.2f} to {max(real):.2f} over {len(real)} draws"
+        }
+        | {
+            name: f"{scores['all']:.1%} of prompts all right, Fréchet distance {scores['frechet_distance']:.2f}"
+            for name, scores in said.items()
+        }
+    )
 
 # %% ../../nbs/studies/11_image_grid.ipynb #perfect
 def learned_notes(grid: GridRuns | None) -> RowNotes:
-    "What every deciding part has learned, beside what needs no learning; and that nothing judged was trained on. Empty without runs."
+    """What every deciding part has learned, beside what needs no learning; and that nothing judged was trained on.
+    Empty without runs."""
     if grid is None: return RowNotes()
     parts = [*grid.shop.learned(), *(gate(grid, m) for m in METHODS)]
     shared = {codec: grid.shop.data(codec).result for codec in grid.shop.study.codecs}
     facts = next(iter(shared.values()))
-    apart = f"{facts['held_out_pictures_in_training']} judged pictures and scenes are among the {facts['pictures']:,} training pictures of {facts['captions']:,} captions"
-    return RowNotes({f"learned, {p.part}": f"{p}{'' if p.passes else ': NOT passed'}" for p in parts} | {"held out": apart})
+    apart = (f"{facts['held_out_pictures_in_training']} judged pictures and scenes are among the {facts['pictures']:,} "
+             f"training pictures of {facts['captions']:,} captions")
+    return RowNotes(
+        {f"learned, {p.part}": f"{p}{'' if p.passes else ': NOT passed'}" for p in parts} | {"held out": apart}
+    )
+
 
 def gate_note(grid: GridRuns | None) -> RowNotes:
     "Whether the fairness gate is open, in a sentence; empty without runs."
     return RowNotes() if grid is None else RowNotes({"fairness gate": floor_check(grid)[1]})
 
 def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
-    "On how many seeds one method is ahead of another, for each pair: a count says what no interval of three lotteries can. Empty for an empty frame."
+    """On how many seeds one method is ahead of another, for each pair: a count says what no interval of three lotteries
+    can. Empty for an empty frame."""
     from itertools import combinations
     said = {}
     for column in columns:
-        wide = frame[frame["column"].eq(column) & frame["source"].eq("rerun")].pivot(index="seed", columns="row", values="value")
-        better = (lambda a, b: a < b) if any(column.startswith(name) for name in LOWER_IS_BETTER) else (lambda a, b: a > b)
-        counts = [f"{a} ahead of {b} on {int(better(wide[a], wide[b]).sum())} of {len(wide)} seeds" for a, b in combinations([m for m in METHODS if m in wide], 2)]
+        wide = frame[frame["column"].eq(column) & frame["source"].eq("rerun")].pivot(
+            index="seed", columns="row", values="value"
+        )
+        better = (
+            (lambda a, b: a < b) if any(column.startswith(name) for name in LOWER_IS_BETTER) else (lambda a, b: a > b)
+        )
+        counts = [
+            f"{a} ahead of {b} on {int(better(wide[a], wide[b]).sum())} of {len(wide)} seeds"
+            for a, b in combinations([m for m in METHODS if m in wide], 2)
+        ]
         if counts: said[f"seeds, {column.replace('_', ' ')}"] = "; ".join(counts)
     return RowNotes(said)
 
 def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
-    "How much compute the columns of a `metric_frame` speak of, and what is to be known of further columns; empty without runs."
+    """How much compute the columns of a `metric_frame` speak of, and what is to be known of further columns; empty
+    without runs."""
     if grid is None: return RowNotes()
-    chosen = lambda level: ", ".join(f"{m} {size} at {grid.compute(size, mark):.3g}" for m in METHODS for size, mark in [best_of(grid, m, grid.points_within(level), "loss")[0]])
+    chosen = lambda level: ", ".join(
+        f"{m} {size} at {grid.compute(size, mark):.3g}"
+        for m in METHODS
+        for size, mark in [best_of(grid, m, grid.points_within(level), "loss")[0]]
+    )
     levels = {"compute": grid.levels()[-1], "little compute": little_compute(grid)}
-    within = {name: f"each method's network with the lowest loss on tuning scenes, within {level:.3g} training FLOPs: {chosen(level)}" for name, level in levels.items()}
+    within = {
+        name: f"each method's network with the lowest loss on tuning scenes, within {level:.3g} training FLOPs: "
+              f"{chosen(level)}"
+        for name, level in levels.items()
+    }
     return RowNotes(within | {name.replace("_", " "): said for name, said in columns.items()})
 
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
 
 def other_judges(grid: GridRuns | None) -> RowNotes:
-    "What the judges say that no claim rests on, of each method's network at the largest compute, and of real pictures; the mean over seeds. Empty without runs."
+    """What the judges say that no claim rests on, of each method's network at the largest compute, and of real
+    pictures; the mean over seeds. Empty without runs."""
     if grid is None: return RowNotes()
     from dclm_nb.image.judges import load_suite
     suite, level = load_suite(grid.shop.judges().folder), grid.levels()[-1]
@@ -350,8 +553,13 @@ def other_judges(grid: GridRuns | None) -> RowNotes:
     said = {"real pictures": suite.real(grid.shop.study.judged_pictures)}
     for method in METHODS:
         (size, mark), _ = best_of(grid, method, grid.points_within(level), "frechet_distance")
-        said[method] = {name: fmean(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) for name in used}
-    return RowNotes({f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used) for who, scores in said.items()})
+        said[method] = {
+            name: fmean(grid.score(Point(method, size, seed, mark), name) for seed in grid.seeds) for name in used
+        }
+    return RowNotes({
+        f"other judges, {who}": ", ".join(f"{name.replace('_', ' ')} {scores[name]:.3g}" for name in used)
+        for who, scores in said.items()
+    })
 
 # %% ../../nbs/studies/11_image_grid.ipynb #entropy
 @run("tradeoffs/entropy-floor", version=1, libraries=("numpy", "torch"))
@@ -361,34 +569,58 @@ def measure_floor(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     from dclm_nb.image.entropy import entropy_floor
     from dclm_nb.image.scenes import SceneSpec
     from dclm_nb.studies.image_study import REPORT, scenes_for
-    spec, captions = SceneSpec.at_scale(config["scale"]), scenes_for(REPORT, config["pictures"], config["scale"]).captions
+    spec = SceneSpec.at_scale(config["scale"])
+    captions = scenes_for(REPORT, config["pictures"], config["scale"]).captions
     return {"floor": entropy_floor(load_codec(inputs["data"].folder / "codec"), spec, captions, config["drawings"])}
 
 def loss_floors(grid: GridRuns | None) -> dict[str, float]:
-    "{next-token: the lowest loss that is possible, or a little less}; empty without runs, and for a learned codec, whose codes no object has to itself."
+    """{next-token: the lowest loss that is possible, or a little less}; empty without runs, and for a learned codec,
+    whose codes no object has to itself."""
     if grid is None: return {}
     shop, codec = grid.shop, grid.shop.study.codec_of("next-token")
     if not codec.startswith("vq-"): return {}
     drawings = 50 if shop.study.scale == "smoke" else 3000
-    run = shop.store.run(measure_floor, {"scale": shop.study.scale, "pictures": shop.study.judged_pictures, "drawings": drawings}, 0, {"data": shop.data(codec)})
+    run = shop.store.run(
+        measure_floor,
+        {"scale": shop.study.scale, "pictures": shop.study.judged_pictures, "drawings": drawings},
+        0,
+        {"data": shop.data(codec)},
+    )
     return {"next-token": run.result["floor"]}
 
 def floor_notes(grid: GridRuns | None) -> RowNotes:
-    "How far next-token prediction is from the entropy of its data, and whether every method's loss still falls between the last two levels of compute. Empty without runs."
+    """How far next-token prediction is from the entropy of its data, and whether every method's loss still falls
+    between the last two levels of compute. Empty without runs."""
     if grid is None: return RowNotes()
     of = lambda m, level: fmean(best_of(grid, m, grid.points_within(level), "loss")[1])
     last, before = grid.levels()[-1], grid.levels()[-2]
-    said = {f"loss left, {m}": f"{of(m, before):.4g} within {before:.3g} FLOPs, {of(m, last):.4g} within {last:.3g}" for m in METHODS}
-    said |= {f"loss left, {m}, floor": f"the entropy of the codes is at least {floor:.3f} nats per token (more drawings raise this bound); at the largest compute the loss is at most {of(m, last) - floor:.3f} above it" for m, floor in loss_floors(grid).items()}
+    said = {
+        f"loss left, {m}": f"{of(m, before):.4g} within {before:.3g} FLOPs, {of(m, last):.4g} within {last:.3g}"
+        for m in METHODS
+    }
+    said |= {
+        f"loss left, {m}, floor": f"the entropy of the codes is at least {floor:.3f} nats per token (more drawings "
+        f"raise this bound); at the largest compute the loss is at most {of(m, last) - floor:.3f} above it"
+        for m, floor in loss_floors(grid).items()
+    }
     return RowNotes(said)
 
 # %% ../../nbs/studies/11_image_grid.ipynb #export
 def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | None:
-    "The smallest size of `method` at the end of its training, of the seeds the one with the lowest loss on tuning scenes; None without runs."
+    """The smallest size of `method` at the end of its training, of the seeds the one with the lowest loss on tuning
+    scenes; None without runs."""
     if grid is None: return None
     from dclm_nb.image.checkpoints import save_image_model
     from dclm_nb.studies.image_study import model_of
     study, size = grid.shop.study, grid.shop.study.budgets[0][0]
     seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[Point(method, size, seed, len(study.marks) - 1)])
     sampling = Sampling(guidance=grid.tuned.guidance[method][FOLLOW])
-    return save_image_model(model_of(grid.setups[method, size].config(), grid.models[method, size, seed], grid.shop.data(study.codec_of(method)), sampling=sampling), folder)
+    return save_image_model(
+        model_of(
+            grid.setups[method, size].config(),
+            grid.models[method, size, seed],
+            grid.shop.data(study.codec_of(method)),
+            sampling=sampling,
+        ),
+        folder,
+    )

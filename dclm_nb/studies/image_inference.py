@@ -24,72 +24,134 @@ __all__ = ['NO_LOSS', 'WEAK', 'STRONG', 'NO_CACHE', 'steps_frame', 'equal_qualit
            'clock_notes']
 
 # %% ../../nbs/studies/14_image_inference.ipynb #ask
-def _ask(grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str, purpose: str = REPORT) -> dict[tuple[Sampling, int], dict]:
+def _ask(
+    grid: GridRuns, method: str, samplings: Sequence[Sampling], name: str, purpose: str = REPORT
+) -> dict[tuple[Sampling, int], dict]:
     "Results by (sampling, seed) at the last mark of the largest size."
     size = grid.shop.study.budgets[-1][0]
     keys = [(sampling, seed) for sampling in samplings for seed in grid.seeds]
-    asked = [Asked(grid.setups[method, size], grid.models[method, size, seed], seed, len(grid.shop.study.marks) - 1, sampling, purpose=purpose) for sampling, seed in keys]
+    asked = [
+        Asked(
+            grid.setups[method, size],
+            grid.models[method, size, seed],
+            seed,
+            len(grid.shop.study.marks) - 1,
+            sampling,
+            purpose=purpose,
+        )
+        for sampling, seed in keys
+    ]
     return {key: {**run.result, "run": run.key} for key, run in zip(keys, grid.shop.judge(asked, name=name))}
 
-def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling: return replace(Sampling(guidance=grid.tuned.guidance[method][which]), **changes)
+def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling:
+    return replace(Sampling(guidance=grid.tuned.guidance[method][which]), **changes)
 
 # %% ../../nbs/studies/14_image_inference.ipynb #steps
-NO_LOSS = 1.05                  # a distance up to so many times the best one, on tuning captions, counts as no loss of quality
+# a distance up to so many times the best one, on tuning captions, counts as no loss of quality
+NO_LOSS = 1.05
 
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number of steps. A method's own row is the study's sampler, `/ few steps` the shortest, `/ equal quality` the shortest that loses nothing."
+    """Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number
+    of steps. A method's own row is the study's sampler, `/ few steps` the shortest, `/ equal quality` the shortest
+    that loses nothing."""
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
         tokens = grid.shop.data(study.codec_of(method)).result["tokens"]
         for row, changes in _paces(method, study.steps, tokens).items():
-            follow, quality = (_ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in (FOLLOW, QUALITY))
+            follow, quality = (
+                _ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in (FOLLOW, QUALITY)
+            )
             for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
-                values = {"steps": tokens if method == "next-token" else sampling.steps, "inference_flops": f["inference_flops"], "prompt_following": f["scores"]["all"], "frechet_distance": q["scores"]["frechet_distance"]}
+                values = {
+                    "steps": tokens if method == "next-token" else sampling.steps,
+                    "inference_flops": f["inference_flops"],
+                    "prompt_following": f["scores"]["all"],
+                    "frechet_distance": q["scores"]["frechet_distance"],
+                }
                 records += [dict(row=row, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items()]
     for method, steps in equal_quality(grid).items():
-        records += [{**r, "row": f"{method} / equal quality"} for r in records if r["row"] == _paces(method, study.steps, 10 ** 9, steps)]
-    records += [{**r, "row": NO_CACHE, "value": _uncached(grid)} for r in records if r["row"] == "next-token" and r["column"] == "inference_flops"]
+        records += [
+            {**r, "row": f"{method} / equal quality"}
+            for r in records
+            if r["row"] == _paces(method, study.steps, 10**9, steps)
+        ]
+    records += [
+        {**r, "row": NO_CACHE, "value": _uncached(grid)}
+        for r in records
+        if r["row"] == "next-token" and r["column"] == "inference_flops"
+    ]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
 def equal_quality(grid: GridRuns) -> dict[str, int]:
-    "The fewest steps at which a method's distance is within `NO_LOSS` of its best, on tuning captions; for the two methods that have steps."
+    """The fewest steps at which a method's distance is within `NO_LOSS` of its best, on tuning captions; for the two
+    methods that have steps."""
     study, found = grid.shop.study, {}
     for method in METHODS[1:]:
         counts = list(_paces(method, study.steps, grid.shop.data(study.codec_of(method)).result["tokens"]).values())
-        results = _ask(grid, method, [_tuned(grid, method, QUALITY, **c) for c in counts], "steps, tuning captions", TUNING)
-        mean = {c["steps"]: fmean(r["scores"]["frechet_distance"] for (s, _), r in results.items() if s.steps == c["steps"]) for c in counts}
+        results = _ask(
+            grid, method, [_tuned(grid, method, QUALITY, **c) for c in counts], "steps, tuning captions", TUNING
+        )
+        mean = {
+            c["steps"]: fmean(r["scores"]["frechet_distance"] for (s, _), r in results.items() if s.steps == c["steps"])
+            for c in counts
+        }
         found[method] = min(steps for steps, distance in mean.items() if distance <= NO_LOSS * min(mean.values()))
     return found
 
 def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[str, dict] | str:
-    "The rows of a method, with what each changes of the study's sampler; or the row of `of` steps. Masked-token prediction has no more steps than tokens."
+    """The rows of a method, with what each changes of the study's sampler; or the row of `of` steps. Masked-token
+    prediction has no more steps than tokens."""
     if method == "next-token": return {method: {}}
     most = tokens if method == "masked-token" else max(steps)
-    names = {n: f"{method} / {n} steps" for n in steps if n <= most} | {min(steps): f"{method} / few steps", Sampling().steps: method}
+    names = {n: f"{method} / {n} steps" for n in steps if n <= most} | {
+        min(steps): f"{method} / few steps",
+        Sampling().steps: method,
+    }
     return names[of] if of else {names[n]: {"steps": n} for n in sorted(names)}
 
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
-    "A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty one."
+    """A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty
+    one."""
     if frame.empty: return None
-    wide = frame[frame["row"].ne(NO_CACHE) & ~frame["row"].str.endswith("equal quality")].pivot(index=["row", "seed"], columns="column", values="value").reset_index()
-    return wide.assign(method=wide["row"].str.split(" / ").str[0], steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])])
+    wide = (
+        frame[frame["row"].ne(NO_CACHE) & ~frame["row"].str.endswith("equal quality")]
+        .pivot(index=["row", "seed"], columns="column", values="value")
+        .reset_index()
+    )
+    return wide.assign(
+        method=wide["row"].str.split(" / ").str[0],
+        steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])],
+    )
+
 
 def steps_notes(grid: GridRuns | None) -> RowNotes:
-    "How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's steps and at equal quality. Empty without runs."
+    """How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's
+    steps and at equal quality. Empty without runs."""
     if grid is None: return RowNotes()
     frame = steps_frame(grid)
     cost = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
-    said = {f"equal quality, {m}": f"{n} steps are the fewest within {NO_LOSS - 1:.0%} of its best distance, on tuning captions" for m, n in equal_quality(grid).items()}
+    said = {
+        f"equal quality, {m}": f"{n} steps are the fewest within {NO_LOSS - 1:.0%} of its best distance, on tuning "
+                               "captions"
+        for m, n in equal_quality(grid).items()
+    }
     ratio = lambda row, to: f"{cost[row] / cost[to]:.2g}"
-    said |= {f"cost beside next-token, {m}": f"{ratio(m, 'next-token')} times at {Sampling().steps} steps, {ratio(f'{m} / equal quality', 'next-token')} times at equal quality; beside next-token without its cache {ratio(m, NO_CACHE)} and {ratio(f'{m} / equal quality', NO_CACHE)} times" for m in METHODS[1:]}
+    said |= {
+        f"cost beside next-token, {m}": f"{ratio(m, 'next-token')} times at {Sampling().steps} steps, "
+        f"{ratio(f'{m} / equal quality', 'next-token')} times at equal quality; beside next-token without its cache "
+        f"{ratio(m, NO_CACHE)} and {ratio(f'{m} / equal quality', NO_CACHE)} times"
+        for m in METHODS[1:]
+    }
     return RowNotes(said)
 
 def _uncached(grid: GridRuns) -> float:
     from dclm_nb.image.flops import sampling_flops
     size, seed = grid.shop.study.budgets[-1][0], grid.seeds[0]
     setup = grid.setups["next-token", size]
-    model = model_of(setup.config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token")))
+    model = model_of(
+        setup.config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token"))
+    )
     return float(sampling_flops(model.network.config, _tuned(grid, "next-token", FOLLOW, cache=False)))
 
 # %% ../../nbs/studies/14_image_inference.ipynb #guidance
@@ -100,16 +162,36 @@ def guidance_curves(grid: GridRuns | None) -> pd.DataFrame | None:
     if grid is None: return None
     rows = []
     for method in METHODS:
-        for (sampling, seed), r in _ask(grid, method, [Sampling(guidance=g) for g in sorted({*grid.shop.study.guidances, WEAK, STRONG})], "guidance").items():
-            rows.append({"method": method, "guidance": sampling.guidance, "seed": seed, "prompt_following": r["scores"]["all"], "frechet_distance": r["scores"]["frechet_distance"], "run": r["run"]})
+        for (sampling, seed), r in _ask(
+            grid, method, [Sampling(guidance=g) for g in sorted({*grid.shop.study.guidances, WEAK, STRONG})], "guidance"
+        ).items():
+            rows.append({
+                "method": method,
+                "guidance": sampling.guidance,
+                "seed": seed,
+                "prompt_following": r["scores"]["all"],
+                "frechet_distance": r["scores"]["frechet_distance"],
+                "run": r["run"],
+            })
     return pd.DataFrame(rows)
 
 def guidance_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Figure I: both metrics at the two fixed guidances, by method and seed. The place of a maximum on a grid has no interval; a difference at fixed places has one."
+    """Figure I: both metrics at the two fixed guidances, by method and seed. The place of a maximum on a grid has no
+    interval; a difference at fixed places has one."""
     if grid is None: return tidy([])
     table = guidance_curves(grid)
     part = table[table["guidance"].isin((WEAK, STRONG))]
-    records = [dict(row=f"{r.method} / guidance {r.guidance:g}", column=metric, seed=int(r.seed), value=float(getattr(r, metric)), run=r.run) for r in part.itertuples() for metric in ("prompt_following", "frechet_distance")]
+    records = [
+        dict(
+            row=f"{r.method} / guidance {r.guidance:g}",
+            column=metric,
+            seed=int(r.seed),
+            value=float(getattr(r, metric)),
+            run=r.run,
+        )
+        for r in part.itertuples()
+        for metric in ("prompt_following", "frechet_distance")
+    ]
     return tidy(records, paper="tradeoffs", exhibit="figure-i", scale=grid.shop.study.scale, source="rerun")
 
 def guidance_notes(grid: GridRuns | None) -> RowNotes:
@@ -119,7 +201,9 @@ def guidance_notes(grid: GridRuns | None) -> RowNotes:
     for method, part in table.groupby("method", sort=False):
         for metric, best in (("prompt_following", "idxmax"), ("frechet_distance", "idxmin")):
             counts = part.loc[getattr(part.groupby("seed")[metric], best)(), "guidance"].value_counts().sort_index()
-            said[f"best guidance, {method}, {metric.replace('_', ' ')}"] = ", ".join(f"{g:g} on {n} of {counts.sum()} seeds" for g, n in counts.items())
+            said[f"best guidance, {method}, {metric.replace('_', ' ')}"] = ", ".join(
+                f"{g:g} on {n} of {counts.sum()} seeds" for g, n in counts.items()
+            )
     return RowNotes(said)
 
 # %% ../../nbs/studies/14_image_inference.ipynb #clock
@@ -127,12 +211,16 @@ NO_CACHE = "next-token / no cache"
 
 @run("tradeoffs/inference-time", version=1, libraries=("torch",), clock=("latency_s", "throughput_images_s"))
 def time_samplers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: seconds per picture for one picture at a time and for a batch, per sampler (`config['samplers']`: row -> (method, sampling)); interleaved, median of `rounds`."
+    """Run: seconds per picture for one picture at a time and for a batch, per sampler (`config['samplers']`: row ->
+    (method, sampling)); interleaved, median of `rounds`."""
     import torch
     from dclm_nb.image.checkpoints import sample
     torch.set_num_threads(1)
     captions = list(scenes_for("clock", config["batch"], config["scale"]).captions)
-    models = {row: model_of(config["trained"][m], inputs[m], inputs[f"{m} data"], sampling=Sampling(**sampling)) for row, (m, sampling) in config["samplers"].items()}
+    models = {
+        row: model_of(config["trained"][m], inputs[m], inputs[f"{m} data"], sampling=Sampling(**sampling))
+        for row, (m, sampling) in config["samplers"].items()
+    }
     times: dict[str, dict[str, list[float]]] = {row: {"one": [], "many": []} for row in models}
     for model in models.values(): sample(model, captions[:1])
     for _ in range(config["rounds"]):
@@ -141,10 +229,15 @@ def time_samplers(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
                 began = _now(model.network.device)
                 sample(model, asked)
                 times[row][kind].append(_now(model.network.device) - began)
-    return {row: {"latency_s": median(t["one"]), "throughput_images_s": len(captions) / median(t["many"])} for row, t in times.items()}
+    return {
+        row: {"latency_s": median(t["one"]), "throughput_images_s": len(captions) / median(t["many"])}
+        for row, t in times.items()
+    }
+
 
 def _now(device) -> float:
-    "Seconds: of one processor thread, so that a busy machine does not count; on a GPU of the wall, once it has finished."
+    """Seconds: of one processor thread, so that a busy machine does not count; on a GPU of the wall, once it has
+    finished."""
     if device.type == "cpu": return time.process_time()
     import torch
     torch.cuda.synchronize(device)
@@ -155,14 +248,27 @@ def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     size, batch = study.budgets[-1][0], min(batch, study.judged_pictures)
-    samplers = {m: (m, asdict(_tuned(grid, m, FOLLOW))) for m in METHODS} | {NO_CACHE: ("next-token", asdict(_tuned(grid, "next-token", FOLLOW, cache=False)))}
+    samplers = {m: (m, asdict(_tuned(grid, m, FOLLOW))) for m in METHODS} | {
+        NO_CACHE: ("next-token", asdict(_tuned(grid, "next-token", FOLLOW, cache=False)))
+    }
     for seed in grid.seeds:
-        inputs = {m: grid.models[m, size, seed] for m in METHODS} | {f"{m} data": grid.shop.data(study.codec_of(m)) for m in METHODS}
-        config = {"scale": study.scale, "batch": batch, "rounds": rounds, "trained": {m: grid.setups[m, size].config() for m in METHODS}, "samplers": samplers}
+        inputs = {m: grid.models[m, size, seed] for m in METHODS} | {
+            f"{m} data": grid.shop.data(study.codec_of(m)) for m in METHODS
+        }
+        config = {
+            "scale": study.scale,
+            "batch": batch,
+            "rounds": rounds,
+            "trained": {m: grid.setups[m, size].config() for m in METHODS},
+            "samplers": samplers,
+        }
         run = grid.shop.store.run(time_samplers, config, seed, inputs)
-        records += [dict(row=row, column=c, seed=seed, value=v, run=run.key) for row in samplers for c, v in run.result[row].items()]
+        records += [
+            dict(row=row, column=c, seed=seed, value=v, run=run.key)
+            for row in samplers
+            for c, v in run.result[row].items()
+        ]
     return tidy(records, paper="tradeoffs", exhibit="figure-e", scale=study.scale, source="rerun")
-
 
 # %% ../../nbs/studies/14_image_inference.ipynb #clock-name
 def clock_name() -> str:
@@ -173,4 +279,7 @@ def clock_name() -> str:
 def clock_notes(grid: GridRuns | None) -> RowNotes:
     "How the clock was read; empty without runs."
     if grid is None: return RowNotes()
-    return RowNotes({"latency": f"seconds for one picture by itself, from caption to pixels, on {clock_name()}", "throughput": f"pictures a second in a batch of {min(256, grid.shop.study.judged_pictures)}, likewise"})
+    return RowNotes({
+        "latency": f"seconds for one picture by itself, from caption to pixels, on {clock_name()}",
+        "throughput": f"pictures a second in a batch of {min(256, grid.shop.study.judged_pictures)}, likewise",
+    })

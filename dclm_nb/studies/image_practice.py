@@ -25,10 +25,19 @@ PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
 def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
-    base = Setup("diffusion", shop.study.budgets[0][0], tuned.train_config("diffusion", shop.study.budgets[0][0], shop.study.practice_budget, shop.study))
+    base = Setup(
+        "diffusion",
+        shop.study.budgets[0][0],
+        tuned.train_config("diffusion", shop.study.budgets[0][0], shop.study.practice_budget, shop.study),
+    )
     unshifted = MethodSettings(flow=FlowSettings(shift=1.0))
-    return {PLAIN: replace(base, train=replace(base.train, settings=unshifted)), OURS: base, "time shift, rate falls at the end": replace(base, train=replace(base.train, decay=0.4)),
-            "time shift, each channel whitened": replace(base, whiten=True), "time shift, learned places": replace(base, positions="learned")}
+    return {
+        PLAIN: replace(base, train=replace(base.train, settings=unshifted)),
+        OURS: base,
+        "time shift, rate falls at the end": replace(base, train=replace(base.train, decay=0.4)),
+        "time shift, each channel whitened": replace(base, whiten=True),
+        "time shift, learned places": replace(base, positions="learned"),
+    }
 
 # %% ../../nbs/studies/13_image_practice.ipynb #practice
 def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
@@ -38,15 +47,23 @@ def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.D
     setups = variants(shop, tuned)
     keys = [(name, seed) for name in setups for seed in seeds]
     runs = shop.train([(setups[name], seed) for name, seed in keys], name="training practice")
-    records = [dict(row=name, **r) for (name, seed), r in _two_metrics(shop, tuned, keys, [setups[name] for name, _ in keys], runs)]
+    records = [
+        dict(row=name, **r)
+        for (name, seed), r in _two_metrics(shop, tuned, keys, [setups[name] for name, _ in keys], runs)
+    ]
     return tidy(records, paper="tradeoffs", exhibit="figure-h", scale=shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/13_image_practice.ipynb #two-metrics
 def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
     "(key, record) of prompt following and Fréchet distance, each at its own guidance."
-    asked = [Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec) for which in (0, QUALITY)
-             for (_, seed), setup, run, codec in zip(keys, setups, runs, codecs or [""] * len(keys))]
-    for (key, which), run in zip([(key, which) for which in (0, QUALITY) for key in keys], shop.judge(asked, name="judging")):
+    asked = [
+        Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec)
+        for which in (0, QUALITY)
+        for (_, seed), setup, run, codec in zip(keys, setups, runs, codecs or [""] * len(keys))
+    ]
+    for (key, which), run in zip(
+        [(key, which) for which in (0, QUALITY) for key in keys], shop.judge(asked, name="judging")
+    ):
         column, metric = ("frechet_distance", "frechet_distance") if which else ("prompt_following", "all")
         yield key, dict(column=column, seed=key[1], value=run.result["scores"][metric], run=run.key)
 
@@ -59,22 +76,35 @@ def codec_rows(shop: Workshop) -> dict[str, str]:
     return dict(zip(CODEC_ROWS if len(ladder) == 3 else (CODEC_ROWS[0], CODEC_ROWS[-1]), ladder))
 
 def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
-    "Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it. Empty without a workshop."
+    """Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it.
+    Empty without a workshop."""
     if shop is None: return tidy([])
     tuned, rows = run_grid(shop, seeds).tuned, codec_rows(shop)
     setup = variants(shop, tuned)[OURS]
     keys = [(row, seed) for row in rows for seed in seeds]
     codecs = [rows[row] for row, _ in keys]
-    runs = [run for row in rows for run in shop.train([(setup, seed) for seed in seeds], name=f"diffusion in {rows[row]}", codec=rows[row])]
-    records = [dict(row=row, **r) for (row, seed), r in _two_metrics(shop, tuned, keys, [setup] * len(keys), runs, codecs)]
+    runs = [
+        run
+        for row in rows
+        for run in shop.train([(setup, seed) for seed in seeds], name=f"diffusion in {rows[row]}", codec=rows[row])
+    ]
+    records = [
+        dict(row=row, **r) for (row, seed), r in _two_metrics(shop, tuned, keys, [setup] * len(keys), runs, codecs)
+    ]
     ceilings = {row: codec_scores(shop, codec)["all"] for row, codec in rows.items()}
     followed = [r for r in records if r["column"] == "prompt_following"]
-    records += [{**r, "column": "ceiling", "value": ceilings[r["row"]]} for r in followed] + [{**r, "column": "share_of_ceiling", "value": r["value"] / ceilings[r["row"]]} for r in followed if ceilings[r["row"]]]
+    records += [{**r, "column": "ceiling", "value": ceilings[r["row"]]} for r in followed] + [
+        {**r, "column": "share_of_ceiling", "value": r["value"] / ceilings[r["row"]]}
+        for r in followed
+        if ceilings[r["row"]]
+    ]
     return tidy(records, paper="tradeoffs", exhibit="figure-f", scale=shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/13_image_practice.ipynb #table
 def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
-    "Table B: every codec's numbers per picture, PSNR, Fréchet distance of reconstructions, and the checker's ceilings (shares of many pictures, because they are near 1; distances of as many as generators are judged by). Deterministic: one value each. Empty without a workshop."
+    """Table B: every codec's numbers per picture, PSNR, Fréchet distance of reconstructions, and the checker's ceilings
+    (shares of many pictures, because they are near 1; distances of as many as generators are judged by).
+    Deterministic: one value each. Empty without a workshop."""
     from dclm_nb.image.codecs import codec_table, load_codec
     from dclm_nb.image.judges import load_suite
     from dclm_nb.image.scenes import SceneSpec
@@ -87,7 +117,12 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
         row = codec_table([codec], scenes.images, scenes.captions, spec).iloc[0].to_dict()
         few, n = codec.decode(codec.encode(scenes.images[:study.judged_pictures])), study.judged_pictures
         distance = suite.measure(few, scenes.captions[:n])["frechet_distance"]
-        values = {"numbers_per_picture": row["numbers"], "psnr": min(row["psnr"], 99.0), "frechet_distance": distance, **{f"ceiling_{a}": row[a] for a in ("colour", "shape", "relation", "count", "all")}}
+        values = {
+            "numbers_per_picture": row["numbers"],
+            "psnr": min(row["psnr"], 99.0),
+            "frechet_distance": distance,
+            **{f"ceiling_{a}": row[a] for a in ("colour", "shape", "relation", "count", "all")},
+        }
         records += [dict(row=name, column=c, seed=0, value=float(v)) for c, v in values.items()]
     return tidy(records, paper="tradeoffs", exhibit="table-b", scale=study.scale, source="rerun")
 
@@ -95,10 +130,22 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
 def part_notes(shop: Workshop | None) -> RowNotes:
     "What the judges and every codec of Table B have learned, beside what needs no learning. Empty without a workshop."
     if shop is None: return RowNotes()
-    parts = [Learned(**e) for e in [*shop.judges().result["learned"], *(shop.data(codec).result["learned"] for codec in table_codecs(shop))]]
+    parts = [
+        Learned(**e)
+        for e in [
+            *shop.judges().result["learned"],
+            *(shop.data(codec).result["learned"] for codec in table_codecs(shop)),
+        ]
+    ]
     return RowNotes({f"learned, {p.part}": str(p) for p in parts})
 
 def table_codecs(shop: Workshop) -> list[str]:
     "The codecs of Table B: the ladder, smaller code books, and the study's own."
     discrete = shop.study.codecs[1]
-    return list(dict.fromkeys([*shop.study.codec_ladder, *(("vq-64", "vq-128") if discrete.startswith("vq-") else ()), discrete]))
+    return list(
+        dict.fromkeys([
+            *shop.study.codec_ladder,
+            *(("vq-64", "vq-128") if discrete.startswith("vq-") else ()),
+            discrete,
+        ])
+    )

@@ -52,7 +52,7 @@ class RealStudy:
 
 # %% ../../nbs/studies/18_image_real.ipynb #judge
 def components_of(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    "(mean `\"D\"`, axes `\"D count\"`) of uint8 pictures `\"N 3 H W\"`; axes are divided by the spread along the first."
+    """(mean `"D"`, axes `"D count"`) of uint8 pictures `"N 3 H W"`; axes are divided by the spread along the first."""
     import torch
     flat = images.flatten(1).double()
     mean = flat.mean(dim=0)
@@ -69,7 +69,16 @@ def components_learned(images: Tensor, held_out: Tensor, count: int) -> Learned:
     mean, axes = components_of(images, count)
     away = held_out.flatten(1).float() - mean
     kept = float((away @ (axes / axes.norm(dim=0))).square().sum() / away.square().sum())
-    return Learned("components of whole pictures", "share of variance kept", kept, count / away.shape[1], "random directions", margin=0.3, n=len(held_out))
+    return Learned(
+        "components of whole pictures",
+        "share of variance kept",
+        kept,
+        count / away.shape[1],
+        "random directions",
+        margin=0.3,
+        n=len(held_out),
+    )
+
 
 def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float:
     "Share of `\"N D\"` that are nearer to their own row of `real` `\"N D\"` than to `k` - 1 other rows; chance is 1/k."
@@ -83,20 +92,36 @@ def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float
 # %% ../../nbs/studies/18_image_real.ipynb #data
 @run("tradeoffs/emoji-latents", version=1, libraries=("numpy", "resvg_py", "torch"))
 def encode_emoji(config: dict, seed: int, folder: Path) -> dict:
-    "Run: fit the codec `config['codec']` on emoji and encode them; files as of `image_study.encode_set`. Raises `UserError` where emoji cannot be had."
+    """Run: fit the codec `config['codec']` on emoji and encode them; files as of `image_study.encode_set`. Raises
+    `UserError` where emoji cannot be had."""
     from safetensors.torch import save_file
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.codecs import codec_learned, fit_codec, psnr
     from dclm_nb.image.pictures import openmoji
     study = RealStudy.at_scale(config["scale"])
     train, held = (openmoji(study.size, split=split) for split in ("train", "held out"))
-    codec, vocabulary = fit_codec(config["codec"], train.images, seed=seed), CaptionVocabulary.frequent(train.captions, study.words, study.length)
+    codec = fit_codec(config["codec"], train.images, seed=seed)
+    vocabulary = CaptionVocabulary.frequent(train.captions, study.words, study.length)
     codec.save(folder / "codec")
-    save_file({"latents": codec.encode(train.images), "captions": vocabulary.encode(train.captions)}, folder / "latents.safetensors")
+    save_file(
+        {"latents": codec.encode(train.images), "captions": vocabulary.encode(train.captions)},
+        folder / "latents.safetensors",
+    )
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary.to_dict()))
-    learned = [codec_learned(codec, train.images, held.images), components_learned(train.images, held.images, study.components)]
-    return {"pictures": len(train), "psnr": min(99.0, psnr(codec.decode(codec.encode(held.images)), held.images)), "tokens": codec.tokens, "numbers": codec.channels or codec.vocab_size, "words": len(vocabulary),
-            "length": vocabulary.length, "learned": [e.as_dict() for e in learned]}
+    learned = [
+        codec_learned(codec, train.images, held.images),
+        components_learned(train.images, held.images, study.components),
+    ]
+    return {
+        "pictures": len(train),
+        "psnr": min(99.0, psnr(codec.decode(codec.encode(held.images)), held.images)),
+        "tokens": codec.tokens,
+        "numbers": codec.channels or codec.vocab_size,
+        "words": len(vocabulary),
+        "length": vocabulary.length,
+        "learned": [e.as_dict() for e in learned],
+    }
+
 
 def _asked(study: RealStudy):
     "Names to draw with their emoji, and as many other emoji to compare with."
@@ -111,7 +136,11 @@ def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
     train, _, own, others = _asked(study)
     mean, axes = components_of(train.images, study.components)
     at = placed(images, mean, axes)
-    return {"frechet_distance": frechet_distance(placed(others, mean, axes), at), "own_picture_found": own_found(at, placed(own, mean, axes))}
+    return {
+        "frechet_distance": frechet_distance(placed(others, mean, axes), at),
+        "own_picture_found": own_found(at, placed(own, mean, axes)),
+    }
+
 
 @run("tradeoffs/emoji-samples", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
@@ -122,7 +151,9 @@ def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     torch.set_num_threads(1)
     study, found = RealStudy.at_scale(config["scale"]), {}
     for which, metric in ((QUALITY, "frechet_distance"), (FOLLOW, "own_picture_found")):
-        model = model_of(config["trained"], inputs["model"], inputs["data"], sampling=Sampling(guidance=config["guidance"][which]))
+        model = model_of(
+            config["trained"], inputs["model"], inputs["data"], sampling=Sampling(guidance=config["guidance"][which])
+        )
         drawn = sample(model, list(_asked(study)[1]), seed)
         found[metric] = measured(drawn, study)[metric]
     save_file({"images": drawn[:64].contiguous()}, folder / "drawn.safetensors")
@@ -138,24 +169,54 @@ class RealRuns:
     data: dict[str, Run]
 
 def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRuns | None:
-    "Train (or find) the three methods on emoji, with what was tuned for the grid; None without a grid. Raises `UserError` for a part that has not learned."
+    """Train (or find) the three methods on emoji, with what was tuned for the grid; None without a grid. Raises
+    `UserError` for a part that has not learned."""
     if grid is None: return None
     shop, study = grid.shop, RealStudy.at_scale(grid.shop.study.scale)
     data = {m: shop.store.run(encode_emoji, {"scale": shop.study.scale, "codec": study.codec_of(m)}) for m in METHODS}
     for run in data.values():
         for evidence in run.result["learned"]: Learned(**evidence).require()
     size = shop.study.budgets[0][0]
-    setups = {m: Setup(m, size, grid.tuned.train_config(m, size, study.budget, shop.study, marks=(1.0,))) for m in METHODS}
+    setups = {
+        m: Setup(m, size, grid.tuned.train_config(m, size, study.budget, shop.study, marks=(1.0,))) for m in METHODS
+    }
     keys = [(m, seed) for m in METHODS for seed in seeds]
-    models = run_together([Planned(f"{m}, emoji, seed {seed}", train_generator, setups[m].config(), seed, {"data": data[m]}, cost=study.budget) for m, seed in keys], shop.store, shop.workers, name="emoji")
+    models = run_together(
+        [
+            Planned(
+                f"{m}, emoji, seed {seed}",
+                train_generator,
+                setups[m].config(),
+                seed,
+                {"data": data[m]},
+                cost=study.budget,
+            )
+            for m, seed in keys
+        ],
+        shop.store,
+        shop.workers,
+        name="emoji",
+    )
     ask = lambda m: {"scale": shop.study.scale, "trained": setups[m].config(), "guidance": list(grid.tuned.guidance[m])}
-    drawn = run_together([Planned(f"{m}, emoji", draw_emoji, ask(m), seed, {"model": model, "data": data[m]}) for (m, seed), model in zip(keys, models)], shop.store, shop.workers, name="emoji: judging")
+    drawn = run_together(
+        [
+            Planned(f"{m}, emoji", draw_emoji, ask(m), seed, {"model": model, "data": data[m]})
+            for (m, seed), model in zip(keys, models)
+        ],
+        shop.store,
+        shop.workers,
+        name="emoji: judging",
+    )
     return RealRuns(study, shop.study.scale, dict(zip(keys, drawn)), data)
 
 def real_frame(runs: RealRuns | None) -> pd.DataFrame:
     "Emoji: both measures by method and seed. Empty without runs."
     if runs is None: return tidy([])
-    records = [dict(row=m, column=column, seed=seed, value=float(value), run=run.key) for (m, seed), run in runs.drawn.items() for column, value in run.result.items()]
+    records = [
+        dict(row=m, column=column, seed=seed, value=float(value), run=run.key)
+        for (m, seed), run in runs.drawn.items()
+        for column, value in run.result.items()
+    ]
     return tidy(records, paper="tradeoffs", exhibit="extra-emoji", scale=runs.scale, source="rerun")
 
 def real_notes(runs: RealRuns | None) -> RowNotes:
@@ -166,10 +227,21 @@ def real_notes(runs: RealRuns | None) -> RowNotes:
     for what, m in (("diffusion", "diffusion"), ("token methods", "next-token")):
         codec = load_codec(runs.data[m].folder / "codec")
         scores = measured(codec.decode(codec.encode(own)), runs.study)
-        said[f"{what}: its codec alone ({codec.name})"] = f"Fréchet distance {scores['frechet_distance']:.3f}, own picture found {scores['own_picture_found']:.0%}, PSNR {runs.data[m].result['psnr']:.1f} dB on held-out emoji"
+        said[f"{what}: its codec alone ({codec.name})"] = (
+            f"Fréchet distance {scores['frechet_distance']:.3f}, own picture found {scores['own_picture_found']:.0%}, "
+            f"PSNR {runs.data[m].result['psnr']:.1f} dB on held-out emoji"
+        )
     said["real emoji"] = f"Fréchet distance {measured(own, runs.study)['frechet_distance']:.3f} to as many others"
     parts = {p.part: p for run in runs.data.values() for p in (Learned(**e) for e in run.result["learned"])}
-    return RowNotes(said | {f"learned, {name}": str(p) for name, p in parts.items()} | {"data": f"{runs.data['diffusion'].result['pictures']:,} emoji by OpenMoji (CC BY-SA 4.0), all of them trained on; names drawn are of training"})
+    return RowNotes(
+        said
+        | {f"learned, {name}": str(p) for name, p in parts.items()}
+        | {
+            "data": f"{runs.data['diffusion'].result['pictures']:,} emoji by OpenMoji (CC BY-SA 4.0), all of them "
+                    "trained on; names drawn are of training"
+        }
+    )
+
 
 def real_samples(runs: RealRuns | None, count: int = 8) -> tuple[dict | None, list[str]]:
     "({row name: pictures}, names) for the first names, first seed; (None, []) without runs."
@@ -177,4 +249,6 @@ def real_samples(runs: RealRuns | None, count: int = 8) -> tuple[dict | None, li
     if runs is None: return None, []
     _, names, own, _ = _asked(runs.study)
     first = min(seed for _, seed in runs.drawn)
-    return {"emoji": own[:count]} | {m: load_file(runs.drawn[m, first].folder / "drawn.safetensors")["images"][:count] for m in METHODS}, list(names[:count])
+    return {"emoji": own[:count]} | {
+        m: load_file(runs.drawn[m, first].folder / "drawn.safetensors")["images"][:count] for m in METHODS
+    }, list(names[:count])

@@ -32,7 +32,10 @@ __all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'scale_of', 'codec_numbe
 @functools.cache
 def scale_of(size: str) -> str:
     "The scale whose grid has networks of this size; `laptop` for any other size."
-    return next((scale for scale in ("smoke", "laptop", "gpu") if size in dict(ImageStudy.at_scale(scale).budgets)), "laptop")
+    return next(
+        (scale for scale in ("smoke", "laptop", "gpu") if size in dict(ImageStudy.at_scale(scale).budgets)), "laptop"
+    )
+
 
 @functools.cache
 def _around(scale: str) -> dict[str, int]:
@@ -47,7 +50,8 @@ PATCH = 4                       # pixels, of every codec of the study
 
 @functools.cache
 def codec_numbers(codec: str, scale: str = "laptop") -> int:
-    "Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`: a patch codec is fitted as the study fits it, because pictures with fewer different patches give fewer codes; a learned one has what its name says."
+    """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`: a patch codec is fitted as the study fits it,
+    because pictures with fewer different patches give fewer codes; a learned one has what its name says."""
     from dclm_nb.image.codecs import fit_codec
     from dclm_nb.studies.image_study import TRAINING, scenes_for
     if codec.startswith("conv-"): return int(codec.rsplit("-", 1)[1])
@@ -56,10 +60,14 @@ def codec_numbers(codec: str, scale: str = "laptop") -> int:
 
 # %% ../../nbs/studies/15_image_scales.ipynb #network
 def network_of(method: str, size: str) -> BackboneConfig:
-    "The network of a method at a size, with the captions and codec of its scale. Raises `UserError` for an unknown method or size."
+    """The network of a method at a size, with the captions and codec of its scale. Raises `UserError` for an unknown
+    method or size."""
     if size in PAPER_SIZES: return paper_recipe(method, size)[0]
     scale = scale_of(size)
-    return backbone_config(method, size, codec_numbers=codec_numbers(ImageStudy.at_scale(scale).codec_of(method), scale), **_around(scale))
+    return backbone_config(
+        method, size, codec_numbers=codec_numbers(ImageStudy.at_scale(scale).codec_of(method), scale), **_around(scale)
+    )
+
 
 def size_row(size: str) -> str:
     "A row's name: the size, and whether it is ours or assumed."
@@ -71,8 +79,14 @@ def meta_network(config: BackboneConfig):
     import torch
     from dclm_nb.image.backbone import Backbone
     with torch.device("meta"):
-        captions, ids = torch.zeros(1, config.caption_length, dtype=torch.long), torch.zeros(1, config.tokens, dtype=torch.long)
-        return Backbone(config), (torch.zeros(1, config.tokens, config.channels), captions, torch.zeros(1)) if config.method == "diffusion" else (ids, captions)
+        captions = torch.zeros(1, config.caption_length, dtype=torch.long)
+        ids = torch.zeros(1, config.tokens, dtype=torch.long)
+        return Backbone(config), (
+            torch.zeros(1, config.tokens, config.channels),
+            captions,
+            torch.zeros(1),
+        ) if config.method == "diffusion" else (ids, captions)
+
 
 @functools.cache
 def parameter_count(config: BackboneConfig) -> int:
@@ -91,18 +105,40 @@ def sizes_frame() -> pd.DataFrame:
 def _size_records() -> Iterator[dict]:
     for size in (*our_sizes(), *PAPER_SIZES):
         s, networks = SIZES[size], {method: network_of(method, size) for method in METHODS}
-        values = {"layers": s.n_layers, "width": s.width, "heads": s.n_heads, "core parameters": networks["diffusion"].core_parameters}
+        values = {
+            "layers": s.n_layers,
+            "width": s.width,
+            "heads": s.n_heads,
+            "core parameters": networks["diffusion"].core_parameters,
+        }
         values |= {f"parameters, {method}": parameter_count(network) for method, network in networks.items()}
         values |= {f"training FLOPs, {method}": training_flops(network, 1) for method, network in networks.items()}
-        for column, value in values.items(): yield dict(row=size_row(size), column=column, value=value, scale=size if size in PAPER_SIZES else "laptop")
+        for column, value in values.items():
+            yield dict(row=size_row(size), column=column, value=value, scale=size if size in PAPER_SIZES else "laptop")
 
 # %% ../../nbs/studies/15_image_scales.ipynb #settings
-_SHARED = {"batch_size": "batch size", "warmup_steps": "warm-up steps", "decay": "share of steps with falling rate", "weight_decay": "weight decay", "beta1": "Adam β1", "beta2": "Adam β2",
-           "clip_norm": "gradient clipped at norm", "caption_drop": "captions dropped", "ema": "averaging of weights"}
+_SHARED = {
+    "batch_size": "batch size",
+    "warmup_steps": "warm-up steps",
+    "decay": "share of steps with falling rate",
+    "weight_decay": "weight decay",
+    "beta1": "Adam β1",
+    "beta2": "Adam β2",
+    "clip_norm": "gradient clipped at norm",
+    "caption_drop": "captions dropped",
+    "ema": "averaging of weights",
+}
+
 
 def settings_of(method: str, config: ImageTrainConfig) -> dict[str, float]:
     "{setting: value} of all that has a number and is not tuned; a method's own settings only for that method."
-    own = {"diffusion": {"mean of logit times": config.settings.flow.mean, "spread of logit times": config.settings.flow.std}, "masked-token": {"choice temperature": config.settings.masked.choice_temperature}}
+    own = {
+        "diffusion": {
+            "mean of logit times": config.settings.flow.mean,
+            "spread of logit times": config.settings.flow.std,
+        },
+        "masked-token": {"choice temperature": config.settings.masked.choice_temperature},
+    }
     return {label: getattr(config, name) for name, label in _SHARED.items()} | own.get(method, {})
 
 RATE = "learning rate, thousandths"         # four decimals of a table would round the rate itself
@@ -114,7 +150,10 @@ def tuned_settings(method: str, config: ImageTrainConfig) -> dict[str, float]:
 def sequence_of(method: str, size: str) -> dict[str, float]:
     "What the network reads."
     c = network_of(method, size)
-    return {"image tokens": c.tokens, "caption tokens": c.caption_length, "words": c.caption_words} | ({"numbers per token": c.channels} if c.channels else {"codes": c.vocab_size})
+    return {"image tokens": c.tokens, "caption tokens": c.caption_length, "words": c.caption_words} | (
+        {"numbers per token": c.channels} if c.channels else {"codes": c.vocab_size}
+    )
+
 
 def training_amount(method: str, size: str, config: ImageTrainConfig) -> dict[str, float]:
     "Operations of the whole run, and the pictures that they pay for in whole steps."
@@ -126,50 +165,107 @@ def our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrain
     "How a network of the grid is trained at `laptop`; without `tuned`, learning rate and time shift are only defaults."
     study = ImageStudy.at_scale("laptop")
     budget = dict(study.budgets)[size]
-    return tuned.train_config(method, size, budget, study) if tuned else ImageTrainConfig(budget, study.batch_size, marks=study.marks)
+    return (
+        tuned.train_config(method, size, budget, study)
+        if tuned
+        else ImageTrainConfig(budget, study.batch_size, marks=study.marks)
+    )
+
 
 def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
     config = our_recipe(method, sizes[0], tuned)
-    tried = {RATE: [rate * 1e3 for rate in study.rates]} | ({"time shift": study.shifts} if method == "diffusion" else {})
-    sweeps = {f"{name}, sweep {end}": value for name, values in tried.items() for end, value in (("from", min(values)), ("to", max(values)))}
-    chosen = {f"{name}, chosen, {size}": value for size in sizes for name, value in tuned_settings(method, our_recipe(method, size, tuned)).items()} if tuned else {}
-    return sequence_of(method, sizes[0]) | settings_of(method, config) | sweeps | chosen | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
+    tried = {RATE: [rate * 1e3 for rate in study.rates]} | (
+        {"time shift": study.shifts} if method == "diffusion" else {}
+    )
+    sweeps = {
+        f"{name}, sweep {end}": value
+        for name, values in tried.items()
+        for end, value in (("from", min(values)), ("to", max(values)))
+    }
+    chosen = (
+        {
+            f"{name}, chosen, {size}": value
+            for size in sizes
+            for name, value in tuned_settings(method, our_recipe(method, size, tuned)).items()
+        }
+        if tuned
+        else {}
+    )
+    return (
+        sequence_of(method, sizes[0])
+        | settings_of(method, config)
+        | sweeps
+        | chosen
+        | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
+    )
+
 
 def _assumed(method: str) -> dict[str, float]:
     config = paper_recipe(method, "XL")[1]
-    return sequence_of(method, "XL") | settings_of(method, config) | tuned_settings(method, config) | training_amount(method, "XL", config)
+    return (
+        sequence_of(method, "XL")
+        | settings_of(method, config)
+        | tuned_settings(method, config)
+        | training_amount(method, "XL", config)
+    )
 
 # %% ../../nbs/studies/15_image_scales.ipynb #settings-frame
 def settings_frame(tuned: Tuned | None = None) -> pd.DataFrame:
-    "Table C: settings per method, ours at `laptop` and the assumed ones; `tuned`: what `image_tuning.tune` chose, if it has run."
-    families = (("ours", {m: _ours(m, tuned) for m in METHODS}, "laptop"), ("assumed", {m: _assumed(m) for m in METHODS}, "paper"))
-    records = [dict(row=f"{family}: {setting}", column=method, value=settings[method][setting], scale=scale) for family, settings, scale in families
-               for setting in dict.fromkeys(s for of_method in settings.values() for s in of_method) for method in METHODS if setting in settings[method]]
+    """Table C: settings per method, ours at `laptop` and the assumed ones; `tuned`: what `image_tuning.tune` chose, if
+    it has run."""
+    families = (
+        ("ours", {m: _ours(m, tuned) for m in METHODS}, "laptop"),
+        ("assumed", {m: _assumed(m) for m in METHODS}, "paper"),
+    )
+    records = [
+        dict(row=f"{family}: {setting}", column=method, value=settings[method][setting], scale=scale)
+        for family, settings, scale in families
+        for setting in dict.fromkeys(s for of_method in settings.values() for s in of_method)
+        for method in METHODS
+        if setting in settings[method]
+    ]
     return tidy(records, paper="tradeoffs", exhibit="table-c", source="recipe")
 
 def settings_notes() -> RowNotes:
     "The settings that are words, from the same objects."
-    ours, far, network = our_recipe("masked-token", our_sizes()[0]), paper_recipe("masked-token", "XL")[1], network_of("diffusion", "XL")
-    return RowNotes({"assumed": "nothing of the paper's settings was seen; these rows are taken from public anchors (DiT, LlamaGen)", "optimiser": "AdamW on all weights, all methods",
-                     "precision": f"{ours.precision} here, {far.precision} assumed", "parallel": f"one device here, {far.strategy} assumed", "mask schedule": f"masked-token: {ours.settings.masked.schedule} here, {far.settings.masked.schedule} assumed",
-                     "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods", "tuned": f"learning rates per method, from a sweep whose ends are listed, and which goes on where the best rate lies at an edge (the rates tried and chosen: Figure A; at most {ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and measure",
-                     "marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget"})
+    ours = our_recipe("masked-token", our_sizes()[0])
+    far = paper_recipe("masked-token", "XL")[1]
+    network = network_of("diffusion", "XL")
+    return RowNotes({
+        "assumed": "nothing of the paper's settings was seen; these rows are taken from public anchors (DiT, LlamaGen)",
+        "optimiser": "AdamW on all weights, all methods",
+        "precision": f"{ours.precision} here, {far.precision} assumed",
+        "parallel": f"one device here, {far.strategy} assumed",
+        "mask schedule": f"masked-token: {ours.settings.masked.schedule} here, {far.settings.masked.schedule} assumed",
+        "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods",
+        "tuned": "learning rates per method, from a sweep whose ends are listed, and which goes on where the best "
+        "rate lies at an edge (the rates tried and chosen: Figure A; at most "
+        f"{ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and "
+        "measure",
+        "marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget",
+    })
 
 # %% ../../nbs/studies/15_image_scales.ipynb #formulas
 FLOP_SIZES = ("small", "XL")
 COMPONENTS = ("blocks", "attention", "caption", "time", "modulation", "input", "head")
 
 def drawings(method: str) -> dict[str, Sampling]:
-    "The ways to draw that are compared, all with guidance 2; masked-token prediction takes at most as many passes as there are tokens."
-    if method == "next-token": return {"drawing, with cache": Sampling(cache=True), "drawing, no cache": Sampling(cache=False)}
+    """The ways to draw that are compared, all with guidance 2; masked-token prediction takes at most as many passes as
+    there are tokens."""
+    if method == "next-token":
+        return {"drawing, with cache": Sampling(cache=True), "drawing, no cache": Sampling(cache=False)}
     return {f"drawing, {steps} steps": Sampling(steps) for steps in (12, 50)}
 
 def formula_flops(config: BackboneConfig) -> dict[str, int]:
     "Table D's column of one network, by formula; per picture."
     sums = {"forward pass": "exact", "forward pass, causal half": "causal", "forward pass, 2N rule": "6nd"}
-    return {**forward_flops(config), **{row: sum(forward_flops(config, accounting).values()) for row, accounting in sums.items()}, "training": training_flops(config, 1),
-            **{row: sampling_flops(config, sampling) for row, sampling in drawings(config.method).items()}}
+    return {
+        **forward_flops(config),
+        **{row: sum(forward_flops(config, accounting).values()) for row, accounting in sums.items()},
+        "training": training_flops(config, 1),
+        **{row: sampling_flops(config, sampling) for row, sampling in drawings(config.method).items()},
+    }
 
 # %% ../../nbs/studies/15_image_scales.ipynb #counting
 def _counter():
@@ -182,13 +278,15 @@ def _component_of(module: str) -> str:
     return {"caption": "caption", "time": "time", "read": "input", "write": "head"}.get(module.split(".")[0], "blocks")
 
 def counted_forward(config: BackboneConfig) -> dict[str, int]:
-    "The components of one forward pass, counted on the meta device: matrix products of each linear layer, and what is no linear layer is attention."
+    """The components of one forward pass, counted on the meta device: matrix products of each linear layer, and what is
+    no linear layer is attention."""
     import torch
     network, inputs = meta_network(config)
     with _counter() as counter: network(*inputs)
     counts, found = counter.get_flop_counts(), dict.fromkeys(COMPONENTS, 0)
     for name, module in network.named_modules():
-        if isinstance(module, torch.nn.Linear): found[_component_of(name)] += sum(counts.get(f"Backbone.{name}", {}).values())
+        if isinstance(module, torch.nn.Linear):
+            found[_component_of(name)] += sum(counts.get(f"Backbone.{name}", {}).values())
     found["attention"] = counter.get_total_flops() - sum(found.values())
     return found
 
@@ -205,32 +303,58 @@ def counted_drawing(config: BackboneConfig, sampling: Sampling) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from dclm_nb.image.backbone import Backbone
     from dclm_nb.image.methods import MethodSettings, draw_latents
-    captions, generator, threads = torch.ones(1, config.caption_length, dtype=torch.long), torch.Generator().manual_seed(0), torch.get_num_threads()
-    torch.set_num_threads(1)                                        # thousands of tiny products: threads would only wait for each other
+    captions = torch.ones(1, config.caption_length, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    threads = torch.get_num_threads()
+    # thousands of tiny products: threads would only wait for each other
+    torch.set_num_threads(1)
     try:
-        with sdpa_kernel(SDPBackend.MATH), _counter() as counter: draw_latents(Backbone(config), captions, torch.zeros_like(captions), sampling, MethodSettings(), generator)
+        with sdpa_kernel(SDPBackend.MATH), _counter() as counter:
+            draw_latents(Backbone(config), captions, torch.zeros_like(captions), sampling, MethodSettings(), generator)
     finally: torch.set_num_threads(threads)
     return counter.get_total_flops()
 
 def counted_flops(config: BackboneConfig, draw: bool) -> dict[str, int]:
     "Table D's column of one network, counted; the samplers only if `draw`."
     forward = counted_forward(config)
-    return {**forward, "forward pass": sum(forward.values()), "training": counted_training(config), **{row: counted_drawing(config, s) for row, s in drawings(config.method).items() if draw}}
+    return {
+        **forward,
+        "forward pass": sum(forward.values()),
+        "training": counted_training(config),
+        **{row: counted_drawing(config, s) for row, s in drawings(config.method).items() if draw},
+    }
 
 # %% ../../nbs/studies/15_image_scales.ipynb #flops-frame
 def flops_frame() -> pd.DataFrame:
     "Table D by formula."
-    return tidy([record for size in FLOP_SIZES for record in _flop_records(size, formula_flops)], paper="tradeoffs", exhibit="table-d", source="recipe")
+    return tidy(
+        [record for size in FLOP_SIZES for record in _flop_records(size, formula_flops)],
+        paper="tradeoffs",
+        exhibit="table-d",
+        source="recipe",
+    )
+
 
 def counted_frame(scale: str) -> pd.DataFrame:
     "Table D counted, at every scale but `replay` (which runs nothing). Deterministic: one seed says it all."
     if scale == "replay": return tidy([])
-    records = [record for size in FLOP_SIZES for record in _flop_records(size, functools.partial(counted_flops, draw=size not in PAPER_SIZES))]
-    return tidy([{**record, "seed": 0, "scale": scale} for record in records], paper="tradeoffs", exhibit="table-d", source="rerun")
+    records = [
+        record
+        for size in FLOP_SIZES
+        for record in _flop_records(size, functools.partial(counted_flops, draw=size not in PAPER_SIZES))
+    ]
+    return tidy(
+        [{**record, "seed": 0, "scale": scale} for record in records],
+        paper="tradeoffs",
+        exhibit="table-d",
+        source="rerun",
+    )
+
 
 def _flop_records(size: str, flops) -> Iterator[dict]:
     for method in METHODS:
-        for row, value in flops(network_of(method, size)).items(): yield dict(row=f"{size}: {row}", column=method, value=value)
+        for row, value in flops(network_of(method, size)).items():
+            yield dict(row=f"{size}: {row}", column=method, value=value)
 
 # %% ../../nbs/studies/15_image_scales.ipynb #agreement
 def _ranked(costs: dict[str, float]) -> str:
@@ -239,16 +363,41 @@ def _ranked(costs: dict[str, float]) -> str:
     return names[0] + "".join(f" {'=' if costs[a] == costs[b] else '<'} {b}" for a, b in zip(names, names[1:]))
 
 def flop_notes(formula: pd.DataFrame, counted: pd.DataFrame) -> RowNotes:
-    "How many counted values equal the formula to the last operation, and each that does not; then what the table says about accounting."
+    """How many counted values equal the formula to the last operation, and each that does not; then what the table says
+    about accounting."""
     both = formula.merge(counted, on=["row", "column"], suffixes=("", "_counted"))
     off = both[both.value.ne(both.value_counted)]
-    notes = {"counted": f"{len(both) - len(off)} of {len(both)} counted values equal the formula to the last operation" if len(both) else "nothing is counted at this scale"}
-    notes |= {f"{r.row}, {r.column}": f"{r.value - r.value_counted:,.0f} of {r.value:,.0f} operations are not executed: the formula takes three forward passes, but nobody needs the gradient of the latents and of the time's sines" for r in off.itertuples()}
+    notes = {
+        "counted": f"{len(both) - len(off)} of {len(both)} counted values equal the formula to the last operation"
+        if len(both)
+        else "nothing is counted at this scale"
+    }
+    notes |= {
+        f"{r.row}, {r.column}": f"{r.value - r.value_counted:,.0f} of {r.value:,.0f} operations are not executed: the "
+        "formula takes three forward passes, but nobody needs the gradient of the latents and of the time's sines"
+        for r in off.itertuples()
+    }
     value = formula.set_index(["row", "column"]).value
     for size in FLOP_SIZES:
-        more = {name: value[f"{size}: {row}", "masked-token"] / value[f"{size}: {row}", "diffusion"] - 1 for name, row in (("exact", "forward pass"), ("2N rule", "forward pass, 2N rule"))}
-        notes[f"{size}, equal steps"] = f"a masked-token pass costs {more['exact']:.1%} more than diffusion's when the head is counted, {more['2N rule']:.1%} by the 2N rule"
-        orders = {name: _ranked({m: value[f"{size}: {row}", m] for m in METHODS}) for name, row in (("exact", "forward pass"), ("causal half", "forward pass, causal half"), ("2N rule", "forward pass, 2N rule"))}
+        more = {
+            name: value[f"{size}: {row}", "masked-token"] / value[f"{size}: {row}", "diffusion"] - 1
+            for name, row in (("exact", "forward pass"), ("2N rule", "forward pass, 2N rule"))
+        }
+        notes[f"{size}, equal steps"] = (
+            f"a masked-token pass costs {more['exact']:.1%} more than diffusion's when the head is counted, "
+            f"{more['2N rule']:.1%} by the 2N rule"
+        )
+        orders = {
+            name: _ranked({m: value[f"{size}: {row}", m] for m in METHODS})
+            for name, row in (
+                ("exact", "forward pass"),
+                ("causal half", "forward pass, causal half"),
+                ("2N rule", "forward pass, 2N rule"),
+            )
+        }
         notes[f"{size}, order of a pass"] = "; ".join(f"{name}: {order}" for name, order in orders.items())
-        notes[f"{size}, most passes"] = f"masked-token prediction draws in at most {network_of('masked-token', size).tokens} passes, its number of tokens, however many steps are asked for"
+        notes[f"{size}, most passes"] = (
+            f"masked-token prediction draws in at most {network_of('masked-token', size).tokens} passes, its number of "
+            "tokens, however many steps are asked for"
+        )
     return RowNotes(notes)

@@ -28,7 +28,9 @@ FRESH_SEEDS = tuple(range(10, 18))
 
 @dataclass(frozen=True)
 class FreshRuns:
-    "What the judges said of each fresh network, by (method, seed, which guidance), and the (size, mark) of each method."
+    """What the judges said of each fresh network, by (method, seed, which guidance), and the (size, mark) of each
+    method."""
+
     scale: str
     chosen: dict[str, tuple[str, int]]
     judged: dict[tuple[str, int, int], Run]
@@ -36,37 +38,69 @@ class FreshRuns:
     "Masked-token prediction with a step for every token, as many as next-token prediction has, by seed."
 
 def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> FreshRuns | None:
-    "Train and judge (or find) the network of each method that counts at the grid's largest compute, on other seeds; None without a grid. Raises `UserError` for a seed of the grid."
+    """Train and judge (or find) the network of each method that counts at the grid's largest compute, on other seeds;
+    None without a grid. Raises `UserError` for a seed of the grid."""
     if grid is None: return None
-    if used := set(seeds) & set(grid.seeds): raise UserError(f"seeds {', '.join(map(str, sorted(used)))} are the grid's own; fresh ones are needed")
+    if used := set(seeds) & set(grid.seeds):
+        raise UserError(f"seeds {', '.join(map(str, sorted(used)))} are the grid's own; fresh ones are needed")
     chosen = {m: best_of(grid, m, grid.points_within(grid.levels()[-1]), "loss")[0] for m in METHODS}
     keys = [(m, seed) for m in METHODS for seed in seeds]
     setups = {m: grid.setups[m, size] for m, (size, _) in chosen.items()}
     models = dict(zip(keys, grid.shop.train([(setups[m], seed) for m, seed in keys], name="fresh seeds")))
     wanted = [(m, seed, which) for m, seed in keys for which in (FOLLOW, QUALITY)]
-    asked = [Asked(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which])) for m, seed, which in wanted]
+    asked = [
+        Asked(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which]))
+        for m, seed, which in wanted
+    ]
     judged = dict(zip(wanted, grid.shop.judge(asked, name="fresh seeds: judging")))
     method, tokens = "masked-token", grid.shop.data(grid.shop.study.codec_of("masked-token")).result["tokens"]
     sampling = Sampling(tokens, guidance=grid.tuned.guidance[method][FOLLOW])
     longer = [Asked(setups[method], models[method, seed], seed, chosen[method][1], sampling) for seed in seeds]
-    return FreshRuns(grid.shop.study.scale, chosen, judged, dict(zip(seeds, grid.shop.judge(longer, name="fresh seeds: a step per token"))))
+    return FreshRuns(
+        grid.shop.study.scale,
+        chosen,
+        judged,
+        dict(zip(seeds, grid.shop.judge(longer, name="fresh seeds: a step per token"))),
+    )
 
 # %% ../../nbs/studies/20_image_seeds.ipynb #frames
 def fresh_frame(runs: FreshRuns | None) -> pd.DataFrame:
     "Prompts all right and Fréchet distance by method and fresh seed, a tidy frame; empty without runs."
     if runs is None: return tidy([])
-    read = {"prompt_following": (FOLLOW, "all"), "relation_right": (FOLLOW, "relation"), "frechet_distance": (QUALITY, "frechet_distance")}
-    records = [dict(row=m, column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
-               for (m, seed, which), run in runs.judged.items() for column, (guidance, metric) in read.items() if guidance == which]
-    records += [dict(row="masked-token / a step per token", column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
-                for seed, run in runs.whole.items() for column, metric in (("prompt_following", "all"), ("relation_right", "relation"))]
+    read = {
+        "prompt_following": (FOLLOW, "all"),
+        "relation_right": (FOLLOW, "relation"),
+        "frechet_distance": (QUALITY, "frechet_distance"),
+    }
+    records = [
+        dict(row=m, column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
+        for (m, seed, which), run in runs.judged.items()
+        for column, (guidance, metric) in read.items()
+        if guidance == which
+    ]
+    records += [
+        dict(
+            row="masked-token / a step per token",
+            column=column,
+            seed=seed,
+            value=run.result["scores"][metric],
+            run=run.key,
+        )
+        for seed, run in runs.whole.items()
+        for column, metric in (("prompt_following", "all"), ("relation_right", "relation"))
+    ]
     return tidy(records, paper="tradeoffs", exhibit="extra-fresh-seeds", scale=runs.scale, source="rerun")
 
 def parts_of_seeds(runs: FreshRuns | None) -> pd.DataFrame | str:
-    "What is right in the pictures of each seed, part by part, and how often the opposite of the relation was drawn instead (in the pictures that were kept); one line without runs."
+    """What is right in the pictures of each seed, part by part, and how often the opposite of the relation was drawn
+    instead (in the pictures that were kept); one line without runs."""
     if runs is None: return "Nothing is rerun at replay."
     rows = {(m, seed): run for (m, seed, which), run in runs.judged.items() if which == FOLLOW}
-    told = [{part: run.result["scores"][part] for part in ("all", *PARTS)} | {"opposite relation": _opposite(run, runs.scale)} for run in rows.values()]
+    told = [
+        {part: run.result["scores"][part] for part in ("all", *PARTS)}
+        | {"opposite relation": _opposite(run, runs.scale)}
+        for run in rows.values()
+    ]
     table = pd.DataFrame(told, index=pd.MultiIndex.from_tuples(rows, names=["method", "seed"])).map("{:.2f}".format)
     return table.rename(columns={"all": "prompts all right"})
 
@@ -78,10 +112,22 @@ def _opposite(run: Run, scale: str) -> float:
     from dclm_nb.studies.image_study import REPORT, scenes_for
     images = load_file(run.folder / "drawn.safetensors")["images"]
     captions = scenes_for(REPORT, len(images), scale).captions
-    turned = {i: caption.replace(f" {word} ", f" {OPPOSITE[word]} ") for i, caption in enumerate(captions) for word in OPPOSITE if f" {word} " in caption}
-    return fmean(bool(check.relation) for check in check_all(images[list(turned)], list(turned.values()), SceneSpec.at_scale(scale)))
+    turned = {
+        i: caption.replace(f" {word} ", f" {OPPOSITE[word]} ")
+        for i, caption in enumerate(captions)
+        for word in OPPOSITE
+        if f" {word} " in caption
+    }
+    return fmean(
+        bool(check.relation)
+        for check in check_all(images[list(turned)], list(turned.values()), SceneSpec.at_scale(scale))
+    )
+
 
 def fresh_notes(runs: FreshRuns | None) -> RowNotes:
     "Which network of each method was trained again. Empty without runs."
     if runs is None: return RowNotes()
-    return RowNotes({m: f"{size}, mark {mark + 1} of the grid's, chosen there by loss on tuning scenes" for m, (size, mark) in runs.chosen.items()})
+    return RowNotes({
+        m: f"{size}, mark {mark + 1} of the grid's, chosen there by loss on tuning scenes"
+        for m, (size, mark) in runs.chosen.items()
+    })

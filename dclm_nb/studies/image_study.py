@@ -30,7 +30,9 @@ __all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'C
 # %% ../../nbs/studies/09_image_study.ipynb #study
 @dataclass(frozen=True)
 class ImageStudy:
-    "The size of everything. `budgets`: operations per network size; `marks`: shares of a budget at which weights are kept; `codecs`: of diffusion and of the token methods."
+    """The size of everything. `budgets`: operations per network size; `marks`: shares of a budget at which weights are
+    kept; `codecs`: of diffusion and of the token methods."""
+
     scale: str
     budgets: tuple[tuple[str, float], ...]
     marks: tuple[float, ...]
@@ -59,20 +61,68 @@ class ImageStudy:
     @classmethod
     def at_scale(cls, scale: str) -> ImageStudy:
         "The study at `smoke`, `laptop` or `gpu`. Raises `UserError` for a scale that it is not made for."
-        sizes = {"smoke": cls("smoke", (("nano", 2e9), ("micro", 4e9)), (0.5, 1.0), tuning_budget=1e9, practice_budget=2e9, train_pictures=400, judged_pictures=16, batch_size=8, codec_ladder=("pca-8", "pca-16"),
-                              rates=(4e-3, 8e-3), most_rates=2, finalists=1, shifts=(1.0, 6.0), guidances=(1.0, 2.0), most_guidances=2, steps=(2, 4), ceiling_pictures=64),
-                 "laptop": cls("laptop", (("small", 5e12), ("medium", 5e12)), (0.1, 0.2, 0.5, 1.0), tuning_budget=6e11, practice_budget=1e12),
-                 "gpu": cls("gpu", (("gpu-256", 6e14), ("gpu-384", 6e14)), (0.125, 0.25, 0.5, 1.0), tuning_budget=1.2e14, practice_budget=3e14, train_pictures=200_000, judged_pictures=512, ceiling_pictures=2048, batch_size=256,
-                            codecs=("pca-24", "vq-1024"), codec_ladder=("pca-12", "pca-16", "pca-24"), rates=(2.5e-4, 5e-4, 1e-3), precision="bf16-mixed")}
+        sizes = {
+            "smoke": cls(
+                "smoke",
+                (("nano", 2e9), ("micro", 4e9)),
+                (0.5, 1.0),
+                tuning_budget=1e9,
+                practice_budget=2e9,
+                train_pictures=400,
+                judged_pictures=16,
+                batch_size=8,
+                codec_ladder=("pca-8", "pca-16"),
+                rates=(4e-3, 8e-3),
+                most_rates=2,
+                finalists=1,
+                shifts=(1.0, 6.0),
+                guidances=(1.0, 2.0),
+                most_guidances=2,
+                steps=(2, 4),
+                ceiling_pictures=64,
+            ),
+            "laptop": cls(
+                "laptop",
+                (("small", 5e12), ("medium", 5e12)),
+                (0.1, 0.2, 0.5, 1.0),
+                tuning_budget=6e11,
+                practice_budget=1e12,
+            ),
+            "gpu": cls(
+                "gpu",
+                (("gpu-256", 6e14), ("gpu-384", 6e14)),
+                (0.125, 0.25, 0.5, 1.0),
+                tuning_budget=1.2e14,
+                practice_budget=3e14,
+                train_pictures=200_000,
+                judged_pictures=512,
+                ceiling_pictures=2048,
+                batch_size=256,
+                codecs=("pca-24", "vq-1024"),
+                codec_ladder=("pca-12", "pca-16", "pca-24"),
+                rates=(2.5e-4, 5e-4, 1e-3),
+                precision="bf16-mixed",
+            ),
+        }
         if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
         return sizes[scale]
 
     def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
 
 # %% ../../nbs/studies/09_image_study.ipynb #assumed
-WHY = {"pictures": "a rule can say of every one what is right in it", "pixels a side": "one object fills a few pixels, and that is enough to tell it", "core parameters": "the whole grid in three quarters of an hour, on two cores that had other work",
-       "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared", "codec": "fitted in seconds and without gradients, and matched; the learned ones are in the library", "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters"}
-WHY_ON_A_GPU = {"core parameters": "the grid in about ten minutes of one H100, by the measured rate of its smallest network; never run as a whole"}
+WHY = {
+    "pictures": "a rule can say of every one what is right in it",
+    "pixels a side": "one object fills a few pixels, and that is enough to tell it",
+    "core parameters": "the whole grid in three quarters of an hour, on two cores that had other work",
+    "FLOPs of a run": "so many runs, so that learning rates are tuned and seeds are compared",
+    "codec": "fitted in seconds and without gradients, and matched; the learned ones are in the library",
+    "judges": "calibrated on known faults before they are used; CLIP and DINOv2 have adapters",
+}
+WHY_ON_A_GPU = {
+    "core parameters": "the grid in about ten minutes of one H100, by the measured rate of its smallest network; never "
+                       "run as a whole"
+}
+
 
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
@@ -80,34 +130,72 @@ def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     from dclm_nb.image.scenes import SceneSpec
     network, recipe = paper_recipe("next-token", size)
     world = PaperScale()
-    theirs = {"pictures": "web pictures with captions", "pixels a side": world.resolution, "image tokens": world.tokens, "caption tokens": world.caption_length, "layers": network.n_layers, "width": network.width, "core parameters": network.core_parameters,
-              "batch size": recipe.batch_size, "FLOPs of a run": f"{recipe.flops:.1e}", "codec": "learned (KL, LFQ)", "judges": "FID and CLIP score"}
+    theirs = {
+        "pictures": "web pictures with captions",
+        "pixels a side": world.resolution,
+        "image tokens": world.tokens,
+        "caption tokens": world.caption_length,
+        "layers": network.n_layers,
+        "width": network.width,
+        "core parameters": network.core_parameters,
+        "batch size": recipe.batch_size,
+        "FLOPs of a run": f"{recipe.flops:.1e}",
+        "codec": "learned (KL, LFQ)",
+        "judges": "FID and CLIP score",
+    }
     if scale == "replay": return theirs, {}, {}
     study, spec = ImageStudy.at_scale(scale), SceneSpec.at_scale(scale)
     ours = SIZES[study.budgets[-1][0]]
-    return theirs, {"pictures": "drawn scenes", "pixels a side": spec.size, "image tokens": (spec.size // 4) ** 2, "caption tokens": 5, "layers": ours.n_layers, "width": ours.width, "core parameters": 12 * ours.n_layers * ours.width ** 2,
-                    "batch size": study.batch_size, "FLOPs of a run": f"{study.budgets[-1][1]:.1e}", "codec": ", ".join(study.codecs), "judges": "a rule, and a Fréchet distance in features learned here"}, WHY | (WHY_ON_A_GPU if scale == "gpu" else {})
+    return (
+        theirs,
+        {
+            "pictures": "drawn scenes",
+            "pixels a side": spec.size,
+            "image tokens": (spec.size // 4) ** 2,
+            "caption tokens": 5,
+            "layers": ours.n_layers,
+            "width": ours.width,
+            "core parameters": 12 * ours.n_layers * ours.width**2,
+            "batch size": study.batch_size,
+            "FLOPs of a run": f"{study.budgets[-1][1]:.1e}",
+            "codec": ", ".join(study.codecs),
+            "judges": "a rule, and a Fréchet distance in features learned here",
+        },
+        WHY | (WHY_ON_A_GPU if scale == "gpu" else {}),
+    )
 
 # %% ../../nbs/studies/09_image_study.ipynb #encode
 TRAINING, TUNING, REPORT = "training", "tuning", "report"       # names of seeds: the three sets of scenes
 SPLIT_OF = {TRAINING: "train", TUNING: "tuning", REPORT: "held out"}
-CAPTIONS = {"all": ("", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("", 0.0)}          # which ones: (split, blank for the purpose's own; share of counting scenes)
+# which ones: (split, blank for the purpose's own; share of counting scenes)
+CAPTIONS = {"all": ("", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("", 0.0)}
 
 def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
     "`n` scenes for a purpose; the same at each call. `captions`: a key of `CAPTIONS`."
     from dclm_nb.image.scenes import SceneSpec, scene_set
     split, groups = CAPTIONS[captions]
-    return scene_set(n, SceneSpec.at_scale(scale), seed_for("image study", purpose), split or SPLIT_OF.get(purpose, "held out"), groups)
+    return scene_set(
+        n,
+        SceneSpec.at_scale(scale),
+        seed_for("image study", purpose),
+        split or SPLIT_OF.get(purpose, "held out"),
+        groups,
+    )
+
 
 def overlap(scenes, others, spec) -> tuple[int, int]:
     "How many of `others` have a picture, and how many a scene asked for, that is also among `scenes`."
     from dclm_nb.image.scenes import meaning
     pictures, meant = {bytes(i.numpy()) for i in scenes.images}, {meaning(c, spec) for c in set(scenes.captions)}
-    return sum(bytes(i.numpy()) in pictures for i in others.images), sum(meaning(c, spec) in meant for c in others.captions)
+    return sum(bytes(i.numpy()) in pictures for i in others.images), sum(
+        meaning(c, spec) in meant for c in others.captions
+    )
+
 
 @run("image/latents", version=1, libraries=("numpy", "torch"))
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
-    "Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`, `vocabulary.json`. Raises `UserError` where something held out is among them."
+    """Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`,
+    `vocabulary.json`. Raises `UserError` where something held out is among them."""
     import torch
     from safetensors.torch import save_file
     from dclm_nb.image.autoencoders import make_codec
@@ -115,15 +203,33 @@ def encode_set(config: dict, seed: int, folder: Path) -> dict:
     from dclm_nb.image.codecs import codec_learned, psnr
     from dclm_nb.image.scenes import SceneSpec
     scenes, spec = scenes_for(TRAINING, config["pictures"], config["scale"]), SceneSpec.at_scale(config["scale"])
-    tuning, report = (scenes_for(purpose, min(1024, config["pictures"]), config["scale"]) for purpose in (TUNING, REPORT))
+    tuning, report = (
+        scenes_for(purpose, min(1024, config["pictures"]), config["scale"]) for purpose in (TUNING, REPORT)
+    )
     shared = {purpose: overlap(scenes, held, spec) for purpose, held in ((TUNING, tuning), (REPORT, report))}
-    if any(map(any, shared.values())): raise UserError(f"pictures or scenes that are held out are in training: {shared}")
+    if any(map(any, shared.values())):
+        raise UserError(f"pictures or scenes that are held out are in training: {shared}")
     codec = make_codec(config["codec"], scenes.images, config["scale"], folder / "codec", seed)
     vocabulary = CaptionVocabulary.of(scenes.captions)
-    save_file({"latents": torch.cat([codec.encode(part) for part in scenes.images.split(1000)]), "captions": vocabulary.encode(scenes.captions)}, folder / "latents.safetensors")
+    save_file(
+        {
+            "latents": torch.cat([codec.encode(part) for part in scenes.images.split(1000)]),
+            "captions": vocabulary.encode(scenes.captions),
+        },
+        folder / "latents.safetensors",
+    )
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary.to_dict()))
-    return {"pictures": len(scenes), "psnr": min(99.0, psnr(codec.decode(codec.encode(report.images)), report.images)), "tokens": codec.tokens, "numbers": codec.channels or codec.vocab_size, "words": len(vocabulary),
-            "length": vocabulary.length, "learned": codec_learned(codec, scenes.images[:3000], tuning.images).as_dict(), "held_out_pictures_in_training": 0, "captions": len(set(scenes.captions))}
+    return {
+        "pictures": len(scenes),
+        "psnr": min(99.0, psnr(codec.decode(codec.encode(report.images)), report.images)),
+        "tokens": codec.tokens,
+        "numbers": codec.channels or codec.vocab_size,
+        "words": len(vocabulary),
+        "length": vocabulary.length,
+        "learned": codec_learned(codec, scenes.images[:3000], tuning.images).as_dict(),
+        "held_out_pictures_in_training": 0,
+        "captions": len(set(scenes.captions)),
+    }
 
 # %% ../../nbs/studies/09_image_study.ipynb #setup
 @dataclass(frozen=True)
@@ -150,13 +256,23 @@ def _network_of(config: dict, data: Run):
     "(network configuration, vocabulary) of a setup on an encoded set."
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.recipes import backbone_config
-    vocabulary, facts = CaptionVocabulary.from_dict(json.loads((data.folder / "vocabulary.json").read_text())), data.result
-    return backbone_config(config["method"], config["size"], facts["tokens"], len(vocabulary), vocabulary.length, facts["numbers"], positions=config["positions"]), vocabulary
+    vocabulary = CaptionVocabulary.from_dict(json.loads((data.folder / "vocabulary.json").read_text()))
+    facts = data.result
+    return backbone_config(
+        config["method"],
+        config["size"],
+        facts["tokens"],
+        len(vocabulary),
+        vocabulary.length,
+        facts["numbers"],
+        positions=config["positions"],
+    ), vocabulary
 
 # %% ../../nbs/studies/09_image_study.ipynb #train
 @run("image/train", version=1, libraries=("lightning", "torch"))
 def train_generator(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: train the network of a `Setup` to its budget; `mark_<i>.safetensors`, and what `image.training.train` returns."
+    """Run: train the network of a `Setup` to its budget; `mark_<i>.safetensors`, and what `image.training.train`
+    returns."""
     import torch
     from safetensors.torch import load_file
     from dclm_nb.image.recipes import train_config_from_dict
@@ -165,10 +281,19 @@ def train_generator(config: dict, seed: int, folder: Path, inputs: dict) -> dict
     kept = load_file(inputs["data"].folder / "latents.safetensors")
     latents = kept["latents"] / kept["latents"].std(dim=(0, 1)) if config["whiten"] else kept["latents"]
     torch.set_num_threads(1)
-    return train(network, train_config_from_dict(config["train"]), LatentSet(latents, kept["captions"], vocabulary.null_id), folder, seed, name=f"{config['method']}, {config['size']}")
+    return train(
+        network,
+        train_config_from_dict(config["train"]),
+        LatentSet(latents, kept["captions"], vocabulary.null_id),
+        folder,
+        seed,
+        name=f"{config['method']}, {config['size']}",
+    )
 
 # %% ../../nbs/studies/09_image_study.ipynb #model-of
-def model_of(config: dict, run: Run, data: Run, mark: int = -1, averaged: bool = True, sampling: Sampling | None = None) -> ImageModel:
+def model_of(
+    config: dict, run: Run, data: Run, mark: int = -1, averaged: bool = True, sampling: Sampling | None = None
+) -> ImageModel:
     "The generator at a mark of a training run (`config`: of its `Setup`), ready to draw."
     from safetensors.torch import load_file
     from dclm_nb.image.checkpoints import ImageModel
@@ -177,9 +302,12 @@ def model_of(config: dict, run: Run, data: Run, mark: int = -1, averaged: bool =
     from dclm_nb.image.recipes import train_config_from_dict
     from dclm_nb.image.training import load_weights
     (network, vocabulary), codec = _network_of(config, data), load_codec(data.folder / "codec")
-    if config["whiten"]: codec = _Whitened(codec, load_file(data.folder / "latents.safetensors")["latents"].std(dim=(0, 1)))
+    if config["whiten"]:
+        codec = _Whitened(codec, load_file(data.folder / "latents.safetensors")["latents"].std(dim=(0, 1)))
     weights = load_weights(run.folder / run.result["marks"][mark]["file"], network, averaged).to(this_device())
-    return ImageModel(weights, codec, vocabulary, train_config_from_dict(config["train"]).settings, sampling or Sampling())
+    return ImageModel(
+        weights, codec, vocabulary, train_config_from_dict(config["train"]).settings, sampling or Sampling()
+    )
 
 # %% ../../nbs/studies/09_image_study.ipynb #loss
 def unseen_loss(model: ImageModel, scenes) -> float:
@@ -190,12 +318,23 @@ def unseen_loss(model: ImageModel, scenes) -> float:
     latents = model.codec.encode(scenes.images)
     if hasattr(model.codec, "spread"): latents = latents / model.codec.spread
     on = model.network.device
-    with torch.no_grad(): return float(method_loss(model.network, latents.to(on), model.vocabulary.encode(scenes.captions).to(on), model.settings, step_generator(0, 0)))
+    with torch.no_grad():
+        return float(
+            method_loss(
+                model.network,
+                latents.to(on),
+                model.vocabulary.encode(scenes.captions).to(on),
+                model.settings,
+                step_generator(0, 0),
+            )
+        )
 
 # %% ../../nbs/studies/09_image_study.ipynb #draw
 @run("image/sample-and-judge", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: pictures of one mark for the captions of one purpose, measured by every judge (which of them may carry a verdict, their calibration says): `scores`, `loss`, the compute of training and drawing; the first 64 pictures are in `drawn.safetensors`."
+    """Run: pictures of one mark for the captions of one purpose, measured by every judge (which of them may carry a
+    verdict, their calibration says): `scores`, `loss`, the compute of training and drawing; the first 64 pictures
+    are in `drawn.safetensors`."""
     import torch
     from safetensors.torch import save_file
     from dclm_nb.image.checkpoints import sample
@@ -209,8 +348,15 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     drawn = sample(model, asked.captions, seed)
     save_file({"images": drawn[:64].contiguous()}, folder / "drawn.safetensors")
     mark = run.result["marks"][config["mark"]]
-    return {"scores": load_suite(inputs["judges"].folder).measure(drawn, asked.captions, "tuning" if config["purpose"] == TUNING else "held out"), "loss": unseen_loss(model, asked), "training_flops": mark["flops"], "step": mark["step"],
-            "inference_flops": sampling_flops(model.network.config, sampling)}
+    return {
+        "scores": load_suite(inputs["judges"].folder).measure(
+            drawn, asked.captions, "tuning" if config["purpose"] == TUNING else "held out"
+        ),
+        "loss": unseen_loss(model, asked),
+        "training_flops": mark["flops"],
+        "step": mark["step"],
+        "inference_flops": sampling_flops(model.network.config, sampling),
+    }
 
 # %% ../../nbs/studies/09_image_study.ipynb #held-loss
 @run("image/held-out-loss", version=1, libraries=("torch",))
@@ -232,7 +378,9 @@ class Workshop:
 
     def data(self, codec: str) -> Run:
         "The training pictures, encoded. Raises `UserError` for a codec that has not learned."
-        run = self.store.run(encode_set, {"scale": self.study.scale, "codec": codec, "pictures": self.study.train_pictures}, force=False)
+        run = self.store.run(
+            encode_set, {"scale": self.study.scale, "codec": codec, "pictures": self.study.train_pictures}, force=False
+        )
         Learned(**run.result["learned"]).require()
         return run
 
@@ -245,26 +393,79 @@ class Workshop:
 
     def learned(self) -> list[Learned]:
         "What decides anything here, with what it has learned: the judges and both codecs."
-        return [Learned(**e) for e in [*self.judges().result["learned"], *(self.data(codec).result["learned"] for codec in self.study.codecs)]]
+        return [
+            Learned(**e)
+            for e in [
+                *self.judges().result["learned"],
+                *(self.data(codec).result["learned"] for codec in self.study.codecs),
+            ]
+        ]
 
     def train(self, setups: Sequence[tuple[Setup, int]], name: str = "training", codec: str = "") -> list[Run]:
         "A trained generator for each (setup, seed); `codec` replaces the study's own."
-        plans = [Planned(f"{s.method}, {s.size}, seed {seed}", train_generator, s.config(), seed, {"data": self.data(codec or self.study.codec_of(s.method))}, cost=s.train.flops) for s, seed in setups]
+        plans = [
+            Planned(
+                f"{s.method}, {s.size}, seed {seed}",
+                train_generator,
+                s.config(),
+                seed,
+                {"data": self.data(codec or self.study.codec_of(s.method))},
+                cost=s.train.flops,
+            )
+            for s, seed in setups
+        ]
         return run_together(plans, self.store, self.workers, self.force, name)
 
     def judge(self, asked: Sequence[Asked], name: str = "judging") -> list[Run]:
         "Pictures drawn and judged for each question."
-        plans = [Planned(f"{a.setup.method}, {a.setup.size}", draw_and_judge, self._question(a), a.seed, {"model": a.run, "data": self.data(a.codec or self.study.codec_of(a.setup.method)), "judges": self.judges()}, cost=_drawing_cost(a)) for a in asked]
+        plans = [
+            Planned(
+                f"{a.setup.method}, {a.setup.size}",
+                draw_and_judge,
+                self._question(a),
+                a.seed,
+                {
+                    "model": a.run,
+                    "data": self.data(a.codec or self.study.codec_of(a.setup.method)),
+                    "judges": self.judges(),
+                },
+                cost=_drawing_cost(a),
+            )
+            for a in asked
+        ]
         return run_together(plans, self.store, self.workers, self.force, name)
 
     def losses(self, asked: Sequence[Asked], name: str = "losses") -> list[float]:
         "The loss on tuning scenes of each mark asked for."
-        config = lambda a: {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "pictures": 2 * self.study.judged_pictures}
-        plans = [Planned(f"{a.setup.method}, {a.setup.size}", tuning_loss, config(a), a.seed, {"model": a.run, "data": self.data(a.codec or self.study.codec_of(a.setup.method))}) for a in asked]
+        config = lambda a: {
+            "scale": self.study.scale,
+            "trained": a.setup.config(),
+            "mark": a.mark,
+            "pictures": 2 * self.study.judged_pictures,
+        }
+        plans = [
+            Planned(
+                f"{a.setup.method}, {a.setup.size}",
+                tuning_loss,
+                config(a),
+                a.seed,
+                {"model": a.run, "data": self.data(a.codec or self.study.codec_of(a.setup.method))},
+            )
+            for a in asked
+        ]
         return [run.result["loss"] for run in run_together(plans, self.store, self.workers, self.force, name)]
 
     def _question(self, a: Asked) -> dict:
-        return {"scale": self.study.scale, "trained": a.setup.config(), "mark": a.mark, "averaged": a.averaged, "sampling": asdict(a.sampling), "purpose": a.purpose, "captions": a.captions, "pictures": self.study.judged_pictures}
+        return {
+            "scale": self.study.scale,
+            "trained": a.setup.config(),
+            "mark": a.mark,
+            "averaged": a.averaged,
+            "sampling": asdict(a.sampling),
+            "purpose": a.purpose,
+            "captions": a.captions,
+            "pictures": self.study.judged_pictures,
+        }
 
 # %% ../../nbs/studies/09_image_study.ipynb #asked
 @dataclass(frozen=True)
@@ -282,14 +483,23 @@ class Asked:
 
 def _drawing_cost(asked: Asked) -> float:
     "For the time left only: passes through the network."
-    return 1.0 if asked.setup.method == "next-token" else float(asked.sampling.steps * (1 if asked.sampling.guidance == 1 else 2))
+    return (
+        1.0
+        if asked.setup.method == "next-token"
+        else float(asked.sampling.steps * (1 if asked.sampling.guidance == 1 else 2))
+    )
 
 # %% ../../nbs/studies/09_image_study.ipynb #workshop-at
 def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> Workshop | None:
-    "The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is not made for, or one that needs a GPU where there is none."
+    """The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is
+    not made for, or one that needs a GPU where there is none."""
     from dclm_nb.image.codecs import this_device
     if scale == "replay": return None
     study = ImageStudy.at_scale(scale)
-    if get_scale(scale).needs == "gpu" and this_device().type == "cpu": raise UserError(f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it would take")
+    if get_scale(scale).needs == "gpu" and this_device().type == "cpu":
+        raise UserError(
+            f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it "
+            "would take"
+        )
     workers = 0 if scale == "smoke" else 2              # to start a process takes longer than a smoke run
     return Workshop(study, store or RunStore(), workers, force)

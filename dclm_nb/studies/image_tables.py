@@ -26,19 +26,33 @@ def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
     if grid is None: return None
     table = curves(grid)
     limits = {method: ceiling(grid, method) for method in METHODS}
-    return table.assign(prompt_error=[float(share_error(share, grid.shop.study.judged_pictures, limits[method])) for share, method in zip(table["all"], table["method"])])
+    return table.assign(
+        prompt_error=[
+            float(share_error(share, grid.shop.study.judged_pictures, limits[method]))
+            for share, method in zip(table["all"], table["method"])
+        ]
+    )
 
 # %% ../../nbs/studies/16_image_tables.ipynb #fit-frame
 def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Table E: slope, intercept (log10 at 1e12 FLOPs), R² and frontier points of every method and metric, fitted for each seed; and the distance reached at the largest compute. Empty without runs."
+    """Table E: slope, intercept (log10 at 1e12 FLOPs), R² and frontier points of every method and metric, fitted for
+    each seed; and the distance reached at the largest compute. Empty without runs."""
     if grid is None: return tidy([])
     records = []
     for (method, seed), part in fitted_points(grid).groupby(["method", "seed"], sort=False):
         for metric in METRICS:
             fit = fit_power(part["flops"], part[metric], reference=REFERENCE)
             values = {"slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "points": fit.points}
-            records += [dict(row=method, column=f"{name}_{metric}", seed=int(seed), value=float(v)) for name, v in values.items() if math.isfinite(v)]
-    records += metric_frame(grid, "table-e", "frechet_distance", "frechet_distance").query("column == 'frechet_distance'")[["row", "column", "seed", "value", "run"]].to_dict("records")
+            records += [
+                dict(row=method, column=f"{name}_{metric}", seed=int(seed), value=float(v))
+                for name, v in values.items()
+                if math.isfinite(v)
+            ]
+    records += (
+        metric_frame(grid, "table-e", "frechet_distance", "frechet_distance")
+        .query("column == 'frechet_distance'")[["row", "column", "seed", "value", "run"]]
+        .to_dict("records")
+    )
     return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../nbs/studies/16_image_tables.ipynb #fits
@@ -46,10 +60,19 @@ def frontier_fits(grid: GridRuns, metric: str) -> dict:
     "The fit to the means over seeds of every method, with bootstrap intervals: {method: FrontierFit}."
     points = fitted_points(grid)
     of = {method: points[points["method"].eq(method)] for method in METHODS}
-    return {method: bootstrap_fit(p["flops"], p[metric], p["size"], p["seed"], method, reference=REFERENCE) for method, p in of.items()}
+    return {
+        method: bootstrap_fit(p["flops"], p[metric], p["size"], p["seed"], method, reference=REFERENCE)
+        for method, p in of.items()
+    }
+
 
 def _slope(fit: FrontierFit) -> str:
-    return str(fit.slope) if math.isfinite(fit.slope.low) else f"{fit.slope.mid:.3g}, without an interval: some resamples of the seeds leave too few frontier points"
+    return (
+        str(fit.slope)
+        if math.isfinite(fit.slope.low)
+        else f"{fit.slope.mid:.3g}, without an interval: some resamples of the seeds leave too few frontier points"
+    )
+
 
 def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     "Fits with intervals, and where diffusion meets next-token prediction, per metric; one line at replay."
@@ -57,57 +80,97 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     rows = {}
     for metric in METRICS:
         fits = frontier_fits(grid, metric)
-        rows |= {(metric, m): {"slope": _slope(f) if f.fit.ok else f.fit.reason, "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "", "frontier points": f.fit.points} for m, f in fits.items()}
-        rows[metric, "diffusion meets next-token"] = {"slope": str(crossing(fits["diffusion"], fits["next-token"])), "at 1e12 FLOPs": "", "frontier points": ""}
+        rows |= {
+            (metric, m): {
+                "slope": _slope(f) if f.fit.ok else f.fit.reason,
+                "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "",
+                "frontier points": f.fit.points,
+            }
+            for m, f in fits.items()
+        }
+        rows[metric, "diffusion meets next-token"] = {
+            "slope": str(crossing(fits["diffusion"], fits["next-token"])),
+            "at 1e12 FLOPs": "",
+            "frontier points": "",
+        }
     return pd.DataFrame(rows).T
 
 def crossing_notes(grid: GridRuns | None) -> RowNotes:
     "The fits to the means and the crossings as notes, so that the saved page has them; none without runs."
     table = crossing_table(grid)
     if isinstance(table, str): return RowNotes()
-    at = lambda row: f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points" if row["at 1e12 FLOPs"] else ""
-    return RowNotes({f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}" for (metric, name), row in table.iterrows()})
+    at = lambda row: (
+        f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points"
+        if row["at 1e12 FLOPs"]
+        else ""
+    )
+    return RowNotes({
+        f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
+        for (metric, name), row in table.iterrows()
+    })
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 minutes on 2 cores, shared by all exhibits of this paper)."
+
+NOTHING = ("Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 "
+           "minutes on 2 cores, shared by all exhibits of this paper).")
 
 # %% ../../nbs/studies/16_image_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:
-    "Table F's numbers: a row per method, a column per goal, a value per seed; the network is the one chosen by its loss on tuning scenes. Compute to half the ceiling is left out for a method of which a seed did not get there. Empty without runs."
+    """Table F's numbers: a row per method, a column per goal, a value per seed; the network is the one chosen by its
+    loss on tuning scenes. Compute to half the ceiling is left out for a method of which a seed did not get there.
+    Empty without runs."""
     if grid is None: return tidy([])
     points, steps, clock = grid.points_within(grid.levels()[-1]), steps_frame(grid), clock_frame(grid)
     records = []
     for method in METHODS:
         for metric, column in (("all", "prompt_following"), ("frechet_distance", "frechet_distance")):
-            records += [dict(row=method, column=column, seed=seed, value=value) for seed, value in zip(grid.seeds, best_of(grid, method, points, metric)[1])]
+            records += [
+                dict(row=method, column=column, seed=seed, value=value)
+                for seed, value in zip(grid.seeds, best_of(grid, method, points, metric)[1])
+            ]
         reached = half_way(grid, method)
-        if None not in reached.values(): records += [dict(row=method, column="training_flops_to_half_the_ceiling", seed=seed, value=value) for seed, value in reached.items()]
+        if None not in reached.values():
+            records += [
+                dict(row=method, column="training_flops_to_half_the_ceiling", seed=seed, value=value)
+                for seed, value in reached.items()
+            ]
     for frame, columns in ((steps, ["inference_flops"]), (clock, ["latency_s", "throughput_images_s"])):
         part = frame[frame["row"].isin(METHODS) & frame["column"].isin(columns)]
         records += part[["row", "column", "seed", "value"]].to_dict("records")
     return tidy(records, paper="tradeoffs", exhibit="table-f", scale=grid.shop.study.scale, source="rerun")
 
 def half_way(grid: GridRuns, method: str) -> dict[int, float | None]:
-    "{seed: the first level of compute at which the network chosen there follows half of what its codec allows; None where none did}."
+    """{seed: the first level of compute at which the network chosen there follows half of what its codec allows; None
+    where none did}."""
     needed = ceiling(grid, method) / 2
-    of = {level: dict(zip(grid.seeds, best_of(grid, method, grid.points_within(level), "all")[1])) for level in grid.levels()}
+    of = {
+        level: dict(zip(grid.seeds, best_of(grid, method, grid.points_within(level), "all")[1]))
+        for level in grid.levels()
+    }
     return {seed: next((level for level in grid.levels() if of[level][seed] >= needed), None) for seed in grid.seeds}
 
 def half_way_notes(grid: GridRuns | None) -> RowNotes:
-    "When each seed of a method got half way, as counts: levels are a grid, and a seed that did not get there has no value to average. Empty without runs."
+    """When each seed of a method got half way, as counts: levels are a grid, and a seed that did not get there has no
+    value to average. Empty without runs."""
     if grid is None: return RowNotes()
     said = {}
     for method in METHODS:
         found = [f"{level:.3g}" if level else f"> {grid.levels()[-1]:.3g}" for level in half_way(grid, method).values()]
-        said[f"FLOPs to half the ceiling, {method}"] = ", ".join(f"{value} on {found.count(value)} of {len(found)} seeds" for value in sorted(set(found)))
+        said[f"FLOPs to half the ceiling, {method}"] = ", ".join(
+            f"{value} on {found.count(value)} of {len(found)} seeds" for value in sorted(set(found))
+        )
     return RowNotes(said)
 
 # %% ../../nbs/studies/16_image_tables.ipynb #recommend
 HIGHER_IS_BETTER = ("prompt_following", "throughput_images_s")
 
 def recommendations(frame: pd.DataFrame) -> pd.DataFrame | str:
-    "For every goal of a `goal_frame`: the best method by its mean, the runner-up, the lead, and on how many seeds it is ahead; one line for an empty frame. Winner and runner-up are picked after the fact, so no interval is given."
+    """For every goal of a `goal_frame`: the best method by its mean, the runner-up, the lead, and on how many seeds it
+    is ahead; one line for an empty frame. Winner and runner-up are picked after the fact, so no interval is given."""
     if frame.empty: return NOTHING
-    return pd.DataFrame([_recommendation(goal, part) for goal, part in frame.groupby("column", sort=False)]).set_index("goal")
+    return pd.DataFrame([_recommendation(goal, part) for goal, part in frame.groupby("column", sort=False)]).set_index(
+        "goal"
+    )
+
 
 def _recommendation(goal: str, part: pd.DataFrame) -> dict:
     sign = 1 if goal in HIGHER_IS_BETTER else -1
@@ -116,11 +179,21 @@ def _recommendation(goal: str, part: pd.DataFrame) -> dict:
     row = {"goal": goal.replace("_", " "), "use": order[0], "mean": f"{by_seed[order[0]].mean():.4g}"}
     if len(order) < 2: return row | {"runner-up": "none got there on all seeds", "lead": "", "ahead": ""}
     lead = sign * (by_seed[order[0]] - by_seed[order[1]])
-    return row | {"runner-up": order[1], "lead": f"{lead.mean():.3g}", "ahead": f"on {int((lead > 0).sum())} of {len(lead)} seeds"}
+    return row | {
+        "runner-up": order[1],
+        "lead": f"{lead.mean():.3g}",
+        "ahead": f"on {int((lead > 0).sum())} of {len(lead)} seeds",
+    }
 
 # %% ../../nbs/studies/16_image_tables.ipynb #recommend-notes
 def recommendation_notes(frame: pd.DataFrame) -> RowNotes:
     "The recommendations as notes, so that the saved page has them; none for an empty frame."
     if frame.empty: return RowNotes()
-    ahead = lambda row: f", ahead of {row['runner-up']} {row['ahead']}, by {row['lead']} on average" if row["lead"] else f"; {row['runner-up']}"
-    return RowNotes({goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()})
+    ahead = lambda row: (
+        f", ahead of {row['runner-up']} {row['ahead']}, by {row['lead']} on average"
+        if row["lead"]
+        else f"; {row['runner-up']}"
+    )
+    return RowNotes({
+        goal: f"{row['use']} ({row['mean']}){ahead(row)}" for goal, row in recommendations(frame).iterrows()
+    })

@@ -3,6 +3,7 @@
 # %% ../../nbs/studies/10_image_tuning.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -34,32 +35,76 @@ class Tuned:
     def train_config(self, method: str, size: str, budget: float, study, **changes) -> ImageTrainConfig:
         "The recipe of a method at a size and a budget of operations."
         settings = MethodSettings(flow=FlowSettings(shift=self.shift))
-        return ImageTrainConfig(**{"flops": budget, "batch_size": study.batch_size, "lr": self.rates[method, size], "marks": study.marks, "settings": settings, "precision": study.precision, "compile": study.compile, **changes})
+        return ImageTrainConfig(**{
+            "flops": budget,
+            "batch_size": study.batch_size,
+            "lr": self.rates[method, size],
+            "marks": study.marks,
+            "settings": settings,
+            "precision": study.precision,
+            "compile": study.compile,
+            **changes,
+        })
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #sweep
 MIDDLE_SHIFT = 6.0              # of the diffusion runs in the sweep of rates, before the shift itself is tuned
 
 def _setup(study, method: str, size: str, rate: float, shift: float) -> Setup:
-    return Setup(method, size, ImageTrainConfig(study.tuning_budget, study.batch_size, rate, settings=MethodSettings(flow=FlowSettings(shift=shift)), precision=study.precision, compile=study.compile))
+    return Setup(
+        method,
+        size,
+        ImageTrainConfig(
+            study.tuning_budget,
+            study.batch_size,
+            rate,
+            settings=MethodSettings(flow=FlowSettings(shift=shift)),
+            precision=study.precision,
+            compile=study.compile,
+        ),
+    )
+
 
 def _trained(shop: Workshop, tries: list[tuple[Setup, int]], name: str) -> list[Asked]:
     "The trained network of each (setup, seed), as a question."
-    return [Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=2.0), purpose=TUNING) for (setup, seed), run in zip(tries, shop.train(tries, name=name))]
+    return [
+        Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=2.0), purpose=TUNING)
+        for (setup, seed), run in zip(tries, shop.train(tries, name=name))
+    ]
+
 
 def _row(sweep: str, a: Asked, **measured) -> dict:
     flow = a.setup.train.settings.flow.shift if a.setup.method == "diffusion" else float("nan")
-    return {"sweep": sweep, "method": a.setup.method, "size": a.setup.size, "rate": a.setup.train.lr, "shift": flow, "guidance": a.sampling.guidance, "seed": a.seed, **measured}
+    return {
+        "sweep": sweep,
+        "method": a.setup.method,
+        "size": a.setup.size,
+        "rate": a.setup.train.lr,
+        "shift": flow,
+        "guidance": a.sampling.guidance,
+        "seed": a.seed,
+        **measured,
+    }
+
 
 def _lossy(shop: Workshop, tries: list[tuple[Setup, int]], sweep: str, name: str) -> list[dict]:
     asked = _trained(shop, tries, name)
     return [_row(sweep, a, loss=loss) for a, loss in zip(asked, shop.losses(asked, name=f"{name}: losses"))]
 
 def _judged(shop: Workshop, asked: list[Asked], sweep: str, name: str) -> list[dict]:
-    return [_row(sweep, a, prompt_following=r.result["scores"]["all"], frechet_distance=r.result["scores"]["frechet_distance"]) for a, r in zip(asked, shop.judge(asked, name=name))]
+    return [
+        _row(
+            sweep,
+            a,
+            prompt_following=r.result["scores"]["all"],
+            frechet_distance=r.result["scores"]["frechet_distance"],
+        )
+        for a, r in zip(asked, shop.judge(asked, name=name))
+    ]
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #rates
 def further(tried: dict[float, float], most: int, factor: float = 2.0) -> list[float]:
-    "Values to try next, given what was measured for those tried (less is better): two more beyond the edge that the best one lies on; none when it is inside, or when `most` have been tried."
+    """Values to try next, given what was measured for those tried (less is better): two more beyond the edge that the
+    best one lies on; none when it is inside, or when `most` have been tried."""
     best = min(tried, key=tried.get)
     if min(tried) < best < max(tried) or len(tried) >= most: return []
     return [best / factor, best / factor ** 2] if best == min(tried) else [best * factor, best * factor ** 2]
@@ -80,55 +125,121 @@ def sweep_rates(shop: Workshop, size: str) -> list[dict]:
     of = lambda m: [r for r in rows if r["method"] == m]
     wanted = [(m, rate) for m in METHODS for rate in study.rates]
     while wanted:
-        rows += _lossy(shop, [(_setup(study, m, size, rate, MIDDLE_SHIFT), TUNING_SEEDS[0]) for m, rate in wanted], "rate", f"learning rates, {size}")
+        rows += _lossy(
+            shop,
+            [(_setup(study, m, size, rate, MIDDLE_SHIFT), TUNING_SEEDS[0]) for m, rate in wanted],
+            "rate",
+            f"learning rates, {size}",
+        )
         wanted = [(m, rate) for m in METHODS for rate in further(mean_by(of(m), "rate", "loss"), study.most_rates)]
-    last = [(_setup(study, m, size, rate, MIDDLE_SHIFT), seed) for m in METHODS for rate in finalists(mean_by(of(m), "rate", "loss"), study.finalists) for seed in TUNING_SEEDS[1:]]
+    last = [
+        (_setup(study, m, size, rate, MIDDLE_SHIFT), seed)
+        for m in METHODS
+        for rate in finalists(mean_by(of(m), "rate", "loss"), study.finalists)
+        for seed in TUNING_SEEDS[1:]
+    ]
     return rows + _lossy(shop, last, "rate", f"learning rates, {size}, more seeds")
 
 def sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
     "A row per time shift and seed."
     study, rows, wanted = shop.study, [], list(shop.study.shifts)
-    judge = lambda shifts, seeds: _judged(shop, _trained(shop, [(_setup(study, "diffusion", size, rate, s), seed) for s in shifts for seed in seeds], "time shifts"), "shift", "time shifts: judging")
+    judge = lambda shifts, seeds: _judged(
+        shop,
+        _trained(
+            shop, [(_setup(study, "diffusion", size, rate, s), seed) for s in shifts for seed in seeds], "time shifts"
+        ),
+        "shift",
+        "time shifts: judging",
+    )
     while wanted:
         rows += judge(wanted, TUNING_SEEDS[:1])
         wanted = further(mean_by(rows, "shift", "frechet_distance"), study.most_rates, 3.0)
     return rows + judge(finalists(mean_by(rows, "shift", "frechet_distance"), study.finalists), TUNING_SEEDS[1:])
 
 def sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]:
-    "A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until neither metric has its best at an edge."
+    """A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until
+    neither metric has its best at an edge."""
     study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in models}
     while any(wanted.values()):
-        rows += _judged(shop, [replace(a, sampling=Sampling(guidance=g), purpose=TUNING) for m in models for g in sorted(wanted[m]) for a in models[m]], "guidance", "guidance: judging")
+        rows += _judged(
+            shop,
+            [
+                replace(a, sampling=Sampling(guidance=g), purpose=TUNING)
+                for m in models
+                for g in sorted(wanted[m])
+                for a in models[m]
+            ],
+            "guidance",
+            "guidance: judging",
+        )
         of = lambda m: [r for r in rows if r["method"] == m]
-        beyond = lambda m, metric, sign: {round(g, 3) for g in further({g: sign * v for g, v in mean_by(of(m), "guidance", metric).items()}, study.most_guidances, 1.5)[:1]}
+        beyond = lambda m, metric, sign: {
+            round(g, 3)
+            for g in further(
+                {g: sign * v for g, v in mean_by(of(m), "guidance", metric).items()}, study.most_guidances, 1.5
+            )[:1]
+        }
         wanted = {m: beyond(m, "frechet_distance", 1) | beyond(m, "prompt_following", -1) for m in models}
     return rows
 
 def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Asked]]) -> Tuned:
     "`tuned` with the guidance that suits trained networks of each method best, for each metric, by the mean over them."
     rows = sweep_guidance(shop, models)
-    best = lambda m, metric, sign: finalists({g: sign * v for g, v in mean_by([r for r in rows if r["method"] == m], "guidance", metric).items()}, 1)[0]
-    return replace(tuned, guidance={m: (best(m, "prompt_following", -1), best(m, "frechet_distance", 1)) for m in models}, sweeps=pd.concat([tuned.sweeps, pd.DataFrame(rows)], ignore_index=True))
+    best = lambda m, metric, sign: finalists(
+        {g: sign * v for g, v in mean_by([r for r in rows if r["method"] == m], "guidance", metric).items()}, 1
+    )[0]
+    return replace(
+        tuned,
+        guidance={m: (best(m, "prompt_following", -1), best(m, "frechet_distance", 1)) for m in models},
+        sweeps=pd.concat([tuned.sweeps, pd.DataFrame(rows)], ignore_index=True),
+    )
+
 
 def tune(shop: Workshop) -> Tuned:
-    "Run (or find) the sweeps of rates and shift, and choose by means over all tuning seeds. Guidance is chosen later, on networks that have learned something."
+    """Run (or find) the sweeps of rates and shift, and choose by means over all tuning seeds. Guidance is chosen later,
+    on networks that have learned something."""
     study, small, whole = shop.study, shop.study.budgets[0][0], len(TUNING_SEEDS)
     rows = [r for size, _ in study.budgets for r in sweep_rates(shop, size)]
     of = lambda m, size: [r for r in rows if (r["method"], r["size"]) == (m, size)]
-    rates = {(m, size): finalists(mean_by(of(m, size), "rate", "loss", whole), 1)[0] for m in METHODS for size, _ in study.budgets}
+    rates = {
+        (m, size): finalists(mean_by(of(m, size), "rate", "loss", whole), 1)[0]
+        for m in METHODS
+        for size, _ in study.budgets
+    }
     shifts = sweep_shifts(shop, small, rates["diffusion", small])
     [shift] = finalists(mean_by(shifts, "shift", "frechet_distance", whole), 1)
     return Tuned(rates, shift, {}, pd.DataFrame([*rows, *shifts]))
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #sweep-table
-SWEPT = {"rate": ("loss",), "shift": ("prompt_following", "frechet_distance"), "guidance": ("prompt_following", "frechet_distance")}
+SWEPT = {
+    "rate": ("loss",),
+    "shift": ("prompt_following", "frechet_distance"),
+    "guidance": ("prompt_following", "frechet_distance"),
+}
+
 
 def sweep_table(tuned: Tuned, sweep: str) -> pd.DataFrame:
-    "One sweep (`rate`, `shift` or `guidance`) to read: a row per method, size and value, means over `seeds` seeds, the chosen ones marked."
+    """One sweep (`rate`, `shift` or `guidance`) to read: a row per method, size and value, means over `seeds` seeds,
+    the chosen ones marked."""
     part = tuned.sweeps[tuned.sweeps["sweep"].eq(sweep)]
-    chosen = {"rate": lambda m, size, v: v == tuned.rates[m, size], "shift": lambda m, size, v: v == tuned.shift, "guidance": lambda m, size, v: v in tuned.guidance[m]}[sweep]
-    table = part.groupby(["method", "size", sweep], sort=False).agg(**{name: (name, "mean") for name in SWEPT[sweep]}, seeds=("seed", "size")).round(4)
-    return table.assign(chosen=["◀" if chosen(*key) else "" for key in table.index]).sort_index(level=2, sort_remaining=False, kind="stable").sort_index(level=[0, 1], sort_remaining=False, kind="stable").reset_index(level=2)
+    chosen = {
+        "rate": lambda m, size, v: v == tuned.rates[m, size],
+        "shift": lambda m, size, v: v == tuned.shift,
+        "guidance": lambda m, size, v: v in tuned.guidance[m],
+    }[sweep]
+    table = (
+        part
+        .groupby(["method", "size", sweep], sort=False)
+        .agg(**{name: (name, "mean") for name in SWEPT[sweep]}, seeds=("seed", "size"))
+        .round(4)
+    )
+    return (
+        table
+        .assign(chosen=["◀" if chosen(*key) else "" for key in table.index])
+        .sort_index(level=2, sort_remaining=False, kind="stable")
+        .sort_index(level=[0, 1], sort_remaining=False, kind="stable")
+        .reset_index(level=2)
+    )
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #shown
 def shown_sweep(grid, sweep: str) -> pd.DataFrame | str:
@@ -136,10 +247,20 @@ def shown_sweep(grid, sweep: str) -> pd.DataFrame | str:
     return "Nothing is tuned at replay." if grid is None else sweep_table(grid.tuned, sweep)
 
 # %% ../../nbs/studies/10_image_tuning.ipynb #notes
+def _tried(row, sweep: str, metrics: Sequence[str]) -> str:
+    "One value of a sweep and what it scored."
+    scores = " and ".join(f"{row[metric]:.3g}" for metric in metrics)
+    seeds = f" ({row['seeds']} seeds)" if row["seeds"] > 1 else ""
+    return f"{row[sweep]:g}: {scores}{seeds}{' ◀' if row['chosen'] else ''}"
+
 def sweep_notes(grid, sweep: str) -> RowNotes:
-    "A sweep as notes, so that the saved page has it: for each method and size what was tried, what it scored (mean of so many seeds where more than one), and what was chosen (◀). Empty without a grid."
+    """A sweep as notes, so that the saved page has it: for each method and size what was tried, what it scored (mean of
+    so many seeds where more than one), and what was chosen (◀). Empty without a grid."""
     if grid is None: return RowNotes()
     metrics = SWEPT[sweep]
-    tried = lambda r: f"{r[sweep]:g}: {' and '.join(f'{r[m]:.3g}' for m in metrics)}{f' ({r.seeds} seeds)' * (r['seeds'] > 1)}{' ◀' * bool(r['chosen'])}"
-    return RowNotes({f"{sweep} of {method}, {size} ({' and '.join(m.replace('_', ' ') for m in metrics)}, tuning captions)": "; ".join(tried(r) for _, r in part.sort_values(sweep).iterrows())
-                     for (method, size), part in sweep_table(grid.tuned, sweep).groupby(level=[0, 1], sort=False)})
+    measured = " and ".join(m.replace("_", " ") for m in metrics)
+    notes = RowNotes()
+    for (method, size), part in sweep_table(grid.tuned, sweep).groupby(level=[0, 1], sort=False):
+        tried = [_tried(row, sweep, metrics) for _, row in part.sort_values(sweep).iterrows()]
+        notes[f"{sweep} of {method}, {size} ({measured}, tuning captions)"] = "; ".join(tried)
+    return notes

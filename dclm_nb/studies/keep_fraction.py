@@ -40,7 +40,8 @@ REPLICATES, REFERENCES = (0, 1, 2, 3, 4), (0, 1, 2)
 # %% ../../nbs/studies/23_keep_fraction.ipynb #sweep-run
 @run("dclm/keep-fraction", version=1, libraries=("numpy",))
 def sweep_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: every filter at every fraction on the pool of `config["share"]`, read in the order of `seed`, with every judge of the inputs.
+    """Run: every filter at every fraction on the pool of `config["share"]`, read in the order of `seed`, with every
+    judge of the inputs.
     Returns `readings`: a list of filter, fraction, judge and the trigram reader's scores."""
     documents, articles = (
         read_pool(inputs["pool"], config["share"]),
@@ -49,8 +50,14 @@ def sweep_run(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     def read(judge: str, scores: dict, fraction: float, which: int) -> dict:
         kept = documents.where(choose(judge, documents, scores, fraction, seed))
         stream = token_stream_of(kept, config["tokens"], seed)
-        return {"filter": judge, "fraction": fraction, "judge": which, "epochs": config["tokens"] / sum(map(len, kept.ids)),
-                "scores": trigram_readings(stream, articles, config["vocab_size"])}
+        return {
+            "filter": judge,
+            "fraction": fraction,
+            "judge": which,
+            "epochs": config["tokens"] / sum(map(len, kept.ids)),
+            "scores": trigram_readings(stream, articles, config["vocab_size"]),
+        }
+
     found = [
         read(NOBODY, {}, 1.0, -1),
         read(LABELLED, {}, 1.0, -1),
@@ -82,7 +89,8 @@ class SweepRuns:
 
     @property
     def readings(self) -> pd.DataFrame:
-        "One line per pool, filter, fraction, order and judge: `five` and `taught` bits per byte by the trigram reader, and each kind's."
+        """One line per pool, filter, fraction, order and judge: `five` and `taught` bits per byte by the trigram
+        reader, and each kind's."""
         return pd.DataFrame(
             [_line(share, order, r) for (share, order), run in self.sweeps.items() for r in run.result["readings"]]
         )
@@ -110,11 +118,21 @@ def _line(share: float, order: int, reading: dict) -> dict:
     }
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #run-sweep
-ANCHORS = (NOBODY, "fastText OH-2.5 + ELI5")                     # what the network reads on the densest pool, beside Table 4's rows
+# what the network reads on the densest pool, beside Table 4's rows
+ANCHORS = (NOBODY, "fastText OH-2.5 + ELI5")
 
-def run_sweep(study: FilterStudy, replicates: Sequence[int] = REPLICATES, references: Sequence[int] = REFERENCES, network: Sequence[int] = (0, 1, 2),
-              part: float = 1.0, workers: int = 2, force: bool = False, store: RunStore | None = None) -> SweepRuns:
-    "All runs of the sweep with `part` of the study's tokens, and the network's at the tenth of the sparsest and the densest pool for the seeds of `network`."
+def run_sweep(
+    study: FilterStudy,
+    replicates: Sequence[int] = REPLICATES,
+    references: Sequence[int] = REFERENCES,
+    network: Sequence[int] = (0, 1, 2),
+    part: float = 1.0,
+    workers: int = 2,
+    force: bool = False,
+    store: RunStore | None = None,
+) -> SweepRuns:
+    """All runs of the sweep with `part` of the study's tokens, and the network's at the tenth of the sparsest and the
+    densest pool for the seeds of `network`."""
     store = store or RunStore()
     judges = run_judges(study, replicates, study.shares, references, workers, force, store)
     plans = [_planned(study, judges, share, order, part) for share in study.shares for order in replicates]
@@ -142,7 +160,8 @@ def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part:
     return Planned(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
 
 def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 2) -> SweepRuns | None:
-    "The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network. Raises `UserError` for any other scale."
+    """The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network.
+    Raises `UserError` for any other scale."""
     if scale == "replay": return None
     study = FilterStudy.at_scale(scale)
     if scale == "smoke":
@@ -201,7 +220,8 @@ def chance_parts(table: np.ndarray) -> dict[str, float]:
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #chance-table
 def chance_table(runs: SweepRuns | None) -> pd.DataFrame | str:
-    "For each pool, at a tenth and near its share: the sd of fastText's gain that comes with the order, with the judge, and with neither alone."
+    """For each pool, at a tenth and near its share: the sd of fastText's gain that comes with the order, with the
+    judge, and with neither alone."""
     if runs is None: return NOTHING
     lines, rows = gains(runs.readings), {}
     for share in runs.study.shares:
@@ -211,22 +231,30 @@ def chance_table(runs: SweepRuns | None) -> pd.DataFrame | str:
             rows[f"{share:.0%} good, keep {fraction:.0%}"] = {k: f"{v:.3f}" for k, v in chance_parts(table).items()}
     return pd.DataFrame(rows).T
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (about half an hour on 2 cores)."
+NOTHING = ("Nothing is trained at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (about half an hour on "
+           "2 cores).")
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #epochs-def
 def epochs_table(runs: SweepRuns | None) -> pd.DataFrame | str:
     "How often the reader goes through what fastText and a random choice keep, mean over replicates."
     if runs is None: return NOTHING
     lines = runs.replicates
-    rows = {f"{SHORT[judge]}, {_percent(share)} good": {_percent(f): f"{v.mean():.2f}" for f, v in lines[(lines["filter"] == judge) & (lines["share"] == share)].groupby("fraction")["epochs"]}
-            for share in runs.study.shares for judge in ("fastText", CONTROL)}
+    rows = {
+        f"{SHORT[judge]}, {_percent(share)} good": {
+            _percent(f): f"{v.mean():.2f}"
+            for f, v in lines[(lines["filter"] == judge) & (lines["share"] == share)].groupby("fraction")["epochs"]
+        }
+        for share in runs.study.shares
+        for judge in ("fastText", CONTROL)
+    }
     return pd.DataFrame(rows).T
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #budget-def
 BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 def budget_table(runs: SweepRuns | None) -> pd.DataFrame | str:
-    "fastText's gain from a tenth, five kinds, by the number of tokens read: mean over replicates and half of its 95 % interval; how often the tenth is then read through."
+    """fastText's gain from a tenth, five kinds, by the number of tokens read: mean over replicates and half of its 95 %
+    interval; how often the tenth is then read through."""
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import mean_interval
     from dclm_nb.lm.config import lm_config
@@ -268,7 +296,8 @@ def _pool(share: float) -> str: return f"{100 * share:g}"
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #sweep-frame
 def sweep_frame(runs: SweepRuns | None) -> pd.DataFrame:
-    "Bits per byte by the trigram reader: rows are filters and fractions, columns `five_at_5`, `taught_at_5` and so on, seeds are replicates."
+    """Bits per byte by the trigram reader: rows are filters and fractions, columns `five_at_5`, `taught_at_5` and so
+    on, seeds are replicates."""
     if runs is None: return tidy([])
     lines, rows = runs.replicates, []
     for line in lines.to_dict("records"):
@@ -308,12 +337,22 @@ def _tidy(runs: SweepRuns, rows: list[dict]) -> pd.DataFrame:
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #gain-frame
 def gain_frame(runs: SweepRuns | None) -> pd.DataFrame:
-    "What the classifier's tenth gains in each pool, by both readers: rows `gain of a tenth, 5 % good`, columns `trigram_gain_five`, `network_gain_five` and the taught kinds'."
+    """What the classifier's tenth gains in each pool, by both readers: rows `gain of a tenth, 5 % good`, columns
+    `trigram_gain_five`, `network_gain_five` and the taught kinds'."""
     if runs is None: return tidy([])
     lines = gains(runs.replicates)
     lines = lines[(lines["filter"] == "fastText") & (lines["fraction"] == runs.study.keep_fraction)]
-    rows = [_cell(_gain_row(line["share"]), f"trigram_gain_{side}", line["order"], line[side], runs.sweeps[line["share"], line["order"]].key)
-            for line in lines.to_dict("records") for side in ("five", "taught")]
+    rows = [
+        _cell(
+            _gain_row(line["share"]),
+            f"trigram_gain_{side}",
+            line["order"],
+            line[side],
+            runs.sweeps[line["share"], line["order"]].key,
+        )
+        for line in lines.to_dict("records")
+        for side in ("five", "taught")
+    ]
     for share in (runs.study.sparse, runs.study.dense) if runs.network else ():
         for side, instrument in (("five", PRIMARY), ("taught", SECONDARY)):
             none, ours = (runs.network.scores(share, recipe, instrument) for recipe in ANCHORS)
@@ -340,12 +379,16 @@ TABLE_5 = {
 }
 
 def table_five_frame(runs: SweepRuns | None) -> pd.DataFrame:
-    "Table 5's rows that the sweep can answer, on the sparsest pool: bits per byte by the trigram reader, the mean over five kinds."
+    """Table 5's rows that the sweep can answer, on the sparsest pool: bits per byte by the trigram reader, the mean
+    over five kinds."""
     if runs is None: return tidy([])
     lines = runs.replicates
     lines = lines[lines["share"] == runs.study.sparse]
-    rows = [_cell(row, "trigram_bits_per_byte", line["order"], line["five"], runs.sweeps[line["share"], line["order"]].key)
-            for row, (judge, fraction) in TABLE_5.items() for line in lines[(lines["filter"] == judge) & (lines["fraction"] == fraction)].to_dict("records")]
+    rows = [
+        _cell(row, "trigram_bits_per_byte", line["order"], line["five"], runs.sweeps[line["share"], line["order"]].key)
+        for row, (judge, fraction) in TABLE_5.items()
+        for line in lines[(lines["filter"] == judge) & (lines["fraction"] == fraction)].to_dict("records")
+    ]
     return tidy(rows, paper="dclm", exhibit="table-5", scale=runs.study.scale, source="rerun")
 
 # %% ../../nbs/studies/23_keep_fraction.ipynb #curves-def

@@ -18,11 +18,20 @@ SETTINGS: dict[str, tuple[int, int]] = {f"{bands} x {rows}": (bands, rows) for b
 
 # %% ../../nbs/studies/04_minhash.ipynb #curves-frame
 def curves_frame(points: int = 101) -> pd.DataFrame:
-    """The curves of Figure 7 as a tidy frame: a row per Jaccard similarity, a column per setting. Raises `UserError` for fewer than two points."""
+    """The curves of Figure 7 as a tidy frame: a row per Jaccard similarity, a column per setting. Raises `UserError`
+    for fewer than two points."""
     if points < 2: raise UserError(f"a curve needs at least two points, not {points}")
     similarity = np.linspace(0, 1, points)
-    return tidy([dict(row=f"{s:g}", column=name, value=p) for name, (bands, rows) in SETTINGS.items() for s, p in zip(similarity, duplicate_probability(similarity, bands, rows))],
-                paper="dclm", exhibit="figure-7", source="replayed")
+    return tidy(
+        [
+            dict(row=f"{s:g}", column=name, value=p)
+            for name, (bands, rows) in SETTINGS.items()
+            for s, p in zip(similarity, duplicate_probability(similarity, bands, rows))
+        ],
+        paper="dclm",
+        exhibit="figure-7",
+        source="replayed",
+    )
 
 # %% ../../nbs/studies/04_minhash.ipynb #found-at
 def found_at(probability: float, bands: int, rows: int) -> float:
@@ -31,7 +40,14 @@ def found_at(probability: float, bands: int, rows: int) -> float:
 
 # %% ../../nbs/studies/04_minhash.ipynb #summary-frame
 def summary_frame() -> pd.DataFrame:
-    """For each setting the hash functions per n-gram, and the similarities at which 10, 50 and 90 percent of the pairs are found, as a tidy frame."""
-    records = [dict(row=name, column=column, value=value) for name, (bands, rows) in SETTINGS.items()
-               for column, value in {"hash functions": bands * rows, **{f"{p:.0%} found at": found_at(p, bands, rows) for p in (.1, .5, .9)}}.items()]
+    """For each setting the hash functions per n-gram, and the similarities at which 10, 50 and 90 percent of the pairs
+    are found, as a tidy frame."""
+    records = [
+        dict(row=name, column=column, value=value)
+        for name, (bands, rows) in SETTINGS.items()
+        for column, value in {
+            "hash functions": bands * rows,
+            **{f"{p:.0%} found at": found_at(p, bands, rows) for p in (0.1, 0.5, 0.9)},
+        }.items()
+    ]
     return tidy(records, paper="dclm", exhibit="figure-7", source="replayed")

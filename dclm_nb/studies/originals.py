@@ -32,7 +32,8 @@ COMMIT = "361714bdd60bb9b7f4b2d8354cebbf0dec0c329e"
 REPOSITORY = f"https://raw.githubusercontent.com/mlfoundations/dclm/{COMMIT}/"
 DATABASE = "assets/DCLM_model_database.csv"
 GEMMA_LIKE = "assets/architecture_results_gemma_like.csv"
-# Runs that have no evaluation file of their own: those of Tables 17, 18 and 19, and those of a recipe that was trained (or scored) twice.
+# Runs that have no evaluation file of their own: those of Tables 17, 18 and 19, and those of a recipe that was trained
+# (or scored) twice.
 TABLE_ROWS = (*range(198, 207), 254, 259, 266, 269, 271, 272)
 REPEAT_ROWS = (53, 62, 64, 78, 79, 196, 220, 225, 267, 279, 284, 362, 367)
 DATABASE_ROWS = (*TABLE_ROWS, *REPEAT_ROWS)
@@ -51,19 +52,24 @@ def read_manifest(file: Path) -> dict[str, str]:
 
 # %% ../../nbs/studies/01_originals.ipynb #originals-in
 def originals_in(folder: str | Path, manifest: Mapping[str, str]) -> dict[str, Path]:
-    """{name in the repository: verified file} from a copy at hand. Raises `UserError` naming the first file that is absent or different."""
+    """{name in the repository: verified file} from a copy at hand. Raises `UserError` naming the first file that is
+    absent or different."""
     def locate(name):
         for path in (Path(folder, name), Path(folder, name.removeprefix("exp_data/"))):
             if path.is_file(): return path
         raise UserError(f"{folder} has no {name}: it should be a clone of mlfoundations/dclm at {COMMIT[:12]}")
     files = {name: locate(name) for name in manifest}
     for name, path in files.items():
-        if sha256_of(path) != manifest[name]: raise UserError(f"{path} is not the file of commit {COMMIT[:12]}: its SHA-256 differs from originals.sha256")
+        if sha256_of(path) != manifest[name]:
+            raise UserError(
+                f"{path} is not the file of commit {COMMIT[:12]}: its SHA-256 differs from originals.sha256"
+            )
     return files
 
 # %% ../../nbs/studies/01_originals.ipynb #original-class
 class Original(PinnedFile):
-    """A pinned file of the repository. Some of their names have 254 characters, and a file system takes 255: in the cache only the end is kept."""
+    """A pinned file of the repository. Some of their names have 254 characters, and a file system takes 255: in the
+    cache only the end is kept."""
     @property
     def path(self) -> Path: return (short := super().path).with_name(f"{self.sha256[:16]}-{short.name[-60:]}")
 
@@ -71,14 +77,20 @@ class Original(PinnedFile):
 def pinned_originals(manifest: Mapping[str, str]) -> dict[str, Original]:
     """{name in the repository: pinned file}."""
     hint = "Or clone https://github.com/mlfoundations/dclm and set DCLM_NB_RELEASED_ORIGINALS to the clone."
-    return {name: Original(REPOSITORY + urllib.parse.quote(name, safe="/=,+"), sha256, "MIT, the authors of DCLM", hint) for name, sha256 in manifest.items()}
+    return {
+        name: Original(REPOSITORY + urllib.parse.quote(name, safe="/=,+"), sha256, "MIT, the authors of DCLM", hint)
+        for name, sha256 in manifest.items()
+    }
 
 # %% ../../nbs/studies/01_originals.ipynb #get-originals
 def get_originals() -> dict[str, Path]:
-    """{name in the repository: verified file}, from `$DCLM_NB_RELEASED_ORIGINALS` or the network. Raises `UserError`."""
+    """{name in the repository: verified file}, from `$DCLM_NB_RELEASED_ORIGINALS` or the network. Raises
+    `UserError`."""
     manifest = read_manifest(released_folder() / "originals.sha256")
     if folder := os.environ.get("DCLM_NB_RELEASED_ORIGINALS"): return originals_in(folder, manifest)
-    return {name: file.fetch() for name, file in progress(pinned_originals(manifest).items(), name="released evaluations")}
+    return {
+        name: file.fetch() for name, file in progress(pinned_originals(manifest).items(), name="released evaluations")
+    }
 
 # %% ../../nbs/studies/01_originals.ipynb #run-name
 def run_name(file: str) -> str:
@@ -86,11 +98,22 @@ def run_name(file: str) -> str:
     return PurePosixPath(file).stem.removeprefix("evaluation_").removesuffix("_heavy")
 
 # %% ../../nbs/studies/01_originals.ipynb #recipe-in-name
-_IN_NAME = {"warmup": "warm", "lr": "lr", "wd": "wd", "final_lr": "cd", "batch_size": "bs", "seed": "seed", "tokens": "tokens"}
+_IN_NAME = {
+    "warmup": "warm",
+    "lr": "lr",
+    "wd": "wd",
+    "final_lr": "cd",
+    "batch_size": "bs",
+    "seed": "seed",
+    "tokens": "tokens",
+}
+
 
 def recipe_in_name(run: str) -> dict[str, str]:
     """The hyper-parameters that a run's name spells out, as text."""
-    spelled = {key: re.search(rf"-{short}=([0-9]+(?:[.p][0-9]+)?(?:e-?[0-9]+)?)", run) for key, short in _IN_NAME.items()}
+    spelled = {
+        key: re.search(rf"-{short}=([0-9]+(?:[.p][0-9]+)?(?:e-?[0-9]+)?)", run) for key, short in _IN_NAME.items()
+    }
     return {key: found[1].replace("p", ".") for key, found in spelled.items() if found}
 
 # %% ../../nbs/studies/01_originals.ipynb #dataset-in-name
@@ -99,22 +122,66 @@ def dataset_in_name(run: str) -> str:
     return run.partition("-open_lm_")[0] if "-open_lm_" in run else ""
 
 # %% ../../nbs/studies/01_originals.ipynb #columns
-RUN_COLUMNS = ("run", "released_as", "model", "dataset", "params", "tokens", "warmup", "lr", "wd", "final_lr", "batch_size", "z_loss", "seed")
-_IN_MODEL_FILE = {"params": "params", "tokens": "tokens", "warmup": "warmup", "lr": "lr", "wd": "wd", "final_lr": "cd", "batch_size": "global_bs", "z_loss": "z_loss", "seed": "seed"}
+RUN_COLUMNS = (
+    "run",
+    "released_as",
+    "model",
+    "dataset",
+    "params",
+    "tokens",
+    "warmup",
+    "lr",
+    "wd",
+    "final_lr",
+    "batch_size",
+    "z_loss",
+    "seed",
+)
+_IN_MODEL_FILE = {
+    "params": "params",
+    "tokens": "tokens",
+    "warmup": "warmup",
+    "lr": "lr",
+    "wd": "wd",
+    "final_lr": "cd",
+    "batch_size": "global_bs",
+    "z_loss": "z_loss",
+    "seed": "seed",
+}
+
 
 def _load(path: Path) -> dict: return json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
 
 # %% ../../nbs/studies/01_originals.ipynb #from-evaluations
 def from_evaluations(files: Mapping[str, Path]) -> Iterable[dict]:
     """One record per evaluation file: the columns of `RUN_COLUMNS` and a score for each task that the file has."""
-    models = {model["uuid"]: model for name, path in files.items() if name.startswith("exp_data/models/") for model in [_load(path)]}
-    sizes = {PurePosixPath(model["hyperparameters"]["model"]).stem: model["hyperparameters"]["params"] for model in models.values()}
+    models = {
+        model["uuid"]: model
+        for name, path in files.items()
+        if name.startswith("exp_data/models/")
+        for model in [_load(path)]
+    }
+    sizes = {
+        PurePosixPath(model["hyperparameters"]["model"]).stem: model["hyperparameters"]["params"]
+        for model in models.values()
+    }
     for name in sorted(name for name in files if name.startswith("exp_data/evals/")):
         evaluation = _load(files[name])
         model = models.get(evaluation.get("model_uuid"), {})
-        recipe = {key: model["hyperparameters"].get(theirs) for key, theirs in _IN_MODEL_FILE.items()} if model else recipe_in_name(run_name(name))
-        yield {"run": run_name(name), "released_as": name, "model": evaluation["model"], "dataset": model.get("dataset_name", dataset_in_name(run_name(name))),
-               "params": sizes.get(evaluation["model"]), **recipe, **evaluation["eval_metrics"]["icl"]}
+        recipe = (
+            {key: model["hyperparameters"].get(theirs) for key, theirs in _IN_MODEL_FILE.items()}
+            if model
+            else recipe_in_name(run_name(name))
+        )
+        yield {
+            "run": run_name(name),
+            "released_as": name,
+            "model": evaluation["model"],
+            "dataset": model.get("dataset_name", dataset_in_name(run_name(name))),
+            "params": sizes.get(evaluation["model"]),
+            **recipe,
+            **evaluation["eval_metrics"]["icl"],
+        }
 
 # %% ../../nbs/studies/01_originals.ipynb #from-database
 def from_database(file: Path) -> Iterable[dict]:
@@ -122,17 +189,34 @@ def from_database(file: Path) -> Iterable[dict]:
     with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
     for number in DATABASE_ROWS:
         row, run = rows[number], run_name(rows[number]["Model JSON"])
-        yield {**row, **recipe_in_name(run), "run": run, "released_as": f"{DATABASE}#{number}", "dataset": row["Dataset"]}
+        yield {
+            **row,
+            **recipe_in_name(run),
+            "run": run,
+            "released_as": f"{DATABASE}#{number}",
+            "dataset": row["Dataset"],
+        }
 
 # %% ../../nbs/studies/01_originals.ipynb #from-gemma-like
 def from_gemma_like(file: Path) -> Iterable[dict]:
     """One record per run of the Gemma-like architecture (Figure 6)."""
     with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
     for number, row in enumerate(rows):
-        scores = {name.removeprefix("eval_metrics.icl."): score for name, score in row.items() if name.startswith("eval_metrics.icl.")}
+        scores = {
+            name.removeprefix("eval_metrics.icl."): score
+            for name, score in row.items()
+            if name.startswith("eval_metrics.icl.")
+        }
         run = run_name(row["_source_json"])
-        yield {**scores, **recipe_in_name(run), "run": run, "released_as": f"{GEMMA_LIKE}#{number}", "model": row["model"], "dataset": row["dataset_name"],
-               "params": row["hyperparameters.params"]}
+        yield {
+            **scores,
+            **recipe_in_name(run),
+            "run": run,
+            "released_as": f"{GEMMA_LIKE}#{number}",
+            "model": row["model"],
+            "dataset": row["dataset_name"],
+            "params": row["hyperparameters.params"],
+        }
 
 # %% ../../nbs/studies/01_originals.ipynb #distil
 def distil(files: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
@@ -141,8 +225,14 @@ def distil(files: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     `files` maps names in the repository to files on disk. Raises `UserError` if two runs share a name.
     """
     records = [*from_evaluations(files), *from_database(files[DATABASE]), *from_gemma_like(files[GEMMA_LIKE])]
-    frame = pd.DataFrame(records, columns=[*RUN_COLUMNS, *TASKS], dtype=object).fillna("").sort_values("run", ignore_index=True)
-    if not frame.run.is_unique: raise UserError(f"two released runs are called {frame.run[frame.run.duplicated()].iloc[0]}")
+    frame = (
+        pd
+        .DataFrame(records, columns=[*RUN_COLUMNS, *TASKS], dtype=object)
+        .fillna("")
+        .sort_values("run", ignore_index=True)
+    )
+    if not frame.run.is_unique:
+        raise UserError(f"two released runs are called {frame.run[frame.run.duplicated()].iloc[0]}")
     return {"runs": frame[[*RUN_COLUMNS]], "scores": frame[["run", *TASKS]]}
 
 # %% ../../nbs/studies/01_originals.ipynb #csv-text
@@ -154,10 +244,15 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 # %% ../../nbs/studies/01_originals.ipynb #verify-released
 def verify_released(folder: Path | None = None) -> dict[str, int]:
-    """{file: bytes} of the carried tables after comparing each with `SHA256SUMS`. Raises `UserError` naming a file that is absent or changed."""
+    """{file: bytes} of the carried tables after comparing each with `SHA256SUMS`. Raises `UserError` naming a file that
+    is absent or changed."""
     folder = folder or released_folder()
     sums = read_manifest(folder / "SHA256SUMS")
     for name, sha256 in sums.items():
-        if not (folder / name).is_file(): raise UserError(f"{folder / name} is missing: restore it with `git checkout -- {name}` in that folder")
-        if sha256_of(folder / name) != sha256: raise UserError(f"{folder / name} differs from SHA256SUMS: restore it with `git checkout -- {name}` in that folder")
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing: restore it with `git checkout -- {name}` in that folder")
+        if sha256_of(folder / name) != sha256:
+            raise UserError(
+                f"{folder / name} differs from SHA256SUMS: restore it with `git checkout -- {name}` in that folder"
+            )
     return {name: (folder / name).stat().st_size for name in sums}

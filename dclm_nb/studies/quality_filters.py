@@ -46,8 +46,19 @@ class FilterStudy:
     @classmethod
     def at_scale(cls, scale: str) -> "FilterStudy":
         "The study at `smoke` or `laptop`. Raises `UserError` for a scale it is not made for."
-        sizes = {"smoke": cls("smoke", vocab_size=512, shares=(0.05, 0.22), examples=400, judge_context=64, strict=False, texts_per_source=4, records_per_source=6),
-                 "laptop": cls("laptop", vocab_size=4096)}
+        sizes = {
+            "smoke": cls(
+                "smoke",
+                vocab_size=512,
+                shares=(0.05, 0.22),
+                examples=400,
+                judge_context=64,
+                strict=False,
+                texts_per_source=4,
+                records_per_source=6,
+            ),
+            "laptop": cls("laptop", vocab_size=4096),
+        }
         if scale not in sizes: raise unknown("scale of the quality-filter study", scale, sizes)
         return sizes[scale]
 
@@ -63,12 +74,14 @@ class FilterStudy:
 
 # %% ../../nbs/studies/07_quality_filters.ipynb #recipes-def
 JUDGE_OF = {"fastText OH-2.5 + ELI5": "fastText"}               # the paper's name for a row: our judge
-RECIPES = {NOBODY: "everything that the heuristics and the deduplication left",
-           CONTROL: "a random tenth of the documents, drawn anew for each seed",
-           "Perplexity filtering": "the tenth that the reference model finds least surprising",
-           "Top-k average logits": "the tenth for which the reference model's ten best guesses have the highest logits",
-           "fastText OH-2.5 + ELI5": "the tenth that a classifier finds most like its examples of good text, of four kinds",
-           LABELLED: "every document that the crawl's label calls good"}
+RECIPES = {
+    NOBODY: "everything that the heuristics and the deduplication left",
+    CONTROL: "a random tenth of the documents, drawn anew for each seed",
+    "Perplexity filtering": "the tenth that the reference model finds least surprising",
+    "Top-k average logits": "the tenth for which the reference model's ten best guesses have the highest logits",
+    "fastText OH-2.5 + ELI5": "the tenth that a classifier finds most like its examples of good text, of four kinds",
+    LABELLED: "every document that the crawl's label calls good",
+}
 
 # %% ../../nbs/studies/07_quality_filters.ipynb #recipe-run
 @run("dclm/train", version=1, libraries=("lightning", "numpy", "torch"),
@@ -152,9 +165,17 @@ COST = {
     "probe": 0.23,
 }  # minutes of one core at laptop; for the time left only
 
-def run_judges(study: FilterStudy, seeds: Sequence[int], shares: Sequence[float], reference_seeds: Sequence[int] | None = None,
-               workers: int = 2, force: bool = False, store: RunStore | None = None) -> Judges:
-    "The pool, and for each seed a classifier of each share; for each of `reference_seeds` (default: all) a reference model and its reading of the crawl."
+def run_judges(
+    study: FilterStudy,
+    seeds: Sequence[int],
+    shares: Sequence[float],
+    reference_seeds: Sequence[int] | None = None,
+    workers: int = 2,
+    force: bool = False,
+    store: RunStore | None = None,
+) -> Judges:
+    """The pool, and for each seed a classifier of each share; for each of `reference_seeds` (default: all) a reference
+    model and its reading of the crawl."""
     store, asked = store or RunStore(), tuple(seeds if reference_seeds is None else reference_seeds)
     keys = [(share, seed) for share in shares for seed in seeds]
     with Progress(
@@ -193,14 +214,18 @@ def run_judges(study: FilterStudy, seeds: Sequence[int], shares: Sequence[float]
 # %% ../../nbs/studies/07_quality_filters.ipynb #run-study
 def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequence[tuple[float, str]] | None = None,
               workers: int = 2, force: bool = False, store: RunStore | None = None) -> FilterRuns:
-    """All runs of `rows`, pairs of a share of good text and a recipe (default: every recipe on the sparsest pool), from the store where they are there.
+    """All runs of `rows`, pairs of a share of good text and a recipe (default: every recipe on the sparsest pool), from
+    the store where they are there.
     Raises `UserError` for fewer than one seed."""
     if not seeds: raise UserError("a study needs at least one seed")
     store, rows = store or RunStore(), list(rows or [(study.sparse, recipe) for recipe in RECIPES])
     keys = [(share, recipe, seed) for share, recipe in rows for seed in seeds]
     shares = sorted({share for share, _ in rows})
-    work = {"judges": COST["pool"] + len(seeds) * (COST["reference"] + COST["reading"] + len(shares) * COST["classifiers"]),
-            "models": COST["model"] * len(keys), "probes": COST["probe"] * len(keys)}
+    work = {
+        "judges": COST["pool"] + len(seeds) * (COST["reference"] + COST["reading"] + len(shares) * COST["classifiers"]),
+        "models": COST["model"] * len(keys),
+        "probes": COST["probe"] * len(keys),
+    }
     with Progress("quality filters", total=sum(work.values())) as whole:
         with whole.stage("judges", share=work["judges"]):
             judges = run_judges(study, seeds, shares, None, workers, force, store)
@@ -208,8 +233,16 @@ def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequen
             plans = [_planned(study, judges, *key) for key in keys]
             models = dict(zip(keys, run_together(plans, store, workers, force, "models")))
         with whole.stage("probes", share=work["probes"]):
-            plans = [Planned(f"{recipe}, {share:.0%} good, seed {s}", probe_model, probe_settings(study), s, {"model": models[share, recipe, s], "pool": judges.pool})
-                     for share, recipe, s in keys]
+            plans = [
+                Planned(
+                    f"{recipe}, {share:.0%} good, seed {s}",
+                    probe_model,
+                    probe_settings(study),
+                    s,
+                    {"model": models[share, recipe, s], "pool": judges.pool},
+                )
+                for share, recipe, s in keys
+            ]
             probes = dict(zip(keys, run_together(plans, store, workers, force, "probes")))
     return FilterRuns(study, judges, models, probes)
 

@@ -26,27 +26,41 @@ from .originals import released_folder, verify_released
 # %% ../../nbs/studies/02_released.ipynb #released-runs
 @functools.cache
 def released_runs() -> pd.DataFrame:
-    """One row per released run, indexed by its name: where it was released, model, data set and hyper-parameters; blanks where nothing was released.
+    """One row per released run, indexed by its name: where it was released, model, data set and hyper-parameters;
+    blanks where nothing was released.
 
     Raises `UserError` if the carried tables are absent or changed.
     """
     verify_released()
     text = ("run", "released_as", "model", "dataset")
     runs = pd.read_csv(released_folder() / "runs.csv", dtype=dict.fromkeys(text, "string"))
-    return runs.astype({"params": "Int64", "tokens": "Int64", "warmup": "Int64", "batch_size": "Int64", "seed": "Int64"}).fillna({"dataset": ""}).set_index("run")
+    return (
+        runs
+        .astype({"params": "Int64", "tokens": "Int64", "warmup": "Int64", "batch_size": "Int64", "seed": "Int64"})
+        .fillna({"dataset": ""})
+        .set_index("run")
+    )
 
 # %% ../../nbs/studies/02_released.ipynb #released-scores
 @functools.cache
 def _all_scores() -> dict[str, dict[str, float]]:
     verify_released()
     with (released_folder() / "scores.csv").open(newline="", encoding="utf-8") as lines:
-        return {row.pop("run"): {task: float(score) for task, score in row.items() if score} for row in csv.DictReader(lines)}
+        return {
+            row.pop("run"): {task: float(score) for task, score in row.items() if score}
+            for row in csv.DictReader(lines)
+        }
+
 
 def released_scores(run: str) -> dict[str, float]:
-    """{task: score} of a released run, as fractions; tasks it was not asked are absent. Raises `UserError` for an unknown run."""
+    """{task: score} of a released run, as fractions; tasks it was not asked are absent. Raises `UserError` for an
+    unknown run."""
     if run not in _all_scores():
         near = difflib.get_close_matches(run, _all_scores(), n=3)
-        raise UserError(f"unknown released run {run!r}: " + (f"did you mean {' or '.join(near)}?" if near else "released_runs() lists them all"))
+        raise UserError(
+            f"unknown released run {run!r}: "
+            + (f"did you mean {' or '.join(near)}?" if near else "released_runs() lists them all")
+        )
     return dict(_all_scores()[run])
 
 # %% ../../nbs/studies/02_released.ipynb #released-rows
@@ -57,16 +71,21 @@ def _all_rows() -> pd.DataFrame:
     again = rows[rows.exhibit == "table-33"].assign(exhibit="figure-1")      # Table 33 is the table form of Figure 1
     return pd.concat([rows, again], ignore_index=True)
 
-REPLAYED: tuple[str, ...] = tuple(f"table-{n}" for n in (2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 17, 18, 19, 24, 28, 29, 30, 32, 33)) + ("figure-1", "figure-3", "figure-6")
+REPLAYED: tuple[str, ...] = tuple(
+    f"table-{n}" for n in (2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 17, 18, 19, 24, 28, 29, 30, 32, 33)
+) + ("figure-1", "figure-3", "figure-6")
+
 
 def released_rows(exhibit: str) -> pd.DataFrame:
-    """The rows of an exhibit with the `run` behind each (blank where none was released) and a `note`. Raises `UserError` for an exhibit without released runs."""
+    """The rows of an exhibit with the `run` behind each (blank where none was released) and a `note`. Raises
+    `UserError` for an exhibit without released runs."""
     if exhibit not in REPLAYED: raise unknown("replayed exhibit of dclm", exhibit, REPLAYED)
     return _all_rows()[_all_rows().exhibit == exhibit].reset_index(drop=True)
 
 # %% ../../nbs/studies/02_released.ipynb #cell
 def score_cell(run: str, column: str, version: Version = "v1") -> float:
-    """`core`, `mmlu`, `extended` or `gsm8k` of a released run, in points; NaN when there is no run or it was not asked the task."""
+    """`core`, `mmlu`, `extended` or `gsm8k` of a released run, in points; NaN when there is no run or it was not asked
+    the task."""
     if not run: return math.nan
     scores = released_scores(run)
     match column:
@@ -89,13 +108,21 @@ def _difference_records(exhibit: str, scores: dict[tuple[str, str], float]) -> I
     if exhibit == "table-6":
         for row, column in [cell for cell in scores if cell[0].endswith("(base)")]:
             name = row.removesuffix("(base)")
-            yield dict(row=f"{name}(difference)", column=column, value=scores[f"{name}(w/ RPJ extras)", column] - scores[row, column])
+            yield dict(
+                row=f"{name}(difference)",
+                column=column,
+                value=scores[f"{name}(w/ RPJ extras)", column] - scores[row, column],
+            )
     if exhibit == "table-17":
-        for row, column in scores: yield dict(row=row, column="delta_from_baseline", value=scores[row, column] - scores["no deduplication", column])
+        for row, column in scores:
+            yield dict(
+                row=row, column="delta_from_baseline", value=scores[row, column] - scores["no deduplication", column]
+            )
 
 # %% ../../nbs/studies/02_released.ipynb #flops
 def training_flops(row: str, run: str) -> float:
-    """6·N·D of a row of Figure 1: from the released configuration where there is one, else from the sizes that its label prints (`C4 / 7B / 138B`)."""
+    """6·N·D of a row of Figure 1: from the released configuration where there is one, else from the sizes that its
+    label prints (`C4 / 7B / 138B`)."""
     known = released_runs().loc[run, ["params", "tokens"]] if run else pd.Series([pd.NA, pd.NA])
     if known.notna().all(): return 6.0 * float(known.iloc[0]) * float(known.iloc[1])
     params, tokens = (printed_number(part)[0] for part in row.split(" / ")[-2:])
@@ -110,7 +137,8 @@ def pearson(x: Iterable[float], y: Iterable[float]) -> float:
 _AGAINST = {"figure-3": ("7B-1x", "pearson_r_vs_7b_1x"), "figure-6": ("OpenLM", "pearson_r_vs_openlm")}
 
 def _point_records(exhibit: str, version: Version) -> Iterator[dict]:
-    """Figures 3 and 6: a point per data set, a coordinate per scale or architecture, and the correlation of each coordinate with the last."""
+    """Figures 3 and 6: a point per data set, a coordinate per scale or architecture, and the correlation of each
+    coordinate with the last."""
     against, correlation = _AGAINST[exhibit]
     points: dict[str, dict[str, float]] = {}
     for label, run in released_rows(exhibit)[["row", "run"]].itertuples(index=False):
@@ -118,49 +146,82 @@ def _point_records(exhibit: str, version: Version) -> Iterator[dict]:
         points.setdefault(setting, {})[row] = score_cell(run, "core", version)
         yield dict(row=row, column=f"Core, {setting}", value=points[setting][row], run=run)
     for setting in points:
-        if setting != against: yield dict(row=setting, column=correlation, value=pearson(points[setting].values(), (points[against][row] for row in points[setting])))
+        if setting != against:
+            yield dict(
+                row=setting,
+                column=correlation,
+                value=pearson(points[setting].values(), (points[against][row] for row in points[setting])),
+            )
 
 # %% ../../nbs/studies/02_released.ipynb #replay-frame
 def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
-    """The replayed values of one exhibit of dclm as a tidy frame, under one version of the task baselines (v1 is the paper's).
+    """The replayed values of one exhibit of dclm as a tidy frame, under one version of the task baselines (v1 is the
+    paper's).
 
-    A row without a released run has blank values; a value formed from several runs has no `run`. Raises `UserError` for an
+    A row without a released run has blank values; a value formed from several runs has no `run`. Raises `UserError` for
+    an
     exhibit that cannot be replayed from released scores, and for an unknown version.
     """
     if version not in VERSIONS: raise unknown("baseline version", version, VERSIONS)
-    if exhibit in _AGAINST: return tidy(_point_records(exhibit, version), paper="dclm", exhibit=exhibit, source="replayed")
+    if exhibit in _AGAINST:
+        return tidy(_point_records(exhibit, version), paper="dclm", exhibit=exhibit, source="replayed")
     printed = dict.fromkeys(cell.column for cell in read_printed("dclm", exhibit))
     records = [*_score_records(exhibit, [column for column in printed if column in SCORES], version)]
     records += _difference_records(exhibit, {(r["row"], r["column"]): r["value"] for r in records})
-    if exhibit == "figure-1": records += [dict(row=r.row, column="training FLOPs (6ND)", value=training_flops(r.row, r.run), run=r.run) for r in released_rows(exhibit).itertuples()]
+    if exhibit == "figure-1":
+        records += [
+            dict(row=r.row, column="training FLOPs (6ND)", value=training_flops(r.row, r.run), run=r.run)
+            for r in released_rows(exhibit).itertuples()
+        ]
     return tidy(records, paper="dclm", exhibit=exhibit, source="replayed")
 
 # %% ../../nbs/studies/02_released.ipynb #replayed-or-printed
 def replayed_or_printed(exhibit: str) -> pd.DataFrame:
-    """The replayed values, and the printed ones for what was not released: the most complete set of points for a figure, each with its `source`."""
-    replayed, printed = replay_frame(exhibit).dropna(subset="value"), printed_frame("dclm", exhibit).dropna(subset="value")
+    """The replayed values, and the printed ones for what was not released: the most complete set of points for a
+    figure, each with its `source`."""
+    replayed = replay_frame(exhibit).dropna(subset="value")
+    printed = printed_frame("dclm", exhibit).dropna(subset="value")
     known = set(zip(replayed.row, replayed.column))
-    return pd.concat([replayed, printed[[cell not in known for cell in zip(printed.row, printed.column)]]], ignore_index=True)
+    return pd.concat(
+        [replayed, printed[[cell not in known for cell in zip(printed.row, printed.column)]]], ignore_index=True
+    )
 
 # %% ../../nbs/studies/02_released.ipynb #openness
 def data_groups() -> dict[str, str]:
-    """Which kind of training data each row of Figure 1 (and Table 33) has: `DCLM-Baseline`, `open data` or `closed data`, as the paper sorts them."""
+    """Which kind of training data each row of Figure 1 (and Table 33) has: `DCLM-Baseline`, `open data` or `closed
+    data`, as the paper sorts them."""
     group = {"yes": "open data", "no": "closed data"}
-    return {cell.row: "DCLM-Baseline" if cell.row.startswith("DCLM") else group[cell.text] for cell in read_printed("dclm", "table-33") if cell.column == "open_dataset"}
+    return {
+        cell.row: "DCLM-Baseline" if cell.row.startswith("DCLM") else group[cell.text]
+        for cell in read_printed("dclm", "table-33")
+        if cell.column == "open_dataset"
+    }
 
 # %% ../../nbs/studies/02_released.ipynb #landmarks
-LANDMARKS = {"DCLM-Baseline (ours) / 7B / 3T": "DCLM 7B, 2.6T", "DCLM-Baseline (ours) / 7B / 276B": "DCLM 7B-2x", "DCLM-Baseline (ours) / 7B / 138B": "DCLM 7B-1x", "DCLM-Baseline (ours) / 3B / 56B": "DCLM 3B-1x",
-             "DCLM-Baseline (ours) / 1B / 29B": "DCLM 1B-1x", "MAP-Neo / 7B / 4T": "MAP-Neo", "Llama 3 / 8B / 15T": "Llama 3 8B", "Llama 2 / 7B / 2T": "Llama 2", "Gemma / 2B / 3T": "Gemma 2B",
-             "OLMo / 1B / 2T": "OLMo 1B"}     # rows of Figure 1 that get their name, most important first
+LANDMARKS = {
+    "DCLM-Baseline (ours) / 7B / 3T": "DCLM 7B, 2.6T",
+    "DCLM-Baseline (ours) / 7B / 276B": "DCLM 7B-2x",
+    "DCLM-Baseline (ours) / 7B / 138B": "DCLM 7B-1x",
+    "DCLM-Baseline (ours) / 3B / 56B": "DCLM 3B-1x",
+    "DCLM-Baseline (ours) / 1B / 29B": "DCLM 1B-1x",
+    "MAP-Neo / 7B / 4T": "MAP-Neo",
+    "Llama 3 / 8B / 15T": "Llama 3 8B",
+    "Llama 2 / 7B / 2T": "Llama 2",
+    "Gemma / 2B / 3T": "Gemma 2B",
+    "OLMo / 1B / 2T": "OLMo 1B",
+}  # rows of Figure 1 that get their name, most important first
 
 # %% ../../nbs/studies/02_released.ipynb #versions
 def replay_versions(exhibit: str) -> pd.DataFrame:
     """The replayed values under v0, v1 and v2 side by side: one row per cell, one column per version."""
-    return pd.concat({version: replay_frame(exhibit, version).set_index(["row", "column"]).value for version in VERSIONS}, axis=1)
+    return pd.concat(
+        {version: replay_frame(exhibit, version).set_index(["row", "column"]).value for version in VERSIONS}, axis=1
+    )
 
 # %% ../../nbs/studies/02_released.ipynb #is-centred
 def is_centred(column: str) -> bool:
-    """Whether a replayed column is formed from centred accuracies, so that its values belong to one version of the task baselines."""
+    """Whether a replayed column is formed from centred accuracies, so that its values belong to one version of the task
+    baselines."""
     return column in ("core", "extended", "delta_from_baseline") or column.startswith(("Core, ", "pearson_r"))
 
 def is_difference(row: str, column: str) -> bool:
@@ -174,13 +235,19 @@ def is_difference(row: str, column: str) -> bool:
 COMPARED = ("exhibit", "row", "column", "printed", "replayed", "difference", "verdict", "note")
 
 def compare_printed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every printed cell that `frame` (replayed values, v1) answers, with the verdict `match`, `mismatch` or `not released`.
+    """Every printed cell that `frame` (replayed values, v1) answers, with the verdict `match`, `mismatch` or `not
+    released`.
 
     Cells that only the paper or only the frame has are left out. Raises `UserError` for a frame that is not tidy.
     """
     check_frame(frame)
-    records = [_compared(exhibit, cell, ours) for exhibit, part in frame.groupby("exhibit", sort=False)
-               for ours in [{(r.row, r.column): r for r in part.itertuples()}] for cell in read_printed("dclm", exhibit) if (cell.row, cell.column) in ours]
+    records = [
+        _compared(exhibit, cell, ours)
+        for exhibit, part in frame.groupby("exhibit", sort=False)
+        for ours in [{(r.row, r.column): r for r in part.itertuples()}]
+        for cell in read_printed("dclm", exhibit)
+        if (cell.row, cell.column) in ours
+    ]
     return pd.DataFrame(records, columns=COMPARED)
 
 # %% ../../nbs/studies/02_released.ipynb #compared
@@ -189,7 +256,16 @@ def _compared(exhibit: str, cell, ours: dict) -> dict:
     difference = answer.value - cell.value
     allowed = cell.tolerance * (2 if is_difference(cell.row, cell.column) else 1) * (1 + 1e-9)
     verdict = "not released" if math.isnan(difference) else "match" if abs(difference) <= allowed else "mismatch"
-    return dict(exhibit=exhibit, row=cell.row, column=cell.column, printed=cell.value, replayed=answer.value, difference=difference, verdict=verdict, note=_note(exhibit, cell, answer.run))
+    return dict(
+        exhibit=exhibit,
+        row=cell.row,
+        column=cell.column,
+        printed=cell.value,
+        replayed=answer.value,
+        difference=difference,
+        verdict=verdict,
+        note=_note(exhibit, cell, answer.run),
+    )
 
 # %% ../../nbs/studies/02_released.ipynb #note
 def _note(exhibit: str, cell, run: str) -> str:
@@ -201,7 +277,8 @@ def _note(exhibit: str, cell, run: str) -> str:
 
 # %% ../../nbs/studies/02_released.ipynb #row-recipes
 def row_recipes(exhibit: str) -> pd.DataFrame:
-    """The hyper-parameters that differ between the released runs of an exhibit: one row per row of the exhibit, blank where the authors did not say."""
+    """The hyper-parameters that differ between the released runs of an exhibit: one row per row of the exhibit, blank
+    where the authors did not say."""
     rows = released_rows(exhibit).query("run != ''")
     recipes = released_runs().loc[rows.run].drop(columns=["released_as", "dataset"]).set_axis(rows.row)
     return recipes.loc[:, [recipes[name].dropna().nunique() > 1 for name in recipes]].astype(object).fillna("")
@@ -211,7 +288,8 @@ def row_notes(exhibit: str) -> RowNotes:
     """What to know about single rows: our notes, and every replayed value that does not round to the printed one."""
     said = {row: [note] for row, note in released_rows(exhibit)[["row", "note"]].itertuples(index=False) if note}
     compared = compare_printed(replay_frame(exhibit))
-    for cell in compared[compared.verdict == "mismatch"].itertuples(): said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
+    for cell in compared[compared.verdict == "mismatch"].itertuples():
+        said.setdefault(cell.row, []).append(f"{cell.column}: printed {cell.printed:g}, replayed {cell.replayed:.2f}")
     return RowNotes({row: "; ".join(notes) for row, notes in said.items()})
 
 # %% ../../nbs/studies/02_released.ipynb #filter-groups
@@ -222,17 +300,30 @@ def filter_groups() -> dict[str, str]:
 
 # %% ../../nbs/studies/02_released.ipynb #within-groups
 def within_groups(version: Version = "v1") -> pd.DataFrame:
-    """Figure 3's correlations with 7B-1x over all ten data sets, and over the fastText-filtered and the other ones alone."""
-    points = replay_frame("figure-3", version).query("column != 'pearson_r_vs_7b_1x'").pivot(index="row", columns="column", values="value")
+    """Figure 3's correlations with 7B-1x over all ten data sets, and over the fastText-filtered and the other ones
+    alone."""
+    points = (
+        replay_frame("figure-3", version)
+        .query("column != 'pearson_r_vs_7b_1x'")
+        .pivot(index="row", columns="column", values="value")
+    )
     groups = {"all": points, **dict(tuple(points.groupby(pd.Series(filter_groups()))))}
-    rows = {f"{name} ({len(part)})": {scale: pearson(part[f"Core, {scale}"], part["Core, 7B-1x"]) for scale in ("400M-1x", "1B-1x")} for name, part in groups.items()}
+    rows = {
+        f"{name} ({len(part)})": {
+            scale: pearson(part[f"Core, {scale}"], part["Core, 7B-1x"]) for scale in ("400M-1x", "1B-1x")
+        }
+        for name, part in groups.items()
+    }
     return pd.DataFrame(rows).T.rename_axis("data sets")
 
 # %% ../../nbs/studies/02_released.ipynb #models-by-group
 def models_by_group() -> pd.DataFrame:
-    """Which model code trained the runs of Figure 3: a row per scale, a column per kind of data, the number of runs with each model name."""
+    """Which model code trained the runs of Figure 3: a row per scale, a column per kind of data, the number of runs
+    with each model name."""
     rows = released_rows("figure-3")
     data, scale = rows.row.str.rsplit(" / ", n=1).str[0], rows.row.str.rsplit(" / ", n=1).str[1].rename("scale")
     models = pd.Series([released_runs().loc[run, "model"] for run in rows.run])
-    names = models.groupby([scale, data.map(filter_groups()).rename("data")]).agg(lambda found: ", ".join(f"{n} × {name}" for name, n in found.value_counts().items()))
+    names = models.groupby([scale, data.map(filter_groups()).rename("data")]).agg(
+        lambda found: ", ".join(f"{n} × {name}" for name, n in found.value_counts().items())
+    )
     return names.unstack("data").loc[list(dict.fromkeys(scale))]

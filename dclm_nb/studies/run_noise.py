@@ -31,7 +31,8 @@ RULED = {(1_439_795_200, 28_795_904_000): "1B",             # parameters, traini
          (6_889_410_560, 137_788_211_200): "7B", (6_889_410_560, 275_576_422_400): "7B"}
 
 def run_scale(run: str) -> str:
-    """`1B` or `7B`: the scale whose repeats tell how much a released run may move; blank for no run and where there are none."""
+    """`1B` or `7B`: the scale whose repeats tell how much a released run may move; blank for no run and where there are
+    none."""
     if not run: return ""
     params, tokens = released_runs().loc[run, ["params", "tokens"]]
     return "" if pd.isna(params) or pd.isna(tokens) else RULED.get((int(params), int(tokens)), "")
@@ -52,7 +53,8 @@ def repeat_groups() -> pd.DataFrame:
     return pd.concat([lines, runs], axis=1)
 
 def what_differs(group: str) -> str:
-    """In words, what the configurations of a group do not share: feed-forward implementation, seed, tokens. Raises `UserError`."""
+    """In words, what the configurations of a group do not share: feed-forward implementation, seed, tokens. Raises
+    `UserError`."""
     lines = repeat_groups()[lambda f: f["group"].eq(group)]
     if lines.empty: raise unknown("group of repeats", group, dict.fromkeys(repeat_groups()["group"]))
     seeds = ["unknown" if pd.isna(seed) else str(seed) for seed in lines.seed]
@@ -75,7 +77,8 @@ def _score(run: str, column: str, tasks: Sequence[str]) -> float:
     raise unknown("column", column, COLUMNS)
 
 def repeat_values(column: str = "core", counted: bool = True) -> pd.DataFrame:
-    """`repeat_groups` with the score of each run in `value` (points, baselines v1), from the tasks that its whole group has.
+    """`repeat_groups` with the score of each run in `value` (points, baselines v1), from the tasks that its whole group
+    has.
 
     `counted` leaves out what does not count. Raises `UserError` for an unknown column.
     """
@@ -88,7 +91,8 @@ def repeat_values(column: str = "core", counted: bool = True) -> pd.DataFrame:
 # %% ../../nbs/studies/19_run_noise.ipynb #ruler-def
 @functools.cache
 def ruler(scale: str, column: str = "core") -> Spread | None:
-    """The spread of one run's `column` (points) at `scale` (`1B`, `7B`), pooled over the repeats; None where there are none."""
+    """The spread of one run's `column` (points) at `scale` (`1B`, `7B`), pooled over the repeats; None where there are
+    none."""
     from dclm_nb.core.statistics import pooled_spread       # here and not above: it brings scipy along
     if column not in COLUMNS: return None
     values = repeat_values(column)[lambda f: f.scale.eq(scale) & f.value.notna()]
@@ -114,7 +118,8 @@ def other_runs(run: str) -> list[str]:
 
 # %% ../../nbs/studies/19_run_noise.ipynb #repeat-frame
 def repeat_frame(column: str = "core") -> pd.DataFrame:
-    """The scores of all groups, counted or not, as a tidy frame of `extra-run-noise`: a row per group, a column per run."""
+    """The scores of all groups, counted or not, as a tidy frame of `extra-run-noise`: a row per group, a column per
+    run."""
     title = {"core": "Core", "mmlu": "MMLU", "extended": "Extended"}[column]
     groups = repeat_values(column, counted=False).groupby("group", sort=False)
     records = [dict(row=group, column=f"{title}, run {number}", value=value, run=run)

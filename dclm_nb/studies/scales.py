@@ -24,8 +24,18 @@ def _budget_records() -> Iterator[dict]:
 
 # %% ../../nbs/studies/03_scales.ipynb #shape-records
 def _shape(model: OpenLMConfig, train: TrainConfig) -> dict[str, float]:
-    return dict(n_layers=model.n_layers, n_heads=model.n_heads, d_model=model.width, d_head=model.head_dim, warmup=train.warmup_steps, learning_rate=train.lr,
-                weight_decay=train.weight_decay, z_loss=train.z_loss, batch_size_sequences=train.batch_size)
+    return dict(
+        n_layers=model.n_layers,
+        n_heads=model.n_heads,
+        d_model=model.width,
+        d_head=model.head_dim,
+        warmup=train.warmup_steps,
+        learning_rate=train.lr,
+        weight_decay=train.weight_decay,
+        z_loss=train.z_loss,
+        batch_size_sequences=train.batch_size,
+    )
+
 
 def _shape_records() -> Iterator[dict]:
     for row, name in {"400M-1x": "400M-1x", "1B-1x": "1B-1x", "3B-1x": "3B-1x", "7B-1x, 7B-2x": "7B-1x"}.items():
@@ -34,20 +44,40 @@ def _shape_records() -> Iterator[dict]:
 # %% ../../nbs/studies/03_scales.ipynb #recipe-records
 def _recipe_records(name: str) -> Iterator[dict]:
     _, train = lm_config(name)
-    rows = {"Training Tokens": train.tokens, "Warmup Steps": train.warmup_steps, "Initial Learning Rate": train.lr, "Weight Decay": train.weight_decay, "Final Learning Rate": train.final_lr,
-            "Global Batch Size": train.batch_size, "Accumulation Steps": train.grad_accumulation, "Z Loss": train.z_loss}
+    rows = {
+        "Training Tokens": train.tokens,
+        "Warmup Steps": train.warmup_steps,
+        "Initial Learning Rate": train.lr,
+        "Weight Decay": train.weight_decay,
+        "Final Learning Rate": train.final_lr,
+        "Global Batch Size": train.batch_size,
+        "Accumulation Steps": train.grad_accumulation,
+        "Z Loss": train.z_loss,
+    }
     for row, value in rows.items(): yield dict(row=row, column="value", value=value)
 
 # %% ../../nbs/studies/03_scales.ipynb #scales-frame
-_RECORDS = {"table-1": _budget_records, "table-10": _shape_records, "table-27": lambda: _recipe_records("7B-large-run"), "table-31": lambda: _recipe_records("1B-large-run")}
+_RECORDS = {
+    "table-1": _budget_records,
+    "table-10": _shape_records,
+    "table-27": lambda: _recipe_records("7B-large-run"),
+    "table-31": lambda: _recipe_records("1B-large-run"),
+}
+
 
 def scales_frame(exhibit: str) -> pd.DataFrame:
-    """The values of Table 1, 10, 27 or 31 that follow from configuration, as a tidy frame. Raises `UserError` for another exhibit."""
+    """The values of Table 1, 10, 27 or 31 that follow from configuration, as a tidy frame. Raises `UserError` for
+    another exhibit."""
     if exhibit not in _RECORDS: raise unknown("exhibit from configuration", exhibit, _RECORDS)
     return tidy(_RECORDS[exhibit](), paper="dclm", exhibit=exhibit, source="replayed")
 
 # %% ../../nbs/studies/03_scales.ipynb #notes
 NOTES: dict[str, RowNotes] = {
-    "table-1": RowNotes({"1B-1x": "the printed FLOPs are the product of the rounded N and D (6 · 1.4B · 28.8B); the exact product rounds to 2.5e20"}),
-    "table-10": RowNotes({"3B-1x": "a head dimension of 128 cannot be: 32 heads share a width of 2,560, which makes 80"}),
+    "table-1": RowNotes({
+        "1B-1x": "the printed FLOPs are the product of the rounded N and D (6 · 1.4B · 28.8B); the exact product "
+                 "rounds to 2.5e20"
+    }),
+    "table-10": RowNotes({
+        "3B-1x": "a head dimension of 128 cannot be: 32 heads share a width of 2,560, which makes 80"
+    }),
 }

@@ -48,8 +48,14 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
     held_out = _held_out(config["crawl"])
     (folder / "held_out.json").write_text(json.dumps(held_out, ensure_ascii=False), encoding="utf-8")
     _overlaps(texts, held_out).to_csv(folder / "overlap.csv", index=False)
-    return {"records": int(report.funnel["left"].iloc[0]), "documents": len(texts), "bytes": sum(len(t.encode()) for t in texts),
-            "kinds": dict(Counter(d["kind"] for d in documents)), "copies": sum(d["copy"] for d in documents)}
+    return {
+        "records": int(report.funnel["left"].iloc[0]),
+        "documents": len(texts),
+        "bytes": sum(len(t.encode()) for t in texts),
+        "kinds": dict(Counter(d["kind"] for d in documents)),
+        "copies": sum(d["copy"] for d in documents),
+    }
+
 
 def _described(text: str, label) -> dict:
     "A document with what its label knows; a copy that deduplication did not find is marked."
@@ -64,7 +70,8 @@ def _described(text: str, label) -> dict:
 
 # %% ../../nbs/studies/21_text_pool.ipynb #tokens-def
 def _write_tokens(texts: Sequence[str], folder: Path, vocab_size: int) -> None:
-    "A tokenizer trained on the pool, and the pool's ids: `tokens.npy` holds each document's ids and an end-of-text, `ends.npy` where each ends."
+    """A tokenizer trained on the pool, and the pool's ids: `tokens.npy` holds each document's ids and an end-of-text,
+    `ends.npy` where each ends."""
     from dclm_nb.curation.tokens import load_tokenizer, token_stream, train_tokenizer
     train_tokenizer(texts, folder / "bpe", vocab_size).rename(folder / "tokenizer.json")
     tokenizer = load_tokenizer(folder / "tokenizer.json")
@@ -74,13 +81,15 @@ def _write_tokens(texts: Sequence[str], folder: Path, vocab_size: int) -> None:
 
 # %% ../../nbs/studies/21_text_pool.ipynb #held-out-def
 def _held_out(scale: str) -> dict:
-    "Everything that is not crawl: the probes' articles by source, the reference model's diet, each classifier's (document, passage) pairs."
+    """Everything that is not crawl: the probes' articles by source, the reference model's diet, each classifier's
+    (document, passage) pairs."""
     from dclm_nb.curation.crawl_texts import evaluation_articles, positive_passages, reference_texts
     return {"evaluation": evaluation_articles(scale), "reference": reference_texts(),
             "positives": {name: positive_passages(sources) for name, sources in EXAMPLES.items()}}
 
 def _overlaps(pool: Sequence[str], held_out: dict):
-    "Shared 13-grams between the pool and the three sets that must stay apart from it and from each other: a data frame."
+    """Shared 13-grams between the pool and the three sets that must stay apart from it and from each other: a data
+    frame."""
     from dclm_nb.curation.decontamination import overlap_report
     evaluation = [text for texts in held_out["evaluation"].values() for text in texts]
     positives = [passage for _, passage in held_out["positives"]["fastText"]]
@@ -89,13 +98,16 @@ def _overlaps(pool: Sequence[str], held_out: dict):
     )
 
 def read_held_out(pool: Run) -> dict:
-    "`evaluation` articles by source, `reference` texts, and the `positives` of each classifier, as (document, passage)."
+    """`evaluation` articles by source, `reference` texts, and the `positives` of each classifier, as (document,
+    passage)."""
     return json.loads((pool.folder / "held_out.json").read_text(encoding="utf-8"))
 
 # %% ../../nbs/studies/21_text_pool.ipynb #documents-class
 @dataclass(frozen=True)
 class Documents:
-    "Documents of a pool in the pool's order: what is known of each, and its token ids, uint16, ending with end-of-text."
+    """Documents of a pool in the pool's order: what is known of each, and its token ids, uint16, ending with
+    end-of-text."""
+
     about: list[dict]
     ids: list[np.ndarray]
 
@@ -120,7 +132,8 @@ class Documents:
 # %% ../../nbs/studies/21_text_pool.ipynb #thin-def
 def places_of_share(good: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
     """Places of a pool in which a share of the documents is good, as large as it can be, in the pool's order: int64.
-    `good`: bool, shape (documents,). Raises `UserError` for a share outside (0, 1), or where one side has no document."""
+    `good`: bool, shape (documents,). Raises `UserError` for a share outside (0, 1), or where one side has no
+    document."""
     if not 0 < share < 1: raise UserError(f"a share of good documents lies between 0 and 1, not at {share}")
     drawn = np.array([seed_for("share of good text", name) for name in names])
     ours, rest = (side[np.argsort(drawn[side])] for side in (np.flatnonzero(good), np.flatnonzero(~good)))
@@ -140,7 +153,8 @@ def read_pool(pool: Run, share: float | None = None) -> Documents:
 
 # %% ../../nbs/studies/21_text_pool.ipynb #stream-def
 def token_stream_of(documents: Documents, tokens: int, seed: int) -> np.ndarray:
-    "The first `tokens` ids that a reader of these documents sees: uint16. Raises `UserError` where there is nothing to read."
+    """The first `tokens` ids that a reader of these documents sees: uint16. Raises `UserError` where there is nothing
+    to read."""
     if not sum(map(len, documents.ids)): raise UserError("there is no document to train on: the filter kept nothing")
     parts, have, again = [], 0, 0
     while have < tokens:
@@ -156,7 +170,8 @@ def token_stream_of(documents: Documents, tokens: int, seed: int) -> np.ndarray:
 def train_on(
     documents: Documents, pool: Run, settings: dict, folder: Path, seed: int, order: int | None = None
 ) -> dict:
-    """Train the network of `settings` (`model`, `train`) on documents, into `folder / "model"`; what was read, and at which loss.
+    """Train the network of `settings` (`model`, `train`) on documents, into `folder / "model"`; what was read, and at
+    which loss.
     `order` is the seed of the reading order where it is to differ from that of the weights."""
     from dclm_nb.curation.tokens import load_tokenizer
     from dclm_nb.lm.config import OpenLMConfig, TrainConfig, config_from_dict
@@ -170,8 +185,14 @@ def train_on(
     write_token_folder(folder / "tokens", stream.reshape(contexts, length), vocab)
     result = train(model, recipe, folder / "tokens", folder / "model", seed)
     own = sum(map(len, documents.ids))
-    return {"documents": len(documents), "bytes": sum(len(t.encode()) for t in documents.texts), "pool_tokens": own, "epochs": len(stream) / own,
-            **{name: result[name] for name in ("loss", "tokens", "flops")}, "model": str(folder / "model")}
+    return {
+        "documents": len(documents),
+        "bytes": sum(len(t.encode()) for t in documents.texts),
+        "pool_tokens": own,
+        "epochs": len(stream) / own,
+        **{name: result[name] for name in ("loss", "tokens", "flops")},
+        "model": str(folder / "model"),
+    }
 
 # %% ../../nbs/studies/21_text_pool.ipynb #instruments
 TAUGHT = ("encyclopaedia", "recipes", "plays", "manual")        # the kinds that the judges' examples are of
@@ -223,7 +244,8 @@ class Articles:
 TRIGRAM = "trigram "                                            # how the trigram reader's readings begin
 
 def trigram_readings(stream: np.ndarray, articles: Articles, vocab: int) -> dict[str, float]:
-    "Bits per byte of the held-out articles by a trigram reader of `stream`: of every kind, of all five, of the taught four."
+    """Bits per byte of the held-out articles by a trigram reader of `stream`: of every kind, of all five, of the taught
+    four."""
     from dclm_nb.lm.trigram import TrigramReader, article_bits
     reader = TrigramReader(stream, vocab)
     scores = {

@@ -70,7 +70,9 @@ class _Follower:
         return self
 
 # %% ../../nbs/studies/05_together.ipynb #run-together
-def run_together(plans: Sequence[Planned], store: RunStore | None = None, workers: int = 2, force: bool = False, name: str = "runs") -> list[Run]:
+def run_together(
+    plans: Sequence[Planned], store: RunStore | None = None, workers: int = 2, force: bool = False, name: str = "runs"
+) -> list[Run]:
     """The runs of `plans`, in that order, made by `workers` processes; 0 makes them one after the other in this one.
     Raises whatever the first failed run raised, after the running ones have ended."""
     store = store or RunStore()
@@ -87,22 +89,35 @@ def _one_by_one(plans: Sequence[Planned], store: RunStore, force: bool, report: 
 # %% ../../nbs/studies/05_together.ipynb #side-by-side
 def _side_by_side(plans: Sequence[Planned], store: RunStore, workers: int, force: bool, report: Progress) -> None:
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool,
+    ):
         followers = [_Follower(Path(folder) / f"{i}.jsonl") for i in range(len(plans))]
-        with main_script_hidden(): futures = {pool.submit(_work, p, str(store.root), force, str(f.path)): i for i, (p, f) in enumerate(zip(plans, followers))}
+        with main_script_hidden():
+            futures = {
+                pool.submit(_work, p, str(store.root), force, str(f.path)): i
+                for i, (p, f) in enumerate(zip(plans, followers))
+            }
         try: _watch(futures, plans, followers, report)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
-def _watch(futures: dict[Future, int], plans: Sequence[Planned], followers: Sequence[_Follower], report: Progress) -> None:
+def _watch(
+    futures: dict[Future, int], plans: Sequence[Planned], followers: Sequence[_Follower], report: Progress
+) -> None:
     "Report until all have ended; raises the first failure."
     pending, reported = set(futures), 0.0
     while pending:
         ended, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
         for future in ended:
-            try: future.result()
-            except BrokenProcessPool: raise UserError("a worker process was killed (out of memory?); the same command goes on from what is stored") from None
+            try:
+                future.result()
+            except BrokenProcessPool:
+                raise UserError(
+                    "a worker process was killed (out of memory?); the same command goes on from what is stored"
+                ) from None
             followers[futures[future]].fraction = 1.0
         done = sum(p.cost * f.look().fraction for p, f in zip(plans, followers))
         busy = [f"{p.name} {f.fraction:.0%}" for p, f in zip(plans, followers) if 0 < f.fraction < 1]

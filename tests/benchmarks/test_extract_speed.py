@@ -11,8 +11,14 @@ from dclm_nb.curation.extract import METHODS, extract_text
 
 @pytest.fixture(scope="module")
 def pages() -> list[bytes]:
-    """Real HTML pages inside installed packages: documentation of uniseg, and whatever else has a page of 3 kB to 1 MB."""
-    found = [path for name in ("uniseg", "tensorboard", "notebook", "lxml", "nltk") for path in files_of(name) if path.suffix == ".html"]
+    """Real HTML pages inside installed packages: documentation of uniseg, and whatever else has a page of 3 kB to 1
+    MB."""
+    found = [
+        path
+        for name in ("uniseg", "tensorboard", "notebook", "lxml", "nltk")
+        for path in files_of(name)
+        if path.suffix == ".html"
+    ]
     pages = [data for path in found if 3_000 < len(data := path.locate().read_bytes()) < 1_000_000]
     if len(pages) < 10: pytest.skip("no real pages in the installed packages (pip install -e .[dev])")
     return pages
@@ -31,8 +37,16 @@ def timed(call, pages):
 
 @pytest.mark.benchmark_run
 def test_guards_cost_little(pages):
-    assert [extract_text(page) for page in pages] == [extract_plain_text(page.decode(), main_content=True) for page in pages]
-    times = [(timed(extract_text, pages * 8), timed(lambda page: extract_plain_text(page.decode(), main_content=True), pages * 8)) for _ in range(9)]
+    assert [extract_text(page) for page in pages] == [
+        extract_plain_text(page.decode(), main_content=True) for page in pages
+    ]
+    times = [
+        (
+            timed(extract_text, pages * 8),
+            timed(lambda page: extract_plain_text(page.decode(), main_content=True), pages * 8),
+        )
+        for _ in range(9)
+    ]
     ratio = statistics.median(peer / own for own, peer in times)
     print(f"\nextract: guarded / plain resiliparse {ratio:.3f} on {len(pages)} pages")
     assert ratio > 0.9
@@ -44,7 +58,9 @@ def test_profile_of_table_16(pages):
     megabytes, speed, length = sum(map(len, pages)) / 1e6, {}, {}
     for method in METHODS:
         extract_text(pages[0], method)
-        speed[method] = megabytes / statistics.median(timed(lambda page: extract_text(page, method), pages) for _ in range(3))
+        speed[method] = megabytes / statistics.median(
+            timed(lambda page: extract_text(page, method), pages) for _ in range(3)
+        )
         length[method] = statistics.mean(len(extract_text(page, method)) for page in pages)
         print(f"\n{method:12s} {speed[method]:7.2f} MB/s a core, {length[method]:8,.0f} characters a page", end="")
     print(f"\nresiliparse / trafilatura {speed['resiliparse'] / speed['trafilatura']:.1f} (paper {4.55 / 0.56:.1f})")

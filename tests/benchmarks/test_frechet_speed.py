@@ -1,7 +1,10 @@
-"""Fréchet distance of 4096 pictures in 2048 dimensions, from the features, against the two usual routes to the same number.
+"""Fréchet distance of 4096 pictures in 2048 dimensions, from the features, against the two usual routes to the same
+number.
 
-Peers: scipy's `sqrtm` of the product of the covariances, as pytorch-fid does it, and the eigenvalues of that product, as torchmetrics does it.
-All three run in one process of their own, with two threads in every library (torch: MKL, scipy: OpenBLAS), in turn; values are compared before times.
+Peers: scipy's `sqrtm` of the product of the covariances, as pytorch-fid does it, and the eigenvalues of that product,
+as torchmetrics does it.
+All three run in one process of their own, with two threads in every library (torch: MKL, scipy: OpenBLAS), in turn;
+values are compared before times.
 """
 import json
 import os
@@ -18,7 +21,8 @@ import numpy as np, scipy.linalg, torch
 from dclm_nb.image.frechet import frechet_distance
 
 def covariances(a, b): return np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-def distance(a, b, c, d, trace): return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c) + np.trace(d) - 2 * trace)
+def distance(a, b, c, d, trace):
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c) + np.trace(d) - 2 * trace)
 
 def sqrtm(a, b):
     a, b = a.numpy(), b.numpy()
@@ -32,7 +36,8 @@ def eigenvalues(a, b):
 n, d, threads, rounds = map(int, sys.argv[1:])
 torch.set_num_threads(threads)
 g = torch.Generator().manual_seed(0)
-mix = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64)).Q * torch.linspace(1, 0.03, d, dtype=torch.float64)   # a spectrum over three decades, as features have
+spectrum = torch.linspace(1, 0.03, d, dtype=torch.float64)   # over three decades, as features have
+mix = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64)).Q * spectrum
 a = torch.randn(n, d, generator=g, dtype=torch.float64) @ mix.T
 b = (torch.randn(n, d, generator=g, dtype=torch.float64) @ mix.T) * 1.2 + 0.1
 routes = {"ours": frechet_distance, "sqrtm": sqrtm, "eigenvalues": eigenvalues}
@@ -49,11 +54,24 @@ print(json.dumps({"values": values, "times": times}))
 @pytest.mark.benchmark_run
 def test_frechet_distance_of_4096_pictures_in_2048_dimensions():
     threads = {f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "MKL", "OPENBLAS")}
-    run = subprocess.run([sys.executable, "-c", RACE, "4096", "2048", str(THREADS), str(ROUNDS)], capture_output=True, text=True, check=True, env=os.environ | threads)
+    run = subprocess.run(
+        [sys.executable, "-c", RACE, "4096", "2048", str(THREADS), str(ROUNDS)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | threads,
+    )
     race = json.loads(run.stdout)
-    values, best = race["values"], {name: tuple(map(min, zip(*times))) for name, times in race["times"].items()}    # each route's undisturbed run
+    # each route's undisturbed run
+    values, best = race["values"], {name: tuple(map(min, zip(*times))) for name, times in race["times"].items()}
     for name in ("sqrtm", "eigenvalues"): assert values["ours"] == pytest.approx(values[name], rel=1e-6)
-    print(f"\nFréchet distance, n 4096, d 2048, {THREADS} threads, {ROUNDS} rounds: value {values['ours']:.9g}, from sqrtm by {values['ours'] / values['sqrtm'] - 1:+.1e}")
+    print(
+        f"\nFréchet distance, n 4096, d 2048, {THREADS} threads, {ROUNDS} rounds: value {values['ours']:.9g}, from "
+        f"sqrtm by {values['ours'] / values['sqrtm'] - 1:+.1e}"
+    )
     for name, (wall, cpu) in best.items():
-        print(f"  {name:12} {wall:6.1f} s wall, {cpu:6.1f} s CPU; ours is {wall / best['ours'][0]:.1f}x as fast by wall, {cpu / best['ours'][1]:.1f}x by CPU time")
+        print(
+            f"  {name:12} {wall:6.1f} s wall, {cpu:6.1f} s CPU; ours is {wall / best['ours'][0]:.1f}x as fast by wall, "
+            f"{cpu / best['ours'][1]:.1f}x by CPU time"
+        )
     assert all(peer > 2 * own for peer, own in zip(best["sqrtm"], best["ours"]))

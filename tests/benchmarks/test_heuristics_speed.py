@@ -1,4 +1,5 @@
-"""The heuristics against datatrove's own Gopher quality, Gopher repetition, C4 and FineWeb filters: same documents, one core, interleaved."""
+"""The heuristics against datatrove's own Gopher quality, Gopher repetition, C4 and FineWeb filters: same documents, one
+core, interleaved."""
 import importlib.util
 import json
 import statistics
@@ -43,7 +44,9 @@ def slow():
 @pytest.fixture(scope="module")
 def peers():
     """datatrove's filters as it builds them, for English."""
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.pipeline.filters import (
+        C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter,
+    )
     return [GopherQualityFilter(), GopherRepetitionFilter(), C4QualityFilter(), FineWebQualityFilter()]
 
 
@@ -56,7 +59,8 @@ def run_peers(peers, texts):
             if result is not True and (not isinstance(result, tuple) or not result[0]): break
 
 
-def ours(text, language=h.assume_english): return h.refinedweb(text, "https://en.wikipedia.org/wiki/Page", language=language)
+def ours(text, language=h.assume_english):
+    return h.refinedweb(text, "https://en.wikipedia.org/wiki/Page", language=language)
 
 
 def seconds(function, *arguments):
@@ -82,7 +86,8 @@ def compare(slow, peers, texts, block, rounds):
 
 def test_faster_than_datatroves_filters_smoke(slow, peers, capsys):
     ratio, rate = compare(slow, peers, real_documents(24), 12, 2)
-    with capsys.disabled(): print(f"\nheuristics smoke: {rate:,.0f} documents of 3 kB a CPU second, {ratio:.0f} x datatrove's four filters")
+    with capsys.disabled():
+        print(f"\nheuristics smoke: {rate:,.0f} documents of 3 kB a CPU second, {ratio:.0f} x datatrove's four filters")
     assert ratio >= 4
 
 
@@ -94,6 +99,12 @@ def test_ten_times_datatroves_filters(slow, peers, capsys):
     whole = len(texts) / seconds(lambda: [ours(text, identify) for text in texts])
     kept = sum(ours(text).kept for text in texts)
     with capsys.disabled():
-        print(f"\nheuristics: {len(texts)} documents of {statistics.mean(map(len, texts)):.0f} characters, {kept} kept; {rate:,.0f} documents a CPU second without and {whole:,.0f} with language identification")
-        print(f"            {ratio:.0f} x datatrove's Gopher quality + Gopher repetition + C4 + FineWeb filters, interleaved")
+        print(
+            f"\nheuristics: {len(texts)} documents of {statistics.mean(map(len, texts)):.0f} characters, {kept} kept; "
+            f"{rate:,.0f} documents a CPU second without and {whole:,.0f} with language identification"
+        )
+        print(
+            f"            {ratio:.0f} x datatrove's Gopher quality + Gopher repetition + C4 + FineWeb filters, "
+            "interleaved"
+        )
     assert ratio >= 10

@@ -1,4 +1,5 @@
-"""Reading a healthy WARC file with every record accounted for, against plain iteration with FastWARC: the same bodies and headers from both, interleaved."""
+"""Reading a healthy WARC file with every record accounted for, against plain iteration with FastWARC: the same bodies
+and headers from both, interleaved."""
 import gzip
 import random
 import statistics
@@ -21,10 +22,30 @@ def archive(tmp_path_factory):
     with open(path, "wb") as file:
         for number in range(1200):
             url = f"https://example.org/{number}"
-            body = "".join(f"<div class='c{i % 9}'><p>{' '.join(rng.choices(words, k=60))}</p></div>\n" for i in range(rng.randrange(50, 560))).encode()
-            page = Page(url, body, {"content-type": "text/html; charset=utf-8", "server": "nginx", "date": "Thu, 01 Jan 2026 00:00:00 GMT", "cache-control": "no-cache"})
-            for record in (warc_record("request", b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", "application/http; msgtype=request", WARC_Target_URI=url), response_record(page),
-                           warc_record("metadata", b"fetchTimeMs: 123\r\n", "application/warc-fields", WARC_Target_URI=url)): file.write(gzip.compress(record, 6, mtime=0))
+            body = "".join(
+                f"<div class='c{i % 9}'><p>{' '.join(rng.choices(words, k=60))}</p></div>\n"
+                for i in range(rng.randrange(50, 560))
+            ).encode()
+            page = Page(
+                url,
+                body,
+                {
+                    "content-type": "text/html; charset=utf-8",
+                    "server": "nginx",
+                    "date": "Thu, 01 Jan 2026 00:00:00 GMT",
+                    "cache-control": "no-cache",
+                },
+            )
+            for record in (
+                warc_record(
+                    "request",
+                    b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
+                    "application/http; msgtype=request",
+                    WARC_Target_URI=url,
+                ),
+                response_record(page),
+                warc_record("metadata", b"fetchTimeMs: 123\r\n", "application/warc-fields", WARC_Target_URI=url),
+            ): file.write(gzip.compress(record, 6, mtime=0))
     return path
 
 
@@ -33,7 +54,13 @@ def plain(path):
     for record in ArchiveIterator(str(path), record_types=WarcRecordType.any_type):
         body = record.reader.read()
         if record.record_type == WarcRecordType.response:
-            yield record.headers.to_dict(), {name.lower(): value for name, value in record.http_headers.to_tuples()}, record.http_content_type, record.http_charset, body
+            yield (
+                record.headers.to_dict(),
+                {name.lower(): value for name, value in record.http_headers.to_tuples()},
+                record.http_content_type,
+                record.http_charset,
+                body,
+            )
 
 
 def timed(call):
@@ -45,13 +72,19 @@ def timed(call):
 @pytest.mark.benchmark_run
 def test_warc_against_plain_fastwarc(archive):
     report = ReadReport()
-    assert [(p.warc_headers, p.headers, p.content_type, p.charset, p.html) for p in read_warc(archive, report)] == list(plain(archive))
+    assert [(p.warc_headers, p.headers, p.content_type, p.charset, p.html) for p in read_warc(archive, report)] == list(
+        plain(archive)
+    )
     assert report.balanced and report.pages == 1200 and report.records_in == 3600
     megabytes = sum(len(p.html) for p in read_warc(archive)) / 1e6
     times = [(timed(lambda: read_warc(archive, ReadReport())), timed(lambda: plain(archive))) for _ in range(11)]
     own, peer = (min(t[side] for t in times) for side in (0, 1))
-    print(f"\nwarc: {megabytes:.0f} MB of pages, ours {megabytes / own:.0f} MB/s, FastWARC alone {megabytes / peer:.0f} MB/s, "
-          f"ratio of the best {peer / own:.2f}, median of pairwise ratios {statistics.median(t[1] / t[0] for t in times):.2f}")
+    print(
+        f"\nwarc: {megabytes:.0f} MB of pages, ours {megabytes / own:.0f} MB/s, FastWARC alone {megabytes / peer:.0f} "
+        "MB/s, "
+        f"ratio of the best {peer / own:.2f}, median of pairwise ratios "
+        f"{statistics.median(t[1] / t[0] for t in times):.2f}"
+    )
     assert peer / own > FLOOR
 
 
@@ -66,5 +99,14 @@ def test_a_damaged_file_is_not_slower_than_zlib(archive, tmp_path):
     path.write_bytes(data)
     report = ReadReport()
     times = [timed(lambda: read_warc(path, report if turn == 0 else None)) for turn in range(3)]
-    print(f"\nwarc, {hits} of 3600 members damaged: {sum(p.html.__len__() for p in read_warc(path)) / 1e6 / min(times):.0f} MB/s, {report.records_in} records accounted for")
-    assert report.balanced and report.records_in == 3600 and 3600 - report.outcomes["page"] - report.outcomes["request record"] - report.outcomes["metadata record"] == hits
+    print(
+        f"\nwarc, {hits} of 3600 members damaged: "
+        f"{sum(p.html.__len__() for p in read_warc(path)) / 1e6 / min(times):.0f} MB/s, {report.records_in} records "
+        "accounted for"
+    )
+    assert (
+        report.balanced
+        and report.records_in == 3600
+        and 3600 - report.outcomes["page"] - report.outcomes["request record"] - report.outcomes["metadata record"]
+        == hits
+    )

@@ -14,7 +14,9 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of
 
 
-@pytest.mark.parametrize("call, number", [("fsync", errno.EIO), ("fsync", errno.ENOSPC), ("replace", errno.EROFS), ("replace", errno.EACCES)])
+@pytest.mark.parametrize(
+    "call, number", [("fsync", errno.EIO), ("fsync", errno.ENOSPC), ("replace", errno.EROFS), ("replace", errno.EACCES)]
+)
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, call, number):
     path = atomic_write(tmp_path / "a.txt", "old")
     def broken(*args): raise OSError(number, os.strerror(number))
@@ -24,7 +26,8 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, monkeypat
 
 
 def test_killed_while_writing_leaves_old_or_new(tmp_path):
-    code = "import sys, itertools; from dclm_nb.core.files import atomic_write\nfor i in itertools.count(): atomic_write(sys.argv[1], str(i % 10) * 300_000)"
+    code = ("import sys, itertools; from dclm_nb.core.files import atomic_write\nfor i in itertools.count(): "
+            "atomic_write(sys.argv[1], str(i % 10) * 300_000)")
     path = tmp_path / "a.txt"
     for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", code, str(path)])
@@ -55,7 +58,9 @@ def test_hash_follows_the_content(tmp_path):
 
 
 def test_disk_errors_are_told_apart():
-    assert "disk is full" in str(disk_error(OSError(errno.ENOSPC, "x"), "p")) and "kept" in str(disk_error(OSError(errno.EIO, "x"), "p", "kept"))
+    assert "disk is full" in str(disk_error(OSError(errno.ENOSPC, "x"), "p")) and "kept" in str(
+        disk_error(OSError(errno.EIO, "x"), "p", "kept")
+    )
     try:
         try: raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as e: raise RuntimeError("could not save") from e

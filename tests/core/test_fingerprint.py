@@ -57,21 +57,34 @@ def frame(runs): return [r for r in runs]
     "late.py": "from toypkg.model import *\ndef late(x): return x\n",
 }
 EDITS = [  # file, old, new, does it count?
-    ("model.py", '"Models."', '"Better models."', False), ("model.py", "# few", "# still few", False), ("model.py", '"""Forward."""', '"""Forwards."""', False),
-    ("model.py", "def unused(): return 0", "def unused(): return 0\n\n\n", False), ("steps.py", 'return "picture"', 'return "plot"', False), ("study.py", "return [r for r in runs]", "return list(runs)", False),
-    ("study.py", '"Train."', '"Train it."', False), ("model.py", "x * WIDTH * self.scaled()", "(x\n          * WIDTH * self.scaled())", False),
-    ("model.py", "WIDTH = 4", "WIDTH = 5", True), ("model.py", "layers: int = 2", "layers: int = 3", True), ("model.py", 'TABLE["a"] = 1', 'TABLE["a"] = 2', True), ("model.py", "return x * WIDTH", "return x + WIDTH", True),
-    ("model.py", 'scaled(self): return TABLE', 'scaled(self): return 2 * TABLE', True), ("steps.py", "x - 2", "x - 3", True), ("steps.py", "m.Model(Config())", "m.Model(None)", True),
-    ("late.py", "late(x): return x", "late(x): return -x", True), ("study.py", "make()\n", "make() or None\n", True),
+    ("model.py", '"Models."', '"Better models."', False),
+    ("model.py", "# few", "# still few", False),
+    ("model.py", '"""Forward."""', '"""Forwards."""', False),
+    ("model.py", "def unused(): return 0", "def unused(): return 0\n\n\n", False),
+    ("steps.py", 'return "picture"', 'return "plot"', False),
+    ("study.py", "return [r for r in runs]", "return list(runs)", False),
+    ("study.py", '"Train."', '"Train it."', False),
+    ("model.py", "x * WIDTH * self.scaled()", "(x\n          * WIDTH * self.scaled())", False),
+    ("model.py", "WIDTH = 4", "WIDTH = 5", True),
+    ("model.py", "layers: int = 2", "layers: int = 3", True),
+    ("model.py", 'TABLE["a"] = 1', 'TABLE["a"] = 2', True),
+    ("model.py", "return x * WIDTH", "return x + WIDTH", True),
+    ("model.py", 'scaled(self): return TABLE', 'scaled(self): return 2 * TABLE', True),
+    ("steps.py", "x - 2", "x - 3", True),
+    ("steps.py", "m.Model(Config())", "m.Model(None)", True),
+    ("late.py", "late(x): return x", "late(x): return -x", True),
+    ("study.py", "make()\n", "make() or None\n", True),
 ]
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    "A package `toypkg` that counts as this library; `package(file, old, new)` writes it with one edit and gives the code of its training."
+    """A package `toypkg` that counts as this library; `package(file, old, new)` writes it with one edit and gives the
+    code of its training."""
     monkeypatch.setattr(fingerprint, "PACKAGE", "toypkg")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)           # an edit of the same size in the same second would be read from the old byte code
+    # an edit of the same size in the same second would be read from the old byte code
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     folder = tmp_path / "toypkg"
     folder.mkdir()
     def write(file=None, old="", new=""):
@@ -93,7 +106,14 @@ def test_edits(package, file, old, new, counts):
 
 def test_what_is_reached_has_readable_names(package):
     code = package()
-    assert {"toypkg.study.train", "toypkg.steps.make", "toypkg.steps.register", "toypkg.model.Model", "toypkg.model.WIDTH", "toypkg.late.late"} <= set(code)
+    assert {
+        "toypkg.study.train",
+        "toypkg.steps.make",
+        "toypkg.steps.register",
+        "toypkg.model.Model",
+        "toypkg.model.WIDTH",
+        "toypkg.late.late",
+    } <= set(code)
     assert "toypkg.steps.draw" not in code and "toypkg.study.frame" not in code
 
 
@@ -128,12 +148,16 @@ def _ping(n): return n and _pong(n - 1)
 def _pong(n): return n and _ping(n - 1)
 
 
-@pytest.mark.parametrize("old, new", [("x * WIDTH", "x + WIDTH"), ("WIDTH = 4", "WIDTH = 40"), ("layers: int = 2", "layers: int = 2; more: int = 1")])
+@pytest.mark.parametrize(
+    "old, new",
+    [("x * WIDTH", "x + WIDTH"), ("WIDTH = 4", "WIDTH = 40"), ("layers: int = 2", "layers: int = 2; more: int = 1")],
+)
 def test_a_module_edited_behind_the_process_is_refused_until_it_is_reloaded(package, tmp_path, old, new):
     package()
     train = sys.modules["toypkg.study"].train
     (tmp_path / "toypkg" / "model.py").write_text(FILES["model.py"].replace(old, new) + "\n")
-    if "layers" in old: assert code_of(train)                  # fields of a class body are not seen: functions, methods and constants are
+    # fields of a class body are not seen: functions, methods and constants are
+    if "layers" in old: assert code_of(train)
     else:
         with pytest.raises(UserError, match="toypkg.model was edited"): code_of(train)
         importlib.reload(sys.modules["toypkg.model"])
@@ -155,7 +179,13 @@ def test_canonical_text():
     import numpy as np
     assert canonical({"b": 1, "a": [True, None, 1.5, "é"]}) == '{"a":[true,null,1.5,"\\u00e9"],"b":1}'
     assert canonical({"n": np.int64(3), "x": np.float32(0.5)}) == '{"n":3,"x":0.5}'
-    for bad, field in (({"a": {"b": [1, {2}]}}, "a.b[1]"), ({"lr": float("inf")}, "lr"), ({"m": {1: 2}}, "m"), ({"p": Path("x")}, "p"), ({"a": np.zeros(2)}, "a")):
+    for bad, field in (
+        ({"a": {"b": [1, {2}]}}, "a.b[1]"),
+        ({"lr": float("inf")}, "lr"),
+        ({"m": {1: 2}}, "m"),
+        ({"p": Path("x")}, "p"),
+        ({"a": np.zeros(2)}, "a"),
+    ):
         with pytest.raises(UserError) as caught: canonical(bad)
         assert f"config field {field} " in str(caught.value)
 

@@ -7,9 +7,21 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.learned import Learned, learned_table
 
 
-@pytest.mark.parametrize("value, lower, margin, passes", [
-    (0.95, False, 0.4, True), (0.9, False, 0.4, True), (0.89, False, 0.4, False), (0.5, False, 0.0, False), (0.4, False, 0.0, False),
-    (0.1, True, 0.4, True), (0.2, True, 0.4, False), (math.nan, False, 0.0, False), (math.inf, False, 0.0, False), (-math.inf, True, 0.0, False)])
+@pytest.mark.parametrize(
+    "value, lower, margin, passes",
+    [
+        (0.95, False, 0.4, True),
+        (0.9, False, 0.4, True),
+        (0.89, False, 0.4, False),
+        (0.5, False, 0.0, False),
+        (0.4, False, 0.0, False),
+        (0.1, True, 0.4, True),
+        (0.2, True, 0.4, False),
+        (math.nan, False, 0.0, False),
+        (math.inf, False, 0.0, False),
+        (-math.inf, True, 0.0, False),
+    ],
+)
 def test_a_part_passes_only_where_it_is_better_by_its_margin(value, lower, margin, passes):
     part = Learned("the part", "measure", value, 0.5, "a coin", lower, margin, n=10)
     assert part.passes is passes
@@ -29,5 +41,8 @@ def test_evidence_survives_a_manifest():
 
 
 def test_the_table_says_no_where_a_part_did_not_learn():
-    table = learned_table([Learned("x", "AUC", 0.9, 0.5, "a coin", margin=0.4), Learned("y", "loss", 2.0, 1.0, "mean", lower=True)])
+    table = learned_table([
+        Learned("x", "AUC", 0.9, 0.5, "a coin", margin=0.4),
+        Learned("y", "loss", 2.0, 1.0, "mean", lower=True),
+    ])
     assert list(table["learned"]) == ["yes", "NO"] and list(table["needed"]) == ["≥ 0.900", "better"]

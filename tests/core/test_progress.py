@@ -111,8 +111,16 @@ def test_an_error_inside_passes_and_is_noted(tmp_path, monkeypatch):
 
 
 def test_lines_of_several_processes_do_not_mix(tmp_path):
-    code = "from dclm_nb.core.progress import Progress\nProgress.interval = 0\np = Progress('worker ' + 'x' * 500, 300)\nfor _ in range(300): p.update(note='y' * 300)\np.close()"
-    workers = [subprocess.Popen([sys.executable, "-c", code], env={"DCLM_NB_PROGRESS": str(tmp_path / "p"), "PATH": ""}, stderr=subprocess.DEVNULL) for _ in range(3)]
+    code = ("from dclm_nb.core.progress import Progress\nProgress.interval = 0\np = Progress('worker ' + 'x' * 500, "
+            "300)\nfor _ in range(300): p.update(note='y' * 300)\np.close()")
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={"DCLM_NB_PROGRESS": str(tmp_path / "p"), "PATH": ""},
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(3)
+    ]
     assert [w.wait(60) for w in workers] == [0, 0, 0]
     lines = (tmp_path / "p").read_text().splitlines()
     assert len(lines) == 3 * 302 and all(json.loads(line)["name"].startswith("worker") for line in lines)
@@ -129,4 +137,13 @@ def test_reader_keeps_its_place_and_skips_what_is_broken(tmp_path):
 
 
 def test_duration():
-    assert [duration(s) for s in (0, 59.6, 3599.7, 7265, None, float("nan"), float("inf"), -3)] == ["0 s", "1 min 00 s", "1 h 00 min", "2 h 01 min", "?", "?", "?", "0 s"]
+    assert [duration(s) for s in (0, 59.6, 3599.7, 7265, None, float("nan"), float("inf"), -3)] == [
+        "0 s",
+        "1 min 00 s",
+        "1 h 00 min",
+        "2 h 01 min",
+        "?",
+        "?",
+        "?",
+        "0 s",
+    ]

@@ -1,4 +1,5 @@
-"""Several processes of one launch want one run: rank 0 makes it, the others wait, also for the news that there will be none."""
+"""Several processes of one launch want one run: rank 0 makes it, the others wait, also for the news that there will be
+none."""
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
 
 def job(config, seed, folder):
-    with open(os.environ["JOB_LOG"], "a") as f: f.write(f"rank {os.environ.get('RANK', '-')} of {os.environ.get('WORLD_SIZE', '-')}\\n")
+    rank, world = (os.environ.get(name, "-") for name in ("RANK", "WORLD_SIZE"))
+    with open(os.environ["JOB_LOG"], "a") as f: f.write(f"rank {rank} of {world}\\n")
     time.sleep(config.get("pause", 0))
     if os.environ.get("JOB_FAILS") == "user": raise UserError("the pool is empty: give a WARC")
     if os.environ.get("JOB_FAILS") == "bug": raise ZeroDivisionError("a bug")
@@ -25,7 +27,8 @@ def job(config, seed, folder):
 if __name__ == "__main__":
     time.sleep(float(os.environ.get("JOB_LATE", 0)))
     store, config = RunStore(sys.argv[1]), json.loads(sys.argv[2])
-    try: print(json.dumps([store.run(job, {**config, "n": n}, force=config.get("force", False)).result for n in range(config.get("runs", 1))]))
+    force, runs = config.get("force", False), range(config.get("runs", 1))
+    try: print(json.dumps([store.run(job, {**config, "n": n}, force=force).result for n in runs]))
     except UserError as e: print(e, file=sys.stderr); sys.exit(2)
 '''
 
@@ -40,8 +43,16 @@ def launch(tmp_path, monkeypatch):
     def start(config, names=("RANK", "WORLD_SIZE"), late=(0, 0), ranks=(0, 1), **more):
         command = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "store"), json.dumps(config)]
         environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "DCLM_NB_BEGAN")}
-        found = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  env={**environment, names[0]: str(r), names[1]: "2", "JOB_LATE": str(late[r]), **more}) for r in ranks]
+        found = [
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**environment, names[0]: str(r), names[1]: "2", "JOB_LATE": str(late[r]), **more},
+            )
+            for r in ranks
+        ]
         started.extend(found)
         return found
     start.log = lambda: (tmp_path / "log.txt").read_text().splitlines()
@@ -58,8 +69,16 @@ def ends(process, seconds=60):
     return process.returncode, out.strip(), err.strip()
 
 
-@pytest.mark.parametrize("names, late", [(("RANK", "WORLD_SIZE"), (0, 0)), (("SLURM_PROCID", "SLURM_NTASKS"), (0, 0)), (("RANK", "WORLD_SIZE"), (0.7, 0)), (("RANK", "WORLD_SIZE"), (0, 0.7))],
-                         ids=["torchrun", "srun", "rank 0 is late", "rank 1 is late"])
+@pytest.mark.parametrize(
+    "names, late",
+    [
+        (("RANK", "WORLD_SIZE"), (0, 0)),
+        (("SLURM_PROCID", "SLURM_NTASKS"), (0, 0)),
+        (("RANK", "WORLD_SIZE"), (0.7, 0)),
+        (("RANK", "WORLD_SIZE"), (0, 0.7)),
+    ],
+    ids=["torchrun", "srun", "rank 0 is late", "rank 1 is late"],
+)
 def test_rank_0_makes_each_run_alone_and_both_have_the_results(launch, names, late):
     first, second = launch({"pause": 0.1, "runs": 4}, names, late)
     assert ends(first) == ends(second) == (0, json.dumps([{"made": n} for n in range(4)]), "")
@@ -71,7 +90,12 @@ def test_where_rank_0_fails_the_others_end_with_one_line(launch, late):
     first, second = launch({"pause": 0.2}, late=late, JOB_FAILS="user")
     assert ends(first) == (2, "", "the pool is empty: give a WARC")
     code, out, err = ends(second)
-    assert (code, out) == (2, "") and len(err.splitlines()) == 1 and err.startswith("rank 0 could not make __main__.job (") and err.endswith("the pool is empty: give a WARC")
+    assert (
+        (code, out) == (2, "")
+        and len(err.splitlines()) == 1
+        and err.startswith("rank 0 could not make __main__.job (")
+        and err.endswith("the pool is empty: give a WARC")
+    )
 
 
 def test_a_bug_of_rank_0_is_one_line_for_the_others(launch):
@@ -112,8 +136,20 @@ def test_force_makes_it_once_more_and_nobody_takes_the_old_one(launch):
 
 
 def test_torchrun_itself(launch, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "job.py"), str(launch.store), json.dumps({"pause": 0.2, "runs": 2})]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "job.py"),
+        str(launch.store),
+        json.dumps({"pause": 0.2, "runs": 2}),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count(json.dumps([{"made": 0}, {"made": 1}])) == 2 and launch.log() == ["rank - of -"] * 2
 

@@ -1,4 +1,5 @@
-"""What a version stands for: which edits the check names, what may move, bumping, and the real lock of this checkout."""
+"""What a version stands for: which edits the check names, what may move, bumping, and the real lock of this
+checkout."""
 import importlib
 import json
 import subprocess
@@ -30,7 +31,8 @@ STEPS = "RATE = 2\ndef step(x): return x + RATE\ndef unused(x): return x\n"
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    "A package `toylib` that counts as this library; `library.write(...)` writes its files, `library.root` is its checkout."
+    """A package `toylib` that counts as this library; `library.write(...)` writes its files, `library.root` is its
+    checkout."""
     monkeypatch.setattr(fingerprint, "PACKAGE", "toylib")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -68,8 +70,16 @@ def test_same_version_other_code_is_named_by_definition(library):
     assert library.problems() == ["toy/walk: same version (1), other code (steps.step changed, steps.RATE gone)"]
 
 
-@pytest.mark.parametrize("study, steps", [(STUDY.replace('"Walk."', '"It walks."'), STEPS), (STUDY, STEPS.replace("unused(x): return x", "unused(x): return -x")), (STUDY, STEPS + "# a comment\n"),
-                                          (STUDY.replace(', libraries=("numpy",)', ""), STEPS)], ids=["docstring", "what it does not reach", "comment", "its libraries"])
+@pytest.mark.parametrize(
+    "study, steps",
+    [
+        (STUDY.replace('"Walk."', '"It walks."'), STEPS),
+        (STUDY, STEPS.replace("unused(x): return x", "unused(x): return -x")),
+        (STUDY, STEPS + "# a comment\n"),
+        (STUDY.replace(', libraries=("numpy",)', ""), STEPS),
+    ],
+    ids=["docstring", "what it does not reach", "comment", "its libraries"],
+)
 def test_harmless_edits_are_no_finding(library, study, steps):
     library.write(study=STUDY, steps=STEPS)
     library.lock()
@@ -89,7 +99,10 @@ def test_moving_is_free_for_lock_and_key(library):
 def test_renaming_the_function_or_its_helpers_keeps_the_key(library):
     library.write(study=STUDY, steps=STEPS)
     before = Recipe.of(importlib.import_module("toylib.study").walk, {"x": 1}).key
-    library.write(study=STUDY.replace("def walk", "def stroll").replace("step", "stride"), strides=STEPS.replace("def step", "def stride"))
+    library.write(
+        study=STUDY.replace("def walk", "def stroll").replace("step", "stride"),
+        strides=STEPS.replace("def step", "def stride"),
+    )
     assert Recipe.of(importlib.import_module("toylib.study").stroll, {"x": 1}).key == before
 
 
@@ -115,8 +128,13 @@ def test_bump_writes_the_notebook_and_the_module(library):
     bump("toy/walk", "steps are longer", library.root)
     fingerprint._parsed.cache_clear()
     assert find_runs()["toy/walk"].declared.version == 2 and library.problems() == []
-    assert '@run(\\"toy/walk\\", version=2' in notebook.read_text() and '@run(\\"toy/rest\\", version=3' in notebook.read_text()
-    assert yaml.safe_load((library.root / "runs.lock").read_text())["toy/walk"]["history"] == ["version 2: steps are longer"]
+    assert (
+        '@run(\\"toy/walk\\", version=2' in notebook.read_text()
+        and '@run(\\"toy/rest\\", version=3' in notebook.read_text()
+    )
+    assert yaml.safe_load((library.root / "runs.lock").read_text())["toy/walk"]["history"] == [
+        "version 2: steps are longer"
+    ]
     with pytest.raises(UserError, match="did you mean 'toy/walk'"): bump("toy/wakl", root=library.root)
 
 
@@ -139,7 +157,11 @@ def test_one_edit_is_one_line_of_the_definitions(library):
     library.write(study=STUDY, steps=STEPS.replace("RATE = 2", "RATE = 3"))
     bump("toy/walk", root=library.root)
     after = (library.root / "runs.definitions").read_text().splitlines()
-    assert len(before) == len(after) and sum(a != b for a, b in zip(before, after)) == 1 and sorted(l.split()[-1] for l in after[1:]) == [l.split()[-1] for l in after[1:]]
+    assert (
+        len(before) == len(after)
+        and sum(a != b for a, b in zip(before, after)) == 1
+        and sorted(l.split()[-1] for l in after[1:]) == [l.split()[-1] for l in after[1:]]
+    )
 
 
 def test_two_branches_that_bump_different_runs_merge_by_themselves(library, tmp_path):
@@ -152,9 +174,14 @@ def test_two_branches_that_bump_different_runs_merge_by_themselves(library, tmp_
         bump(name, reason, tmp_path)
         sides[name] = lock.read_text()
     for name, text in sides.items(): (tmp_path / name.replace("/", "-")).write_text(text)
-    merged = subprocess.run(["git", "merge-file", "-p", "toy-wait", "base", "toy-walk"], cwd=tmp_path, capture_output=True, text=True)
+    merged = subprocess.run(
+        ["git", "merge-file", "-p", "toy-wait", "base", "toy-walk"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert merged.returncode == 0
-    assert {name: entry["version"] for name, entry in yaml.safe_load(merged.stdout).items()} == {"toy/wait": 4, "toy/walk": 2}
+    assert {name: entry["version"] for name, entry in yaml.safe_load(merged.stdout).items()} == {
+        "toy/wait": 4,
+        "toy/walk": 2,
+    }
 
 
 def test_definitions_of_two_branches_side_by_side_can_be_read_and_are_put_right(library):
@@ -170,8 +197,10 @@ def test_definitions_of_two_branches_side_by_side_can_be_read_and_are_put_right(
 
 
 def test_a_name_is_declared_once_and_written_out(library):
-    with pytest.raises(UserError, match="toy/rest is declared twice, by toylib.other.*toylib.study"): library.write(study=STUDY, other=STUDY.replace("toy/walk", "toy/run"), steps=STEPS)
-    with pytest.raises(UserError, match="must be written out"): library.write(study=STUDY.replace("version=3", "version=VERSION"), other=None, steps=STEPS)
+    with pytest.raises(UserError, match="toy/rest is declared twice, by toylib.other.*toylib.study"):
+        library.write(study=STUDY, other=STUDY.replace("toy/walk", "toy/run"), steps=STEPS)
+    with pytest.raises(UserError, match="must be written out"):
+        library.write(study=STUDY.replace("version=3", "version=VERSION"), other=None, steps=STEPS)
 
 
 def test_a_cut_lock_is_one_line(library):
@@ -194,7 +223,8 @@ def test_every_run_function_of_this_library_is_declared():
     for path in package.rglob("*.py"):
         module = ".".join(["dclm_nb", *path.relative_to(package).with_suffix("").parts])
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and (ast.get_docstring(node) or "").startswith("Run: "): assert (module, node.name) in functions
+            if isinstance(node, ast.FunctionDef) and (ast.get_docstring(node) or "").startswith("Run: "):
+                assert (module, node.name) in functions
 
 
 # The key and the manifest
@@ -216,12 +246,21 @@ def test_libraries_are_in_the_manifest_and_in_why_and_count_when_strict(tmp_path
     from dclm_nb.core import runs
     store = RunStore(tmp_path)
     made = store.run(double, {"x": 1})
-    assert made.manifest["libraries"]["no-such-package"] == "not installed" and made.manifest["name"] == "toy/double" and made.manifest["version"] == 1
+    assert (
+        made.manifest["libraries"]["no-such-package"] == "not installed"
+        and made.manifest["name"] == "toy/double"
+        and made.manifest["version"] == 1
+    )
     assert "test_runs_lock.double" in " ".join(made.manifest["code"])
     monkeypatch.setattr(runs, "_version", lambda name: "99.0")
     assert store.run(double, {"x": 1}).key == made.key
     lines = store.why(double, {"x": 1, "y": 2})
-    assert f"version of numpy: {made.manifest['libraries']['numpy']} -> 99.0 (decides results; part of the key only if strict)" in lines and "config.y: (absent) -> 2" in lines
+    assert (
+        f"version of numpy: {made.manifest['libraries']['numpy']} -> 99.0 (decides results; part of the key only if "
+        "strict)"
+        in lines
+        and "config.y: (absent) -> 2" in lines
+    )
     monkeypatch.setenv("DCLM_NB_STRICT", "1")
     strict = store.run(double, {"x": 1})
     assert strict.key != made.key and store.run(double, {"x": 1}).key == strict.key
@@ -233,9 +272,15 @@ def test_libraries_are_in_the_manifest_and_in_why_and_count_when_strict(tmp_path
 def test_a_folder_is_claimed_once(tmp_path):
     mine = Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.1}}, {"tokens": "aa"}, 3)
     for _ in range(2): claim(tmp_path / "run.json", mine)
-    others = {"train": Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.2}}, {"tokens": "aa"}, 3), "tokens, seed": Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.1}}, {"tokens": "bb"}, 4)}
+    others = {
+        "train": Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.2}}, {"tokens": "aa"}, 3),
+        "tokens, seed": Identity.of(
+            "toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.1}}, {"tokens": "bb"}, 4
+        ),
+    }
     for what, other in others.items():
-        with pytest.raises(UserError, match=rf"holds another run \(different {what}\); choose an empty folder"): claim(tmp_path / "run.json", other)
+        with pytest.raises(UserError, match=rf"holds another run \(different {what}\); choose an empty folder"):
+            claim(tmp_path / "run.json", other)
     (tmp_path / "run.json").write_text("{cut")
     with pytest.raises(UserError, match="holds another run"): claim(tmp_path / "run.json", mine)
 
@@ -243,5 +288,16 @@ def test_a_folder_is_claimed_once(tmp_path):
 def test_equal_content_is_one_identity_in_any_order():
     a = Identity.of("a/b", 1, {"x": 1, "y": [1.5, None]}, {"p": "1", "q": "2"}, 3)
     assert a.key == Identity.of("a/b", 1, {"y": (1.5, None), "x": 1}, {"q": "2", "p": "1"}, 3).key
-    variants = [Identity.of(*parts) for parts in (("a/c", 1, {"x": 1}), ("a/b", 2, {"x": 1}), ("a/b", 1, {"x": 2}), ("a/b", 1, {"x": 1.0}), ("a/b", 1, {"x": 1}, {"p": "1"}), ("a/b", 1, {"x": 1}, {}, 1), ("a/b", 1, {"x": 1}, {}, 0, {"torch": "2"}))]
+    variants = [
+        Identity.of(*parts)
+        for parts in (
+            ("a/c", 1, {"x": 1}),
+            ("a/b", 2, {"x": 1}),
+            ("a/b", 1, {"x": 2}),
+            ("a/b", 1, {"x": 1.0}),
+            ("a/b", 1, {"x": 1}, {"p": "1"}),
+            ("a/b", 1, {"x": 1}, {}, 1),
+            ("a/b", 1, {"x": 1}, {}, 0, {"torch": "2"}),
+        )
+    ]
     assert len({v.key for v in variants}) == len(variants)

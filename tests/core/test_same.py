@@ -1,4 +1,5 @@
-"""`dclm-nb runs same`: a change that changes nothing is let through, one that changes a digit is not. On a copy of this library, with a real run."""
+"""`dclm-nb runs same`: a change that changes nothing is let through, one that changes a digit is not. On a copy of this
+library, with a real run."""
 import json
 import os
 import shutil
@@ -15,11 +16,19 @@ from dclm_nb.core.store import RunStore
 
 @pytest.fixture
 def checkout(tmp_path):
-    "A repository with this library in one commit; `edit(old, new)` changes the study of pictures, `ask(...)` calls the command there."
+    """A repository with this library in one commit; `edit(old, new)` changes the study of pictures, `ask(...)` calls
+    the command there."""
     root, here = tmp_path / "checkout", project_root()
     shutil.copytree(here / "dclm_nb", root / "dclm_nb", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("settings.ini", "runs.lock", "runs.definitions"): shutil.copy(here / name, root)
-    def git(*args): subprocess.run(["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t", *args], check=True, capture_output=True)
+
+    def git(*args):
+        subprocess.run(
+            ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t", *args],
+            check=True,
+            capture_output=True,
+        )
+
     git("init", "-q"), git("add", "-A"), git("commit", "-qm", "before")
     class Checkout:
         folder, lock = root, staticmethod(lambda: yaml.safe_load((root / "runs.lock").read_text()))
@@ -33,7 +42,13 @@ def checkout(tmp_path):
         @staticmethod
         def ask(*arguments):
             environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "DCLM_NB_HOME": str(home())}
-            done = subprocess.run([sys.executable, "-c", f"from dclm_nb.cli import main; main({['runs', *arguments]!r})"], cwd=root, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", f"from dclm_nb.cli import main; main({['runs', *arguments]!r})"],
+                cwd=root,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
             return done.returncode, (done.stdout + done.stderr).strip()
     return Checkout()
 
@@ -46,26 +61,48 @@ def test_equal_results_are_let_through_and_others_are_not(checkout):
     assert checkout.ask("check") == (0, "runs.lock and the code agree")
     checkout.edit(*HARMLESS)
     code, said = checkout.ask("check")
-    assert code == 1 and "image/latents: same version (1), other code (studies.image_study.scenes_for changed)" in said and "dclm-nb runs bump NAME" in said and "--because" in said
+    assert (
+        code == 1
+        and "image/latents: same version (1), other code (studies.image_study.scenes_for changed)" in said
+        and "dclm-nb runs bump NAME" in said
+        and "--because" in said
+    )
     code, said = checkout.ask("same", "image/latents", "--because", "a name may be any text")
-    assert code == 0 and said.startswith("image/latents: 2 smoke runs equal to the last digit, ") and said.endswith("files to the last byte"), said
+    assert (
+        code == 0
+        and said.startswith("image/latents: 2 smoke runs equal to the last digit, ")
+        and said.endswith("files to the last byte")
+    ), said
     assert checkout.lock()["image/latents"]["history"] == ["version 1 is the same: a name may be any text"]
     assert "image/latents" not in checkout.ask("check")[1] and "image/held-out-loss" in checkout.ask("check")[1]
     checkout.commit()
     checkout.edit(*HARMFUL)
     code, said = checkout.ask("same", "image/latents", "--because", "it looks the same")
-    assert code == 2 and len(said.splitlines()) == 1 and "image/latents is not what it was: result." in said and "dclm-nb runs bump image/latents" in said
+    assert (
+        code == 2
+        and len(said.splitlines()) == 1
+        and "image/latents is not what it was: result." in said
+        and "dclm-nb runs bump image/latents" in said
+    )
     assert len(checkout.lock()["image/latents"]["history"]) == 1
-    worktrees = subprocess.run(["git", "-C", str(checkout.folder), "worktree", "list"], capture_output=True, text=True).stdout
+    worktrees = subprocess.run(
+        ["git", "-C", str(checkout.folder), "worktree", "list"], capture_output=True, text=True
+    ).stdout
     assert len(worktrees.splitlines()) == 1
 
 
 def test_what_cannot_be_shown_is_refused(checkout):
     checkout.edit(*HARMLESS)
     code, said = checkout.ask("same", "tradeoffs/inference-time", "--because", "x")
-    assert code == 2 and said == "dclm-nb: tradeoffs/inference-time has no smoke run that could be compared: dclm-nb runs bump tradeoffs/inference-time"
+    assert (
+        code == 2
+        and said
+        == "dclm-nb: tradeoffs/inference-time has no smoke run that could be compared: dclm-nb runs bump "
+           "tradeoffs/inference-time"
+    )
     assert "there is nothing to show" in checkout.ask("same", "image/train", "--because", "x")[1]
-    checkout.commit()                                                      # the edit is committed, and the lock was not: no commit has what it names but the first
+    # the edit is committed, and the lock was not: no commit has what it names but the first
+    checkout.commit()
     lock = checkout.folder / "runs.lock"
     lock.write_text(lock.read_text().replace(checkout.lock()["image/latents"]["code"], "0" * 16))
     code, said = checkout.ask("same", "image/latents", "--because", "x")
@@ -87,14 +124,24 @@ def test_clocks_may_differ_and_nothing_else(tmp_path):
     store = RunStore(tmp_path)
     one, later, other = (store.run(walk, c) for c in ({"x": 1, "s": 2.0}, {"x": 1, "s": 3.0}, {"x": 2, "s": 2.0}))
     assert unequal(one, later, ("seconds",)) == [] and unequal(one, one) == []
-    assert unequal(one, later) == ["result.seconds: 2.0 -> 3.0", "the file told.csv differs", "the file told.json differs"]
-    assert unequal(one, other, ("seconds",)) == ["result.x[0]: 1 -> 2", "the file told.json differs", "the file weights.bin differs"]
+    assert unequal(one, later) == [
+        "result.seconds: 2.0 -> 3.0",
+        "the file told.csv differs",
+        "the file told.json differs",
+    ]
+    assert unequal(one, other, ("seconds",)) == [
+        "result.x[0]: 1 -> 2",
+        "the file told.json differs",
+        "the file weights.bin differs",
+    ]
     assert without({"a": [{"b": 1, "c": 2}]}, ("b",)) == {"a": [{"c": 2}]}
 
 
 def packs(config, seed, folder):
     import gzip
-    with open(folder / "pool.gz", "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=config["s"]) as packed: packed.write(bytes([config["x"]] * 99))
+
+    with open(folder / "pool.gz", "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=config["s"]) as packed:
+        packed.write(bytes([config["x"]] * 99))
     (folder / "cut.gz").write_bytes(b"no archive")
     (folder / "logs").mkdir()
     (folder / "logs" / f"events.{config['s']}.log").write_text(str(config["s"]))
@@ -111,8 +158,12 @@ def test_archives_count_by_what_is_in_them_and_logs_do_not_count(tmp_path):
 def test_a_missing_file_is_said(tmp_path):
     store = RunStore(tmp_path)
     one = store.run(walk, {"x": 1, "s": 2.0})
-    less = type(one)(one.path, {**one.manifest, "files": {k: v for k, v in one.manifest["files"].items() if k != "weights.bin"}})
-    assert unequal(one, less) == ["the file weights.bin is gone"] and unequal(less, one) == ["the file weights.bin is new"]
+    less = type(one)(
+        one.path, {**one.manifest, "files": {k: v for k, v in one.manifest["files"].items() if k != "weights.bin"}}
+    )
+    assert unequal(one, less) == ["the file weights.bin is gone"] and unequal(less, one) == [
+        "the file weights.bin is new"
+    ]
 
 
 def test_only_the_run_in_question_is_made_again(tmp_path):
@@ -120,11 +171,17 @@ def test_only_the_run_in_question_is_made_again(tmp_path):
     smoke_floor(RunStore(tmp_path / "before"))
     assert make_again("tradeoffs/entropy-floor", tmp_path / "before", tmp_path / "after") == 1
     (made,) = RunStore(tmp_path / "after").list()
-    assert made.manifest["name"] == "tradeoffs/entropy-floor" and unequal(RunStore(tmp_path / "before").get(made.key), made) == []
+    assert (
+        made.manifest["name"] == "tradeoffs/entropy-floor"
+        and unequal(RunStore(tmp_path / "before").get(made.key), made) == []
+    )
 
 
 def test_a_procedure_for_every_run_but_two():
     from dclm_nb.core.runs_lock import find_runs
     from dclm_nb.studies.smoke_runs import SMOKE
-    assert set(find_runs()) - set(SMOKE) == {"curation/curate", "tradeoffs/inference-time"} and set(SMOKE) <= set(find_runs())
+
+    assert set(find_runs()) - set(SMOKE) == {"curation/curate", "tradeoffs/inference-time"} and set(SMOKE) <= set(
+        find_runs()
+    )
     assert all(callable(make) for make in SMOKE.values())

@@ -1,4 +1,5 @@
-"""Pinned sources: pins, downloads that are right, wrong, cut or concurrent, and the sentence for a machine without network. No network is used."""
+"""Pinned sources: pins, downloads that are right, wrong, cut or concurrent, and the sentence for a machine without
+network. No network is used."""
 import hashlib
 import http.server
 import os
@@ -58,7 +59,9 @@ def wheel(folder, name="tiny", version="1.0"):
         z.writestr(f"{name}/data/poem.txt", BODY)
         z.writestr(f"{name}/__init__.py", "raise SystemExit('imported!')")
         z.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        z.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr(
+            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         z.writestr(f"{name}-{version}.dist-info/RECORD", "")
     return path
 
@@ -68,7 +71,8 @@ def index(tmp_path, monkeypatch):
     "pip finds packages in this folder and nowhere else."
     folder = tmp_path / "index"
     folder.mkdir()
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}.items(): monkeypatch.setenv(name, value)
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(name, value)
     return folder
 
 
@@ -86,7 +90,17 @@ def test_every_pin_has_facts_and_pip_accepts_the_file():
     assert len(list(parse_requirements(str(project_root() / "data-requirements.txt"), PipSession()))) == len(plain)
 
 
-@pytest.mark.parametrize("line", ["a>=1", "a==1", f"a==1 --hash=sha256:{'0' * 63}", f"#: npn a==1 --hash=sha256:{'0' * 64}", f"a==1 --hash=sha512:{'0' * 64}", "-r other.txt"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a>=1",
+        "a==1",
+        f"a==1 --hash=sha256:{'0' * 63}",
+        f"#: npn a==1 --hash=sha256:{'0' * 64}",
+        f"a==1 --hash=sha512:{'0' * 64}",
+        "-r other.txt",
+    ],
+)
 def test_a_line_that_pins_nothing_is_refused(line):
     with pytest.raises(UserError, match="line 2"): parse_pins("# fine\n" + line)
 
@@ -103,7 +117,8 @@ def test_package_comes_through_pip_and_is_never_imported(index, home):
 
 def test_package_with_another_hash_is_refused(index, home):
     wheel(index)
-    with pytest.raises(UserError, match="pip download --no-deps tiny==1.0.*SHA-256") as caught: PinnedPackage(Pin("tiny", "1.0", "0" * 64)).fetch()
+    with pytest.raises(UserError, match="pip download --no-deps tiny==1.0.*SHA-256") as caught:
+        PinnedPackage(Pin("tiny", "1.0", "0" * 64)).fetch()
     assert "\n" not in str(caught.value) and not list((home / "data" / "packages").glob("tiny*"))
 
 
@@ -141,7 +156,9 @@ def test_file_is_fetched_once_and_verified_at_each_use(server):
     assert file.fetch().read_bytes() == BODY and len(server.asked) == 2
 
 
-@pytest.mark.parametrize("where, reason", [("cut/a.txt", "ended after"), ("wrong/a.txt", "SHA-256"), ("missing/a.txt", "Not Found")])
+@pytest.mark.parametrize(
+    "where, reason", [("cut/a.txt", "ended after"), ("wrong/a.txt", "SHA-256"), ("missing/a.txt", "Not Found")]
+)
 def test_bad_downloads_leave_nothing_and_say_how_to_get_it(server, where, reason, home):
     file = PinnedFile(f"{server.url}/{where}", SHA, "CC0", "Ask the authors.")
     with pytest.raises(UserError, match=f"{reason}.*Ask the authors.*put it at.*{SHA}"): file.fetch()
@@ -149,7 +166,8 @@ def test_bad_downloads_leave_nothing_and_say_how_to_get_it(server, where, reason
 
 
 def test_download_larger_than_allowed_is_stopped(server):
-    with pytest.raises(UserError, match="more than 1,000 bytes"): PinnedFile(f"{server.url}/good/a", SHA, "CC0", max_bytes=1000).fetch()
+    with pytest.raises(UserError, match="more than 1,000 bytes"):
+        PinnedFile(f"{server.url}/good/a", SHA, "CC0", max_bytes=1000).fetch()
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "data:text/plain,x", "http://127.0.0.1:9/x"])
@@ -164,8 +182,12 @@ def test_offline_is_honoured_and_says_so(server, monkeypatch):
 
 
 def test_processes_that_ask_at_once_download_once(server, home):
-    code = f"from dclm_nb.core.sources import PinnedFile; print(PinnedFile('{server.url}/slow/a.txt', '{SHA}', 'CC0').fetch().stat().st_size)"
-    asking = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    code = (f"from dclm_nb.core.sources import PinnedFile; print(PinnedFile('{server.url}/slow/a.txt', '{SHA}', "
+            "'CC0').fetch().stat().st_size)")
+    asking = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     assert [p.communicate(timeout=60)[0].strip() for p in asking] == [str(len(BODY))] * 4
     assert len(server.asked) == 1
 
@@ -187,13 +209,24 @@ def test_hub_files_come_at_a_commit_and_are_verified(server):
     asked = len(server.asked)
     data.fetch()
     assert len(server.asked) == asked and any("a" * 40 in path for _, path in server.asked)
-    with pytest.raises(UserError, match="other SHA-256|another SHA-256"): HubDataset("lab/text", "a" * 40, {"wrong.jsonl": SHA}, "CC0", endpoint=server.url).fetch()
+    with pytest.raises(UserError, match="other SHA-256|another SHA-256"):
+        HubDataset("lab/text", "a" * 40, {"wrong.jsonl": SHA}, "CC0", endpoint=server.url).fetch()
     with pytest.raises(UserError, match="full commit"): HubDataset("lab/text", "main", {}, "CC0")
 
 
 def test_hub_without_network_is_one_sentence(monkeypatch):
-    code = "import sys; from dclm_nb.core.sources import HubDataset; from dclm_nb.core.errors import UserError\ntry: HubDataset('lab/text', 'a' * 40, {'x.jsonl': '0' * 64}, 'CC0', 'See the lab.').fetch()\nexcept UserError as e: print(e)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=60).stdout
+    code = (
+        "import sys; from dclm_nb.core.sources import HubDataset; from dclm_nb.core.errors import UserError\ntry: "
+        "HubDataset('lab/text', 'a' * 40, {'x.jsonl': '0' * 64}, 'CC0', 'See the lab.').fetch()\nexcept UserError as "
+        "e: print(e)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        timeout=60,
+    ).stdout
     assert "See the lab. Put the file at" in out and out.count("\n") == 1
 
 

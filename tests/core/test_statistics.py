@@ -8,8 +8,25 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dclm_nb.core.statistics import (
-    Spread, aa_test, ahead_on, censored_summary, correlation_difference, difference_interval, fisher_interval, grid_interval, holm, known_answer, mean_interval,
-    minimum_detectable_effect, paired_bootstrap, paired_interval, pooled_spread, power, seeds_needed, seeds_past, wilson,
+    Spread,
+    aa_test,
+    ahead_on,
+    censored_summary,
+    correlation_difference,
+    difference_interval,
+    fisher_interval,
+    grid_interval,
+    holm,
+    known_answer,
+    mean_interval,
+    minimum_detectable_effect,
+    paired_bootstrap,
+    paired_interval,
+    pooled_spread,
+    power,
+    seeds_needed,
+    seeds_past,
+    wilson,
 )
 
 floats = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-3)
@@ -35,7 +52,9 @@ def test_wilson_is_scipys_for_every_count(n):
 def test_bootstrap_is_close_to_scipys():
     a, b = np.random.default_rng(0).exponential(1, (2, 300))
     ours = paired_bootstrap(a, b)
-    theirs = stats.bootstrap((a - b,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)).confidence_interval
+    theirs = stats.bootstrap(
+        (a - b,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)
+    ).confidence_interval
     assert abs(ours.low - theirs.low) < 0.01 and abs(ours.high - theirs.high) < 0.01
 
 
@@ -68,7 +87,9 @@ def test_pairing_is_by_position_and_lengths_must_agree():
 def test_aa_alarms_keep_the_promise_for_t_and_not_for_a_liar():
     fair = aa_test(lambda rng: rng.normal(0, 1, (2, 4)), paired_interval, repeats=2000)
     assert 0.03 < fair.rate < 0.07 and fair.passes
-    liar = aa_test(lambda rng: rng.normal(0, 1, (2, 4)), lambda a, b, level: mean_interval(np.subtract(a, b), 0.5), repeats=500)
+    liar = aa_test(
+        lambda rng: rng.normal(0, 1, (2, 4)), lambda a, b, level: mean_interval(np.subtract(a, b), 0.5), repeats=500
+    )
     assert not liar.passes
 
 
@@ -112,16 +133,22 @@ def test_a_grid_interval_is_never_narrower_than_the_cells_nor_than_the_picks(pic
     lows, highs = [], []
     for pick in picks:
         k = grid.index(pick)
-        lows.append((pick + grid[k - 1]) / 2 if k else -math.inf), highs.append((pick + grid[k + 1]) / 2 if k < 4 else math.inf)
+        (
+            lows.append((pick + grid[k - 1]) / 2 if k else -math.inf),
+            highs.append((pick + grid[k + 1]) / 2 if k < 4 else math.inf),
+        )
     got = grid_interval(picks, grid)
     assert got.low <= np.mean(lows) and got.high >= np.mean(highs) and got.mid == pytest.approx(np.mean(picks))
-    assert (got.low == -math.inf) == (1.0 in picks or len(picks) == 1) and (got.high == math.inf) == (5.0 in picks or len(picks) == 1)
+    assert (got.low == -math.inf) == (1.0 in picks or len(picks) == 1) and (got.high == math.inf) == (
+        5.0 in picks or len(picks) == 1
+    )
     closed = grid_interval([1.0, 1.0], grid, open_ends=False)
     assert (closed.low, closed.high) == (1.0, 1.25)
 
 
 def test_a_grid_interval_covers_what_was_rounded_to_the_grid():
-    """True values spread by chance, each seed picks the nearest grid point: the t interval of the picks misses where all picks are equal, this one does not."""
+    """True values spread by chance, each seed picks the nearest grid point: the t interval of the picks misses where
+    all picks are equal, this one does not."""
     rng, grid = np.random.default_rng(0), np.arange(-3, 4.0)
     ours = theirs = 0
     for _ in range(1000):
@@ -136,20 +163,38 @@ def test_a_pick_off_the_grid_is_refused():
     with pytest.raises(ValueError, match="1.7 is not on the grid"): grid_interval([1.7], [1, 2])
 
 
-@pytest.mark.parametrize("values, said", [
-    ([1e12, 2e12, 3e12], "1e12 to 3e12 (3 seeds)"), ([2.0, 2.0], "2 (2 seeds)"), ([1.5], "1.5 (1 seed)"),
-    ([1e12, None, 3e12], "> 4e12 (2 of 3 seeds got there)"), ([1e12, float("nan"), 9e12], "> 4e12 (1 of 3 seeds got there)"), ([None, math.inf], "> 4e12 (none of 2 seeds got there)")])
-def test_a_censored_sample_has_no_mean(values, said): assert censored_summary(values, 4e12) == said
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ([1e12, 2e12, 3e12], "1e12 to 3e12 (3 seeds)"),
+        ([2.0, 2.0], "2 (2 seeds)"),
+        ([1.5], "1.5 (1 seed)"),
+        ([1e12, None, 3e12], "> 4e12 (2 of 3 seeds got there)"),
+        ([1e12, float("nan"), 9e12], "> 4e12 (1 of 3 seeds got there)"),
+        ([None, math.inf], "> 4e12 (none of 2 seeds got there)"),
+    ],
+)
+def test_a_censored_sample_has_no_mean(values, said):
+    assert censored_summary(values, 4e12) == said
 
 
 def test_nothing_to_summarise_is_refused():
     with pytest.raises(ValueError, match="no seed"): censored_summary([], 1.0)
 
 
-@pytest.mark.parametrize("ours, theirs, lower, said", [
-    ([2, 3, 4], [1, 1, 1], False, "ahead on all 3 seeds"), ([2, 3, 4], [1, 1, 1], True, "behind on all 3 seeds"), ([2, 0, 4], [1, 1, 1], False, "ahead on 2 of 3 seeds"),
-    ([1, 1, 4], [1, 1, 1], False, "ahead on 1 of 3 seeds, level on 2"), ([1, 1], [1, 1], False, "ahead on 0 of 2 seeds, level on 2"), ([2], [1], False, "ahead on the only seed")])
-def test_ahead_counts_seeds(ours, theirs, lower, said): assert ahead_on(ours, theirs, lower) == said
+@pytest.mark.parametrize(
+    "ours, theirs, lower, said",
+    [
+        ([2, 3, 4], [1, 1, 1], False, "ahead on all 3 seeds"),
+        ([2, 3, 4], [1, 1, 1], True, "behind on all 3 seeds"),
+        ([2, 0, 4], [1, 1, 1], False, "ahead on 2 of 3 seeds"),
+        ([1, 1, 4], [1, 1, 1], False, "ahead on 1 of 3 seeds, level on 2"),
+        ([1, 1], [1, 1], False, "ahead on 0 of 2 seeds, level on 2"),
+        ([2], [1], False, "ahead on the only seed"),
+    ],
+)
+def test_ahead_counts_seeds(ours, theirs, lower, said):
+    assert ahead_on(ours, theirs, lower) == said
 
 
 def test_ahead_is_paired_and_refuses_missing_seeds():
@@ -158,7 +203,10 @@ def test_ahead_is_paired_and_refuses_missing_seeds():
 
 
 def test_a_threshold_counts_missing_seeds_as_not_past():
-    assert seeds_past([0.9, 0.2, None, float("nan")], 0.5) == "1 of 4 seeds" and seeds_past([0.9, 0.5], 0.5) == "2 of 2 seeds"
+    assert (
+        seeds_past([0.9, 0.2, None, float("nan")], 0.5) == "1 of 4 seeds"
+        and seeds_past([0.9, 0.5], 0.5) == "2 of 2 seeds"
+    )
     assert seeds_past([0.9, 0.2], 0.5, lower=True) == "1 of 2 seeds"
 
 
@@ -167,7 +215,8 @@ def test_pooled_spread_is_anova_within():
     groups = [[1.0, 2.0, 4.0], [7.0, 7.5], [0.0]]
     within = sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups[:2]) / 3
     assert pooled_spread(groups).sd == pytest.approx(math.sqrt(within)) and pooled_spread(groups).df == 3
-    assert pooled_spread([[5.0, 7.0]]).of_difference == pytest.approx(2.0)           # one pair: sd is the difference over root two
+    # one pair: sd is the difference over root two
+    assert pooled_spread([[5.0, 7.0]]).of_difference == pytest.approx(2.0)
     for bad in ([], [[1.0], [2.0]], [[1.0, float("nan")]]):
         with pytest.raises(ValueError): pooled_spread(bad)
 
@@ -189,7 +238,9 @@ def test_fisher_interval_is_scipys_and_edges_say_nothing():
     theirs, ours = stats.pearsonr(x, y), fisher_interval(float(stats.pearsonr(x, y)[0]), 10)
     low, high = theirs.confidence_interval(0.95)
     assert (ours.low, ours.high) == pytest.approx((low, high))
-    assert (fisher_interval(0.9, 3).low, fisher_interval(0.9, 3).high) == (-1, 1) and fisher_interval(1.0, 10).low == 1.0
+    assert (fisher_interval(0.9, 3).low, fisher_interval(0.9, 3).high) == (-1, 1) and fisher_interval(
+        1.0, 10
+    ).low == 1.0
     with pytest.raises(ValueError): fisher_interval(1.2, 10)
 
 
@@ -203,7 +254,8 @@ def test_a_difference_of_correlations_covers_zero_when_there_is_none():
     for _ in range(1000):
         a, b, big = _correlated_triples(10, rng)
         r = lambda x, y: float(np.corrcoef(x, y)[0, 1])
-        paired, alone = correlation_difference(r(a, big), r(b, big), 10, r(a, b)), correlation_difference(r(a, big), r(b, big), 10)
+        paired = correlation_difference(r(a, big), r(b, big), 10, r(a, b))
+        alone = correlation_difference(r(a, big), r(b, big), 10)
         known, unknown = known + paired.covers(0), unknown + alone.covers(0)
         widths.append(paired.half_width < alone.half_width)
     assert 0.93 < known / 1000 < 0.98 and unknown >= known and np.mean(widths) > 0.9

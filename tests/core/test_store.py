@@ -52,7 +52,10 @@ def bench(tmp_path, monkeypatch):
     (tmp_path / "log.txt").touch()
     def start(config, **env):
         command = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "store"), json.dumps(config)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
+        )
+
     start.log = lambda: (tmp_path / "log.txt").read_text().split("\n")[:-1]
     start.store = tmp_path / "store"
     return start
@@ -95,7 +98,8 @@ def test_killed_in_the_middle_then_the_same_command_ends_in_the_same_result(benc
 
 
 def test_twenty_keys_wanted_by_three_processes_at_once_are_made_once_each(bench):
-    asking = [bench({"steps": 2, "pause": 0.01, "keys": 20}) for _ in range(3)]        # whoever waited reaches the next key together with whom it waited for
+    # whoever waited reaches the next key together with whom it waited for
+    asking = [bench({"steps": 2, "pause": 0.01, "keys": 20}) for _ in range(3)]
     results = [finish(process)[0] for process in asking]
     assert results[0] == results[1] == results[2] and len(results[0]) == 20 == len({key for key, *_ in results[0]})
     assert bench.log().count("call") == 20
@@ -180,13 +184,18 @@ def user_error_from_a_full_disk(config, seed, folder):
 
 
 def test_full_disk_elsewhere_keeps_its_own_words(tmp_path):
-    with pytest.raises(UserError, match="cannot write another/place: the disk is full.*untouched"): RunStore(tmp_path).run(user_error_from_a_full_disk, {})
+    with pytest.raises(UserError, match="cannot write another/place: the disk is full.*untouched"):
+        RunStore(tmp_path).run(user_error_from_a_full_disk, {})
 
 
 def test_odd_text_and_numbers_in_a_result_survive(tmp_path):
     def odd(config, seed, folder): return {"text": "\ud800 é \x00", "loss": float("nan"), "best": float("inf")}
     run = RunStore(tmp_path).run(odd, {})
-    assert run.result["text"] == "\ud800 é \x00" and run.result["loss"] != run.result["loss"] and run.result["best"] == float("inf")
+    assert (
+        run.result["text"] == "\ud800 é \x00"
+        and run.result["loss"] != run.result["loss"]
+        and run.result["best"] == float("inf")
+    )
     assert RunStore(tmp_path).get(run.key).result["text"] == run.result["text"]
 
 
@@ -214,7 +223,9 @@ def test_disk_fault_at_each_step_of_publishing(tmp_path, monkeypatch, number, ca
     with monkeypatch.context() as patch:
         patch.setattr(os, call, broken)
         with pytest.raises(UserError, match="untouched"): store.run(double, {"x": 2})
-    assert getattr(os, call) is real and not RunStore(tmp_path).run(double, {"x": 1}).damage() and kept.result == {"x": 2}
+    assert (
+        getattr(os, call) is real and not RunStore(tmp_path).run(double, {"x": 1}).damage() and kept.result == {"x": 2}
+    )
     assert store.run(double, {"x": 2}).result == {"x": 4}
 
 
@@ -222,11 +233,18 @@ def test_read_only_store_still_serves_finished_runs(tmp_path, monkeypatch):
     store = RunStore(tmp_path / "store")
     store.run(double, {"x": 1})
     real = os.open
-    def read_only(path, flags, *args, **kwargs):                                # permissions do not stop root, so the system call does
+    # permissions do not stop root, so the system call does
+    def read_only(path, flags, *args, **kwargs):
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT): raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         return real(path, flags, *args, **kwargs)
     monkeypatch.setattr(os, "open", read_only)
-    monkeypatch.setattr(Path, "mkdir", lambda self, *a, **k: None if self.is_dir() else (_ for _ in ()).throw(OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))))
+    monkeypatch.setattr(
+        Path,
+        "mkdir",
+        lambda self, *a, **k: (
+            None if self.is_dir() else (_ for _ in ()).throw(OSError(errno.EROFS, os.strerror(errno.EROFS), str(self)))
+        ),
+    )
     assert store.run(double, {"x": 1}).result == {"x": 2}
     with pytest.raises(UserError, match="read-only"): store.run(double, {"x": 3})
 
@@ -240,7 +258,11 @@ def test_folder_without_write_permission(tmp_path):
 
 def test_real_full_file_system(tmp_path):
     "A 1 MB tmpfs, where the machine lets us mount one."
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode: pytest.skip("cannot mount a small file system here")
+    if (
+        os.getuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode
+    ):
+        pytest.skip("cannot mount a small file system here")
     try:
         store = RunStore(tmp_path)
         store.run(double, {"x": 1})
@@ -274,21 +296,51 @@ def test_manifest_names_neither_machine_nor_user_nor_folder(tmp_path):
     assert str(tmp_path) not in manifest and str(Path.home()) not in manifest
     machine = json.dumps(json.loads(manifest)["host"]).lower().split()
     assert platform.node().lower() not in machine and getpass.getuser().lower() not in machine
-    wanted = {"key", "function", "code", "config", "seed", "inputs", "parents", "git", "versions", "host", "wall_s", "peak_memory_mb", "flops", "files", "started", "finished"}
+    wanted = {
+        "key",
+        "function",
+        "code",
+        "config",
+        "seed",
+        "inputs",
+        "parents",
+        "git",
+        "versions",
+        "host",
+        "wall_s",
+        "peak_memory_mb",
+        "flops",
+        "files",
+        "started",
+        "finished",
+    }
     assert wanted <= set(json.loads(manifest))
 
 
 def test_key_is_the_same_in_every_process(tmp_path):
     keys = set()
     for hash_seed, locale in (("0", "C"), ("1", "C.UTF-8"), ("4242", "POSIX")):
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from test_store import double; from dclm_nb.core.store import Recipe; print(Recipe.of(double, {'b': {'z': 1, 'a': [1.5, None]}, 'a': 'é'}, 3, {'t': 'x', 's': 'y'}).key)"
-        out = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "TZ": "Asia/Tokyo"}, timeout=60)
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); from test_store import double; from dclm_nb.core.store "
+            "import Recipe; print(Recipe.of(double, {'b': {'z': 1, 'a': [1.5, None]}, 'a': 'é'}, 3, {'t': 'x', 's': "
+            "'y'}).key)"
+        )
+        out = subprocess.run(
+            [sys.executable, "-c", code, str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "TZ": "Asia/Tokyo"},
+            timeout=60,
+        )
         keys.add(out.stdout.strip())
     assert len(keys) == 1
 
 
 def test_inputs_by_content_by_run_and_by_parent(tmp_path):
-    def uses(config, seed, folder, inputs): return {"text": (inputs["pool"].folder / "x.txt").read_text(), "note": inputs["note"].read_text()}
+    def uses(config, seed, folder, inputs):
+        return {"text": (inputs["pool"].folder / "x.txt").read_text(), "note": inputs["note"].read_text()}
+
     store = RunStore(tmp_path / "store")
     pool, other = store.run(double, {"x": 1}), store.run(double, {"x": 2})
     note = tmp_path / "note.txt"
@@ -337,7 +389,8 @@ def test_list_get_and_gc(tmp_path):
     with pytest.raises(UserError): store.run(full_disk, {})
     (abandoned, size), = store.gc()
     assert abandoned.exists() and size > 0
-    with files.exclusive(tmp_path / ".locks" / abandoned.name): assert store.gc(delete=True) == [] and abandoned.exists()
+    with files.exclusive(tmp_path / ".locks" / abandoned.name):
+        assert store.gc(delete=True) == [] and abandoned.exists()
     assert store.gc(delete=True) == [(abandoned, size)] and not abandoned.exists() and len(store.list()) == 3
 
 
@@ -345,7 +398,15 @@ def test_why_names_config_seed_inputs_code_and_versions(tmp_path):
     store = RunStore(tmp_path)
     run = store.run(double, {"x": 1, "model": {"layers": 2}}, inputs={"tokens": "aa"})
     lines = "\n".join(store.why(double, {"x": 1, "model": {"layers": 4}, "new": True}, seed=3, inputs={"tokens": "bb"}))
-    for wanted in (run.key, "config.model.layers: 2 -> 4", "config.new: (absent) -> true", "seed: 0 -> 3", 'input.tokens: "aa" -> "bb"', "is not stored"): assert wanted in lines
+    for wanted in (
+        run.key,
+        "config.model.layers: 2 -> 4",
+        "config.new: (absent) -> true",
+        "seed: 0 -> 3",
+        'input.tokens: "aa" -> "bb"',
+        "is not stored",
+    ):
+        assert wanted in lines
     assert "config.x" not in lines
     assert "no other run" in "\n".join(store.why(run.key))
     store.run(double, {"x": 1, "model": {"layers": 9}}, inputs={"tokens": "aa"})
@@ -355,11 +416,15 @@ def test_why_names_config_seed_inputs_code_and_versions(tmp_path):
 def test_why_names_the_definition_whose_code_changed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / "toy_study.py"
-    source.write_text("RATE = 1\ndef step(x): return x + RATE\ndef train(config, seed, folder): return {'x': step(1)}\n")
+    source.write_text(
+        "RATE = 1\ndef step(x): return x + RATE\ndef train(config, seed, folder): return {'x': step(1)}\n"
+    )
     import toy_study
     store = RunStore(tmp_path / "store")
     store.run(toy_study.train, {})
-    source.write_text("RATE = 21\ndef step(x): return x + RATE  # faster\ndef train(config, seed, folder): return {'x': step(1)}\n")
+    source.write_text(
+        "RATE = 21\ndef step(x): return x + RATE  # faster\ndef train(config, seed, folder): return {'x': step(1)}\n"
+    )
     with pytest.raises(UserError, match="restart the kernel"): store.why(toy_study.train, {})
     importlib.reload(toy_study)
     assert store.why(toy_study.train, {})[2:] == ["code of toy_study.RATE: changed"]
@@ -402,7 +467,9 @@ def hashed(monkeypatch):
     "The names of the files that the store reads."
     from dclm_nb.core import store
     seen, real = [], store.sha256_of
-    monkeypatch.setattr(store, "sha256_of", lambda path, again=False: (seen.append(Path(path).name), real(path, again))[1])
+    monkeypatch.setattr(
+        store, "sha256_of", lambda path, again=False: (seen.append(Path(path).name), real(path, again))[1]
+    )
     return seen
 
 
@@ -450,7 +517,10 @@ def test_what_a_look_up_cannot_see_verify_sees_and_then_the_look_up_does(tmp_pat
     _without_a_trace(run.folder / "x.bin", b"WEIGHTS")
     assert not run.damage()
     assert dict(store.verify()) == {run.key: "x.bin has other content than when it was written", other.key: ""}
-    assert store.run(settled, {}).folder.joinpath("x.bin").read_bytes() == b"weights" and "set aside" in capsys.readouterr().err
+    assert (
+        store.run(settled, {}).folder.joinpath("x.bin").read_bytes() == b"weights"
+        and "set aside" in capsys.readouterr().err
+    )
     assert [reason for _, reason in store.verify()] == ["", ""]
 
 
@@ -469,4 +539,6 @@ def test_the_command_verifies_and_says_what_is_damaged(tmp_path, monkeypatch, ca
         if damaged: _without_a_trace(run.folder / "x.bin", b"WEIGHTS")
         with pytest.raises(SystemExit) as left: main(["runs", "verify"])
         said = capsys.readouterr().out
-        assert left.value.code == code and f"1 stored runs read, {code} damaged" in said and (run.key in said) == damaged
+        assert (
+            left.value.code == code and f"1 stored runs read, {code} damaged" in said and (run.key in said) == damaged
+        )

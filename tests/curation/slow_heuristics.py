@@ -11,7 +11,9 @@ from dclm_nb.curation.url import top_level_domains
 
 NAMES = "|".join(map(re.escape, sorted(top_level_domains(), key=len, reverse=True)))
 TLD_AT_START = re.compile(f"(?:{NAMES})", re.IGNORECASE)
-URL = re.compile(rf"\s{{0,10}}(?:https?://|ftp://)?[a-zA-Z0-9_@:%.+~#=-]{{1,256}}\.(?:{NAMES})\b[a-zA-Z0-9_()@:%+.~#?&/=-]*")
+URL = re.compile(
+    rf"\s{{0,10}}(?:https?://|ftp://)?[a-zA-Z0-9_@:%.+~#=-]{{1,256}}\.(?:{NAMES})\b[a-zA-Z0-9_()@:%+.~#?&/=-]*"
+)
 IP = re.compile(r"\s{0,10}\b(?:https?://|ftp://)?(?:[0-2]?[0-9]{1,2}\.){3}[0-2]?[0-9]{1,2}[a-zA-Z0-9_()@:%+.~#?&/=-]*")
 
 
@@ -26,7 +28,10 @@ def banned(url, words, kind):
     while place < len(url):
         for word in sorted({word.lower() for word in words}, key=len, reverse=True):
             end = place + len(word)
-            if url[place:end] == word and (kind == "strict" or in_word(place - 1) != in_word(place) and in_word(end - 1) != in_word(end)): break
+            if url[place:end] == word and (
+                kind == "strict" or in_word(place - 1) != in_word(place) and in_word(end - 1) != in_word(end)
+            ):
+                break
         else: word, end = None, place + 1
         hits, place = hits | {word} - {None}, end
     return hits
@@ -74,12 +79,19 @@ def repetition(text):
     """(key, part, whole) or (key, reason, passes) of all thirteen tests."""
     words, results = uniseg_words(text), []
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
-    for key, parts, characters in (("16a", lines(text), False), ("16b", paragraphs, False), ("16c", lines(text), True), ("16d", paragraphs, True)):
+    for key, parts, characters in (
+        ("16a", lines(text), False),
+        ("16b", paragraphs, False),
+        ("16c", lines(text), True),
+        ("16d", paragraphs, True),
+    ):
         if len(parts) < 2: results.append((key, ["no segment", "one segment"][len(parts)], len(parts) == 1))
         else: results.append((key, *segments_share(parts, characters)))
     for key, n in zip(("16e", "16f", "16g", "16h", "16i", "16j", "16k", "16l", "16m"), range(2, 11)):
-        if len(words) < n: results.append((key, f"fewer than {n} words", text != ""))
-        elif len({tuple(words[k:k + n]) for k in range(len(words) - n + 1)}) == len(words) - n + 1: results.append((key, "nothing repeats", True))
+        if len(words) < n:
+            results.append((key, f"fewer than {n} words", text != ""))
+        elif len({tuple(words[k : k + n]) for k in range(len(words) - n + 1)}) == len(words) - n + 1:
+            results.append((key, "nothing repeats", True))
         else: results.append((key, *ngram_share(words, n)))
     return results
 
@@ -109,9 +121,15 @@ def drop_rules(text):
     trailing = sum(row.endswith("...") or row.endswith(". . .") or row.endswith("\u2026") for row in rows)
     without = ratio(sum(all(not character.isalpha() for character in word) for word in words), len(words))
     stops = sum(word.lower() in ("the", "be", "to", "of", "and", "that", "have", "with") for word in words)
-    return {9: (50 <= count <= 100000, count), 10: (length is not None and 3 <= length <= 10, length), 11: (symbols is not None and symbols <= 0.1, symbols),
-            12: (bullets <= 0.9 * len(rows), ratio(bullets, len(rows))), 13: (trailing <= 0.3 * len(rows), ratio(trailing, len(rows))),
-            14: (without is not None and without <= 0.2, without), 15: (stops >= 2, stops)}
+    return {
+        9: (50 <= count <= 100000, count),
+        10: (length is not None and 3 <= length <= 10, length),
+        11: (symbols is not None and symbols <= 0.1, symbols),
+        12: (bullets <= 0.9 * len(rows), ratio(bullets, len(rows))),
+        13: (trailing <= 0.3 * len(rows), ratio(trailing, len(rows))),
+        14: (without is not None and without <= 0.2, without),
+        15: (stops >= 2, stops),
+    }
 
 
 def upper_case(line): return line and sum(c.isupper() for c in line) / len(line) > 0.5
@@ -119,7 +137,10 @@ def numeric(line): return line and sum(c.isdigit() for c in line) / len(line) > 
 
 
 def counter(line):
-    return re.search(r"^\W*\d(\d|,|\.)*(k|m|b)?\s+(likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes|downvotes|downloads|views|followers)\W*$", line.lower())
+    return re.search(
+        r"^\W*\d(\d|,|\.)*(k|m|b)?\s+(likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes|downvotes|downloads|views|followers)\W*$",
+        line.lower(),
+    )
 
 
 def phrase(text, pattern):

@@ -37,7 +37,9 @@ def reference(texts, low, high, threshold):
                 known.update(grams)
                 left.append(("\n" if number else "") + paragraph)
         emptied = bool(total) and hits / total > threshold
-        results.append(DedupResult("" if emptied else "".join(left), total, hits, text.count("\n") + 1, removed, emptied))
+        results.append(
+            DedupResult("" if emptied else "".join(left), total, hits, text.count("\n") + 1, removed, emptied)
+        )
     return results
 
 
@@ -47,16 +49,25 @@ document = st.lists(paragraph, max_size=5).map("\n".join)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(document, max_size=8), st.integers(1, 4), st.integers(0, 3), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]), st.sampled_from([1, 30, 10_000]))
+@given(
+    st.lists(document, max_size=8),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
+    st.sampled_from([1, 30, 10_000]),
+)
 def test_equals_the_plain_rule(texts, low, extra, threshold, batch):
     """Tiny vocabularies make every kind of collision within a batch; batch sizes from one document to all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bloom, "BATCH_CHARACTERS", batch)
-        assert BloomDeduplicator(5000, low, low + extra, threshold, EXACT).deduplicate(texts) == reference(texts, low, low + extra, threshold)
+        assert BloomDeduplicator(5000, low, low + extra, threshold, EXACT).deduplicate(texts) == reference(
+            texts, low, low + extra, threshold
+        )
 
 
 def test_long_chains_of_decisions_inside_one_batch():
-    """Each paragraph overlaps the one before by more than the threshold: every second one stays, each depending on the last."""
+    """Each paragraph overlaps the one before by more than the threshold: every second one stays, each depending on the
+    last."""
     words = [f"w{i}" for i in range(400)]
     text = "\n".join(" ".join(words[i:i + 40]) for i in range(0, 300, 2))
     ours = BloomDeduplicator(50_000, 3, 3, 0.8, EXACT).deduplicate([text])
@@ -64,7 +75,20 @@ def test_long_chains_of_decisions_inside_one_batch():
 
 
 def test_documents_of_every_shape():
-    texts = ["", "\n", "\n\n\n", " ", "x", "x\n", "\nx", "a b c\n\n a  b  c \n", "a b c\r\na b c\r\n", "\0", "\ud800 a b", "a b c"]
+    texts = [
+        "",
+        "\n",
+        "\n\n\n",
+        " ",
+        "x",
+        "x\n",
+        "\nx",
+        "a b c\n\n a  b  c \n",
+        "a b c\r\na b c\r\n",
+        "\0",
+        "\ud800 a b",
+        "a b c",
+    ]
     assert BloomDeduplicator(1000, 1, 3, 0.5, EXACT).deduplicate(texts) == reference(texts, 1, 3, 0.5)
 
 
@@ -93,7 +117,16 @@ def test_false_positive_rate_is_kept(rate):
     assert full.nbytes == number_of_blocks(300_000, rate) * 64
 
 
-@pytest.mark.parametrize("rate, digest", [(0.6, "1f002435eadbe7a9"), (0.1, "63b7319e895622fb"), (0.01, "aad195731b7cf81e"), (0.001, "352297c556ce7c1a"), (1e-12, "815c6eb3e3a4bcf8")])
+@pytest.mark.parametrize(
+    "rate, digest",
+    [
+        (0.6, "1f002435eadbe7a9"),
+        (0.1, "63b7319e895622fb"),
+        (0.01, "aad195731b7cf81e"),
+        (0.001, "352297c556ce7c1a"),
+        (1e-12, "815c6eb3e3a4bcf8"),
+    ],
+)
 def test_layout_of_the_bits_is_that_of_saved_filters(rate, digest):
     """From 1 to 40 functions. Whoever must change a digest here must change the name of the saved format, too."""
     bloom_filter = BloomFilter(30_000, rate)
@@ -137,7 +170,11 @@ def test_rate_does_not_change_removal():
         texts.append(new if rng.random() < 0.8 or not pool else rng.choice(pool))
         pool.append(new)
     characters = sum(map(len, texts))
-    removed = [1 - sum(len(r.text) for r in BloomDeduplicator(50_000, false_positive_rate=rate).deduplicate(texts)) / characters for rate in (0.1, 0.01, 0.001)]
+    removed = [
+        1
+        - sum(len(r.text) for r in BloomDeduplicator(50_000, false_positive_rate=rate).deduplicate(texts)) / characters
+        for rate in (0.1, 0.01, 0.001)
+    ]
     assert max(removed) - min(removed) < 0.0025 and removed[0] > 0.1
 
 
@@ -169,8 +206,16 @@ print(hashlib.sha256(repr(dedup.deduplicate(texts)).encode() + dedup.filter.word
 
 
 def test_same_bits_in_every_process():
-    digests = {subprocess.run([sys.executable, "-c", PROGRAM], env=os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": "C", "TZ": zone}, capture_output=True, text=True, check=True).stdout
-               for seed, zone in [("0", "UTC"), ("77", "Asia/Tokyo")]}
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": "C", "TZ": zone},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, zone in [("0", "UTC"), ("77", "Asia/Tokyo")]
+    }
     assert len(digests) == 1 and len(digests.pop().strip()) == 64
 
 
@@ -187,19 +232,30 @@ def test_save_and_load(tmp_path):
     with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("wrong", [dict(expected_ngrams=0), dict(expected_ngrams=10**14), dict(expected_ngrams=9, threshold=80), dict(expected_ngrams=9, false_positive_rate=1),
-                                   dict(expected_ngrams=9, min_ngram_size=0), dict(expected_ngrams=9, min_ngram_size=14)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(expected_ngrams=0),
+        dict(expected_ngrams=10**14),
+        dict(expected_ngrams=9, threshold=80),
+        dict(expected_ngrams=9, false_positive_rate=1),
+        dict(expected_ngrams=9, min_ngram_size=0),
+        dict(expected_ngrams=9, min_ngram_size=14),
+    ],
+)
 def test_impossible_settings(wrong):
     with pytest.raises(UserError) as caught: BloomDeduplicator(**wrong)
     assert "\n" not in str(caught.value)
 
 
 def test_one_huge_line_in_bounded_memory():
-    """50 MB on one line, once as one token and once as millions: the working arrays are per chunk, not per character."""
+    """50 MB on one line, once as one token and once as millions: the working arrays are per chunk, not per
+    character."""
     program = ("import re; from dclm_nb.curation.bloom import BloomDeduplicator; d = BloomDeduplicator(10_000_000)\n"
                "r = d.deduplicate(['x' * 50_000_000])[0]; assert r.kept and r.ngrams == 0\n"
                "r = d.deduplicate(['spam ' * 2_000_000])[0]; assert r.kept and r.ngrams == 1_999_988, r.ngrams\n"
-               "print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) // 1024)")   # maxrss would begin at the parent's
+               # maxrss would begin at the parent's
+               "print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) // 1024)")
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 1500
@@ -210,4 +266,7 @@ def test_fingerprints_do_not_collide():
     text = "\n".join(f"{i:x} {i * 7919 % 1_000_003:o}" for i in range(1_000_000))
     hashes = paragraph_ngrams(text, 1, 2).hashes
     assert len(np.unique(hashes)) == len(hashes) == 1_000_000
-    assert hashlib.sha256(hashes[:3].tobytes()).hexdigest() == hashlib.sha256(paragraph_ngrams("\n".join(text.split("\n")[:3]), 1, 2).hashes.tobytes()).hexdigest()
+    assert (
+        hashlib.sha256(hashes[:3].tobytes()).hexdigest()
+        == hashlib.sha256(paragraph_ngrams("\n".join(text.split("\n")[:3]), 1, 2).hashes.tobytes()).hexdigest()
+    )

@@ -3,7 +3,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dclm_nb.curation.decontamination import NgramIndex, contaminated_share, cut_question, decontaminate, holds_question, match_words, ngram_numbers, overlap_report
+from dclm_nb.curation.decontamination import (
+    NgramIndex, contaminated_share, cut_question, decontaminate, holds_question, match_words, ngram_numbers,
+    overlap_report,
+)
 
 words = st.lists(st.sampled_from("a b c d e".split()), max_size=25).map(" ".join)
 
@@ -49,11 +52,17 @@ def test_question_rule():
     assert not holds_question(document, "What is the capital of France?", ["Rome"])
     assert holds_question(document, "Think. What is the capital of France?", ["Paris"], last_sentence=True)
     assert not holds_question(document, "Think. What is the capital of France?", ["Paris"])
-    assert "Paris" not in cut_question(document, "What is the capital of France?", ["Paris"]) and not holds_question(document, "", [""])
+    assert "Paris" not in cut_question(document, "What is the capital of France?", ["Paris"]) and not holds_question(
+        document, "", [""]
+    )
 
 
 def test_report_counts_every_ordered_pair():
     line = " ".join(f"word{i}" for i in range(20))
     table = overlap_report({"a": [line, "x"], "b": [line + " more"], "c": []}).set_index(["set", "against"])
-    assert len(table) == 6 and table.overlapping["a", "b"] == 1 == table.overlapping["b", "a"] and table.overlapping["a", "c"] == 0
+    assert (
+        len(table) == 6
+        and table.overlapping["a", "b"] == 1 == table.overlapping["b", "a"]
+        and table.overlapping["a", "c"] == 0
+    )
     assert table.shared_words["b", "a"] == 20 / 21

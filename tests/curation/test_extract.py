@@ -1,4 +1,5 @@
-"""Extraction under bad HTML: no crash, bounded time, a cause for every failure; decoding as the original and as a browser."""
+"""Extraction under bad HTML: no crash, bounded time, a cause for every failure; decoding as the original and as a
+browser."""
 import pickle
 import random
 import time
@@ -7,7 +8,9 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation import extract as module
-from dclm_nb.curation.extract import ExtractionFailure, IsolatedExtractor, decode_html, extract_text, nesting_work, refuse_traps
+from dclm_nb.curation.extract import (
+    ExtractionFailure, IsolatedExtractor, decode_html, extract_text, nesting_work, refuse_traps,
+)
 
 SENTENCE = "The tide had gone out so far that the boats lay on their sides like cattle. "
 TEXT = f"<p>{SENTENCE * 5}</p>"
@@ -71,7 +74,9 @@ def test_malformed_html(name):
 
 def test_the_guard_does_not_refuse_real_shapes():
     rng = random.Random(0)
-    body = "".join("<div class=row>" * 12 + f"<article><p>{SENTENCE}</p></article>" + "</div>" * 12 for _ in range(2000))
+    body = "".join(
+        "<div class=row>" * 12 + f"<article><p>{SENTENCE}</p></article>" + "</div>" * 12 for _ in range(2000)
+    )
     refuse_traps(body.encode())
     assert SENTENCE.strip() in extract_text(f"<html><body>{body}</body></html>".encode())
     tree, depth = [], 0
@@ -109,8 +114,50 @@ def test_the_bound_is_where_it_hurts():
 def test_tag_soup_fuzz(seed):
     """2,500 random pages a seed: no crash, no exception but ours, not slow."""
     rng = random.Random(seed)
-    pieces = ["<div>", "</div>", "<p>", "<b>", "</i>", "<a href='", "\"", ">", "<table>", "<td>", "</tr>", "<script>", "</script>", "<!--", "-->", "<![CDATA[", "]]>", "&amp;", "&#x0;", "&#xD8", "\0",
-              "<svg>", "<math>", "<template>", "</body>", "<body>", "<html>", "<frameset>", "<select>", "<textarea>", "</textarea>", "<plaintext>", "é", "\u202e", "words in a row ", "\n", "<", "=", "<li>", "<article class=post>", "<nav>", "<h1>"]
+    pieces = [
+        "<div>",
+        "</div>",
+        "<p>",
+        "<b>",
+        "</i>",
+        "<a href='",
+        "\"",
+        ">",
+        "<table>",
+        "<td>",
+        "</tr>",
+        "<script>",
+        "</script>",
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "]]>",
+        "&amp;",
+        "&#x0;",
+        "&#xD8",
+        "\0",
+        "<svg>",
+        "<math>",
+        "<template>",
+        "</body>",
+        "<body>",
+        "<html>",
+        "<frameset>",
+        "<select>",
+        "<textarea>",
+        "</textarea>",
+        "<plaintext>",
+        "é",
+        "\u202e",
+        "words in a row ",
+        "\n",
+        "<",
+        "=",
+        "<li>",
+        "<article class=post>",
+        "<nav>",
+        "<h1>",
+    ]
     start = time.process_time()
     for _ in range(2500):
         html = "".join(rng.choices(pieces, k=rng.randrange(1, 60))).encode()
@@ -124,12 +171,29 @@ def test_tag_soup_fuzz(seed):
 GERMAN = "Grüße aus Köln: schöne Wörter, größere Straßen und viele Bäume säumen den Weg über die Brücke."
 
 
-@pytest.mark.parametrize("encoding, declared, meta", [("utf-8", "", ""), ("utf-8", "utf-8", ""), ("cp1252", "iso-8859-1", ""), ("cp1252", "", "windows-1252"), ("latin-1", "", ""), ("utf-16", "", ""), ("utf-8-sig", "latin-1", ""), ("utf-8", "nonsense", ""), ("utf-8", "us-ascii", "")])
+@pytest.mark.parametrize(
+    "encoding, declared, meta",
+    [
+        ("utf-8", "", ""),
+        ("utf-8", "utf-8", ""),
+        ("cp1252", "iso-8859-1", ""),
+        ("cp1252", "", "windows-1252"),
+        ("latin-1", "", ""),
+        ("utf-16", "", ""),
+        ("utf-8-sig", "latin-1", ""),
+        ("utf-8", "nonsense", ""),
+        ("utf-8", "us-ascii", ""),
+    ],
+)
 def test_charsets(encoding, declared, meta):
     html = (f'<meta charset="{meta}">' if meta else "") + f"<p>{GERMAN}</p>"
     if declared == "us-ascii": html = html.replace("ü", "u").replace("ö", "o").replace("ä", "a").replace("ß", "ss")
     data = html.encode(encoding)
-    expected = GERMAN if declared != "us-ascii" else GERMAN.replace("ü", "u").replace("ö", "o").replace("ä", "a").replace("ß", "ss")
+    expected = (
+        GERMAN
+        if declared != "us-ascii"
+        else GERMAN.replace("ü", "u").replace("ö", "o").replace("ä", "a").replace("ß", "ss")
+    )
     assert expected in extract_text(data, faithful=False, charset=declared)
     try:
         data.decode("utf-8")
@@ -141,11 +205,18 @@ def test_charsets(encoding, declared, meta):
 
 def test_any_bytes_decode_when_not_faithful():
     rng = random.Random(0)
-    for _ in range(500): decode_html(rng.randbytes(rng.randrange(200)), False, rng.choice(["", "utf-8", "utf-16", "shift_jis", "zlib", "rot13", "\0", "x" * 99])).encode()
+    for _ in range(500):
+        decode_html(
+            rng.randbytes(rng.randrange(200)),
+            False,
+            rng.choice(["", "utf-8", "utf-16", "shift_jis", "zlib", "rot13", "\0", "x" * 99]),
+        ).encode()
 
 
 def test_trafilatura_and_unknown_methods():
-    assert SENTENCE.strip() in extract_text(f"<html><body><article>{TEXT}</article></body></html>".encode(), "trafilatura")
+    assert SENTENCE.strip() in extract_text(
+        f"<html><body><article>{TEXT}</article></body></html>".encode(), "trafilatura"
+    )
     with pytest.raises(UserError, match="trafilatura"): extract_text(b"", "trafilatur")
     with pytest.raises(UserError): IsolatedExtractor("html2text")
 

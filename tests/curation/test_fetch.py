@@ -1,4 +1,5 @@
-"""Fetching over an unreliable line: resumed within and across calls, refused clearly, never half a file under the final name."""
+"""Fetching over an unreliable line: resumed within and across calls, refused clearly, never half a file under the final
+name."""
 import contextlib
 import re
 import threading
@@ -96,16 +97,24 @@ def test_refusals(tmp_path, status, requests):
 
 def test_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    with pytest.raises(UserError, match="DCLM_NB_OFFLINE"): fetch_warc("https://data.commoncrawl.org/x.warc.gz", tmp_path)
+    with pytest.raises(UserError, match="DCLM_NB_OFFLINE"):
+        fetch_warc("https://data.commoncrawl.org/x.warc.gz", tmp_path)
 
 
 def test_addresses():
-    assert warc_address("crawl-data/a/b.warc.gz") == warc_address("s3://commoncrawl/crawl-data/a/b.warc.gz") == "https://data.commoncrawl.org/crawl-data/a/b.warc.gz"
+    assert (
+        warc_address("crawl-data/a/b.warc.gz")
+        == warc_address("s3://commoncrawl/crawl-data/a/b.warc.gz")
+        == "https://data.commoncrawl.org/crawl-data/a/b.warc.gz"
+    )
     assert warc_address("here/b.warc.gz") is None
 
 
 def test_read_warc_takes_an_address(tmp_path, monkeypatch):
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
-    content = write_warc(tmp_path / "a.warc.gz", [Page(f"https://e.org/{n}", b"<p>" + bytes(str(n), "ascii") * 50, content_type="text/html") for n in range(30)]).read_bytes()
+    content = write_warc(
+        tmp_path / "a.warc.gz",
+        [Page(f"https://e.org/{n}", b"<p>" + bytes(str(n), "ascii") * 50, content_type="text/html") for n in range(30)],
+    ).read_bytes()
     with server(content, most=500) as (url, _):
         assert [page.url for page in read_warc(url)] == [f"https://e.org/{n}" for n in range(30)]

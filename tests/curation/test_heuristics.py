@@ -26,29 +26,68 @@ pytest.importorskip("uniseg", reason="uniseg is the reference for word segments 
 NO_LISTS = h.Settings(u.BanLists(), h.assume_english)
 
 ADDRESS_PARTS = st.sampled_from(
-    "The In Zoo http:// https:// ftp:// xhttp:// HTTP:// http: / // www. example example.org .com .co .co.uk .COM .comma com_ .com: a.b .рф .موقع .موقع\u200e .vermögensberatung .भारत .भारतम् "
-    "@ - _ = é ٣ 127.0.0.1 1.2.3.4 1.2.3.4.5 300.1.2.3.4 0299.1.1.1 25 2 3. . ( ) ? # & ; ! x/y".split() + [" ", "\n", "\t", "\u00a0", " " * 9, "\n " * 6, "a" * 255, "a" * 257, "a." * 130, "b-" * 200])
+    "The In Zoo http:// https:// ftp:// xhttp:// HTTP:// http: / // www. example example.org .com .co .co.uk .COM "
+    ".comma com_ .com: a.b .рф .موقع .موقع\u200e .vermögensberatung .भारत .भारतम् "
+    "@ - _ = é ٣ 127.0.0.1 1.2.3.4 1.2.3.4.5 300.1.2.3.4 0299.1.1.1 25 2 3. . ( ) ? # & ; ! x/y".split()
+    + [" ", "\n", "\t", "\u00a0", " " * 9, "\n " * 6, "a" * 255, "a" * 257, "a." * 130, "b-" * 200]
+)
 ADDRESSES = st.lists(ADDRESS_PARTS, max_size=14).map("".join)
 
 PAGE_PARTS = st.sampled_from(
-    "the be to of and that have with The THE, a Word word, ABC ABc HELLO 123 1,000 ² ① Ⅷ Ⓐ 3 likes 1.2K shares (12 views! retweets items in cart carton read more... more!!! Sign-in sign-in ſign-in İtems ın "
-    "# ... .... ......  …  . - • * ● ·x é’s don't naïve 語 a_b _ 12:30 3.14 e.g. x\u00a0y — “quoted” 10.0.0.1 www.example.org ٣٢ ½ ǅ x\u200by e\u0301 \u0301e 😀 \ufeffthe \ufeff the\u3000be 12\u00a0likes ¹² \u212a "
-    "12\tlikes ſhares 3\u212a 1,.,2b".split(" ") + [" ", ". . .", "items in cart", "Read more...", "12 likes", "5 Followers"])
+    "the be to of and that have with The THE, a Word word, ABC ABc HELLO 123 1,000 ² ① Ⅷ Ⓐ 3 likes 1.2K shares (12 "
+    "views! retweets items in cart carton read more... more!!! Sign-in sign-in ſign-in İtems ın "
+    "# ... .... ......  …  . - • * ● ·x é’s don't naïve 語 a_b _ 12:30 3.14 e.g. x\u00a0y — “quoted” 10.0.0.1 "
+    "www.example.org ٣٢ ½ ǅ x\u200by e\u0301 \u0301e 😀 \ufeffthe \ufeff the\u3000be 12\u00a0likes ¹² \u212a "
+    "12\tlikes ſhares 3\u212a 1,.,2b".split(" ")
+    + [" ", ". . .", "items in cart", "Read more...", "12 likes", "5 Followers"]
+)
 LINE = st.lists(PAGE_PARTS, max_size=14).map(" ".join)
-SEPARATOR = st.sampled_from(["\n", "\n", "\n", "\n\n", "\n\n\n", "\n \n", "\r\n", "\u2028", "\x1c", "\x85", "\v", "\f", "\r", "\0", " \n\t"])
+SEPARATOR = st.sampled_from([
+    "\n",
+    "\n",
+    "\n",
+    "\n\n",
+    "\n\n\n",
+    "\n \n",
+    "\r\n",
+    "\u2028",
+    "\x1c",
+    "\x85",
+    "\v",
+    "\f",
+    "\r",
+    "\0",
+    " \n\t",
+])
 PAGES = st.lists(st.tuples(LINE, SEPARATOR), max_size=12).map(lambda parts: "".join(a + b for a, b in parts))
-PROSE = ("The first settlers came up the river in spring and built their huts of wood", "Nobody knew what to expect of the winter that lay ahead of them",
-         "Trade with the villages along the coast grew slowly over many years", "Stone houses and a market were to follow before the century was out",
-         "Most of what we know of them comes from letters and a single diary", "It was found in an attic and is now kept with other papers of the time")
+PROSE = (
+    "The first settlers came up the river in spring and built their huts of wood",
+    "Nobody knew what to expect of the winter that lay ahead of them",
+    "Trade with the villages along the coast grew slowly over many years",
+    "Stone houses and a market were to follow before the century was out",
+    "Most of what we know of them comes from letters and a single diary",
+    "It was found in an attic and is now kept with other papers of the time",
+)
 
-JUNK = ("HOME ABOUT NEWS SPORT SHOP HELP LOGIN", "12 items in cart", "Menu", "1,024 likes", "2024", "Sign-in to comment", "", "  ", "a word Read more...")
+JUNK = (
+    "HOME ABOUT NEWS SPORT SHOP HELP LOGIN",
+    "12 items in cart",
+    "Menu",
+    "1,024 likes",
+    "2024",
+    "Sign-in to comment",
+    "",
+    "  ",
+    "a word Read more...",
+)
 
 
 @st.composite
 def near_pages(draw):
     """Prose with some damage: pages that get far down the list of steps."""
     lines = list(PROSE)
-    for _ in range(draw(st.integers(0, 4))): lines.insert(draw(st.integers(0, len(lines))), draw(st.one_of(LINE, st.sampled_from((*PROSE, *JUNK)))))
+    for _ in range(draw(st.integers(0, 4))):
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.one_of(LINE, st.sampled_from((*PROSE, *JUNK)))))
     return draw(st.sampled_from(["\n", "\n\n", " \n"])).join(lines)
 
 
@@ -62,7 +101,8 @@ def test_url_removal(text):
 
 @settings(max_examples=300, deadline=None)
 @given(ADDRESSES)
-def test_url_removal_after_a_start_that_spells_a_domain(text): assert u.remove_urls("In " + text) == slow.remove_urls("In " + text)
+def test_url_removal_after_a_start_that_spells_a_domain(text):
+    assert u.remove_urls("In " + text) == slow.remove_urls("In " + text)
 
 
 @settings(max_examples=500, deadline=None)
@@ -71,7 +111,10 @@ def test_any_start(text): assert u.starts_with_tld(text) == bool(slow.TLD_AT_STA
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text(st.sampled_from("ab-."), min_size=1, max_size=5), max_size=6), st.text(st.sampled_from("ab-._ "), max_size=30))
+@given(
+    st.lists(st.text(st.sampled_from("ab-."), min_size=1, max_size=5), max_size=6),
+    st.text(st.sampled_from("ab-._ "), max_size=30),
+)
 def test_trie_matches_like_the_longest_first_alternation(words, text):
     import re
     plain = "|".join(map(re.escape, sorted(set(words), key=len, reverse=True))) or "(?!)"
@@ -79,15 +122,34 @@ def test_trie_matches_like_the_longest_first_alternation(words, text):
     assert re.findall(rf"\b{u.trie_pattern(words)}\b", text) == re.findall(rf"\b(?:{plain})\b", text)
 
 
-ENTRIES = ["snork", "snorkel", "two-words", "two", "words", "plonk", "plonkle", "a", "ab", "x_y", "éa", "a.b", "Kin", "Q1", "don't"]
-URLS = st.lists(st.sampled_from([*ENTRIES, *"-._/?=&%:@#(' ", "www", "WWW", "http://", "//", "İ", "é", "SNORK"]), max_size=12).map("".join)
+ENTRIES = [
+    "snork",
+    "snorkel",
+    "two-words",
+    "two",
+    "words",
+    "plonk",
+    "plonkle",
+    "a",
+    "ab",
+    "x_y",
+    "éa",
+    "a.b",
+    "Kin",
+    "Q1",
+    "don't",
+]
+URLS = st.lists(
+    st.sampled_from([*ENTRIES, *"-._/?=&%:@#(' ", "www", "WWW", "http://", "//", "İ", "é", "SNORK"]), max_size=12
+).map("".join)
 
 
 @settings(max_examples=500, deadline=None)
 @given(URLS, st.sets(st.sampled_from(ENTRIES), min_size=1), st.sampled_from(["", "http://"]))
 def test_address_steps(url, entries, scheme):
     lists = u.BanLists(*[frozenset(entries)] * 4)
-    for kind in ("strict", "hard", "soft"): assert u.banned_words(scheme + url, lists, kind) == slow.banned(scheme + url, entries, kind), kind
+    for kind in ("strict", "hard", "soft"):
+        assert u.banned_words(scheme + url, lists, kind) == slow.banned(scheme + url, entries, kind), kind
     try: expected = slow.host(scheme + url) in {entry.lower() for entry in entries}
     except ValueError:
         with pytest.raises(ValueError): u.domain_is_banned(scheme + url, lists)
@@ -142,7 +204,9 @@ def test_ngrams_of_few_words(words):
 @given(st.one_of(near_pages(), near_pages(), PAGES))
 def test_pipeline(text):
     decision = h.refinedweb(text, ban_lists=u.BanLists(), language=h.assume_english)
-    assert (decision.step_number, decision.text) == slow.pipeline(text) and decision.kept == (decision.step_number is None)
+    assert (decision.step_number, decision.text) == slow.pipeline(text) and decision.kept == (
+        decision.step_number is None
+    )
 
 
 def test_random_pages_reach_most_steps():
@@ -160,35 +224,63 @@ def test_faithful_false_repairs():
     zebra = "Zebras live at http://example.org/ in herds"
     assert u.remove_urls(zebra) == zebra and u.remove_urls(zebra, faithful=False) == "Zebras live at in herds"
     lists = u.BanLists(frozenset({"bad.example"}))
-    for address, faithful, fixed in [("http://www.bad.example/", False, True), ("http://bad.example:80", False, True), ("http://BAD.example", True, True), ("http://bwwwad.example", True, False)]:
-        assert (u.domain_is_banned(address, lists), u.domain_is_banned(address, lists, faithful=False)) == (faithful, fixed), address
-    assert h.refinedweb("x", "http://www.bad.example/", ban_lists=lists, language=h.assume_english, faithful=False).step_number == 2
+    for address, faithful, fixed in [
+        ("http://www.bad.example/", False, True),
+        ("http://bad.example:80", False, True),
+        ("http://BAD.example", True, True),
+        ("http://bwwwad.example", True, False),
+    ]:
+        assert (u.domain_is_banned(address, lists), u.domain_is_banned(address, lists, faithful=False)) == (
+            faithful,
+            fixed,
+        ), address
+    assert (
+        h.refinedweb(
+            "x", "http://www.bad.example/", ban_lists=lists, language=h.assume_english, faithful=False
+        ).step_number
+        == 2
+    )
 
 
 def test_ban_lists_of_the_wheel():
     lists = u.embedded_ban_lists()
-    assert lists.origin.startswith("datatrove ") and all(words and all(word.isalnum() and word == word.lower() for word in words) for words in (lists.strict, lists.hard, lists.soft))
+    assert lists.origin.startswith("datatrove ") and all(
+        words and all(word.isalnum() and word == word.lower() for word in words)
+        for words in (lists.strict, lists.hard, lists.soft)
+    )
     for kind, step in (("strict", 3), ("hard", 4)):
         word = min(getattr(lists, kind), key=lambda word: (len(word), word))
         assert h.refinedweb("text", f"http://example.org/{word}", language=h.assume_english).step_number in (3, 4), step
     one, two = sorted(lists.soft)[:2]
-    assert h.few_banned_words("soft", 2)(h.Page("", f"http://x.example/{one}-{one}"), h.Settings(lists, h.assume_english)).keep
-    assert not h.few_banned_words("soft", 2)(h.Page("", f"http://x.example/{one}-{two}"), h.Settings(lists, h.assume_english)).keep
+    assert h.few_banned_words("soft", 2)(
+        h.Page("", f"http://x.example/{one}-{one}"), h.Settings(lists, h.assume_english)
+    ).keep
+    assert not h.few_banned_words("soft", 2)(
+        h.Page("", f"http://x.example/{one}-{two}"), h.Settings(lists, h.assume_english)
+    ).keep
 
 
 def test_domain_table(tmp_path, monkeypatch):
     names = [f"host{k}.example" for k in range(1000)]
     table = u.DomainTable.of(name.encode() + b"\n" for name in names)
-    assert len(table) == 1000 and all(name in table for name in names) and not any(f"x{name}" in table for name in names)
+    assert (
+        len(table) == 1000 and all(name in table for name in names) and not any(f"x{name}" in table for name in names)
+    )
     lists = u.BanLists(table, origin="test")
-    assert u.domain_is_banned("http://HOST7.example/page", lists) and not u.domain_is_banned("http://host7.example.org/page", lists)
+    assert u.domain_is_banned("http://HOST7.example/page", lists) and not u.domain_is_banned(
+        "http://host7.example.org/page", lists
+    )
 
 
 def test_the_domains_of_the_wheel_are_banned_by_default(tmp_path, monkeypatch):
-    with tarfile.open(u._datatrove_assets() / u.DATATROVE_LISTS) as archive: listed = next(archive.extractfile("domains")).decode().strip()
+    with tarfile.open(u._datatrove_assets() / u.DATATROVE_LISTS) as archive:
+        listed = next(archive.extractfile("domains")).decode().strip()
     lists = u.embedded_ban_lists()
     assert len(lists.domains) == 4_558_940 and str(lists).startswith("4,558,940 domains, ") and listed in lists.domains
-    assert h.refinedweb("text", f"http://{listed}/page", language=h.assume_english).step_number == 2 and word_lists("embedded")[0] is lists
+    assert (
+        h.refinedweb("text", f"http://{listed}/page", language=h.assume_english).step_number == 2
+        and word_lists("embedded")[0] is lists
+    )
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
     code = "from dclm_nb.curation.url import datatrove_domains as d; print(len(d()))"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -203,7 +295,14 @@ def test_domains_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="cannot make the folder"): u.datatrove_domains.__wrapped__()
 
 
-@pytest.mark.parametrize("url, cause", [("http://[::1", "error ValueError"), ("http://a\u2100b.example/", "error ValueError"), ("http://x]/", "error ValueError")])
+@pytest.mark.parametrize(
+    "url, cause",
+    [
+        ("http://[::1", "error ValueError"),
+        ("http://a\u2100b.example/", "error ValueError"),
+        ("http://x]/", "error ValueError"),
+    ],
+)
 def test_a_bad_address_loses_the_page(url, cause):
     decision = h.refinedweb("\n".join(PROSE), url, ban_lists=u.BanLists(), language=h.assume_english)
     assert (decision.kept, decision.step_number, decision.note) == (False, 2, cause)
@@ -238,7 +337,8 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_pages_meant_to_hurt_take_seconds(name):
-    """Alone through every rule, with no early exit; generous, as machines are shared. The quadratic version of any of these takes hours."""
+    """Alone through every rule, with no early exit; generous, as machines are shared. The quadratic version of any of
+    these takes hours."""
     text, start = HUGE[name](), time.perf_counter()
     page = h.Page(text)
     for step in h.STEPS:

@@ -1,4 +1,5 @@
-"""All decisions of the original DCLM code on the reference documents: step by step, in the pipeline, and on addresses."""
+"""All decisions of the original DCLM code on the reference documents: step by step, in the pipeline, and on
+addresses."""
 import csv
 import gzip
 import hashlib
@@ -20,10 +21,17 @@ from dclm_nb.curation.repetition import repetition_shares
 from dclm_nb.curation.url import BanLists, banned_words, domain_is_banned
 from dclm_nb.curation.words import SplitText
 
-BAD_EXAMPLES = BanLists(frozenset(f"bad-example-{n}.com" for n in range(1, 6)), origin="the reference set's own domains; its word lists are not published")
-MADE_UP = BanLists(frozenset([*BAD_EXAMPLES.domains, ".dotted-example.net", "Upper-Example.org", "wwwkeeps.example"]),
-                   frozenset("zebracorn bluefrob wob-bletron Flimflam snork".split()), frozenset("quux plonkle two-words snorp plonk".split()),
-                   frozenset("gribble flumph twizzle narf flumph-narf narfs".split()), origin="made up")
+BAD_EXAMPLES = BanLists(
+    frozenset(f"bad-example-{n}.com" for n in range(1, 6)),
+    origin="the reference set's own domains; its word lists are not published",
+)
+MADE_UP = BanLists(
+    frozenset([*BAD_EXAMPLES.domains, ".dotted-example.net", "Upper-Example.org", "wwwkeeps.example"]),
+    frozenset("zebracorn bluefrob wob-bletron Flimflam snork".split()),
+    frozenset("quux plonkle two-words snorp plonk".split()),
+    frozenset("gribble flumph twizzle narf flumph-narf narfs".split()),
+    origin="made up",
+)
 WORDS_UNKNOWN = ("3", "4", "5")  # steps whose hits came from lists that are not at hand
 
 
@@ -36,7 +44,8 @@ def folder(shared):
 
 @pytest.fixture(scope="module")
 def documents(folder):
-    with gzip.open(folder / "documents.jsonl.gz", "rt", encoding="utf-8") as lines: return {d["id"]: d for d in map(json.loads, lines)}
+    with gzip.open(folder / "documents.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return {d["id"]: d for d in map(json.loads, lines)}
 
 
 def rows(path):
@@ -83,10 +92,13 @@ def test_every_step_alone(folder, documents):
         if got != expected: differences.append((row["id"], step, got, expected))
         if step == "16":
             failed = h.first_repetition(page)
-            ours = f"words={len(page.uniseg_words)};chars={sum(map(len, page.uniseg_words))};first_failed={failed[0].key if failed else 'none'}"
+            words, first = page.uniseg_words, failed[0].key if failed else "none"
+            ours = f"words={len(words)};chars={sum(map(len, words))};first_failed={first}"
             if ours != row["detail"]: differences.append((row["id"], step, ours, row["detail"]))
-        elif row["detail"] and detail != re.sub("in 22[abc]$", "in 22", row["detail"]): differences.append((row["id"], step, detail, row["detail"]))
-        if row["text_sha256_after"] and sha256(text) != row["text_sha256_after"]: differences.append((row["id"], step, "text differs"))
+        elif row["detail"] and detail != re.sub("in 22[abc]$", "in 22", row["detail"]):
+            differences.append((row["id"], step, detail, row["detail"]))
+        if row["text_sha256_after"] and sha256(text) != row["text_sha256_after"]:
+            differences.append((row["id"], step, "text differs"))
         checked += 1
     assert not differences, (len(differences), differences[:10])
     assert checked > 30_000
@@ -95,7 +107,8 @@ def test_every_step_alone(folder, documents):
 def test_text_after_each_modifier(documents):
     """The texts themselves where the set carries them, so that a difference can be read."""
     for document in documents.values():
-        for step, expected in document.get("text_after", {}).items(): assert alone(step, h.Page(document["text"]))[3] == expected, (document["id"], step)
+        for step, expected in document.get("text_after", {}).items():
+            assert alone(step, h.Page(document["text"]))[3] == expected, (document["id"], step)
 
 
 def test_pipeline(folder, documents):
@@ -105,7 +118,8 @@ def test_pipeline(folder, documents):
         document = documents[row["id"]]
         decision = h.refinedweb(document["text"], document["url"], ban_lists=BAD_EXAMPLES)
         got = ("none" if decision.kept else str(decision.step_number), sha256(decision.text))
-        if got != (row["dropped_at_step"], row["text_sha256_last"]): differences.append((row["id"], got, row["dropped_at_step"]))
+        if got != (row["dropped_at_step"], row["text_sha256_last"]):
+            differences.append((row["id"], got, row["dropped_at_step"]))
         steps.add(got[0])
     assert not differences, (len(differences), differences[:10])
     assert len(steps) > 10
@@ -130,11 +144,29 @@ def test_statistics_are_the_limits(documents):
     for document in list(documents.values())[::20]:
         page = SplitText(document["text"])
         for test, share in repetition_shares(page):
-            if share.value is not None: assert share.within(share.value) and (share.value == 0 or not share.within(share.value * (1 - 1e-15)))
+            if share.value is not None:
+                assert share.within(share.value) and (share.value == 0 or not share.within(share.value * (1 - 1e-15)))
 
 
-ODD = [*"\n\n\r\t\v\f\0\x1c\x1f\x85\xa0\u2028\u200b\ufeff\u3000\u202fſıİ\u212a\u200e\u200d\u0301Ⅷⓐǅ²①٣½ª’“…—_.:,#*•- ", "\r\n", "...", ". . .", "\n12 likes\n", "\nWORD\n", "\n123\n", "Read more...", "\nSign-in ",
-       " items in cart", "http://", "x.com", "1.2.3.4", "In ", "the", "\n- ", "\n\n\n"]
+ODD = [
+    *"\n\n\r\t\v\f\0\x1c\x1f\x85\xa0\u2028\u200b\ufeff\u3000\u202fſıİ\u212a\u200e\u200d\u0301Ⅷⓐǅ²①٣½ª’“…—_.:,#*•- ",
+    "\r\n",
+    "...",
+    ". . .",
+    "\n12 likes\n",
+    "\nWORD\n",
+    "\n123\n",
+    "Read more...",
+    "\nSign-in ",
+    " items in cart",
+    "http://",
+    "x.com",
+    "1.2.3.4",
+    "In ",
+    "the",
+    "\n- ",
+    "\n\n\n",
+]
 
 
 def damaged(text, draw):
@@ -151,7 +183,9 @@ def damaged(text, draw):
 def test_damaged_documents_are_decided_as_the_slow_rules_decide(documents):
     """Real pages with accidents the reference set does not hold; the language is taken for English."""
     pytest.importorskip("uniseg")
-    draw, texts, steps = random.Random(5), sorted(document["text"] for document in documents.values() if len(document["text"]) < 4000), set()
+    draw = random.Random(5)
+    texts = sorted(document["text"] for document in documents.values() if len(document["text"]) < 4000)
+    steps = set()
     for _ in range(300):
         text = damaged(draw.choice(texts), draw)
         decision = h.refinedweb(text, ban_lists=BanLists(), language=h.assume_english)

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from dclm_nb.curation.lm_filters import TokenScores, keep_by_perplexity, keep_by_topk_logits, perplexity, token_scorer, topk_average_logit
+from dclm_nb.curation.lm_filters import (
+    TokenScores, keep_by_perplexity, keep_by_topk_logits, perplexity, token_scorer, topk_average_logit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +25,20 @@ def test_scores_by_hand(bigram):
 
 def test_batching_and_order_do_not_matter(bigram):
     texts = ["a", "", "abcdefgh", "ba", "zzz", "abcab"]
-    def run(batch): return token_scorer(lambda ids: bigram[ids], lambda t: [ord(c) - 97 for c in t], batch=batch, first=29)(texts)
-    for one, many in zip(run(1), run(4)): assert np.allclose(one.logprobs, many.logprobs) and np.allclose(one.topk_logits, many.topk_logits)
+
+    def run(batch):
+        return token_scorer(lambda ids: bigram[ids], lambda t: [ord(c) - 97 for c in t], batch=batch, first=29)(texts)
+
+    for one, many in zip(run(1), run(4)):
+        assert np.allclose(one.logprobs, many.logprobs) and np.allclose(one.topk_logits, many.topk_logits)
 
 
 def test_context_cuts_and_short_texts_are_worst(bigram):
     score = token_scorer(lambda ids: bigram[ids], lambda t: [ord(c) - 97 for c in t], context=5)
     long, single = score(["abcdefghij", "a"])
-    assert len(long.logprobs) == 4 and perplexity(single) == float("inf") and topk_average_logit(single) == float("-inf")
+    assert (
+        len(long.logprobs) == 4 and perplexity(single) == float("inf") and topk_average_logit(single) == float("-inf")
+    )
 
 
 def test_both_filters_keep_their_tenth():
@@ -42,4 +50,5 @@ def test_both_filters_keep_their_tenth():
 
 
 def test_a_diverged_model_is_refused():
-    with pytest.raises(ValueError, match="diverged"): keep_by_perplexity(["x"], lambda t: [TokenScores(np.array([np.nan]), np.zeros((1, 1)))])
+    with pytest.raises(ValueError, match="diverged"):
+        keep_by_perplexity(["x"], lambda t: [TokenScores(np.array([np.nan]), np.zeros((1, 1)))])

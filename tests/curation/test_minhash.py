@@ -13,7 +13,9 @@ def test_figure_7(shared):
     assert len(rows) > 50
     for row in rows:
         for bands, size in CURVES.values():
-            assert duplicate_probability(float(row["jaccard"]), bands, size) == pytest.approx(float(row[f"p_{bands}x{size}"]), abs=6e-7)
+            assert duplicate_probability(float(row["jaccard"]), bands, size) == pytest.approx(
+                float(row[f"p_{bands}x{size}"]), abs=6e-7
+            )
 
 
 def test_ends_and_order():
@@ -21,7 +23,8 @@ def test_ends_and_order():
     for bands, rows in CURVES.values():
         curve = duplicate_probability(similarity, bands, rows)
         assert curve[0] == 0 and curve[-1] == 1 and (np.diff(curve) >= 0).all()
-        assert duplicate_probability(1e-3, bands, rows) == pytest.approx(bands * 1e-3 ** rows, rel=1e-6)    # no cancellation near zero
+        # no cancellation near zero
+        assert duplicate_probability(1e-3, bands, rows) == pytest.approx(bands * 1e-3 ** rows, rel=1e-6)
 
 
 def test_simulated_bands_agree_with_the_formula():
@@ -31,6 +34,8 @@ def test_simulated_bands_agree_with_the_formula():
 
 
 def test_errors_and_distance():
-    assert curve_distance((93, 15), (93, 15)) == 0 and curve_distance((93, 15), (450, 20)) < curve_distance((14, 9), (450, 20))
+    assert curve_distance((93, 15), (93, 15)) == 0 and curve_distance((93, 15), (450, 20)) < curve_distance(
+        (14, 9), (450, 20)
+    )
     for wrong in [(1.01, 2, 2), (-0.1, 2, 2), (0.5, 0, 2), (0.5, 2, 0)]:
         with pytest.raises(UserError): duplicate_probability(*wrong)

@@ -10,7 +10,9 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.crawl_pages import RULE_BREAKERS, near_duplicate, phrase_salad, product_blurbs, word_salad
-from dclm_nb.curation.crawl_texts import SOURCES, SPLITS, all_texts, evaluation_articles, positive_texts, reference_texts, split_of
+from dclm_nb.curation.crawl_texts import (
+    SOURCES, SPLITS, all_texts, evaluation_articles, positive_texts, reference_texts, split_of,
+)
 from dclm_nb.curation.decontamination import NgramIndex, decontaminate
 from dclm_nb.curation.minicrawl import DAMAGES, build_crawl, junk_material
 from dclm_nb.curation.url import datatrove_domains, listed_host
@@ -25,7 +27,9 @@ def crawl(tmp_path_factory):
 def test_no_page_is_lost_to_the_lists_of_domains(crawl):
     "Planted pages keep their known answers, whatever the wheel of datatrove bans."
     banned = datatrove_domains()
-    assert not [url for url in crawl.labels() if listed_host(url) in banned or listed_host(url, faithful=False) in banned]
+    assert not [
+        url for url in crawl.labels() if listed_host(url) in banned or listed_host(url, faithful=False) in banned
+    ]
 
 
 def digest(folder):
@@ -34,7 +38,9 @@ def digest(folder):
 
 def test_the_same_bytes_in_another_process_with_another_hash_seed(crawl, tmp_path):
     code = "import sys; from dclm_nb.curation.minicrawl import build_crawl; build_crawl(sys.argv[1], 'smoke')"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "crawl")], check=True, env={**os.environ, "PYTHONHASHSEED": "77"})
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "crawl")], check=True, env={**os.environ, "PYTHONHASHSEED": "77"}
+    )
     assert digest(tmp_path / "crawl") == digest(crawl.folder)
 
 
@@ -56,7 +62,9 @@ def test_every_record_has_a_label_and_damage_costs_only_the_damaged(crawl):
 def test_labels_are_not_in_the_pages(crawl):
     for warc in crawl.warcs:
         for page in read_warc(warc):
-            assert not any("planted" in name.lower() or "label" in name.lower() for name in {**page.headers, **page.warc_headers})
+            assert not any(
+                "planted" in name.lower() or "label" in name.lower() for name in {**page.headers, **page.warc_headers}
+            )
 
 
 def test_one_document_one_use():
@@ -90,7 +98,11 @@ def test_worthless_text_repeats_no_13_words():
     import random
     material = junk_material()
     seen: set[str] = set()
-    for make in (lambda r: word_salad(material, 400, r), lambda r: phrase_salad(material, 400, r), lambda r: product_blurbs(400, r)):
+    for make in (
+        lambda r: word_salad(material, 400, r),
+        lambda r: phrase_salad(material, 400, r),
+        lambda r: product_blurbs(400, r),
+    ):
         for i in range(8):
             words = make(random.Random(i)).split()
             grams = {" ".join(words[j:j + 13]) for j in range(len(words) - 12)}
@@ -101,7 +113,8 @@ def test_worthless_text_repeats_no_13_words():
 def test_rule_breakers_are_deterministic():
     import random
     material = junk_material()
-    for kind, (_, make) in RULE_BREAKERS.items(): assert make(material, random.Random(3)) == make(material, random.Random(3)), kind
+    for kind, (_, make) in RULE_BREAKERS.items():
+        assert make(material, random.Random(3)) == make(material, random.Random(3)), kind
     assert near_duplicate("a b\nc d", random.Random(0), every=10**9) == "a b\nc d"
 
 
@@ -116,4 +129,16 @@ def test_carried_extract_is_what_its_readme_says():
     assert (folder / "apache-manual.warc.gz").stat().st_size < 1_400_000
     assert Counter(p.url.split("/")[5] for p in pages)["en"] == 140 and len(pages) == 217
     assert "Apache License 2.0" in (folder / "README.md").read_text()
-    assert json.dumps(sorted({p.url.split("/")[5] for p in pages})) == json.dumps(["da", "de", "en", "es", "fr", "ja", "ko", "pt-br", "ru", "tr", "zh-cn"])
+    assert json.dumps(sorted({p.url.split("/")[5] for p in pages})) == json.dumps([
+        "da",
+        "de",
+        "en",
+        "es",
+        "fr",
+        "ja",
+        "ko",
+        "pt-br",
+        "ru",
+        "tr",
+        "zh-cn",
+    ])

@@ -1,4 +1,5 @@
-"""The whole pipeline: balanced books, the same bytes on one or two workers and after kill -9, and the three executors."""
+"""The whole pipeline: balanced books, the same bytes on one or two workers and after kill -9, and the three
+executors."""
 import errno
 import hashlib
 import importlib.util
@@ -20,7 +21,9 @@ from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import build_crawl
 from dclm_nb.curation import blocks, pipeline, quality
-from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key
+from dclm_nb.curation.pipeline import (
+    CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key,
+)
 from dclm_nb.curation.warc import Page, write_warc
 
 CONFIG = CurationConfig(scale="smoke", keep_fraction=0.25, vocab_size=512, seq_len=64)
@@ -38,8 +41,11 @@ def report(crawl, tmp_path_factory):
 
 
 def bytes_of(report):
-    return {str(p.relative_to(report.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(report.folder.rglob("*"))
-            if p.is_file() and not {"logs", "heartbeat", "submitted.json"} & set(p.relative_to(report.folder).parts)}
+    return {
+        str(p.relative_to(report.folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(report.folder.rglob("*"))
+        if p.is_file() and not {"logs", "heartbeat", "submitted.json"} & set(p.relative_to(report.folder).parts)
+    }
 
 
 def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
@@ -55,7 +61,11 @@ def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
 
 def test_the_report_says_what_was_used_and_from_which_configuration(crawl, report, tmp_path, monkeypatch):
     used, known = report.data["used"], report.data["classifier"]
-    assert report.data["config"] == json.loads(json.dumps(asdict(CONFIG))) and used["extraction"] == "resiliparse" and used["faithful"].startswith("yes")
+    assert (
+        report.data["config"] == json.loads(json.dumps(asdict(CONFIG)))
+        and used["extraction"] == "resiliparse"
+        and used["faithful"].startswith("yes")
+    )
     model = report.folder / known["model"]
     assert used["classifier"] == f"trained here, SHA-256 {hashlib.sha256(model.read_bytes()).hexdigest()}"
     pool = curate(crawl.warcs[:1], tmp_path, replace(POOL, faithful=False), workers=1)
@@ -63,7 +73,9 @@ def test_the_report_says_what_was_used_and_from_which_configuration(crawl, repor
     monkeypatch.setattr(quality, "released_classifier", lambda: model)
     for name, origin in ((str(model), "given file"), ("released", "released")):
         list(blocks.TrainQuality(tmp_path, "", model=name).run(None))
-        assert json.loads((tmp_path / "classifier.json").read_text()) == dict(model=str(model), origin=origin, sha256=known["sha256"])
+        assert json.loads((tmp_path / "classifier.json").read_text()) == dict(
+            model=str(model), origin=origin, sha256=known["sha256"]
+        )
 
 
 def test_a_page_lost_from_the_books_is_noticed(report, tmp_path):
@@ -89,28 +101,43 @@ def test_a_finished_run_is_taken_and_another_configuration_is_another_run(crawl,
     began = time.time()
     again = curate(crawl.warcs, report.folder.parent, CONFIG)
     assert again.key == report.key and time.time() - began < 5
-    assert run_key(CurationConfig(), crawl.warcs) != run_key(CurationConfig(faithful=False), crawl.warcs) != run_key(CurationConfig(faithful=False), crawl.warcs[:1])
+    assert (
+        run_key(CurationConfig(), crawl.warcs)
+        != run_key(CurationConfig(faithful=False), crawl.warcs)
+        != run_key(CurationConfig(faithful=False), crawl.warcs[:1])
+    )
 
 
 @pytest.mark.parametrize("moment", ["records/00000.json", "pool", "scores", "tokens"])
 def test_kill_minus_nine_and_again(crawl, report, tmp_path, moment):
-    code = ("import sys; from dclm_nb.curation.pipeline import *\n"
-            "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', keep_fraction=0.25, vocab_size=512, seq_len=64), workers=1)")
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *map(str, crawl.warcs)], stderr=subprocess.DEVNULL, start_new_session=True)
+    code = (
+        "import sys; from dclm_nb.curation.pipeline import *\n"
+        "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', keep_fraction=0.25, vocab_size=512, "
+        "seq_len=64), workers=1)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), *map(str, crawl.warcs)],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     deadline = time.time() + 120
     while child.poll() is None and not list(tmp_path.glob(f"*/{moment}")) and time.time() < deadline: time.sleep(0.01)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    assert list(tmp_path.glob(f"*/{moment}")) and not list(tmp_path.glob("*/report.json")), "the kill came too early or too late to prove anything"
+    assert list(tmp_path.glob(f"*/{moment}")) and not list(tmp_path.glob("*/report.json")), (
+        "the kill came too early or too late to prove anything"
+    )
     assert bytes_of(curate(crawl.warcs, tmp_path, CONFIG, workers=1)) == bytes_of(report)
 
 
 def test_a_completion_mark_without_its_output_is_not_believed(crawl, report, tmp_path):
     first = curate(crawl.warcs, tmp_path, CONFIG, workers=1)
-    (first.folder / "pool" / "00001.jsonl.gz").unlink()        # written by the one dedup task, which is marked as complete
+    # written by the one dedup task, which is marked as complete
+    (first.folder / "pool" / "00001.jsonl.gz").unlink()
     (first.folder / "report.json").unlink()
     stages = build_pipeline(CONFIG, [str(w) for w in crawl.warcs], first.folder)
-    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == 1 + 1 + 3 + 3 + 1 + 1     # dedup, classifier, score, select, tokens, report
+    # dedup, classifier, score, select, tokens, report
+    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == 1 + 1 + 3 + 3 + 1 + 1
     assert bytes_of(curate(crawl.warcs, tmp_path, CONFIG, workers=1)) == bytes_of(report)
 
 
@@ -127,22 +154,27 @@ def test_a_stage_is_whole_with_more_tasks_than_shards_and_with_fewer(tmp_path):
             (tmp_path / name).touch()
     many = Stage("dedup", 3, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=1)
     touch("removed/00001", "pool/00000")
-    assert [many.is_whole(tmp_path, rank) for rank in range(3)] == [False, True, False]     # 0 lacks its own file, 1 had no shard, 2 has left nothing
+    # 0 lacks its own file, 1 had no shard, 2 has left nothing
+    assert [many.is_whole(tmp_path, rank) for rank in range(3)] == [False, True, False]
     few = Stage("dedup", 2, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=3)
     touch("removed/00000")
-    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [False, False]            # 0 owes shard 2, 1 owes shard 1
+    # 0 owes shard 2, 1 owes shard 1
+    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [False, False]
     touch("pool/00002")
     assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [True, False]
 
 
-@pytest.mark.parametrize("shards, warcs, victim, lost", [(3, 1, "removed/dedup/00002", 1 + 1), (2, 3, "pool/00002", 1 + 1)])
+@pytest.mark.parametrize(
+    "shards, warcs, victim, lost", [(3, 1, "removed/dedup/00002", 1 + 1), (2, 3, "pool/00002", 1 + 1)]
+)
 def test_dedup_shards_need_not_be_as_many_as_warcs(crawl, tmp_path, shards, warcs, victim, lost):
     config = replace(POOL, dedup_shards=shards)
     first = curate(crawl.warcs[:warcs], tmp_path, config, workers=1)
     before, stages = bytes_of(first), build_pipeline(config, [str(w) for w in crawl.warcs[:warcs]], first.folder)
     assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == 0
     (first.folder / f"{victim}.jsonl.gz").unlink()
-    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == lost           # the one dedup task that owes it, and the report
+    # the one dedup task that owes it, and the report
+    assert forget_lost_tasks(stages, first.folder, first.folder / "logs") == lost
     (first.folder / "report.json").unlink()
     assert bytes_of(curate(crawl.warcs[:warcs], tmp_path, config, workers=1)) == before
 
@@ -154,7 +186,8 @@ def test_a_full_disk_is_named_and_costs_nothing(crawl, report, tmp_path, monkeyp
         if file in os.readlink(f"/proc/self/fd/{fd}"): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(fd)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="disk is full.*finished tasks are kept"): curate(crawl.warcs, tmp_path, CONFIG, workers=1)
+    with pytest.raises(UserError, match="disk is full.*finished tasks are kept"):
+        curate(crawl.warcs, tmp_path, CONFIG, workers=1)
     monkeypatch.undo()
     assert bytes_of(curate(crawl.warcs, tmp_path, CONFIG, workers=1)) == bytes_of(report)
 
@@ -182,8 +215,12 @@ def test_an_exception_costs_one_page(tmp_path):
     from datatrove.data import Document
     docs = [Document(text=t, id=t, metadata=dict(url=t, shard=0)) for t in ("a", "bomb", "b")]
     assert [d.text for d in Explodes(tmp_path).run(iter(docs))] == ["a", "b"]
-    assert [(r["url"], r["step"]) for r in read_lines(tmp_path / "explodes" / "00000.jsonl.gz")] == [("bomb", "error: MemoryError")]
-    with pytest.raises(OSError): list(Explodes(tmp_path).run(iter([Document(text="disk", id="d", metadata=dict(url="d", shard=0))])))      # not the page's fault
+    assert [(r["url"], r["step"]) for r in read_lines(tmp_path / "explodes" / "00000.jsonl.gz")] == [
+        ("bomb", "error: MemoryError")
+    ]
+    # not the page's fault
+    with pytest.raises(OSError):
+        list(Explodes(tmp_path).run(iter([Document(text="disk", id="d", metadata=dict(url="d", shard=0))])))
 
 
 def test_blocks_and_stages_can_be_pickled(tmp_path):
@@ -196,11 +233,19 @@ def test_errors_are_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="at least one WARC"): curate([], tmp_path)
     with pytest.raises(UserError, match="no WARC file"): curate([tmp_path / "none.warc.gz"], tmp_path)
     with pytest.raises(UserError, match="local, ray, slurm"): check_executor("condor")
-    with pytest.raises(UserError, match="no WARC file"): curate("none.warc.gz", tmp_path)                # one, not nine letters
-    for setting in (dict(keep_fraction=10), dict(dedup_shards=0), dict(extraction="readability"), dict(lists="mine"), dict(decontaminate=("mmlu",))):
+    # one, not nine letters
+    with pytest.raises(UserError, match="no WARC file"): curate("none.warc.gz", tmp_path)
+    for setting in (
+        dict(keep_fraction=10),
+        dict(dedup_shards=0),
+        dict(extraction="readability"),
+        dict(lists="mine"),
+        dict(decontaminate=("mmlu",)),
+    ):
         with pytest.raises(UserError): CurationConfig(**setting)
     for setting in (dict(classifier="none.bin"), dict(tokenizer="none.json")):
-        with pytest.raises(UserError, match=f"no {next(iter(setting))} file none"): run_key(CurationConfig(**setting), [])
+        with pytest.raises(UserError, match=f"no {next(iter(setting))} file none"):
+            run_key(CurationConfig(**setting), [])
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="sbatch"): check_executor("slurm")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -215,10 +260,12 @@ def test_the_released_classifier_is_reached_by_name_and_missed_in_one_line(crawl
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 4/5].")
         raise ConnectionError("no route to host")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
-    with pytest.raises(UserError, match=r"released classifier cannot be fetched \(ConnectionError\)"): curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
+    with pytest.raises(UserError, match=r"released classifier cannot be fetched \(ConnectionError\)"):
+        curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
     monkeypatch.undo()
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    with pytest.raises(UserError, match="DCLM_NB_OFFLINE is set"): curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
+    with pytest.raises(UserError, match="DCLM_NB_OFFLINE is set"):
+        curate(crawl.warcs, tmp_path, CurationConfig(classifier="released"))
     assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
 
 
@@ -231,28 +278,45 @@ def test_a_file_counts_by_its_content_and_an_address_by_itself(crawl, tmp_path, 
         other.write_text("another")
         assert run_key(CurationConfig(**{setting: str(other)}), crawl.warcs) != key
         other.write_text("one")
-    assert run_key(CONFIG, ["crawl-data/a.warc.gz"]) == run_key(CONFIG, ["s3://commoncrawl/crawl-data/a.warc.gz"])     # and nothing was fetched
+    # and nothing was fetched
+    assert run_key(CONFIG, ["crawl-data/a.warc.gz"]) == run_key(CONFIG, ["s3://commoncrawl/crawl-data/a.warc.gz"])
     monkeypatch.setattr(blocks, "fetch_warc", lambda address: Path("fetched", address))
-    assert blocks.open_warc("crawl-data/a.warc.gz") == Path("fetched", "https://data.commoncrawl.org/crawl-data/a.warc.gz")
+    assert blocks.open_warc("crawl-data/a.warc.gz") == Path(
+        "fetched", "https://data.commoncrawl.org/crawl-data/a.warc.gz"
+    )
 
 
 def test_an_empty_pool_says_so(tmp_path):
-    warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    for _ in range(2):                                              # the second time from the stored report
-        with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, workers=1)
-        assert left.value.exit_code == 2 and left.value.report.reasons.documents.sum() == 2 and left.value.report.funnel.left.iloc[-1] == 0
-    assert (left.value.report.folder / "report.json").is_file() and not list((tmp_path / "out").rglob("classifier*.json"))
+    warc = write_warc(
+        tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")]
+    )
+    for _ in range(2):  # the second time from the stored report
+        with pytest.raises(NothingLeft, match="no page is left") as left:
+            curate([warc], tmp_path / "out", CONFIG, workers=1)
+        assert (
+            left.value.exit_code == 2
+            and left.value.report.reasons.documents.sum() == 2
+            and left.value.report.funnel.left.iloc[-1] == 0
+        )
+    assert (left.value.report.folder / "report.json").is_file() and not list(
+        (tmp_path / "out").rglob("classifier*.json")
+    )
     assert curate([warc], tmp_path / "out", POOL, workers=1).pool() == []
 
 
 @pytest.fixture
 def sbatch(tmp_path, monkeypatch):
-    "Stand-ins for Slurm: an sbatch that keeps every script it is given and answers with a job number (no more than `$SBATCH_ACCEPTS`), and an srun that runs."
+    """Stand-ins for Slurm: an sbatch that keeps every script it is given and answers with a job number (no more than
+    `$SBATCH_ACCEPTS`), and an srun that runs."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "jobs").mkdir()
-    for name, script in {"srun": 'while [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"', "scontrol": "echo localhost", "sbatch":
-                         f"cd {tmp_path}/jobs\nn=$(ls | grep -c args)\n[ $n -lt ${{SBATCH_ACCEPTS:-99}} ] || exit 1\nsleep 0.05\nfor last; do :; done\n"
-                         'echo "$@" > $n.args\ncat "$last" > $n.script\necho Submitted batch job $((100 + n))'}.items():
+    for name, script in {
+        "srun": 'while [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"',
+        "scontrol": "echo localhost",
+        "sbatch": f"cd {tmp_path}/jobs\nn=$(ls | grep -c args)\n[ $n -lt ${{SBATCH_ACCEPTS:-99}} ] || exit 1\nsleep "
+                  "0.05\nfor last; do :; done\n"
+        'echo "$@" > $n.args\ncat "$last" > $n.script\necho Submitted batch job $((100 + n))',
+    }.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -264,17 +328,24 @@ def submissions(jobs): return len(list(jobs.glob("*.args")))
 
 def test_slurm_jobs_are_submitted_once(crawl, sbatch, tmp_path, capsys):
     assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
-    assert submissions(sbatch) == 2 * 3 and "submitted 3 stages as Slurm jobs 100 to 105" in capsys.readouterr().out       # datatrove adds a job that merges the stages' counts
+    # datatrove adds a job that merges the stages' counts
+    assert submissions(sbatch) == 2 * 3 and "submitted 3 stages as Slurm jobs 100 to 105" in capsys.readouterr().out
     assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
     said = capsys.readouterr().out
-    assert submissions(sbatch) == 6 and said.startswith("submitted before as Slurm jobs 100 to 105") and said.count("\n") == 1
-    with pytest.raises(UserError, match="submitted before"): curate(crawl.warcs, tmp_path / "slurm", POOL)                 # nor may this process work in their folder
+    assert (
+        submissions(sbatch) == 6
+        and said.startswith("submitted before as Slurm jobs 100 to 105")
+        and said.count("\n") == 1
+    )
+    # nor may this process work in their folder
+    with pytest.raises(UserError, match="submitted before"): curate(crawl.warcs, tmp_path / "slurm", POOL)
 
 
 def test_after_a_failure_only_what_is_missing_is_submitted(crawl, sbatch, tmp_path, capsys):
     done = curate(crawl.warcs, tmp_path, POOL, workers=1)
     (done.folder / "report.json").unlink()
-    (done.folder / "submitted.json").write_text(json.dumps(dict(jobs=["7", "8"], whole=True)))                             # the report's job failed
+    # the report's job failed
+    (done.folder / "submitted.json").write_text(json.dumps(dict(jobs=["7", "8"], whole=True)))
     assert curate(crawl.warcs, tmp_path, POOL, executor="slurm") is None and submissions(sbatch) == 0
     told = capsys.readouterr().out
     assert "jobs 7 to 8" in told and f"delete {done.folder / 'submitted.json'}" in told
@@ -284,20 +355,34 @@ def test_after_a_failure_only_what_is_missing_is_submitted(crawl, sbatch, tmp_pa
 
 
 @pytest.mark.parametrize("accepts, left", [(0, None), (3, ["100", "101", "102"])])
-def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(crawl, sbatch, tmp_path, monkeypatch, capsys, accepts, left):
+def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(
+    crawl, sbatch, tmp_path, monkeypatch, capsys, accepts, left
+):
     monkeypatch.setenv("SBATCH_ACCEPTS", str(accepts))
-    with pytest.raises(UserError, match="sbatch refused the stage") as refusal: curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm")
+    with pytest.raises(UserError, match="sbatch refused the stage") as refusal:
+        curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm")
     records = [json.loads(p.read_text())["jobs"] for p in (tmp_path / "slurm").glob("*/submitted.json")]
-    assert records == ([left] if left else []) and ("cut short after the Slurm jobs 100 to 102" if left else "nothing was submitted") in str(refusal.value)
+    assert records == ([left] if left else []) and (
+        "cut short after the Slurm jobs 100 to 102" if left else "nothing was submitted"
+    ) in str(refusal.value)
     monkeypatch.delenv("SBATCH_ACCEPTS")
-    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None and submissions(sbatch) == (3 if left else 6)
+    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None and submissions(sbatch) == (
+        3 if left else 6
+    )
     assert ("cut short" in capsys.readouterr().out) == bool(left)
 
 
 def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
     code = ("import sys; from dclm_nb.curation.pipeline import *\n"
             "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', until='pool'), executor='slurm')")
-    children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "slurm"), *map(str, crawl.warcs)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "slurm"), *map(str, crawl.warcs)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     said = sorted(child.communicate(timeout=120)[0].split(" as ")[0] for child in children)
     assert said == ["submitted 3 stages", "submitted before"] and submissions(sbatch) == 6
 
@@ -305,8 +390,18 @@ def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
 def test_a_job_finds_its_programs_without_the_environment_it_was_submitted_from(crawl, sbatch, tmp_path):
     curate(crawl.warcs[:1], tmp_path / "slurm", POOL, executor="slurm")
     script, = (tmp_path / "slurm").glob("*/logs/heuristics/launch_script.slurm")
-    bare = {"PATH": f"{sbatch.parent / 'bin'}:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "SLURM_ARRAY_TASK_ID": "0", "SLURM_NODELIST": "localhost"}
-    ran = subprocess.run(["bash", script], env={**bare, **{k: v for k, v in os.environ.items() if k.startswith("DCLM_NB_")}}, capture_output=True, text=True)
+    bare = {
+        "PATH": f"{sbatch.parent / 'bin'}:/usr/bin:/bin",
+        "HOME": os.environ.get("HOME", "/"),
+        "SLURM_ARRAY_TASK_ID": "0",
+        "SLURM_NODELIST": "localhost",
+    }
+    ran = subprocess.run(
+        ["bash", script],
+        env={**bare, **{k: v for k, v in os.environ.items() if k.startswith("DCLM_NB_")}},
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0 and (script.parent / "completions" / "00000").exists(), ran.stderr[-500:]
 
 
@@ -315,7 +410,12 @@ def test_slurm_gets_a_chain_of_jobs_that_can_be_unpickled(crawl, report, sbatch,
     folder = tmp_path / "slurm" / report.key
     for stage in build_pipeline(CONFIG, [str(w) for w in crawl.warcs], folder):
         script = (folder / "logs" / stage.name / "launch_script.slurm").read_text()
-        assert f"--job-name=dclm_nb-{stage.name}" in script and "--partition=long" in script and "launch_pickled_pipeline" in script and f"--array=0-{stage.tasks - 1}" in script
+        assert (
+            f"--job-name=dclm_nb-{stage.name}" in script
+            and "--partition=long" in script
+            and "launch_pickled_pipeline" in script
+            and f"--array=0-{stage.tasks - 1}" in script
+        )
         with open(folder / "logs" / stage.name / "executor.pik", "rb") as file: executor = dill.load(file)
         assert executor.tasks == stage.tasks and [type(b) for b in executor.pipeline] == [type(b) for b in stage.blocks]
     arguments = "\n".join(p.read_text() for p in sbatch.glob("*.args"))
@@ -338,7 +438,9 @@ def test_slurm_tasks_run_to_the_same_bytes(crawl, report, sbatch, tmp_path, monk
     assert bytes_of(curate(crawl.warcs, tmp_path / "slurm", CONFIG, executor="slurm")) == bytes_of(report)
 
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'dclm_nb[cluster]'")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'dclm_nb[cluster]'"
+)
 
 
 @needs_ray
@@ -351,8 +453,11 @@ def test_ray_runs_to_the_same_bytes_quietly(crawl, report, tmp_path, capfd):
 @needs_ray
 def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
     "datatrove would wait for it forever."
-    warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
-    with pytest.raises(NothingLeft, match="no page is left") as left: curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
+    warc = write_warc(
+        tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")]
+    )
+    with pytest.raises(NothingLeft, match="no page is left") as left:
+        curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
     assert left.value.report.funnel.left.iloc[-1] == 0
 
 

@@ -9,16 +9,32 @@ from datatrove.data import Document
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import KeepBest
 from dclm_nb.curation.quality import (
-    EPOCHS, RATES, ClassifierConfig, _held_out, keep_best, keep_random, least_auc, load_classifier, one_line, percentile_threshold, quality_scores,
-    score_spread, train_classifier, tune_classifier)
+    EPOCHS,
+    RATES,
+    ClassifierConfig,
+    _held_out,
+    keep_best,
+    keep_random,
+    least_auc,
+    load_classifier,
+    one_line,
+    percentile_threshold,
+    quality_scores,
+    score_spread,
+    train_classifier,
+    tune_classifier,
+)
 
 SMALL = ClassifierConfig.at_scale("smoke")
 
 
 def texts(kind, n, seed):
     rng = random.Random(seed)
-    words = {"good": "river stone theory because however ancient study engine treaty poem".split(), "bad": "buy cheap online deal click offer win free cash bonus".split(),
-             "same": "one bag of words for both of them".split()}[kind]
+    words = {
+        "good": "river stone theory because however ancient study engine treaty poem".split(),
+        "bad": "buy cheap online deal click offer win free cash bonus".split(),
+        "same": "one bag of words for both of them".split(),
+    }[kind]
     return [" ".join(rng.choice(words + ["the", "of", "and", "to"]) for _ in range(40)) for _ in range(n)]
 
 
@@ -28,7 +44,9 @@ def test_training_twice_gives_the_same_bytes_even_after_memory_was_dirtied(tmp_p
     for size in (1 << 18, 1 << 20, 1 << 22): ctypes.memset(ctypes.create_string_buffer(size), 0xAB, size)
     second = train_classifier(good, bad, tmp_path / "b", SMALL)
     assert first.name == second.name and first.read_bytes() == second.read_bytes()
-    assert train_classifier(good, bad, tmp_path / "c", ClassifierConfig(dim=8, bucket=50_000, seed=1)).name != first.name
+    assert (
+        train_classifier(good, bad, tmp_path / "c", ClassifierConfig(dim=8, bucket=50_000, seed=1)).name != first.name
+    )
 
 
 def test_no_garbage_in_the_untouched_part_of_the_table(tmp_path):
@@ -53,7 +71,10 @@ def test_score_is_that_of_the_text_on_one_line(tmp_path):
 
 def test_labels_inside_a_text_are_text(tmp_path):
     spoiled = [t + " __label__hq __label__new" for t in texts("bad", 100, 1)]
-    assert sorted(load_classifier(train_classifier(texts("good", 100, 0), spoiled, tmp_path, SMALL)).get_labels()) == ["__label__cc", "__label__hq"]
+    assert sorted(load_classifier(train_classifier(texts("good", 100, 0), spoiled, tmp_path, SMALL)).get_labels()) == [
+        "__label__cc",
+        "__label__hq",
+    ]
 
 
 def test_threshold_and_ties():
@@ -79,7 +100,8 @@ def test_the_pipeline_and_the_studies_keep_the_same_documents(tmp_path, seed):
         kept += [int(d.id) for d in KeepBest(tmp_path / "removed", tmp_path, 5, fraction).run(iter(mine), rank, 2)]
     assert sorted(kept) == np.flatnonzero(keep_best(scores, fraction)).tolist()
     assert all(docs[i].metadata["quality"] == scores[i] for i in kept)
-    with pytest.raises(ValueError): list(KeepBest(tmp_path / "removed", tmp_path, 5, fraction).run(iter(docs[:-1])))       # a page without a score is not dropped in silence
+    # a page without a score is not dropped in silence
+    with pytest.raises(ValueError): list(KeepBest(tmp_path / "removed", tmp_path, 5, fraction).run(iter(docs[:-1])))
 
 
 def test_the_cut_is_the_interpolated_percentiles_wherever_that_is_finite():
@@ -101,11 +123,13 @@ def test_random_control_keeps_exactly_its_share_and_ignores_order():
 
 
 def test_scores_of_a_classifier_that_never_learned_are_refused_before_anything_is_cut(tmp_path):
-    "The blessed run of November 2026: 8,247 scores between 0.498 and 0.507. And what must pass: scores near zero that differ by factors, as the authors' classifier gives them."
+    """The blessed run of November 2026: 8,247 scores between 0.498 and 0.507. And what must pass: scores near zero that
+    differ by factors, as the authors' classifier gives them."""
     (tmp_path / "scores").mkdir()
     rng = np.random.default_rng(0)
     np.save(tmp_path / "scores" / "00000.npy", rng.uniform(0.498, 0.507, 8247))
-    with pytest.raises(UserError, match="has not learned"): list(KeepBest(tmp_path / "removed", tmp_path, 1, 0.1).run(iter([]), 0, 1))
+    with pytest.raises(UserError, match="has not learned"):
+        list(KeepBest(tmp_path / "removed", tmp_path, 1, 0.1).run(iter([]), 0, 1))
     assert not score_spread(np.full(100, 0.49999)).passes and not score_spread(np.zeros(100)).passes
     assert score_spread(np.exp(rng.uniform(np.log(1e-5), np.log(0.02), 1000))).passes
 
@@ -113,8 +137,12 @@ def test_scores_of_a_classifier_that_never_learned_are_refused_before_anything_i
 def test_the_rate_is_chosen_by_held_out_loss_and_whole_documents_are_held_out(tmp_path):
     ours, theirs = texts("good", 120, 0), texts("bad", 120, 1)
     tuned = tune_classifier(ours, theirs, tmp_path, SMALL, groups=[str(i // 12) for i in range(120)]).require()
-    assert tuned.learned[0].value == min(t["log_loss"] for t in tuned.trials) and len(tuned.trials) == len(RATES) * len(EPOCHS)
-    assert (tuned.config.lr, tuned.config.epoch) == min(((t["log_loss"], t["lr"], t["epoch"]) for t in tuned.trials))[1:]
+    assert tuned.learned[0].value == min(t["log_loss"] for t in tuned.trials) and len(tuned.trials) == len(RATES) * len(
+        EPOCHS
+    )
+    assert (tuned.config.lr, tuned.config.epoch) == min(((t["log_loss"], t["lr"], t["epoch"]) for t in tuned.trials))[
+        1:
+    ]
     assert [p.name for p in tmp_path.glob("quality-*.bin")] == [tuned.path.name]
     held = _held_out([str(i // 12) for i in range(120)], 0.3, 0)
     assert 0 < held.sum() < 120 and all(len(set(held[g * 12:(g + 1) * 12].tolist())) == 1 for g in range(10))
@@ -128,4 +156,6 @@ def test_labels_that_say_nothing_are_not_learned(tmp_path):
 
 
 def test_the_bar_knows_that_random_pages_hold_good_text():
-    assert least_auc(0.0) == 0.9 and least_auc(0.22) == pytest.approx(0.9 * 0.78 + 0.11) and least_auc() == least_auc(0.3)
+    assert (
+        least_auc(0.0) == 0.9 and least_auc(0.22) == pytest.approx(0.9 * 0.78 + 0.11) and least_auc() == least_auc(0.3)
+    )

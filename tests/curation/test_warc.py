@@ -1,4 +1,5 @@
-"""Damaged archives: twelve kinds and more at many places; every record counted once, everything healthy read, time and memory bounded."""
+"""Damaged archives: twelve kinds and more at many places; every record counted once, everything healthy read, time and
+memory bounded."""
 import gzip
 import io
 import random
@@ -22,10 +23,15 @@ COUNT = 12
 
 def html(number: int) -> bytes:
     rng = random.Random(number)
-    return b"<html><body><p>" + " ".join(f"{rng.randrange(10**6):x}" for _ in range(rng.randrange(20, 400))).encode() + b"</p></body></html>"
+    return (
+        b"<html><body><p>"
+        + " ".join(f"{rng.randrange(10**6):x}" for _ in range(rng.randrange(20, 400))).encode()
+        + b"</p></body></html>"
+    )
 
 
-def page(number: int) -> Page: return Page(f"https://example.org/{number}", html(number), content_type="text/html", charset="utf-8")
+def page(number: int) -> Page:
+    return Page(f"https://example.org/{number}", html(number), content_type="text/html", charset="utf-8")
 
 
 def pack(record: bytes) -> bytes: return gzip.compress(record, mtime=0)
@@ -45,18 +51,20 @@ def change(data: bytes, at: int, value: int | None = None) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x55 if value is None else value]) + data[at + 1:]
 
 
-def relabel(record: bytes, value: bytes) -> bytes: return re.sub(rb"Content-Length: \d+", b"Content-Length: " + value, record, count=1)
+def relabel(record: bytes, value: bytes) -> bytes:
+    return re.sub(rb"Content-Length: \d+", b"Content-Length: " + value, record, count=1)
 
 
-def sent(headers: dict, body: bytes) -> bytes: return pack(response_record(Page("https://example.org/sent", body, headers)))
+def sent(headers: dict, body: bytes) -> bytes:
+    return pack(response_record(Page("https://example.org/sent", body, headers)))
 
 
 RECORD = response_record(page(99))
 PACKED = pack(RECORD)
 LENGTH = int(re.search(rb"Content-Length: (\d+)", RECORD)[1])
-BROKEN = {      # kind -> (the bytes in place of a member, the one cause it must be counted under)
+BROKEN = {  # kind -> (the bytes in place of a member, the one cause it must be counted under)
     "cut early": (PACKED[:40], {"truncated gzip"}),
-    "cut in the middle": (PACKED[:len(PACKED) // 2], {"truncated gzip"}),
+    "cut in the middle": (PACKED[: len(PACKED) // 2], {"truncated gzip"}),
     "cut in the trailer": (PACKED[:-3], {"truncated gzip", "wrong CRC", "wrong length"}),
     "bit flipped": (change(PACKED, len(PACKED) // 3), {"corrupt gzip", "wrong CRC"}),
     "wrong CRC": (change(PACKED, len(PACKED) - 7), {"wrong CRC"}),
@@ -68,7 +76,10 @@ BROKEN = {      # kind -> (the bytes in place of a member, the one cause it must
     "line breaks only": (pack(b"\r\n\r\n"), {"bad WARC header"}),
     "length too small": (pack(relabel(RECORD, b"%d" % (LENGTH - 60))), {"lying Content-Length"}),
     "length too large": (pack(relabel(RECORD, b"%d" % (LENGTH + 500))), {"lying Content-Length"}),
-    "length swallows the next record": (pack(relabel(RECORD, b"%d" % (LENGTH + 4 + len(gzip.decompress(HEALTHY[5]))))), {"lying Content-Length"}),
+    "length swallows the next record": (
+        pack(relabel(RECORD, b"%d" % (LENGTH + 4 + len(gzip.decompress(HEALTHY[5]))))),
+        {"lying Content-Length"},
+    ),
     "length enormous": (pack(relabel(RECORD, b"99999999999999")), {"lying Content-Length"}),
     "length negative": (pack(relabel(RECORD, b"-1")), {"lying Content-Length"}),
     "length no number": (pack(relabel(RECORD, b"many")), {"missing Content-Length"}),
@@ -77,20 +88,50 @@ BROKEN = {      # kind -> (the bytes in place of a member, the one cause it must
     "no address": (pack(RECORD.replace(b"WARC-Target-URI", b"X-Address", 1)), {"missing WARC-Target-URI"}),
     "no version": (pack(RECORD.replace(b"WARC/1.1", b"HTTP/1.1", 1)), {"bad WARC header"}),
     "header without end": (pack(b"WARC/1.1\r\nWARC-Type: response\r\n" + b"x" * 300), {"bad WARC header"}),
-    "header of 100 kB": (pack(RECORD.replace(b"WARC-Date", b"X: " + b"y" * 100_000 + b"\r\nWARC-Date", 1)), {"bad WARC header"}),
+    "header of 100 kB": (
+        pack(RECORD.replace(b"WARC-Date", b"X: " + b"y" * 100_000 + b"\r\nWARC-Date", 1)),
+        {"bad WARC header"},
+    ),
     "bare line feeds": (pack(RECORD.replace(b"\r\n", b"\n")), {"bad WARC header"}),
-    "no HTTP header": (pack(warc_record("response", html(3), "application/http", WARC_Target_URI="https://example.org/y")), {"no HTTP header"}),
+    "no HTTP header": (
+        pack(warc_record("response", html(3), "application/http", WARC_Target_URI="https://example.org/y")),
+        {"no HTTP header"},
+    ),
     "empty body": (sent({"content-type": "text/html"}, b""), {"empty body"}),
     "bad chunks": (sent({"transfer-encoding": "chunked"}, b"zz\r\n" + html(4)), {"bad chunked encoding"}),
     "chunk past the end": (sent({"transfer-encoding": "chunked"}, b"ffff\r\n" + html(4)), {"bad chunked encoding"}),
     "says gzip, is not": (sent({"content-encoding": "gzip"}, html(4)), {"bad content encoding"}),
     "says brotli, is not": (sent({"content-encoding": "br"}, html(4)), {"bad content encoding"}),
     "unknown encoding": (sent({"content-encoding": "rot13"}, html(4)), {"unknown content encoding"}),
-    "page that is a bomb": (sent({"content-encoding": "gzip"}, gzip.compress(bytes(30 * LIMIT))), {"compressed body too large"}),
-    "page that is a brotli bomb": (sent({"content-encoding": "br"}, brotli.compress(bytes(30 * LIMIT), quality=1)), {"compressed body too large"}),
-    "oversize": (pack(warc_record("response", random.Random(0).randbytes(2 * LIMIT), "application/http", WARC_Target_URI="https://example.org/big")), {"oversize"}),
-    "gzip bomb": (pack(warc_record("response", bytes(5 * LIMIT), "application/http", WARC_Target_URI="https://example.org/bomb")), {"gzip bomb"}),
-    "endless bomb": (pack(warc_record("response", bytes(40 * LIMIT), "application/http", WARC_Target_URI="https://example.org/bomb")), {"gzip bomb"}),
+    "page that is a bomb": (
+        sent({"content-encoding": "gzip"}, gzip.compress(bytes(30 * LIMIT))),
+        {"compressed body too large"},
+    ),
+    "page that is a brotli bomb": (
+        sent({"content-encoding": "br"}, brotli.compress(bytes(30 * LIMIT), quality=1)),
+        {"compressed body too large"},
+    ),
+    "oversize": (
+        pack(
+            warc_record(
+                "response",
+                random.Random(0).randbytes(2 * LIMIT),
+                "application/http",
+                WARC_Target_URI="https://example.org/big",
+            )
+        ),
+        {"oversize"},
+    ),
+    "gzip bomb": (
+        pack(warc_record("response", bytes(5 * LIMIT), "application/http", WARC_Target_URI="https://example.org/bomb")),
+        {"gzip bomb"},
+    ),
+    "endless bomb": (
+        pack(
+            warc_record("response", bytes(40 * LIMIT), "application/http", WARC_Target_URI="https://example.org/bomb")
+        ),
+        {"gzip bomb"},
+    ),
 }
 
 
@@ -149,7 +190,10 @@ def test_file_cut_off_at_the_end(cut):
 def test_healthy_files_read_as_fastwarc_reads_them(tmp_path):
     path = write_warc(tmp_path / "healthy.warc.gz", [page(number) for number in range(COUNT)])
     with open(path, "rb") as stream:
-        theirs = [(r.headers["WARC-Target-URI"], r.http_content_type, r.http_charset, r.stream_pos, r.reader.read()) for r in ArchiveIterator(stream, record_types=WarcRecordType.response)]
+        theirs = [
+            (r.headers["WARC-Target-URI"], r.http_content_type, r.http_charset, r.stream_pos, r.reader.read())
+            for r in ArchiveIterator(stream, record_types=WarcRecordType.response)
+        ]
     for source in (path, str(path), path.read_bytes(), open(path, "rb"), io.BytesIO(path.read_bytes())):
         assert [(p.url, p.content_type, p.charset, p.offset, p.html) for p in read(source)[0]] == theirs
     plain = gzip.decompress(path.read_bytes())
@@ -161,21 +205,35 @@ def test_several_records_in_one_member():
     """Not how Common Crawl writes, but allowed; also with damage right behind."""
     both = pack(response_record(page(1)) + response_record(page(2)))
     whole = pack(b"".join(gzip.decompress(member) for member in HEALTHY))
-    for data, numbers in [(both, [1, 2]), (both + HEALTHY[3], [1, 2, 3]), (HEALTHY[0] + both + both, [0, 1, 2, 1, 2]), (whole, range(COUNT))]:
+    for data, numbers in [
+        (both, [1, 2]),
+        (both + HEALTHY[3], [1, 2, 3]),
+        (HEALTHY[0] + both + both, [0, 1, 2, 1, 2]),
+        (whole, range(COUNT)),
+    ]:
         pages, report = read(data)
         assert [p.html for p in pages] == [html(n) for n in numbers] and report.records_in == len(pages)
-    for data, numbers in [(both + PACKED[:50] + HEALTHY[3], [1, 2, 3]), (both + bytes(99), [1, 2]), (HEALTHY[0] + both + PACKED[:70], [0, 1, 2])]:
+    for data, numbers in [
+        (both + PACKED[:50] + HEALTHY[3], [1, 2, 3]),
+        (both + bytes(99), [1, 2]),
+        (HEALTHY[0] + both + PACKED[:70], [0, 1, 2]),
+    ]:
         pages, report = read(data)
         assert [p.html for p in pages] == [html(n) for n in numbers] and report.records_in == len(pages) + 1
-    for cut in (200, len(whole) // 2, len(whole) - 100):      # one member for all: what comes before the damage is read, the rest is counted as lost
+    # one member for all: what comes before the damage is read, the rest is counted as lost
+    for cut in (200, len(whole) // 2, len(whole) - 100):
         pages, report = read(whole[:-cut])
         assert len(pages) < COUNT and report.records_in > len(pages)
 
 
 def test_damage_in_a_file_that_is_not_compressed():
     records = [gzip.decompress(member) for member in HEALTHY]
-    for bad, cause in [(relabel(RECORD, b"%d" % (LENGTH - 60)), "lying Content-Length"), (relabel(RECORD, b"%d" % (LENGTH + 500)), "lying Content-Length"),
-                       (RECORD.replace(b"Content-Length", b"X-Length", 1), "missing Content-Length"), (RECORD.replace(b"WARC/1.1", b"????????", 1), "lying Content-Length")]:
+    for bad, cause in [
+        (relabel(RECORD, b"%d" % (LENGTH - 60)), "lying Content-Length"),
+        (relabel(RECORD, b"%d" % (LENGTH + 500)), "lying Content-Length"),
+        (RECORD.replace(b"Content-Length", b"X-Length", 1), "missing Content-Length"),
+        (RECORD.replace(b"WARC/1.1", b"????????", 1), "lying Content-Length"),
+    ]:
         pages, report = read(b"".join([*records[:4], bad, *records[4:]]))
         assert cause in report.outcomes and len(pages) >= COUNT - 1
     pages, report = read(b"".join(records)[:-100])
@@ -184,24 +242,46 @@ def test_damage_in_a_file_that_is_not_compressed():
 
 def test_empty_file(tmp_path):
     (tmp_path / "empty.warc.gz").touch()
-    assert read(tmp_path / "empty.warc.gz")[1].outcomes == {"empty file": 1} and read(b"")[1].outcomes == {"empty file": 1}
+    assert read(tmp_path / "empty.warc.gz")[1].outcomes == {"empty file": 1} and read(b"")[1].outcomes == {
+        "empty file": 1
+    }
 
 
 def test_other_record_types_and_content_types_are_counted():
-    members = [pack(warc_record(kind, b"GET / HTTP/1.1\r\n\r\n", "application/http", WARC_Target_URI="https://example.org/")) for kind in ("request", "metadata", "revisit", "resource")]
+    members = [
+        pack(warc_record(kind, b"GET / HTTP/1.1\r\n\r\n", "application/http", WARC_Target_URI="https://example.org/"))
+        for kind in ("request", "metadata", "revisit", "resource")
+    ]
     wet = pack(warc_record("conversion", "Grüße".encode(), "text/plain", WARC_Target_URI="https://example.org/wet"))
     picture = sent({"content-type": "image/png"}, b"\x89PNG")
     pages, report = read(b"".join([*members, wet, picture]))
-    assert [p.url for p in pages] == ["https://example.org/wet", "https://example.org/sent"] and pages[0].html.decode() == "Grüße" and pages[0].charset == "utf-8"
-    assert {outcome for outcome in report.outcomes if outcome.endswith("record")} == {"request record", "metadata record", "revisit record", "resource record"}
+    assert (
+        [p.url for p in pages] == ["https://example.org/wet", "https://example.org/sent"]
+        and pages[0].html.decode() == "Grüße"
+        and pages[0].charset == "utf-8"
+    )
+    assert {outcome for outcome in report.outcomes if outcome.endswith("record")} == {
+        "request record",
+        "metadata record",
+        "revisit record",
+        "resource record",
+    }
     assert read(b"".join([wet, picture]), html_only=True)[1].outcomes == {"page": 1, "not HTML": 1}
 
 
 def test_bodies_are_decoded_as_declared():
     body = html(7)
     packed = gzip.compress(body)
-    chunked = b"".join(b"%x\r\n%s\r\n" % (len(packed[i:i + 100]), packed[i:i + 100]) for i in range(0, len(packed), 100)) + b"0\r\n\r\n"
-    for headers, data in [({"content-encoding": "gzip"}, packed), ({"content-encoding": "br"}, brotli.compress(body)), ({"transfer-encoding": "chunked", "content-encoding": "gzip"}, chunked), ({"content-encoding": "identity"}, body)]:
+    chunked = (
+        b"".join(b"%x\r\n%s\r\n" % (len(packed[i : i + 100]), packed[i : i + 100]) for i in range(0, len(packed), 100))
+        + b"0\r\n\r\n"
+    )
+    for headers, data in [
+        ({"content-encoding": "gzip"}, packed),
+        ({"content-encoding": "br"}, brotli.compress(body)),
+        ({"transfer-encoding": "chunked", "content-encoding": "gzip"}, chunked),
+        ({"content-encoding": "identity"}, body),
+    ]:
         assert read(sent(headers, data))[0][0].html == body
 
 
@@ -210,17 +290,25 @@ def test_payload_fuzz(seed):
     rng = random.Random(seed)
     for _ in range(3000):
         junk = rng.randbytes(rng.randrange(40))
-        for call in (lambda: dechunk(b"5\r\nabcde\r\n" + junk), lambda: decode_payload(junk, rng.choice([None, "chunked"]), rng.choice(["gzip", "deflate", "br", "gzip, br"]), 1000)):
+        for call in (
+            lambda: dechunk(b"5\r\nabcde\r\n" + junk),
+            lambda: decode_payload(
+                junk, rng.choice([None, "chunked"]), rng.choice(["gzip", "deflate", "br", "gzip, br"]), 1000
+            ),
+        ):
             try: assert len(call()) <= 1000
             except PayloadError as error: assert error.cause
 
 
 def test_writing_is_valid_and_reproducible(tmp_path):
-    one, two = write_warc(tmp_path / "a.warc.gz", map(page, range(5))), write_warc(tmp_path / "b" / "a.warc.gz" if (tmp_path / "b").mkdir() is None else "", map(page, range(5)))
+    one = write_warc(tmp_path / "a.warc.gz", map(page, range(5)))
+    two = write_warc(tmp_path / "b" / "a.warc.gz" if (tmp_path / "b").mkdir() is None else "", map(page, range(5)))
     assert one.read_bytes() == two.read_bytes()
     from warcio.archiveiterator import ArchiveIterator as Peer
     with open(one, "rb") as stream:
-        records = [(r.rec_type, r.rec_headers.get_header("WARC-Target-URI"), r.content_stream().read()) for r in Peer(stream)]
+        records = [
+            (r.rec_type, r.rec_headers.get_header("WARC-Target-URI"), r.content_stream().read()) for r in Peer(stream)
+        ]
     assert records[0][0] == "warcinfo" and [r[2] for r in records[1:]] == [html(n) for n in range(5)]
     assert len({r.headers["WARC-Record-ID"] for r in ArchiveIterator(io.BytesIO(one.read_bytes()))}) == 6
     with pytest.raises(UserError, match="line break"): response_record(Page("https://e.org/\r\nX: y", b"x"))
@@ -229,7 +317,12 @@ def test_writing_is_valid_and_reproducible(tmp_path):
 def test_reports_add_up():
     one, two = read(HEALTHY[0] + BROKEN["zeros"][0])[1], read(HEALTHY[1] + BROKEN["zeros"][0] + BROKEN["no type"][0])[1]
     both = one.merge(two)
-    assert both.balanced and both.records_in == 5 and both.outcomes == {"page": 2, "not gzip": 2, "missing WARC-Type": 1} and len(both.examples["not gzip"]) == 2
+    assert (
+        both.balanced
+        and both.records_in == 5
+        and both.outcomes == {"page": 2, "not gzip": 2, "missing WARC-Type": 1}
+        and len(both.examples["not gzip"]) == 2
+    )
     assert "2  page" in str(both)
 
 
@@ -263,12 +356,17 @@ print(len(pages), dict(report.outcomes), time.process_time() - start, peak, sep=
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
     path = tmp_path / "large.warc.gz"
-    member = pack(response_record(Page("https://e.org/", random.Random(0).randbytes(200_000).hex().encode(), content_type="text/html")))
+    member = pack(
+        response_record(
+            Page("https://e.org/", random.Random(0).randbytes(200_000).hex().encode(), content_type="text/html")
+        )
+    )
     with open(path, "wb") as file:
         for _ in range(300): file.write(member)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert sum(1 for _ in read_warc(path)) == 300
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000     # kB; the file holds 120 MB of text, 65 MB packed
+    # kB; the file holds 120 MB of text, 65 MB packed
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
 
 
 def test_false_beginnings_do_not_stall():

@@ -1,4 +1,5 @@
-"""The vectorised word boundaries against an independent implementation of the same standard, on strings from every class."""
+"""The vectorised word boundaries against an independent implementation of the same standard, on strings from every
+class."""
 import random
 
 import numpy as np
@@ -31,8 +32,12 @@ def alphabet() -> dict[str, list[str]]:
     """Per property up to 300 characters that both sides' Unicode versions classify alike."""
     by_class = {}
     for name, bit in PROPERTIES.items():
-        codes = [c for c in np.flatnonzero(property_table() & bit)[:600].tolist()
-                 if name in ("Extended_Pictographic", "White_Space") or wordbreak.word_break(chr(c)).name.replace("_", "").lower() == name.replace("_", "").lower()]
+        codes = [
+            c
+            for c in np.flatnonzero(property_table() & bit)[:600].tolist()
+            if name in ("Extended_Pictographic", "White_Space")
+            or wordbreak.word_break(chr(c)).name.replace("_", "").lower() == name.replace("_", "").lower()
+        ]
         by_class[name] = [chr(c) for c in codes][:300]
     assert all(by_class.values())
     return by_class | {"other": list("#-+漢字§€“”")}
@@ -58,7 +63,13 @@ def test_every_ascii_pair_and_triple():
 
 
 def test_real_sentences():
-    for text in ["It’s 3.14—not “3,14”; see https://example.org/a_b?c=d&e=1,000.5", "C’est l’été à 20:30 …", "l'«école» n°5", "x\u200by z\u00a0w", "e\u0301a  \u0308b"]:
+    for text in [
+        "It’s 3.14—not “3,14”; see https://example.org/a_b?c=d&e=1,000.5",
+        "C’est l’été à 20:30 …",
+        "l'«école» n°5",
+        "x\u200by z\u00a0w",
+        "e\u0301a  \u0308b",
+    ]:
         assert spelled(text) == peer(text)
 
 

@@ -7,11 +7,32 @@ from hypothesis import strategies as st
 
 from dclm_nb.curation import words
 
-wordbreak = pytest.importorskip("uniseg.wordbreak", reason="uniseg is the reference for word segments (pip install -e .[dev])")
+wordbreak = pytest.importorskip(
+    "uniseg.wordbreak", reason="uniseg is the reference for word segments (pip install -e .[dev])"
+)
 
-# Two or more characters of every class, those that fall in two (letters that are pictographs, a mark that is alphanumeric) included.
-OF_CLASSES = ("\r\n\x0b\x85\u2028" "aé\u00b5жαℹⓂ🅰" "אלﬡ" "05٣０" "アカﾜ㌀〱" "_‿\u202f" ":·\u0387" ",;٬" ".’\uff0e\u2024" "'" '"'
-              "\u0301\u0300\uff9e\U0001f3fb\ufe0f" "\u00ad\u200f" "\u200d" "🇩🇰" " \u2009\u3000" "❤👩☎" "-—()#\t\0\xa0語字はไ½²¸\u2388")
+# Two or more characters of every class, those that fall in two (letters that are pictographs, a mark that is
+# alphanumeric) included.
+OF_CLASSES = (
+    "\r\n\x0b\x85\u2028"
+    "aé\u00b5жαℹⓂ🅰"
+    "אלﬡ"
+    "05٣０"
+    "アカﾜ㌀〱"
+    "_‿\u202f"
+    ":·\u0387"
+    ",;٬"
+    ".’\uff0e\u2024"
+    "'"
+    '"'
+    "\u0301\u0300\uff9e\U0001f3fb\ufe0f"
+    "\u00ad\u200f"
+    "\u200d"
+    "🇩🇰"
+    " \u2009\u3000"
+    "❤👩☎"
+    "-—()#\t\0\xa0語字はไ½²¸\u2388"
+)
 AROUND_CLASSES = st.text(st.sampled_from(OF_CLASSES), max_size=24)
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=40)
 
@@ -20,13 +41,20 @@ def reference(text): return [word for word in wordbreak.words(text) if word[0].i
 
 
 def test_every_code_point_has_unisegs_class():
-    assert [hex(code) for code in range(0x110000) if wordbreak.word_break(chr(code)).value != full_name(chr(code))] == []
+    assert [
+        hex(code) for code in range(0x110000) if wordbreak.word_break(chr(code)).value != full_name(chr(code))
+    ] == []
 
 
 def full_name(character):
-    """The long name of our class letter; the two pairs that share a letter are told apart by the standard's own definition."""
+    """The long name of our class letter; the two pairs that share a letter are told apart by the standard's own
+    definition."""
     letter = words.word_class(character)
-    names = {letter: name for name, letter in reversed(words._CLASS_LETTERS.items())} | {"O": "Other", "P": "Other", "a": "ALetter"}
+    names = {letter: name for name, letter in reversed(words._CLASS_LETTERS.items())} | {
+        "O": "Other",
+        "P": "Other",
+        "a": "ALetter",
+    }
     if letter == "E" and wordbreak.word_break(character).value == "Format": return "Format"
     return names[letter]
 
@@ -60,12 +88,18 @@ def test_uniseg_words(text): assert words.uniseg_words(text) == reference(text)
 @settings(max_examples=500, deadline=None)
 @given(AROUND_CLASSES)
 def test_uniseg_words_of_a_nearly_ascii_page(text):
-    page = f"Plain words, don't you know; 1,234 of them. {text} {text}\t{text}\n{text}\r\nand the rest of_the plain page a.b 3.4 goes on"
+    page = (f"Plain words, don't you know; 1,234 of them. {text} {text}\t{text}\n{text}\r\nand the rest of_the plain "
+            "page a.b 3.4 goes on")
     assert words.uniseg_words(page) == reference(page)
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.one_of(ANYTHING.filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)), st.text(st.sampled_from("aé1_\"( \t\n\v\f\r\0\x1c\x1f\x85\xa0\u2028\u3000²"), max_size=30)))
+@given(
+    st.one_of(
+        ANYTHING.filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)),
+        st.text(st.sampled_from("aé1_\"( \t\n\v\f\r\0\x1c\x1f\x85\xa0\u2028\u3000²"), max_size=30),
+    )
+)
 def test_ft_words_equal_fasttexts(text):
     tokenize = pytest.importorskip("fasttext.FastText").tokenize
     expected = [token for token in tokenize(text) if token[0].isalnum()]
@@ -87,8 +121,20 @@ def test_memory_of_pieces_is_bounded():
     assert words.uniseg_words(filler + "é" * 1000)[-1] == "é" * 1000 and "é" * 1000 not in words._words_of_piece
 
 
-@pytest.mark.parametrize("text, count", [("a" * 3_000_000, 1), ("é" * 1_000_000, 1), ("é " * 300_000, 300_000), ("a\n" * 500_000, 500_000), ("\u0301" * 500_000, 0),
-                                         ("א'" * 200_000, 1), ("'" * 1_000_000 + "é", 1), ("a." * 500_000, 1), ("\ud800" * 100_000, 0)])
+@pytest.mark.parametrize(
+    "text, count",
+    [
+        ("a" * 3_000_000, 1),
+        ("é" * 1_000_000, 1),
+        ("é " * 300_000, 300_000),
+        ("a\n" * 500_000, 500_000),
+        ("\u0301" * 500_000, 0),
+        ("א'" * 200_000, 1),
+        ("'" * 1_000_000 + "é", 1),
+        ("a." * 500_000, 1),
+        ("\ud800" * 100_000, 0),
+    ],
+)
 def test_long_odd_texts_take_seconds(text, count):
     start = time.perf_counter()
     assert len(words.uniseg_words(text)) == count

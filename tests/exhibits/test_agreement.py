@@ -12,7 +12,13 @@ SEEDS = [2.79, 2.81, 2.83]
 
 
 def rows(values, row="fastText", column="bits_per_byte", exhibit=TABLE, scale="laptop", source="rerun"):
-    return tidy([dict(row=row, column=column, seed=s, value=v) for s, v in enumerate(values)], paper=exhibit.paper, exhibit=exhibit.id, scale=scale, source=source)
+    return tidy(
+        [dict(row=row, column=column, seed=s, value=v) for s, v in enumerate(values)],
+        paper=exhibit.paper,
+        exhibit=exhibit.id,
+        scale=scale,
+        source=source,
+    )
 
 
 def saved(root, folder, frame, exhibit=TABLE, **manifest):
@@ -36,7 +42,10 @@ def test_other_scales_and_sources_are_not_compared(scale, source):
 
 def test_what_a_clock_measured_belongs_to_the_machine():
     frame = rows([0.01, 0.02, 0.03], row="diffusion", column="latency_s", exhibit=TIMES)
-    assert beside_blessed(TIMES, frame, frame, "laptop") == [] and len(beside_blessed(TABLE, rows(SEEDS), rows(SEEDS), "laptop")) == 1
+    assert (
+        beside_blessed(TIMES, frame, frame, "laptop") == []
+        and len(beside_blessed(TABLE, rows(SEEDS), rows(SEEDS), "laptop")) == 1
+    )
 
 
 def test_seeds_that_agree_leave_no_room_and_a_single_blessed_seed_has_no_ruler():
@@ -48,10 +57,22 @@ def test_seeds_that_agree_leave_no_room_and_a_single_blessed_seed_has_no_ruler()
 
 def test_an_outsider_is_said_loudly_with_what_differs():
     found = beside_blessed(TABLE, rows([3.5, 3.5, 3.5]), rows(SEEDS), "laptop")
-    here, there = ({"git": {"commit": c}, "host": {"cpu": cpu, "cores": 2}, "versions": {"torch": t}} for c, cpu, t in (("a1", "Xeon", "2.13"), ("b2", "EPYC", "2.14")))
+    here, there = (
+        {"git": {"commit": c}, "host": {"cpu": cpu, "cores": 2}, "versions": {"torch": t}}
+        for c, cpu, t in (("a1", "Xeon", "2.13"), ("b2", "EPYC", "2.14"))
+    )
     first, loud, why = agreement_lines(found, here, there)
-    assert first.startswith("0 of 1 values agree") and loud.startswith("OUTSIDE: fastText, bits per byte: 3.5 here, 2.81 there")
-    assert all(part in why for part in ("commit: a1 here, b2 there", "host cpu: Xeon here, EPYC there", "versions torch: 2.13 here, 2.14 there"))
+    assert first.startswith("0 of 1 values agree") and loud.startswith(
+        "OUTSIDE: fastText, bits per byte: 3.5 here, 2.81 there"
+    )
+    assert all(
+        part in why
+        for part in (
+            "commit: a1 here, b2 there",
+            "host cpu: Xeon here, EPYC there",
+            "versions torch: 2.13 here, 2.14 there",
+        )
+    )
 
 
 def test_a_stored_run_is_compared_with_the_blessed_one_of_its_scale(tmp_path):
@@ -59,5 +80,7 @@ def test_a_stored_run_is_compared_with_the_blessed_one_of_its_scale(tmp_path):
     saved(tmp_path, out, rows(SEEDS), scale="laptop", created="2")
     assert agreement_of(TABLE, out, "laptop", tmp_path) == []
     saved(tmp_path, home, rows(SEEDS), scale="laptop", created="1")
-    assert agreement_of(TABLE, out, "laptop", tmp_path) == ["1 of 1 values agree with the blessed run, 1 of them to the last digit"]
+    assert agreement_of(TABLE, out, "laptop", tmp_path) == [
+        "1 of 1 values agree with the blessed run, 1 of them to the last digit"
+    ]
     assert agreement_of(TABLE, out, "smoke", tmp_path) == []

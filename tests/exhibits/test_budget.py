@@ -19,11 +19,19 @@ FIGURE = get_exhibit("figure-a", "tradeoffs")
 
 def test_the_assumed_family_says_so_and_costs_what_its_recipe_costs():
     lines = dict(budget(FIGURE, "laptop"))
-    assert "provenance: assumed" in lines["at paper size"] and [name for name in lines if name.removeprefix("at ") in PAPER_SIZES] == [f"at {size}" for size in PAPER_SIZES]
+    assert "provenance: assumed" in lines["at paper size"] and [
+        name for name in lines if name.removeprefix("at ") in PAPER_SIZES
+    ] == [f"at {size}" for size in PAPER_SIZES]
     for method in METHODS:
         network, recipe = paper_recipe(method, "XL")
-        assert recipe.flops == training_flops(network, PaperScale().pictures) and f"{method} {module.amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs" in lines["at XL"]
-    assert lines["at XL"].endswith(f"up to {16 * max(parameter_count(paper_recipe(m, 'XL')[0]) for m in METHODS) / 1e9:.1f} GB")
+        assert (
+            recipe.flops == training_flops(network, PaperScale().pictures)
+            and f"{method} {module.amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs"
+            in lines["at XL"]
+        )
+    assert lines["at XL"].endswith(
+        f"up to {16 * max(parameter_count(paper_recipe(m, 'XL')[0]) for m in METHODS) / 1e9:.1f} GB"
+    )
 
 
 def test_one_size_asked_for_is_one_size_told():
@@ -34,15 +42,23 @@ def test_one_size_asked_for_is_one_size_told():
 
 def test_gpu_tells_what_all_runs_cost_before_the_first_one():
     lines, parts = dict(budget(FIGURE, "gpu")), exhibit_flops("figure-a", "gpu")
-    assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(f"{sum(parts.values()) / (989e12 * 0.038 * 3600):.2g} hours at 4% (measured with gpu-256)")
+    assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(
+        f"{sum(parts.values()) / (989e12 * 0.038 * 3600):.2g} hours at 4% (measured with gpu-256)"
+    )
     study = ImageStudy.at_scale("gpu")
-    assert parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
-    assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(budget(get_exhibit("table-a", "tradeoffs"), "gpu"))
+    assert (
+        parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
+    )
+    assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(
+        budget(get_exhibit("table-a", "tradeoffs"), "gpu")
+    )
 
 
 def test_a_page_from_the_catalogue_tells_what_the_paper_trained():
     lines = dict(budget(get_exhibit("figure-4", "svd")))
-    assert lines["paper: section3 ablations"] == "8 frames, 256 × 256 pixels, 40,000 iterations, 10,240,000 samples in all"
+    assert (
+        lines["paper: section3 ablations"] == "8 frames, 256 × 256 pixels, 40,000 iterations, 10,240,000 samples in all"
+    )
     assert "not built yet" in lines["notebook"] and lines["at laptop"].startswith("no rerun")
     assert dict(budget(get_exhibit("figure-16", "svd")))["at paper size"] == "not known"
     assert dict(budget(get_exhibit("figure-7", "svd")))["paper: camera lora"] == "5,000 iterations"
@@ -57,17 +73,27 @@ def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
 @pytest.mark.parametrize("offered", [["laptop"], ["laptop", "1B-1x"]])
 def test_so_does_that_of_a_table_of_dclm(monkeypatch, offered):
     monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: offered)
-    assert dict(budget(get_exhibit("table-4"), "1B-1x"))["launch"] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + ("" if "1B-1x" in offered else "; not offered by its notebook yet")
+    assert dict(budget(get_exhibit("table-4"), "1B-1x"))[
+        "launch"
+    ] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + (
+        "" if "1B-1x" in offered else "; not offered by its notebook yet"
+    )
 
 
 def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothing_is_trained():
     assert "next-token" not in dict(budget(get_exhibit("figure-h", "tradeoffs"), "S"))["at S"]
-    for exhibit in ("table-a", "table-c", "table-d"): assert "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop")) and "trains no model" in dict(lines)["at paper size"]
+    for exhibit in ("table-a", "table-c", "table-d"):
+        assert (
+            "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop"))
+            and "trains no model" in dict(lines)["at paper size"]
+        )
 
 
 def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 754.0 if scale == "laptop" else None)
-    assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(budget(FIGURE, "smoke"))["at smoke"].startswith("not measured yet")
+    assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(
+        budget(FIGURE, "smoke")
+    )["at smoke"].startswith("not measured yet")
 
 
 def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
@@ -79,7 +105,8 @@ def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
 
 
 def test_every_exhibit_has_a_budget():
-    for exhibit in everything("tradeoffs"): assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
+    for exhibit in everything("tradeoffs"):
+        assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
 
 
 def test_a_size_of_another_paper_is_refused():

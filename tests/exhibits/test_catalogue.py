@@ -30,7 +30,9 @@ def test_our_own_slots_say_so_and_print_nothing():
 def test_each_printed_file_belongs_to_an_exhibit_that_can_have_it():
     for paper in PAPERS:
         files = {e.printed_file.name for e in catalogue(paper) if "printed" in e.answers}
-        assert {f.name for f in (project_root() / "reproduce" / paper / "printed").glob("*.csv")} == (files if files else set())
+        assert {f.name for f in (project_root() / "reproduce" / paper / "printed").glob("*.csv")} == (
+            files if files else set()
+        )
 
 
 @pytest.mark.parametrize("paper", ["dclm", "svd"])
@@ -40,7 +42,8 @@ def test_printed_cells_are_unique_and_named(paper):
         assert len(cells) == len(set(cells)) and all(r and c for r, c in cells), e.id
 
 
-MARKS = ("exact_dedup", "minhash", "suffix_array", "bloom_filter")           # columns of ticks, which our rows spell out
+# columns of ticks, which our rows spell out
+MARKS = ("exact_dedup", "minhash", "suffix_array", "bloom_filter")
 
 
 def cells_of_reference(file: Path) -> list[str]:
@@ -62,27 +65,38 @@ def test_no_printed_value_of_the_reference_data_is_absent(shared):
 
 
 def test_what_is_printed_adds_up_to_the_inventory():
-    """Printed values: of all 34 tables and 6 of 12 figures of DataComp-LM, of 2 tables and 6 of 25 figures of the video paper."""
+    """Printed values: of all 34 tables and 6 of 12 figures of DataComp-LM, of 2 tables and 6 of 25 figures of the video
+    paper."""
     has = {p: [e.id for e in catalogue(p) if e.printed_file.is_file()] for p in PAPERS}
     assert [i for i in has["dclm"] if i.startswith("figure")] == [f"figure-{n}" for n in (1, 3, 4, 7, 8, 9)]
     assert len(has["dclm"]) == 34 + 6
     assert has["svd"] == ["table-1", "table-2", *(f"figure-{n}" for n in ("2", "3", "4", "6", "10", "18"))]
     assert has["tradeoffs"] == []
     for paper, ids in has.items(): assert ids == [e.id for e in catalogue(paper) if "printed" in e.answers]
-    blank = [(p.row, p.column) for p in read_printed("svd", "figure-2") + read_printed("svd", "figure-10") if not p.text]
-    assert len(blank) == 2                                                  # a curve and a histogram that are only in images
+    blank = [
+        (p.row, p.column) for p in read_printed("svd", "figure-2") + read_printed("svd", "figure-10") if not p.text
+    ]
+    # a curve and a histogram that are only in images
+    assert len(blank) == 2
 
 
 def test_printed_values_are_those_of_the_reference_data(shared):
     """Every number of our printed files occurs in the reference file of the same exhibit, and as often."""
     for n in range(1, 35):
-        with open(shared / "papers" / "dclm" / "values" / f"table_{n:02d}.csv", newline="") as file: rows = list(csv.DictReader(file))
-        theirs = sorted(v for r in rows for k, v in r.items() if k != "source" and printed_number(v)[0] == printed_number(v)[0])
+        with open(shared / "papers" / "dclm" / "values" / f"table_{n:02d}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        theirs = sorted(
+            v for r in rows for k, v in r.items() if k != "source" and printed_number(v)[0] == printed_number(v)[0]
+        )
         ours = [p.text for p in read_printed("dclm", f"table-{n}") if p.value == p.value]
         assert not [v for v in ours if v not in theirs], n
     table_4 = {(p.row, p.column): p.value for p in read_printed("dclm", "table-4")}
     with open(shared / "papers" / "dclm" / "values" / "table_04.csv", newline="") as file:
-        for r in csv.DictReader(file): assert (table_4[r["filter"], "core"], table_4[r["filter"], "extended"]) == (float(r["core"]), float(r["extended"]))
+        for r in csv.DictReader(file):
+            assert (table_4[r["filter"], "core"], table_4[r["filter"], "extended"]) == (
+                float(r["core"]),
+                float(r["extended"]),
+            )
 
 
 def test_built_is_looked_up_and_never_written():
@@ -102,14 +116,20 @@ def test_a_file_that_is_no_notebook_is_not_said_to_be_generated(tmp_path):
 
 
 def test_where_the_paper_has_it():
-    assert [get_exhibit(n, "svd").place for n in ("table-1", "figure-1", "figure-12")] == ["Section 3.1", "Page 1", "App. C"]
+    assert [get_exhibit(n, "svd").place for n in ("table-1", "figure-1", "figure-12")] == [
+        "Section 3.1",
+        "Page 1",
+        "App. C",
+    ]
     assert get_exhibit("table-4").place == ""
 
 
 def test_extras_are_exhibits_of_ours_beside_the_papers():
     """They are found by name, have files of their own, and are in no list of the papers' exhibits."""
     assert not {e.id for e in extras("all")} & {e.id for e in catalogue("all")} and len(catalogue("all")) == 89
-    assert everything("dclm") == (*catalogue("dclm"), *extras("dclm")) and len(everything("all")) == 89 + len(extras("all"))
+    assert everything("dclm") == (*catalogue("dclm"), *extras("dclm")) and len(everything("all")) == 89 + len(
+        extras("all")
+    )
     for e in extras("all"):
         assert e.is_extra and e.paper_ref is None and "ours" in e.label and "our numbering" not in e.label
         assert e.notebook.name == f"{e.id.replace('-', '_')}.ipynb" and "printed" not in e.answers
@@ -126,7 +146,11 @@ def test_an_extra_must_look_like_one_and_so_must_an_exhibit():
         with pytest.raises(AssertionError, match="bad exhibit id"): _exhibit("dclm", id, entry, pattern)
 
 
-@given(st.sampled_from(["table", "Table", "tab", "T", "tbl", "TABLE"]), st.sampled_from(["-", "_", " ", "", ". ", "-0", "_00"]), st.integers(1, 34))
+@given(
+    st.sampled_from(["table", "Table", "tab", "T", "tbl", "TABLE"]),
+    st.sampled_from(["-", "_", " ", "", ". ", "-0", "_00"]),
+    st.integers(1, 34),
+)
 def test_tables_are_found_by_any_usual_spelling(word, between, number):
     assert get_exhibit(f"{word}{between}{number}", "dclm").id == f"table-{number}"
 

@@ -10,23 +10,60 @@ from dclm_nb.exhibits.catalogue import catalogue, extras
 
 
 def command(*arguments, **environment):
-    return subprocess.run([sys.executable, "-c", "from dclm_nb.cli import main; main()", *arguments],
-                          capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "100", **environment})
+    return subprocess.run(
+        [sys.executable, "-c", "from dclm_nb.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )
 
 
-@pytest.mark.parametrize("line", [
-    "reproduce table-99", "reproduce table-4 --scale huge", "reproduce table-4 --paper dlcm", "reproduce table-4 --seeds many", "reproduce all --paper all --scale huge",
-    "reproduce table-4 --scale smoke --out /dev/null/out", "status --paper dlcm", "claims --paper x", "budget table-99", "budget table-4 --scale svd", "why nothing", "nonsense", "reproduce table-4 --limit 0", "reproduce all --limit -1", "reproduce table-4 --limit nan", "curate --warc a.warc.gz --workers 0", "curate --warc ftp://x/y", "reproduce table-4 --sede 1", "reproduce figure-9 --paper svd",
-    "bless --paper x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "reproduce table-99",
+        "reproduce table-4 --scale huge",
+        "reproduce table-4 --paper dlcm",
+        "reproduce table-4 --seeds many",
+        "reproduce all --paper all --scale huge",
+        "reproduce table-4 --scale smoke --out /dev/null/out",
+        "status --paper dlcm",
+        "claims --paper x",
+        "budget table-99",
+        "budget table-4 --scale svd",
+        "why nothing",
+        "nonsense",
+        "reproduce table-4 --limit 0",
+        "reproduce all --limit -1",
+        "reproduce table-4 --limit nan",
+        "curate --warc a.warc.gz --workers 0",
+        "curate --warc ftp://x/y",
+        "reproduce table-4 --sede 1",
+        "reproduce figure-9 --paper svd",
+        "bless --paper x",
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(line, tmp_path):
     done = command(*line.split(), DCLM_NB_HOME=str(tmp_path))
     lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and lines and lines[-1].startswith("dclm-nb: ") and "Traceback" not in done.stderr, (done.returncode, done.stderr)
+    assert done.returncode == 2 and lines and lines[-1].startswith("dclm-nb: ") and "Traceback" not in done.stderr, (
+        done.returncode,
+        done.stderr,
+    )
     assert len(lines) == 1, lines
 
 
-@pytest.mark.parametrize("line, said", [("reproduce all --paper svd --scale foo", "choose from: replay, smoke, laptop, gpu, svd"), ("curate --warc ftp://x/y", "https://, http://, s3://commoncrawl/ or crawl-data/"), ("why zzz", "there are no stored runs")])
-def test_the_line_says_what_there_is(line, said, tmp_path): assert said in command(*line.split(), DCLM_NB_HOME=str(tmp_path)).stderr
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("reproduce all --paper svd --scale foo", "choose from: replay, smoke, laptop, gpu, svd"),
+        ("curate --warc ftp://x/y", "https://, http://, s3://commoncrawl/ or crawl-data/"),
+        ("why zzz", "there are no stored runs"),
+    ],
+)
+def test_the_line_says_what_there_is(line, said, tmp_path):
+    assert said in command(*line.split(), DCLM_NB_HOME=str(tmp_path)).stderr
 
 
 @pytest.mark.parametrize("group", [[], ["data"]])
@@ -36,14 +73,23 @@ def test_without_a_command_the_help_is_all(group):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import dclm_nb.cli, sys; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'papermill', 'datatrove', 'yaml', 'scipy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = ("import dclm_nb.cli, sys; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'papermill', "
+            "'datatrove', 'yaml', 'scipy') if m in sys.modules])")
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_status_shows_all_exhibits_whole():
     shown = command("status").stdout
-    assert all(e.id in shown for e in catalogue("all")) and "of 89 exhibits" in shown and max(map(len, shown.splitlines())) <= 100
-    assert all(e.id in shown for e in extras("all")) and f"of {len(extras('all'))} extras of ours" in " ".join(shown.split())
+    assert (
+        all(e.id in shown for e in catalogue("all"))
+        and "of 89 exhibits" in shown
+        and max(map(len, shown.splitlines())) <= 100
+    )
+    assert all(e.id in shown for e in extras("all")) and f"of {len(extras('all'))} extras of ours" in " ".join(
+        shown.split()
+    )
 
 
 def test_claims_shows_every_claim():
@@ -57,7 +103,14 @@ def test_budget_knows_the_paper_size():
 
 
 def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
-    warc = write_warc(tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")])
+    warc = write_warc(
+        tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")]
+    )
     done = command("curate", "--warc", str(warc), "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("dclm-nb: no page is left")
-    assert "records read" in done.stdout and "warcinfo record" in done.stdout and "everything lies in" in done.stdout and list(tmp_path.glob("out/*/report.json"))
+    assert (
+        "records read" in done.stdout
+        and "warcinfo record" in done.stdout
+        and "everything lies in" in done.stdout
+        and list(tmp_path.glob("out/*/report.json"))
+    )

@@ -33,7 +33,17 @@ def test_formats_carry_no_date(kind, head):
 
 
 def test_lines_draw_one_curve_per_column_and_a_band_over_seeds():
-    frame = tidy([dict(row=str(x), column=c, seed=s, value=x * (k + 1) + s, scale="smoke") for x in range(4) for k, c in enumerate("ab") for s in (0, 1)], paper="dclm", exhibit="figure-7", source="rerun")
+    frame = tidy(
+        [
+            dict(row=str(x), column=c, seed=s, value=x * (k + 1) + s, scale="smoke")
+            for x in range(4)
+            for k, c in enumerate("ab")
+            for s in (0, 1)
+        ],
+        paper="dclm",
+        exhibit="figure-7",
+        source="rerun",
+    )
     axis = lines(frame, "x", "y").axes[0]
     assert len(axis.lines) == 2 and len(axis.collections) == 2
 
@@ -51,7 +61,12 @@ def test_no_figure_stays_open():
 
 
 def test_a_row_without_a_value_in_a_column_leaves_its_place_empty():
-    frame = tidy([dict(row=r, column=c, seed=s, value=s) for r, c in (("a", "x"), ("b", "x"), ("b", "y")) for s in (0, 1)],
-                 paper="dclm", exhibit="table-4", source="rerun", scale="laptop")
+    frame = tidy(
+        [dict(row=r, column=c, seed=s, value=s) for r, c in (("a", "x"), ("b", "x"), ("b", "y")) for s in (0, 1)],
+        paper="dclm",
+        exhibit="table-4",
+        source="rerun",
+        scale="laptop",
+    )
     x, y = strips(frame).axes
     assert len(x.lines) > len(y.lines) and [t.get_text() for t in x.get_yticklabels()] == ["a", "b"]

@@ -1,4 +1,5 @@
-"""Figures of the Tradeoffs exhibits: what is drawn is what the frame says, one colour per method, equal numbers give equal files."""
+"""Figures of the Tradeoffs exhibits: what is drawn is what the frame says, one colour per method, equal numbers give
+equal files."""
 import math
 
 import pandas as pd
@@ -7,7 +8,9 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.exhibits.figures import figure_bytes
-from dclm_nb.exhibits.image_figures import METHOD_COLOURS, compute_curves, loss_panels, sample_sheet, sweep_panels, weight_arrows
+from dclm_nb.exhibits.image_figures import (
+    METHOD_COLOURS, compute_curves, loss_panels, sample_sheet, sweep_panels, weight_arrows,
+)
 from dclm_nb.studies.frames import tidy
 
 SLOPES = {"next-token": -0.2, "masked-token": -0.4, "diffusion": -0.6}
@@ -15,18 +18,40 @@ SLOPES = {"next-token": -0.2, "masked-token": -0.4, "diffusion": -0.6}
 
 def curves(seeds=(0, 1, 2), marks=(1e12, 2e12, 4e12)):
     "Exact power laws; seeds lie a little above and below, with the law as their geometric mean."
-    return pd.DataFrame([{"method": m, "size": size, "seed": s, "flops": c, "frechet_distance": 10 * (c / 1e12) ** slope * math.exp(0.05 * (s - 1) * (len(seeds) > 1)) * penalty, "loss": 1e12 / c}
-                         for m, slope in SLOPES.items() for size, penalty in (("small", 1.0), ("medium", 1.2)) for s in seeds for c in marks])
+    return pd.DataFrame([
+        {
+            "method": m,
+            "size": size,
+            "seed": s,
+            "flops": c,
+            "frechet_distance": 10 * (c / 1e12) ** slope * math.exp(0.05 * (s - 1) * (len(seeds) > 1)) * penalty,
+            "loss": 1e12 / c,
+        }
+        for m, slope in SLOPES.items()
+        for size, penalty in (("small", 1.0), ("medium", 1.2))
+        for s in seeds
+        for c in marks
+    ])
 
 
-def lines(axis, **properties): return [line for line in axis.lines if all(getattr(line, f"get_{name}")() == value for name, value in properties.items())]
+def lines(axis, **properties):
+    return [
+        line
+        for line in axis.lines
+        if all(getattr(line, f"get_{name}")() == value for name, value in properties.items())
+    ]
 
 
 def test_a_thin_line_per_run_a_thick_one_per_network_a_ring_per_frontier_point():
     axis = compute_curves(curves(), "frechet_distance", logy=True, reference={"real pictures": 2.0}).axes[0]
-    assert len(lines(axis, linewidth=0.6)) == 3 * 2 * 3 and len(lines(axis, linewidth=1.8)) == 3 * 2 and len(lines(axis, linewidth=3.5)) == 3
+    assert (
+        len(lines(axis, linewidth=0.6)) == 3 * 2 * 3
+        and len(lines(axis, linewidth=1.8)) == 3 * 2
+        and len(lines(axis, linewidth=3.5)) == 3
+    )
     rings = lines(axis, markerfacecolor="none")
-    assert [len(ring.get_xdata()) for ring in rings] == [3, 3, 3]                      # the medium network is worse everywhere
+    # the medium network is worse everywhere
+    assert [len(ring.get_xdata()) for ring in rings] == [3, 3, 3]
     assert [ring.get_color() for ring in rings] == [METHOD_COLOURS[m] for m in SLOPES]
     assert "real pictures" in [text.get_text() for text in axis.texts]
 
@@ -41,7 +66,11 @@ def test_two_points_make_no_law_and_a_linear_axis_no_frontier():
     short = compute_curves(curves(marks=(1e12, 2e12)), "frechet_distance", logy=True).axes[0]
     assert not lines(short, linewidth=3.5) and len(lines(short, markerfacecolor="none")) == 3
     linear = compute_curves(curves(), "frechet_distance").axes[0]
-    assert not lines(linear, linewidth=3.5) and not lines(linear, markerfacecolor="none") and linear.get_yscale() == "linear"
+    assert (
+        not lines(linear, linewidth=3.5)
+        and not lines(linear, markerfacecolor="none")
+        and linear.get_yscale() == "linear"
+    )
 
 
 def test_one_seed_is_drawn():
@@ -56,19 +85,44 @@ def test_networks_that_stopped_a_step_apart_share_a_tick():
 
 
 def test_equal_numbers_give_equal_files():
-    for draw in (lambda: compute_curves(curves(), "frechet_distance", logy=True), lambda: loss_panels(curves())): assert figure_bytes(draw()) == figure_bytes(draw())
+    for draw in (lambda: compute_curves(curves(), "frechet_distance", logy=True), lambda: loss_panels(curves())):
+        assert figure_bytes(draw()) == figure_bytes(draw())
 
 
 def test_the_best_of_a_sweep_is_ringed_the_lowest_distance_and_the_highest_share():
-    table = pd.DataFrame([{"method": "diffusion", "guidance": g, "seed": s, "prompt_following": p, "frechet_distance": d} for s in (0, 1) for g, p, d in ((1.0, 0.2, 3.0), (2.0, 0.6, 4.0), (3.0, 0.9, 5.0))]
-                         + [{"method": "next-token", "guidance": 1.0, "seed": 0, "prompt_following": 0.9, "frechet_distance": 2.0}])
+    table = pd.DataFrame(
+        [
+            {"method": "diffusion", "guidance": g, "seed": s, "prompt_following": p, "frechet_distance": d}
+            for s in (0, 1)
+            for g, p, d in ((1.0, 0.2, 3.0), (2.0, 0.6, 4.0), (3.0, 0.9, 5.0))
+        ]
+        + [{"method": "next-token", "guidance": 1.0, "seed": 0, "prompt_following": 0.9, "frechet_distance": 2.0}]
+    )
     panels = sweep_panels(table, "guidance").axes
-    assert [[list(ring.get_xdata()) for ring in lines(axis, markerfacecolor="none")] for axis in panels] == [[[3.0]], [[1.0]]]     # none for a single try
+    # none for a single try
+    assert [[list(ring.get_xdata()) for ring in lines(axis, markerfacecolor="none")] for axis in panels] == [
+        [[3.0]],
+        [[1.0]],
+    ]
 
 
 def test_a_weight_arrow_leads_from_raw_to_averaged():
-    frame = tidy([dict(row="diffusion", column=f"{m}_{k}", seed=s, value=v) for s in (0, 1) for m, k, v in (("frechet_distance", "raw", 5.0), ("frechet_distance", "averaged", 3.0), ("prompt_following", "raw", 0.5), ("prompt_following", "averaged", 0.6))],
-                 paper="tradeoffs", exhibit="figure-g", scale="smoke", source="rerun")
+    frame = tidy(
+        [
+            dict(row="diffusion", column=f"{m}_{k}", seed=s, value=v)
+            for s in (0, 1)
+            for m, k, v in (
+                ("frechet_distance", "raw", 5.0),
+                ("frechet_distance", "averaged", 3.0),
+                ("prompt_following", "raw", 0.5),
+                ("prompt_following", "averaged", 0.6),
+            )
+        ],
+        paper="tradeoffs",
+        exhibit="figure-g",
+        scale="smoke",
+        source="rerun",
+    )
     axis = weight_arrows(frame).axes[0]
     arrows = [text for text in axis.texts if text.arrow_patch]
     assert len(arrows) == 2 and all(arrow.xyann[0] == 5.0 and arrow.xy[0] == 3.0 for arrow in arrows)
@@ -77,23 +131,35 @@ def test_a_weight_arrow_leads_from_raw_to_averaged():
 def test_pictures_are_shown_as_they_are_under_their_captions():
     images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     axes = sample_sheet({"a": images, "b": images}, ["a red circle left of a blue square", "two red circles"]).axes
-    assert len(axes) == 4 and all((axis.images[0].get_array() == image.permute(1, 2, 0).numpy()).all() for axis, image in zip(axes, [*images, *images]))
+    assert len(axes) == 4 and all(
+        (axis.images[0].get_array() == image.permute(1, 2, 0).numpy()).all()
+        for axis, image in zip(axes, [*images, *images])
+    )
     assert {axis.images[0].get_interpolation() for axis in axes} == {"nearest"}
-    assert axes[0].get_title(loc="center") == "a red circle\nleft of a blue\nsquare" and axes[1].get_title(loc="center") == "two red circles"
+    assert (
+        axes[0].get_title(loc="center") == "a red circle\nleft of a blue\nsquare"
+        and axes[1].get_title(loc="center") == "two red circles"
+    )
 
 
 def test_nothing_makes_no_figure_and_wrong_things_one_line():
     assert compute_curves(None, "all") is None and weight_arrows(tidy([])) is None
     with pytest.raises(UserError, match="there is no all to draw"): compute_curves(curves(), "all")
-    with pytest.raises(UserError, match="not one picture for each of 2"): sample_sheet({"a": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}, ["one", "two"])
+    with pytest.raises(UserError, match="not one picture for each of 2"):
+        sample_sheet({"a": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}, ["one", "two"])
 
 
 def test_limits_are_lines_with_their_names_in_every_kind_of_figure():
     names = lambda axis: {text.get_text() for text in axis.texts}
     limits = {"ceiling of pca-20": 0.98, "ceiling of vq-512": 0.97}
     assert set(limits) <= names(compute_curves(curves(), "frechet_distance", reference=limits).axes[0])
-    table = pd.DataFrame([{"method": "diffusion", "guidance": g, "seed": 0, "prompt_following": 0.5, "frechet_distance": 3.0} for g in (1.0, 2.0)])
+    table = pd.DataFrame([
+        {"method": "diffusion", "guidance": g, "seed": 0, "prompt_following": 0.5, "frechet_distance": 3.0}
+        for g in (1.0, 2.0)
+    ])
     panels = sweep_panels(table, "guidance", reference={"prompt_following": limits}).axes
     assert set(limits) <= names(panels[0]) and not set(limits) & names(panels[1])
-    by_method = {axis.get_title(loc="left") or axis.get_title(): axis for axis in loss_panels(curves(), {"next-token": 0.1}).axes}
+    by_method = {
+        axis.get_title(loc="left") or axis.get_title(): axis for axis in loss_panels(curves(), {"next-token": 0.1}).axes
+    }
     assert ["entropy of the codes, at least" in names(axis) for axis in by_method.values()] == [True, False, False]

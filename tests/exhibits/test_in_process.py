@@ -11,8 +11,19 @@ from dclm_nb.exhibits.runner import execute
 
 
 def notebook(*sources):
-    cells = [{"id": "parameters", "cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["n = 1\n"], "outputs": []}]
-    cells += [{"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": [source], "outputs": []} for i, source in enumerate(sources)]
+    cells = [
+        {
+            "id": "parameters",
+            "cell_type": "code",
+            "metadata": {"tags": ["parameters"]},
+            "source": ["n = 1\n"],
+            "outputs": [],
+        }
+    ]
+    cells += [
+        {"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": [source], "outputs": []}
+        for i, source in enumerate(sources)
+    ]
     return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
@@ -38,7 +49,11 @@ def test_one_notebook_knows_nothing_of_another(tmp_path):
 
 def test_the_first_error_ends_it(tmp_path):
     ran, whole = run_notebook(written(tmp_path, "print('before'); 1 / 0", "print('after')"), {})
-    assert not whole and [o["output_type"] for o in ran["cells"][2]["outputs"]] == ["stream", "error"] and ran["cells"][3]["outputs"] == []
+    assert (
+        not whole
+        and [o["output_type"] for o in ran["cells"][2]["outputs"]] == ["stream", "error"]
+        and ran["cells"][3]["outputs"] == []
+    )
 
 
 @pytest.mark.parametrize("source", ["1 +", "import nothing_of_this_name"])
@@ -48,7 +63,9 @@ def test_what_does_not_compile_or_import_is_an_error_of_the_cell(source):
 
 def test_a_figure_is_a_picture_and_a_semicolon_hides():
     shell = new_shell()
-    shown_figure = run_cell(shell, "from matplotlib.figure import Figure\nfigure = Figure(figsize=(1, 1))\nfigure.add_subplot()\nfigure")
+    shown_figure = run_cell(
+        shell, "from matplotlib.figure import Figure\nfigure = Figure(figsize=(1, 1))\nfigure.add_subplot()\nfigure"
+    )
     assert "image/png" in shown_figure[0]["data"] and run_cell(shell, "1;") == []
 
 

@@ -1,4 +1,6 @@
-"What a visitor of a git host sees: pages complete by themselves, links that lead somewhere, an index in step with the manifests."
+"""What a visitor of a git host sees: pages complete by themselves, links that lead somewhere, an index in step with the
+manifests."""
+
 import json
 import re
 
@@ -6,7 +8,9 @@ import pytest
 
 from dclm_nb.core.paths import project_root
 from dclm_nb.exhibits.catalogue import PAPERS, get_exhibit
-from dclm_nb.exhibits.published import gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased
+from dclm_nb.exhibits.published import (
+    gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased,
+)
 from dclm_nb.exhibits.render import Comparison
 from dclm_nb.exhibits.showcase import Showcase
 from dclm_nb.studies.frames import tidy
@@ -31,7 +35,18 @@ def shown(tmp_path, order):
 
 def test_a_page_has_the_notebook_s_beginning_its_figures_and_its_reading(tmp_path):
     page = shown(tmp_path, ["table", "figure", "verdicts", "figure"])
-    places = [page.index(part) for part in ("# Table 3", "## Side by side", "(table_03.svg)", "## Reading", "## Verdicts", "(table_03_2.svg)", "## How this was made")]
+    places = [
+        page.index(part)
+        for part in (
+            "# Table 3",
+            "## Side by side",
+            "(table_03.svg)",
+            "## Reading",
+            "## Verdicts",
+            "(table_03_2.svg)",
+            "## How this was made",
+        )
+    ]
     assert places == sorted(places) and (tmp_path / "table_03_2.svg").is_file()
 
 
@@ -42,7 +57,10 @@ def test_what_is_shown_first_comes_first(tmp_path):
 
 def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
     class Bare:
-        exhibit, heads, frame, texts = get_exhibit("figure-3", "svd"), {}, (), {"comparison": Comparison(get_exhibit("figure-3", "svd"), (), (), {})}
+        exhibit = get_exhibit("figure-3", "svd")
+        heads = {}
+        frame = ()
+        texts = {"comparison": Comparison(get_exhibit("figure-3", "svd"), (), (), {})}
     page = page_markdown(Bare())
     assert page.startswith("# Figure 3: ") or Bare.exhibit.built
     assert "arXiv 2311.15127" in page
@@ -56,25 +74,44 @@ def test_every_link_of_a_published_page_leads_somewhere(page):
 
 @pytest.mark.parametrize("paper", [name for name in PAPERS if (FIGURES / name).is_dir()])
 def test_the_index_is_in_step_with_the_manifests(paper):
-    assert (FIGURES / paper / "README.md").read_text(encoding="utf-8") == gallery(paper), "run make bless, or write_galleries()"
+    assert (FIGURES / paper / "README.md").read_text(encoding="utf-8") == gallery(paper), (
+        "run make bless, or write_galleries()"
+    )
     assert (FIGURES / "README.md").read_text(encoding="utf-8") == index_of_papers()
 
 
 def test_a_published_notebook_names_no_machine_and_keeps_what_was_computed(tmp_path):
-    cell = {"id": "save", "cell_type": "code", "execution_count": 1, "source": ["show.save()"],
-            "metadata": {"papermill": {"start_time": "2026-11-29"}, "execution": {"iopub": "2026"}},
-            "outputs": [{"output_type": "stream", "name": "stdout", "text": ["0.115\n"]},
-                        {"output_type": "stream", "name": "stderr", "text": ["warning: /home/somebody"]},
-                        {"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": {"image/png": "aGk=", "text/plain": "<Figure>"}}]}
+    cell = {
+        "id": "save",
+        "cell_type": "code",
+        "execution_count": 1,
+        "source": ["show.save()"],
+        "metadata": {"papermill": {"start_time": "2026-11-29"}, "execution": {"iopub": "2026"}},
+        "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": ["0.115\n"]},
+            {"output_type": "stream", "name": "stderr", "text": ["warning: /home/somebody"]},
+            {
+                "output_type": "execute_result",
+                "execution_count": 1,
+                "metadata": {},
+                "data": {"image/png": "aGk=", "text/plain": "<Figure>"},
+            },
+        ],
+    }
     ran = tmp_path / "ran.ipynb"
-    ran.write_text(json.dumps({"cells": [cell], "metadata": {"papermill": {"input_path": "/home/somebody"}}}), encoding="utf-8")
+    ran.write_text(
+        json.dumps({"cells": [cell], "metadata": {"papermill": {"input_path": "/home/somebody"}}}), encoding="utf-8"
+    )
     text = published_notebook(ran)
     assert "somebody" not in text and "2026" not in text and "0.115" in text and "aGk=" in text
 
 
 def test_links_of_a_page_are_turned_to_where_they_lead(tmp_path):
     here, base = tmp_path / "reproduce" / "_out" / "x", tmp_path / "reproduce" / "_out"
-    assert rebased("[n](../../reproduce/dclm/n.ipynb), ![f](f.svg), [s](#head)", here, base, tmp_path) == "[n](../dclm/n.ipynb), ![f](x/f.svg), [s](#head)"
+    assert (
+        rebased("[n](../../reproduce/dclm/n.ipynb), ![f](f.svg), [s](#head)", here, base, tmp_path)
+        == "[n](../dclm/n.ipynb), ![f](x/f.svg), [s](#head)"
+    )
 
 
 def test_the_studies_behind_a_study_are_behind_its_page():

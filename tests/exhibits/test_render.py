@@ -11,7 +11,9 @@ from hypothesis import given, strategies as st
 from dclm_nb.core.statistics import mean_interval
 from dclm_nb.exhibits.budget import recipe_frame
 from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
-from dclm_nb.exhibits.render import compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text
+from dclm_nb.exhibits.render import (
+    compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text,
+)
 from dclm_nb.exhibits.runner import known_already
 from dclm_nb.studies.frames import printed_number, tidy
 from dclm_nb.studies.released import REPLAYED, is_centred, replay_versions
@@ -20,7 +22,13 @@ RERUN = [("RefinedWeb reproduction", 2.01), ("fastText OH-2.5 + ELI5", 1.95)]
 
 
 def rerun(scale="laptop", seeds=(0, 1, 2), exhibit="table-4"):
-    return tidy([dict(row=r, column="bits_per_byte", seed=s, value=v + 0.01 * s * s) for r, v in RERUN for s in seeds], paper="dclm", exhibit=exhibit, scale=scale, source="rerun")
+    return tidy(
+        [dict(row=r, column="bits_per_byte", seed=s, value=v + 0.01 * s * s) for r, v in RERUN for s in seeds],
+        paper="dclm",
+        exhibit=exhibit,
+        scale=scale,
+        source="rerun",
+    )
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -36,12 +44,17 @@ def test_every_printed_value_is_shown_in_every_format():
         comparison = compare(exhibit)
         markdown, latex, lines = to_markdown(comparison), to_latex(comparison), to_csv(comparison)
         for cell in comparison.cells.values():
-            if cell.text: assert cell.text in markdown and latex_escape(cell.text) in latex and cell.text in lines, (exhibit.id, cell)
+            if cell.text:
+                assert cell.text in markdown and latex_escape(cell.text) in latex and cell.text in lines, (
+                    exhibit.id,
+                    cell,
+                )
 
 
 def test_a_rerun_is_the_mean_and_interval_of_its_seeds():
     comparison = compare(get_exhibit("table-4"), [rerun()], "laptop")
-    cell, interval = comparison.cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun"), mean_interval([1.95, 1.96, 1.99])
+    cell = comparison.cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun")
+    interval = mean_interval([1.95, 1.96, 1.99])
     assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((interval.mid, interval.low, interval.high, 3))
     assert "rerun, 3 seeds" in to_text(comparison)
 
@@ -51,19 +64,28 @@ def test_the_version_of_the_baselines_stands_next_to_every_score_that_depends_on
     changed = replay_versions(exhibit).reset_index().query("abs(v1 - v2) > 1e-9").column
     assert set(changed) == {c for c in replay_versions(exhibit).reset_index().column if is_centred(c)}
     comparison = known_already(get_exhibit(exhibit))
-    for text in (to_markdown(comparison), to_text(comparison), to_latex(comparison)): assert text.count("replayed under baselines v1, the paper's") == 1
-    for line in csv.DictReader(io.StringIO(to_csv(comparison))): assert (line["note"] == "baselines v1, the paper's") == (line["source"] == "replayed" and is_centred(line["column"])) or line["source"] == "printed"
+    for text in (to_markdown(comparison), to_text(comparison), to_latex(comparison)):
+        assert text.count("replayed under baselines v1, the paper's") == 1
+    for line in csv.DictReader(io.StringIO(to_csv(comparison))):
+        assert (line["note"] == "baselines v1, the paper's") == (
+            line["source"] == "replayed" and is_centred(line["column"])
+        ) or line["source"] == "printed"
     assert "baselines v1" not in to_text(known_already(get_exhibit("table-1")))
 
 
 def test_scales_do_not_mix():
     frame = pd.concat([rerun("smoke"), rerun("laptop").assign(value=9.0)])
-    assert compare(get_exhibit("table-4"), [frame], "smoke").cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun").value < 2
+    assert (
+        compare(get_exhibit("table-4"), [frame], "smoke").cell("fastText OH-2.5 + ELI5", "bits_per_byte", "rerun").value
+        < 2
+    )
     with pytest.raises(AssertionError, match="several scales"): compare(get_exhibit("table-4"), [frame])
 
 
 def test_four_answers_stand_side_by_side():
-    replayed = tidy([dict(row=RERUN[0][0], column="core", value=27.54)], paper="dclm", exhibit="table-4", source="replayed")
+    replayed = tidy(
+        [dict(row=RERUN[0][0], column="core", value=27.54)], paper="dclm", exhibit="table-4", source="replayed"
+    )
     comparison = compare(get_exhibit("table-4"), [recipe_frame(get_exhibit("table-4")), replayed, rerun()], "laptop")
     assert {s for _, s in comparison.columns} == {"printed", "replayed", "rerun", "recipe"}
     head = to_text(comparison, 140).splitlines()
@@ -72,7 +94,9 @@ def test_four_answers_stand_side_by_side():
 
 @pytest.mark.parametrize("value, differs", [(27.54, False), (27.45, False), (27.5501, True), (26.0, True)])
 def test_the_mark_follows_the_printed_rounding(value, differs):
-    frame = tidy([dict(row=RERUN[0][0], column="core", value=value)], paper="dclm", exhibit="table-4", source="replayed")
+    frame = tidy(
+        [dict(row=RERUN[0][0], column="core", value=value)], paper="dclm", exhibit="table-4", source="replayed"
+    )
     comparison = compare(get_exhibit("table-4"), [frame])
     assert bool(comparison.mismatches()) == differs and ("≠" in to_text(comparison)) == differs
 
@@ -96,7 +120,9 @@ def test_latex_is_harmless(text):
 
 def test_csv_reads_back():
     rows = list(csv.DictReader(io.StringIO(to_csv(compare(get_exhibit("table-4"), [rerun()], "laptop")))))
-    assert {r["source"] for r in rows} == {"printed", "rerun"} and all(r["scale"] == "laptop" for r in rows if r["source"] == "rerun")
+    assert {r["source"] for r in rows} == {"printed", "rerun"} and all(
+        r["scale"] == "laptop" for r in rows if r["source"] == "rerun"
+    )
     assert all(math.isfinite(float(r["value"])) for r in rows)
 
 
@@ -106,31 +132,54 @@ def test_a_correlation_has_the_interval_of_its_points_where_a_claim_names_them()
     for source in ("printed", "replayed"):
         cell = comparison.cell("400M-1x", "pearson_r_vs_7b_1x", source)
         low, high = (math.tanh(math.atanh(cell.value) + sign * 1.959964 / math.sqrt(7)) for sign in (-1, 1))
-        assert (cell.low, cell.high) == pytest.approx((low, high), abs=1e-6) and cell.text.endswith(f" ({low:.2f} to {high:.2f})")
+        assert (cell.low, cell.high) == pytest.approx((low, high), abs=1e-6) and cell.text.endswith(
+            f" ({low:.2f} to {high:.2f})"
+        )
     assert not comparison.mismatches() and any("95 % interval over 10 points" in line for line in footnotes(comparison))
-    assert all(math.isnan(cell.low) for key, cell in known_already(get_exhibit("table-4")).cells.items() if key[2] != "rerun")
+    assert all(
+        math.isnan(cell.low) for key, cell in known_already(get_exhibit("table-4")).cells.items() if key[2] != "rerun"
+    )
 
 
 def test_nobody_misses_a_printed_value_of_an_exhibit_of_ours():
     from dclm_nb.studies.run_noise import repeat_frame
     lines = footnotes(compare(get_exhibit("extra-run-noise"), [repeat_frame()], "replay"))
-    assert not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))] and "replayed under baselines v1, the paper's" in lines
+    assert (
+        not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))]
+        and "replayed under baselines v1, the paper's" in lines
+    )
 
 
 def test_a_difference_of_two_printed_scores_is_met_within_two_roundings():
     """26.0 − 24.7 is printed as 1.3, and 26.017 − 24.661 is 1.357; a score itself has one rounding."""
-    values = {("exact", "core"): 26.0172, ("exact", "delta_from_baseline"): 1.3566, ("MinHash", "core"): 25.66, ("MinHash", "delta_from_baseline"): 1.01}
-    frame = tidy([dict(row=r, column=c, value=v) for (r, c), v in values.items()], paper="dclm", exhibit="table-17", source="replayed")
+    values = {
+        ("exact", "core"): 26.0172,
+        ("exact", "delta_from_baseline"): 1.3566,
+        ("MinHash", "core"): 25.66,
+        ("MinHash", "delta_from_baseline"): 1.01,
+    }
+    frame = tidy(
+        [dict(row=r, column=c, value=v) for (r, c), v in values.items()],
+        paper="dclm",
+        exhibit="table-17",
+        source="replayed",
+    )
     comparison = compare(get_exhibit("table-17"), [frame])
     assert set(comparison.mismatches()) == {("MinHash", "core"), ("MinHash", "delta_from_baseline")}
     assert "a printed difference of two printed scores may be off by both of their roundings" in footnotes(comparison)
-    other = compare(get_exhibit("table-15"), [tidy([dict(row="All", column="core", value=27.8)], paper="dclm", exhibit="table-15", source="replayed")])
+    other = compare(
+        get_exhibit("table-15"),
+        [tidy([dict(row="All", column="core", value=27.8)], paper="dclm", exhibit="table-15", source="replayed")],
+    )
     assert not any("roundings" in line for line in footnotes(other))
 
 
 def test_what_the_catalogue_says_of_an_exhibit_stands_under_its_title():
     page, own = (to_markdown(compare(get_exhibit(*name))) for name in (("figure-16", "svd"), ("table-4",)))
-    assert page.splitlines()[2] == "The code of guidance that grows linearly over the frames." and "rerun: not built yet" in page
+    assert (
+        page.splitlines()[2] == "The code of guidance that grows linearly over the frames."
+        and "rerun: not built yet" in page
+    )
     assert own.splitlines()[2].startswith("|") and "not built yet" not in own
 
 

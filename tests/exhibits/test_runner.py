@@ -23,9 +23,19 @@ TABLE = get_exhibit("table-20")
 
 
 def notebook(folder, *cells, parameters=PARAMETERS):
-    made = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+    made = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, cells),
+    ]
     path = Path(folder) / "table_20.ipynb"
-    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})))
+    path.write_text(
+        nbformat.writes(
+            nbformat.v4.new_notebook(
+                cells=made,
+                metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+            )
+        )
+    )
     return path
 
 
@@ -44,11 +54,17 @@ def run(tmp_path, monkeypatch):
 def left_behind(tmp_path) -> list[int]:
     """Processes whose pid a notebook wrote down and that still live."""
     time.sleep(0.3)
-    return [int(p.read_text()) for p in tmp_path.glob("pid*") if psutil.pid_exists(int(p.read_text())) and psutil.Process(int(p.read_text())).status() != psutil.STATUS_ZOMBIE]
+    return [
+        int(p.read_text())
+        for p in tmp_path.glob("pid*")
+        if psutil.pid_exists(int(p.read_text())) and psutil.Process(int(p.read_text())).status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_a_good_run_leaves_the_executed_notebook(run, tmp_path):
-    result = run("assert seeds == [0, 1] and scale == 'smoke' and force; print('ran in', out_dir)", seeds="2", force=True)
+    result = run(
+        "assert seeds == [0, 1] and scale == 'smoke' and force; print('ran in', out_dir)", seeds="2", force=True
+    )
     assert result.status == "ok" and result.exit_code == 0 and "ran in" in result.notebook.read_text()
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["table_20.ipynb"]
 
@@ -56,7 +72,11 @@ def test_a_good_run_leaves_the_executed_notebook(run, tmp_path):
 def test_an_exception_keeps_a_readable_notebook_and_the_last_good_one(run, tmp_path):
     assert run("print('fine')").status == "ok"
     result = run("print('before')", "1 / 0", "print('after')")
-    assert (result.status, result.exit_code) == ("error", 1) and "ZeroDivisionError" in result.message and "cell" in result.message
+    assert (
+        (result.status, result.exit_code) == ("error", 1)
+        and "ZeroDivisionError" in result.message
+        and "cell" in result.message
+    )
     cells = nbformat.read(result.notebook, 4).cells
     assert any("before" in str(c.get("outputs")) for c in cells) and result.notebook.name == "table_20.failed.ipynb"
     assert "fine" in (tmp_path / "out" / "table_20.ipynb").read_text()
@@ -69,7 +89,11 @@ def test_a_user_error_is_its_own_line(run):
 
 
 def test_the_limit_stops_the_whole_tree(run, tmp_path):
-    child = f"import subprocess, sys, os; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); open(r'{tmp_path}/pid2', 'w').write(str(p.pid)); p.wait()"
+    child = (
+        f"import subprocess, sys, os; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); p = "
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); open(r'{tmp_path}/pid2', "
+        "'w').write(str(p.pid)); p.wait()"
+    )
     result = run(child, limit=8)
     assert (result.status, result.exit_code) == ("killed", 124) and "same command continues" in result.message
     assert (tmp_path / "pid2").exists() and not left_behind(tmp_path)
@@ -84,11 +108,19 @@ def test_out_of_memory_is_named(run): assert run("raise MemoryError()").status =
 
 
 def test_what_can_be_seen_before_is_refused_before(run, tmp_path, monkeypatch):
-    for options, line in [(dict(seeds="many"), "seeds are a number"), (dict(scale="laptop", parameters="scale: str = 'x'  # replay\nout_dir = ''", seeds="2"), "has no parameter seeds"),
-                          (dict(parameters="scale = 'smoke'"), "has no parameter out_dir"), (dict(scale="7B-1x"), "is not offered at 7B-1x")]:
+    for options, line in [
+        (dict(seeds="many"), "seeds are a number"),
+        (
+            dict(scale="laptop", parameters="scale: str = 'x'  # replay\nout_dir = ''", seeds="2"),
+            "has no parameter seeds",
+        ),
+        (dict(parameters="scale = 'smoke'"), "has no parameter out_dir"),
+        (dict(scale="7B-1x"), "is not offered at 7B-1x"),
+    ]:
         with pytest.raises(UserError, match=line): run("print(1)", **options)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError) as error: runner.reproduce(TABLE, "smoke", out_dir=tmp_path / "file" / "out", console=Console(file=io.StringIO()))
+    with pytest.raises(UserError) as error:
+        runner.reproduce(TABLE, "smoke", out_dir=tmp_path / "file" / "out", console=Console(file=io.StringIO()))
     assert "\n" not in str(error.value)
 
 
@@ -98,7 +130,10 @@ def test_a_smaller_scale_is_run_where_the_asked_one_is_not_offered(run):
 
 
 def test_progress_of_the_kernel_is_shown(run):
-    run("import time\nfrom dclm_nb.core.progress import Progress\nwith Progress('training', total=3) as p:\n    for _ in range(3): time.sleep(0.7); p.update(1, note='loss 3.2')")
+    run(
+        "import time\nfrom dclm_nb.core.progress import Progress\nwith Progress('training', total=3) as p:\n    for _ "
+        "in range(3): time.sleep(0.7); p.update(1, note='loss 3.2')"
+    )
     assert "training" in run.console.file.getvalue() and "left" in run.console.file.getvalue()
 
 
@@ -114,9 +149,17 @@ main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopping_the_command_stops_everything(tmp_path, how):
-    path = notebook(tmp_path, f"import os, time; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); time.sleep(300)")
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))       # a shell starts background jobs, us among them, deaf to it
+    path = notebook(
+        tmp_path, f"import os, time; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); time.sleep(300)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(path), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts background jobs, us among them, deaf to it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     for _ in range(600):
         if (tmp_path / "pid1").exists() or process.poll() is not None: break
         time.sleep(0.1)
@@ -124,7 +167,12 @@ def test_stopping_the_command_stops_everything(tmp_path, how):
     assert process.poll() is None and (tmp_path / "pid1").exists(), process.communicate()[1]
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
-    if how != signal.SIGKILL: assert process.returncode == 130 and errors.strip().splitlines()[-1].startswith("dclm-nb: interrupted") and "Traceback" not in errors
+    if how != signal.SIGKILL:
+        assert (
+            process.returncode == 130
+            and errors.strip().splitlines()[-1].startswith("dclm-nb: interrupted")
+            and "Traceback" not in errors
+        )
     for _ in range(50):
         if not left_behind(tmp_path): return
         time.sleep(0.2)
@@ -132,13 +180,21 @@ def test_stopping_the_command_stops_everything(tmp_path, how):
 
 
 def test_replay_needs_neither_torch_nor_a_kernel():
-    code = "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.exhibits.catalogue import get_exhibit; known_already(get_exhibit('table-4')); print([m for m in ('torch', 'lightning', 'matplotlib', 'papermill', 'scipy', 'datatrove') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.exhibits.catalogue import "
+        "get_exhibit; known_already(get_exhibit('table-4')); print([m for m in ('torch', 'lightning', 'matplotlib', "
+        "'papermill', 'scipy', 'datatrove') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_several_runs_go_on_after_a_failure(tmp_path, monkeypatch):
     path = notebook(tmp_path, "1 / 0")
-    monkeypatch.setattr(Exhibit, "notebook", property(lambda self: path if self.id in ("table-20", "table-21") else tmp_path / "none"))
+    monkeypatch.setattr(
+        Exhibit, "notebook", property(lambda self: path if self.id in ("table-20", "table-21") else tmp_path / "none")
+    )
     monkeypatch.setattr(Exhibit, "built", property(lambda self: self.notebook.is_file()))
     monkeypatch.setattr(runner, "show_known", lambda *args: None)
     monkeypatch.setattr(runner, "out_folder", lambda exhibit, scale: tmp_path / exhibit.name)
@@ -149,7 +205,8 @@ def test_several_runs_go_on_after_a_failure(tmp_path, monkeypatch):
 
 def test_where_nothing_is_built_nothing_is_said_to_have_run(monkeypatch):
     monkeypatch.setattr(Exhibit, "built", False)
-    with pytest.raises(UserError, match="no exhibit of svd is built yet"): runner.reproduce_all(catalogue("svd"), "smoke")
+    with pytest.raises(UserError, match="no exhibit of svd is built yet"):
+        runner.reproduce_all(catalogue("svd"), "smoke")
     with pytest.raises(UserError, match="unknown scale of svd '1B-1x'"): runner.reproduce_all(catalogue("svd"), "1B-1x")
 
 
@@ -162,5 +219,10 @@ def test_the_manifest_learns_the_wall_time(tmp_path):
 def test_settling_the_scale_follows_the_dial(tmp_path, monkeypatch):
     path = notebook(tmp_path)
     monkeypatch.setattr(Exhibit, "notebook", property(lambda self: path))
-    assert [runner.settle_scale(TABLE, get_scale(s)).name for s in ("replay", "smoke", "laptop", "gpu")] == ["replay", "smoke", "smoke", "smoke"]
+    assert [runner.settle_scale(TABLE, get_scale(s)).name for s in ("replay", "smoke", "laptop", "gpu")] == [
+        "replay",
+        "smoke",
+        "smoke",
+        "smoke",
+    ]
     assert os.environ.get("DCLM_NB_PROGRESS") is None

@@ -14,12 +14,28 @@ from dclm_nb.studies.released import replay_frame, row_notes
 
 
 def frame(source="rerun", scale="laptop", value=2.0):
-    return tidy([dict(row="fastText OH-2.5 + ELI5", column="bits_per_byte", seed=s, value=value + s / 100, run=f"run{s}") for s in range(3)], paper="dclm", exhibit="table-4", scale=scale, source=source)
+    return tidy(
+        [
+            dict(row="fastText OH-2.5 + ELI5", column="bits_per_byte", seed=s, value=value + s / 100, run=f"run{s}")
+            for s in range(3)
+        ],
+        paper="dclm",
+        exhibit="table-4",
+        scale=scale,
+        source=source,
+    )
 
 
 def full(folder, scale="laptop"):
     show = Showcase("dclm", "table-4", scale=scale, out_dir=folder).add(frame(scale=scale))
-    show.claims(), show.table(), show.figure(), show.verdicts(), show.differences({"lr": 1e-3, "tokens": 10}, {"lr": 1e-3, "tokens": 5}, why={"tokens": "time"}), show.save()
+    (
+        show.claims(),
+        show.table(),
+        show.figure(),
+        show.verdicts(),
+        show.differences({"lr": 1e-3, "tokens": 10}, {"lr": 1e-3, "tokens": 5}, why={"tokens": "time"}),
+        show.save(),
+    )
     return json.loads((folder / "table_04.manifest.json").read_text())
 
 
@@ -27,10 +43,19 @@ def test_the_manifest_vouches_for_every_file(tmp_path):
     manifest = full(tmp_path)
     assert set(manifest["files"]) == {p.name for p in tmp_path.iterdir()} - {"table_04.manifest.json"}
     assert all(sha256_of(tmp_path / name) == sha for name, sha in manifest["files"].items())
-    assert manifest["seeds"] == [0, 1, 2] and manifest["runs"] == ["run0", "run1", "run2"] and manifest["scale"] == "laptop"
+    assert (
+        manifest["seeds"] == [0, 1, 2]
+        and manifest["runs"] == ["run0", "run1", "run2"]
+        and manifest["scale"] == "laptop"
+    )
     assert {"git", "versions", "host", "created", "verdicts"} <= set(manifest)
     page = (tmp_path / "table_04.md").read_text()
-    assert "## Verdicts" in page and "## What differs" in page and "| tokens | 10 | 5 | time |" in page and "| lr |" not in page
+    assert (
+        "## Verdicts" in page
+        and "## What differs" in page
+        and "| tokens | 10 | 5 | time |" in page
+        and "| lr |" not in page
+    )
 
 
 @pytest.mark.parametrize("exhibit", ["table-5", "table-8"])
@@ -39,7 +64,9 @@ def test_notes_of_rows_and_of_claims_reach_the_saved_page(exhibit, tmp_path):
     verdicts = show.verdicts()
     show.notes(notes := row_notes(exhibit)), show.save()
     page = (tmp_path / f"{show.exhibit.name}.md").read_text()
-    assert all(f"- **{row}**: {note}" in page for row, note in notes.items()) and all(c.note in page for c in claims_of(show.exhibit))
+    assert all(f"- **{row}**: {note}" in page for row, note in notes.items()) and all(
+        c.note in page for c in claims_of(show.exhibit)
+    )
     assert all(f"note: {c.note}"[:40] in repr(verdicts) for c in claims_of(show.exhibit) if c.note)
 
 
@@ -49,7 +76,9 @@ def test_notes_reach_the_page_and_empty_ones_leave_no_heading(tmp_path):
         assert "Nothing to note" in repr(show.notes(notes)) or notes
         show.verdicts(), show.differences({"lr": 1}, {"lr": 2}), show.save()
     some, none = ((tmp_path / folder / "table_04.md").read_text() for folder in ("some", "none"))
-    assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Notes") < some.index("## Verdicts") < some.index("## What differs")
+    assert "## Notes\n\n- **AskLLM**: one run, one seed\n" in some and some.index("## Notes") < some.index(
+        "## Verdicts"
+    ) < some.index("## What differs")
     assert "## Notes" not in none and "Nothing to note" not in none
 
 
@@ -59,7 +88,9 @@ def test_an_attached_folder_belongs_to_the_result_and_nothing_is_attached_where_
     (tmp_path / "model" / "weights.bin").write_bytes(b"1")
     assert "model/" in repr(show.attach(tmp_path / "model")) and "nothing to attach" in repr(show.attach(None))
     show.save()
-    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]["model/weights.bin"] == sha256_of(tmp_path / "model" / "weights.bin")
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]["model/weights.bin"] == sha256_of(
+        tmp_path / "model" / "weights.bin"
+    )
 
 
 def test_an_exhibit_without_claims_has_no_table_of_verdicts(tmp_path):
@@ -75,7 +106,10 @@ def test_the_same_numbers_make_the_same_files(tmp_path):
 
 
 def test_smoke_claims_nothing(tmp_path):
-    assert {v["outcome"] for v in full(tmp_path, "smoke")["verdicts"] if v["source"] == "rerun"} <= {"not comparable", "not run"}
+    assert {v["outcome"] for v in full(tmp_path, "smoke")["verdicts"] if v["source"] == "rerun"} <= {
+        "not comparable",
+        "not run",
+    }
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
@@ -98,7 +132,8 @@ def test_a_disk_that_fills_up_leaves_no_manifest(tmp_path, monkeypatch):
 
 def test_foreign_frames_are_refused():
     with pytest.raises(UserError, match="nothing of table-5"): Showcase("dclm", "table-5").add(frame())
-    with pytest.raises(UserError, match="unknown source"): Showcase("dclm", "table-4").add(frame().assign(source="guessed"))
+    with pytest.raises(UserError, match="unknown source"):
+        Showcase("dclm", "table-4").add(frame().assign(source="guessed"))
 
 
 def test_a_finished_matplotlib_figure_is_saved_along(tmp_path):
@@ -127,7 +162,8 @@ def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_l
     assert manifest["withheld"] == {"claim-6b": reason} and reason in (out / "table_04.md").read_text()
     found = {(v.claim.id, v.source): v for v in ledger("dclm", tmp_path)}
     assert (found["claim-6b", "rerun"].outcome, found["claim-6b", "rerun"].reason) == ("not comparable", reason)
-    assert found["claim-6b", "printed"].outcome == "says so"                # what the paper prints is not ours to withhold
+    # what the paper prints is not ours to withhold
+    assert found["claim-6b", "printed"].outcome == "says so"
 
 
 def test_a_drawing_of_nothing_is_one_line_and_no_file(tmp_path):
@@ -139,7 +175,11 @@ def test_a_recipe_that_is_not_the_papers_says_so(tmp_path):
     show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
     show.differences({"lr": 1}, {"lr": 2}, theirs="assumed", head="The assumed paper scale, and here"), show.save()
     page = (tmp_path / "table_04.md").read_text()
-    assert "| setting | assumed | here | why |" in page and "## The assumed paper scale, and here" in page and "What differs from the paper" not in page
+    assert (
+        "| setting | assumed | here | why |" in page
+        and "## The assumed paper scale, and here" in page
+        and "What differs from the paper" not in page
+    )
 
 
 def test_a_blessed_result_brings_its_attached_folders(tmp_path, monkeypatch):

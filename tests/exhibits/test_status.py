@@ -7,7 +7,10 @@ import pytest
 
 from dclm_nb.exhibits.catalogue import catalogue, everything, extras, get_exhibit
 from dclm_nb.exhibits.claims import read_claims
-from dclm_nb.exhibits.status import QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, replayed_counts, replayed_markdown, report, standing, summary, verdict_counts
+from dclm_nb.exhibits.status import (
+    QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, replayed_counts, replayed_markdown, report, standing,
+    summary, verdict_counts,
+)
 from dclm_nb.exhibits.verdicts import VERDICTS
 
 
@@ -19,7 +22,8 @@ def test_each_source_is_counted_by_itself_and_in_its_own_words(dclm):
     counts = verdict_counts(dclm)
     assert list(counts) == list(QUESTIONS) == list(VERDICTS)
     for source, words in counts.items():
-        asked = [c for c in read_claims("dclm") if source == "rerun" or not c.is_prediction]         # a prediction of ours is printed nowhere
+        # a prediction of ours is printed nowhere
+        asked = [c for c in read_claims("dclm") if source == "rerun" or not c.is_prediction]
         assert sum(words.values()) == len(asked) and set(words) <= set(VERDICTS[source]) and 0 not in words.values()
         assert list(words) == [word for word in VERDICTS[source] if word in words]                    # the best first
     lines = counts_markdown(dclm).splitlines()
@@ -30,16 +34,24 @@ def test_each_source_is_counted_by_itself_and_in_its_own_words(dclm):
 
 def test_a_replay_that_has_a_ruler_shows_it_in_the_ledger(dclm):
     found = {v.claim.id: v for v in dclm if v.source == "replayed"}
-    assert found["claim-6b"].outcome == "within noise" and "sd of a difference of two single runs" in found["claim-6b"].reason
-    assert found["claim-10"].outcome == "within noise" and "-0.61 with the other released run" in found["claim-10"].reason
+    assert (
+        found["claim-6b"].outcome == "within noise"
+        and "sd of a difference of two single runs" in found["claim-6b"].reason
+    )
+    assert (
+        found["claim-10"].outcome == "within noise" and "-0.61 with the other released run" in found["claim-10"].reason
+    )
     assert found["claim-3"].outcome == "direction follows" and found["claim-29"].outcome == "follows (no ruler)"
 
 
 def test_extras_are_not_counted_among_the_exhibits_of_a_paper():
     theirs, ours = [standing(e) for e in catalogue("dclm")], [standing(e) for e in extras("dclm")]
-    assert summary(theirs + ours) == f"{summary(theirs)}; {summary(ours)}" and f"of {len(theirs)} exhibits" in summary(theirs)
+    assert summary(theirs + ours) == f"{summary(theirs)}; {summary(ours)}" and f"of {len(theirs)} exhibits" in summary(
+        theirs
+    )
     more = dataclasses.replace(ours[0], marks=dict.fromkeys(ours[0].marks, "●"))
-    assert summary([*theirs, more, more]).split(";")[:2] == summary(theirs).split(";")                # another extra leaves the paper's counts as they are
+    # another extra leaves the paper's counts as they are
+    assert summary([*theirs, more, more]).split(";")[:2] == summary(theirs).split(";")
     assert all(f"| {e.id} |" in matrix_markdown([*theirs, *ours]) for e in everything("dclm"))
 
 
@@ -51,13 +63,16 @@ def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_al
     out = tmp_path / "reproduce" / "_out" / "dclm" / "extra_run_noise" / "replay"
     show = Showcase("dclm", "extra-run-noise", out_dir=out).add(repeat_frame())
     show.table(), show.save()
-    assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [("extra-run-noise", "replay", "")]
+    assert [(e.id, scale, reason) for e, scale, reason in bless("dclm", allow=True, root=tmp_path)] == [
+        ("extra-run-noise", "replay", "")
+    ]
     page = (tmp_path / "figures" / "dclm" / "extra_run_noise.md").read_text()
     assert page.startswith("# How far apart") and "**Extra (ours): run noise.**" in page
 
 
 def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
-    "Every file behind it is hashed, also one that a look-up would trust; a run that is kept elsewhere is not looked for."
+    """Every file behind it is hashed, also one that a look-up would trust; a run that is kept elsewhere is not looked
+    for."""
     from dclm_nb.core.store import RunStore
     from dclm_nb.exhibits import showcase
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
@@ -67,13 +82,17 @@ def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
         os.utime(folder / "pool.jsonl", ns=(10**18, 10**18))
         return {}
     run = RunStore().run(pool, {})
-    show = showcase.Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / "reproduce/_out/dclm/table_04/replay")
+    show = showcase.Showcase(
+        "dclm", "table-4", scale="replay", out_dir=tmp_path / "reproduce/_out/dclm/table_04/replay"
+    )
     show.rests_on(pool=run, elsewhere=type(run)(run.path, {**run.manifest, "key": "0" * 24}))
     show.save()
     (run.folder / "pool.jsonl").write_text("Text")
     os.utime(run.folder / "pool.jsonl", ns=(10**18, 10**18))
     for allow in (False, True):
-        assert [reason for _, _, reason in bless("dclm", allow, tmp_path)] == [f"changed since it was made: run {run.key}, pool.jsonl has other content than when it was written"]
+        assert [reason for _, _, reason in bless("dclm", allow, tmp_path)] == [
+            f"changed since it was made: run {run.key}, pool.jsonl has other content than when it was written"
+        ]
     (run.folder / "pool.jsonl").write_text("text")
     assert [reason for _, _, reason in bless("dclm", root=tmp_path)] == [""]
 
@@ -89,6 +108,9 @@ def test_every_replayed_value_that_disagrees_is_listed_with_both_values():
 
 
 def test_a_page_is_told_apart_by_what_it_does():
-    found = {name: standing(get_exhibit(name), Path("nowhere")).page for name in ("table-4", "table-12", "figure-7", "table-20")}
+    found = {
+        name: standing(get_exhibit(name), Path("nowhere")).page
+        for name in ("table-4", "table-12", "figure-7", "table-20")
+    }
     assert found == {"table-4": "study", "table-12": "replay", "figure-7": "replay", "table-20": "catalogue"}
     assert "| dclm | table-20 |" in matrix_markdown([standing(get_exhibit("table-20"), Path("nowhere"))])

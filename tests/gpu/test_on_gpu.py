@@ -1,4 +1,5 @@
-"""What only a GPU can show: the same numbers there as on the processor, mixed precision, interrupted runs, sharding, and a study whose workers share the GPU. Skipped, with a line, where there is none."""
+"""What only a GPU can show: the same numbers there as on the processor, mixed precision, interrupted runs, sharding,
+and a study whose workers share the GPU. Skipped, with a line, where there is none."""
 import dataclasses
 
 import numpy as np
@@ -28,7 +29,11 @@ from dclm_nb.studies.image_study import Asked, ImageStudy, Setup, Workshop
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is found here")
 
 NEXT = BackboneConfig("next-token", 64, 3, 4, 36, 12, 5, vocab_size=64)
-NETWORKS = {"next-token": NEXT, "masked-token": dataclasses.replace(NEXT, method="masked-token"), "diffusion": dataclasses.replace(NEXT, method="diffusion", vocab_size=0, channels=8)}
+NETWORKS = {
+    "next-token": NEXT,
+    "masked-token": dataclasses.replace(NEXT, method="masked-token"),
+    "diffusion": dataclasses.replace(NEXT, method="diffusion", vocab_size=0, channels=8),
+}
 
 
 def opened(config: BackboneConfig) -> Backbone:
@@ -36,7 +41,8 @@ def opened(config: BackboneConfig) -> Backbone:
     network, generator = Backbone(config).eval(), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if "modulation" in name or name.startswith("write"): parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+            if "modulation" in name or name.startswith("write"):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return network
 
 
@@ -44,12 +50,33 @@ def data_of(config: BackboneConfig, n: int = 200) -> LatentSet:
     """Latents that depend on their captions, so that there is something to learn."""
     generator = torch.Generator().manual_seed(9)
     captions = torch.randint(1, 11, (n, config.caption_length), generator=generator)
-    if config.channels: return LatentSet(captions[:, :1, None].float() / 5 - 1 + 0.1 * torch.randn(n, config.tokens, config.channels, generator=generator), captions, 11)
-    return LatentSet((captions[:, :1] * 5 + torch.randint(0, 3, (n, config.tokens), generator=generator)) % config.vocab_size, captions, 11)
+    if config.channels:
+        return LatentSet(
+            captions[:, :1, None].float() / 5
+            - 1
+            + 0.1 * torch.randn(n, config.tokens, config.channels, generator=generator),
+            captions,
+            11,
+        )
+    return LatentSet(
+        (captions[:, :1] * 5 + torch.randint(0, 3, (n, config.tokens), generator=generator)) % config.vocab_size,
+        captions,
+        11,
+    )
 
 
 def recipe(config: BackboneConfig, steps: int, **changes) -> ImageTrainConfig:
-    return ImageTrainConfig(**{"flops": steps * training_flops(config, 32), "batch_size": 32, "lr": 3e-3, "warmup_steps": 5, "marks": (0.5, 1.0), "checkpoint_every": 10} | changes)
+    return ImageTrainConfig(
+        **{
+            "flops": steps * training_flops(config, 32),
+            "batch_size": 32,
+            "lr": 3e-3,
+            "warmup_steps": 5,
+            "marks": (0.5, 1.0),
+            "checkpoint_every": 10,
+        }
+        | changes
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -70,7 +97,17 @@ def test_loss_and_gradients_are_those_of_the_processor(method):
 def test_pictures_drawn_are_those_of_the_processor(method, guidance, temperature, changes):
     config = dataclasses.replace(NETWORKS[method], **changes)
     captions, null = torch.randint(1, 11, (8, 5), generator=torch.Generator().manual_seed(2)), torch.full((8, 5), 11)
-    drawn = [draw_latents(opened(config).to(device), captions.to(device), null.to(device), Sampling(8, guidance, temperature), MethodSettings(), torch.Generator().manual_seed(3)).cpu() for device in ("cpu", this_device())]
+    drawn = [
+        draw_latents(
+            opened(config).to(device),
+            captions.to(device),
+            null.to(device),
+            Sampling(8, guidance, temperature),
+            MethodSettings(),
+            torch.Generator().manual_seed(3),
+        ).cpu()
+        for device in ("cpu", this_device())
+    ]
     same = torch.isclose(*drawn, atol=1e-3) if config.channels else drawn[0] == drawn[1]
     print(f"{method}: {same.float().mean():.2%} the same")
     assert same.float().mean() > 0.95 and len(drawn[0].unique()) > 5
@@ -79,14 +116,26 @@ def test_pictures_drawn_are_those_of_the_processor(method, guidance, temperature
 @pytest.mark.parametrize("method", METHODS)
 def test_training_follows_the_processor_and_bfloat16_follows_both(method, tmp_path):
     config, losses = NETWORKS[method], {}
-    for name, changes in {"cpu": {"accelerator": "cpu"}, "32-true": {}, "bf16-mixed": {"precision": "bf16-mixed"}}.items():
+    for name, changes in {
+        "cpu": {"accelerator": "cpu"},
+        "32-true": {},
+        "bf16-mixed": {"precision": "bf16-mixed"},
+    }.items():
         result = train(config, recipe(config, 40, **changes), data_of(config), tmp_path / name, seed=5)
         losses[name] = result["losses"]
         kept = load_weights(tmp_path / name / result["marks"][-1]["file"], config)
         assert kept.device.type == "cpu" and next(kept.parameters()).dtype == torch.float32
-    far = {name: max(abs(a - b) / abs(b) for a, b in zip(losses[name], losses["cpu"])) for name in ("32-true", "bf16-mixed")}
-    print(f"{method}: furthest from the processor's losses in 40 steps: 32 bits {far['32-true']:.1e}, bfloat16 {far['bf16-mixed']:.1e}")
-    assert far["32-true"] < 1e-2 and far["bf16-mixed"] < 0.1 and losses["bf16-mixed"][-1] < 0.8 * losses["bf16-mixed"][0]
+    far = {
+        name: max(abs(a - b) / abs(b) for a, b in zip(losses[name], losses["cpu"]))
+        for name in ("32-true", "bf16-mixed")
+    }
+    print(
+        f"{method}: furthest from the processor's losses in 40 steps: 32 bits {far['32-true']:.1e}, bfloat16 "
+        f"{far['bf16-mixed']:.1e}"
+    )
+    assert (
+        far["32-true"] < 1e-2 and far["bf16-mixed"] < 0.1 and losses["bf16-mixed"][-1] < 0.8 * losses["bf16-mixed"][0]
+    )
 
 
 class Stop(Exception): pass
@@ -110,7 +159,10 @@ def test_an_interrupted_run_goes_on(method, precision, tmp_path):
     assert len(asked) == 25 + 20, "it goes on from the checkpoint of step 20"
     through = train(config, settings, whole, tmp_path / "through", seed=5)
     print(f"{method}, {precision}: resumed losses {'equal' if cut == through else 'near'}")
-    assert cut["losses"] == pytest.approx(through["losses"], rel=1e-3 if precision == "32-true" else 2e-2) and cut["steps"] == through["steps"] == 40
+    assert (
+        cut["losses"] == pytest.approx(through["losses"], rel=1e-3 if precision == "32-true" else 2e-2)
+        and cut["steps"] == through["steps"] == 40
+    )
 
 
 @pytest.mark.parametrize("latents", LATENTS)
@@ -118,7 +170,9 @@ def test_codecs_train_in_bfloat16_and_encode_as_on_the_processor(latents, tmp_pa
     if latents in ("lfq", "fsq"): pytest.importorskip("vector_quantize_pytorch")
     scenes = scene_set(400, SceneSpec())
     name = {"kl": "conv-kl-8", "vq": "conv-vq-256", "lfq": "conv-lfq-256", "fsq": "conv-fsq-240"}[latents]
-    codec = train_autoencoder(scenes.images, dataclasses.replace(autoencoder_config(name, "smoke"), precision="bf16-mixed"), 0, tmp_path, name)
+    codec = train_autoencoder(
+        scenes.images, dataclasses.replace(autoencoder_config(name, "smoke"), precision="bf16-mixed"), 0, tmp_path, name
+    )
     there = codec.encode(scenes.images)
     again = codec.decode(there)
     monkeypatch.setattr("dclm_nb.image.autoencoders.this_device", lambda: torch.device("cpu"))
@@ -131,7 +185,9 @@ def test_codecs_train_in_bfloat16_and_encode_as_on_the_processor(latents, tmp_pa
 def test_from_shards_to_a_model_in_one_call(tmp_path):
     write_shard(tmp_path / "00000.tar", scene_set(300, SceneSpec()))
     for method, codec in (("next-token", "vq-64"), ("diffusion", "pca-8")):
-        folder = train_image(method, "nano", str(tmp_path), tmp_path / method, codec=codec, resolution=16, pictures=256 * 8)
+        folder = train_image(
+            method, "nano", str(tmp_path), tmp_path / method, codec=codec, resolution=16, pictures=256 * 8
+        )
         model = load_image_model(folder)
         assert model.network.device.type == "cpu"
         on_gpu = dataclasses.replace(model, network=model.network.to(this_device()))
@@ -142,8 +198,14 @@ def test_from_shards_to_a_model_in_one_call(tmp_path):
 def test_a_compiled_network_trains_to_the_same_losses(method, tmp_path):
     config = NETWORKS[method]
     torch._dynamo.reset(), torch._dynamo.utils.counters.clear()
-    plain, compiled = (train(config, recipe(config, 30, compile=compile), data_of(config), tmp_path / str(compile), seed=5) for compile in (False, True))
-    assert compiled["losses"] == pytest.approx(plain["losses"], rel=1e-2) and torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    plain, compiled = (
+        train(config, recipe(config, 30, compile=compile), data_of(config), tmp_path / str(compile), seed=5)
+        for compile in (False, True)
+    )
+    assert (
+        compiled["losses"] == pytest.approx(plain["losses"], rel=1e-2)
+        and torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    )
     load_weights(tmp_path / "True" / compiled["marks"][-1]["file"], config)
 
 
@@ -151,12 +213,25 @@ def test_a_compiled_network_trains_to_the_same_losses(method, tmp_path):
 def test_a_study_whose_workers_share_the_gpu(workers, tmp_path):
     shop = Workshop(ImageStudy.at_scale("smoke"), RunStore(tmp_path), workers)
     setups = [Setup(method, "nano", recipe(NEXT, 1, flops=2e9, batch_size=8)) for method in METHODS]
-    asked = [Asked(setup, run, 0, mark=-1, sampling=Sampling(4)) for setup, run in zip(setups, shop.train([(setup, 0) for setup in setups]))]
+    asked = [
+        Asked(setup, run, 0, mark=-1, sampling=Sampling(4))
+        for setup, run in zip(setups, shop.train([(setup, 0) for setup in setups]))
+    ]
     assert all(0 <= run.result["scores"]["all"] <= 1 for run in shop.judge(asked))
 
 
 LANGUAGE = OpenLMConfig(64, 2, 2, vocab_size=64, seq_len=32, ffn_width=128)
-LM_RECIPE = TrainConfig(tokens=30 * 8 * 32, batch_size=8, lr=3e-3, warmup_steps=5, weight_decay=0.1, log_every=5, checkpoint_every=10, tensorboard=False, grad_accumulation=2)
+LM_RECIPE = TrainConfig(
+    tokens=30 * 8 * 32,
+    batch_size=8,
+    lr=3e-3,
+    warmup_steps=5,
+    weight_decay=0.1,
+    log_every=5,
+    checkpoint_every=10,
+    tensorboard=False,
+    grad_accumulation=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +247,31 @@ def on_the_processor(tokens, tmp_path_factory) -> list[float]:
     return pd.read_csv(folder / "losses.csv").cross_entropy.tolist()
 
 
-@pytest.mark.parametrize("precision, strategy, near", [("32-true", "auto", 1e-2), ("bf16-mixed", "auto", 0.05), ("bf16-true", "auto", 0.2), ("bf16-mixed", "ddp", 0.05), ("bf16-mixed", "fsdp", 0.05), ("bf16-pure", "fsdp", 0.2)])
-def test_language_models_train_in_every_precision_and_strategy(precision, strategy, near, tokens, on_the_processor, tmp_path):
-    result = train_lm(LANGUAGE, dataclasses.replace(LM_RECIPE, precision=precision, strategy=strategy), tokens, tmp_path / "run", seed=3)
+@pytest.mark.parametrize(
+    "precision, strategy, near",
+    [
+        ("32-true", "auto", 1e-2),
+        ("bf16-mixed", "auto", 0.05),
+        ("bf16-true", "auto", 0.2),
+        ("bf16-mixed", "ddp", 0.05),
+        ("bf16-mixed", "fsdp", 0.05),
+        ("bf16-pure", "fsdp", 0.2),
+    ],
+)
+def test_language_models_train_in_every_precision_and_strategy(
+    precision, strategy, near, tokens, on_the_processor, tmp_path
+):
+    result = train_lm(
+        LANGUAGE,
+        dataclasses.replace(LM_RECIPE, precision=precision, strategy=strategy),
+        tokens,
+        tmp_path / "run",
+        seed=3,
+    )
     losses = pd.read_csv(tmp_path / "run" / "losses.csv").cross_entropy.tolist()
     far = max(abs(a - b) / b for a, b in zip(losses, on_the_processor))
-    print(f"{precision}, {strategy}: furthest from the processor's losses {far:.1e}, {result['tokens_per_second']:,.0f} tokens/s")
+    print(
+        f"{precision}, {strategy}: furthest from the processor's losses {far:.1e}, {result['tokens_per_second']:,.0f} "
+        "tokens/s"
+    )
     assert far < near and losses[-1] < losses[0]

@@ -1,4 +1,5 @@
-"""Learned codecs: the four bottlenecks, training that survives a kill, collapse that is noticed, and a pretrained one."""
+"""Learned codecs: the four bottlenecks, training that survives a kill, collapse that is noticed, and a pretrained
+one."""
 import builtins
 import dataclasses
 import json
@@ -8,8 +9,18 @@ import pytest
 import torch
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.image.autoencoders import (LATENTS, AutoencoderConfig, AutoencoderTraining, ConvCodec, DiffusersKL, build_autoencoder, check_usage, codebook_usage,
-                                        pretrained_kl, train_autoencoder)
+from dclm_nb.image.autoencoders import (
+    LATENTS,
+    AutoencoderConfig,
+    AutoencoderTraining,
+    ConvCodec,
+    DiffusersKL,
+    build_autoencoder,
+    check_usage,
+    codebook_usage,
+    pretrained_kl,
+    train_autoencoder,
+)
 from dclm_nb.image.codecs import Codec, load_codec, psnr
 from dclm_nb.image.scenes import SceneSpec, scene_set
 
@@ -18,7 +29,10 @@ TINY = dict(size=24, width=8, steps=6, batch=4, codes=16, levels=(4, 3))
 
 
 def need_quantisers(latents: str = "fsq"):
-    if latents in ("lfq", "fsq"): pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')")
+    if latents in ("lfq", "fsq"):
+        pytest.importorskip(
+            "vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')"
+        )
 
 
 def untrained(latents: str, **settings) -> ConvCodec:
@@ -30,9 +44,15 @@ def untrained(latents: str, **settings) -> ConvCodec:
 @pytest.mark.parametrize("latents", LATENTS)
 def test_every_kind_is_a_codec_and_comes_back_from_disk(tmp_path, latents):
     codec = untrained(latents)
-    assert isinstance(codec, Codec) and codec.tokens == 36 and (codec.channels == 0) == (codec.vocab_size > 0) == (codec.kind == "discrete")
+    assert (
+        isinstance(codec, Codec)
+        and codec.tokens == 36
+        and (codec.channels == 0) == (codec.vocab_size > 0) == (codec.kind == "discrete")
+    )
     told = codec.encode(IMAGES)
-    assert told.shape == ((40, 36, 8) if latents == "kl" else (40, 36)) and told.dtype == (torch.float32 if latents == "kl" else torch.int64)
+    assert told.shape == ((40, 36, 8) if latents == "kl" else (40, 36)) and told.dtype == (
+        torch.float32 if latents == "kl" else torch.int64
+    )
     codec.save(tmp_path)
     same = load_codec(tmp_path, size=24, kind=codec.kind)
     assert same.fingerprint() == codec.fingerprint() and same.config == codec.config
@@ -59,7 +79,8 @@ def test_gradients_reach_the_encoder_through_every_bottleneck(latents):
 
 
 def test_tokens_run_row_by_row_and_go_back_to_their_places():
-    network, pictures = untrained("kl", factor=8).network, torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    network = untrained("kl", factor=8).network
+    pictures = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     told = network.tell(pictures)
     assert torch.equal(told[:, 1 * 3 + 2], network.encoder(pictures)[:, :, 1, 2])
     heard = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
@@ -73,7 +94,9 @@ def test_the_seed_decides_and_the_global_state_does_not():
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.rand(5)
     again, other = build_autoencoder(config, 1).state_dict(), build_autoencoder(config, 2).state_dict()
-    assert all(torch.equal(first[k], again[k]) for k in first) and not torch.equal(first["bottleneck.codebook"], other["bottleneck.codebook"])
+    assert all(torch.equal(first[k], again[k]) for k in first) and not torch.equal(
+        first["bottleneck.codebook"], other["bottleneck.codebook"]
+    )
 
 
 def test_training_lowers_the_error_and_measures_one_scale(tmp_path):
@@ -81,7 +104,10 @@ def test_training_lowers_the_error_and_measures_one_scale(tmp_path):
     latents, report = codec.encode(IMAGES), json.loads((tmp_path / "training.json").read_text())
     assert abs(latents.mean()) < 1e-4 and abs(latents.std() - 1) < 1e-4
     assert len(report["losses"]) == 60 and report["losses"][-1] < report["losses"][0] / 2
-    assert report["psnr"] == psnr(IMAGES, codec.decode(latents)) and load_codec(tmp_path).fingerprint() == codec.fingerprint()
+    assert (
+        report["psnr"] == psnr(IMAGES, codec.decode(latents))
+        and load_codec(tmp_path).fingerprint() == codec.fingerprint()
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["codec.json", "codec.safetensors", "training.json"]
 
 
@@ -98,11 +124,18 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path, monkeypatch, 
     with pytest.raises((KeyboardInterrupt, SystemExit)): train_autoencoder(IMAGES, config, 3, tmp_path / "killed")
     assert not (tmp_path / "killed" / "codec.json").exists()
     steps = []
-    monkeypatch.setattr(AutoencoderTraining, "training_step", lambda self, batch, index: (steps.append(self.global_step), step(self, batch, index))[1])
+    monkeypatch.setattr(
+        AutoencoderTraining,
+        "training_step",
+        lambda self, batch, index: (steps.append(self.global_step), step(self, batch, index))[1],
+    )
     again = train_autoencoder(IMAGES, config, 3, tmp_path / "killed")
-    assert steps == [6, 7, 8, 9]                                                                           # saved every second step
+    # saved every second step
+    assert steps == [6, 7, 8, 9]
     assert again.fingerprint() == whole.fingerprint()
-    assert json.loads((tmp_path / "killed" / "training.json").read_text()) == json.loads((tmp_path / "whole" / "training.json").read_text())
+    assert json.loads((tmp_path / "killed" / "training.json").read_text()) == json.loads(
+        (tmp_path / "whole" / "training.json").read_text()
+    )
 
 
 def test_the_beginning_of_another_training_is_not_continued(tmp_path, monkeypatch):
@@ -114,14 +147,22 @@ def test_the_beginning_of_another_training_is_not_continued(tmp_path, monkeypatc
     monkeypatch.setattr(AutoencoderTraining, "training_step", killed)
     with pytest.raises(RuntimeError, match="went away"): train_autoencoder(IMAGES, config, 0, tmp_path)
     monkeypatch.undo()
-    for images, settings, seed in ((IMAGES, config, 1), (IMAGES.flip(0), config, 0), (IMAGES, dataclasses.replace(config, lr=1e-4), 0)):
+    for images, settings, seed in (
+        (IMAGES, config, 1),
+        (IMAGES.flip(0), config, 0),
+        (IMAGES, dataclasses.replace(config, lr=1e-4), 0),
+    ):
         with pytest.raises(UserError, match="another training"): train_autoencoder(images, settings, seed, tmp_path)
 
 
 def test_divergence_names_the_step(tmp_path, monkeypatch):
     forward = type(build_autoencoder(AutoencoderConfig(**TINY))).forward
-    monkeypatch.setattr("dclm_nb.image.autoencoders.Autoencoder.forward", lambda self, *a: (forward(self, *a)[0] * float("nan"), torch.zeros(())))
-    with pytest.raises(UserError, match="diverged at step 0"): train_autoencoder(IMAGES, AutoencoderConfig(**TINY), 0, tmp_path)
+    monkeypatch.setattr(
+        "dclm_nb.image.autoencoders.Autoencoder.forward",
+        lambda self, *a: (forward(self, *a)[0] * float("nan"), torch.zeros(())),
+    )
+    with pytest.raises(UserError, match="diverged at step 0"):
+        train_autoencoder(IMAGES, AutoencoderConfig(**TINY), 0, tmp_path)
 
 
 def test_a_collapsed_codebook_is_an_error_and_an_idle_one_a_warning(tmp_path, monkeypatch):
@@ -133,13 +174,18 @@ def test_a_collapsed_codebook_is_an_error_and_an_idle_one_a_warning(tmp_path, mo
     with pytest.warns(UserWarning, match="only 2 of 256"): assert check_usage(codec, IMAGES).used == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        codec.network.bottleneck.encode = lambda told: torch.arange(told.shape[0] * told.shape[1]).reshape(told.shape[:2]) % 256
+        codec.network.bottleneck.encode = lambda told: (
+            torch.arange(told.shape[0] * told.shape[1]).reshape(told.shape[:2]) % 256
+        )
         assert check_usage(codec, IMAGES).used == 256
 
 
 def test_a_training_that_collapses_leaves_no_codec(tmp_path, monkeypatch):
-    monkeypatch.setattr("dclm_nb.image.autoencoders.VQ.encode", lambda self, told: torch.zeros(told.shape[:-1], dtype=torch.long))
-    with pytest.raises(UserError, match="collapsed"): train_autoencoder(IMAGES, AutoencoderConfig("vq", **TINY), 0, tmp_path)
+    monkeypatch.setattr(
+        "dclm_nb.image.autoencoders.VQ.encode", lambda self, told: torch.zeros(told.shape[:-1], dtype=torch.long)
+    )
+    with pytest.raises(UserError, match="collapsed"):
+        train_autoencoder(IMAGES, AutoencoderConfig("vq", **TINY), 0, tmp_path)
     assert not (tmp_path / "codec.json").exists()
 
 
@@ -151,11 +197,21 @@ def test_perplexity_counts_codes_by_how_evenly_they_are_used():
         with pytest.raises(UserError): codebook_usage(ids, 8)
 
 
-@pytest.mark.parametrize("settings, words", [
-    (dict(latents="gan"), "kind of latents"), (dict(factor=3), "power of two"), (dict(factor=1), "power of two"), (dict(size=30), "do not shrink"),
-    (dict(width=12), "multiple of 8"), (dict(latents="lfq", codes=100), "power of two"), (dict(latents="fsq", levels=()), "at least 3"), (dict(steps=0), "steps"),
-    (dict(lr=-1.0), "lr"), (dict(channels=0), "channels"),
-])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(latents="gan"), "kind of latents"),
+        (dict(factor=3), "power of two"),
+        (dict(factor=1), "power of two"),
+        (dict(size=30), "do not shrink"),
+        (dict(width=12), "multiple of 8"),
+        (dict(latents="lfq", codes=100), "power of two"),
+        (dict(latents="fsq", levels=()), "at least 3"),
+        (dict(steps=0), "steps"),
+        (dict(lr=-1.0), "lr"),
+        (dict(channels=0), "channels"),
+    ],
+)
 def test_settings_that_do_not_fit_together_are_refused(settings, words):
     with pytest.raises(UserError, match=words): AutoencoderConfig(**settings)
 
@@ -165,7 +221,10 @@ def test_every_scale_builds_on_the_meta_device():
         for latents in ("kl", "vq"):
             config = AutoencoderConfig.at_scale(scale, latents)
             with torch.device("meta"): network = build_autoencoder(config)
-            assert network.tell(torch.empty(1, 3, config.size, config.size, device="meta")).shape[1] == (config.size // config.factor) ** 2
+            assert (
+                network.tell(torch.empty(1, 3, config.size, config.size, device="meta")).shape[1]
+                == (config.size // config.factor) ** 2
+            )
     assert (256 // AutoencoderConfig.at_scale("assumed").factor) ** 2 == 256
     with pytest.raises(UserError, match="scale of the autoencoders"): AutoencoderConfig.at_scale("gpus")
 
@@ -182,7 +241,8 @@ def test_without_the_extra_the_line_says_what_to_install(monkeypatch):
     with pytest.raises(UserError, match=r"dclm_nb\[image\]"): pretrained_kl("anything")
 
 
-# --- diffusers -----------------------------------------------------------------------------------------------------------------------------------------
+# --- diffusers
+# ----------------------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
 def tiny_vae():
@@ -190,7 +250,12 @@ def tiny_vae():
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed (pip install 'dclm_nb[image]')")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return diffusers.AutoencoderKL(block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4)
+        return diffusers.AutoencoderKL(
+            block_out_channels=(8,) * 4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=4,
+        )
 
 
 PICTURES = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -204,7 +269,8 @@ def test_a_pretrained_codec_is_the_model_itself_with_its_own_scale(tiny_vae):
         latents = tiny_vae.encode(PICTURES.float() / 127.5 - 1).latent_dist.mean
         again = ((tiny_vae.decode(latents).sample + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     tokens = codec.encode(PICTURES)
-    assert torch.allclose(tokens[:, 1].reshape(3, 4, 2, 2), 0.18215 * latents[:, :, :2, 2:], atol=1e-5)     # the second token is the upper right quarter
+    # the second token is the upper right quarter
+    assert torch.allclose(tokens[:, 1].reshape(3, 4, 2, 2), 0.18215 * latents[:, :, :2, 2:], atol=1e-5)
     assert (codec.decode(tokens).int() - again.int()).abs().max() <= 1
     with pytest.raises(UserError, match="16 pixels"): DiffusersKL("tiny", 40, tiny_vae)
 
@@ -212,7 +278,9 @@ def test_a_pretrained_codec_is_the_model_itself_with_its_own_scale(tiny_vae):
 def test_shift_factor_is_applied_both_ways(tiny_vae):
     plain = DiffusersKL("tiny", 32, tiny_vae)
     settings = plain.settings()
-    codec = DiffusersKL.from_parts(settings | {"config": settings["config"] | {"shift_factor": 0.5, "scaling_factor": 2.0}}, plain.tensors())
+    codec = DiffusersKL.from_parts(
+        settings | {"config": settings["config"] | {"shift_factor": 0.5, "scaling_factor": 2.0}}, plain.tensors()
+    )
     assert torch.allclose(codec.encode(PICTURES), (plain.encode(PICTURES) / 0.18215 - 0.5) * 2, atol=1e-4)
     assert (codec.decode(codec.encode(PICTURES)).int() - plain.decode(plain.encode(PICTURES)).int()).abs().max() <= 1
 
@@ -220,7 +288,9 @@ def test_shift_factor_is_applied_both_ways(tiny_vae):
 def test_a_folder_of_diffusers_is_loaded_and_kept_as_a_codec(tmp_path, tiny_vae):
     tiny_vae.save_pretrained(tmp_path / "vae", safe_serialization=True)
     codec = pretrained_kl(str(tmp_path / "vae"), size=32)
-    assert codec.name == "vae" and torch.equal(codec.encode(PICTURES), DiffusersKL("tiny", 32, tiny_vae).encode(PICTURES))
+    assert codec.name == "vae" and torch.equal(
+        codec.encode(PICTURES), DiffusersKL("tiny", 32, tiny_vae).encode(PICTURES)
+    )
     codec.save(tmp_path / "codec")
     same = load_codec(tmp_path / "codec", size=32, kind="continuous")
     assert same.fingerprint() == codec.fingerprint() and torch.equal(same.encode(PICTURES), codec.encode(PICTURES))

@@ -1,4 +1,5 @@
-"""The network against a naive one in float64, and what must hold at every place: who sees whom, what a cache may change (nothing), and which shapes are refused."""
+"""The network against a naive one in float64, and what must hold at every place: who sees whom, what a cache may change
+(nothing), and which shapes are refused."""
 import dataclasses
 import math
 
@@ -12,27 +13,45 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.image.backbone import Attention, Backbone, KeyValueCache, Places, rotary_angles, rotary_tables, rotate
 from dclm_nb.image.config import METHODS, BackboneConfig
 
-VARIANTS = [{"positions": positions, "qk_norm": qk_norm} for positions in ("rotary", "learned") for qk_norm in (True, False)]
+VARIANTS = [
+    {"positions": positions, "qk_norm": qk_norm} for positions in ("rotary", "learned") for qk_norm in (True, False)
+]
 IDS = ["-".join(map(str, v.values())) for v in VARIANTS]
 
 
 def config_of(method: str = "next-token", tokens: int = 16, heads: int = 3, **changes) -> BackboneConfig:
     numbers = {"channels": 5} if method == "diffusion" else {"vocab_size": 11}
-    return BackboneConfig(method, width=24, n_layers=2, n_heads=heads, tokens=tokens, caption_words=9, caption_length=4, **numbers, **changes)
+    return BackboneConfig(
+        method,
+        width=24,
+        n_layers=2,
+        n_heads=heads,
+        tokens=tokens,
+        caption_words=9,
+        caption_length=4,
+        **numbers,
+        **changes,
+    )
 
 
 def stirred(config: BackboneConfig, seed: int = 0) -> Backbone:
     """In float64, with every weight away from where it began: gates open, gains different."""
     network, generator = Backbone(config, seed).double().eval(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters(): parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2)
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2)
     return network
 
 
 def inputs(config: BackboneConfig, batch: int = 2, seed: int = 1) -> tuple:
     generator = torch.Generator().manual_seed(seed)
     captions = torch.randint(config.caption_words, (batch, config.caption_length), generator=generator)
-    if config.method == "diffusion": return torch.randn(batch, config.tokens, config.channels, generator=generator, dtype=torch.float64), captions, torch.rand(batch, generator=generator, dtype=torch.float64)
+    if config.method == "diffusion":
+        return (
+            torch.randn(batch, config.tokens, config.channels, generator=generator, dtype=torch.float64),
+            captions,
+            torch.rand(batch, generator=generator, dtype=torch.float64),
+        )
     return torch.randint(config.vocab_size, (batch, config.tokens), generator=generator), captions
 
 
@@ -44,9 +63,12 @@ def naive_attention(layer: Attention, x: torch.Tensor, angles: torch.Tensor | No
 
     def seen(row, place, kind, h):
         y = split[kind, h] @ x[row, place]
-        if layer.gains is not None: y = (y - y.mean()) / (y.var(correction=0) + 1e-5).sqrt() * layer.gains[kind].flatten()
+        if layer.gains is not None:
+            y = (y - y.mean()) / (y.var(correction=0) + 1e-5).sqrt() * layer.gains[kind].flatten()
         if angles is None: return y
-        turned = torch.view_as_real(torch.complex(y[:head // 2], y[head // 2:]) * torch.polar(torch.ones_like(angles[place]), angles[place]))
+        turned = torch.view_as_real(
+            torch.complex(y[: head // 2], y[head // 2 :]) * torch.polar(torch.ones_like(angles[place]), angles[place])
+        )
         return torch.cat([turned[:, 0], turned[:, 1]])
 
     for row in range(batch):
@@ -91,7 +113,9 @@ def test_every_token_sees_every_other_in_the_other_methods(method):
         before = network(x, *rest)
         for place in range(config.tokens):
             changed = x.clone()
-            changed[:, place] = changed[:, place] + 1 if method == "diffusion" else (changed[:, place] + 1) % config.vocab_size
+            changed[:, place] = (
+                changed[:, place] + 1 if method == "diffusion" else (changed[:, place] + 1) % config.vocab_size
+            )
             assert not (network(changed, *rest) == before).all(-1).any()
 
 
@@ -102,7 +126,8 @@ def test_every_word_of_the_caption_and_its_place_matter_everywhere(method):
     captions = torch.tensor([[1, 2, 3, 4]])
     with torch.no_grad():
         before = network(x, captions, *t)
-        for other in ([5, 2, 3, 4], [1, 2, 3, 0], [2, 1, 3, 4]): assert not (network(x, torch.tensor([other]), *t) == before).all(-1).any()
+        for other in ([5, 2, 3, 4], [1, 2, 3, 0], [2, 1, 3, 4]):
+            assert not (network(x, torch.tensor([other]), *t) == before).all(-1).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -111,7 +136,8 @@ def test_pictures_of_a_batch_do_not_see_each_other(method):
     network, batch = stirred(config), inputs(config, batch=3)
     with torch.no_grad():
         together = network(*batch)
-        for i in range(3): assert torch.allclose(network(*(part[i:i + 1] for part in batch)), together[i:i + 1], atol=1e-12)
+        for i in range(3):
+            assert torch.allclose(network(*(part[i : i + 1] for part in batch)), together[i : i + 1], atol=1e-12)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=IDS)
@@ -126,7 +152,10 @@ def test_a_cache_changes_no_value(variant, seed, side):
         for place in range(config.tokens):
             steps.append(network.write(network.hidden(tokens, condition, cache)[:, -1]))
             tokens = network.embed(ids[:, place:place + 1], place)
-        assert torch.allclose(torch.stack(steps, dim=1), network(ids, captions), atol=1e-10) and cache.length == config.sequence
+        assert (
+            torch.allclose(torch.stack(steps, dim=1), network(ids, captions), atol=1e-10)
+            and cache.length == config.sequence
+        )
 
 
 def test_a_cache_takes_one_token_at_a_time_and_no_more_than_it_holds():
@@ -146,10 +175,21 @@ def test_a_cache_takes_one_token_at_a_time_and_no_more_than_it_holds():
 def test_scores_depend_on_the_offset_of_two_places_only(data, side, heads):
     config = config_of(tokens=side * side, heads=heads)
     tables = [table[config.caption_length:] for table in rotary_tables(rotary_angles(config).double())]
-    q, k = torch.randn(2, 1, 1, 1, config.head_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
+    q, k = torch.randn(
+        2,
+        1,
+        1,
+        1,
+        config.head_dim,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))),
+    )
     inside = lambda shift: st.integers(max(0, -shift), min(side, side - shift) - 1)
     down, right = (data.draw(st.integers(1 - side, side - 1)) for _ in range(2))
-    pairs = [(row * side + column, (row + down) * side + column + right) for row, column in (data.draw(st.tuples(inside(down), inside(right))) for _ in range(2))]
+    pairs = [
+        (row * side + column, (row + down) * side + column + right)
+        for row, column in (data.draw(st.tuples(inside(down), inside(right))) for _ in range(2))
+    ]
     scores = [(rotate(q, *(t[i] for t in tables)) * rotate(k, *(t[j] for t in tables))).sum() for i, j in pairs]
     assert torch.allclose(*scores, atol=1e-5)                                  # the angles themselves are float32
 
@@ -192,9 +232,24 @@ def test_a_seed_is_a_network_and_building_one_draws_no_global_numbers(method):
     assert all(same) and not all(other)
 
 
-@pytest.mark.parametrize("changes, said", [({"n_heads": 5}, "heads"), ({"n_heads": 12}, "multiple of 4"), ({"width": 26, "n_heads": 1}, "multiple of 4"), ({"n_heads": 0}, "at least 1"), ({"n_layers": 0}, "n_layers"),
-                                           ({"tokens": 15}, "square"), ({"tokens": 0}, "tokens"), ({"caption_length": 0}, "caption_length"), ({"caption_words": 2}, "3 or more"), ({"positions": "sine"}, "sine"),
-                                           ({"method": "autoregressive"}, "autoregressive"), ({"vocab_size": 0}, "vocab_size"), ({"channels": 4}, "channels")])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"n_heads": 5}, "heads"),
+        ({"n_heads": 12}, "multiple of 4"),
+        ({"width": 26, "n_heads": 1}, "multiple of 4"),
+        ({"n_heads": 0}, "at least 1"),
+        ({"n_layers": 0}, "n_layers"),
+        ({"tokens": 15}, "square"),
+        ({"tokens": 0}, "tokens"),
+        ({"caption_length": 0}, "caption_length"),
+        ({"caption_words": 2}, "3 or more"),
+        ({"positions": "sine"}, "sine"),
+        ({"method": "autoregressive"}, "autoregressive"),
+        ({"vocab_size": 0}, "vocab_size"),
+        ({"channels": 4}, "channels"),
+    ],
+)
 def test_a_shape_that_is_none_is_refused_in_one_line(changes, said):
     with pytest.raises(UserError, match=said) as caught: dataclasses.replace(config_of(), **changes)
     assert "\n" not in str(caught.value)

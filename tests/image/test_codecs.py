@@ -8,8 +8,21 @@ import safetensors.torch
 import torch
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.image.codecs import (Codec, PatchPCA, PatchVQ, codec_table, fit_codebook, fit_codec, from_patches, load_codec, nearest_code, principal_axes, psnr, to_patches,
-                                  unique_patches)
+from dclm_nb.image.codecs import (
+    Codec,
+    PatchPCA,
+    PatchVQ,
+    codec_table,
+    fit_codebook,
+    fit_codec,
+    from_patches,
+    load_codec,
+    nearest_code,
+    principal_axes,
+    psnr,
+    to_patches,
+    unique_patches,
+)
 from dclm_nb.image.scenes import SceneSpec, scene_set
 
 SPEC = SceneSpec(size=24, cells=3, smallest=5, largest=6)
@@ -40,7 +53,8 @@ def test_latents_have_one_scale_and_axes_stay_orthonormal():
     codec = fit_codec("pca-16", SCENES.images)
     latents = codec.encode(SCENES.images)
     assert abs(latents.square().mean().sqrt() - 1) < 1e-4 and abs(latents.mean()) < 1e-4
-    assert latents.flatten(0, 1).std(0).max() > 3 * latents.flatten(0, 1).std(0).min()                     # not whitened
+    # not whitened
+    assert latents.flatten(0, 1).std(0).max() > 3 * latents.flatten(0, 1).std(0).min()
     assert torch.allclose(codec.basis.T @ codec.basis, torch.eye(16), atol=1e-5)
 
 
@@ -51,17 +65,24 @@ def test_components_are_those_of_a_plain_svd_of_the_patches():
     centred = patches - patches.mean(0)
     _, singular, rows = torch.linalg.svd(centred, full_matrices=False)
     assert torch.allclose(torch.from_numpy(variances), singular ** 2 / len(patches), rtol=1e-9)
-    assert torch.allclose((torch.from_numpy(axes) * rows.T).sum(0).abs(), torch.ones(48, dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(
+        (torch.from_numpy(axes) * rows.T).sum(0).abs(), torch.ones(48, dtype=torch.float64), atol=1e-6
+    )
 
 
 def test_order_of_the_pictures_does_not_matter():
     turned = SCENES.images[torch.randperm(len(SCENES), generator=torch.Generator().manual_seed(3))]
-    for name in ("pca-8", "vq-64"): assert fit_codec(name, SCENES.images).fingerprint() == fit_codec(name, turned).fingerprint()
+    for name in ("pca-8", "vq-64"):
+        assert fit_codec(name, SCENES.images).fingerprint() == fit_codec(name, turned).fingerprint()
 
 
 def test_another_process_fits_the_same_codec():
-    code = ("from dclm_nb.image.codecs import fit_codec; from dclm_nb.image.scenes import SceneSpec, scene_set; import torch; torch.manual_seed(5); torch.rand(3);"
-            "print(*(fit_codec(n, scene_set(200, SceneSpec(size=24, cells=3, smallest=5, largest=6)).images).fingerprint() for n in ('pca-16', 'vq-64')))")
+    code = (
+        "from dclm_nb.image.codecs import fit_codec; from dclm_nb.image.scenes import SceneSpec, scene_set; import "
+        "torch; torch.manual_seed(5); torch.rand(3);"
+        "print(*(fit_codec(n, scene_set(200, SceneSpec(size=24, cells=3, smallest=5, largest=6)).images).fingerprint() "
+        "for n in ('pca-16', 'vq-64')))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert out == [fit_codec(n, SCENES.images).fingerprint() for n in ("pca-16", "vq-64")]
 
@@ -105,13 +126,16 @@ def test_a_great_many_different_patches_are_sampled_by_the_seed():
     patches, counts = unique_patches(noise(40), 4)
     few = lambda seed: fit_codebook(patches, counts, 16, seed=seed, rounds=2, limit=100)
     assert torch.equal(few(0), few(0)) and not torch.equal(few(0), few(1)) and few(0).shape == (16, 48)
-    assert fit_codebook(patches, counts, 200, rounds=1, limit=100).shape == (200, 48)              # never fewer than asked for
+    # never fewer than asked for
+    assert fit_codebook(patches, counts, 200, rounds=1, limit=100).shape == (200, 48)
 
 
 def test_ceilings_at_scale_laptop_hold_the_pair_for_comparing_methods():
     spec = SceneSpec.at_scale("laptop")
     train, judged = scene_set(1500, spec).images, scene_set(150, spec, seed=1)
-    table = codec_table([fit_codec(n, train) for n in ("pca-4", "pca-20", "vq-64", "vq-512")], judged.images, judged.captions, spec).set_index("codec")
+    table = codec_table(
+        [fit_codec(n, train) for n in ("pca-4", "pca-20", "vq-64", "vq-512")], judged.images, judged.captions, spec
+    ).set_index("codec")
     assert table.loc[["pca-20", "vq-512"], "all"].min() >= 0.93
     assert table.loc[["pca-4", "vq-64"], "all"].max() < 0.7
     assert table.psnr.max() < 60 and table.numbers.tolist() == (table.tokens * [4, 20, 1, 1]).tolist()
@@ -122,14 +146,18 @@ def test_a_saved_codec_comes_back_whole(tmp_path, name):
     codec = fit_codec(name, SCENES.images)
     assert isinstance(codec, Codec) and codec.save(tmp_path / "deep" / "folder") == tmp_path / "deep" / "folder"
     same = load_codec(tmp_path / "deep" / "folder", size=24, kind=codec.kind)
-    assert same.fingerprint() == codec.fingerprint() and torch.equal(same.encode(SCENES.images), codec.encode(SCENES.images))
-    assert not list((tmp_path / "deep" / "folder").glob(".*"))                                            # no temporary file stays
+    assert same.fingerprint() == codec.fingerprint() and torch.equal(
+        same.encode(SCENES.images), codec.encode(SCENES.images)
+    )
+    # no temporary file stays
+    assert not list((tmp_path / "deep" / "folder").glob(".*"))
 
 
 def test_a_codec_that_is_replaced_halfway_is_noticed(tmp_path):
     first, second = (fit_codec("vq-64", SCENES.images, seed=seed) for seed in (0, 1))
     first.save(tmp_path)
-    (tmp_path / "codec.safetensors").write_bytes(safetensors.torch.save(second.tensors()))                # killed between the two files
+    # killed between the two files
+    (tmp_path / "codec.safetensors").write_bytes(safetensors.torch.save(second.tensors()))
     with pytest.raises(UserError, match="do not belong together"): load_codec(tmp_path)
     second.save(tmp_path)
     assert load_codec(tmp_path).fingerprint() == second.fingerprint()
@@ -163,41 +191,68 @@ def change(folder, key, value):
 
 def test_saving_where_nothing_can_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write"): fit_codec("pca-4", SCENES.images).save(tmp_path / "file" / "codec")
+    with pytest.raises(UserError, match="cannot write"):
+        fit_codec("pca-4", SCENES.images).save(tmp_path / "file" / "codec")
 
 
-@pytest.mark.parametrize("images, words", [
-    (SCENES.images.float() / 255, "uint8"), (SCENES.images.numpy(), "ndarray"), (SCENES.images[0], r"\(pictures, 3, size, size\)"),
-    (SCENES.images[:, :, :, :20], "square"), (SCENES.images[:, :1], "pictures, 3"), (SCENES.images[:, :, :20, :20], "24 pixels a side, not 20"),
-])
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (SCENES.images.float() / 255, "uint8"),
+        (SCENES.images.numpy(), "ndarray"),
+        (SCENES.images[0], r"\(pictures, 3, size, size\)"),
+        (SCENES.images[:, :, :, :20], "square"),
+        (SCENES.images[:, :1], "pictures, 3"),
+        (SCENES.images[:, :, :20, :20], "24 pixels a side, not 20"),
+    ],
+)
 def test_pictures_that_cannot_be_encoded_are_refused(images, words):
     for codec in (fit_codec("pca-4", SCENES.images), fit_codec("vq-16", SCENES.images)):
         with pytest.raises(UserError, match=words): codec.encode(images)
 
 
-@pytest.mark.parametrize("latents, words", [
-    (torch.zeros(2, 36), r"\(pictures, 36, 4\)"), (torch.zeros(2, 35, 4), r"not \(2, 35, 4\)"), (torch.zeros(2, 36, 4, dtype=torch.long), "continuous"),
-    (torch.full((1, 36, 4), float("inf")), "diverged"),
-])
+@pytest.mark.parametrize(
+    "latents, words",
+    [
+        (torch.zeros(2, 36), r"\(pictures, 36, 4\)"),
+        (torch.zeros(2, 35, 4), r"not \(2, 35, 4\)"),
+        (torch.zeros(2, 36, 4, dtype=torch.long), "continuous"),
+        (torch.full((1, 36, 4), float("inf")), "diverged"),
+    ],
+)
 def test_numbers_that_no_picture_has_are_refused(latents, words):
     with pytest.raises(UserError, match=words): fit_codec("pca-4", SCENES.images).decode(latents)
 
 
-@pytest.mark.parametrize("ids, words", [
-    (torch.zeros(2, 36), "ids"), (torch.full((1, 36), 16), "0 to 15"), (torch.full((1, 36), -1), "-1"), (torch.zeros(1, 37, dtype=torch.long), "36"),
-    (torch.zeros(1, 36, dtype=torch.bool), "bool"),
-])
+@pytest.mark.parametrize(
+    "ids, words",
+    [
+        (torch.zeros(2, 36), "ids"),
+        (torch.full((1, 36), 16), "0 to 15"),
+        (torch.full((1, 36), -1), "-1"),
+        (torch.zeros(1, 37, dtype=torch.long), "36"),
+        (torch.zeros(1, 36, dtype=torch.bool), "bool"),
+    ],
+)
 def test_ids_outside_the_vocabulary_are_refused(ids, words):
     with pytest.raises(UserError, match=words): fit_codec("vq-16", SCENES.images).decode(ids)
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: fit_codec("vq", SCENES.images), "unknown codec"), (lambda: fit_codec("vq-0", SCENES.images), "unknown codec"),
-    (lambda: fit_codec("vq-1", SCENES.images), "at least 2"), (lambda: fit_codec("pca-49", SCENES.images), "between 1 and 48"),
-    (lambda: fit_codec("pca-4", SCENES.images, patch=7), "do not split"), (lambda: fit_codec("pca-4", SCENES.images[:0]), "none"),
-    (lambda: fit_codec("vq-4", SCENES.images[:0]), "none"), (lambda: fit_codec("pca-4", torch.full_like(SCENES.images, 9)), "the same"),
-    (lambda: psnr(SCENES.images, SCENES.images[:1]), "shapes"), (lambda: psnr(SCENES.images.float(), SCENES.images), "uint8"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: fit_codec("vq", SCENES.images), "unknown codec"),
+        (lambda: fit_codec("vq-0", SCENES.images), "unknown codec"),
+        (lambda: fit_codec("vq-1", SCENES.images), "at least 2"),
+        (lambda: fit_codec("pca-49", SCENES.images), "between 1 and 48"),
+        (lambda: fit_codec("pca-4", SCENES.images, patch=7), "do not split"),
+        (lambda: fit_codec("pca-4", SCENES.images[:0]), "none"),
+        (lambda: fit_codec("vq-4", SCENES.images[:0]), "none"),
+        (lambda: fit_codec("pca-4", torch.full_like(SCENES.images, 9)), "the same"),
+        (lambda: psnr(SCENES.images, SCENES.images[:1]), "shapes"),
+        (lambda: psnr(SCENES.images.float(), SCENES.images), "uint8"),
+    ],
+)
 def test_what_cannot_be_fitted_or_measured_says_why(make, words):
     with pytest.raises(UserError, match=words): make()
 
@@ -220,7 +275,8 @@ def test_the_table_has_a_frechet_distance_where_judges_are_given():
     from dclm_nb.image.judges import JudgeSuite
     spec = SceneSpec()
     few, held = JudgeTraining(scenes=200, steps=20), scene_set(64, spec, seed=1)
-    judges, codecs = JudgeSuite.build(fit_feature_net(spec, few), fit_two_tower(spec, few), n=64), [fit_codec(name, scene_set(200, spec).images) for name in ("pca-2", "pca-16")]
+    judges = JudgeSuite.build(fit_feature_net(spec, few), fit_two_tower(spec, few), n=64)
+    codecs = [fit_codec(name, scene_set(200, spec).images) for name in ("pca-2", "pca-16")]
     table = codec_table(codecs, held.images, held.captions, spec, judges)
     assert table.frechet_distance[0] > table.frechet_distance[1] > 0
     assert "frechet_distance" not in codec_table(codecs, held.images, held.captions, spec)

@@ -1,4 +1,5 @@
-"""The entropy floor: right where it can be counted by hand, never above the truth, and refused where it would not hold."""
+"""The entropy floor: right where it can be counted by hand, never above the truth, and refused where it would not
+hold."""
 import math
 
 import pytest
@@ -23,7 +24,9 @@ def test_what_was_not_seen_makes_it_too_low_never_too_high():
     generator = torch.Generator().manual_seed(0)
     uniform = torch.randint(1000, (50, 200, 1), generator=generator)
     seen = [seen_entropy(rows) for rows in uniform]
-    assert max(seen) <= math.log(200) < math.log(1000) and sum(seen) / 50 < seen_entropy(uniform.reshape(-1, 1)) < math.log(1000)
+    assert max(seen) <= math.log(200) < math.log(1000) and sum(seen) / 50 < seen_entropy(
+        uniform.reshape(-1, 1)
+    ) < math.log(1000)
 
 
 def test_a_caption_holds_its_cells_and_its_objects():
@@ -31,7 +34,10 @@ def test_a_caption_holds_its_cells_and_its_objects():
     one, two = (entropy_floor(CODEC, SPEC, [text], 200) for text in ("one red circle", "two red circles"))
     assert one == pytest.approx((math.log(4) + thing) / 36) and two == pytest.approx((math.log(6) + 2 * thing) / 36)
     assert entropy_floor(CODEC, SPEC, ["one red circle", "two red circles"], 200) == pytest.approx((one + two) / 2)
-    assert [arrangements(text, SceneSpec(size=36, cells=3)) for text in ("a red circle above a blue square", "two red circles")] == [9, 36]
+    assert [
+        arrangements(text, SceneSpec(size=36, cells=3))
+        for text in ("a red circle above a blue square", "two red circles")
+    ] == [9, 36]
 
 
 def test_the_codes_of_one_object_are_those_of_its_cell_in_a_whole_picture():
@@ -49,5 +55,7 @@ def _alone(seed: int):
 
 
 def test_patches_across_cells_and_codecs_that_lose_objects_are_refused():
-    with pytest.raises(UserError, match="cross the cells"): object_codes(CODEC, SceneSpec(size=22, largest=9), "red", "circle", 2)
-    with pytest.raises(UserError, match="can vanish"): entropy_floor(fit_codec("vq-2", scene_set(100).images), SPEC, ["one black cross"], 300)
+    with pytest.raises(UserError, match="cross the cells"):
+        object_codes(CODEC, SceneSpec(size=22, largest=9), "red", "circle", 2)
+    with pytest.raises(UserError, match="can vanish"):
+        entropy_floor(fit_codec("vq-2", scene_set(100).images), SPEC, ["one black cross"], 300)

@@ -1,4 +1,5 @@
-"""The Fréchet distance and the manifold scores against independent computations, and at the sizes a notebook does not show."""
+"""The Fréchet distance and the manifold scores against independent computations, and at the sizes a notebook does not
+show."""
 import os
 import subprocess
 import sys
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image import frechet
-from dclm_nb.image.frechet import feature_statistics, frechet_distance, nuclear_norm, precision_recall, statistics_from_covariance
+from dclm_nb.image.frechet import (
+    feature_statistics, frechet_distance, nuclear_norm, precision_recall, statistics_from_covariance,
+)
 
 
 def sample(n: int, d: int, seed: int = 0) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(n, d, generator=g, dtype=torch.float64) @ torch.randn(d, d, generator=g, dtype=torch.float64) + torch.randn(d, generator=g, dtype=torch.float64)
+    return torch.randn(n, d, generator=g, dtype=torch.float64) @ torch.randn(
+        d, d, generator=g, dtype=torch.float64
+    ) + torch.randn(d, generator=g, dtype=torch.float64)
 
 
 def by_square_root(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -50,11 +55,16 @@ def test_turning_both_sets_changes_nothing():
     assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), rel=1e-9)
 
 
-@pytest.mark.parametrize("n, d", [(700, 600), (600, 650), (40, 3000)], ids=["more pictures", "fewer pictures", "very few"])
+@pytest.mark.parametrize(
+    "n, d", [(700, 600), (600, 650), (40, 3000)], ids=["more pictures", "fewer pictures", "very few"]
+)
 def test_large_sets_equal_the_eigenvalue_formula(n, d):
     a, b = sample(n, d) / d, sample(n, d, 1) / d + 0.01
     values = scipy.linalg.eigvalsh((lambda m: m @ m.T)(((a - a.mean(0)) @ (b - b.mean(0)).T).numpy() / (n - 1)))
-    expected = float(((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0).sum() + b.var(0).sum()) - 2 * np.sqrt(values.clip(0)).sum()
+    expected = (
+        float(((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0).sum() + b.var(0).sum())
+        - 2 * np.sqrt(values.clip(0)).sum()
+    )
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert frechet_distance(a, a + 1) == pytest.approx(d, rel=1e-9)
 
@@ -83,13 +93,17 @@ def test_statistics_of_batches_add_up_whatever_their_sizes(sizes, d, seed):
     parts = [feature_statistics(part) for part in whole.split(sizes)]
     joined, once = sum(parts[1:], parts[0]), feature_statistics(whole)
     assert joined.n == once.n and len(joined.factor) <= max(d, sum(sizes) + len(sizes))
-    assert torch.allclose(joined.mean, once.mean) and torch.allclose(joined.covariance, once.covariance, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(joined.mean, once.mean) and torch.allclose(
+        joined.covariance, once.covariance, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_published_statistics_give_the_same_distance():
     a, b = sample(100, 6), sample(80, 6, 1)
     mean, covariance = a.numpy().mean(0), np.cov(a.numpy(), rowvar=False)
-    assert frechet_distance(statistics_from_covariance(torch.from_numpy(mean), torch.from_numpy(covariance), 100), b) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    assert frechet_distance(
+        statistics_from_covariance(torch.from_numpy(mean), torch.from_numpy(covariance), 100), b
+    ) == pytest.approx(frechet_distance(a, b), rel=1e-9)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -122,7 +136,11 @@ def test_manifold_scores_equal_their_definition_whatever_the_block(monkeypatch, 
     across = torch.cdist(fake, real, compute_mode="donot_use_mm_for_euclid_dist")
     reach = lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sort(dim=1).values[:, k]
     in_real, in_fake = across <= reach(real), across.T <= reach(fake)
-    expected = (in_real.any(1).double().mean().item(), in_fake.any(1).double().mean().item(), in_real.any(0).double().mean().item())
+    expected = (
+        in_real.any(1).double().mean().item(),
+        in_fake.any(1).double().mean().item(),
+        in_real.any(0).double().mean().item(),
+    )
     assert 0 < min(expected) and max(expected) < 1
     for block in (1, 1000, frechet.BLOCK):
         monkeypatch.setattr(frechet, "BLOCK", block)
@@ -132,7 +150,8 @@ def test_manifold_scores_equal_their_definition_whatever_the_block(monkeypatch, 
 MEMORY = """
 import re, torch
 from dclm_nb.image.frechet import precision_recall
-peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024      # maxrss would begin at the parent's
+# maxrss would begin at the parent's
+peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
 x = torch.randn(12_000, 4, generator=torch.Generator().manual_seed(0))
 precision_recall(x[:500], x[:500])
 before = peak()
@@ -144,5 +163,13 @@ print(peak() - before)
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
 def test_memory_stays_bounded():
     """All distances of 12,000 pictures in float64 would be 1.1 GB."""
-    used = float(subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout)
+    used = float(
+        subprocess.run(
+            [sys.executable, "-c", MEMORY],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        ).stdout
+    )
     assert used < 200

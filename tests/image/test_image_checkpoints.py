@@ -1,4 +1,5 @@
-"""Exported models: what is loaded is what was saved, or it is refused in one line; drawing is a function of model, captions and seed."""
+"""Exported models: what is loaded is what was saved, or it is refused in one line; drawing is a function of model,
+captions and seed."""
 import json
 import os
 import pickle
@@ -27,10 +28,27 @@ CAPTIONS = ["a red circle left of a blue square", "three green triangles"]
 
 def model_of(method: str, seed: int = 0, **changes) -> ImageModel:
     codec = CODECS["continuous" if method == "diffusion" else "discrete"]
-    config = BackboneConfig(method, 16, 1, 2, codec.tokens, len(VOCABULARY), VOCABULARY.length, channels=codec.channels, vocab_size=codec.vocab_size, **changes)
+    config = BackboneConfig(
+        method,
+        16,
+        1,
+        2,
+        codec.tokens,
+        len(VOCABULARY),
+        VOCABULARY.length,
+        channels=codec.channels,
+        vocab_size=codec.vocab_size,
+        **changes,
+    )
     network = Backbone(config, seed)
     with torch.no_grad(): network.write.weight.mul_(30)
-    return ImageModel(network.eval(), codec, VOCABULARY, MethodSettings(FlowSettings(shift=2.5), MaskedSettings("arccos", 3.0)), Sampling(steps=3, guidance=1.5, temperature=0.8, cache=False))
+    return ImageModel(
+        network.eval(),
+        codec,
+        VOCABULARY,
+        MethodSettings(FlowSettings(shift=2.5), MaskedSettings("arccos", 3.0)),
+        Sampling(steps=3, guidance=1.5, temperature=0.8, cache=False),
+    )
 
 
 @pytest.fixture
@@ -42,8 +60,16 @@ def saved(tmp_path): return save_image_model(model_of("next-token"), tmp_path / 
 def test_a_loaded_model_is_the_saved_one_and_draws_the_same(method, positions, tmp_path):
     model = model_of(method, positions=positions)
     again = load_image_model(save_image_model(model, tmp_path / "model"))
-    assert (again.network.config, again.vocabulary, again.settings, again.sampling) == (model.network.config, model.vocabulary, model.settings, model.sampling)
-    assert all(torch.equal(a, b) for a, b in zip(model.network.state_dict().values(), again.network.state_dict().values(), strict=True))
+    assert (again.network.config, again.vocabulary, again.settings, again.sampling) == (
+        model.network.config,
+        model.vocabulary,
+        model.settings,
+        model.sampling,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.network.state_dict().values(), again.network.state_dict().values(), strict=True)
+    )
     assert again.codec.fingerprint() == model.codec.fingerprint() and not again.network.training
     assert torch.equal(sample(again, CAPTIONS, seed=4), sample(model, CAPTIONS, seed=4))
 
@@ -51,7 +77,9 @@ def test_a_loaded_model_is_the_saved_one_and_draws_the_same(method, positions, t
 def test_saving_twice_writes_the_same_bytes(tmp_path):
     folders = [save_image_model(model_of("diffusion"), tmp_path / name) for name in "ab"]
     names = sorted(str(p.relative_to(folders[0])) for p in folders[0].rglob("*") if p.is_file())
-    assert {"model.json", "model.safetensors"} <= set(names) and all((folders[0] / n).read_bytes() == (folders[1] / n).read_bytes() for n in names)
+    assert {"model.json", "model.safetensors"} <= set(names) and all(
+        (folders[0] / n).read_bytes() == (folders[1] / n).read_bytes() for n in names
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -61,23 +89,37 @@ def test_drawing_depends_on_seed_and_captions_and_on_nothing_else(method):
     first = sample(model, CAPTIONS, seed=0)
     state = torch.get_rng_state()
     assert first.shape == (2, 3, 24, 24) and first.dtype == torch.uint8
-    assert torch.equal(sample(model, tuple(CAPTIONS), seed=0), first) and torch.equal(torch.get_rng_state(), state), "the global state of chance is neither read nor moved"
+    assert torch.equal(sample(model, tuple(CAPTIONS), seed=0), first) and torch.equal(torch.get_rng_state(), state), (
+        "the global state of chance is neither read nor moved"
+    )
     assert not torch.equal(sample(model, CAPTIONS, seed=1), first)
     assert torch.equal(sample(model, CAPTIONS[0]), sample(model, CAPTIONS[:1])), "one caption is a list of one"
     assert not torch.equal(sample(model, CAPTIONS, sampling=Sampling(steps=9, guidance=6.0)), first)
     assert sample(model, CAPTIONS * 3, batch_size=4).shape[0] == 6
 
 
-@pytest.mark.parametrize("captions, said", [("a mauve circle left of a blue square", "unknown word 'mauve'"), ("", "empty caption"), ([], "nothing to draw"), (["three green triangles", "of a"], "empty caption"),
-                                            ("a red circle left of a blue square above three green circles below two squares", "say it shorter")])
+@pytest.mark.parametrize(
+    "captions, said",
+    [
+        ("a mauve circle left of a blue square", "unknown word 'mauve'"),
+        ("", "empty caption"),
+        ([], "nothing to draw"),
+        (["three green triangles", "of a"], "empty caption"),
+        ("a red circle left of a blue square above three green circles below two squares", "say it shorter"),
+    ],
+)
 def test_captions_that_cannot_be_drawn_are_refused_in_one_line(captions, said):
     with pytest.raises(UserError, match=said) as caught: sample(model_of("next-token"), captions)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("captions", [None, 3, b"a red circle", [None], ["three green triangles", 3], [["three green triangles"]], np.zeros(2)])
+@pytest.mark.parametrize(
+    "captions",
+    [None, 3, b"a red circle", [None], ["three green triangles", 3], [["three green triangles"]], np.zeros(2)],
+)
 def test_what_is_no_string_is_refused_in_one_line(captions):
-    with pytest.raises(UserError, match="a caption is a string, not") as caught: sample(model_of("next-token"), captions)
+    with pytest.raises(UserError, match="a caption is a string, not") as caught:
+        sample(model_of("next-token"), captions)
     assert "\n" not in str(caught.value)
 
 
@@ -134,7 +176,13 @@ def test_a_record_without_one_of_its_parts_or_with_another_in_its_place_is_refus
 
 def test_a_record_of_another_network_is_refused(saved):
     record = json.loads((saved / "model.json").read_text())
-    for changes in ({"width": 32}, {"n_layers": 2}, {"positions": "learned"}, {"n_heads": 3}, {"method": "masked-token"}):
+    for changes in (
+        {"width": 32},
+        {"n_layers": 2},
+        {"positions": "learned"},
+        {"n_heads": 3},
+        {"method": "masked-token"},
+    ):
         (saved / "model.json").write_text(json.dumps(record | {"network": record["network"] | changes}))
         with pytest.raises(UserError): load_image_model(saved)
 
@@ -150,7 +198,8 @@ def test_a_codec_of_another_training_is_refused_and_the_same_one_is_accepted(sav
 def test_parts_that_do_not_fit_each_other_make_no_model():
     model = model_of("next-token")
     with pytest.raises(UserError, match="does not fit"): ImageModel(model.network, CODECS["continuous"], VOCABULARY)
-    with pytest.raises(UserError, match="vocabulary"): ImageModel(model.network, model.codec, CaptionVocabulary.of(["a red circle"]))
+    with pytest.raises(UserError, match="vocabulary"):
+        ImageModel(model.network, model.codec, CaptionVocabulary.of(["a red circle"]))
 
 
 def test_a_folder_without_a_model_says_so(tmp_path):
@@ -171,7 +220,9 @@ def test_a_save_that_stops_half_way_never_leaves_a_wrong_model(saved, monkeypatc
     with pytest.raises(UserError, match="damaged"): load_image_model(saved)
     monkeypatch.undo()
     save_image_model(model_of("next-token", seed=1), saved)
-    assert torch.equal(load_image_model(saved).network.write.weight, model_of("next-token", seed=1).network.write.weight)
+    assert torch.equal(
+        load_image_model(saved).network.write.weight, model_of("next-token", seed=1).network.write.weight
+    )
     assert not list(saved.glob(".*.tmp"))
 
 

@@ -1,4 +1,5 @@
-"""Training under faults: killed, full disk, damaged files; and what a run promises: its budget, its average, the same numbers every time."""
+"""Training under faults: killed, full disk, damaged files; and what a run promises: its budget, its average, the same
+numbers every time."""
 import dataclasses
 import json
 import math
@@ -28,20 +29,40 @@ from dclm_nb.image.training import FlopBudget, LatentSet, load_weights, mark_ste
 
 STEPS, BATCH = 30, 4
 NETWORK = BackboneConfig("next-token", 16, 1, 2, 9, 8, 3, vocab_size=12)
-NETWORKS = {"next-token": NETWORK, "masked-token": dataclasses.replace(NETWORK, method="masked-token"), "diffusion": dataclasses.replace(NETWORK, method="diffusion", vocab_size=0, channels=4)}
+NETWORKS = {
+    "next-token": NETWORK,
+    "masked-token": dataclasses.replace(NETWORK, method="masked-token"),
+    "diffusion": dataclasses.replace(NETWORK, method="diffusion", vocab_size=0, channels=4),
+}
 
 
 def recipe(network: BackboneConfig = NETWORK, steps: float = STEPS, **changes) -> ImageTrainConfig:
-    return ImageTrainConfig(**{"flops": steps * training_flops(network, BATCH), "batch_size": BATCH, "lr": 5e-3, "warmup_steps": 5, "marks": (0.3, 1.0), "checkpoint_every": 4, "accelerator": "cpu"} | changes)
+    return ImageTrainConfig(
+        **{
+            "flops": steps * training_flops(network, BATCH),
+            "batch_size": BATCH,
+            "lr": 5e-3,
+            "warmup_steps": 5,
+            "marks": (0.3, 1.0),
+            "checkpoint_every": 4,
+            "accelerator": "cpu",
+        }
+        | changes
+    )
 
 
 def data_of(network: BackboneConfig = NETWORK) -> LatentSet:
     generator = torch.Generator().manual_seed(9)
-    latents = torch.randn(40, network.tokens, network.channels, generator=generator) if network.channels else torch.randint(network.vocab_size, (40, network.tokens), generator=generator)
+    latents = (
+        torch.randn(40, network.tokens, network.channels, generator=generator)
+        if network.channels
+        else torch.randint(network.vocab_size, (40, network.tokens), generator=generator)
+    )
     return LatentSet(latents, torch.randint(1, 7, (40, network.caption_length), generator=generator), 7)
 
 
-# What a child process does. `die` says when it kills itself: "12:step", "3:write" (inside the third checkpoint), "mark_0.safetensors:replace" (just before that file appears).
+# What a child process does. `die` says when it kills itself: "12:step", "3:write" (inside the third checkpoint),
+# "mark_0.safetensors:replace" (just before that file appears).
 SCRIPT = f"""
 import json, os, signal, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
@@ -101,7 +122,11 @@ def assert_same_run(a: Path, b: Path) -> None:
 def test_the_whole_run_is_what_was_asked_for(uninterrupted):
     for method, folder in uninterrupted.items():
         result = json.loads((folder / "result.json").read_text())
-        assert (result["steps"], len(result["losses"]), [m["step"] for m in result["marks"]]) == (STEPS, STEPS, [9, STEPS])
+        assert (result["steps"], len(result["losses"]), [m["step"] for m in result["marks"]]) == (
+            STEPS,
+            STEPS,
+            [9, STEPS],
+        )
         assert result["flops"] == result["marks"][-1]["flops"] == STEPS * training_flops(NETWORKS[method], BATCH)
         weights = load_file(folder / "mark_1.safetensors")
         assert not torch.equal(weights["raw.write.weight"], weights["averaged.write.weight"])
@@ -110,12 +135,27 @@ def test_the_whole_run_is_what_was_asked_for(uninterrupted):
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_steps(run, uninterrupted, tmp_path, method):
     """Three times, each further on than the checkpoint it came from."""
-    for die in sorted(random.Random(method).sample(range(2, STEPS), 3)): assert run(tmp_path / "run", f"{die}:step", method) == -signal.SIGKILL
+    for die in sorted(random.Random(method).sample(range(2, STEPS), 3)):
+        assert run(tmp_path / "run", f"{die}:step", method) == -signal.SIGKILL
     assert run(tmp_path / "run", method=method) == 0
     assert_same_run(tmp_path / "run", uninterrupted[method])
 
 
-@pytest.mark.parametrize("die", ["1:step", "8:step", "9:step", f"{STEPS}:step", "1:write", "2:write", "6:write", "last.ckpt:replace", "mark_0.safetensors:replace", "mark_1.safetensors:replace"])
+@pytest.mark.parametrize(
+    "die",
+    [
+        "1:step",
+        "8:step",
+        "9:step",
+        f"{STEPS}:step",
+        "1:write",
+        "2:write",
+        "6:write",
+        "last.ckpt:replace",
+        "mark_0.safetensors:replace",
+        "mark_1.safetensors:replace",
+    ],
+)
 def test_killed_at_the_worst_moments(run, uninterrupted, tmp_path, die):
     assert run(tmp_path / "run", die) == -signal.SIGKILL
     assert run(tmp_path / "run") == 0
@@ -153,7 +193,10 @@ def test_a_full_disk_loses_no_finished_mark_and_the_run_goes_on(tmp_path, uninte
     assert (tmp_path / "mark_0.safetensors").read_bytes() == (whole / "mark_0.safetensors").read_bytes()
     monkeypatch.undo()
     result = train(NETWORK, recipe(), data_of(), tmp_path, seed=5)
-    assert result == json.loads((whole / "result.json").read_text()) and (tmp_path / "mark_1.safetensors").read_bytes() == (whole / "mark_1.safetensors").read_bytes()
+    assert (
+        result == json.loads((whole / "result.json").read_text())
+        and (tmp_path / "mark_1.safetensors").read_bytes() == (whole / "mark_1.safetensors").read_bytes()
+    )
 
 
 class Stop(Exception): pass
@@ -170,12 +213,14 @@ def interrupted(folder: Path, at: int = 10, **changes) -> None:
             return super().batch(*rest)
 
     whole = data_of()
-    with pytest.raises(Stop): train(NETWORK, recipe(**changes), Stopping(whole.latents, whole.captions, whole.null_id), folder, seed=5)
+    with pytest.raises(Stop):
+        train(NETWORK, recipe(**changes), Stopping(whole.latents, whole.captions, whole.null_id), folder, seed=5)
 
 
 @pytest.mark.parametrize("at", [1, 7, 9, 12, 23, 29])
 def test_a_loss_that_is_no_number_ends_the_run_wherever_it_falls(tmp_path, at):
-    """Losses are read several at once: also just before a mark, before a checkpoint and in the last steps the run fails, names the step, and no checkpoint holds the damage."""
+    """Losses are read several at once: also just before a mark, before a checkpoint and in the last steps the run
+    fails, names the step, and no checkpoint holds the damage."""
     network = NETWORKS["diffusion"]
     whole = data_of(network)
 
@@ -187,8 +232,14 @@ def test_a_loss_that_is_no_number_ends_the_run_wherever_it_falls(tmp_path, at):
             latents, captions = super().batch(*rest)
             return latents * (math.nan if self.asked == at else 1), captions
 
-    with pytest.raises(UserError, match=f"diverged at step {at}: "): train(network, recipe(network), Broken(whole.latents, whole.captions, whole.null_id), tmp_path, seed=5)
-    if (last := tmp_path / "last.ckpt").exists(): assert all(torch.isfinite(t).all() for t in torch.load(last, weights_only=True)["state_dict"].values() if t.is_floating_point())
+    with pytest.raises(UserError, match=f"diverged at step {at}: "):
+        train(network, recipe(network), Broken(whole.latents, whole.captions, whole.null_id), tmp_path, seed=5)
+    if (last := tmp_path / "last.ckpt").exists():
+        assert all(
+            torch.isfinite(t).all()
+            for t in torch.load(last, weights_only=True)["state_dict"].values()
+            if t.is_floating_point()
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
@@ -196,7 +247,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path, content):
     interrupted(tmp_path)
     last = tmp_path / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000] if content is None else content)
-    with pytest.raises(UserError, match="last.ckpt cannot be read.*remove it"): train(NETWORK, recipe(), data_of(), tmp_path, seed=5)
+    with pytest.raises(UserError, match="last.ckpt cannot be read.*remove it"):
+        train(NETWORK, recipe(), data_of(), tmp_path, seed=5)
 
 
 class Bomb:
@@ -213,7 +265,8 @@ def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("changes, seed", [({"lr": 1e-3}, 5), ({"steps": 40}, 5), ({}, 6)])
 def test_an_interrupted_run_is_not_continued_as_another(tmp_path, changes, seed):
     interrupted(tmp_path)
-    with pytest.raises(UserError, match="interrupted run with another"): train(NETWORK, recipe(**changes), data_of(), tmp_path, seed=seed)
+    with pytest.raises(UserError, match="interrupted run with another"):
+        train(NETWORK, recipe(**changes), data_of(), tmp_path, seed=seed)
 
 
 @settings(max_examples=200, deadline=None)
@@ -236,17 +289,25 @@ def test_what_a_run_spends_is_what_it_ran(tmp_path, method, steps):
         def batch(self, *rest): return ran.append(1) or super().batch(*rest)
 
     whole = data_of(network)
-    result = train(network, recipe(network, steps, marks=(1.0,)), Counting(whole.latents, whole.captions, whole.null_id), tmp_path)
-    assert len(ran) == result["steps"] == len(result["losses"]) == int(steps) and result["flops"] == int(steps) * training_flops(network, BATCH)
+    result = train(
+        network, recipe(network, steps, marks=(1.0,)), Counting(whole.latents, whole.captions, whole.null_id), tmp_path
+    )
+    assert len(ran) == result["steps"] == len(result["losses"]) == int(steps) and result["flops"] == int(
+        steps
+    ) * training_flops(network, BATCH)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loop_and_its_average_equal_a_plain_one(tmp_path, method):
     """AdamW, warm-up, clipping and the moving average written out; the first average is the first weights."""
-    network, config, data = NETWORKS[method], recipe(NETWORKS[method], 12, decay=0.3, ema=0.8), data_of(NETWORKS[method])
+    network = NETWORKS[method]
+    config = recipe(NETWORKS[method], 12, decay=0.3, ema=0.8)
+    data = data_of(NETWORKS[method])
     result = train(network, config, data, tmp_path, seed=5)
     plain, averaged, losses = Backbone(network, 5), None, []
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        plain.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
+    )
     for step in range(12):
         for group in optimizer.param_groups: group["lr"] = config.lr * rate_factor(step, 12, config)
         generator = step_generator(5, step)
@@ -286,12 +347,19 @@ def test_captions_are_dropped_as_often_as_asked_and_pictures_keep_theirs():
     data = LatentSet(torch.arange(50)[:, None], torch.arange(50)[:, None] + 100, null_id=7)
     latents, captions = data.batch(20_000, 0.1, step_generator(0, 0))
     dropped = captions[:, 0] == 7
-    assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.01) and torch.equal(captions[~dropped], latents[~dropped] + 100)
+    assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.01) and torch.equal(
+        captions[~dropped], latents[~dropped] + 100
+    )
     assert len(latents.unique()) == 50
 
 
 def test_two_steps_or_two_ranks_never_see_the_same_chance():
-    draws = {tuple(torch.rand(2, generator=step_generator(seed, step, rank)).tolist()) for seed in range(3) for step in range(20) for rank in range(3)}
+    draws = {
+        tuple(torch.rand(2, generator=step_generator(seed, step, rank)).tolist())
+        for seed in range(3)
+        for step in range(20)
+        for rank in range(3)
+    }
     assert len(draws) == 180
 
 
@@ -323,11 +391,24 @@ def test_two_processes_train_together(tmp_path):
     """Gloo on the CPU: the budget of one run is shared, the marks are written once, and the loss falls."""
     script = tmp_path / "ddp.py"
     script.write_text(DDP)
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "run")], env=ONE_THREAD, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "run")],
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    assert result["steps"] == 40 and result["flops"] <= recipe(steps=40).flops and sum(result["losses"][-10:]) < sum(result["losses"][:10])
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["mark_0.safetensors", "mark_1.safetensors"] and "cannot be shared by 2" in done.stdout
+    assert (
+        result["steps"] == 40
+        and result["flops"] <= recipe(steps=40).flops
+        and sum(result["losses"][-10:]) < sum(result["losses"][:10])
+    )
+    assert (
+        sorted(p.name for p in (tmp_path / "run").iterdir()) == ["mark_0.safetensors", "mark_1.safetensors"]
+        and "cannot be shared by 2" in done.stdout
+    )
     alone = train(NETWORK, recipe(lr=2e-2, steps=40), data_of(), tmp_path / "alone", seed=5)
     assert result["losses"] != alone["losses"], "each process draws half the batch with its own chance"
 
@@ -336,9 +417,16 @@ def test_two_processes_train_together(tmp_path):
 def test_mixed_precision_trains_and_clips(tmp_path, method):
     """What `gpu` and the assumed paper scale ask for: 32-bit weights, near those of a run in 32 bits."""
     network, runs = NETWORKS[method], {}
-    for precision in ("bf16-mixed", "32-true"): runs[precision] = train(network, recipe(network, 6, precision=precision, clip_norm=0.1), data_of(network), tmp_path / precision)
+    for precision in ("bf16-mixed", "32-true"):
+        runs[precision] = train(
+            network, recipe(network, 6, precision=precision, clip_norm=0.1), data_of(network), tmp_path / precision
+        )
     assert runs["bf16-mixed"]["losses"] == pytest.approx(runs["32-true"]["losses"], rel=0.05)
-    assert all(t.dtype == torch.float32 for t in load_file(tmp_path / "bf16-mixed" / "mark_1.safetensors").values() if t.is_floating_point())
+    assert all(
+        t.dtype == torch.float32
+        for t in load_file(tmp_path / "bf16-mixed" / "mark_1.safetensors").values()
+        if t.is_floating_point()
+    )
 
 
 RANKED = '''
@@ -353,7 +441,8 @@ def job(config, seed, folder):
     torch.set_num_threads(1)
     network, draw = backbone_config("diffusion", "nano", 16, 20, 5, 8), torch.Generator().manual_seed(0)
     data = LatentSet(torch.randn(64, 16, 8, generator=draw), torch.randint(1, 19, (64, 5), generator=draw), 19)
-    return train(network, ImageTrainConfig(10 * training_flops(network, 8), 8, accelerator="cpu", devices="auto"), data, folder, seed)
+    recipe = ImageTrainConfig(10 * training_flops(network, 8), 8, accelerator="cpu", devices="auto")
+    return train(network, recipe, data, folder, seed)
 
 print("rank", os.environ["RANK"], "has", RunStore(sys.argv[1]).run(job, {}).result["steps"], "steps", flush=True)
 '''
@@ -362,7 +451,16 @@ print("rank", os.environ["RANK"], "has", RunStore(sys.argv[1]).run(job, {}).resu
 def test_a_training_through_the_store_under_torchrun_is_made_by_rank_0_alone(tmp_path):
     "Lightning would join a process group of two, in which nobody else arrives, if it saw the launch."
     (tmp_path / "ranked.py").write_text(RANKED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "ranked.py"), str(tmp_path / "store")]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "ranked.py"),
+        str(tmp_path / "store"),
+    ]
     done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert all(f"rank {rank} has 10 steps" in done.stdout for rank in (0, 1))

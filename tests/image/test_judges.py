@@ -11,9 +11,31 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
 from dclm_nb.image import features, judges
 from dclm_nb.image.checker import ATTRIBUTES, check_scene
-from dclm_nb.image.features import (FeatureNet, JudgeTraining, TwoTower, attribute_names, attribute_targets, clip_features, clip_score, contrastive_score, dinov2_features,
-                                    fit_feature_net, fit_two_tower, judge_scenes, load_judge, load_pretrained, meaning, near_miss_accuracy, near_misses, retrieval_accuracy, save_judge)
-from dclm_nb.image.judges import FAULTS, INSTRUMENTS, JudgeSuite, as_expected, calibrate, calibrated, judges_config, load_suite, save_suite, train_judges
+from dclm_nb.image.features import (
+    FeatureNet,
+    JudgeTraining,
+    TwoTower,
+    attribute_names,
+    attribute_targets,
+    clip_features,
+    clip_score,
+    contrastive_score,
+    dinov2_features,
+    fit_feature_net,
+    fit_two_tower,
+    judge_scenes,
+    load_judge,
+    load_pretrained,
+    meaning,
+    near_miss_accuracy,
+    near_misses,
+    retrieval_accuracy,
+    save_judge,
+)
+from dclm_nb.image.judges import (
+    FAULTS, INSTRUMENTS, JudgeSuite, as_expected, calibrate, calibrated, judges_config, load_suite, save_suite,
+    train_judges,
+)
 from dclm_nb.image.scenes import SceneSpec, captions_of, scene_set
 
 SPEC, BRIEF = SceneSpec(), JudgeTraining(scenes=2000, steps=150)
@@ -75,13 +97,21 @@ def test_captions_that_mean_the_same_are_no_wrong_answers():
     same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
     own_only = torch.eye(3, dtype=torch.bool)
     alike = unit[[0, 0, 2]]
-    assert features.contrastive_loss(alike, alike, same, torch.tensor(20.0)) < 1e-6 < 0.1 < features.contrastive_loss(alike, alike, own_only, torch.tensor(20.0))
+    assert (
+        features.contrastive_loss(alike, alike, same, torch.tensor(20.0))
+        < 1e-6
+        < 0.1
+        < features.contrastive_loss(alike, alike, own_only, torch.tensor(20.0))
+    )
 
 
 def test_larger_pictures_fit_the_same_towers():
     spec = SceneSpec.at_scale("gpu")
     net, towers, scenes = fresh(lambda: FeatureNet(spec, 64, 32)), fresh(lambda: TwoTower(spec)), scene_set(3, spec)
-    assert net.features(scenes.images).shape == (3, 64) and -100 <= contrastive_score(towers, scenes.images, scenes.captions) <= 100
+    assert (
+        net.features(scenes.images).shape == (3, 64)
+        and -100 <= contrastive_score(towers, scenes.images, scenes.captions) <= 100
+    )
 
 
 def test_judges_survive_the_disk_and_damage_is_named(tmp_path):
@@ -136,7 +166,11 @@ def test_faults_spoil_what_they_say_and_nothing_else():
         if fault is None: continue
         before = scenes.images.clone()
         spoiled, again = fault(scenes, SPEC, np.random.default_rng(1)), fault(scenes, SPEC, np.random.default_rng(1))
-        assert torch.equal(spoiled.images, again.images) and spoiled.captions == again.captions and torch.equal(scenes.images, before)
+        assert (
+            torch.equal(spoiled.images, again.images)
+            and spoiled.captions == again.captions
+            and torch.equal(scenes.images, before)
+        )
         assert spoiled.images.dtype == torch.uint8 and spoiled.images.shape == scenes.images.shape
         assert torch.equal(spoiled.images, scenes.images) == ("caption" in name)
     repeated = judges.half_repeated(scenes, SPEC, np.random.default_rng(1))
@@ -147,9 +181,23 @@ def test_faults_spoil_what_they_say_and_nothing_else():
     assert not any(check_scene(i, c, SPEC).count for i, c in zip(lost.images, lost.captions))
 
 
-@pytest.mark.parametrize("expected, change, low, high, passes", [
-    ("-", -0.5, -0.6, -0.4, True), ("-", -0.5, -1.2, 0.2, False), ("-", -0.01, -0.02, -0.005, False), ("-", 0.5, 0.4, 0.6, False), ("+", 0.5, 0.4, 0.6, True), ("+", 0.5, -0.1, 1.1, False),
-    ("0", 0.04, 0.03, 0.05, True), ("0", 0.2, 0.1, 0.3, False), ("0", 0.2, -0.1, 0.5, True), ("no fall", 0.4, 0.3, 0.5, True), ("no fall", -0.4, -0.5, -0.3, False), ("", -9, -9, -9, True)])
+@pytest.mark.parametrize(
+    "expected, change, low, high, passes",
+    [
+        ("-", -0.5, -0.6, -0.4, True),
+        ("-", -0.5, -1.2, 0.2, False),
+        ("-", -0.01, -0.02, -0.005, False),
+        ("-", 0.5, 0.4, 0.6, False),
+        ("+", 0.5, 0.4, 0.6, True),
+        ("+", 0.5, -0.1, 1.1, False),
+        ("0", 0.04, 0.03, 0.05, True),
+        ("0", 0.2, 0.1, 0.3, False),
+        ("0", 0.2, -0.1, 0.5, True),
+        ("no fall", 0.4, 0.3, 0.5, True),
+        ("no fall", -0.4, -0.5, -0.3, False),
+        ("", -9, -9, -9, True),
+    ],
+)
 def test_the_rule_of_a_verdict(expected, change, low, high, passes):
     assert as_expected(expected, change, low, high, margin=0.05) is passes
 
@@ -159,7 +207,9 @@ def test_an_instrument_that_knows_nothing_is_named_and_not_used(suite):
     honest = calibrated(ignorant, calibrate(ignorant, n=64, sets=2))
     assert "another caption" in honest.blind["contrastive_score"] and "all" not in honest.blind
     scenes = scene_set(20, SPEC, seed=4)
-    assert "contrastive_score" not in honest.score(scenes.images, scenes.captions) and "contrastive_score" in honest.measure(scenes.images, scenes.captions)
+    assert "contrastive_score" not in honest.score(
+        scenes.images, scenes.captions
+    ) and "contrastive_score" in honest.measure(scenes.images, scenes.captions)
     with pytest.raises(UserError, match="at least 2"): calibrate(suite, n=64, sets=1)
 
 
@@ -167,13 +217,20 @@ def test_a_suite_on_disk_judges_as_before(suite, tmp_path):
     known = dataclasses.replace(suite, blind={"recall": ("half repeated",)})
     again = load_suite(save_suite(known, tmp_path / "judges"))
     scenes = scene_set(30, SPEC, seed=4)
-    assert again.score(scenes.images, scenes.captions) == known.score(scenes.images, scenes.captions) and again.blind == known.blind
+    assert (
+        again.score(scenes.images, scenes.captions) == known.score(scenes.images, scenes.captions)
+        and again.blind == known.blind
+    )
     (tmp_path / "judges" / "judges.json").write_text("{")
     with pytest.raises(UserError, match="missing or damaged"): load_suite(tmp_path / "judges")
 
 
 def test_judges_are_a_stored_run(tmp_path):
-    config = {**judges_config("smoke"), "training": dataclasses.asdict(JudgeTraining(scenes=100, steps=2, batch_size=16)), "n": 32}
+    config = {
+        **judges_config("smoke"),
+        "training": dataclasses.asdict(JudgeTraining(scenes=100, steps=2, batch_size=16)),
+        "n": 32,
+    }
     store = RunStore(tmp_path)
     run = store.run(train_judges, config, seed=1)
     assert store.run(train_judges, config, seed=1).key == run.key != store.run(train_judges, config, seed=2).key
@@ -186,14 +243,41 @@ def test_judges_are_a_stored_run(tmp_path):
 def clip_folder(tmp_path_factory):
     transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
     words = ["<pad>", "<start>", "<end>", "<unk>", "a", "red", "blue", "circle", "square", "of", "left"]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)])
-    text = {"vocab_size": len(words), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
     folder = tmp_path_factory.mktemp("clip")
-    fresh(lambda: transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<start>", eos_token="<end>").save_pretrained(folder)
+    fresh(
+        lambda: transformers.CLIPModel(
+            transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+        )
+    ).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<start>", eos_token="<end>"
+    ).save_pretrained(folder)
     return folder
 
 
@@ -201,7 +285,13 @@ def clip_folder(tmp_path_factory):
 def dino_folder(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("dino")
-    fresh(lambda: transformers.Dinov2Model(transformers.Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14))).save_pretrained(folder)
+    fresh(
+        lambda: transformers.Dinov2Model(
+            transformers.Dinov2Config(
+                hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
+            )
+        )
+    ).save_pretrained(folder)
     return folder
 
 
@@ -211,14 +301,21 @@ def pictures(n: int, height: int = 48, width: int = 48) -> torch.Tensor:
 
 def test_clip_scores_equal_the_cosines_of_the_model_itself(clip_folder):
     clip = load_pretrained(str(clip_folder))
-    images, captions = pictures(5), ["a red circle", "a blue square left of a red circle", "a circle", "red", "a blue circle"]
+    images = pictures(5)
+    captions = ["a red circle", "a blue square left of a red circle", "a circle", "red", "a blue circle"]
     words = clip.tokenizer(captions, padding=True, return_tensors="pt")
-    with torch.inference_mode(): out = clip.model(input_ids=words["input_ids"], attention_mask=words["attention_mask"], pixel_values=clip.prepare(images))
+    with torch.inference_mode():
+        out = clip.model(
+            input_ids=words["input_ids"], attention_mask=words["attention_mask"], pixel_values=clip.prepare(images)
+        )
     expected = 100 * (out.image_embeds * out.text_embeds).sum(1).clamp(min=0).mean().item()
-    for batch in (2, 64): assert clip_score(images, captions, clip, batch_size=batch) == pytest.approx(expected, abs=1e-3)
+    for batch in (2, 64):
+        assert clip_score(images, captions, clip, batch_size=batch) == pytest.approx(expected, abs=1e-3)
     assert clip_score(images, captions, str(clip_folder)) == pytest.approx(expected, abs=1e-3)
     mine = clip_features(images, clip, batch_size=2)
-    assert mine.shape == (5, 24) and torch.allclose(torch.nn.functional.normalize(mine, dim=1), out.image_embeds, atol=1e-5)
+    assert mine.shape == (5, 24) and torch.allclose(
+        torch.nn.functional.normalize(mine, dim=1), out.image_embeds, atol=1e-5
+    )
 
 
 def test_dinov2_features_are_its_class_token(dino_folder):
@@ -230,13 +327,22 @@ def test_dinov2_features_are_its_class_token(dino_folder):
 def test_pictures_are_prepared_as_the_published_preprocessing_does(clip_folder):
     """Transformers' own processor on PIL: bicubic on the shorter side, middle crop, normalised."""
     transformers = pytest.importorskip("transformers")
-    processor_class = getattr(transformers, "CLIPImageProcessorPil", None) or pytest.importorskip("transformers.models.clip.image_processing_clip").CLIPImageProcessor
+    processor_class = (
+        getattr(transformers, "CLIPImageProcessorPil", None)
+        or pytest.importorskip("transformers.models.clip.image_processing_clip").CLIPImageProcessor
+    )
     clip, images = load_pretrained(str(clip_folder)), pictures(2, 50, 70)
     processor = processor_class(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    theirs = torch.stack([torch.as_tensor(np.asarray(processor(images=[image.permute(1, 2, 0).numpy()], return_tensors="np")["pixel_values"][0])) for image in images])
+    theirs = torch.stack([
+        torch.as_tensor(
+            np.asarray(processor(images=[image.permute(1, 2, 0).numpy()], return_tensors="np")["pixel_values"][0])
+        )
+        for image in images
+    ])
     mine = clip.prepare(images)
     assert mine.shape == theirs.shape == (2, 3, 32, 32)
-    assert (mine - theirs).abs().mean() < 0.02                                            # of a unit that spans about 4; rounding inside the two resizers differs
+    # of a unit that spans about 4; rounding inside the two resizers differs
+    assert (mine - theirs).abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("call, says", [
@@ -252,7 +358,9 @@ def test_what_cannot_be_judged_is_refused_in_one_line(clip_folder, dino_folder, 
 
 def test_another_kind_of_network_and_a_missing_one_are_named(tmp_path, monkeypatch):
     transformers = pytest.importorskip("transformers")
-    transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path / "bert")
+    transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(
+        tmp_path / "bert"
+    )
     with pytest.raises(UserError, match="is a bert"): load_pretrained(str(tmp_path / "bert"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="cannot be loaded"): load_pretrained(str(tmp_path / "empty"))
@@ -263,5 +371,7 @@ def test_another_kind_of_network_and_a_missing_one_are_named(tmp_path, monkeypat
 def test_the_library_does_not_need_transformers_to_import():
     import subprocess
     import sys
-    code = "import sys; sys.modules['transformers'] = None; sys.modules['torchvision'] = None; import dclm_nb.image.judges, dclm_nb.image.frechet"
+
+    code = ("import sys; sys.modules['transformers'] = None; sys.modules['torchvision'] = None; import "
+            "dclm_nb.image.judges, dclm_nb.image.frechet")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

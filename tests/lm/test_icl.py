@@ -18,7 +18,9 @@ from dclm_nb.lm.prompts import ICLTask, Row, build_prompts
 
 def modulo(prompt):
     """The reference network knows 512 ids: inputs and targets count modulo 512."""
-    return dataclasses.replace(prompt, rows=tuple(Row(tuple(i % 512 for i in row.ids), row.start) for row in prompt.rows))
+    return dataclasses.replace(
+        prompt, rows=tuple(Row(tuple(i % 512 for i in row.ids), row.start) for row in prompt.rows)
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "transformers, with memory", "transformers, without"])
@@ -27,8 +29,12 @@ def test_losses_and_choices_are_the_originals(shared, name, kind):
     task, records, (group,) = golden(shared, name)
     folder = shared / "conformance/icl/model"
     model = GPTNeoX(folder) if kind == "plain" else transformers_neox(folder)
-    prompts = build_prompts(records, gpt_neox_tokenizer(), task, eos_id=0, limit=max(item["index"] for item in group["items"]) + 1)
-    items = score_prompts(model, [modulo(prompts[item["index"]]) for item in group["items"]], remember=kind != "transformers, without")
+    prompts = build_prompts(
+        records, gpt_neox_tokenizer(), task, eos_id=0, limit=max(item["index"] for item in group["items"]) + 1
+    )
+    items = score_prompts(
+        model, [modulo(prompts[item["index"]]) for item in group["items"]], remember=kind != "transformers, without"
+    )
     for ours, theirs in zip(items, group["items"]):
         np.testing.assert_allclose(ours.mean_losses, theirs["mean_cross_entropy"], atol=1e-5, rtol=0)
         np.testing.assert_allclose(ours.sum_losses, theirs["sum_cross_entropy"], atol=1e-4, rtol=0)
@@ -43,7 +49,8 @@ def test_ties_and_overflow_are_the_originals(shared):
 
 @given(mean=st.floats(0, 20, width=32), steps=st.lists(st.integers(-3, 3), min_size=1, max_size=4))
 def test_near_ties_are_decided_by_torchs_float32_perplexities(mean, steps):
-    """Options whose means differ in the last bits: their perplexities may be the same number, and whether they are depends on how exp rounds."""
+    """Options whose means differ in the last bits: their perplexities may be the same number, and whether they are
+    depends on how exp rounds."""
     means = [np.float32(mean)]
     for step in steps:
         new = means[-1]
@@ -61,7 +68,14 @@ ids = st.lists(st.integers(1, 511), min_size=1, max_size=60)
 
 
 @settings(max_examples=25, deadline=None)
-@given(groups=st.lists(st.tuples(ids, st.lists(st.lists(st.integers(1, 511), min_size=1, max_size=6), min_size=1, max_size=5)), min_size=1, max_size=8), batch=st.sampled_from([1, 64, 8192]))
+@given(
+    groups=st.lists(
+        st.tuples(ids, st.lists(st.lists(st.integers(1, 511), min_size=1, max_size=6), min_size=1, max_size=5)),
+        min_size=1,
+        max_size=8,
+    ),
+    batch=st.sampled_from([1, 64, 8192]),
+)
 def test_shared_reading_equals_the_plain_loop(model, groups, batch):
     groups = [[Row((*context, *end), len(context)) for end in ends] for context, ends in groups]
     shared = score_rows(model, groups, batch_tokens=batch)
@@ -86,7 +100,8 @@ def test_the_prompt_is_read_once(model):
     context = tuple(range(1, 201))
     group = [Row((*context, 300 + i, 400, 401 + i), 200) for i in range(4)]
     score_rows(Counting(), [group] * 3)
-    assert sum(read) == 3 * (199 + 4 * 3)        # the rest of a row: the last context token and two of three continuation tokens
+    # the rest of a row: the last context token and two of three continuation tokens
+    assert sum(read) == 3 * (199 + 4 * 3)
     read.clear()
     score_rows(Counting(), [[Row((*context, letter), 200) for letter in range(300, 304)]])
     assert sum(read) == 200                      # four options of one token are one sequence
@@ -103,7 +118,11 @@ def test_categories_weigh_the_same():
     task = ICLTask("t", "multiple_choice", has_categories=True)
     class Words:
         def encode(self, text, add_special_tokens=False): return [ord(c) for c in text]
-    records = [{"query": "q", "choices": ["a", "b"], "gold": gold, "category": name} for name, gold in [("x", 0)] * 9 + [("y", 1)]]
+
+    records = [
+        {"query": "q", "choices": ["a", "b"], "gold": gold, "category": name}
+        for name, gold in [("x", 0)] * 9 + [("y", 1)]
+    ]
     likes_a = lambda ids: torch.nn.functional.one_hot(torch.full_like(ids, 97), 128).float()
     result = score_task(likes_a, Words(), task, records)
     assert result.score == 0.5 and result.by_category == {"x": 1.0, "y": 0.0} and result.n == 10
@@ -123,10 +142,16 @@ def test_writing_stops_at_the_tokenizers_own_end():
         eos_token_id = 2
         def encode(self, text, add_special_tokens=False): return [ord(c) for c in text]
         def decode(self, ids, skip_special_tokens=True): return "".join(chr(i) for i in ids if i != 2)
-    def model(ids):                                                       # a question mark is followed by "y", a "y" by the end, the end by "n"
+    # a question mark is followed by "y", a "y" by the end, the end by "n"
+    def model(ids):
         after = {ord("?"): ord("y"), ord("y"): 2, 2: ord("n")}
-        return torch.nn.functional.one_hot(torch.tensor([[after.get(i, 0) for i in row] for row in ids.tolist()]), 128).float()
-    (item,) = score_task(model, Words(), ICLTask("t", "generation"), [{"context": "so?", "answer": "y", "aliases": ["yes, of course"]}]).items
+        return torch.nn.functional.one_hot(
+            torch.tensor([[after.get(i, 0) for i in row] for row in ids.tolist()]), 128
+        ).float()
+
+    (item,) = score_task(
+        model, Words(), ICLTask("t", "generation"), [{"context": "so?", "answer": "y", "aliases": ["yes, of course"]}]
+    ).items
     assert item.text == " y" and item.correct
 
 
@@ -134,15 +159,23 @@ def test_more_shots_than_records_shows_all_the_others():
     class Words:
         def encode(self, text, add_special_tokens=False): return [ord(c) % 128 for c in text]
     records = [{"context": f"{i} is", "continuation": f"{i}"} for i in range(3)]
-    result = score_task(lambda ids: torch.zeros(*ids.shape, 128), Words(), ICLTask("t", "language_modeling", shots=10), records)
+    result = score_task(
+        lambda ids: torch.zeros(*ids.shape, 128), Words(), ICLTask("t", "language_modeling", shots=10), records
+    )
     assert result.shots == 2 and 0 <= result.interval().low <= result.score <= result.interval().high <= 1
 
 
-@pytest.mark.parametrize("broken, message", [
-    (lambda m: score_task(m, None, ICLTask("t", "schema"), []), "no records"),
-    (lambda m: score_rows(lambda ids: torch.full((*ids.shape, 4), float("nan")), [[Row((1, 2), 1)]]), "NaN for record 0"),
-    (lambda m: score_rows(object(), [[Row((1, 2), 1)]]), "cannot score a object"),
-])
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        (lambda m: score_task(m, None, ICLTask("t", "schema"), []), "no records"),
+        (
+            lambda m: score_rows(lambda ids: torch.full((*ids.shape, 4), float("nan")), [[Row((1, 2), 1)]]),
+            "NaN for record 0",
+        ),
+        (lambda m: score_rows(object(), [[Row((1, 2), 1)]]), "cannot score a object"),
+    ],
+)
 def test_refused_in_one_line(model, broken, message):
     with pytest.raises(UserError, match=message) as error: broken(model)
     assert "\n" not in str(error.value)
@@ -158,6 +191,8 @@ def test_summary_counts_truncated_prompts():
     class Words:
         def encode(self, text, add_special_tokens=False): return [ord(c) % 128 for c in text]
     task = ICLTask("t", "language_modeling", context_length=8)
-    prompts = build_prompts([{"context": "a long context", "continuation": "end"}, {"context": "a", "continuation": "end"}], Words(), task)
+    prompts = build_prompts(
+        [{"context": "a long context", "continuation": "end"}, {"context": "a", "continuation": "end"}], Words(), task
+    )
     items = score_prompts(lambda ids: torch.zeros(*ids.shape, 128), prompts)
     assert summarise(task, prompts, items).truncated == 1

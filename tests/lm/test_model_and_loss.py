@@ -4,7 +4,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.lm.config import PAPER_RECIPES, PAPER_SCALES, SMALL_SCALES, OpenLMConfig, TrainConfig, config_from_dict, config_to_dict, lm_config, parameter_count, swiglu_width
+from dclm_nb.lm.config import (
+    PAPER_RECIPES, PAPER_SCALES, SMALL_SCALES, OpenLMConfig, TrainConfig, config_from_dict, config_to_dict, lm_config,
+    parameter_count, swiglu_width,
+)
 from dclm_nb.lm.flops import forward_flops, training_flops
 from dclm_nb.lm.loss import language_model_loss, plain_loss
 from dclm_nb.lm.model import OpenLM
@@ -37,7 +40,8 @@ def test_a_shared_prompt_serves_many_continuations(model):
     model(prompt, cache)
     want = model(torch.cat((prompt.expand(4, -1), tails), 1))[:, 9:]
     torch.testing.assert_close(model(tails, cache.repeat(4)), want, atol=1e-5, rtol=0)
-    for tail, row in zip(tails, want): torch.testing.assert_close(model(tail[None], cache.crop(9))[0], row, atol=1e-5, rtol=0)
+    for tail, row in zip(tails, want):
+        torch.testing.assert_close(model(tail[None], cache.crop(9))[0], row, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -58,7 +62,9 @@ def test_half_precision_and_doubles_work(model):
 @pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.05])
 def test_chunked_loss_and_gradients_are_the_plain_ones(chunk, z_loss):
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = (torch.randn(s, generator=generator, dtype=torch.float64).float() for s in ((2, 33, 24), (301, 24)))
+    hidden, weight = (
+        torch.randn(s, generator=generator, dtype=torch.float64).float() for s in ((2, 33, 24), (301, 24))
+    )
     targets = torch.randint(301, (2, 33), generator=generator)
 
     def run(loss):
@@ -100,18 +106,28 @@ def test_the_logits_are_never_whole():
                 if isinstance(t, torch.Tensor): self.numel = max(self.numel, t.numel())
             return out
 
-    hidden, weight, targets = torch.randn(512, 8, requires_grad=True), torch.randn(1000, 8, requires_grad=True), torch.zeros(512, dtype=torch.long)
+    hidden = torch.randn(512, 8, requires_grad=True)
+    weight = torch.randn(1000, 8, requires_grad=True)
+    targets = torch.zeros(512, dtype=torch.long)
     with Largest() as ours: language_model_loss(hidden, weight, targets, chunk=64).total.backward()
     with Largest() as plain: plain_loss(hidden @ weight.T, targets).total.backward()
     assert ours.numel == 64 * 1000 and plain.numel >= 512 * 1000
 
 
-@pytest.mark.parametrize("config, rows, length", [(CONFIG, 3, 32), (OpenLMConfig(64, 1, 4, vocab_size=77, seq_len=16, qk_norm=False), 1, 16), (OpenLMConfig(80, 3, 2, vocab_size=500, seq_len=24, ffn_width=100), 2, 12)])
+@pytest.mark.parametrize(
+    "config, rows, length",
+    [
+        (CONFIG, 3, 32),
+        (OpenLMConfig(64, 1, 4, vocab_size=77, seq_len=16, qk_norm=False), 1, 16),
+        (OpenLMConfig(80, 3, 2, vocab_size=500, seq_len=24, ffn_width=100), 2, 12),
+    ],
+)
 def test_flops_are_what_pytorch_counts(config, rows, length):
     with torch.device("meta"):
         model, x = OpenLM(config), torch.zeros(rows, length, dtype=torch.long)
         with FlopCounterMode(display=False) as forward: model(x)
-        with FlopCounterMode(display=False) as whole: language_model_loss(model.hidden(x), model.head.weight, x, 1e-4, chunk=10).total.backward()
+        with FlopCounterMode(display=False) as whole:
+            language_model_loss(model.hidden(x), model.head.weight, x, 1e-4, chunk=10).total.backward()
         with FlopCounterMode(display=False) as hidden: model.hidden(x)
     assert forward.get_total_flops() == forward_flops(config, rows, length)
     assert hidden.get_total_flops() == forward_flops(config, rows, length, head=False)
@@ -123,14 +139,18 @@ def test_flops_at_paper_scale(scale):
     config, _ = lm_config(scale)
     with torch.device("meta"):
         model, x = OpenLM(config), torch.zeros(2, config.seq_len, dtype=torch.long)
-        with FlopCounterMode(display=False) as counter: language_model_loss(model.hidden(x), model.head.weight, x).total.backward()
+        with FlopCounterMode(display=False) as counter:
+            language_model_loss(model.hidden(x), model.head.weight, x).total.backward()
     assert counter.get_total_flops() == training_flops(config, 2)
 
 
 @pytest.mark.parametrize("name", [*PAPER_SCALES, *PAPER_RECIPES, *SMALL_SCALES])
 def test_every_named_scale_builds_and_survives_json(name):
     model, train = lm_config(name)
-    assert config_from_dict(OpenLMConfig, config_to_dict(model)) == model and config_from_dict(TrainConfig, config_to_dict(train)) == train
+    assert (
+        config_from_dict(OpenLMConfig, config_to_dict(model)) == model
+        and config_from_dict(TrainConfig, config_to_dict(train)) == train
+    )
     with torch.device("meta"): built = OpenLM.at_scale(name)
     assert sum(p.numel() for p in built.parameters()) == parameter_count(model, qk_norm_gains=True)
 
@@ -143,15 +163,32 @@ def test_the_printed_hyper_parameters(shared):
     for row in csv.DictReader(open(values / "table_10.csv")):
         for scale in row["scale"].split(", "):
             model, train = lm_config(scale)
-            ours = {"n_layers": model.n_layers, "n_heads": model.n_heads, "d_model": model.width, "d_head": model.head_dim, "warmup": train.warmup_steps, "learning_rate": train.lr,
-                    "weight_decay": train.weight_decay, "z_loss": train.z_loss, "batch_size_sequences": train.batch_size}
+            ours = {
+                "n_layers": model.n_layers,
+                "n_heads": model.n_heads,
+                "d_model": model.width,
+                "d_head": model.head_dim,
+                "warmup": train.warmup_steps,
+                "learning_rate": train.lr,
+                "weight_decay": train.weight_decay,
+                "z_loss": train.z_loss,
+                "batch_size_sequences": train.batch_size,
+            }
             different = {k for k, v in ours.items() if float(row[k]) != v}
             assert different == ({"d_head"} if scale == "3B-1x" else set())  # the paper prints 128; 2560 / 32 is 80
     for table, name in ((27, "7B-large-run"), (31, "1B-large-run")):
         model, train = lm_config(name)
         printed = {row["hyperparameter"]: row["value"] for row in csv.DictReader(open(values / f"table_{table}.csv"))}
-        ours = {"Training Tokens": train.tokens, "Warmup Steps": train.warmup_steps, "Initial Learning Rate": train.lr, "Weight Decay": train.weight_decay, "Final Learning Rate": train.final_lr,
-                "Global Batch Size": train.batch_size, "Accumulation Steps": train.grad_accumulation, "Z Loss": train.z_loss}
+        ours = {
+            "Training Tokens": train.tokens,
+            "Warmup Steps": train.warmup_steps,
+            "Initial Learning Rate": train.lr,
+            "Weight Decay": train.weight_decay,
+            "Final Learning Rate": train.final_lr,
+            "Global Batch Size": train.batch_size,
+            "Accumulation Steps": train.grad_accumulation,
+            "Z Loss": train.z_loss,
+        }
         assert {k: float(printed[k]) for k in ours} == ours and printed["Query-Key Normalization"] == str(model.qk_norm)
 
 

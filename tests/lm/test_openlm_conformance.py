@@ -1,4 +1,5 @@
-"""OpenLM against what open_lm itself computed: weights, logits, losses, gradients, optimiser traces, schedules and counts."""
+"""OpenLM against what open_lm itself computed: weights, logits, losses, gradients, optimiser traces, schedules and
+counts."""
 import json
 
 import numpy as np
@@ -34,7 +35,11 @@ def one_thread():
 def case(request, reference):
     folder = reference / request.param
     if not folder.is_dir(): pytest.skip(f"no {request.param} in the reference data")
-    return folder, json.loads((folder / "expected.json").read_text()), np.load(folder / "expected.npz", allow_pickle=False)
+    return (
+        folder,
+        json.loads((folder / "expected.json").read_text()),
+        np.load(folder / "expected.npz", allow_pickle=False),
+    )
 
 
 def network(folder) -> OpenLM:
@@ -58,7 +63,9 @@ def test_the_configuration_is_read_off_the_weights(case):
     folder, _, _ = case
     written = json.loads((folder / "config.json").read_text())
     config = network(folder).config
-    assert (config.width, config.n_layers, config.n_heads, config.ffn_width, config.vocab_size) == tuple(written[k] for k in ("hidden_dim", "n_layers", "n_heads", "ffn_hidden", "vocab_size"))
+    assert (config.width, config.n_layers, config.n_heads, config.ffn_width, config.vocab_size) == tuple(
+        written[k] for k in ("hidden_dim", "n_layers", "n_heads", "ffn_hidden", "vocab_size")
+    )
     assert config.qk_norm == written["qk_norm"] and not config.rotary_bf16 and config.head_dim == written["head_dim"]
 
 
@@ -93,7 +100,9 @@ def test_every_gain_is_used(case):
     model, (inputs, targets) = from_open_lm(weights, seq_len=64), batch(folder)
     assert largest_difference(model(inputs[:1])[0], arrays["logits_perturbed_gains_seq0"]) < TOLERANCE
     parts = loss_of(model, inputs, targets)
-    assert parts.cross_entropy.item() == pytest.approx(expected["loss_perturbed_gains"]["cross_entropy_mean"], abs=TOLERANCE)
+    assert parts.cross_entropy.item() == pytest.approx(
+        expected["loss_perturbed_gains"]["cross_entropy_mean"], abs=TOLERANCE
+    )
     assert parts.total.item() == pytest.approx(expected["loss_perturbed_gains"]["total"], abs=TOLERANCE)
 
 
@@ -144,7 +153,9 @@ def test_gradient_of_two_micro_batches(case):
 def train(folder, rates, weight_decay=0.033):
     """One AdamW step per rate on the one batch; yields the loss parts and the norm before clipping."""
     model, (inputs, targets) = network(folder), batch(folder)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rates[0], betas=(0.9, 0.95), eps=1e-8, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=rates[0], betas=(0.9, 0.95), eps=1e-8, weight_decay=weight_decay
+    )
     trace = []
     for rate in rates:
         for group in optimizer.param_groups: group["lr"] = rate
@@ -153,7 +164,11 @@ def train(folder, rates, weight_decay=0.033):
         parts.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        trace.append({"cross_entropy": parts.cross_entropy.item(), "total": parts.total.item(), "pre_clip_global_norm": norm.item()})
+        trace.append({
+            "cross_entropy": parts.cross_entropy.item(),
+            "total": parts.total.item(),
+            "pre_clip_global_norm": norm.item(),
+        })
     return renamed(dict(model.named_parameters())), trace
 
 
@@ -182,7 +197,8 @@ def test_six_steps_at_a_constant_rate(case):
     want = expected["adamw_six_steps_constant_lr"]
     after, trace = train(folder, [want["lr"]] * 6)
     check_trace(trace, want["trace"])
-    for name, norm in want["l2_after"].items(): assert after[name].double().norm().item() == pytest.approx(norm, rel=1e-4), name
+    for name, norm in want["l2_after"].items():
+        assert after[name].double().norm().item() == pytest.approx(norm, rel=1e-4), name
 
 
 def test_eight_steps_with_the_cosine(case):
@@ -192,7 +208,8 @@ def test_eight_steps_with_the_cosine(case):
     assert rates == [row["lr"] for row in want["trace"]]
     after, trace = train(folder, rates)
     check_trace(trace, want["trace"])
-    for name, norm in want["l2_after"].items(): assert after[name].double().norm().item() == pytest.approx(norm, rel=1e-4), name
+    for name, norm in want["l2_after"].items():
+        assert after[name].double().norm().item() == pytest.approx(norm, rel=1e-4), name
 
 
 def test_initial_statistics(case):
@@ -228,11 +245,16 @@ def test_schedules(reference):
     checked = 0
     for scale, (model, train_config) in PAPER_SCALES.items():
         totals = values["total_steps"][scale]
-        assert train_config.tokens == totals["tokens"] and total_steps(train_config, model.seq_len) == totals["scheduler_total_steps"]
+        assert (
+            train_config.tokens == totals["tokens"]
+            and total_steps(train_config, model.seq_len) == totals["scheduler_total_steps"]
+        )
         assert train_config.tokens // model.seq_len == totals["samples"]
         for name in (n for n in values if n.startswith(f"{scale}_total_")):
             for step, rate in values[name].items():
-                assert learning_rate(int(step), train_config.lr, train_config.warmup_steps, int(name.rsplit("_", 1)[1])) == pytest.approx(rate, rel=1e-12)
+                assert learning_rate(
+                    int(step), train_config.lr, train_config.warmup_steps, int(name.rsplit("_", 1)[1])
+                ) == pytest.approx(rate, rel=1e-12)
                 checked += 1
     assert checked >= 45
 
@@ -254,9 +276,16 @@ def test_parameter_counts(reference, scale):
     want = json.loads((reference / "parameter_counts.json").read_text())[scale]
     with torch.device("meta"): model = OpenLM.at_scale(scale)
     state = renamed(dict(model.named_parameters()))
-    assert sum(p.numel() for p in state.values()) == want["with_qk_norm_gains"] == parameter_count(model.config, qk_norm_gains=True)
+    assert (
+        sum(p.numel() for p in state.values())
+        == want["with_qk_norm_gains"]
+        == parameter_count(model.config, qk_norm_gains=True)
+    )
     assert parameter_count(model.config) == want["without_qk_norm_gains"]
-    assert parameter_count(model.config) - model.config.vocab_size * model.config.width == want["without_input_embedding_and_qk_gains"]
+    assert (
+        parameter_count(model.config) - model.config.vocab_size * model.config.width
+        == want["without_input_embedding_and_qk_gains"]
+    )
     assert (model.config.ffn_width, model.config.head_dim) == (want["ffn_hidden"], want["head_dim"])
     kinds: dict[str, int] = {}
     for name, p in state.items():

@@ -10,7 +10,9 @@ from dclm_nb.core.seeds import seed_for
 from dclm_nb.lm.config import OpenLMConfig
 from dclm_nb.lm.icl import score_task
 from dclm_nb.lm.model import OpenLM
-from dclm_nb.lm.probes import PROBES, EncodedSuite, ProbeScore, bits_per_byte, build_suite, leading, score_suite, text_rows
+from dclm_nb.lm.probes import (
+    PROBES, EncodedSuite, ProbeScore, bits_per_byte, build_suite, leading, score_suite, text_rows,
+)
 
 
 class Bytes:
@@ -31,7 +33,11 @@ def test_questions_are_well_formed(articles, name):
     assert 30 <= len(records) <= 40 and {r["category"] for r in records} == {"one", "two"}
     for record in records:
         assert len(set(record["choices"])) == len(record["choices"]) == 4 and 0 <= record["gold"] < 4
-        text = next(t for t in articles[record["category"]] if " ".join(t.split()).startswith(record["query"]) or record["query"] in " ".join(t.split()))
+        text = next(
+            t
+            for t in articles[record["category"]]
+            if " ".join(t.split()).startswith(record["query"]) or record["query"] in " ".join(t.split())
+        )
         assert f"{record['query']} {record['choices'][record['gold']]}" in " ".join(text.split())
     assert len({r["gold"] for r in records}) == 4
 
@@ -46,7 +52,8 @@ def test_a_question_depends_only_on_its_own_article_where_it_can(articles, name)
 
 
 def test_options_of_the_order_probe_have_the_same_words(articles):
-    for record in PROBES["order"](articles, 20): assert len({tuple(sorted(choice.split())) for choice in record["choices"]}) == 1
+    for record in PROBES["order"](articles, 20):
+        assert len({tuple(sorted(choice.split())) for choice in record["choices"]}) == 1
 
 
 def test_a_model_without_knowledge_is_at_chance(articles):
@@ -69,14 +76,24 @@ def test_probes_are_what_score_task_scores(articles):
     per_source = [scores[f"bits per byte, {source}"].value for source in suite.texts]
     assert abs(scores["bits per byte"].value - np.mean(per_source)) < 1e-9
     for source, texts in suite.texts.items():
-        assert abs(bits_per_byte(model, Bytes(), texts, context_length=512).per_byte - scores[f"bits per byte, {source}"].value) < 1e-6
+        assert (
+            abs(
+                bits_per_byte(model, Bytes(), texts, context_length=512).per_byte
+                - scores[f"bits per byte, {source}"].value
+            )
+            < 1e-6
+        )
 
 
 def test_bits_of_a_uniform_model_and_every_token_once():
     bits = bits_per_byte(lambda ids: torch.zeros(*ids.shape, 256), Bytes(), ["é" * 10, "abc"], context_length=7)
     assert bits.bytes.tolist() == [20, 3] and math.isclose(bits.per_byte, 8, rel_tol=1e-6)
     rows = text_rows(list(range(100, 120)), 7, 0)
-    assert [i for row in rows for i in row.ids[1:]] == list(range(100, 120)) and rows[1].ids[0] == 106 and max(len(r.ids) for r in rows) == 8
+    assert (
+        [i for row in rows for i in row.ids[1:]] == list(range(100, 120))
+        and rows[1].ids[0] == 106
+        and max(len(r.ids) for r in rows) == 8
+    )
 
 
 @pytest.mark.parametrize("right, n", [(0, 40), (40, 40), (10, 40)])
@@ -93,5 +110,7 @@ def test_leading_ends_at_a_word():
 def test_questions_that_do_not_fit_are_counted(articles):
     suite = build_suite(articles, 2, 10)
     short = EncodedSuite(suite, Bytes(), context_length=85)
-    assert short.truncated["order"] > 0 and short.left_out["order"] + len(short.prompts["order"]) == len(suite.records["order"])
+    assert short.truncated["order"] > 0 and short.left_out["order"] + len(short.prompts["order"]) == len(
+        suite.records["order"]
+    )
     with pytest.raises(UserError, match="no question of probe"): EncodedSuite(suite, Bytes(), context_length=3)

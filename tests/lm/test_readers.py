@@ -27,7 +27,8 @@ def test_all_local_tasks_read_and_have_the_fields_of_their_kind(shared):
 
 
 def test_pins_are_the_local_full_files(shared):
-    for file, digest in SHA256.items(): assert hashlib.sha256((shared / "eval_data" / file).read_bytes()).hexdigest() == digest, file
+    for file, digest in SHA256.items():
+        assert hashlib.sha256((shared / "eval_data" / file).read_bytes()).hexdigest() == digest, file
 
 
 def test_environment_names_the_folder(shared, monkeypatch):
@@ -37,7 +38,9 @@ def test_environment_names_the_folder(shared, monkeypatch):
     with pytest.raises(UserError, match="DCLM_NB_EVAL_DATA"): local_records("commonsense_reasoning/copa.jsonl")
 
 
-@pytest.mark.parametrize("bad, why", [(b'{"a": 1', "delimiter"), (b"\xff\xfe", "codec"), (b"7", "int"), (b"[" * 100_000, "")])
+@pytest.mark.parametrize(
+    "bad, why", [(b'{"a": 1', "delimiter"), (b"\xff\xfe", "codec"), (b"7", "int"), (b"[" * 100_000, "")]
+)
 def test_bad_lines_name_file_and_line(tmp_path, bad, why):
     path = tmp_path / "task.jsonl"
     path.write_bytes(b'{"context": "a", "continuation": "b"}\n' + bad + b"\n")
@@ -68,8 +71,14 @@ def test_language_identification_has_llm_foundrys_form(shared):
     ours = in_package("bigbench_language_identification")
     sentence = lambda record: record["query"].split("\nSentence:", 1)[1].rsplit("\nA. ", 1)[0].strip()
     known = {sentence(record): record for record in ours}
-    theirs = [r for r in local_records(TASKS["bigbench_language_identification"].file, shared / "eval_data") if "\nSentence:" in r["query"]]
+    theirs = [
+        r
+        for r in local_records(TASKS["bigbench_language_identification"].file, shared / "eval_data")
+        if "\nSentence:" in r["query"]
+    ]
     right = lambda record: record["query"].split(f"\n{record['choices'][record['gold']]}. ")[1].split("\n")[0]
     same = sum(sentence(r) in known and right(known[sentence(r)]) == right(r) for r in theirs)
     assert same / len(theirs) > 0.99 and {json.dumps(r["choices"]) for r in ours + theirs} == {'["A", "B", "C", "D"]'}
-    assert ours[0]["query"].startswith("Given a sentence, select the correct language among the choices\nSentence: ") and ours[0]["query"].endswith("\nAnswer: ")
+    assert ours[0]["query"].startswith(
+        "Given a sentence, select the correct language among the choices\nSentence: "
+    ) and ours[0]["query"].endswith("\nAnswer: ")

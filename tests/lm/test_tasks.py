@@ -34,12 +34,17 @@ def test_every_task_is_asked_as_in_the_task_list(released):
 
 @pytest.mark.parametrize("version, file", [("v1", "eval_meta_data_v1.csv"), ("v2", "eval_meta_data.csv")])
 def test_baselines_categories_and_counts(released, version, file):
-    with (released / file).open(newline="", encoding="utf-8") as f: rows = {row["Eval Task"]: row for row in csv.DictReader(f)}
+    with (released / file).open(newline="", encoding="utf-8") as f:
+        rows = {row["Eval Task"]: row for row in csv.DictReader(f)}
     assert set(rows) == set(TASKS)
     for name, row in rows.items():
         task = TASKS[name]
         assert 100 * task.baseline(version) == pytest.approx(float(row["Random baseline"]), abs=1e-9), name
-        assert (task.category, task.shots, task.n) == (row["Task Category"], int(row["#shots"]), int(row["#datapoints"])), name
+        assert (task.category, task.shots, task.n) == (
+            row["Task Category"],
+            int(row["#shots"]),
+            int(row["#datapoints"]),
+        ), name
 
 
 def test_core_is_the_authors_low_variance_list(released):

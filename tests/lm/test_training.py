@@ -1,4 +1,5 @@
-"""What `train` promises beside surviving: a plain loop's numbers, two processes, guarded folders, safe checkpoints, little overhead."""
+"""What `train` promises beside surviving: a plain loop's numbers, two processes, guarded folders, safe checkpoints,
+little overhead."""
 import dataclasses
 import json
 import os
@@ -20,7 +21,17 @@ from dclm_nb.lm.schedule import learning_rate
 from dclm_nb.lm.training import AtomicCheckpointIO, LossTable, build_strategy, check_finite, pure_bf16, train
 
 CONFIG = OpenLMConfig(16, 2, 2, vocab_size=64, seq_len=16, ffn_width=32)
-RECIPE = TrainConfig(tokens=20 * 8 * 16, batch_size=8, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=4, checkpoint_every=10, tensorboard=False)
+RECIPE = TrainConfig(
+    tokens=20 * 8 * 16,
+    batch_size=8,
+    lr=1e-2,
+    warmup_steps=5,
+    weight_decay=0.1,
+    accelerator="cpu",
+    log_every=4,
+    checkpoint_every=10,
+    tensorboard=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +61,11 @@ def test_equals_a_plain_loop(tokens, tmp_path):
     model, losses = plain_loop(tokens, RECIPE, seed=3)
     curve = pd.read_csv(tmp_path / "run" / "losses.csv")
     assert curve.cross_entropy.tolist() == pytest.approx(losses, abs=1e-5)
-    for a, b in zip(load_model(tmp_path / "run").parameters(), model.parameters()): torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
-    assert result["last_loss"] == curve.cross_entropy.iloc[-1] and result["loss"] == pytest.approx(curve.cross_entropy[-2:].mean())
+    for a, b in zip(load_model(tmp_path / "run").parameters(), model.parameters()):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    assert result["last_loss"] == curve.cross_entropy.iloc[-1] and result["loss"] == pytest.approx(
+        curve.cross_entropy[-2:].mean()
+    )
     assert (tmp_path / "run" / result["checkpoint"]).is_file() and result["tokens"] == 20 * 8 * 16
 
 
@@ -63,15 +77,18 @@ def test_how_a_batch_is_cut_does_not_matter(tokens, tmp_path, changes):
 
 
 TWO_PROCESSES = """
-import dataclasses, sys, torch
+import sys, torch
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 from dclm_nb.lm.training import train
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     config = OpenLMConfig(16, 2, 2, vocab_size=64, seq_len=16, ffn_width=32)
-    recipe = TrainConfig(tokens=20 * 8 * 16, batch_size=8, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=4, checkpoint_every=6, tensorboard=False, strategy="ddp", devices=2)
-    print(train(config, dataclasses.replace(recipe, grad_accumulation=int(sys.argv[3])), sys.argv[1], sys.argv[2], seed=3))
+    recipe = TrainConfig(
+        tokens=20 * 8 * 16, batch_size=8, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=4,
+        checkpoint_every=6, tensorboard=False, strategy="ddp", devices=2, grad_accumulation=int(sys.argv[3]),
+    )
+    print(train(config, recipe, sys.argv[1], sys.argv[2], seed=3))
 """
 
 
@@ -80,7 +97,13 @@ def test_two_processes_equal_one(tokens, tmp_path, accumulation):
     """`ddp` over gloo: each process has half of every batch, and the curve is that of the whole batch."""
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
-    done = subprocess.run([sys.executable, str(script), str(tokens), str(tmp_path / "run"), str(accumulation)], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tokens), str(tmp_path / "run"), str(accumulation)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     _, losses = plain_loop(tokens, RECIPE, seed=3)
     curve = pd.read_csv(tmp_path / "run" / "losses.csv")
@@ -92,7 +115,13 @@ def test_fsdp_is_configured_as_the_paper_says():
     """FSDP needs GPUs; what can be checked here is what it is asked to do."""
     policy = pure_bf16()
     assert (policy.param_dtype, policy.reduce_dtype, policy.buffer_dtype) == (torch.bfloat16,) * 3
-    assert {name: t.precision for name, (_, t) in PAPER_SCALES.items()} == {"400M-1x": "bf16-mixed", "1B-1x": "bf16-mixed", "3B-1x": "bf16-pure", "7B-1x": "bf16-pure", "7B-2x": "bf16-pure"}
+    assert {name: t.precision for name, (_, t) in PAPER_SCALES.items()} == {
+        "400M-1x": "bf16-mixed",
+        "1B-1x": "bf16-mixed",
+        "3B-1x": "bf16-pure",
+        "7B-1x": "bf16-pure",
+        "7B-2x": "bf16-pure",
+    }
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="needs GPUs"): build_strategy(lm_config("7B-1x")[1])
 
@@ -117,24 +146,30 @@ def test_a_finished_folder_is_not_trained_again(tokens, tmp_path):
 @pytest.mark.parametrize("what", ["seed", "model", "recipe", "tokens"])
 def test_another_runs_folder_is_refused(tokens, tmp_path, what):
     train(CONFIG, RECIPE, tokens, tmp_path / "run", seed=3)
-    other = write_token_folder(tmp_path / "other", np.zeros((30, 17), int), vocab_size=64) if what == "tokens" else tokens
+    other = (
+        write_token_folder(tmp_path / "other", np.zeros((30, 17), int), vocab_size=64) if what == "tokens" else tokens
+    )
     config = dataclasses.replace(CONFIG, qk_norm=False) if what == "model" else CONFIG
     recipe = dataclasses.replace(RECIPE, lr=2e-2) if what == "recipe" else RECIPE
-    with pytest.raises(UserError, match="holds another run"): train(config, recipe, other, tmp_path / "run", seed=4 if what == "seed" else 3)
+    with pytest.raises(UserError, match="holds another run"):
+        train(config, recipe, other, tmp_path / "run", seed=4 if what == "seed" else 3)
 
 
 def test_a_diverged_run_names_its_step_and_keeps_no_ruined_checkpoint(tokens, tmp_path):
     wild = dataclasses.replace(RECIPE, lr=1e6, clip_norm=1e9, checkpoint_every=1, log_every=5)
-    with pytest.raises(UserError, match=r"diverged: at step \d+ .*lower lr"): train(CONFIG, wild, tokens, tmp_path / "run", seed=3)
+    with pytest.raises(UserError, match=r"diverged: at step \d+ .*lower lr"):
+        train(CONFIG, wild, tokens, tmp_path / "run", seed=3)
     last = tmp_path / "run" / "last.ckpt"
-    if last.exists(): assert all(torch.isfinite(t).all() for t in torch.load(last, weights_only=True)["state_dict"].values())
+    if last.exists():
+        assert all(torch.isfinite(t).all() for t in torch.load(last, weights_only=True)["state_dict"].values())
     assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_the_first_bad_step_is_named():
     row = lambda step, loss: (step, 0, 1e-3, loss, 0.0, 1.0)
     check_finite([row(0, 1.0)])
-    with pytest.raises(UserError, match="at step 7 "): check_finite([row(6, 1.0), row(7, float("inf")), row(8, float("nan"))])
+    with pytest.raises(UserError, match="at step 7 "):
+        check_finite([row(6, 1.0), row(7, float("inf")), row(8, float("nan"))])
 
 
 def test_a_damaged_or_malicious_checkpoint_is_refused(tmp_path):

@@ -16,7 +16,8 @@ from dclm_nb.lm.data import write_token_folder
 STEPS, BATCH, SEQ = 30, 4, 16
 CONTEXTS = 50  # a pass is 12.5 batches: 30 steps are 2.4 passes, and passes end inside batches
 
-# What a child process does. `die` says when it kills itself: "12:step", "3:save" (in the middle of the third checkpoint), "losses.csv:replace" (just before that file appears).
+# What a child process does. `die` says when it kills itself: "12:step", "3:save" (in the middle of the third
+# checkpoint), "losses.csv:replace" (just before that file appears).
 SCRIPT = """
 import os, signal, torch
 import lightning as L
@@ -48,7 +49,10 @@ def main(tokens, folder, die, options):
 
     torch.save, os.replace = dying_save, dying_replace
     config = OpenLMConfig(16, 2, 2, vocab_size=64, seq_len=16, ffn_width=32)
-    recipe = dict(tokens=30 * 4 * 16, batch_size=4, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=3, checkpoint_every=4, tensorboard=False)
+    recipe = dict(
+        tokens=30 * 4 * 16, batch_size=4, lr=1e-2, warmup_steps=5, weight_decay=0.1, accelerator="cpu", log_every=3,
+        checkpoint_every=4, tensorboard=False,
+    )
     training.train(config, TrainConfig(**(recipe | options)), tokens, folder, seed=5)
 """
 
@@ -56,7 +60,9 @@ def main(tokens, folder, die, options):
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory) -> Path:
     rng = np.random.default_rng(1)
-    return write_token_folder(tmp_path_factory.mktemp("data") / "tokens", rng.integers(0, 64, (CONTEXTS, SEQ + 1)), vocab_size=64, shards=3)
+    return write_token_folder(
+        tmp_path_factory.mktemp("data") / "tokens", rng.integers(0, 64, (CONTEXTS, SEQ + 1)), vocab_size=64, shards=3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,9 @@ def assert_same_run(a: Path, b: Path, optimiser: bool = True) -> None:
     assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
     results = [json.loads((f / "result.json").read_text()) for f in (a, b)]
     timed = ("seconds", "tokens_per_second", "share_of_peak")
-    assert {k: v for k, v in results[0].items() if k not in timed} == {k: v for k, v in results[1].items() if k not in timed}
+    assert {k: v for k, v in results[0].items() if k not in timed} == {
+        k: v for k, v in results[1].items() if k not in timed
+    }
     if not optimiser: return
     states = [torch.load(f / "last.ckpt", weights_only=True)["optimizer_states"][0]["state"] for f in (a, b)]
     assert states[0].keys() == states[1].keys() and len(states[0])
@@ -111,7 +119,9 @@ def test_killed_while_writing_a_checkpoint(run, uninterrupted, tmp_path, number)
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("file", ["run.json", "losses.csv", "last.ckpt", "config.json", "model.safetensors", "result.json"])
+@pytest.mark.parametrize(
+    "file", ["run.json", "losses.csv", "last.ckpt", "config.json", "model.safetensors", "result.json"]
+)
 def test_killed_just_before_a_file_appears(run, uninterrupted, tmp_path, file):
     assert run(tmp_path / "run", f"{file}:replace") == -signal.SIGKILL
     assert run(tmp_path / "run") == 0
@@ -154,5 +164,11 @@ def test_nothing_is_left_behind(run, uninterrupted, tmp_path):
     assert run(tmp_path / "run", "2:save", keep_checkpoint=False) == -signal.SIGKILL
     assert run(tmp_path / "run", keep_checkpoint=False) == 0
     assert_same_run(tmp_path / "run", uninterrupted, optimiser=False)
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "losses.csv", "model.safetensors", "result.json", "run.json"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "config.json",
+        "losses.csv",
+        "model.safetensors",
+        "result.json",
+        "run.json",
+    ]
     assert set(load_file(tmp_path / "run" / "model.safetensors")) == set(load_file(uninterrupted / "model.safetensors"))

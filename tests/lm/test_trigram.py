@@ -48,11 +48,18 @@ def test_an_article_costs_the_same_alone_and_among_others():
     reader = TrigramReader(rng.integers(0, 9, 2000), 9)
     articles = [rng.integers(1, 9, n).tolist() for n in (5, 1, 0, 40, 7)]
     together = article_bits(reader, articles)
-    assert np.allclose(together, [article_bits(reader, [a])[0] for a in articles]) and together[2] == 0 and (together[[0, 1, 3, 4]] > 0).all()
+    assert (
+        np.allclose(together, [article_bits(reader, [a])[0] for a in articles])
+        and together[2] == 0
+        and (together[[0, 1, 3, 4]] > 0).all()
+    )
 
 
 def test_large_vocabularies_do_not_run_into_each_other():
     "Runs of tokens are numbers: with the largest allowed vocabulary three tokens still have a number of their own."
     vocab = 2**21 - 1
     tokens = np.array([vocab - 1, vocab - 2, vocab - 1, vocab - 2, vocab - 3, 0, 1] * 3)
-    assert np.allclose(TrigramReader(tokens, vocab).probabilities(tokens), [ByHand(tokens.tolist(), vocab).p(tokens[i - 2:i].tolist(), int(tokens[i])) for i in range(2, len(tokens))])
+    assert np.allclose(
+        TrigramReader(tokens, vocab).probabilities(tokens),
+        [ByHand(tokens.tolist(), vocab).p(tokens[i - 2 : i].tolist(), int(tokens[i])) for i in range(2, len(tokens))],
+    )

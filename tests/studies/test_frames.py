@@ -23,13 +23,20 @@ def test_every_printed_file_is_tidy():
     assert seen >= 40
 
 
-@pytest.mark.parametrize("change, says", [(dict(source="guessed"), "guessed"), (dict(row=""), "row"), (dict(scale=None), "scale")])
+@pytest.mark.parametrize(
+    "change, says", [(dict(source="guessed"), "guessed"), (dict(row=""), "row"), (dict(scale=None), "scale")]
+)
 def test_untidy_records_are_refused(change, says):
     with pytest.raises(UserError, match=says): tidy([ONE | change])
 
 
 def test_one_answer_per_cell_seed_and_scale():
-    two_seeds = tidy([ONE | dict(seed=0, scale="laptop"), ONE | dict(seed=1, scale="laptop"), ONE | dict(seed=0, scale="smoke"), ONE | dict(source="printed")])
+    two_seeds = tidy([
+        ONE | dict(seed=0, scale="laptop"),
+        ONE | dict(seed=1, scale="laptop"),
+        ONE | dict(seed=0, scale="smoke"),
+        ONE | dict(source="printed"),
+    ])
     assert len(two_seeds) == 4
     with pytest.raises(UserError, match="twice"): tidy([ONE, ONE])
     with pytest.raises(UserError, match="columns"): check_frame(two_seeds[list(COLUMNS[::-1])])
@@ -52,7 +59,15 @@ def test_the_tolerance_is_where_rounding_ends(units, decimals):
 def test_what_is_no_number_has_no_value(text): assert all(map(math.isnan, printed_number(text)))
 
 
-def test_units(): assert [printed_number(t)[0] for t in ("412M", "8.2B", "1.64T", "2.0e19", "3,700", "-1.2")] == [412e6, 8.2e9, 1.64e12, 2e19, 3700, -1.2]
+def test_units():
+    assert [printed_number(t)[0] for t in ("412M", "8.2B", "1.64T", "2.0e19", "3,700", "-1.2")] == [
+        412e6,
+        8.2e9,
+        1.64e12,
+        2e19,
+        3700,
+        -1.2,
+    ]
 
 
 def test_names():
@@ -67,5 +82,7 @@ def test_names():
 def test_a_frame_survives_a_csv(tmp_path):
     frame = tidy([ONE | dict(seed=3), ONE | dict(source="printed")])
     frame.to_csv(tmp_path / "f.csv", index=False)
-    back = pd.read_csv(tmp_path / "f.csv", dtype={"seed": "Int64"}, keep_default_na=False, na_values={"seed": [""], "value": [""]})
+    back = pd.read_csv(
+        tmp_path / "f.csv", dtype={"seed": "Int64"}, keep_default_na=False, na_values={"seed": [""], "value": [""]}
+    )
     pd.testing.assert_frame_equal(check_frame(back), frame, check_dtype=False)

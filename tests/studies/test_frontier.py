@@ -1,4 +1,5 @@
-"""Frontiers: what belongs to one, planted slopes found again, intervals that keep their promise, crossings only where there are measurements."""
+"""Frontiers: what belongs to one, planted slopes found again, intervals that keep their promise, crossings only where
+there are measurements."""
 import math
 
 import numpy as np
@@ -9,7 +10,9 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.studies.frontier import bootstrap_fit, crossing, fit_power, lower_hull, share_error
 
 SIZES = (("small", 12.3), ("medium", 13.0), ("large", 13.7))
-POINTS = st.lists(st.tuples(st.floats(1e10, 1e16), st.floats(1e-3, 1e3)), min_size=1, max_size=12, unique_by=lambda p: p[0])
+POINTS = st.lists(
+    st.tuples(st.floats(1e10, 1e16), st.floats(1e-3, 1e3)), min_size=1, max_size=12, unique_by=lambda p: p[0]
+)
 
 
 def world(slope, level, seeds, noise, number, sizes=SIZES):
@@ -18,11 +21,20 @@ def world(slope, level, seeds, noise, number, sizes=SIZES):
     for size, best in sizes:
         for seed in range(seeds):
             run = rng.normal(0, noise)
-            rows += [(10 ** x, 10 ** (level + slope * (x - 13) + 0.2 * (x - best) ** 2 + run + rng.normal(0, noise / 2)), size, seed) for x in best + np.array([-0.45, -0.2, 0, 0.2, 0.45])]
+            rows += [
+                (
+                    10**x,
+                    10 ** (level + slope * (x - 13) + 0.2 * (x - best) ** 2 + run + rng.normal(0, noise / 2)),
+                    size,
+                    seed,
+                )
+                for x in best + np.array([-0.45, -0.2, 0, 0.2, 0.45])
+            ]
     return tuple(zip(*rows))
 
 
-def fitted(slope, level, seeds, noise=0.02, number=0, sizes=SIZES, **options): return bootstrap_fit(*world(slope, level, seeds, noise, number, sizes), name=str(slope), reference=1e13, **options)
+def fitted(slope, level, seeds, noise=0.02, number=0, sizes=SIZES, **options):
+    return bootstrap_fit(*world(slope, level, seeds, noise, number, sizes), name=str(slope), reference=1e13, **options)
 
 
 @given(POINTS)
@@ -56,13 +68,23 @@ def test_a_dearer_and_worse_point_changes_nothing(points):
 def test_an_exact_power_law_is_found_again(slope, level, n):
     compute = np.logspace(11, 15, n)
     fit = fit_power(compute, 10 ** level * (compute / 1e13) ** slope, reference=1e13)
-    assert fit.points == n and math.isclose(fit.slope, slope, rel_tol=1e-6) and math.isclose(fit.intercept, level, abs_tol=1e-6) and fit.r2 > 0.999999
+    assert (
+        fit.points == n
+        and math.isclose(fit.slope, slope, rel_tol=1e-6)
+        and math.isclose(fit.intercept, level, abs_tol=1e-6)
+        and fit.r2 > 0.999999
+    )
     rising = fit_power(compute, 10 ** level * (compute / 1e13) ** -slope, higher_is_better=True, reference=1e13)
     assert rising.points == n and math.isclose(rising.slope, -slope, rel_tol=1e-6)
 
 
 def test_too_few_points_are_a_result_and_no_exception():
-    for compute, metric in (([1e12], [1.0]), ([1e12, 1e13], [2.0, 1.0]), ([1e12, 1e13, 1e14], [9.0, 8.9, 1.0]), ([1e12, 1e13, 1e14], [1.0, 2.0, 3.0])):
+    for compute, metric in (
+        ([1e12], [1.0]),
+        ([1e12, 1e13], [2.0, 1.0]),
+        ([1e12, 1e13, 1e14], [9.0, 8.9, 1.0]),
+        ([1e12, 1e13, 1e14], [1.0, 2.0, 3.0]),
+    ):
         fit = fit_power(compute, metric)
         assert not fit.ok and math.isnan(fit.slope) and "too few points" in str(fit)
     one = bootstrap_fit([1e12, 1e13] * 2, [9, 8, 9.1, 8.1], ["small"] * 4, [0, 0, 1, 1])
@@ -75,7 +97,9 @@ def test_slope_and_crossing_intervals_hold_the_truth_about_as_often_as_they_say(
     """A hundred made-up studies. 95 of 100 is promised; below 86 would be chance once in a thousand."""
     steep, shallow = (fitted(slope, 1.5, 1, noise=0, sizes=sizes, draws=2) for slope in (-0.5, -0.2))
     meet = crossing_of_lines(steep.fit, shallow.fit)
-    pairs = [[fitted(slope, 1.5, seeds, noise, number, sizes, draws=150) for slope in (-0.5, -0.2)] for number in range(100)]
+    pairs = [
+        [fitted(slope, 1.5, seeds, noise, number, sizes, draws=150) for slope in (-0.5, -0.2)] for number in range(100)
+    ]
     assert np.mean([a.slope.covers(steep.fit.slope) for a, _ in pairs]) >= 0.86
     found = [c for pair in pairs if (c := crossing(*pair)).found]
     assert len(found) > 30 and np.mean([c.interval.covers(meet) for c in found]) >= 0.86
@@ -89,7 +113,9 @@ def test_one_seed_knows_nothing_of_chance():
     assert fit.fit.ok and not math.isfinite(fit.slope.low) and not math.isfinite(fit.slope.high) and fit.seeds == 1
     mixed = world(-0.5, 1.5, 2, 0.02, 0)
     alone = [not (size == "large" and seed == 1) for size, seed in zip(*mixed[2:])]
-    assert not math.isfinite(bootstrap_fit(*([v for v, keep in zip(column, alone) if keep] for column in mixed)).slope.high)
+    assert not math.isfinite(
+        bootstrap_fit(*([v for v, keep in zip(column, alone) if keep] for column in mixed)).slope.high
+    )
 
 
 def test_draws_are_the_same_each_time_and_others_for_another_name():
@@ -104,9 +130,12 @@ def test_seeds_without_spread_give_an_interval_of_no_width():
 
 
 def test_a_crossing_outside_the_measurements_is_none_and_never_beyond_a_decade():
-    a, near, far = fitted(-0.5, 2.0, 3), fitted(-0.2, 1.5, 3), fitted(-0.2, 0.5, 3)          # they meet at 10**14.7 and 10**18; the last point lies at 10**14.15
+    # they meet at 10**14.7 and 10**18; the last point lies at 10**14.15
+    a, near, far = fitted(-0.5, 2.0, 3), fitted(-0.2, 1.5, 3), fitted(-0.2, 0.5, 3)
     assert not crossing(a, near).found and crossing(a, near, decades=1).text.endswith("extrapolated")
-    assert not crossing(a, far, decades=1).found and "none inside the measured range" in str(crossing(a, far, decades=1))
+    assert not crossing(a, far, decades=1).found and "none inside the measured range" in str(
+        crossing(a, far, decades=1)
+    )
     assert crossing(a, near, measured=(1e12, 1e16)).found
     with pytest.raises(UserError, match="at most one decade"): crossing(a, near, decades=1.5)
 
@@ -120,7 +149,12 @@ def test_parallel_frontiers_cross_nowhere():
 def test_a_crossing_does_not_depend_on_who_is_named_first():
     a, b = fitted(-0.5, 1.5, 3), fitted(-0.2, 1.5, 3)
     one, other = crossing(a, b), crossing(b, a)
-    assert one.found and math.isclose(one.compute, other.compute) and one.interval.low == pytest.approx(other.interval.low) and one.interval.low < one.compute < one.interval.high
+    assert (
+        one.found
+        and math.isclose(one.compute, other.compute)
+        and one.interval.low == pytest.approx(other.interval.low)
+        and one.interval.low < one.compute < one.interval.high
+    )
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.05, 1))
@@ -136,11 +170,16 @@ def test_bad_points_are_one_line():
         with pytest.raises(UserError) as error: lower_hull(compute, metric)
         assert "\n" not in str(error.value)
     compute, metric, size, seed = world(-0.5, 1.5, 2, 0.02, 0)
-    with pytest.raises(UserError, match="not measured at the same compute"): bootstrap_fit(compute[:-1], metric[:-1], size[:-1], seed[:-1])
-    with pytest.raises(UserError, match="different references"): crossing(fitted(-0.5, 1.5, 2), bootstrap_fit(compute, metric, size, seed))
+    with pytest.raises(UserError, match="not measured at the same compute"):
+        bootstrap_fit(compute[:-1], metric[:-1], size[:-1], seed[:-1])
+    with pytest.raises(UserError, match="different references"):
+        crossing(fitted(-0.5, 1.5, 2), bootstrap_fit(compute, metric, size, seed))
 
 
 def test_it_needs_no_torch():
     import subprocess, sys
     code = "import sys; import dclm_nb.studies.frontier; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )

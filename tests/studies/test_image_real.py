@@ -4,14 +4,18 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.pictures import at_hand
-from dclm_nb.studies.image_real import RealStudy, components_learned, components_of, own_found, placed, real_frame, real_notes, real_samples, run_real
+from dclm_nb.studies.image_real import (
+    RealStudy, components_learned, components_of, own_found, placed, real_frame, real_notes, real_samples, run_real,
+)
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
     "Smooth pictures that lie near a plane: two patterns, mixed."
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randint(0, 120, (2, 3, 8, 8), generator=torch.Generator().manual_seed(9)).float()
-    mixed = torch.einsum("nk,kchw->nchw", torch.rand(n, 2, generator=generator), patterns) + 4 * torch.randn(n, 3, 8, 8, generator=generator)
+    mixed = torch.einsum("nk,kchw->nchw", torch.rand(n, 2, generator=generator), patterns) + 4 * torch.randn(
+        n, 3, 8, 8, generator=generator
+    )
     return mixed.clamp(0, 255).to(torch.uint8)
 
 
@@ -39,17 +43,30 @@ def test_own_pictures_are_found_and_strangers_by_chance_only():
 
 
 def test_nothing_is_shown_without_a_grid():
-    assert run_real(None) is None and real_frame(None).empty and real_samples(None) == (None, []) and not real_notes(None)
+    assert (
+        run_real(None) is None and real_frame(None).empty and real_samples(None) == (None, []) and not real_notes(None)
+    )
     with pytest.raises(UserError, match="study of emoji"): RealStudy.at_scale("galaxy")
 
 
-@pytest.mark.skipif(not at_hand("openmoji"), reason="emoji are not at hand: make reproduce-extra-emoji PAPER=tradeoffs SCALE=smoke fetches them")
+@pytest.mark.skipif(
+    not at_hand("openmoji"),
+    reason="emoji are not at hand: make reproduce-extra-emoji PAPER=tradeoffs SCALE=smoke fetches them",
+)
 def test_the_study_runs_at_smoke(tmp_path):
     from dclm_nb.core.store import RunStore
     from dclm_nb.studies.image_grid import run_grid
     from dclm_nb.studies.image_study import workshop
     runs = run_real(run_grid(workshop("smoke", store=RunStore(tmp_path)), seeds=(0,)), seeds=(0, 1))
     frame, notes = real_frame(runs), real_notes(runs)
-    assert len(frame) == 3 * 2 * 2 and frame["value"].ge(0).all() and {"learned, codec pca-12", "learned, codec vq-512", "real emoji", "data"} <= set(notes)
+    assert (
+        len(frame) == 3 * 2 * 2
+        and frame["value"].ge(0).all()
+        and {"learned, codec pca-12", "learned, codec vq-512", "real emoji", "data"} <= set(notes)
+    )
     rows, names = real_samples(runs)
-    assert len(names) == 8 and list(rows) == ["emoji", "next-token", "masked-token", "diffusion"] and all(p.shape == (8, 3, 32, 32) for p in rows.values())
+    assert (
+        len(names) == 8
+        and list(rows) == ["emoji", "next-token", "masked-token", "diffusion"]
+        and all(p.shape == (8, 3, 32, 32) for p in rows.values())
+    )

@@ -12,7 +12,8 @@ from dclm_nb.studies.image_study import workshop
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory): return run_grid(workshop("smoke", store=RunStore(tmp_path_factory.mktemp("runs"))), seeds=(0,))
+def grid(tmp_path_factory):
+    return run_grid(workshop("smoke", store=RunStore(tmp_path_factory.mktemp("runs"))), seeds=(0,))
 
 
 def test_the_grids_own_seeds_are_refused(grid):
@@ -25,15 +26,23 @@ def test_size_mark_and_guidance_are_those_that_the_grid_chose(grid):
         assert runs.chosen[method] == best_of(grid, method, grid.points_within(grid.levels()[-1]), "loss")[0]
     assert {(m, s) for m, s, _ in runs.judged} == {(m, s) for m in METHODS for s in (10, 11)}
     frame = fresh_frame(runs)
-    assert set(frame["seed"]) == {10, 11} and set(frame["column"]) == {"prompt_following", "relation_right", "frechet_distance"}
-    assert list(parts_of_seeds(runs).columns) == ["prompts all right", *PARTS, "opposite relation"] and set(fresh_notes(runs)) == set(METHODS)
+    assert set(frame["seed"]) == {10, 11} and set(frame["column"]) == {
+        "prompt_following",
+        "relation_right",
+        "frechet_distance",
+    }
+    assert list(parts_of_seeds(runs).columns) == ["prompts all right", *PARTS, "opposite relation"] and set(
+        fresh_notes(runs)
+    ) == set(METHODS)
 
 
 def test_every_prediction_asks_for_numbers_that_the_page_has(grid):
     frame = fresh_frame(run_fresh(grid, (10, 11)))
     for claim in claims_of(get_exhibit("extra-fresh-seeds", "tradeoffs")):
         for test in claim.tests:
-            assert set(test.columns) <= set(frame["column"]) and {row for pair in test.pairs for row in pair} <= set(frame["row"])
+            assert set(test.columns) <= set(frame["column"]) and {row for pair in test.pairs for row in pair} <= set(
+                frame["row"]
+            )
 
 
 def test_the_table_of_parts_has_every_method_at_every_level(grid):

@@ -1,4 +1,5 @@
-"""The studies behind the Tradeoffs exhibits, at smoke: every claim finds its numbers, the gate holds back what it must, nothing that is tuned on is reported on."""
+"""The studies behind the Tradeoffs exhibits, at smoke: every claim finds its numbers, the gate holds back what it must,
+nothing that is tuned on is reported on."""
 import ast
 import dataclasses
 from types import SimpleNamespace
@@ -33,7 +34,14 @@ NOTEBOOKS = [e for e in catalogue("tradeoffs") if e.id not in ("table-a", "table
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     "Smoke with as little as it takes: two sizes, two marks, two seeds, a codec ladder of three."
-    study = dataclasses.replace(ImageStudy.at_scale("smoke"), budgets=(("nano", 1e9), ("micro", 2e9)), tuning_budget=4e8, practice_budget=4e8, train_pictures=200, codec_ladder=("pca-8", "pca-12", "pca-20"))
+    study = dataclasses.replace(
+        ImageStudy.at_scale("smoke"),
+        budgets=(("nano", 1e9), ("micro", 2e9)),
+        tuning_budget=4e8,
+        practice_budget=4e8,
+        train_pictures=200,
+        codec_ladder=("pca-8", "pca-12", "pca-20"),
+    )
     return Workshop(study, RunStore(tmp_path_factory.mktemp("runs")), workers=0)
 
 
@@ -44,32 +52,64 @@ def grid(shop): return image_grid.run_grid(shop, SEEDS)
 @pytest.fixture(scope="module")
 def frames(shop, grid):
     "The frame of every exhibit that is rerun."
-    return {"figure-a": image_grid.metric_frame(grid, "figure-a", "frechet_distance", "frechet_distance"), "figure-b": pd.concat([image_grid.metric_frame(grid, "figure-b", "all", "prompt_following"), image_grid.composition_frame(grid)]), "figure-c": image_grid.loss_frame(grid),
-            "figure-d": image_inference.steps_frame(grid), "figure-e": image_inference.clock_frame(grid, rounds=1), "figure-f": image_practice.codec_frame(shop, SEEDS), "figure-g": image_grid.ema_frame(grid),
-            "figure-h": image_practice.practice_frame(shop, SEEDS), "figure-i": image_inference.guidance_frame(grid), "table-b": image_practice.reconstruction_frame(shop), "table-e": image_tables.fit_frame(grid)}
+    return {
+        "figure-a": image_grid.metric_frame(grid, "figure-a", "frechet_distance", "frechet_distance"),
+        "figure-b": pd.concat([
+            image_grid.metric_frame(grid, "figure-b", "all", "prompt_following"),
+            image_grid.composition_frame(grid),
+        ]),
+        "figure-c": image_grid.loss_frame(grid),
+        "figure-d": image_inference.steps_frame(grid),
+        "figure-e": image_inference.clock_frame(grid, rounds=1),
+        "figure-f": image_practice.codec_frame(shop, SEEDS),
+        "figure-g": image_grid.ema_frame(grid),
+        "figure-h": image_practice.practice_frame(shop, SEEDS),
+        "figure-i": image_inference.guidance_frame(grid),
+        "table-b": image_practice.reconstruction_frame(shop),
+        "table-e": image_tables.fit_frame(grid),
+    }
 
 
 def test_every_claim_finds_the_rows_and_columns_that_it_asks_for(frames):
     everything = pd.concat(frames.values())
     numbers = numbers_of(everything, "rerun", "smoke")
     for claim in read_claims("tradeoffs"):
-        if claim.id == "claim-5" or claim.is_prediction: continue            # a slope needs three frontier points: tested below; fresh seeds have a test of their own
+        # a slope needs three frontier points: tested below; fresh seeds have a test of their own
+        if claim.id == "claim-5" or claim.is_prediction: continue
         found = [contrast for test in claim.tests for contrast in contrasts(test, numbers)]
         assert found and None not in found, claim.id
 
 
 def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_points(grid, monkeypatch):
-    law = pd.DataFrame([{"method": m, "size": "small", "seed": s, "flops": c, "frechet_distance": 9 * (c / 1e12) ** (-0.2 - 0.1 * k - 0.01 * s), "prompt_error": e}
-                        for k, m in enumerate(METHODS) for s in (0, 1, 2) for c, e in ((1e12, 0.9), (2e12, 0.8), (4e12, 0.1))])
+    law = pd.DataFrame([
+        {
+            "method": m,
+            "size": "small",
+            "seed": s,
+            "flops": c,
+            "frechet_distance": 9 * (c / 1e12) ** (-0.2 - 0.1 * k - 0.01 * s),
+            "prompt_error": e,
+        }
+        for k, m in enumerate(METHODS)
+        for s in (0, 1, 2)
+        for c, e in ((1e12, 0.9), (2e12, 0.8), (4e12, 0.1))
+    ])
     monkeypatch.setattr(image_tables, "fitted_points", lambda grid: law)
     frame = image_tables.fit_frame(grid)
     slopes = frame[frame["column"].eq("slope_frechet_distance")].set_index(["row", "seed"])["value"]
     assert slopes[METHODS[1], 2] == pytest.approx(-0.32) and len(slopes) == 9
-    assert "slope_prompt_error" not in set(frame["column"]) and set(frame.loc[frame["column"].eq("points_prompt_error"), "value"]) == {2.0}        # the hull leaves two
-    for test in next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests: assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
+    # the hull leaves two
+    assert "slope_prompt_error" not in set(frame["column"]) and set(
+        frame.loc[frame["column"].eq("points_prompt_error"), "value"]
+    ) == {2.0}
+    for test in next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests:
+        assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
     assert "too few points" in image_tables.crossing_table(grid).to_string()
     notes = image_tables.crossing_notes(grid)
-    assert "none inside the measured range" in notes["frechet distance, diffusion meets next-token"] and "too few points" in notes[f"prompt error, {METHODS[0]}"]
+    assert (
+        "none inside the measured range" in notes["frechet distance, diffusion meets next-token"]
+        and "too few points" in notes[f"prompt error, {METHODS[0]}"]
+    )
 
 
 def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
@@ -78,7 +118,9 @@ def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(g
     show = Showcase("tradeoffs", "figure-b", scale="smoke", out_dir=tmp_path).add(frames["figure-b"])
     show.table(), show.verdicts(closed)
     rerun = {v.claim.id: v for v in show.judged if v.source == "rerun"}
-    assert set(rerun) == {"claim-1", "claim-2", "claim-3"} and all(v.outcome == "not comparable" and v.reason == closed[id] for id, v in rerun.items())
+    assert set(rerun) == {"claim-1", "claim-2", "claim-3"} and all(
+        v.outcome == "not comparable" and v.reason == closed[id] for id, v in rerun.items()
+    )
     assert manifest(show)["withheld"] == {id: closed[id] for id in rerun}
 
 
@@ -86,7 +128,9 @@ def test_an_open_gate_withholds_nothing_that_the_judges_can_see(grid, monkeypatc
     monkeypatch.setattr(image_grid, "floor_check", lambda grid: (True, ""))
     monkeypatch.setattr(image_grid, "decided_by_codec", lambda grid: {})
     blind = grid.shop.judges().result["blind"]
-    assert set(image_grid.withheld(grid)) == {claim for metric in blind for claim in image_grid.RESTS_ON.get(metric, ())}
+    assert set(image_grid.withheld(grid)) == {
+        claim for metric in blind for claim in image_grid.RESTS_ON.get(metric, ())
+    }
 
 
 @pytest.mark.parametrize("alone, decided", [(1e9, {"claim-5", "claim-6"}), (0.0, set())])
@@ -94,35 +138,53 @@ def test_what_a_codec_decides_is_no_verdict_on_methods(grid, monkeypatch, alone,
     monkeypatch.setattr(image_grid, "codec_scores", lambda shop, codec: {"frechet_distance": alone})
     reasons = image_grid.decided_by_codec(grid)
     assert set(reasons) == decided and all("the codec decides it" in reason for reason in reasons.values())
-    margins = [test.margin for claim in read_claims("tradeoffs") if claim.id == "claim-5" for test in claim.tests if test.kind == "equal"]
+    margins = [
+        test.margin
+        for claim in read_claims("tradeoffs")
+        if claim.id == "claim-5"
+        for test in claim.tests
+        if test.kind == "equal"
+    ]
     assert margins == [image_grid.MATCHED]
 
 
 def test_the_other_judges_speak_of_real_pictures_and_every_method(grid):
     notes = image_grid.other_judges(grid)
-    assert set(notes) == {f"other judges, {who}" for who in ("real pictures", *METHODS)} and set(image_grid.gate_note(grid)) == {"fairness gate"}
+    assert set(notes) == {f"other judges, {who}" for who in ("real pictures", *METHODS)} and set(
+        image_grid.gate_note(grid)
+    ) == {"fairness gate"}
     spoken = [name for name in image_grid.OTHER_JUDGES if name not in grid.shop.judges().result["blind"]]
     assert all(note.count(",") == len(spoken) - 1 for note in notes.values())
 
 
 def test_the_compute_of_the_columns_is_said(grid):
     notes = image_grid.compute_note(grid, unseen_pairs="of two things")
-    assert f"within {grid.levels()[-1]:.3g} training FLOPs" in notes["compute"] and notes["unseen pairs"] == "of two things" and not image_grid.compute_note(None)
+    assert (
+        f"within {grid.levels()[-1]:.3g} training FLOPs" in notes["compute"]
+        and notes["unseen pairs"] == "of two things"
+        and not image_grid.compute_note(None)
+    )
 
 
 def test_what_is_tuned_on_is_not_reported_on(shop, grid):
-    spec, sets = SceneSpec.at_scale("smoke"), {purpose: scenes_for(purpose, 300, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
+    spec = SceneSpec.at_scale("smoke")
+    sets = {purpose: scenes_for(purpose, 300, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
     for a in sets:
         for b in sets: assert image_study.overlap(sets[a], sets[b], spec) == ((300, 300) if a == b else (0, 0))
     assert not set(TUNING_SEEDS) & set(SEEDS)
     judged = {run.key for run in grid.judged.values()}
-    tried = [r for r in shop.store.list() if r.manifest["function"].endswith("draw_and_judge") and r.manifest["config"]["purpose"] == TUNING]
+    tried = [
+        r
+        for r in shop.store.list()
+        if r.manifest["function"].endswith("draw_and_judge") and r.manifest["config"]["purpose"] == TUNING
+    ]
     assert tried and all(r.manifest["seed"] in (*TUNING_SEEDS, *SEEDS) and r.key not in judged for r in tried)
     assert all(run.manifest["config"]["purpose"] == REPORT for run in grid.judged.values())
 
 
 def test_each_metric_is_read_at_the_guidance_tuned_for_it(grid):
-    for (point, which), run in grid.judged.items(): assert run.manifest["config"]["sampling"]["guidance"] == grid.tuned.guidance[point.method][which]
+    for (point, which), run in grid.judged.items():
+        assert run.manifest["config"]["sampling"]["guidance"] == grid.tuned.guidance[point.method][which]
 
 
 def test_guidance_is_chosen_on_tuning_captions_with_networks_at_the_end_of_their_training(grid):
@@ -131,11 +193,15 @@ def test_guidance_is_chosen_on_tuning_captions_with_networks_at_the_end_of_their
     for method, part in rows.groupby("method"):
         means = part.groupby("guidance")[["prompt_following", "frechet_distance"]].mean()
         follow, quality = grid.tuned.guidance[method]
-        assert means["prompt_following"][follow] == means["prompt_following"].max() and means["frechet_distance"][quality] == means["frechet_distance"].min()
+        assert (
+            means["prompt_following"][follow] == means["prompt_following"].max()
+            and means["frechet_distance"][quality] == means["frechet_distance"].min()
+        )
 
 
 def test_a_sweep_goes_on_until_its_best_rate_is_inside():
-    lowest = lambda rate: abs(rate - 3e-4)                                   # the best lies far below where the sweep begins
+    # the best lies far below where the sweep begins
+    lowest = lambda rate: abs(rate - 3e-4)
     tried = {rate: lowest(rate) for rate in (2e-3, 4e-3)}
     while more := further(tried, most=12): tried |= {rate: lowest(rate) for rate in more}
     assert min(tried) < min(tried, key=tried.get) < max(tried)
@@ -143,12 +209,25 @@ def test_a_sweep_goes_on_until_its_best_rate_is_inside():
 
 
 def test_a_lucky_seed_does_not_choose(grid):
-    lottery = [dict(rate=r, loss=v) for r, values in {1.0: (0.1, 0.9, 0.9), 2.0: (0.3, 0.3, 0.3), 4.0: (0.8,)}.items() for v in values]
-    assert finalists(mean_by(lottery, "rate", "loss"), 1) == [2.0] and finalists({r["rate"]: r["loss"] for r in lottery[::-1]}, 2) == [1.0, 2.0]
+    lottery = [
+        dict(rate=r, loss=v)
+        for r, values in {1.0: (0.1, 0.9, 0.9), 2.0: (0.3, 0.3, 0.3), 4.0: (0.8,)}.items()
+        for v in values
+    ]
+    assert finalists(mean_by(lottery, "rate", "loss"), 1) == [2.0] and finalists(
+        {r["rate"]: r["loss"] for r in lottery[::-1]}, 2
+    ) == [1.0, 2.0]
     sweeps = grid.tuned.sweeps
     for (method, size), rate in grid.tuned.rates.items():
-        tried = sweeps[sweeps["sweep"].eq("rate") & sweeps["method"].eq(method) & sweeps["size"].eq(size)].groupby("rate")["loss"].agg(["mean", "size"])
-        assert tried.loc[rate, "size"] == len(TUNING_SEEDS) and tried.loc[rate, "mean"] == tried.loc[tried["size"].eq(len(TUNING_SEEDS)), "mean"].min()
+        tried = (
+            sweeps[sweeps["sweep"].eq("rate") & sweeps["method"].eq(method) & sweeps["size"].eq(size)]
+            .groupby("rate")["loss"]
+            .agg(["mean", "size"])
+        )
+        assert (
+            tried.loc[rate, "size"] == len(TUNING_SEEDS)
+            and tried.loc[rate, "mean"] == tried.loc[tried["size"].eq(len(TUNING_SEEDS)), "mean"].min()
+        )
 
 
 def test_equal_compute_is_equal(grid):
@@ -156,34 +235,54 @@ def test_equal_compute_is_equal(grid):
     for (method, size), part in table.groupby(["method", "size"]):
         for mark, spent in enumerate(sorted(part["flops"].unique())):
             asked = grid.compute(size, mark)
-            assert abs(spent / asked - 1) < 0.15, (method, size, mark)       # within a step or two of forty
-    for method in METHODS: assert table[table["method"].eq(method)]["flops"].max() <= max(budget for _, budget in grid.shop.study.budgets)
+            assert abs(spent / asked - 1) < 0.15, (method, size, mark)  # within a step or two of forty
+    for method in METHODS:
+        assert table[table["method"].eq(method)]["flops"].max() <= max(budget for _, budget in grid.shop.study.budgets)
 
 
 def test_the_second_call_trains_nothing(shop, grid):
     before = len(shop.store.list())
     again = image_grid.run_grid(shop, SEEDS)
-    assert {k: r.key for k, r in again.models.items()} == {k: r.key for k, r in grid.models.items()} and len(shop.store.list()) == before
+    assert {k: r.key for k, r in again.models.items()} == {k: r.key for k, r in grid.models.items()} and len(
+        shop.store.list()
+    ) == before
 
 
 def test_the_cache_saves_operations_and_changes_no_picture(frames):
     frame = frames["figure-d"].query("column == 'inference_flops'").groupby("row")["value"].mean()
-    assert frame["next-token / no cache"] > 2 * frame["next-token"] and frame["diffusion"] > frame["diffusion / few steps"]
-    assert not frames["figure-d"].duplicated(["row", "column", "seed"]).any() and {"diffusion / equal quality", "masked-token / equal quality"} <= set(frame.index)
+    assert (
+        frame["next-token / no cache"] > 2 * frame["next-token"] and frame["diffusion"] > frame["diffusion / few steps"]
+    )
+    assert not frames["figure-d"].duplicated(["row", "column", "seed"]).any() and {
+        "diffusion / equal quality",
+        "masked-token / equal quality",
+    } <= set(frame.index)
 
 
 def test_the_network_that_counts_is_chosen_by_its_loss_on_tuning_scenes_and_has_spent_no_more(grid):
     for method in METHODS:
         loss = lambda at: sum(grid.tuning_losses[image_grid.Point(method, at[0], seed, at[1])] for seed in SEEDS)
-        chosen = [image_grid.best_of(grid, method, grid.points_within(level), "frechet_distance") for level in grid.levels()]
+        chosen = [
+            image_grid.best_of(grid, method, grid.points_within(level), "frechet_distance") for level in grid.levels()
+        ]
         assert [loss(at) for at, _ in chosen] == [min(map(loss, grid.points_within(level))) for level in grid.levels()]
-        for at, values in chosen: assert values == [grid.score(image_grid.Point(method, at[0], seed, at[1]), "frechet_distance") for seed in SEEDS]
-    assert set(grid.points_at(grid.levels()[-1])) < set(grid.points_within(grid.levels()[-1])) == {(size, mark) for size, _ in grid.shop.study.budgets for mark in range(len(grid.shop.study.marks))}
+        for at, values in chosen:
+            assert values == [
+                grid.score(image_grid.Point(method, at[0], seed, at[1]), "frechet_distance") for seed in SEEDS
+            ]
+    assert (
+        set(grid.points_at(grid.levels()[-1]))
+        < set(grid.points_within(grid.levels()[-1]))
+        == {(size, mark) for size, _ in grid.shop.study.budgets for mark in range(len(grid.shop.study.marks))}
+    )
 
 
 def test_unseen_compositions_were_never_trained_on():
-    trained, unseen = scenes_for(TRAINING, 400, "smoke").captions, scenes_for(REPORT, 200, "smoke", "unseen pairs").captions
-    assert not set(trained) & set(unseen) and {w for c in unseen for w in c.split()} <= {w for c in trained for w in c.split()}
+    trained = scenes_for(TRAINING, 400, "smoke").captions
+    unseen = scenes_for(REPORT, 200, "smoke", "unseen pairs").captions
+    assert not set(trained) & set(unseen) and {w for c in unseen for w in c.split()} <= {
+        w for c in trained for w in c.split()
+    }
     assert all(c.startswith("a ") for c in scenes_for(REPORT, 50, "smoke", "seen pairs").captions)
 
 
@@ -193,8 +292,15 @@ def test_an_exported_model_draws_what_the_study_drew(grid, tmp_path):
     model = load_image_model(image_grid.export_model(grid, "next-token", tmp_path / "model"))
     size, last = grid.shop.study.budgets[0][0], len(grid.shop.study.marks) - 1
     seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[image_grid.Point("next-token", size, seed, last)])
-    study = image_study.model_of(grid.setups["next-token", size].config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token")), sampling=model.sampling)
-    assert (sample(model, "a red circle left of a blue square") == sample(study, "a red circle left of a blue square")).all()
+    study = image_study.model_of(
+        grid.setups["next-token", size].config(),
+        grid.models["next-token", size, seed],
+        grid.shop.data(grid.shop.study.codec_of("next-token")),
+        sampling=model.sampling,
+    )
+    assert (
+        sample(model, "a red circle left of a blue square") == sample(study, "a red circle left of a blue square")
+    ).all()
     assert model.sampling.guidance == grid.tuned.guidance["next-token"][image_grid.FOLLOW]
 
 
@@ -207,17 +313,26 @@ def test_recommendations_follow_the_numbers_and_say_when_they_are_not_sure(grid)
     frame = image_tables.goal_frame(grid)
     table = image_tables.recommendations(frame)
     costs = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
-    assert table.loc["inference flops", "use"] == costs.idxmin() and table.loc["inference flops", "ahead"] == "on 2 of 2 seeds"
+    assert (
+        table.loc["inference flops", "use"] == costs.idxmin()
+        and table.loc["inference flops", "ahead"] == "on 2 of 2 seeds"
+    )
     assert "ahead of" in image_tables.recommendation_notes(frame)["inference flops"]
     assert set(image_tables.half_way_notes(grid)) == {f"FLOPs to half the ceiling, {m}" for m in METHODS}
-    assert "training_flops_to_half_the_ceiling" not in set(frame["column"])          # nobody follows a prompt at smoke, and survivors are not averaged
+    # nobody follows a prompt at smoke, and survivors are not averaged
+    assert "training_flops_to_half_the_ceiling" not in set(frame["column"])
 
 
 def test_seeds_that_did_not_get_there_are_counted_and_not_averaged(grid, monkeypatch):
-    monkeypatch.setattr(image_tables, "half_way", lambda grid, method: {0: 4e8, 1: 4e8 if method == "next-token" else None})
+    monkeypatch.setattr(
+        image_tables, "half_way", lambda grid, method: {0: 4e8, 1: 4e8 if method == "next-token" else None}
+    )
     frame, notes = image_tables.goal_frame(grid), image_tables.half_way_notes(grid)
     assert set(frame.loc[frame["column"].eq("training_flops_to_half_the_ceiling"), "row"]) == {"next-token"}
-    assert notes["FLOPs to half the ceiling, diffusion"] == "4e+08 on 1 of 2 seeds, > 2e+09 on 1 of 2 seeds" and "2 of 2" in notes["FLOPs to half the ceiling, next-token"]
+    assert (
+        notes["FLOPs to half the ceiling, diffusion"] == "4e+08 on 1 of 2 seeds, > 2e+09 on 1 of 2 seeds"
+        and "2 of 2" in notes["FLOPs to half the ceiling, next-token"]
+    )
 
 
 def test_a_part_that_has_not_learned_stops_the_study(shop, monkeypatch):
@@ -225,17 +340,21 @@ def test_a_part_that_has_not_learned_stops_the_study(shop, monkeypatch):
     assert all(e.passes for e in shop.learned()) and len(shop.learned()) == 5
     broken = {**run.result, "learned": [{**run.result["learned"][1], "value": 1.0}]}
     monkeypatch.setattr(RunStore, "run", lambda self, *args, **kwargs: SimpleNamespace(result=broken))
-    with pytest.raises(UserError, match="feature network has not learned"): Workshop(shop.study, shop.store, workers=0).judges()
+    with pytest.raises(UserError, match="feature network has not learned"):
+        Workshop(shop.study, shop.store, workers=0).judges()
 
 
 def test_held_out_scenes_among_the_training_pictures_stop_the_study(tmp_path, monkeypatch):
     monkeypatch.setitem(image_study.SPLIT_OF, REPORT, "train")
-    with pytest.raises(UserError, match="are in training"): image_study.encode_set({"scale": "smoke", "codec": "pca-4", "pictures": 300}, 0, tmp_path)
+    with pytest.raises(UserError, match="are in training"):
+        image_study.encode_set({"scale": "smoke", "codec": "pca-4", "pictures": 300}, 0, tmp_path)
 
 
 def test_the_pages_say_what_was_learned_and_who_is_ahead_on_how_many_seeds(grid, frames):
     notes = image_grid.learned_notes(grid)
-    assert {"learned, feature network", "learned, codec vq-512", "learned, diffusion", "held out"} <= set(notes) and "NOT passed" in notes["learned, diffusion"]
+    assert {"learned, feature network", "learned, codec vq-512", "learned, diffusion", "held out"} <= set(
+        notes
+    ) and "NOT passed" in notes["learned, diffusion"]
     assert notes["held out"].startswith("0 judged pictures and scenes")
     ahead = image_grid.ahead_notes(frames["figure-a"], ["frechet_distance"])["seeds, frechet distance"]
     wide = frames["figure-a"].query("column == 'frechet_distance'").pivot(index="seed", columns="row", values="value")
@@ -251,7 +370,13 @@ def test_no_network_is_below_the_entropy_of_its_data(grid):
 def test_equal_quality_is_chosen_on_tuning_captions(shop, grid):
     found = image_inference.equal_quality(grid)
     assert set(found) == set(METHODS[1:]) and all(steps in (2, 4, 16) for steps in found.values())
-    asked = [r for r in shop.store.list() if r.manifest["function"].endswith("draw_and_judge") and r.manifest["config"]["purpose"] == TUNING and r.manifest["seed"] in SEEDS]
+    asked = [
+        r
+        for r in shop.store.list()
+        if r.manifest["function"].endswith("draw_and_judge")
+        and r.manifest["config"]["purpose"] == TUNING
+        and r.manifest["seed"] in SEEDS
+    ]
     assert {r.manifest["config"]["sampling"]["steps"] for r in asked} == {2, 4, 16}
 
 
@@ -259,19 +384,44 @@ def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
     from safetensors.torch import load_file
     rows, captions = image_grid.drawn_samples(grid)
     reported = scenes_for(REPORT, 16, "smoke").captions
-    assert len(captions) == 6 and set(captions) <= set(reported) and all(pictures.shape == (6, 3, 24, 24) for pictures in rows.values())
-    judged = [load_file(run.folder / "drawn.safetensors")["images"] for (point, which), run in grid.judged.items() if point.seed == SEEDS[0] and which == image_grid.FOLLOW and point.averaged]
+    assert (
+        len(captions) == 6
+        and set(captions) <= set(reported)
+        and all(pictures.shape == (6, 3, 24, 24) for pictures in rows.values())
+    )
+    judged = [
+        load_file(run.folder / "drawn.safetensors")["images"]
+        for (point, which), run in grid.judged.items()
+        if point.seed == SEEDS[0] and which == image_grid.FOLLOW and point.averaged
+    ]
     chosen = [reported.index(caption) for caption in captions]
     for name, pictures in rows.items():
         assert name == "ground truth" or any(bool((drawn[chosen] == pictures).all()) for drawn in judged), name
 
 
 def test_replay_gives_empty_frames():
-    assert image_study.workshop("replay") is None and image_grid.run_grid(None) is None and image_grid.withheld(None) == {}
-    for frame in (image_grid.metric_frame(None, "figure-a", "all", "prompt_following"), image_grid.loss_frame(None), image_grid.ema_frame(None), image_inference.steps_frame(None), image_inference.guidance_frame(None),
-                  image_inference.clock_frame(None), image_practice.practice_frame(None), image_practice.codec_frame(None), image_practice.reconstruction_frame(None), image_tables.fit_frame(None), image_tables.goal_frame(None)):
+    assert (
+        image_study.workshop("replay") is None and image_grid.run_grid(None) is None and image_grid.withheld(None) == {}
+    )
+    for frame in (
+        image_grid.metric_frame(None, "figure-a", "all", "prompt_following"),
+        image_grid.loss_frame(None),
+        image_grid.ema_frame(None),
+        image_inference.steps_frame(None),
+        image_inference.guidance_frame(None),
+        image_inference.clock_frame(None),
+        image_practice.practice_frame(None),
+        image_practice.codec_frame(None),
+        image_practice.reconstruction_frame(None),
+        image_tables.fit_frame(None),
+        image_tables.goal_frame(None),
+    ):
         assert frame.empty
-    assert image_grid.curves(None) is None and image_inference.guidance_curves(None) is None and image_grid.drawn_samples(None) == (None, [])
+    assert (
+        image_grid.curves(None) is None
+        and image_inference.guidance_curves(None) is None
+        and image_grid.drawn_samples(None) == (None, [])
+    )
 
 
 def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
@@ -291,7 +441,9 @@ def code_cells(notebook): return [cell for cell in notebook.cells if cell.cell_t
 @pytest.mark.parametrize("exhibit", NOTEBOOKS, ids=lambda e: e.id)
 def test_the_notebook_is_thin_and_runs_at_replay(exhibit, tmp_path):
     notebook, scope = nbformat.read(exhibit.notebook, 4), {}
-    assert 6 <= len(notebook.cells) <= 16 and not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
+    assert 6 <= len(notebook.cells) <= 16 and not any(
+        cell.outputs or cell.execution_count for cell in code_cells(notebook)
+    )
     assert [cell.metadata.get("tags") for cell in code_cells(notebook)].count(["parameters"]) == 1
     tree = [node for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source))]
     assert not any(isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import)) for node in tree)
@@ -305,16 +457,34 @@ def test_the_notebook_is_thin_and_runs_at_replay(exhibit, tmp_path):
     assert "our numbering" in page and "nothing was released to replay it from" in page
 
 
-@pytest.mark.parametrize("method, codec", [("diffusion", "conv-kl-4"), ("next-token", "conv-lfq-64"), ("masked-token", "conv-fsq-240"), ("next-token", "conv-vq-64")])
+@pytest.mark.parametrize(
+    "method, codec",
+    [
+        ("diffusion", "conv-kl-4"),
+        ("next-token", "conv-lfq-64"),
+        ("masked-token", "conv-fsq-240"),
+        ("next-token", "conv-vq-64"),
+    ],
+)
 def test_a_study_with_learned_codecs_trains_draws_and_judges(shop, monkeypatch, method, codec):
     "As `gpu` does, at a size for a processor; also in bfloat16."
-    if codec.split("-")[1] in ("lfq", "fsq"): pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')")
+    if codec.split("-")[1] in ("lfq", "fsq"):
+        pytest.importorskip(
+            "vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')"
+        )
     trained = autoencoders.AutoencoderConfig.at_scale
-    monkeypatch.setattr(autoencoders.AutoencoderConfig, "at_scale", classmethod(lambda cls, scale, latents="kl": dataclasses.replace(trained(scale, latents), steps=40, batch=8)))
-    study = dataclasses.replace(ImageStudy.at_scale("smoke"), codecs=(codec, codec), train_pictures=64, precision="bf16-mixed")
+    monkeypatch.setattr(
+        autoencoders.AutoencoderConfig,
+        "at_scale",
+        classmethod(lambda cls, scale, latents="kl": dataclasses.replace(trained(scale, latents), steps=40, batch=8)),
+    )
+    study = dataclasses.replace(
+        ImageStudy.at_scale("smoke"), codecs=(codec, codec), train_pictures=64, precision="bf16-mixed"
+    )
     shop = Workshop(study, shop.store, workers=0)
     setup = Setup(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
-    with pytest.raises(UserError, match="has not learned"): shop.train([(setup, 0)])            # forty steps make no codec
+    # forty steps make no codec
+    with pytest.raises(UserError, match="has not learned"): shop.train([(setup, 0)])
     monkeypatch.setattr(Learned, "require", lambda self: self)
     [run] = shop.train([(setup, 0)])
     [judged] = shop.judge([Asked(setup, run, 0, mark=-1, sampling=Sampling(2))])
@@ -326,5 +496,10 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(shop, monkeypatch, 
 def test_gpu_trains_in_bfloat16_and_in_about_ten_minutes():
     from dclm_nb.studies.image_cost import exhibit_flops, h100_hours
     study = ImageStudy.at_scale("gpu")
-    assert study.codecs[0] == study.codec_ladder[-1] and h100_hours(sum(exhibit_flops("figure-a", "gpu").values())) < 0.2
-    assert study.precision == "bf16-mixed" and ImageStudy.at_scale("laptop").precision == ImageStudy.at_scale("smoke").precision == "32-true"
+    assert (
+        study.codecs[0] == study.codec_ladder[-1] and h100_hours(sum(exhibit_flops("figure-a", "gpu").values())) < 0.2
+    )
+    assert (
+        study.precision == "bf16-mixed"
+        and ImageStudy.at_scale("laptop").precision == ImageStudy.at_scale("smoke").precision == "32-true"
+    )

@@ -27,7 +27,10 @@ def test_curves_equal_the_listed_points(shared):
     with path.open(newline="", encoding="utf-8") as f: points = list(csv.DictReader(f))
     assert len(points) == 51
     for point in points:
-        for column in SETTINGS: assert ours[f"{float(point['jaccard']):g}", column] == pytest.approx(float(point["p_" + column.replace(" ", "")]), abs=6e-7)
+        for column in SETTINGS:
+            assert ours[f"{float(point['jaccard']):g}", column] == pytest.approx(
+                float(point["p_" + column.replace(" ", "")]), abs=6e-7
+            )
 
 
 def test_the_cheap_setting_rises_where_the_costly_one_does():

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.studies.originals import csv_text, distil, get_originals, originals_in, pinned_originals, read_manifest, recipe_in_name, released_folder, run_name, verify_released
+from dclm_nb.studies.originals import (
+    csv_text, distil, get_originals, originals_in, pinned_originals, read_manifest, recipe_in_name, released_folder,
+    run_name, verify_released,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,10 @@ def manifest(): return read_manifest(released_folder() / "originals.sha256")
 
 def test_the_carried_tables_are_unchanged_and_small():
     sizes = verify_released()
-    assert set(sizes) == {"runs.csv", "scores.csv", "rows.csv", "repeats.csv", "originals.sha256"} and sum(sizes.values()) < 400_000
+    assert (
+        set(sizes) == {"runs.csv", "scores.csv", "rows.csv", "repeats.csv", "originals.sha256"}
+        and sum(sizes.values()) < 400_000
+    )
 
 
 def test_distilling_again_gives_the_same_bytes(originals, manifest):
@@ -32,7 +38,11 @@ def test_distilling_again_gives_the_same_bytes(originals, manifest):
 
 
 def test_the_manifest_covers_every_released_run_and_model(originals, manifest):
-    there = {f"exp_data/{path.relative_to(originals)}" for kind in ("evals", "models") for path in (originals / kind).glob("*.json")}
+    there = {
+        f"exp_data/{path.relative_to(originals)}"
+        for kind in ("evals", "models")
+        for path in (originals / kind).glob("*.json")
+    }
     assert there == {name for name in manifest if name.startswith("exp_data/")}
 
 
@@ -51,12 +61,18 @@ def test_pins_name_the_commit(manifest):
     pins = pinned_originals(manifest)
     assert len(pins) == 291
     for name, pin in pins.items():
-        assert pin.url.startswith("https://raw.githubusercontent.com/mlfoundations/dclm/361714bdd60bb9b7f4b2d8354cebbf0dec0c329e/") and pin.sha256 == manifest[name]
+        assert (
+            pin.url.startswith(
+                "https://raw.githubusercontent.com/mlfoundations/dclm/361714bdd60bb9b7f4b2d8354cebbf0dec0c329e/"
+            )
+            and pin.sha256 == manifest[name]
+        )
         assert urllib.parse.unquote(pin.url).endswith(f"/{name}") and " " not in pin.url
 
 
 def test_originals_are_fetched_verified_and_distilled(originals, manifest, tmp_path, monkeypatch):
-    """The network's way: every file comes from its own address into the cache, however long its name, and gives the same tables."""
+    """The network's way: every file comes from its own address into the cache, however long its name, and gives the
+    same tables."""
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
     monkeypatch.delenv("DCLM_NB_RELEASED_ORIGINALS", raising=False)
     asked = []
@@ -101,6 +117,17 @@ def test_sums_are_those_of_sha256sum():
 
 
 def test_names():
-    name = "exp_data/evals/evaluation_fasttext_f0.07-open_lm_7b-warm=0-lr=0p001170118158-wd=0p05-cd=3e-05-bs=2048-mult=1p456-seed=62-tokens=200619635507_heavy.json"
-    assert recipe_in_name(run_name(name)) == dict(warmup="0", lr="0.001170118158", wd="0.05", final_lr="3e-05", batch_size="2048", seed="62", tokens="200619635507")
-    assert run_name("exp_data/evals/gemma2b_heavy.json") == "gemma2b" and run_name("exp_data/evals/evaluation_x_heavy_copy.json") == "x_heavy_copy"
+    name = "exp_data/evals/evaluation_fasttext_f0.07-open_lm_7b-warm=0-lr=0p001170118158-wd=0p05-cd=3e-05-bs=2048-mult=1p456-seed=62-tokens=200619635507_heavy.json"  # noqa: E501
+    assert recipe_in_name(run_name(name)) == dict(
+        warmup="0",
+        lr="0.001170118158",
+        wd="0.05",
+        final_lr="3e-05",
+        batch_size="2048",
+        seed="62",
+        tokens="200619635507",
+    )
+    assert (
+        run_name("exp_data/evals/gemma2b_heavy.json") == "gemma2b"
+        and run_name("exp_data/evals/evaluation_x_heavy_copy.json") == "x_heavy_copy"
+    )

@@ -1,4 +1,5 @@
-"""The whole chain of Table 4 at smoke scale: killed at several stages it ends in the table of an uninterrupted run, and a script needs no guard."""
+"""The whole chain of Table 4 at smoke scale: killed at several stages it ends in the table of an uninterrupted run, and
+a script needs no guard."""
 import os
 import signal
 import subprocess
@@ -13,13 +14,19 @@ import sys
 from dclm_nb.core.store import RunStore
 from dclm_nb.studies.filter_tables import frame_of
 from dclm_nb.studies.quality_filters import FilterStudy, run_study
-frame_of(run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=2, store=RunStore(sys.argv[1]))).to_csv(sys.argv[2], index=False)
+study = run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=2, store=RunStore(sys.argv[1]))
+frame_of(study).to_csv(sys.argv[2], index=False)
 """
 
 
 def start(folder: Path, table: Path) -> subprocess.Popen:
     (script := folder / "study.py").write_text(SCRIPT)
-    return subprocess.Popen([sys.executable, str(script), str(folder / "runs"), str(table)], start_new_session=True, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder / "runs"), str(table)],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def finished(folder: Path) -> int:
@@ -50,7 +57,10 @@ def test_killed_at_several_stages_the_table_is_the_same(whole, tmp_path):
     kills = 0
     for done in (0, 1, 3, 6):
         work = tmp_path / "runs" / ".work"
-        kills += kill_when(start(tmp_path, tmp_path / "table.csv"), lambda: finished(tmp_path) >= done and work.is_dir() and any(work.iterdir()))
+        kills += kill_when(
+            start(tmp_path, tmp_path / "table.csv"),
+            lambda: finished(tmp_path) >= done and work.is_dir() and any(work.iterdir()),
+        )
     assert kills >= 3, "the study ended before it could be killed"
     last = start(tmp_path, tmp_path / "table.csv")
     assert last.wait(timeout=300) == 0, last.stderr.read().decode()
@@ -58,5 +68,7 @@ def test_killed_at_several_stages_the_table_is_the_same(whole, tmp_path):
 
 
 def test_every_recipe_is_probed_with_every_instrument(whole):
-    rows = {line.split(",bits_per_byte")[0].split("table-4,")[1] for line in whole.splitlines() if "bits_per_byte" in line}
+    rows = {
+        line.split(",bits_per_byte")[0].split("table-4,")[1] for line in whole.splitlines() if "bits_per_byte" in line
+    }
     assert len(rows) == 6 and any("control" in row for row in rows)

@@ -1,4 +1,5 @@
-"""Every printed score that can be replayed, against the printed value and against an independent list of what to expect."""
+"""Every printed score that can be replayed, against the printed value and against an independent list of what to
+expect."""
 import csv
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.exhibits.catalogue import catalogue
 from dclm_nb.studies.frames import read_printed
-from dclm_nb.studies.released import REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions, score_cell, within_groups
+from dclm_nb.studies.released import (
+    REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions,
+    score_cell, within_groups,
+)
 
 TABLES = [exhibit for exhibit in REPLAYED if exhibit.startswith("table")]
 DISAGREE = {(e.id, *m.cell): m for e in catalogue("dclm") if e.id in TABLES
@@ -23,7 +27,9 @@ def comparison(): return pd.concat([compare_printed(replay_frame(exhibit)) for e
 @pytest.fixture(scope="module")
 def single(comparison):
     """Without differences of two scores and without GSM8K: the 372 printed Core, MMLU and Extended values."""
-    return comparison[comparison.column.isin(["core", "mmlu", "extended"]) & ~comparison.row.str.endswith("(difference)")]
+    return comparison[
+        comparison.column.isin(["core", "mmlu", "extended"]) & ~comparison.row.str.endswith("(difference)")
+    ]
 
 
 def test_338_comparable_328_agree_34_not_released(single):
@@ -35,11 +41,18 @@ def test_exactly_the_known_ten_disagree(single):
     assert set(zip(wrong.exhibit, wrong.row, wrong.column)) == set(DISAGREE) and len(DISAGREE) == 10
     for cell in wrong.itertuples():
         listed = DISAGREE[cell.exhibit, cell.row, cell.column]
-        assert float(listed.printed) == cell.printed and float(listed.replayed) == pytest.approx(cell.replayed, abs=.0051)
+        assert float(listed.printed) == cell.printed and float(listed.replayed) == pytest.approx(
+            cell.replayed, abs=0.0051
+        )
 
 
 def test_every_printed_score_is_answered(single):
-    printed = {(e, c.row, c.column) for e in TABLES for c in read_printed("dclm", e) if c.column in ("core", "mmlu", "extended") and not c.row.endswith("(difference)")}
+    printed = {
+        (e, c.row, c.column)
+        for e in TABLES
+        for c in read_printed("dclm", e)
+        if c.column in ("core", "mmlu", "extended") and not c.row.endswith("(difference)")
+    }
     assert printed == set(zip(single.exhibit, single.row, single.column))
 
 
@@ -53,7 +66,11 @@ def test_values_equal_an_independent_recomputation(shared, single):
     dedup = {"exact": "exact", "minhash": "MinHash", "sa": "suffix array", "bff": "Bloom filter"}
     for entry in listed:
         exhibit, row = f"table-{entry['table']}", entry["row"]
-        if entry["table"] == "17": row = " + ".join(dedup[part.split("=")[0]] for part in row.split() if part.endswith("yes")) or "no deduplication"
+        if entry["table"] == "17":
+            row = (
+                " + ".join(dedup[part.split("=")[0]] for part in row.split() if part.endswith("yes"))
+                or "no deduplication"
+            )
         mine = ours[exhibit, row, entry["metric"]]
         assert mine.printed == float(entry["paper_value"])
         if entry["recomputed_v1"]:
@@ -84,11 +101,18 @@ def test_what_the_notes_claim_about_runs():
     assert [row for row, model in models("table-4").items() if model != "open_lm_1b"] == ["Perplexity filtering"]
     assert [row for row, model in models("table-5").items() if model == "open_lm_7b"] == ["OH-2.5 + ELI5 / 10%"]
     assert {model for row, model in models("table-12").items() if row.startswith("Default")} == {"open_lm_1b"}
-    assert {model for row, model in models("table-12").items() if not row.startswith("Default")} == {"open_lm_1b_swiglutorch"}
-    z_loss = {r.row: runs.loc[r.run, "z_loss"] for r in released_rows("table-33").itertuples() if r.row.endswith("7B / 138B")}
+    assert {model for row, model in models("table-12").items() if not row.startswith("Default")} == {
+        "open_lm_1b_swiglutorch"
+    }
+    z_loss = {
+        r.row: runs.loc[r.run, "z_loss"] for r in released_rows("table-33").itertuples() if r.row.endswith("7B / 138B")
+    }
     assert z_loss.pop("DCLM-Baseline (ours) / 7B / 138B") == 1e-4 and set(pd.Series(z_loss).dropna()) == {5e-6}
-    twenty = {row.exhibit: score_cell(row.run, "core") for exhibit, name in (("table-5", "OH-2.5 + ELI5 / 20%"), ("figure-3", "fastText OH-2.5 + ELI5, 20% / 7B-1x"))
-              for row in released_rows(exhibit).query("row == @name").itertuples()}
+    twenty = {
+        row.exhibit: score_cell(row.run, "core")
+        for exhibit, name in (("table-5", "OH-2.5 + ELI5 / 20%"), ("figure-3", "fastText OH-2.5 + ELI5, 20% / 7B-1x"))
+        for row in released_rows(exhibit).query("row == @name").itertuples()
+    }
     assert twenty["figure-3"] - twenty["table-5"] == pytest.approx(1.7, abs=.05)
     database = runs[runs.released_as == "assets/DCLM_model_database.csv#269"].index[0]
     assert abs(score_cell(database, "core") - 44.5) < .05        # the row that Table 19 may have mixed in
@@ -100,7 +124,8 @@ def test_figure_3(version, small, middle):
     assert r["400M-1x"] == pytest.approx(small, abs=5e-5) and r["1B-1x"] == pytest.approx(middle, abs=5e-5)
 
 
-def test_figure_3_prints_the_same_to_three_digits(): assert compare_printed(replay_frame("figure-3")).verdict.tolist() == ["match", "match"]
+def test_figure_3_prints_the_same_to_three_digits():
+    assert compare_printed(replay_frame("figure-3")).verdict.tolist() == ["match", "match"]
 
 
 def test_figure_6():
@@ -109,9 +134,17 @@ def test_figure_6():
 
 
 def test_figure_3_points():
-    points = replay_frame("figure-3").query("column != 'pearson_r_vs_7b_1x'").pivot(index="row", columns="column", values="value")
+    points = (
+        replay_frame("figure-3")
+        .query("column != 'pearson_r_vs_7b_1x'")
+        .pivot(index="row", columns="column", values="value")
+    )
     assert points.shape == (10, 3) and points.notna().all(axis=None)
-    assert points.corr()["Core, 7B-1x"].round(4).to_dict() == {"Core, 1B-1x": .9556, "Core, 400M-1x": .8379, "Core, 7B-1x": 1}
+    assert points.corr()["Core, 7B-1x"].round(4).to_dict() == {
+        "Core, 1B-1x": 0.9556,
+        "Core, 400M-1x": 0.8379,
+        "Core, 7B-1x": 1,
+    }
 
 
 def test_figure_1_is_table_33():
@@ -120,7 +153,9 @@ def test_figure_1_is_table_33():
     assert len(flops) == 41 and flops.notna().all() and flops.between(1.9e19, 1e24).all()
     both = figure.drop("training FLOPs (6ND)", level="column")
     pd.testing.assert_series_equal(both, table.loc[both.index])
-    assert flops["C4 / 412M / 8B"] == 6 * 411_616_256 * 8_232_325_120 and flops["Llama 3 / 8B / 15T"] == pytest.approx(7.2e23)
+    assert flops["C4 / 412M / 8B"] == 6 * 411_616_256 * 8_232_325_120 and flops["Llama 3 / 8B / 15T"] == pytest.approx(
+        7.2e23
+    )
 
 
 def test_pearson_is_the_textbook_one():
@@ -130,15 +165,20 @@ def test_pearson_is_the_textbook_one():
 
 
 def test_newer_baselines_lower_every_score():
-    """In Core, v0 and v2 only ever raise a baseline of v1 or, for BoolQ in v0, lower it; MMLU is not centered, so it has no versions."""
+    """In Core, v0 and v2 only ever raise a baseline of v1 or, for BoolQ in v0, lower it; MMLU is not centered, so it
+    has no versions."""
     versions = replay_versions("table-8")
     assert (versions.v1 > versions.v2).drop("mmlu", level="column").all()
     assert (versions.xs("mmlu", level="column").nunique(axis=1) == 1).all()
 
 
 def test_errors():
-    for attempt, says in ((lambda: replay_frame("table-7"), "table-7"), (lambda: replay_frame("table-4", "v9"), "v0, v1, v2"), (lambda: released_scores("lama3_8b"), "llama3_8b"),
-                          (lambda: score_cell("llama3_8b", "rouge"), "core, mmlu")):
+    for attempt, says in (
+        (lambda: replay_frame("table-7"), "table-7"),
+        (lambda: replay_frame("table-4", "v9"), "v0, v1, v2"),
+        (lambda: released_scores("lama3_8b"), "llama3_8b"),
+        (lambda: score_cell("llama3_8b", "rouge"), "core, mmlu"),
+    ):
         with pytest.raises(UserError, match=says): attempt()
 
 
@@ -149,8 +189,11 @@ def test_a_score_row_cannot_be_changed_by_its_reader():
 
 def test_a_replay_is_light():
     """No torch, scipy, matplotlib or datatrove behind the import: a replay starts in about a second."""
-    code = "import sys, dclm_nb.studies.released; print(sorted({'torch', 'scipy', 'matplotlib', 'datatrove', 'lightning'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = ("import sys, dclm_nb.studies.released; print(sorted({'torch', 'scipy', 'matplotlib', 'datatrove', "
+            "'lightning'} & set(sys.modules)))")
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_figure_3_rests_on_two_clouds():

@@ -1,4 +1,5 @@
-"""The reproduction notebooks that replay: their shape, and what they leave behind, run cell by cell without a kernel."""
+"""The reproduction notebooks that replay: their shape, and what they leave behind, run cell by cell without a
+kernel."""
 import ast
 import json
 
@@ -29,10 +30,22 @@ def test_shape(notebook):
     assert 6 <= len(notebook.cells) <= 16
     assert [cell.metadata.get("tags") for cell in code_cells(notebook)].count(["parameters"]) == 1
     assert not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
-    imported = [(node.module, name.name) for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.ImportFrom) for name in node.names]
-    assert ("dclm_nb.exhibits.showcase", "Showcase") in imported and 1 <= sum(module == "dclm_nb.studies" for module, _ in imported) <= 3
+    imported = [
+        (node.module, name.name)
+        for cell in code_cells(notebook)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    ]
+    assert ("dclm_nb.exhibits.showcase", "Showcase") in imported and 1 <= sum(
+        module == "dclm_nb.studies" for module, _ in imported
+    ) <= 3
     assert all(module == "dclm_nb.studies" or module.startswith("dclm_nb.exhibits.") for module, _ in imported)
-    assert not any(isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import)) for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source)))
+    assert not any(
+        isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import))
+        for cell in code_cells(notebook)
+        for node in ast.walk(ast.parse(cell.source))
+    )
 
 
 def test_it_runs_and_vouches_for_what_it_wrote(notebook, tmp_path):
@@ -49,12 +62,15 @@ def test_it_runs_and_vouches_for_what_it_wrote(notebook, tmp_path):
     for (row, column), listed in expected.items():
         shown = comparison.cell(row, column, "printed").text, comparison.cell(row, column, "replayed").text
         assert shown == (listed.printed, listed.replayed)
-    assert {f"{name}.csv", f"{name}.md"} <= set(manifest["files"]) and all((tmp_path / file).stat().st_size for file in manifest["files"])
+    assert {f"{name}.csv", f"{name}.md"} <= set(manifest["files"]) and all(
+        (tmp_path / file).stat().st_size for file in manifest["files"]
+    )
     if REPLAYS[name].study != "scales": assert {f"{name}.svg", f"{name}.png"} <= set(manifest["files"])
 
 
 def test_everything_that_was_released_is_replayed_by_a_notebook():
-    """No exhibit whose runs were released is left to a page from the catalogue, and none but a replay has a list of mismatches."""
+    """No exhibit whose runs were released is left to a page from the catalogue, and none but a replay has a list of
+    mismatches."""
     from dclm_nb.studies.released import REPLAYED
     assert all(e.built for e in catalogue("dclm") if e.id in REPLAYED)
     assert not [e.id for e in catalogue() if e.mismatches and "replayed" not in e.answers]

@@ -22,7 +22,11 @@ def test_side_by_side_equals_one_by_one(tmp_path):
     plans = [Planned(f"{x}", double, {"x": x}, seed) for x in range(3) for seed in (0, 1)]
     alone = run_together(plans, RunStore(tmp_path / "a"), workers=0)
     together = run_together(plans, RunStore(tmp_path / "b"), workers=2)
-    assert [r.result for r in alone] == [r.result for r in together] == [{"value": 2 * x + s} for x in range(3) for s in (0, 1)]
+    assert (
+        [r.result for r in alone]
+        == [r.result for r in together]
+        == [{"value": 2 * x + s} for x in range(3) for s in (0, 1)]
+    )
     assert [r.key for r in alone] == [r.key for r in together]
 
 
