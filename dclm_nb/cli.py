@@ -23,15 +23,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Three papers, runnable: DataComp-LM (dclm), Computational Tradeoffs in Image Synthesis (tradeoffs), Stable "
-         "Video Diffusion (svd).",
+    help="Papers, runnable: every table and figure has a command, and every number the run behind it.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
 app.add_typer(runs_app, name="runs")
 
-PaperOption = Annotated[str, typer.Option("--paper", "-p", help="dclm, tradeoffs or svd; all for all three.")]
+PaperOption = Annotated[
+    str, typer.Option("--paper", "-p", help="The paper (dclm-nb status names them); all for all of them.")
+]
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, laptop, gpu, or a scale of the paper.")]
 
 # %% ../nbs/cli.ipynb #console-def
@@ -42,14 +43,15 @@ def _console():
 
 def _exhibits(paper: str):
     "The exhibits of a paper and the extras about it."
-    from dclm_nb.papers.catalogue import everything, get_paper
+    from dclm_nb.papers.catalogue import everything
+    from dclm_nb.papers.paper import get_paper
     return everything("all" if paper == "all" else get_paper(paper).name)
 
 # %% ../nbs/cli.ipynb #reproduce-command
 @app.command()
 def reproduce(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …; all for every one that is built.")],
-    paper: PaperOption = "dclm",
+    paper: PaperOption = "",
     scale: ScaleOption = "laptop",
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
@@ -102,14 +104,14 @@ def claims(
     ] = True,
 ):
     "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
-    from dclm_nb.exhibits import status as views
-    from dclm_nb.papers.catalogue import PAPERS, get_paper
-    from dclm_nb.exhibits.verdicts import verdicts_for_terminal
+    from dclm_nb.exhibits import ledger as views
+    from dclm_nb.papers.paper import get_paper, papers
+    from dclm_nb.exhibits.verdict_tables import verdicts_for_terminal
     console = _console()
-    for name in PAPERS if paper == "all" else [get_paper(paper).name]:
+    for name in papers() if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
         console.print(
-            f"\n[bold cyan]{name}[/]  [cyan]{PAPERS[name].title}[/]\n", verdicts_for_terminal(verdicts, reasons)
+            f"\n[bold cyan]{name}[/]  [cyan]{get_paper(name).title}[/]\n", verdicts_for_terminal(verdicts, reasons)
         )
         for source, counts in views.verdict_counts(verdicts).items():
             console.print(
@@ -123,7 +125,7 @@ def claims(
 @app.command()
 def budget(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …")],
-    paper: PaperOption = "dclm",
+    paper: PaperOption = "",
     scale: ScaleOption = "laptop",
 ):
     "What a run would cost before it starts: here, and at the paper's size."
@@ -138,7 +140,7 @@ def budget(
 @app.command()
 def report():
     "Write one page over all results: reproduce/_out/report.md."
-    from dclm_nb.exhibits.status import report as write
+    from dclm_nb.exhibits.report import report as write
     print(write())
 
 # %% ../nbs/cli.ipynb #pages-command
@@ -153,15 +155,18 @@ def pages(paper: PaperOption = "all"):
 # %% ../nbs/cli.ipynb #bless-command
 @app.command()
 def bless(
-    paper: PaperOption = "dclm",
+    paper: PaperOption = "",
     allow: Annotated[
         bool, typer.Option("--allow", help="Also what would be refused: smoke, uncommitted changes, a failed last run.")
     ] = False,
 ):
     "Copy the results and manifests of the last runs to figures/<paper>/, if they can be trusted."
-    from dclm_nb.papers.catalogue import PAPERS
-    from dclm_nb.exhibits.status import bless as copy
-    outcome = [found for name in (PAPERS if paper == "all" else [paper]) for found in copy(name, allow)]
+    from dclm_nb.exhibits.bless import bless as copy
+    from dclm_nb.papers.paper import get_paper, papers
+
+    outcome = [
+        found for name in (papers() if paper == "all" else [get_paper(paper).name]) for found in copy(name, allow)
+    ]
     for exhibit, scale, reason in outcome:
         print(
             f"{exhibit.paper} {exhibit.id} at {scale}: "

@@ -3,12 +3,13 @@
 # %% auto #0
 __all__ = ['Instrument', 'Interval', 'mean_interval', 'paired_interval', 'difference_interval', 'paired_bootstrap', 'wilson',
            'grid_cells', 'cells_interval', 'grid_interval', 'censored_summary', 'ahead_on', 'seeds_past', 'Spread',
-           'pooled_spread', 'fisher_interval', 'correlation_difference', 'holm', 'AATest', 'aa_test', 'KnownAnswer',
-           'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
+           'pooled_spread', 'pearson', 'fisher_interval', 'correlation_difference', 'holm', 'AATest', 'aa_test',
+           'KnownAnswer', 'known_answer', 'power', 'minimum_detectable_effect', 'seeds_needed']
 
 # %% ../../nbs/core/05_statistics.ipynb #imports
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -217,6 +218,12 @@ def pooled_spread(groups) -> Spread:
     df = sum(group.size - 1 for group in groups)
     if not df: raise ValueError("no group holds two runs, so their spread is not known")
     return Spread(math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / df), df)
+
+# %% ../../nbs/core/05_statistics.ipynb #pearson-def
+def pearson(xs: Sequence[float], ys: Sequence[float]) -> float:
+    "Pearson's r of paired values; NaN for fewer than two pairs or no spread."
+    try: return statistics.correlation(xs, ys)
+    except statistics.StatisticsError: return math.nan
 
 # %% ../../nbs/core/05_statistics.ipynb #fisher-def
 def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from .style import CYCLE, pearson, styled
-from ..exhibits.render import column_title
+from ..core.statistics import pearson
+from .style import CYCLE, styled
+from ..papers.paper import column_title
 
 if TYPE_CHECKING:
     import pandas as pd

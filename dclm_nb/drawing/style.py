@@ -4,25 +4,17 @@
 from __future__ import annotations
 
 import io
-import math
 import os
-import statistics
 import sys
 import tempfile
-import textwrap
-from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError
-from ..exhibits.render import Comparison, column_title
-
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'forest', 'strips', 'pearson', 'scatter', 'lines']
+__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'shared_legend']
 
 # %% ../../nbs/drawing/00_style.ipynb #style-def
 COLOURS = {"printed": "#4D4D4D", "replayed": "#0072B2", "rerun": "#D55E00", "recipe": "#CC79A7"}
@@ -73,181 +65,10 @@ def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:
     with styled(): figure.savefig(out := io.BytesIO(), format=kind, metadata=metadata)
     return out.getvalue()
 
-# %% ../../nbs/drawing/00_style.ipynb #forest-marks
-_MARKS = {
-    "printed": dict(marker="o", mfc="none", ms=8, mew=1.4),
-    "replayed": dict(marker="o", ms=4.5),
-    "rerun": dict(marker="D", ms=4.5),
-    "recipe": dict(marker="s", ms=4.5),
-}
-
-
-def _forest_panel(axis, comparison: Comparison, column: str):
-    "One column of the comparison: a mark per row and source, a bar where there is an interval."
-    for source in [s for c, s in comparison.columns if c == column]:
-        for y, row in enumerate(comparison.rows):
-            cell = comparison.cell(row, column, source)
-            if math.isnan(cell.value): continue
-            error = None if math.isnan(cell.low) else [[cell.value - cell.low], [cell.high - cell.value]]
-            axis.errorbar(
-                cell.value,
-                y,
-                xerr=error,
-                color=COLOURS[source],
-                ls="",
-                capsize=3,
-                elinewidth=1.3,
-                label=source,
-                **_MARKS[source],
-            )
-    axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
-
-# %% ../../nbs/drawing/00_style.ipynb #forest-def
-def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:
-    "One panel per column (all that hold numbers, by default), rows in the paper's order from the top."
-    numeric = [
-        c
-        for c in dict.fromkeys(c for c, s in comparison.columns if s != "recipe")
-        if any(k[1] == c and not math.isnan(v.value) for k, v in comparison.cells.items())
-    ]
-    if not (columns := list(columns) or numeric):
-        raise UserError(f"{comparison.exhibit.label} of {comparison.exhibit.paper} has no numbers to draw")
-    with styled() as plt:
-        figure, axes = plt.subplots(
-            1,
-            len(columns),
-            figsize=(2.2 + 2.4 * len(columns), 1.3 + 0.28 * len(comparison.rows)),
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
-        for axis, column in zip(axes[0], columns): _forest_panel(axis, comparison, column)
-        (
-            axes[0][0].set_yticks(range(len(comparison.rows)), comparison.rows),
-            axes[0][0].set_ylim(len(comparison.rows) - 0.5, -0.5),
-        )
-        _legend(figure, axes[0])
-        plt.close(figure)
-    return figure
-
 # %% ../../nbs/drawing/00_style.ipynb #legend
-def _legend(figure: Figure, axes, **where):
-    "One legend for all panels, each label once."
+def shared_legend(figure: Figure, axes, **where) -> None:
+    "One legend for all panels, each label once; none where there is only one label, unless it is said `where`."
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    if len(found) > 1 or where:
-        figure.legend(
-            found.values(), found.keys(), **{"loc": "outside lower center", "ncols": min(4, len(found)), **where}
-        )
-
-# %% ../../nbs/drawing/00_style.ipynb #strips-def
-def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
-    """One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the
-    first row; a row without a value in a column leaves its place empty."""
-    rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
-    with styled() as plt:
-        figure, axes = plt.subplots(
-            1,
-            len(columns),
-            figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)),
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
-        for axis, column in zip(axes[0], columns): _strip(axis, frame[frame["column"].eq(column)], rows, column)
-        axes[0][0].set_yticks(range(len(rows)), rows), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel(xlabel, fontsize="medium")
-        plt.close(figure)
-    return figure
-
-def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
-    "The seeds of one column."
-    means = part.groupby("row")["value"].mean()
-    if rows[0] in means: axis.axvline(means[rows[0]], color="0.75", lw=1, zorder=0)
-    for y, row in enumerate(rows):
-        values = part.loc[part["row"].eq(row), "value"]
-        axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
-        if row in means: axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
-    (
-        axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)),
-        axis.grid(axis="y", visible=False),
-        axis.margins(x=0.12),
-        axis.locator_params(axis="x", nbins=3),
-    )
-
-# %% ../../nbs/drawing/00_style.ipynb #correlation
-def pearson(xs: list[float], ys: list[float]) -> float:
-    "Pearson's r; NaN for fewer than two points or no spread."
-    try: return statistics.correlation(xs, ys)
-    except statistics.StatisticsError: return math.nan
-
-# %% ../../nbs/drawing/00_style.ipynb #wide
-def _wide(frame, source: str):
-    "Rows x columns of one source, seeds averaged."
-    part = frame[frame["source"].eq(source)] if source else frame
-    return part.pivot_table(index="row", columns="column", values="value", aggfunc="mean", sort=False)
-
-# %% ../../nbs/drawing/00_style.ipynb #scatter-panel
-def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labels: bool):
-    points = wide[[x, y]].dropna()
-    axis.plot(points[x], points[y], ls="", marker="o", ms=5, mec="white", mew=0.6)
-    if logx: axis.set_xscale("log")
-    if labels:
-        for name, point in points.iterrows():
-            axis.annotate(
-                str(name).split(" / ")[0], point, xytext=(4, 3), textcoords="offset points", fontsize=6, color="#555555"
-            )
-    axis.set_xlabel(column_title(x)), axis.set_ylabel(column_title(y)), axis.margins(0.1)
-    if correlate: axis.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} rows)")
-
-# %% ../../nbs/drawing/00_style.ipynb #scatter-def
-def scatter(
-    frame,
-    x: str | list[str],
-    y: str | list[str],
-    source: str = "",
-    logx: bool = False,
-    correlate: bool = True,
-    labels: bool = False,
-) -> Figure:
-    "A panel per pair of columns of a tidy frame: several `x` against one `y`, or one `x` against several `y`."
-    xs, ys = [x] if isinstance(x, str) else list(x), [y] if isinstance(y, str) else list(y)
-    pairs = [(a, b) for a in xs for b in ys]
-    wide = _wide(frame, source)
-    if missing := {c for p in pairs for c in p} - set(wide.columns):
-        raise UserError(
-            f"no column {', '.join(sorted(missing))} to draw; there are: {', '.join(map(str, wide.columns))}"
-        )
-    with styled() as plt:
-        figure, axes = plt.subplots(
-            1,
-            len(pairs),
-            figsize=(0.4 + 3.1 * len(pairs), 3.1),
-            squeeze=False,
-            layout="constrained",
-            sharey=len(ys) == 1,
-        )
-        for k, (axis, (a, b)) in enumerate(zip(axes[0], pairs)):
-            _scatter_panel(axis, wide, a, b, logx, correlate, labels)
-            if k and len(ys) == 1: axis.set_ylabel("")
-        plt.close(figure)
-    return figure
-
-# %% ../../nbs/drawing/00_style.ipynb #lines-def
-def lines(frame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: bool = False) -> Figure:
-    """A tidy frame as curves: x from the row names, one curve per column; seeds become a band from the lowest to the
-    highest."""
-    with styled() as plt:
-        figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
-        for column, part in frame.groupby("column", sort=False):
-            by_x = (
-                part.assign(x=part["row"].astype(float)).groupby("x")["value"].agg(["mean", "min", "max"]).sort_index()
-            )
-            axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column))
-            if (by_x["max"] > by_x["min"]).any():
-                axis.fill_between(by_x.index, by_x["min"], by_x["max"], alpha=0.2, lw=0)
-        axis.set_xlabel(xlabel), axis.set_ylabel(ylabel)
-        if logx: axis.set_xscale("log")
-        if logy: axis.set_yscale("log")
-        if frame["column"].nunique() > 1: axis.legend()
-        plt.close(figure)
-    return figure
+    if len(found) < 2 and not where: return
+    placed = {"loc": "outside lower center", "ncols": min(4, len(found)), **where}
+    figure.legend(found.values(), found.keys(), **placed)

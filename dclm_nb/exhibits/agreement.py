@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ..core.paths import project_root
+from .results import manifests, stored_frame
 from ..papers.catalogue import Exhibit
 
 if TYPE_CHECKING:
@@ -97,8 +98,6 @@ def agreement_lines(found: Sequence[Beside], new: Mapping, blessed: Mapping) -> 
 def agreement_of(exhibit: Exhibit, folder: Path, scale: str, root: Path | None = None) -> list[str]:
     """`agreement_lines` of the result in `folder` and the blessed one; none where either is missing, or was made at
     another scale."""
-    from dclm_nb.exhibits.budget import manifests
-    from dclm_nb.exhibits.runner import stored_frame
     home = (root or project_root()) / "figures" / exhibit.paper
     by_folder = {file.parent: manifest for file, manifest in manifests(exhibit, root)}
     frame, blessed = stored_frame(folder, exhibit), stored_frame(home, exhibit)

@@ -3,154 +3,27 @@
 # %% ../../nbs/exhibits/06_budget.ipynb #imports
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ..core.errors import UserError, unknown
 from ..core.paths import project_root
 from ..core.progress import duration
-from ..papers.scale import Scale, get_scale
+from .described import stages_frame
+from .offers import settle_scale
+from .results import measured_seconds, seconds_to_make
 from ..papers.catalogue import Exhibit
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ..papers.paper import Lines, get_paper, get_scale
+from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['PaperRun', 'state_bytes', 'paper_run', 'recipe_frame', 'manifests', 'measured_seconds', 'seconds_to_make', 'amount',
-           'launch_command', 'budget']
-
-# %% ../../nbs/exhibits/06_budget.ipynb #paper-run-class
-@dataclass(frozen=True)
-class PaperRun:
-    "What one training run at a named scale of DCLM takes."
-    scale: str
-    parameters: int
-    tokens: int
-    h100_hours: float                           # printed in Table 1; NaN where the table has none
-    # weights, gradients and optimiser of the whole model; FSDP divides them by the number of GPUs
-    state_bytes: int
-
-    @property
-    def flops(self) -> float: return 6.0 * self.parameters * self.tokens
-
-# %% ../../nbs/exhibits/06_budget.ipynb #state-bytes
-def state_bytes(parameters: int, precision: str) -> int:
-    """Bytes of weights, gradients and Adam's two moments: 16 per parameter in fp32 or mixed precision, 8 in pure bf16.
-    Activations come on top."""
-    return parameters * (8 if precision in ("bf16-true", "bf16-pure") else 16)
-
-# %% ../../nbs/exhibits/06_budget.ipynb #paper-run
-def paper_run(scale: str) -> PaperRun:
-    "The cost of one run at one of DCLM's scales. Raises `UserError` for any other scale."
-    from dclm_nb.lm.config import PAPER_SCALES, parameter_count
-    from dclm_nb.papers.frames import read_printed
-    if scale not in PAPER_SCALES: raise unknown("scale of the paper", scale, PAPER_SCALES)
-    model, train = PAPER_SCALES[scale]
-    hours = {p.row: p.value for p in read_printed("dclm", "table-1") if p.column == "train_h100_hours"}
-    n = parameter_count(model)
-    return PaperRun(scale, n, train.tokens, hours.get(scale, math.nan), state_bytes(n, train.precision))
-
-# %% ../../nbs/exhibits/06_budget.ipynb #recipe-frame
-def recipe_frame(exhibit: Exhibit) -> pd.DataFrame:
-    """FLOPs and H100-hours per row, if each printed row of `exhibit` is one training run at one named scale; else an
-    empty frame."""
-    from dclm_nb.papers.frames import read_printed, tidy
-    common = dict(paper=exhibit.paper, exhibit=exhibit.id, source="recipe")
-    rows = (
-        list(dict.fromkeys(p.row for p in read_printed(exhibit.paper, exhibit.id)))
-        if exhibit.printed_file.is_file()
-        else []
-    )
-    if (
-        exhibit.kind != "table"
-        or "recipe" not in exhibit.answers
-        or len(exhibit.paper_runs) != 1
-        or len(rows) != sum(exhibit.paper_runs.values())
-    ):
-        return tidy([])
-    run = paper_run(next(iter(exhibit.paper_runs)))
-    return tidy(
-        [
-            dict(row=row, column=column, value=value, scale=run.scale)
-            for row in rows
-            for column, value in (("flops", run.flops), ("h100_hours", run.h100_hours))
-        ],
-        **common,
-    )
-
-# %% ../../nbs/exhibits/06_budget.ipynb #manifests
-def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
-    "(file, manifest) of every saved result of `exhibit`, here and blessed, newest first. A broken file is left out."
-    root = root or project_root()
-    files = [
-        *(root / "reproduce" / "_out" / exhibit.paper / exhibit.name).glob(f"*/{exhibit.name}.manifest.json"),
-        *(root / "figures" / exhibit.paper).glob(f"{exhibit.name}.manifest.json"),
-    ]
-    found = []
-    for file in files:
-        try: found.append((file, json.loads(file.read_text(encoding="utf-8"))))
-        except (OSError, ValueError): continue
-    return sorted(found, key=lambda f: f[1].get("created", ""), reverse=True)
-
-# %% ../../nbs/exhibits/06_budget.ipynb #measured-def
-def measured_seconds(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
-    """Wall time of the longest stored run at `scale`: one that found its models already trained is quick and would
-    mislead."""
-    found = [
-        m["wall_seconds"] for _, m in manifests(exhibit, root) if m.get("scale") == scale and m.get("wall_seconds")
-    ]
-    return max(found, default=None)
-
-def seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
-    "Seconds of one core that the runs behind a saved result took when they were made; None where no result knows."
-    found = [
-        m["runs_seconds"] for _, m in manifests(exhibit, root) if m.get("scale") == scale and m.get("runs_seconds")
-    ]
-    return max(found, default=None)
-
-def _cost(seconds: float, making: float | None) -> str:
-    "The two prices in words; one where the page's own time is longer than that of its runs on two cores."
-    if making is None or making / 2 <= seconds:
-        return f"{duration(seconds)}, measured by the longest stored run on this checkout"
-    return (f"{duration(making)} of one core to make its runs, about half of that with two (measured); "
-            f"{duration(seconds)} once they are stored")
-
-# %% ../../nbs/exhibits/06_budget.ipynb #human
-def amount(value: float) -> str:
-    "`28_800_000_000` as `28.8B`, `22_000_000` as `22M`."
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if value >= size: return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-# %% ../../nbs/exhibits/06_budget.ipynb #launch
-def launch_command(exhibit: Exhibit, scale: str) -> str:
-    "The command that would start the run at a paper's scale, inside an allocation of GPUs."
-    if exhibit.paper == "tradeoffs":
-        return f"dclm-nb train-image --method diffusion --size {scale} --shards FOLDER --out FOLDER"
-    return f"dclm-nb reproduce {exhibit.id} --paper {exhibit.paper} --scale {scale}"
+__all__ = ['budget']
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-def
-def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> list[tuple[str, str]]:
+def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> Lines:
     """(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes. Raises `UserError`
     for an unknown scale."""
-    scale = get_scale(scale, exhibit.paper)
+    scale, cost = get_scale(scale, exhibit.paper), get_paper(exhibit.paper).cost
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
     if scale.needs != "cluster": lines += _here(exhibit, scale)
-    if "recipe" not in exhibit.answers:
-        return lines + [("at paper size", "trains no model" if exhibit.paper == "dclm" else "not known")]
-    if exhibit.paper == "tradeoffs": return lines + _assumed_family(exhibit, scale)
-    if exhibit.stages: return lines + _trainings(exhibit)
-    if not exhibit.paper_runs: return lines + [("at paper size", "not known: no named scale")]
-    chosen = {s: n for s, n in exhibit.paper_runs.items() if scale.needs != "cluster" or s == scale.name}
-    if not chosen:
-        raise UserError(
-            f"{exhibit.id} of {exhibit.paper} has no runs at {scale.name}; it has {', '.join(exhibit.paper_runs)}"
-        )
-    return lines + [line for s, n in chosen.items() for line in _at_paper_size(exhibit, s, n)]
+    there = cost.there(exhibit, scale) or _trainings(exhibit) or [("at paper size", "not known")]
+    return lines + there
 
 def _notebook(exhibit: Exhibit) -> str:
     "Where its notebook is, and whether that is only a page from the catalogue."
@@ -158,135 +31,30 @@ def _notebook(exhibit: Exhibit) -> str:
     path = str(exhibit.notebook.relative_to(project_root()))
     return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
 
-def _trainings(exhibit: Exhibit) -> list[tuple[str, str]]:
-    "A line per training that the paper tells of, as far as its text goes."
-    from dclm_nb.exhibits.described import stages_frame
-    count = lambda row, name, unit: [f"{row[name]} {unit}"] if row[name] else []
-    said = lambda row: [
-        *count(row, "frames", "frames"),
-        *count(row, "pixels", "pixels"),
-        *count(row, "iterations", "iterations"),
-        *count(row, "samples", "samples in all"),
-    ]
-    return [(f"paper: {name}", ", ".join(said(row))) for name, row in stages_frame(exhibit).iterrows()]
-
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-here
-def _here(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
+def _here(exhibit: Exhibit, asked: Scale) -> Lines:
     "What is known of a run on this machine, at the scale that `reproduce` would settle on."
-    from dclm_nb.exhibits.runner import settle_scale
-    asked, scale = scale, settle_scale(exhibit, scale) if exhibit.has_page else scale
-    seconds = measured_seconds(exhibit, scale.name)
+    scale = settle_scale(exhibit, asked) if exhibit.has_page else asked
     instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
-    cost = (
-        _cost(seconds, seconds_to_make(exhibit, scale.name))
-        if seconds
-        else f"not measured yet ({scale.sentence})"
-        if scale.trains
-        else "seconds"
-    )
-    lines = [(f"at {asked.name}", instead + cost)]
-    if scale.trains and exhibit.paper == "tradeoffs": return lines + _all_runs(exhibit, scale)
-    if not scale.trains or exhibit.paper != "dclm" or "rerun" not in exhibit.answers or not exhibit.paper_runs:
-        return lines
-    from dclm_nb.lm.config import lm_config, parameter_count
-    model, train = lm_config(scale.name)
-    n = parameter_count(model)
-    return lines + [
-        (
-            "one model",
-            f"{amount(n)} parameters, {amount(train.tokens)} tokens, {6.0 * n * train.tokens:.2g} FLOPs (6ND)",
-        ),
-        ("disk, one model", f"{state_bytes(n, train.precision) / 1e6:,.0f} MB with its optimiser"),
-    ]
+    lines = [(f"at {asked.name}", instead + _time(exhibit, scale))]
+    return lines + (get_paper(exhibit.paper).cost.here(exhibit, scale) if scale.trains else [])
 
+def _time(exhibit: Exhibit, scale: Scale) -> str:
+    "How long it takes, as far as it was measured."
+    seconds = measured_seconds(exhibit, scale.name)
+    if not seconds: return f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
+    making = seconds_to_make(exhibit, scale.name)
+    if making is None or making / 2 <= seconds:
+        return f"{duration(seconds)}, measured by the longest stored run on this checkout"
+    return (f"{duration(making)} of one core to make its runs, about half of that with two (measured); "
+            f"{duration(seconds)} once they are stored")
 
-def _all_runs(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
-    """Operations of every run that an exhibit of the image study rests on, and what they take on the GPU that the scale
-    needs."""
-    from dclm_nb.studies.tradeoffs.cost import H100_PEAK, UTILISATION, exhibit_flops, h100_hours
-    if not (parts := exhibit_flops(exhibit.id, scale.name)): return []
-    total = sum(parts.values())
-    lines = [
-        (
-            "all runs",
-            f"at least {total:.2e} FLOPs, three seeds: "
-            f"{', '.join(f'{part} {flops:.1e}' for part, flops in parts.items() if flops)}; exhibits share them",
-        )
-    ]
-    return lines + (
-        [
-            (
-                "on one H100",
-                f"{h100_hours(total):.2g} hours at {UTILISATION:.0%} (measured with gpu-256) of {H100_PEAK / 1e12:.0f} "
-                "TFLOP/s",
-            )
-        ]
-        if scale.needs == "gpu"
-        else []
-    )
+# %% ../../nbs/exhibits/06_budget.ipynb #budget-stages
+def _trainings(exhibit: Exhibit) -> Lines:
+    "A line per training that the paper tells of, as far as its text goes."
+    if not exhibit.stages: return []
+    return [(f"paper: {name}", _training_said(row)) for name, row in stages_frame(exhibit).iterrows()]
 
-# %% ../../nbs/exhibits/06_budget.ipynb #budget-paper
-def _at_paper_size(exhibit: Exhibit, scale: str, count: int) -> list[tuple[str, str]]:
-    run = paper_run(scale)
-    hours = (
-        "H100-hours not printed"
-        if math.isnan(run.h100_hours)
-        else f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
-    )
-    return [
-        (
-            f"at {scale}",
-            f"{count} run{'s' if count != 1 else ''} of {amount(run.parameters)} parameters on {amount(run.tokens)} "
-            f"tokens; {run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND); {hours}",
-        ),
-        (
-            "memory",
-            f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs; "
-            "activations on top",
-        ),
-        ("launch", launch_command(exhibit, scale) + _offered(exhibit, scale)),
-    ]
-
-
-def _offered(exhibit: Exhibit, scale: str) -> str:
-    "What must be said behind the command where the notebook does not take the scale (yet)."
-    from dclm_nb.exhibits.runner import offered_scales
-    return "" if exhibit.has_page and scale in offered_scales(exhibit.notebook) else "; not offered by its notebook yet"
-
-# %% ../../nbs/exhibits/06_budget.ipynb #budget-assumed
-def _assumed_family(exhibit: Exhibit, scale: Scale) -> list[tuple[str, str]]:
-    """The assumed sizes of the tradeoffs paper, all or the one asked for: parameters and FLOPs of one run of each
-    method, memory, the command."""
-    if exhibit.study == "image_scales": return [("at paper size", "trains no model: it follows from configuration")]
-    from dclm_nb.image.config import METHODS
-    from dclm_nb.image.recipes import PAPER_SIZES, PaperScale
-    sizes = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES)
-    methods = ["diffusion"] if exhibit.study == "image_practice" else METHODS
-    return [
-        ("at paper size", f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read"),
-        ("one run", f"{amount(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"),
-        *((f"at {size}", _assumed_size(size, methods)) for size in sizes),
-        (
-            "memory",
-            "as given: weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the averaged weights "
-            "and activations on top",
-        ),
-        (
-            "launch",
-            f"{launch_command(exhibit, sizes[0])} (one run on one machine; sizes: {', '.join(sizes)}; methods: "
-            f"{', '.join(methods)})",
-        ),
-    ]
-
-
-def _assumed_size(size: str, methods: Iterable[str]) -> str:
-    "One run of each method."
-    from dclm_nb.image.recipes import paper_recipe
-    from dclm_nb.studies.tradeoffs.configurations import parameter_count
-    runs = {method: paper_recipe(method, size) for method in methods}
-    counts = {method: parameter_count(network) for method, (network, _) in runs.items()}
-    each = "; ".join(
-        f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs" for method, (_, train) in runs.items()
-    )
-    most = max(state_bytes(counts[method], train.precision) for method, (_, train) in runs.items())
-    return f"{each}; {'up to ' if len(runs) > 1 else ''}{most / 1e9:,.1f} GB"
+def _training_said(row) -> str:
+    units = {"frames": "frames", "pixels": "pixels", "iterations": "iterations", "samples": "samples in all"}
+    return ", ".join(f"{row[name]} {unit}" for name, unit in units.items() if row[name])

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from ..core.errors import unknown
 from ..papers.catalogue import Exhibit, catalogue, get_exhibit
 from ..papers.claims import Claim, Test, claims_of
-from .render import column_title
+from ..papers.paper import column_title, get_paper
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['test_in_words', 'deciders', 'read_stages', 'stages_frame', 'runs_frame', 'recipe_of', 'provenance', 'not_yet']
+__all__ = ['test_in_words', 'deciders', 'read_stages', 'stages_frame', 'recipe_of', 'provenance', 'not_yet']
 
 # %% ../../nbs/exhibits/03_described.ipynb #listed
 def _and(names: Iterable[str]) -> str:
@@ -110,25 +110,11 @@ def _stage(row: dict[str, str]) -> dict[str, str]:
         "besides": row["extra"],
     }
 
-# %% ../../nbs/exhibits/03_described.ipynb #runs-frame
-def runs_frame(exhibit: Exhibit) -> pd.DataFrame:
-    "The models that a rerun at the paper's size would train, a row per named scale; FLOPs and hours are of all."
-    import math
-    import pandas as pd
-    from dclm_nb.exhibits.budget import amount, paper_run
-    rows = {}
-    for scale, count in exhibit.paper_runs.items():
-        run = paper_run(scale)
-        hours = "" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f}"
-        rows[scale] = {"models": count, "parameters each": amount(run.parameters), "tokens each": amount(run.tokens),
-                       "FLOPs, 6ND": f"{run.flops * count:.2e}".replace("e+", "e"), "H100 hours, Table 1": hours}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scale")
-
 # %% ../../nbs/exhibits/03_described.ipynb #recipe-of
 def recipe_of(exhibit: Exhibit) -> pd.DataFrame | str:
     "What the trainings behind `exhibit` took at the paper's size, or a sentence that says why there is no such table."
     if exhibit.stages: return stages_frame(exhibit)
-    if exhibit.paper_runs: return runs_frame(exhibit)
+    if (trainings := get_paper(exhibit.paper).cost.trainings(exhibit)) is not None: return trainings
     if "recipe" not in exhibit.answers: return "The catalogue has no recipe for it."
     return "The catalogue lists no training at a named scale for it, so its cost is not known here."
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.paths import project_root
-from ..papers.catalogue import Exhibit, everything, get_paper
+from ..papers.catalogue import Exhibit, everything
+from ..papers.paper import get_paper, papers
 
 if TYPE_CHECKING:
     from dclm_nb.exhibits.showcase import Page
@@ -140,7 +141,7 @@ def published_notebook(executed: Path) -> str:
 # %% ../../nbs/exhibits/07_published.ipynb #gallery
 def _verdicts(manifest: Mapping) -> str:
     "The verdicts of a manifest, claim by claim: what each source says, sources that say nothing left out."
-    from dclm_nb.exhibits.verdicts import SILENT
+    from dclm_nb.papers.contrasts import SILENT
     by_claim: dict[str, list[str]] = {}
     for verdict in manifest.get("verdicts", []):
         said = by_claim.setdefault(verdict["claim"], [])
@@ -179,13 +180,12 @@ def gallery(paper: str, root: Path | None = None) -> str:
 
 def index_of_papers(root: Path | None = None) -> str:
     "The page above the galleries."
-    from dclm_nb.papers.catalogue import PAPERS
     found = lambda paper, kind: len(list(((root or project_root()) / "figures" / paper).glob(f"{kind}_*.md")))
     extras = lambda paper: f" and {n} extras of ours" if (n := found(paper, "extra")) else ""
-    counts = {name: found(name, "table") + found(name, "figure") for name in PAPERS}
+    counts = {name: found(name, "table") + found(name, "figure") for name in papers()}
     lines = [
         f"- [{paper.title}]({name}/README.md): {counts[name]} tables and figures{extras(name)}"
-        for name, paper in PAPERS.items()
+        for name, paper in papers().items()
         if counts[name]
     ]
     return "\n".join([
@@ -201,13 +201,12 @@ def index_of_papers(root: Path | None = None) -> str:
 
 def write_galleries(root: Path | None = None) -> list[Path]:
     "Write `figures/README.md` and one index per paper that has a page. Returns the files."
-    from dclm_nb.papers.catalogue import PAPERS
     figures = (root or project_root()) / "figures"
     figures.mkdir(exist_ok=True)
-    papers = [name for name in PAPERS if (figures / name).is_dir()]
+    shown = [name for name in papers() if (figures / name).is_dir()]
     return [
         atomic_write(figures / "README.md", index_of_papers(root)),
-        *(atomic_write(figures / name / "README.md", gallery(name, root)) for name in papers),
+        *(atomic_write(figures / name / "README.md", gallery(name, root)) for name in shown),
     ]
 
 # %% ../../nbs/exhibits/07_published.ipynb #rebased

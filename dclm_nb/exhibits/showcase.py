@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
-from ..core.paths import project_root
 from ..core.provenance import git_state, host, versions
-from ..papers.scale import Scale, get_scale
 from ..papers.catalogue import Exhibit, get_exhibit
+from ..papers.paper import get_scale
+from ..papers.scale import Scale
 from .published import page_markdown
+from .results import out_folder, recipe_frame
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'out_folder', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file',
-           'Sections', 'Page', 'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Sections', 'Page',
+           'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -54,11 +55,6 @@ def frame_shown(frame: pd.DataFrame) -> Shown:
         cells = [*(key if isinstance(key, tuple) else (key,)), *values]
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     return Shown("\n".join(lines) + "\n", frame.to_string() + "\n")
-
-# %% ../../nbs/exhibits/08_showcase.ipynb #out-dir-def
-def out_folder(exhibit: Exhibit, scale: str) -> Path:
-    "`reproduce/_out/<paper>/<exhibit>/<scale>`: the results of the last run of this exhibit at this scale."
-    return project_root() / "reproduce" / "_out" / exhibit.paper / exhibit.name / scale
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #flat
 def flat_config(config) -> dict:
@@ -132,18 +128,18 @@ class Results:
 
     def comparison(self, columns=()) -> Comparison:
         "Printed, replayed, rerun and recipe; `columns` chooses and orders."
-        from dclm_nb.exhibits.budget import recipe_frame
         return compare(self.exhibit, [recipe_frame(self.exhibit), *self.frames], self.scale.name, columns)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #drawn
 def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figure | None:
     """A figure of the results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises
     `UserError` for an unknown kind."""
-    from dclm_nb.drawing import style
+    from dclm_nb.drawing import plots
+    from dclm_nb.exhibits.forest import forest
     if kind is None or not isinstance(kind, str): return kind
-    if kind == "forest": return style.forest(results.comparison(), *args, **options)
-    if kind == "strips": return None if args[0].empty else style.strips(*args, **options)
-    if kind in ("scatter", "lines"): return getattr(style, kind)(results.frame, *args, **options)
+    if kind == "forest": return forest(results.comparison(), *args, **options)
+    if kind == "strips": return None if args[0].empty else plots.strips(*args, **options)
+    if kind in ("scatter", "lines"): return getattr(plots, kind)(results.frame, *args, **options)
     raise UserError(
         f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure"
     )
@@ -249,7 +245,7 @@ class Page(Sections):
 
     def figure(self, kind: str | Figure | None = "forest", *args, **options) -> Figure | Shown:
         """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see
-        `drawing.style`), or a finished figure to be saved along.
+        `drawing.plots`), or a finished figure to be saved along.
 
         One line instead for the strips of an empty frame, or for None: what a drawing returns that was given nothing.
         """
@@ -264,7 +260,8 @@ class Page(Sections):
         """Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not
         decide, with the reason. The manifest keeps them."""
         from dclm_nb.papers.claims import claims_of
-        from dclm_nb.exhibits.verdicts import judge_exhibit, verdict_table
+        from dclm_nb.exhibits.verdict_tables import verdict_table
+        from dclm_nb.papers.verdicts import judge_exhibit
         claims = claims_of(self.exhibit)
         if not claims: return Shown("No claim rests on this exhibit.")
         self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}

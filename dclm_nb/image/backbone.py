@@ -71,8 +71,10 @@ class Attention(nn.Module):
     def __init__(self, config: BackboneConfig):
         super().__init__()
         self.heads, self.causal = config.n_heads, config.causal
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.qkv, self.out = (
+            nn.Linear(config.width, 3 * config.width, bias=False),
+            nn.Linear(config.width, config.width, bias=False),
+        )
         self.gains = nn.Parameter(torch.ones(2, 1, 1, 1, config.head_dim)) if config.qk_norm else None
 
     def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
@@ -118,9 +120,11 @@ class CaptionEncoder(nn.Module):
     def __init__(self, config: BackboneConfig):
         super().__init__()
         d, length = config.width, config.caption_length
-        self.words = nn.Embedding(config.caption_words, d)
-        self.place = nn.Parameter(torch.empty(length, d))
-        self.gain = nn.Parameter(torch.empty(length, d))
+        self.words, self.place, self.gain = (
+            nn.Embedding(config.caption_words, d),
+            nn.Parameter(torch.empty(length, d)),
+            nn.Parameter(torch.empty(length, d)),
+        )
         self.mix, self.pool = nn.Linear(d, 2 * d), nn.Linear(2 * d, d)
         for table, std in ((self.words.weight, 0.5), (self.place, 0.5), (self.gain, 1.0)):
             nn.init.normal_(table, std=std)

@@ -33,10 +33,13 @@ def next_token_sample(
     """Ids `"B N"` for captions `"B M"`; `null` is the null caption; `on_step(ids)` sees the codes so far, `"B place"`,
     after each. Raises `UserError` for a negative temperature, and for a network that says no numbers."""
     if temperature < 0: raise UserError(f"a temperature is not negative, as {temperature} is")
-    ids = torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device)
-    batch = len(captions)
-    wanted = captions if guidance == 1 else torch.cat([captions, null])
-    chance = torch.rand(ids.shape[::-1], generator=generator).to(ids.device)
+    ids, batch = (
+        torch.zeros(len(captions), network.config.tokens, dtype=torch.long, device=network.device), len(captions)
+    )
+    wanted, chance = (
+        captions if guidance == 1 else torch.cat([captions, null]),
+        torch.rand(ids.shape[::-1], generator=generator).to(ids.device),
+    )
     # the ids, made outside, can be trained on
     with torch.inference_mode():
         step = (
@@ -126,9 +129,9 @@ class _ReplayedSteps(_CachedSteps):
     "`_CachedSteps` whose place lies in memory: on a GPU one recording serves all places."
     def __init__(self, network: Backbone, captions: Tensor):
         super().__init__(network, captions)
-        self.before = self.cache.length
-        self.ids = captions.new_zeros(len(captions))
-        self.at = captions.new_full((1,), self.cache.length)
+        self.before, self.ids, self.at = (
+            self.cache.length, captions.new_zeros(len(captions)), captions.new_full((1,), self.cache.length)
+        )
         self.cache.memory[..., self.before:, :] = 0                             # a mask hides no NaN
         self.replay = None if captions.is_cuda else self._step
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from ..core.paths import project_root
-from .catalogue import PAPERS, Exhibit, get_exhibit, get_paper
+from .catalogue import Exhibit, get_exhibit
+from .paper import get_paper, papers
 
 # %% ../../nbs/papers/04_claims.ipynb #test-class
 KINDS = ("above", "ordering", "equal", "ratio", "bound", "correlation", "concave")
@@ -91,8 +92,8 @@ def _test(exhibit: str, entry: dict) -> Test:
 # %% ../../nbs/papers/04_claims.ipynb #read-claims
 @functools.cache
 def read_claims(paper: str = "all") -> tuple[Claim, ...]:
-    "The claims of `paper` (or of all three), in the order of the file."
-    if paper == "all": return tuple(c for p in PAPERS for c in read_claims(p))
+    "The claims of `paper` (or of all papers), in the order of the file."
+    if paper == "all": return tuple(c for p in papers() for c in read_claims(p))
     entries = yaml.safe_load(
         (project_root() / "reproduce" / get_paper(paper).name / "claims.yaml").read_text(encoding="utf-8")
     )

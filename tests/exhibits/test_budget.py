@@ -2,11 +2,11 @@
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.papers.scale import get_scale
+from dclm_nb.papers.paper import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
 from dclm_nb.papers.catalogue import everything, get_exhibit
-from dclm_nb.exhibits.runner import settle_scale
+from dclm_nb.exhibits.offers import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe

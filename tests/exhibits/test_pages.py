@@ -132,7 +132,7 @@ def test_all_papers_are_covered(): assert {e.paper for e in catalogue()} == set(
 
 
 def test_stored_pages_from_the_catalogue_change_no_verdict_and_no_answer(tmp_path):
-    from dclm_nb.exhibits.status import ledger
+    from dclm_nb.exhibits.ledger import ledger
     before = [(v.claim.id, v.source, v.outcome) for v in ledger("svd", tmp_path)]
     marks = {e.id: standing(e, tmp_path).marks for e in catalogue("svd")}
     for name in ("table-2", "figure-3", "figure-10", "figure-16"):

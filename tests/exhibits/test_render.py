@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from dclm_nb.core.statistics import mean_interval
-from dclm_nb.exhibits.budget import recipe_frame
+from dclm_nb.exhibits.results import recipe_frame
 from dclm_nb.papers.catalogue import catalogue, get_exhibit
 from dclm_nb.exhibits.render import (
     compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text,
 )
-from dclm_nb.exhibits.runner import known_already
+from dclm_nb.exhibits.results import known_already
 from dclm_nb.papers.frames import printed_number, tidy
 from dclm_nb.studies.dclm.replay import REPLAYED, is_centred, replay_versions
 

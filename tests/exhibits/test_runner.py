@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.papers.scale import get_scale
+from dclm_nb.papers.paper import get_scale
 from dclm_nb.exhibits import runner
 from dclm_nb.papers.catalogue import Exhibit, catalogue, get_exhibit
 
@@ -181,7 +181,7 @@ def test_stopping_the_command_stops_everything(tmp_path, how):
 
 def test_replay_needs_neither_torch_nor_a_kernel():
     code = (
-        "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.papers.catalogue import "
+        "import sys; from dclm_nb.exhibits.results import known_already; from dclm_nb.papers.catalogue import "
         "get_exhibit; known_already(get_exhibit('table-4')); print([m for m in ('torch', 'lightning', 'matplotlib', "
         "'papermill', 'scipy', 'datatrove') if m in sys.modules])"
     )

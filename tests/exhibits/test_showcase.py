@@ -153,7 +153,7 @@ def test_differences_come_from_the_configs_alone():
 
 
 def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_ledger(tmp_path):
-    from dclm_nb.exhibits.status import ledger
+    from dclm_nb.exhibits.ledger import ledger
     reason = "the classifier was trained on nothing"
     out = tmp_path / "reproduce" / "_out" / "dclm" / "table_04" / "laptop"
     show = Showcase("dclm", "table-4", scale="laptop", out_dir=out).add(frame(), frame(value=2.1).assign(row="AskLLM"))

@@ -344,7 +344,8 @@ def read_calibration(scale: str = "laptop", folder: Path | None = None) -> pd.Da
     path = _kept(scale, folder)
     if not path.is_file():
         raise UserError(
-            f"no calibration of {scale!r} is kept ({path.name}); make one with dclm_nb.studies.dclm.calibration.calibrate, "
+            f"no calibration of {scale!r} is kept ({path.name}); make one with "
+            "dclm_nb.studies.dclm.calibration.calibrate, "
             "or restore it with git checkout"
         )
     return check_frame(pd.read_csv(path, dtype={"run": str}).astype({"seed": "Int64", "value": "float64"}))

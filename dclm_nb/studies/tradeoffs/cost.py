@@ -3,16 +3,23 @@
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...image.config import METHODS
 from ...image.flops import sampling_flops
 from ...image.methods import Sampling
-from .configurations import network_of
+from ...image.recipes import PAPER_SIZES, PaperScale, paper_recipe
+from ...papers.catalogue import Exhibit
+from ...papers.paper import Lines
+from ...papers.scale import Scale
+from .configurations import network_of, parameter_count
 from .runs import ImageStudy
 from .tuning import TUNING_SEEDS
+from ..training_cost import amount, state_bytes
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'drawing_flops', 'study_flops', 'exhibit_flops',
-           'h100_hours']
+           'h100_hours', 'cost_here', 'cost_there']
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #codec
 def codec_flops(name: str, scale: str) -> float:
@@ -96,3 +103,51 @@ UTILISATION = 0.038             # measured with gpu-256, not compiled
 def h100_hours(flops: float, utilisation: float = UTILISATION) -> float:
     "Hours of one H100 at a share of its peak."
     return flops / (H100_PEAK * utilisation) / 3600
+
+# %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #cost-here
+def cost_here(exhibit: Exhibit, scale: Scale) -> Lines:
+    "Operations of every run that an exhibit rests on, and what they take on the GPU that the scale needs."
+    if not (parts := exhibit_flops(exhibit.id, scale.name)): return []
+    total = sum(parts.values())
+    each = ", ".join(f"{part} {flops:.1e}" for part, flops in parts.items() if flops)
+    lines = [("all runs", f"at least {total:.2e} FLOPs, three seeds: {each}; exhibits share them")]
+    if scale.needs != "gpu": return lines
+    peak = f"{H100_PEAK / 1e12:.0f} TFLOP/s"
+    return [
+        *lines,
+        ("on one H100", f"{h100_hours(total):.2g} hours at {UTILISATION:.0%} (measured with gpu-256) of {peak}"),
+    ]
+
+# %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #cost-there
+def cost_there(exhibit: Exhibit, scale: Scale) -> Lines:
+    """The assumed sizes, all or the one asked for: parameters and FLOPs of one run of each method, memory, the
+    command."""
+    if "recipe" not in exhibit.answers: return [("at paper size", "not known")]
+    if exhibit.study == "configurations": return [("at paper size", "trains no model: it follows from configuration")]
+    sizes = [scale.name] if scale.needs == "cluster" else list(PAPER_SIZES)
+    methods = ["diffusion"] if exhibit.study == "variants" else METHODS
+    offered = f"one run on one machine; sizes: {', '.join(sizes)}; methods: {', '.join(methods)}"
+    return [
+        ("at paper size", f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read"),
+        ("one run", f"{amount(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"),
+        *((f"at {size}", _assumed_size(size, methods)) for size in sizes),
+        (
+            "memory",
+            "as given: weights, gradients and optimiser at 16 bytes per parameter, on every GPU; the averaged "
+            "weights and activations on top",
+        ),
+        (
+            "launch",
+            f"dclm-nb train-image --method diffusion --size {sizes[0]} --shards FOLDER --out FOLDER ({offered})",
+        ),
+    ]
+
+
+def _assumed_size(size: str, methods: Iterable[str]) -> str:
+    "One run of each method."
+    runs = {method: paper_recipe(method, size) for method in methods}
+    counts = {method: parameter_count(network) for method, (network, _) in runs.items()}
+    said = lambda method, train: f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs"
+    each = "; ".join(said(method, train) for method, (_, train) in runs.items())
+    most = max(state_bytes(counts[method], train.precision) for method, (_, train) in runs.items())
+    return f"{each}; {'up to ' if len(runs) > 1 else ''}{most / 1e9:,.1f} GB"

@@ -37,7 +37,8 @@ LABELS = {
 def compute_curves(
     curves: pd.DataFrame | None, metric: str, logy: bool = False, reference: Mapping[str, float] = {}
 ) -> Figure | None:
-    """`curves` has `method, size, seed, flops` and the metric (`studies.tradeoffs.compute_grid.curves`). None for None. Raises
+    """`curves` has `method, size, seed, flops` and the metric (`studies.tradeoffs.compute_grid.curves`). None for None.
+    Raises
     `UserError` for a metric that it does not have."""
     if curves is None: return None
     if metric not in curves:

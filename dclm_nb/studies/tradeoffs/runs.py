@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import UserError, unknown
 from ...core.learned import Learned
 from ...core.runs import run
-from ...papers.scale import get_scale
+from ...papers.paper import get_scale
 from ...core.seeds import seed_for
 from ...core.store import Run, RunStore
 from ...core.parallel import Planned, run_together
@@ -256,8 +256,9 @@ def _network_of(config: dict, data: Run):
     "(network configuration, vocabulary) of a setup on an encoded set."
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.recipes import backbone_config
-    vocabulary = CaptionVocabulary.from_dict(json.loads((data.folder / "vocabulary.json").read_text()))
-    facts = data.result
+    vocabulary, facts = (
+        CaptionVocabulary.from_dict(json.loads((data.folder / "vocabulary.json").read_text())), data.result
+    )
     return backbone_config(
         config["method"],
         config["size"],

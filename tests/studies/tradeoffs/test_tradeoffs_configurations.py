@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from dclm_nb.core.paths import project_root
-from dclm_nb.papers.scale import get_scale
+from dclm_nb.papers.paper import get_scale
 from dclm_nb.papers.catalogue import get_exhibit
-from dclm_nb.exhibits.runner import settle_scale
+from dclm_nb.exhibits.offers import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import forward_flops, training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, SIZES

@@ -16,7 +16,7 @@ from dclm_nb.core.store import RunStore
 from dclm_nb.papers.catalogue import catalogue
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.showcase import Showcase, manifest
-from dclm_nb.exhibits.verdicts import contrasts, numbers_of
+from dclm_nb.papers.contrasts import contrasts, numbers_of
 from dclm_nb.image import autoencoders
 from dclm_nb.image.codecs import load_codec
 from dclm_nb.image.config import METHODS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.exhibits.ruler import gap_table, repeat_table, replayed_gaps, ruler_figure, ruler_table
+from dclm_nb.studies.dclm.ruler import gap_table, repeat_table, replayed_gaps, ruler_figure, ruler_table
 from dclm_nb.lm.aggregate import core_score
 from dclm_nb.lm.tasks import CORE
 from dclm_nb.studies.dclm.replay import released_rows, released_runs, released_scores, score_cell
