@@ -9,13 +9,12 @@ import pytest
 
 from dclm_nb.core import paths
 from dclm_nb.core.errors import UserError, unknown
-from dclm_nb.papers.scale import SCALES, get_scale
 from dclm_nb.core.seeds import seed_for
 
 
 def test_user_error_is_one_line():
     assert str(UserError("a\n  b\tc")) == "a b c"
-    assert "did you mean 'laptop'" in str(unknown("scale", "labtop", SCALES)) and "\n" not in str(
+    assert "did you mean 'laptop'" in str(unknown("scale", "labtop", ["smoke", "laptop"])) and "\n" not in str(
         unknown("x", "a\nb", [])
     )
 
@@ -59,16 +58,6 @@ def test_seeds_of_different_names_differ_and_of_equal_numbers_agree():
     assert len({seed_for("row", i) for i in range(10_000)}) == 10_000
     for bad in (0.5, None, True, b"x"):
         with pytest.raises(TypeError): seed_for(bad)
-
-
-def test_every_scale_has_a_sentence_and_only_real_ones_may_claim():
-    assert list(SCALES)[:4] == ["replay", "smoke", "laptop", "gpu"]
-    assert [s.name for s in SCALES.values() if not s.may_claim] == ["replay", "smoke"] and [
-        s.name for s in SCALES.values() if not s.trains
-    ] == ["replay"]
-    assert all(len(s.sentence) > 15 for s in SCALES.values()) and get_scale(get_scale("gpu")) is SCALES["gpu"]
-    for name, paper in (("huge", None), ("svd", "dclm"), ("", None)):
-        with pytest.raises(UserError, match="choose from.*smoke"): get_scale(name, paper)
 
 
 def test_core_imports_without_torch_nbdev_or_fastcore_and_quickly():

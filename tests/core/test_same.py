@@ -167,7 +167,7 @@ def test_a_missing_file_is_said(tmp_path):
 
 
 def test_only_the_run_in_question_is_made_again(tmp_path):
-    from dclm_nb.studies.smoke_runs import smoke_floor
+    from dclm_nb.studies.tradeoffs.smoke import smoke_floor
     smoke_floor(RunStore(tmp_path / "before"))
     assert make_again("tradeoffs/entropy-floor", tmp_path / "before", tmp_path / "after") == 1
     (made,) = RunStore(tmp_path / "after").list()

@@ -1,4 +1,6 @@
 """The budget: arithmetic on configurations, and the word *assumed* wherever something is."""
+from dataclasses import replace
+
 import pytest
 
 from dclm_nb.core.errors import UserError
@@ -13,6 +15,7 @@ from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
 from dclm_nb.studies.tradeoffs.cost import PARTS, exhibit_flops
 from dclm_nb.studies.tradeoffs.configurations import parameter_count
 from dclm_nb.studies.tradeoffs.runs import ImageStudy
+from dclm_nb.studies.training_cost import amount
 
 FIGURE = get_exhibit("figure-a", "tradeoffs")
 
@@ -26,7 +29,7 @@ def test_the_assumed_family_says_so_and_costs_what_its_recipe_costs():
         network, recipe = paper_recipe(method, "XL")
         assert (
             recipe.flops == training_flops(network, PaperScale().pictures)
-            and f"{method} {module.amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs"
+            and f"{method} {amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs"
             in lines["at XL"]
         )
     assert lines["at XL"].endswith(
@@ -65,15 +68,14 @@ def test_a_page_from_the_catalogue_tells_what_the_paper_trained():
 
 
 def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
-    rest = [e for e in everything("tradeoffs") if e.study != "image_scales"]
+    rest = [e for e in everything("tradeoffs") if e.study != "configurations"]
     assert {e.id for e in rest} == set(PARTS)
     assert all(settle_scale(e, get_scale("gpu")).name == "gpu" for e in rest)
 
 
-@pytest.mark.parametrize("offered", [["laptop"], ["laptop", "1B-1x"]])
-def test_so_does_that_of_a_table_of_dclm(monkeypatch, offered):
-    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: offered)
-    assert dict(budget(get_exhibit("table-4"), "1B-1x"))[
+@pytest.mark.parametrize("offered", [("laptop",), ("laptop", "1B-1x")])
+def test_so_does_that_of_a_table_of_dclm(offered):
+    assert dict(budget(replace(get_exhibit("table-4"), scales=offered), "1B-1x"))[
         "launch"
     ] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + (
         "" if "1B-1x" in offered else "; not offered by its notebook yet"
@@ -100,7 +102,6 @@ def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: None)
     lines = dict(budget(get_exhibit("table-2"), "laptop"))
     assert lines["at laptop"] == "no rerun: replay, seconds" and "one model" not in lines and "7B-1x" in lines["launch"]
-    monkeypatch.setattr("dclm_nb.exhibits.runner.offered_scales", lambda notebook: ["replay", "laptop"])
     assert dict(budget(get_exhibit("table-4"), "gpu"))["at gpu"].startswith("runs at laptop: not measured yet")
 
 

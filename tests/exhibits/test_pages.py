@@ -6,7 +6,8 @@ import nbformat
 import pytest
 
 from dclm_nb.exhibits import pages
-from dclm_nb.papers.catalogue import GENERATED, PAPERS, Exhibit, catalogue, get_exhibit
+from dclm_nb.papers.paper import papers
+from dclm_nb.papers.catalogue import GENERATED, Exhibit, catalogue, get_exhibit
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame
 from dclm_nb.exhibits.described import test_in_words as in_words
@@ -128,7 +129,7 @@ def test_an_exhibit_with_trainings_can_have_a_recipe():
     assert frame.loc["image edm switch", "batch"] == ""
 
 
-def test_all_papers_are_covered(): assert {e.paper for e in catalogue()} == set(PAPERS)
+def test_all_papers_are_covered(): assert {e.paper for e in catalogue()} == set(papers())
 
 
 def test_stored_pages_from_the_catalogue_change_no_verdict_and_no_answer(tmp_path):

@@ -183,13 +183,13 @@ def test_a_recipe_that_is_not_the_papers_says_so(tmp_path):
 
 
 def test_a_blessed_result_brings_its_attached_folders(tmp_path, monkeypatch):
-    from dclm_nb.exhibits import status
+    from dclm_nb.exhibits.bless import bless
     monkeypatch.setattr(showcase, "git_state", lambda: {"commit": "c0ffee", "dirty": False})
     show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / "reproduce/_out/dclm/table_04/replay")
     (inner := show.out_dir / "model" / "codec").mkdir(parents=True)
     (inner / "codec.json").write_text("{}")
     show.attach(show.out_dir / "model"), show.save()
-    assert [reason for _, _, reason in status.bless("dclm", root=tmp_path)] == [""]
+    assert [reason for _, _, reason in bless("dclm", root=tmp_path)] == [""]
     assert (tmp_path / "figures/dclm/model/codec/codec.json").read_text() == "{}"
 
 

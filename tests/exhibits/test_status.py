@@ -7,11 +7,11 @@ import pytest
 
 from dclm_nb.papers.catalogue import catalogue, everything, extras, get_exhibit
 from dclm_nb.papers.claims import read_claims
-from dclm_nb.exhibits.status import (
-    QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, replayed_counts, replayed_markdown, report, standing,
-    summary, verdict_counts,
-)
-from dclm_nb.exhibits.verdicts import VERDICTS
+from dclm_nb.exhibits.ledger import QUESTIONS, counts_markdown, ledger, replayed_counts, replayed_markdown, verdict_counts
+from dclm_nb.exhibits.bless import bless
+from dclm_nb.exhibits.report import report
+from dclm_nb.exhibits.status import matrix_markdown, standing, summary
+from dclm_nb.papers.contrasts import VERDICTS
 
 
 @pytest.fixture(scope="module")

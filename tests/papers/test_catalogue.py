@@ -8,13 +8,14 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.papers.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
+from dclm_nb.papers.catalogue import ANSWERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
 from dclm_nb.papers.catalogue import is_generated
 from dclm_nb.papers.frames import printed_number, read_printed
+from dclm_nb.papers.paper import papers
 
 
 def test_every_exhibit_of_the_three_papers_is_there():
-    ids = {p: {e.id for e in catalogue(p)} for p in PAPERS}
+    ids = {p: {e.id for e in catalogue(p)} for p in papers()}
     assert ids["dclm"] == {f"table-{n}" for n in range(1, 35)} | {f"figure-{n}" for n in range(1, 13)}
     assert ids["svd"] == {"table-1", "table-2"} | {f"figure-{n}" for n in range(1, 27) if n != 9}
     assert ids["tradeoffs"] == {f"figure-{c}" for c in "abcdefghij"} | {f"table-{c}" for c in "abcdef"}
@@ -28,7 +29,7 @@ def test_our_own_slots_say_so_and_print_nothing():
 
 
 def test_each_printed_file_belongs_to_an_exhibit_that_can_have_it():
-    for paper in PAPERS:
+    for paper in papers():
         files = {e.printed_file.name for e in catalogue(paper) if "printed" in e.answers}
         assert {f.name for f in (project_root() / "reproduce" / paper / "printed").glob("*.csv")} == (
             files if files else set()
@@ -67,7 +68,7 @@ def test_no_printed_value_of_the_reference_data_is_absent(shared):
 def test_what_is_printed_adds_up_to_the_inventory():
     """Printed values: of all 34 tables and 6 of 12 figures of DataComp-LM, of 2 tables and 6 of 25 figures of the video
     paper."""
-    has = {p: [e.id for e in catalogue(p) if e.printed_file.is_file()] for p in PAPERS}
+    has = {p: [e.id for e in catalogue(p) if e.printed_file.is_file()] for p in papers()}
     assert [i for i in has["dclm"] if i.startswith("figure")] == [f"figure-{n}" for n in (1, 3, 4, 7, 8, 9)]
     assert len(has["dclm"]) == 34 + 6
     assert has["svd"] == ["table-1", "table-2", *(f"figure-{n}" for n in ("2", "3", "4", "6", "10", "18"))]
@@ -100,7 +101,7 @@ def test_printed_values_are_those_of_the_reference_data(shared):
 
 
 def test_built_is_looked_up_and_never_written():
-    for paper in PAPERS:
+    for paper in papers():
         entries = yaml.safe_load((project_root() / "reproduce" / paper / "exhibits.yaml").read_text())
         assert not any("built" in e for e in entries.values())
         assert all(set(e["answers"]) <= set(ANSWERS) for e in entries.values())

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from dclm_nb.papers.scale import SCALES
+from dclm_nb.papers.paper import get_paper, scales_of
 from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.papers.claims import KINDS, Claim, Test, read_claims
-from dclm_nb.exhibits.verdicts import (
-    MARKS, ORDER, SILENT, VERDICTS, Contrast, Numbers, contrasts, judge, judge_exhibit, numbers_of, printed_numbers,
-    verdict_table,
-)
+from dclm_nb.exhibits.verdict_tables import verdict_table
+from dclm_nb.exhibits.verdict_tables import MARKS
+from dclm_nb.papers.contrasts import ORDER, SILENT, VERDICTS, Contrast, Numbers, contrasts, numbers_of, printed_numbers
+from dclm_nb.papers.verdicts import judge, judge_exhibit
 from dclm_nb.papers.frames import read_printed, tidy
 from dclm_nb.studies.dclm.replay import released_rows, replay_frame
 from dclm_nb.studies.dclm.run_noise import ruler
@@ -28,6 +28,7 @@ def numbers(values: dict, source="rerun", noise=0.01, runs=()):
             source,
             {("table-4", r, c): {None: v} for (r, c), v in values.items()},
             {("table-4", r, c): run for (r, c), run in zip(values, runs)},
+            get_paper("dclm").replay.noise,
         )
     return Numbers(
         source,
@@ -237,7 +238,7 @@ def test_the_kinds_are_closed_and_all_are_used_or_tested():
 
 
 def test_nothing_may_be_claimed_from_smoke_nor_without_numbers():
-    for scale in SCALES.values():
+    for scale in scales_of().values():
         assert judge(claim(ABOVE), numbers({}), scale).outcome == "not run"
         if not scale.may_claim: assert judge(claim(ABOVE), numbers(of(3, 1)), scale).outcome == "not comparable"
     assert (
