@@ -13,14 +13,15 @@ import numpy as np
 from scipy import stats
 
 from ..core.paths import project_root
-from .results import manifests, stored_frame
+from .results import stored_frame, stored_manifest
 from ..papers.catalogue import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Beside', 'room_between', 'beside_blessed', 'what_differs', 'agreement_lines', 'agreement_of']
+__all__ = ['Beside', 'room_between', 'beside_blessed', 'what_differs', 'agreement_lines', 'agreement_with_blessed',
+           'agreement_of']
 
 # %% ../../nbs/exhibits/09_agreement.ipynb #value
 @dataclass(frozen=True)
@@ -95,11 +96,16 @@ def agreement_lines(found: Sequence[Beside], new: Mapping, blessed: Mapping) -> 
     )
 
 # %% ../../nbs/exhibits/09_agreement.ipynb #stored
-def agreement_of(exhibit: Exhibit, folder: Path, scale: str, root: Path | None = None) -> list[str]:
-    """`agreement_lines` of the result in `folder` and the blessed one; none where either is missing, or was made at
-    another scale."""
+def agreement_with_blessed(
+    exhibit: Exhibit, frame: pd.DataFrame, manifest: Mapping, root: Path | None = None
+) -> list[str]:
+    "`agreement_lines` of a new result and the blessed one; none where nothing is blessed at the same scale."
     home = (root or project_root()) / "figures" / exhibit.paper
-    by_folder = {file.parent: manifest for file, manifest in manifests(exhibit, root)}
-    frame, blessed = stored_frame(folder, exhibit), stored_frame(home, exhibit)
-    if frame is None or blessed is None or home not in by_folder: return []
-    return agreement_lines(beside_blessed(exhibit, frame, blessed, scale), by_folder.get(folder, {}), by_folder[home])
+    blessed, theirs = stored_frame(home, exhibit), stored_manifest(home, exhibit)
+    if blessed is None or theirs is None: return []
+    return agreement_lines(beside_blessed(exhibit, frame, blessed, manifest["scale"]), manifest, theirs)
+
+def agreement_of(exhibit: Exhibit, folder: Path, root: Path | None = None) -> list[str]:
+    "The same for a result that lies in `folder`."
+    frame, manifest = stored_frame(folder, exhibit), stored_manifest(folder, exhibit)
+    return [] if frame is None or manifest is None else agreement_with_blessed(exhibit, frame, manifest, root)

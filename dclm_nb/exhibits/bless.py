@@ -3,6 +3,7 @@
 # %% ../../nbs/exhibits/16_bless.ipynb #imports
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -10,7 +11,7 @@ from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import project_root
 from ..core.provenance import not_committed
 from .ledger import result_folders
-from .published import published_notebook, write_galleries
+from .published import published_notebook, without_comparison, write_galleries
 from .showcase import Shown
 from ..papers.catalogue import Exhibit, everything, get_exhibit
 from ..papers.paper import get_paper
@@ -68,9 +69,13 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     for name in manifest["files"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target / name, (file.parent / name).read_bytes())
+    page = target / f"{exhibit.name}.md"
+    if page.name in manifest["files"]:
+        atomic_write(page, without_comparison(page.read_text(encoding="utf-8")))
+        manifest = manifest | {"files": manifest["files"] | {page.name: sha256_of(page)}}
     if (ran := file.parent / f"{exhibit.name}.ipynb").is_file():
         atomic_write(target / ran.name, published_notebook(ran))
-    atomic_write(target / file.name, file.read_bytes())
+    atomic_write(target / file.name, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-def
 def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) -> Path:

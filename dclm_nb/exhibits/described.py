@@ -53,6 +53,7 @@ _IN_WORDS = {
     "bound": _bound,
     "concave": lambda test: f"steps from {test.rows[0]} to {test.rows[-1]} upwards and ever smaller",
     "correlation": _correlation,
+    "preferred": lambda test: _pairs(test, "preferred over"),
 }
 
 def test_in_words(test: Test) -> str:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dclm_nb.exhibits.showcase import Page
 
 # %% auto #0
-__all__ = ['LEAD', 'HOW_TO_READ', 'cell_text', 'library_behind', 'page_markdown', 'made_by', 'published_notebook', 'gallery',
-           'index_of_papers', 'write_galleries', 'rebased']
+__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'page_markdown', 'without_comparison', 'made_by',
+           'published_notebook', 'gallery', 'index_of_papers', 'write_galleries', 'rebased']
 
 # %% ../../nbs/exhibits/07_published.ipynb #cell-text
 def _cells(notebook: Path) -> list[dict]:
@@ -69,6 +69,7 @@ def library_behind(notebook: Path) -> list[Path]:
 
 # %% ../../nbs/exhibits/07_published.ipynb #page
 LEAD = ("table", "figure 1")
+BESIDE = "Beside the blessed run"
 
 def page_markdown(page: Page) -> str:
     "Everything that a page has shown, as one Markdown file."
@@ -84,6 +85,10 @@ def page_markdown(page: Page) -> str:
         made_by(exhibit, _data_files(page)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+def without_comparison(page: str) -> str:
+    "A page without its comparison with the blessed run: the page that is blessed is that run."
+    return re.sub(rf"## {BESIDE}\n.*?(?=\n## |\Z)\n?", "", page, flags=re.DOTALL)
 
 def _data_files(page: Page) -> dict[str, str]:
     "What the links to a page's data say, by the end of the file's name; an empty table or frame leaves no file."

@@ -126,8 +126,15 @@ def _frame_cells(exhibit: Exhibit, frame, printed: dict, scale: str) -> dict[tup
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
         note = replay.note(column) if source == "replayed" else ""
         values, roundings = [float(v) for v in group["value"]], 2 if replay.is_difference(row, column) else 1
-        cells[row, column, source] = _cell(source, values, text, note, roundings)
+        cell = _cell(source, values, text, note, roundings)
+        cells[row, column, source] = _with_own_interval(cell, group) if len(group) == 1 else cell
     return cells
+
+def _with_own_interval(cell: Cell, group) -> Cell:
+    "The cell with the interval and the count that its number brought along, where it did."
+    low, high = (float(group[name].iloc[0]) for name in ("low", "high"))
+    if math.isnan(low) or math.isnan(high): return cell
+    return replace(cell, text=f"{cell.text} ({_plain(low)} to {_plain(high)})", low=low, high=high)
 
 # %% ../../nbs/exhibits/00_render.ipynb #ordered
 def _unique(items: Iterable) -> tuple: return tuple(dict.fromkeys(items))

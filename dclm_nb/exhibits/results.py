@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from ..core.paths import project_root
 from .render import Comparison, compare
 from ..papers.catalogue import Exhibit
-from ..papers.frames import tidy
+from ..papers.frames import read_tidy, tidy
 from ..papers.paper import get_paper
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'manifests', 'measured_seconds',
-           'seconds_to_make']
+__all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'stored_manifest', 'manifests',
+           'measured_seconds', 'seconds_to_make']
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-def
 def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
@@ -43,17 +43,15 @@ def out_folder(exhibit: Exhibit, scale: str) -> Path:
 # %% ../../nbs/exhibits/05_results.ipynb #stored-frame
 def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
     "The tidy frame that the notebook saved, or None."
-    import pandas as pd
     path = out_dir / f"{exhibit.name}.values.csv"
-    if not path.is_file(): return None
-    return pd.read_csv(
-        path,
-        dtype={"row": str, "column": str, "scale": str, "run": str, "seed": "Int64"},
-        keep_default_na=False,
-        na_values={"value": [""], "seed": [""]},
-    )
+    return read_tidy(path) if path.is_file() else None
 
 # %% ../../nbs/exhibits/05_results.ipynb #manifests
+def stored_manifest(folder: Path, exhibit: Exhibit) -> dict | None:
+    "The manifest of the result in `folder`; None where there is none that can be read."
+    try: return json.loads((folder / f"{exhibit.name}.manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return None
+
 def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
     "(file, manifest) of every saved result of `exhibit`, here and blessed, newest first. A broken file is left out."
     root = root or project_root()

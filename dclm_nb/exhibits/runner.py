@@ -285,7 +285,7 @@ def show_result(result: Reproduction, console):
         if comparison != known_already(result.exhibit): console.print(for_terminal(comparison, console.width))
         if verdicts := judge_exhibit(result.exhibit, frame, result.scale, _withheld(result)):
             console.print("", verdicts_for_terminal(verdicts))
-    for line in agreement_of(result.exhibit, result.out_dir, result.scale):
+    for line in agreement_of(result.exhibit, result.out_dir):
         console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,8 @@ from ..core.provenance import git_state, host, versions
 from ..papers.catalogue import Exhibit, get_exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
-from .published import page_markdown
+from .agreement import agreement_with_blessed
+from .published import BESIDE, page_markdown
 from .results import out_folder, recipe_frame
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Sections', 'Page',
-           'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Pictures', 'Clip',
+           'slug', 'in_a_section', 'Sections', 'Page', 'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -149,26 +152,63 @@ def figure_file(exhibit: Exhibit, number: int) -> str:
     "The stem of the files of an exhibit's figure, counted from 1: `table_04`, `table_04_2`."
     return exhibit.name + (f"_{number}" if number > 1 else "")
 
+# %% ../../nbs/exhibits/08_showcase.ipynb #section-kinds
+@dataclass(frozen=True)
+class Pictures:
+    "A sheet of pictures uint8 `\"N H W 3\"` (see `drawing.media.sheet`)."
+    pictures: Sequence
+    columns: int = 8
+    enlarge: int = 1
+
+@dataclass(frozen=True)
+class Clip:
+    "Frames uint8 `\"T H W 3\"` that move."
+    frames: Sequence
+    fps: float = 8.0
+
+def slug(head: str) -> str:
+    "A heading as a part of a file's name."
+    return re.sub(r"[^a-z0-9]+", "-", head.lower()).strip("-")[:40]
+
+def in_a_section(what, stem: str) -> tuple[Shown, dict[str, bytes | str]]:
+    "How something looks on a page, and the files (by name) that it leaves beside it. Raises `UserError`."
+    from dclm_nb.drawing import media
+    from dclm_nb.drawing.style import figure_bytes
+    seen = lambda end: Shown(f"![{stem.split('.')[-1]}]({stem}.{end})")
+    if isinstance(what, Shown): return what, {}
+    if hasattr(what, "savefig"):
+        return seen("svg"), {f"{stem}.{kind}": figure_bytes(what, kind) for kind in ("svg", "png")}
+    if isinstance(what, Pictures):
+        return seen("png"), {f"{stem}.png": media.png_bytes(media.sheet(what.pictures, what.columns, what.enlarge))}
+    if isinstance(what, Clip):
+        files = {f"{stem}.gif": media.gif_bytes(what.frames, what.fps), f"{stem}.mp4": media.mp4_bytes(what.frames, what.fps)}
+        return seen("gif"), {name: data for name, data in files.items() if data}
+    if hasattr(what, "to_csv"): return frame_shown(what), {f"{stem}.csv": what.to_csv(lineterminator="\n")}
+    raise UserError(f"a section holds text, a table, a figure, Pictures or a Clip, not {type(what).__name__}")
+
 # %% ../../nbs/exhibits/08_showcase.ipynb #sections
 class Sections(Results):
     "The texts of a page, in the order in which they were shown, each with its heading."
     def __init__(self, exhibit: Exhibit, scale: Scale):
         super().__init__(exhibit, scale)
         self.texts: dict[str, Shown] = {}
+        self.files: dict[str, bytes | str] = {}             # what sections leave beside the page
         self.heads = {
             "table": "Side by side",
             "verdicts": "Verdicts",
             "notes": "Notes",
             "differences": "What differs from the paper, and why",
+            "agreement": BESIDE,
         }
 
-    def section(self, head: str, what: Shown | pd.DataFrame | str) -> Shown:
-        """Something else, saved under a heading of its own: text for Markdown, or a table. A plain sentence, such as
-        that nothing was run, is shown and not saved."""
+    def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown:
+        """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
+        of pictures, a clip. A plain sentence, such as that nothing was run, is shown and not saved."""
         if isinstance(what, str): return Shown(what)
-        shown = what if isinstance(what, Shown) else frame_shown(what)
-        self.heads[head], self.texts[head] = head, shown
-        return shown
+        self.heads[head] = head
+        self.texts[head], files = in_a_section(what, f"{self.exhibit.name}.{slug(head)}")
+        self.files |= files
+        return what if hasattr(what, "savefig") else self.texts[head]
 
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
@@ -289,6 +329,7 @@ def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     if len(show.frame): yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
     yield f"{name}.md", page_markdown(show)
     if comparison.columns: yield f"{name}.tex", to_latex(comparison)
+    yield from show.files.items()
     for number, figure in enumerate(show.figures, 1):
         from dclm_nb.drawing.style import figure_bytes
         for kind in ("svg", "png"): yield f"{figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
@@ -360,6 +401,8 @@ class Showcase(Page):
         """Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where
         that is impossible."""
         if "table" not in self.texts: self.table()
+        if beside := agreement_with_blessed(self.exhibit, self.frame, manifest(self)):
+            self.texts["agreement"] = Shown("\n".join(f"- {line}" for line in beside))
         try: self.out_dir.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
         files = [*(atomic_write(self.out_dir / name, data) for name, data in file_contents(self)), *self.attached]

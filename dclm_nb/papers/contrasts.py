@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from dclm_nb.core.statistics import Interval
 
 # %% auto #0
-__all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'Contrast', 'Numbers', 'numbers_of', 'printed_numbers', 'contrasts']
+__all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'PREFERRED', 'Contrast', 'Numbers', 'numbers_of', 'printed_numbers',
+           'contrasts']
 
 # %% ../../nbs/papers/05_contrasts.ipynb #words-def
 ORDER = {"printed": ("does not say so", "says so"),
@@ -107,11 +108,13 @@ class Numbers:
     """What one source says: `values[exhibit, row, column]` by seed (a single None where there are no seeds).
 
     `runs`: the released run behind a replayed value. `noise`: how far such runs move; None where nobody knows.
+    `votes`: on how many votes a share rests.
     """
     source: str
     values: dict[tuple[str, str, str], dict]
     runs: dict[tuple[str, str, str], str] = field(default_factory=dict)
     noise: RunNoise | None = None
+    votes: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def has(self, *keys) -> bool: return all(k in self.values for k in keys)
 
@@ -195,22 +198,25 @@ def _turned(noise: RunNoise, keys: list, runs: list[str], points: list[float], f
 # %% ../../nbs/papers/05_contrasts.ipynb #numbers-from
 def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
     "The numbers of `source` in a tidy frame; of a rerun only those at `scale`."
+    import pandas as pd
     frame = frame[frame["source"].eq(source) & frame["value"].notna()]
     if source == "rerun" and scale: frame = frame[frame["scale"].eq(scale)]
-    values, runs = {}, {}
+    values, runs, votes = {}, {}, {}
     noise = get_paper(frame["paper"].iloc[0]).replay.noise if source == "replayed" and len(frame) else None
-    frame = frame[["exhibit", "row", "column", "seed", "value", "run"]]
-    for exhibit, row, column, seed, value, run in frame.itertuples(index=False):
+    frame = frame[["exhibit", "row", "column", "seed", "value", "n", "run"]]
+    for exhibit, row, column, seed, value, n, run in frame.itertuples(index=False):
         values.setdefault((exhibit, row, column), {})[None if source != "rerun" else int(seed)] = float(value)
         if source == "replayed" and isinstance(run, str) and run: runs[exhibit, row, column] = run
-    return Numbers(source, values, runs, noise)
+        if pd.notna(n): votes[exhibit, row, column] = votes.get((exhibit, row, column), 0) + int(n)
+    return Numbers(source, values, runs, noise, votes)
 
 # %% ../../nbs/papers/05_contrasts.ipynb #printed-numbers
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
-    "What the paper prints for `exhibits`."
+    "What the paper prints for `exhibits`; a preference whose bar has no legible height counts as all votes."
     legible = [e for e in exhibits if get_exhibit(e, paper).printed_file.is_file()]
-    cells = [(e, p) for e in legible for p in read_printed(paper, e) if not math.isnan(p.value)]
-    return Numbers("printed", {(e, p.row, p.column): {None: p.value} for e, p in cells})
+    found = {(e, p.row, p.column): 1.0 if p.text == PREFERRED else p.value
+             for e in legible for p in read_printed(paper, e)}
+    return Numbers("printed", {key: {None: value} for key, value in found.items() if not math.isnan(value)})
 
 # %% ../../nbs/papers/05_contrasts.ipynb #kinds-def
 def _above(test: Test, numbers: Numbers, column: str):
@@ -305,6 +311,31 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
     at = lambda level: fisher_interval(r, len(both), level)
     yield _with_interval(f"r of {test.x} and {test.y}", at, test.margin, numbers.source, f"over {len(both)} points")
 
+# %% ../../nbs/papers/05_contrasts.ipynb #preferred
+PREFERRED = "preferred"                             # printed where a figure shows who is ahead and not by how much
+
+def _preferred(test: Test, numbers: Numbers, column: str):
+    for a, b in test.pairs:
+        key = (test.exhibit, f"{a} over {b}", column)
+        yield _share_over_half(key, numbers, test.margin) if numbers.has(key) else None
+
+def _share_over_half(key: tuple[str, str, str], numbers: Numbers, needed: float) -> Contrast:
+    "How far a share of votes lies above one half."
+    share, seeds = numbers.value(key), len(numbers.values[key])
+    if numbers.source == "printed" and share == 1.0:
+        return Contrast(key[1], 0.5, 0.5, 0.5, 0.0, "printed", said="preferred; by how much is not legible")
+    if seeds > 1 or key not in numbers.votes:
+        return numbers.combine(f"{key[1]} − half", [key], lambda value: value - 0.5, needed)
+    from dclm_nb.core.statistics import wilson
+    votes = numbers.votes[key]
+    at = lambda level: _moved(wilson(round(share * votes), votes, level), 1, 0.5)
+    noise = f"of {votes} votes"
+    said = f"preferred by {share:.0%} {noise}, 95 % interval {wilson(round(share * votes), votes)}"
+    interval = at(LEVEL)
+    return Contrast(
+        key[1], share - 0.5, interval.low, interval.high, needed, numbers.source, noise, said=said, at=at
+    )
+
 # %% ../../nbs/papers/05_contrasts.ipynb #all-kinds
 _BY_KIND = {
     "above": _above,
@@ -314,6 +345,7 @@ _BY_KIND = {
     "bound": _bound,
     "concave": _concave,
     "correlation": _correlation,
+    "preferred": _preferred,
 }
 
 

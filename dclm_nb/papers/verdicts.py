@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .catalogue import Exhibit
@@ -40,13 +40,17 @@ class Verdict:
 
 # %% ../../nbs/papers/06_verdicts.ipynb #stand-in-def
 def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, str]:
-    "The test on the column that a rerun has: the paper's own, else the claim's stand-in (named second)."
+    """The test on the column that a rerun has: the paper's own, else a stand-in (named second). A stand-in of the test
+    brings its own limit; one of the whole claim can show a direction, never a size."""
     own = any(c in test.columns for e, _, c in numbers.values if e == test.exhibit)
+    if numbers.source != "rerun" or own: return test, ""
+    if test.stand_in:
+        fields = {name: tuple(v) if name == "columns" else v for name, v in test.stand_in.items()}
+        return replace(test, **fields), ", ".join(fields.get("columns", test.columns))
     column = claim.stand_in.get("column", "")
-    if numbers.source != "rerun" or own or not column or test.kind not in ("above", "ordering"): return test, ""
-    return Test(
-        test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, bool(claim.stand_in.get("lower"))
-    ), column
+    if not column or test.kind not in ("above", "ordering"): return test, ""
+    lower = bool(claim.stand_in.get("lower"))
+    return Test(test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, lower), column
 
 # %% ../../nbs/papers/06_verdicts.ipynb #judge
 def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:

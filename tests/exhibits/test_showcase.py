@@ -209,3 +209,25 @@ def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
     show.rests_on(pool=SimpleNamespace(key="abc"))
     show.save()
     assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}
+
+
+def test_a_section_leaves_its_files_beside_the_page(tmp_path):
+    import matplotlib.pyplot as plt
+    import numpy as np
+    import pandas as pd
+    from dclm_nb.exhibits.showcase import Clip, Pictures
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    show.section("Funnel", pd.DataFrame({"left": [9]}, index=pd.Index(["crawl"], name="step")))
+    show.section("A curve", figure), show.section("What is kept", Pictures(frames)), show.section("It moves", Clip(frames))
+    show.save(), plt.close(figure)
+    page = (tmp_path / "table_04.md").read_text()
+    heads = ["## Funnel", "## A curve", "## What is kept", "## It moves"]
+    assert [page.index(head) for head in heads] == sorted(page.index(head) for head in heads)
+    for name in ("table_04.a-curve.svg", "table_04.what-is-kept.png", "table_04.it-moves.gif"): assert f"]({name})" in page
+    assert (tmp_path / "table_04.funnel.csv").read_text() == "step,left\ncrawl,9\n"
+    kept = json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]
+    assert {"table_04.funnel.csv", "table_04.a-curve.png", "table_04.it-moves.gif"} <= set(kept)
+    with pytest.raises(UserError, match="a section holds"): show.section("Nothing", 7)

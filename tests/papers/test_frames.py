@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.papers.frames import COLUMNS, check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy
+from dclm_nb.papers.frames import (
+    COLUMNS, check_frame, exhibit_stem, printed_frame, printed_number, read_printed, read_tidy, tidy,
+)
 
 ONE = dict(paper="dclm", exhibit="table-4", row="AskLLM", column="core", source="rerun", value=1.0)
 
@@ -82,7 +84,16 @@ def test_names():
 def test_a_frame_survives_a_csv(tmp_path):
     frame = tidy([ONE | dict(seed=3), ONE | dict(source="printed")])
     frame.to_csv(tmp_path / "f.csv", index=False)
-    back = pd.read_csv(
-        tmp_path / "f.csv", dtype={"seed": "Int64"}, keep_default_na=False, na_values={"seed": [""], "value": [""]}
-    )
+    back = read_tidy(tmp_path / "f.csv")
     pd.testing.assert_frame_equal(check_frame(back), frame, check_dtype=False)
+
+
+def test_an_interval_that_a_number_brings_along_survives_the_file(tmp_path):
+    frame = tidy([dict(row="a over b", column="quality", value=0.6, low=0.5, high=0.7, n=90), dict(row="c", column="x",
+                 value=1.0)], paper="svd", exhibit="figure-3", source="rerun", scale="laptop", seed=0)
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    pd.testing.assert_frame_equal(read_tidy(tmp_path / "f.csv"), frame)
+    older = frame.drop(columns=["low", "high", "n"])
+    older.to_csv(tmp_path / "old.csv", index=False)
+    back = read_tidy(tmp_path / "old.csv")
+    assert list(back.columns) == list(COLUMNS) and back["low"].isna().all() and back["value"].tolist() == [0.6, 1.0]

@@ -444,3 +444,55 @@ def test_a_prediction_of_ours_is_judged_on_the_rerun_alone():
     assert {v.claim.id for v in found} == {f"prediction-{i}" for i in (1, 2, 3, 4)} and {v.source for v in found} == {
         "rerun"
     }
+
+
+# Preferences: a share of votes, whatever it is measured on.
+VOTES = Test("preferred", "figure-3", ("quality",), (("ours", "theirs"),))
+
+
+def votes(share, n, seeds=(0,), source="rerun", row="ours over theirs"):
+    records = [dict(row=row, column="quality", seed=seed if source == "rerun" else None, value=share, n=n)
+               for seed in seeds]
+    return numbers_of(tidy(records, paper="svd", exhibit="figure-3", scale="laptop", source=source), source)
+
+
+@pytest.mark.parametrize("share, n, outcome", [
+    (0.75, 200, "reproduced"), (0.55, 20, "inconclusive"), (0.25, 200, "not reproduced"), (0.5, 10_000, "inconclusive"),
+    (1.0, 3, "inconclusive"), (1.0, 4, "reproduced"), (0.0, 4, "not reproduced")])
+def test_a_share_of_votes_is_decided_by_wilsons_interval(share, n, outcome):
+    (found,) = contrasts(VOTES, votes(share, n))
+    assert found.outcome == outcome and f"of {n} votes" in str(found)
+
+
+def test_votes_on_several_models_are_as_uncertain_as_the_models():
+    records = [dict(row="ours over theirs", column="quality", seed=s, value=v, n=1000)
+               for s, v in enumerate((0.9, 0.45, 0.6))]
+    frame = tidy(records, paper="svd", exhibit="figure-3", scale="laptop", source="rerun")
+    (found,) = contrasts(VOTES, numbers_of(frame, "rerun"))
+    assert found.outcome == "inconclusive" and found.high - found.low > 0.4
+
+
+def test_a_printed_preference_without_a_height_says_who_is_ahead_and_no_more():
+    claim_3 = next(c for c in read_claims("svd") if c.id == "claim-3")
+    found = [c for test in claim_3.tests for c in contrasts(test, printed_numbers("svd", ["figure-3"]))]
+    assert len(found) == 2 and all(c.outcome == "says so" and "not legible" in str(c) for c in found)
+
+
+def test_a_vote_that_was_not_held_is_missing():
+    assert contrasts(VOTES, votes(0.9, 50, row="theirs over ours")) == [None]
+
+
+# A stand-in of one test, with a limit of its own.
+def test_a_stand_in_of_a_test_brings_its_own_limit():
+    test = Test("bound", "table-4", ("psnr",), rows=("a",), at_least=30.0,
+                stand_in={"columns": ["distance"], "at_most": 0.5, "at_least": None})
+    near, far = (numbers({("a", "distance"): value}) for value in (-2.0, 3.0))
+    words = [judge(claim(test), of, "laptop") for of in (near, far)]
+    assert [w.outcome for w in words] == ["same direction", "not reproduced"]
+    assert "measured by distance" in words[0].reason
+
+
+def test_the_papers_own_column_is_used_where_the_rerun_has_it():
+    test = Test("above", "table-4", ("core",), (("a", "b"),), margin=1.0, stand_in={"columns": ["bits"]})
+    both = numbers({("a", "core"): 9, ("b", "core"): 1, ("a", "bits"): 1, ("b", "bits"): 9})
+    assert judge(claim(test), both, "laptop").outcome == "reproduced"
