@@ -225,5 +225,5 @@ def get_exhibit(name: str | Exhibit, paper: str = "dclm") -> Exhibit:
     raise UserError(
         f"unknown exhibit {str(name)!r} of {paper}"
         + (f"; nearest: {', '.join(near)}" if near else "")
-        + f" (dclm-nb status --paper {paper} lists all {len(known)})"
+        + f" (dclm-nb status --paper {paper} lists all)"
     )
