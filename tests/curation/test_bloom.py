@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from tiers import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
@@ -48,7 +49,7 @@ paragraph = st.lists(word, max_size=7).map(" ".join)
 document = st.lists(paragraph, max_size=5).map("\n".join)
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(
     st.lists(document, max_size=8),
     st.integers(1, 4),

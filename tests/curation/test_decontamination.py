@@ -1,5 +1,6 @@
 """Overlap, against a plain reading of its definition."""
 import numpy as np
+from tiers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ def grams(text, n):
 
 
 @given(words, words, st.integers(1, 5))
-@settings(max_examples=200, deadline=None)
+@fuzz(200)
 def test_hits_and_shared_words_are_those_of_the_definition(a, b, n):
     index, known = NgramIndex([b], n), set(grams(b, n))
     assert index.hits(a).tolist() == [g in known for g in grams(a, n)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +92,7 @@ def near_pages(draw):
     return draw(st.sampled_from(["\n", "\n\n", " \n"])).join(lines)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(ADDRESSES)
 def test_url_removal(text):
     assert u.starts_with_tld(text) == bool(slow.TLD_AT_START.match(text))
@@ -99,18 +100,18 @@ def test_url_removal(text):
     assert u.remove_ip_addresses(text) == slow.remove_ip_addresses(text)
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(ADDRESSES)
 def test_url_removal_after_a_start_that_spells_a_domain(text):
     assert u.remove_urls("In " + text) == slow.remove_urls("In " + text)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(st.text(max_size=4))
 def test_any_start(text): assert u.starts_with_tld(text) == bool(slow.TLD_AT_START.match(text))
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(
     st.lists(st.text(st.sampled_from("ab-."), min_size=1, max_size=5), max_size=6),
     st.text(st.sampled_from("ab-._ "), max_size=30),
@@ -144,7 +145,7 @@ URLS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(URLS, st.sets(st.sampled_from(ENTRIES), min_size=1), st.sampled_from(["", "http://"]))
 def test_address_steps(url, entries, scheme):
     lists = u.BanLists(*[frozenset(entries)] * 4)
@@ -156,12 +157,12 @@ def test_address_steps(url, entries, scheme):
     else: assert u.domain_is_banned(scheme + url, lists) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(st.text(st.sampled_from(" .!~-_`\n\t\0\u3000…«a"), max_size=6))
 def test_what_is_not_classified(text): assert has_nothing_to_read(text) == (not slow.is_classified(text))
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(st.one_of(PAGES, near_pages()))
 def test_drop_rules_alone(text):
     page = h.Page(text)
@@ -170,7 +171,7 @@ def test_drop_rules_alone(text):
         assert (verdict.keep, repr(verdict.statistic)) == (keep, repr(statistic)), h.STEPS[number - 1].name
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(st.one_of(PAGES, near_pages(), ADDRESSES))
 def test_modifiers_alone(text):
     for number in (6, 7, 18, 19, 20, 21, 22):
@@ -179,7 +180,7 @@ def test_modifiers_alone(text):
         else: assert verdict.text == expected, number
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(st.one_of(PAGES, near_pages(), st.text(st.sampled_from("ab \n"), max_size=80)))
 def test_repetition_alone(text):
     page = SplitText(text)
@@ -190,7 +191,7 @@ def test_repetition_alone(text):
     assert (found and (found[0].key, found[1].value)) == slow.first_repetition(text)
 
 
-@settings(max_examples=400, deadline=None)
+@fuzz(400)
 @given(st.lists(st.sampled_from(["a", "bb", "ccc"]), min_size=12, max_size=40))
 def test_ngrams_of_few_words(words):
     ngrams = RepeatedNgrams(words)
@@ -200,7 +201,7 @@ def test_ngrams_of_few_words(words):
         assert share.reason or (share.part, share.whole) == slow.ngram_share(words, n)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(st.one_of(near_pages(), near_pages(), PAGES))
 def test_pipeline(text):
     decision = h.refinedweb(text, ban_lists=u.BanLists(), language=h.assume_english)

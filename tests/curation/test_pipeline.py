@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dill
 import pytest
+from tiers import nightly
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
@@ -108,7 +109,7 @@ def test_a_finished_run_is_taken_and_another_configuration_is_another_run(crawl,
     )
 
 
-@pytest.mark.parametrize("moment", ["records/00000.json", "pool", "scores", "tokens"])
+@pytest.mark.parametrize("moment", ["scores", *nightly("records/00000.json", "pool", "tokens")])
 def test_kill_minus_nine_and_again(crawl, report, tmp_path, moment):
     code = (
         "import sys; from dclm_nb.curation.pipeline import *\n"
@@ -179,7 +180,7 @@ def test_dedup_shards_need_not_be_as_many_as_warcs(crawl, tmp_path, shards, warc
     assert bytes_of(curate(crawl.warcs[:warcs], tmp_path, config, workers=1)) == before
 
 
-@pytest.mark.parametrize("file", ["filtered/.00001", "scores/.00002", "kept/.00000"])
+@pytest.mark.parametrize("file", ["scores/.00002", *nightly("filtered/.00001", "kept/.00000")])
 def test_a_full_disk_is_named_and_costs_nothing(crawl, report, tmp_path, monkeypatch, file):
     real = os.fsync
     def full(fd):

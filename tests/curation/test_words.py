@@ -2,7 +2,8 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from tiers import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dclm_nb.curation import words
@@ -70,22 +71,22 @@ def test_every_pair_and_many_triples_of_classes():
                 assert list(words.word_segments(text)) == list(wordbreak.words(text)), repr(text)
 
 
-@settings(max_examples=1500, deadline=None)
+@fuzz(1500)
 @given(AROUND_CLASSES)
 def test_segments_equal_unisegs(text): assert list(words.word_segments(text)) == list(wordbreak.words(text))
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(ANYTHING)
 def test_segments_of_any_text_equal_unisegs(text): assert list(words.word_segments(text)) == list(wordbreak.words(text))
 
 
-@settings(max_examples=1000, deadline=None)
+@fuzz(1000)
 @given(st.one_of(AROUND_CLASSES, ANYTHING, st.text(st.characters(max_codepoint=127), max_size=60)))
 def test_uniseg_words(text): assert words.uniseg_words(text) == reference(text)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(AROUND_CLASSES)
 def test_uniseg_words_of_a_nearly_ascii_page(text):
     page = (f"Plain words, don't you know; 1,234 of them. {text} {text}\t{text}\n{text}\r\nand the rest of_the plain "
@@ -93,7 +94,7 @@ def test_uniseg_words_of_a_nearly_ascii_page(text):
     assert words.uniseg_words(page) == reference(page)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(500)
 @given(
     st.one_of(
         ANYTHING.filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)),
@@ -106,7 +107,7 @@ def test_ft_words_equal_fasttexts(text):
     assert words.ft_words(text) == expected and words.SplitText(text).ft_word_count == len(expected)
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 @given(st.text(st.sampled_from("a \n\r\t\u2028"), max_size=30))
 def test_lines_and_paragraphs(text):
     page = words.SplitText(text)

@@ -13,6 +13,7 @@ import nbformat
 import psutil
 import pytest
 from rich.console import Console
+from tiers import nightly
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.papers.paper import get_scale
@@ -148,7 +149,7 @@ main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, *nightly(signal.SIGINT, signal.SIGKILL)])
 def test_stopping_the_command_stops_everything(tmp_path, how):
     path = notebook(
         tmp_path, f"import os, time; open(r'{tmp_path}/pid1', 'w').write(str(os.getpid())); time.sleep(300)"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from forked import ONE_THREAD, forked, started
+from tiers import fuzz, nightly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -144,16 +145,11 @@ def test_killed_at_random_steps(run, uninterrupted, tmp_path, method):
 @pytest.mark.parametrize(
     "die",
     [
-        "1:step",
         "8:step",
-        "9:step",
-        f"{STEPS}:step",
-        "1:write",
         "2:write",
-        "6:write",
         "last.ckpt:replace",
-        "mark_0.safetensors:replace",
-        "mark_1.safetensors:replace",
+        *nightly("1:step", "9:step", f"{STEPS}:step", "1:write", "6:write"),
+        *nightly("mark_0.safetensors:replace", "mark_1.safetensors:replace"),
     ],
 )
 def test_killed_at_the_worst_moments(run, uninterrupted, tmp_path, die):
@@ -269,7 +265,7 @@ def test_an_interrupted_run_is_not_continued_as_another(tmp_path, changes, seed)
         train(NETWORK, recipe(**changes), data_of(), tmp_path, seed=seed)
 
 
-@settings(max_examples=200, deadline=None)
+@fuzz(200)
 @given(steps=st.integers(1, 10**9), batch=st.integers(1, 4096), above=st.floats(0, 0.999), whole=st.booleans())
 def test_a_budget_is_never_exceeded_and_missed_by_less_than_a_step(steps, batch, above, whole):
     """Also beyond 2^53 operations, where a float no longer holds every whole number."""
@@ -448,6 +444,7 @@ print("rank", os.environ["RANK"], "has", RunStore(sys.argv[1]).run(job, {}).resu
 '''
 
 
+@pytest.mark.nightly
 def test_a_training_through_the_store_under_torchrun_is_made_by_rank_0_alone(tmp_path):
     "Lightning would join a process group of two, in which nobody else arrives, if it saw the launch."
     (tmp_path / "ranked.py").write_text(RANKED)

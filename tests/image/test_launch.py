@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import dclm_nb.image.latent_shards as latent_shards
+from tiers import nightly
+
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.captions import CaptionVocabulary
 from dclm_nb.image.checkpoints import load_image_model, sample
@@ -96,7 +98,7 @@ def test_frequent_words_are_kept_and_the_rest_is_left_out_only_where_that_was_as
     with pytest.raises(UserError, match="at least one"): CaptionVocabulary.frequent(["", "..."], 4, 2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["next-token", *nightly("masked-token", "diffusion")])
 def test_the_command_trains_nano_on_a_processor_and_goes_on_where_it_was(shards, tmp_path, method):
     out = tmp_path / "out"
     line = [
@@ -139,6 +141,7 @@ def test_the_command_trains_nano_on_a_processor_and_goes_on_where_it_was(shards,
     assert call().stdout == first.stdout and (out / "model" / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.nightly
 def test_two_devices_share_a_batch_and_speak_once(shards, tmp_path):
     """Two processes on a processor stand for two GPUs: Lightning starts the same command again."""
     script, out = tmp_path / "main.py", tmp_path / "out"

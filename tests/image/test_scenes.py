@@ -1,6 +1,7 @@
 """Scenes and their checker: captions read back, pictures show what they say, what is held out is never trained on."""
 import numpy as np
 import pytest
+from tiers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ def other_than(names, *used): return st.sampled_from([name for name in names if 
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-@settings(max_examples=150, deadline=None)
+@fuzz(150)
 @given(data=st.data())
 def test_a_caption_reads_back_in_any_case_and_spacing(spec, data):
     caption = data.draw(captions(spec))
@@ -35,7 +36,7 @@ def test_a_caption_reads_back_in_any_case_and_spacing(spec, data):
     assert parse_caption(loud, spec) == caption
 
 
-@settings(max_examples=150, deadline=None)
+@fuzz(150)
 @given(
     st.text(max_size=40)
     | st.lists(st.sampled_from([*COLOURS, *SHAPES, *RELATIONS, "a", "three", "mauve"]), max_size=7).map(" ".join)
@@ -47,7 +48,7 @@ def test_any_other_sentence_is_refused_or_understood_never_something_else(text):
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-@settings(max_examples=200, deadline=None)
+@fuzz(200)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_what_is_placed_and_drawn_is_what_the_caption_asks_for(spec, data, seed):
     caption = data.draw(captions(spec))
@@ -61,7 +62,7 @@ def test_the_checker_is_right_on_99_percent_of_ground_truth(spec, split):
     assert min(attribute_scores(check_all(scenes.images, scenes.captions, spec)).values()) >= 0.99
 
 
-@settings(max_examples=200, deadline=None)
+@fuzz(200)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_a_picture_does_not_pass_for_a_caption_that_is_wrong_in_one_word(data, seed):
     spec = SPECS["laptop"]

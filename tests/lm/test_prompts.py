@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from tiers import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from icl_reference import GOLDEN, golden, gpt_neox_tokenizer
 
@@ -245,7 +246,7 @@ def tasks_with_records(draw):
 
 
 @given(tasks_with_records())
-@settings(max_examples=300, deadline=None)
+@fuzz(300)
 def test_prompts_are_what_the_rules_say_in_words(made):
     task, records, tokenizer, reasons = made
     longest = max_answer_length(records, tokenizer, task) if task.type == "generation" else 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from forked import forked, started
 from safetensors.torch import load_file
+from tiers import nightly
 
 from dclm_nb.lm.data import write_token_folder
 
@@ -104,15 +105,16 @@ def test_twice_the_same(run, uninterrupted, tmp_path):
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-# Before the first checkpoint; between checkpoints; on one; on a report; in the second and third pass; on the last step.
-@pytest.mark.parametrize("step", [1, 4, 6, 11, 12, 15, 23, 27, 30])
+# Before the first checkpoint; on one, in the second pass; in the third. The rest at night: between checkpoints, on a
+# report, on the last step.
+@pytest.mark.parametrize("step", [1, 12, 27, *nightly(4, 6, 11, 15, 23, 30)])
 def test_killed_at_a_step(run, uninterrupted, tmp_path, step):
     assert run(tmp_path / "run", f"{step}:step") == -signal.SIGKILL
     assert run(tmp_path / "run") == 0
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("number", [1, 2, 5, 8])
+@pytest.mark.parametrize("number", [5, *nightly(1, 2, 8)])
 def test_killed_while_writing_a_checkpoint(run, uninterrupted, tmp_path, number):
     assert run(tmp_path / "run", f"{number}:save") == -signal.SIGKILL
     assert run(tmp_path / "run") == 0
@@ -120,7 +122,7 @@ def test_killed_while_writing_a_checkpoint(run, uninterrupted, tmp_path, number)
 
 
 @pytest.mark.parametrize(
-    "file", ["run.json", "losses.csv", "last.ckpt", "config.json", "model.safetensors", "result.json"]
+    "file", ["last.ckpt", "result.json", *nightly("run.json", "losses.csv", "config.json", "model.safetensors")]
 )
 def test_killed_just_before_a_file_appears(run, uninterrupted, tmp_path, file):
     assert run(tmp_path / "run", f"{file}:replace") == -signal.SIGKILL
@@ -128,6 +130,7 @@ def test_killed_just_before_a_file_appears(run, uninterrupted, tmp_path, file):
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.nightly
 def test_killed_again_and_again(run, uninterrupted, tmp_path):
     for die in ("5:step", "2:save", "9:step", "13:step", "3:save", "29:step"):
         assert run(tmp_path / "run", die) == -signal.SIGKILL

@@ -35,7 +35,7 @@ from dclm_nb.studies.dclm.calibration import (
 )
 from dclm_nb.papers.frames import tidy
 from dclm_nb.studies.dclm.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
-from dclm_nb.studies.dclm.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
+from dclm_nb.studies.dclm.text_pool import PRIMARY, SECONDARY, TRIGRAM
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
 MATERIAL = [
@@ -88,9 +88,8 @@ def test_smaller_shares_are_parts_of_larger_ones():
     assert replaced[0] < replaced[1] < replaced[2]
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-    return RunStore(tmp_path_factory.mktemp("pool")).run(make_pool, pool_settings(FilterStudy.at_scale("smoke")))
+@pytest.fixture
+def pool(smoke_pool): return smoke_pool
 
 
 def test_what_is_planted_in_a_pool(pool):
@@ -253,7 +252,7 @@ def test_the_kept_calibration_is_of_todays_pool_and_todays_runs(monkeypatch):
 
 
 def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path, monkeypatch):
-    store, design = RunStore(tmp_path / "runs"), [(CLEAN, 1), (HALF, 1)]
+    store, design = RunStore(), [(CLEAN, 1), (HALF, 1)]
     try: data = calibrate("smoke", design, workers=0, store=store)
     except UserError as error: pytest.skip(str(error))
     assert set(data.row) == {"clean", "word salad 50%"} and np.isfinite(data.value).all()

@@ -1,6 +1,8 @@
-"""The whole chain of Table 4 at smoke scale: killed at several stages it ends in the table of an uninterrupted run, and
-a script needs no guard."""
+"""The whole chain of Table 4 at smoke scale: killed while it trains, or at several stages from the first on, it ends in
+the table of an uninterrupted run, and a script needs no guard."""
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+from dclm_nb.core.paths import runs_dir
+from dclm_nb.studies.dclm.filter_tables import frame_of
+from dclm_nb.studies.dclm.quality_filters import FilterStudy, run_study
 
 SCRIPT = """
 import sys
@@ -33,6 +39,12 @@ def finished(folder: Path) -> int:
     return len(list((folder / "runs").glob("[0-9a-f]*/manifest.json")))
 
 
+def is_working(folder: Path) -> bool:
+    "Whether a run was begun and has not ended."
+    work = folder / "runs" / ".work"
+    return work.is_dir() and any(work.iterdir())
+
+
 def kill_when(process: subprocess.Popen, condition) -> bool:
     "SIGKILL the whole process group once `condition()` holds; False if the process ended before."
     deadline = time.monotonic() + 120
@@ -45,26 +57,42 @@ def kill_when(process: subprocess.Popen, condition) -> bool:
     return False
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("whole")
-    process = start(folder, folder / "table.csv")
-    assert process.wait(timeout=300) == 0, process.stderr.read().decode()
+def ends_in(folder: Path) -> str:
+    "The table that the same command makes of what is left."
+    last = start(folder, folder / "table.csv")
+    assert last.wait(timeout=300) == 0, last.stderr.read().decode()
     return (folder / "table.csv").read_text()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> str:
+    "The table of a study that nobody killed, from the store that all tests share."
+    table = tmp_path_factory.mktemp("whole") / "table.csv"
+    frame_of(run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=0)).to_csv(table, index=False)
+    return table.read_text()
+
+
+def test_killed_while_it_trains_the_table_is_the_same(whole, tmp_path):
+    "The pool and its judges are there already, so that the kill meets the trainings."
+    for manifest in runs_dir().glob("[0-9a-f]*/manifest.json"):
+        if json.loads(manifest.read_text())["name"].startswith("curation/"):
+            shutil.copytree(manifest.parent, tmp_path / "runs" / manifest.parent.name)
+    given = finished(tmp_path)
+    assert kill_when(
+        start(tmp_path, tmp_path / "table.csv"), lambda: finished(tmp_path) > given and is_working(tmp_path)
+    )
+    assert ends_in(tmp_path) == whole
+
+
+@pytest.mark.nightly
 def test_killed_at_several_stages_the_table_is_the_same(whole, tmp_path):
     kills = 0
     for done in (0, 1, 3, 6):
-        work = tmp_path / "runs" / ".work"
         kills += kill_when(
-            start(tmp_path, tmp_path / "table.csv"),
-            lambda: finished(tmp_path) >= done and work.is_dir() and any(work.iterdir()),
+            start(tmp_path, tmp_path / "table.csv"), lambda: finished(tmp_path) >= done and is_working(tmp_path)
         )
     assert kills >= 3, "the study ended before it could be killed"
-    last = start(tmp_path, tmp_path / "table.csv")
-    assert last.wait(timeout=300) == 0, last.stderr.read().decode()
-    assert (tmp_path / "table.csv").read_text() == whole
+    assert ends_in(tmp_path) == whole
 
 
 def test_every_recipe_is_probed_with_every_instrument(whole):

@@ -3,11 +3,9 @@ import numpy as np
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.store import RunStore
 from dclm_nb.studies.dclm.filter_judges import CONTROL, LABELLED, NOBODY, choose
 from dclm_nb.studies.dclm.keep_fraction import FRACTIONS, best_elsewhere, chance_parts, outside, within
-from dclm_nb.studies.dclm.quality_filters import FilterStudy, pool_settings
-from dclm_nb.studies.dclm.text_pool import Documents, make_pool, places_of_share, read_held_out, read_pool, token_stream_of
+from dclm_nb.studies.dclm.text_pool import Documents, places_of_share, read_held_out, read_pool, token_stream_of
 
 
 def documents(n, length=5):
@@ -88,10 +86,9 @@ def test_chance_is_told_apart():
     )
 
 
-def test_a_smoke_pool_holds_no_copies_and_shares_nothing_with_what_is_held_out(tmp_path):
+def test_a_smoke_pool_holds_no_copies_and_shares_nothing_with_what_is_held_out(smoke_pool):
     from dclm_nb.curation.decontamination import NgramIndex
-    pool = RunStore(tmp_path).run(make_pool, pool_settings(FilterStudy.at_scale("smoke")))
-    whole, held = read_pool(pool), read_held_out(pool)
+    pool, whole, held = smoke_pool, read_pool(smoke_pool), read_held_out(smoke_pool)
     assert not any(d["copy"] for d in whole.about) and len(whole) + pool.result["copies"] == pool.result["documents"]
     assert all(i[-1] == 0 and (i[:-1] > 0).all() for i in whole.ids)  # one end-of-text, at the end
     index = NgramIndex(

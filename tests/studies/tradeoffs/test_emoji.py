@@ -53,11 +53,8 @@ def test_nothing_is_shown_without_a_grid():
     not at_hand("openmoji"),
     reason="emoji are not at hand: make reproduce-extra-emoji PAPER=tradeoffs SCALE=smoke fetches them",
 )
-def test_the_study_runs_at_smoke(tmp_path):
-    from dclm_nb.core.store import RunStore
-    from dclm_nb.studies.tradeoffs.compute_grid import run_grid
-    from dclm_nb.studies.tradeoffs.runs import workshop
-    runs = run_real(run_grid(workshop("smoke", store=RunStore(tmp_path)), seeds=(0,)), seeds=(0, 1))
+def test_the_study_runs_at_smoke(one_seed_grid):
+    runs = run_real(one_seed_grid, seeds=(0, 1))
     frame, notes = real_frame(runs), real_notes(runs)
     assert (
         len(frame) == 3 * 2 * 2

@@ -2,18 +2,15 @@
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.store import RunStore
 from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.papers.claims import claims_of
 from dclm_nb.image.config import METHODS
-from dclm_nb.studies.tradeoffs.compute_grid import PARTS, best_of, parts_table, run_grid
+from dclm_nb.studies.tradeoffs.compute_grid import PARTS, best_of, parts_table
 from dclm_nb.studies.tradeoffs.fresh_seeds import fresh_frame, fresh_notes, parts_of_seeds, run_fresh
-from dclm_nb.studies.tradeoffs.runs import workshop
 
 
-@pytest.fixture(scope="module")
-def grid(tmp_path_factory):
-    return run_grid(workshop("smoke", store=RunStore(tmp_path_factory.mktemp("runs"))), seeds=(0,))
+@pytest.fixture
+def grid(one_seed_grid): return one_seed_grid
 
 
 def test_the_grids_own_seeds_are_refused(grid):
