@@ -35,7 +35,7 @@ from dclm_nb.studies.calibration import (
 )
 from dclm_nb.studies.frames import tidy
 from dclm_nb.studies.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
-from dclm_nb.studies.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
+from dclm_nb.studies.text_pool import PRIMARY, SECONDARY, TRIGRAM
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
 MATERIAL = [
