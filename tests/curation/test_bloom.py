@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from tiers import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import fuzz
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation import bloom

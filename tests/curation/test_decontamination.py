@@ -1,8 +1,8 @@
 """Overlap, against a plain reading of its definition."""
 import numpy as np
-from tiers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fuzz
 
 from dclm_nb.curation.decontamination import (
     NgramIndex, contaminated_share, cut_question, decontaminate, holds_question, match_words, ngram_numbers,

@@ -3,14 +3,14 @@ import random
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiers import fuzz
+from growth import is_about_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fuzz
 
 sys.path.insert(0, str(Path(__file__).parent))
 import slow_heuristics as slow  # noqa: E402
@@ -273,7 +273,7 @@ def test_domain_table(tmp_path, monkeypatch):
     )
 
 
-def test_the_domains_of_the_wheel_are_banned_by_default(tmp_path, monkeypatch):
+def test_the_domains_of_the_wheel_are_banned_by_default():
     with tarfile.open(u._datatrove_assets() / u.DATATROVE_LISTS) as archive:
         listed = next(archive.extractfile("domains")).decode().strip()
     lists = u.embedded_ban_lists()
@@ -282,6 +282,11 @@ def test_the_domains_of_the_wheel_are_banned_by_default(tmp_path, monkeypatch):
         h.refinedweb("text", f"http://{listed}/page", language=h.assume_english).step_number == 2
         and word_lists("embedded")[0] is lists
     )
+
+
+@pytest.mark.nightly
+def test_two_processes_that_first_hash_the_domains_of_the_wheel_end_with_one_whole_file(tmp_path, monkeypatch):
+    lists = u.embedded_ban_lists()
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path))
     code = "from dclm_nb.curation.url import datatrove_domains as d; print(len(d()))"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -317,37 +322,42 @@ def test_a_lone_surrogate_is_counted():
 
 
 MEGA = 1_000_000
-HUGE = {
-    "one line of 50 MB without a blank": lambda: "a" * 50 * MEGA,
-    "one line of 50 MB of words": lambda: "The word " * (50 * MEGA // 9),
-    "a million lines of one character": lambda: "a\n" * MEGA,
-    "a million different lines": lambda: "".join(f"{k}\n" for k in range(MEGA)),
-    "5 MB of dots": lambda: "In" + "." * 5 * MEGA,
-    "5 MB of dotted names": lambda: "In " + "a.com" * MEGA,
-    "5 MB of numbers and dots": lambda: "1.2." * (5 * MEGA // 4),
-    "5 MB of blanks": lambda: " " * 5 * MEGA + "x",
-    "5 MB of newlines": lambda: "\n" * 5 * MEGA + "x",
-    "1 MB of punctuation": lambda: "," * MEGA + "3 likes",
-    "1 MB of NULs": lambda: "\0" * MEGA,
-    "1 MB of accents": lambda: "e" + "\u0301" * MEGA,
-    "2 MB of Chinese": lambda: "的一是在" * (MEGA // 2),
-    "a counter of a million digits": lambda: "1" * MEGA + " like",
-    "blanks that never end a phrase": lambda: ("items in " + " " * 50) * 20_000,
+HUGE = {  # text of about n characters, and n
+    "one line of 50 MB without a blank": (lambda n: "a" * n, 50 * MEGA),
+    "one line of 50 MB of words": (lambda n: "The word " * (n // 9), 50 * MEGA),
+    "a million lines of one character": (lambda n: "a\n" * (n // 2), 2 * MEGA),
+    "a million different lines": (lambda n: "".join(f"{k}\n" for k in range(n // 7)), 7 * MEGA),
+    "5 MB of dots": (lambda n: "In" + "." * n, 5 * MEGA),
+    "5 MB of dotted names": (lambda n: "In " + "a.com" * (n // 5), 5 * MEGA),
+    "5 MB of numbers and dots": (lambda n: "1.2." * (n // 4), 5 * MEGA),
+    "5 MB of blanks": (lambda n: " " * n + "x", 5 * MEGA),
+    "5 MB of newlines": (lambda n: "\n" * n + "x", 5 * MEGA),
+    "1 MB of punctuation": (lambda n: "," * n + "3 likes", MEGA),
+    "1 MB of NULs": (lambda n: "\0" * n, MEGA),
+    "1 MB of accents": (lambda n: "e" + "\u0301" * n, MEGA),
+    "2 MB of Chinese": (lambda n: "的一是在" * (n // 4), 2 * MEGA),
+    "a counter of a million digits": (lambda n: "1" * n + " like", MEGA),
+    "blanks that never end a phrase": (lambda n: ("items in " + " " * 50) * (n // 59), 59 * 20_000),
 }
 
 
+def rules_for(size: int) -> list:
+    "All rules; above 5 MB only the cheap ones: step 9 stops above 100,000 words, so step 16 never sees 10 MB of them."
+    cheap = lambda step: step.kind == "modify" or step.number in (9, 17) or (step.number == 16 and size <= 10 * MEGA)
+    return [step.rule for step in h.STEPS if size <= 5 * MEGA or cheap(step)]
+
+
 @pytest.mark.parametrize("name", HUGE)
-def test_pages_meant_to_hurt_take_seconds(name):
-    """Alone through every rule, with no early exit; generous, as machines are shared. The quadratic version of any of
-    these takes hours."""
-    text, start = HUGE[name](), time.perf_counter()
-    page = h.Page(text)
-    for step in h.STEPS:
-        if step.number in (9, 17, 16) or step.kind == "modify" or len(text) <= 5 * MEGA + 10:
-            if step.number == 16 and len(text) > 10 * MEGA: continue  # never reached: step 9 stops above 100,000 words
-            step.rule(page, NO_LISTS)
-    assert time.perf_counter() - start < 60
-    assert not h.refinedweb(text, ban_lists=u.BanLists(), language=h.assume_english).kept
+def test_the_work_on_pages_meant_to_hurt_grows_with_their_length(name):
+    """Through each rule, with no early exit. The quadratic version of any of these takes hours."""
+    make, size = HUGE[name]
+
+    def decide(n):
+        page = h.Page(make(n))
+        for rule in rules_for(size): rule(page, NO_LISTS)
+
+    assert is_about_linear(decide, size)
+    assert not h.refinedweb(make(size), ban_lists=u.BanLists(), language=h.assume_english).kept
 
 
 def test_decisions_do_not_depend_on_what_was_seen_before():

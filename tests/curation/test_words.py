@@ -1,10 +1,10 @@
 """The three kinds of words against the packages that define them: uniseg 0.10.1, fastText, and str.split."""
-import time
 
 import pytest
-from tiers import fuzz
+from growth import is_about_linear
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import fuzz
 
 from dclm_nb.curation import words
 
@@ -122,24 +122,28 @@ def test_memory_of_pieces_is_bounded():
     assert words.uniseg_words(filler + "é" * 1000)[-1] == "é" * 1000 and "é" * 1000 not in words._words_of_piece
 
 
-@pytest.mark.parametrize(
-    "text, count",
-    [
-        ("a" * 3_000_000, 1),
-        ("é" * 1_000_000, 1),
-        ("é " * 300_000, 300_000),
-        ("a\n" * 500_000, 500_000),
-        ("\u0301" * 500_000, 0),
-        ("א'" * 200_000, 1),
-        ("'" * 1_000_000 + "é", 1),
-        ("a." * 500_000, 1),
-        ("\ud800" * 100_000, 0),
-    ],
-)
-def test_long_odd_texts_take_seconds(text, count):
-    start = time.perf_counter()
-    assert len(words.uniseg_words(text)) == count
-    assert time.perf_counter() - start < 20
+LONG = {  # text of n parts: how it is made, the words in it, and n
+    "one word": (lambda n: "a" * n, lambda n: 1, 3_000_000),
+    "one word of accents": (lambda n: "é" * n, lambda n: 1, 1_000_000),
+    "short words": (lambda n: "é " * n, lambda n: n, 300_000),
+    "short lines": (lambda n: "a\n" * n, lambda n: n, 500_000),
+    "marks without a letter": (lambda n: "\u0301" * n, lambda n: 0, 500_000),
+    "Hebrew and quotes": (lambda n: "א'" * n, lambda n: 1, 200_000),
+    "quotes": (lambda n: "'" * n + "é", lambda n: 1, 1_000_000),
+    "letters and dots": (lambda n: "a." * n, lambda n: 1, 500_000),
+    "lone surrogates": (lambda n: "\ud800" * n, lambda n: 0, 100_000),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_work_on_long_odd_texts_grows_with_their_length(name):
+    text, count, size = LONG[name]
+
+    def cut(n):
+        words._words_of_piece.clear()
+        assert len(words.uniseg_words(text(n))) == count(n)
+
+    assert is_about_linear(cut, size)
 
 
 def test_a_lone_surrogate_is_named():

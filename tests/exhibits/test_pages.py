@@ -31,9 +31,8 @@ def run_cells(exhibit, folder):
 def test_every_catalogued_exhibit_has_a_page():
     assert len(catalogue()) == 89 and all(e.has_page for e in catalogue())
     kinds = {kind: [e for e in catalogue() if page_kind(e) == kind] for kind in ("study", "replay", "catalogue")}
-    assert sum(map(len, kinds.values())) == 89 and kinds["catalogue"] == GENERATED_PAGES
-    assert {e.paper for e in kinds["study"]} == {"dclm", "tradeoffs"}
-    assert not any(e.paper == "svd" for e in kinds["replay"])
+    assert sum(map(len, kinds.values())) == len(catalogue()) and kinds["catalogue"] == GENERATED_PAGES
+    assert all("rerun" in e.answers for e in kinds["study"])
 
 
 def test_the_pages_are_those_that_the_catalogue_makes():
@@ -68,8 +67,8 @@ def test_a_page_is_no_notebook_of_its_own(tmp_path):
         there = standing(e, tmp_path)                                       # no result is stored there
         assert not e.built and there.page == "catalogue"
         assert there.marks["rerun"] in ("○", "") and there.marks["replayed"] in ("○", "")
-    said = summary([standing(e, tmp_path) for e in catalogue("svd")])
-    assert said.startswith("27 of 27 exhibits have a page (27 from the catalogue);") and "rerun 0 of 27" in said
+    said, n = summary([standing(e, tmp_path) for e in GENERATED_PAGES]), len(GENERATED_PAGES)
+    assert said.startswith(f"{n} of {n} exhibits have a page ({n} from the catalogue);") and "rerun 0 of" in said
 
 
 def test_only_what_is_out_of_step_is_written_and_no_own_notebook(tmp_path, monkeypatch):
@@ -80,7 +79,8 @@ def test_only_what_is_out_of_step_is_written_and_no_own_notebook(tmp_path, monke
     before = own.notebook.read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(pages, "catalogue", lambda paper="all": (own, *catalogue("svd")))
-        assert len(pages.write_pages()) == 27 and pages.write_pages() == [] and own.notebook.read_bytes() == before
+        assert len(pages.write_pages()) == len(catalogue("svd")) and pages.write_pages() == []
+        assert own.notebook.read_bytes() == before
         changed = get_exhibit("figure-3", "svd").notebook
         changed.write_text(changed.read_text().replace("show.table()", "show.table('quality')"))
         assert [e.id for e in pages.out_of_step()] == ["figure-3"] and pages.write_pages() == [changed]

@@ -100,7 +100,7 @@ def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
 def test_every_replayed_value_that_disagrees_is_listed_with_both_values():
     agree, both = replayed_counts("dclm")
     listed = [m for e in catalogue("dclm") for m in e.mismatches]
-    assert both - agree == len(listed) == 14 and agree > 470
+    assert both - agree == len(listed) and agree > 20 * len(listed)
     text = replayed_markdown("dclm")
     assert text.startswith(f"{agree} of {both} replayed values")
     assert all(f"| {m.printed} | {m.replayed} |" in text for m in listed)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from forked import ONE_THREAD, forked, started
-from tiers import fuzz, nightly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from tiers import fuzz, nightly
 
 import dclm_nb.core.files as files
 from dclm_nb.core.errors import UserError

@@ -1,9 +1,9 @@
 """Scenes and their checker: captions read back, pictures show what they say, what is held out is never trained on."""
 import numpy as np
 import pytest
-from tiers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fuzz
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.checker import attribute_scores, check_all, check_scene

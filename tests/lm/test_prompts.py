@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from tiers import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 from icl_reference import GOLDEN, golden, gpt_neox_tokenizer
+from tiers import fuzz
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.lm.prompts import ICLTask, Row, build_prompts, few_shot_indices, make_row, max_answer_length
