@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.seeds import seed_for
+from ..shards.records import write_rows
 
 # %% ../../nbs/curation/20_tokens.ipynb #neox-def
 END_OF_TEXT = "<|endoftext|>"
@@ -124,9 +125,7 @@ def _write_shards(blocks: Iterable[np.ndarray], folder: Path, per_shard: int) ->
     shards, pending = [], []
     def flush(contexts):
         file = f"shard_{len(shards):05d}.bin"
-        data = contexts.tobytes()
-        (folder / file).write_bytes(data)
-        shards.append(dict(file=file, contexts=len(contexts), sha256=hashlib.sha256(data).hexdigest()))
+        shards.append(dict(file=file, contexts=len(contexts), sha256=write_rows(folder / file, contexts)))
     for block in blocks:
         pending.append(block)
         while sum(map(len, pending)) >= per_shard:

@@ -21,7 +21,6 @@ from ..core.files import atomic_write
 from ..core.learned import Learned
 from ..core.runs import run
 from ..core.seeds import seed_for
-from ..core.statistics import paired_interval
 from .checker import ATTRIBUTES, attribute_scores, check_all, checker_learned, foreground
 from dclm_nb.image.features import (
     FeatureNet,
@@ -37,13 +36,15 @@ from dclm_nb.image.features import (
     save_judge,
     towers_learned,
 )
-from .frechet import frechet_distance, precision_recall
 from .scenes import BACKGROUND, CaptionedImages, SceneSpec, draw, meaning, parse_caption, place, scene_set
+from ..judging.frechet import frechet_distance
+from ..judging.instrument import Calibration, compare
+from ..judging.precision_recall import precision_recall
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'Fault', 'FAULTS', 'JudgeSuite', 'another_caption', 'nearly_right_caption', 'noisy', 'blurred',
-           'half_repeated', 'same_place', 'object_lost', 'Calibration', 'as_expected', 'calibrate', 'calibrated',
-           'save_suite', 'load_suite', 'judges_config', 'evidence_of', 'train_judges']
+           'half_repeated', 'same_place', 'object_lost', 'calibrate', 'calibration_table', 'calibration_matrix',
+           'calibrated', 'save_suite', 'load_suite', 'judges_config', 'evidence_of', 'train_judges']
 
 # %% ../../nbs/image/19_judges.ipynb #instruments
 INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage", "contrastive_score")
@@ -204,82 +205,49 @@ FAULTS: dict[str, tuple[Fault | None, dict[str, str]]] = {
     ),
 }
 
-# %% ../../nbs/image/19_judges.ipynb #calibration-class
-@dataclass(frozen=True)
-class Calibration:
-    "`table`: instrument, fault, change (mean difference to the good set), low, high, expected, passes."
-    table: pd.DataFrame
-
-    @property
-    def blind(self) -> dict[str, tuple[str, ...]]:
-        "The instruments that must not be used, with the faults that they got wrong."
-        failed = self.table[~self.table["passes"]]
-        return {name: tuple(rows["fault"]) for name, rows in failed.groupby("instrument", sort=False)}
-
-    def matrix(self) -> pd.DataFrame:
-        "Instrument x fault: the change where something was demanded, marked where it is not as demanded."
-        text = [
-            f"{row.change:+.2f}{'' if row.passes else '  FAILS'}" if row.expected else ""
-            for row in self.table.itertuples()
-        ]
-        return (
-            self.table
-            .assign(text=text)
-            .pivot(index="instrument", columns="fault", values="text")
-            .reindex(index=INSTRUMENTS, columns=list(FAULTS))
-            .rename_axis(index=None, columns=None)
-        )
-
-# %% ../../nbs/image/19_judges.ipynb #passes-def
-def as_expected(expected: str, change: float, low: float, high: float, margin: float) -> bool:
-    "Is a mean `change` with its interval what was demanded? True where nothing was."
-    return {
-        "": True,
-        "0": abs(change) <= margin or low <= 0 <= high,
-        "no fall": change >= -margin or high >= 0,
-        "-": high < 0 and change < -margin,
-        "+": low > 0 and change > margin,
-    }[expected]
-
 # %% ../../nbs/image/19_judges.ipynb #calibrate-def
 def calibrate(suite: JudgeSuite, n: int = 256, sets: int = 4, seed: int = 0) -> Calibration:
     "Every instrument on every fault, in `sets` good sets of `n` pictures. Raises `UserError` for fewer than 2 sets."
     if sets < 2: raise UserError("one set shows no spread: calibrate with at least 2")
     good = [scene_set(n, suite.spec, seed_for("calibration", seed, i) % 2 ** 31, "held out") for i in range(sets + 1)]
-    scores = [suite.measure(g.images, g.captions) for g in good]
-    margins = {
-        **dict.fromkeys(INSTRUMENTS, 0.05),
-        "contrastive_score": 5.0,
-        "frechet_distance": 0.5 * float(np.mean([s["frechet_distance"] for s in scores])),
-    }
-    rows = []
+    scores = [_measured(suite, g) for g in good]
+    margins = _margins(scores)
+    checks = []
     for name, (fault, expected) in FAULTS.items():
-        spoiled = (
-            scores[1:]
-            if fault is None
-            else [
-                _measured(suite, fault(g, suite.spec, np.random.default_rng(seed_for(name, seed, i))))
-                for i, g in enumerate(good[:-1])
-            ]
-        )
+        # another seed is the next good set
+        spoiled = scores[1:] if fault is None else [
+            _measured(suite, fault(g, suite.spec, np.random.default_rng(seed_for(name, seed, i))))
+            for i, g in enumerate(good[:-1])
+        ]
         for instrument in INSTRUMENTS:
-            change = paired_interval([s[instrument] for s in spoiled], [s[instrument] for s in scores[:-1]])
-            rows.append((
-                instrument,
-                name,
-                change.mid,
-                change.low,
-                change.high,
-                expected.get(instrument, ""),
-                as_expected(expected.get(instrument, ""), change.mid, change.low, change.high, margins[instrument]),
-            ))
-    return Calibration(
-        pd.DataFrame(rows, columns=["instrument", "fault", "change", "low", "high", "expected", "passes"])
-    )
-
+            readings, before = ([s[instrument] for s in found] for found in (spoiled, scores[:-1]))
+            demand = expected.get(instrument, "")
+            checks.append(compare(instrument, name, readings, before, demand, margins[instrument]))
+    return Calibration(tuple(checks))
 
 def _measured(suite: JudgeSuite, scenes: CaptionedImages) -> dict[str, float]:
     return suite.measure(scenes.images, scenes.captions)
+
+def _margins(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    "What a change must exceed to be seen."
+    floor = float(np.mean([s["frechet_distance"] for s in scores]))
+    return {**dict.fromkeys(INSTRUMENTS, 0.05), "contrastive_score": 5.0, "frechet_distance": 0.5 * floor}
+
+# %% ../../nbs/image/19_judges.ipynb #calibration-table
+def calibration_table(calibration: Calibration) -> pd.DataFrame:
+    "A row per check: instrument, fault, change (mean difference to the good set), low, high, expected, passes."
+    rows = [
+        (c.instrument, c.name, c.change.mid, c.change.low, c.change.high, c.expected, c.passes)
+        for c in calibration.checks
+    ]
+    return pd.DataFrame(rows, columns=["instrument", "fault", "change", "low", "high", "expected", "passes"])
+
+def calibration_matrix(calibration: Calibration) -> pd.DataFrame:
+    "Instrument x fault: the change where something was demanded, marked where it is not as demanded."
+    said = lambda c: f"{c.change.mid:+.2f}{'' if c.passes else '  FAILS'}" if c.expected else ""
+    cells = {(c.instrument, c.name): said(c) for c in calibration.checks}
+    rows = [[cells[instrument, fault] for fault in FAULTS] for instrument in INSTRUMENTS]
+    return pd.DataFrame(rows, index=list(INSTRUMENTS), columns=list(FAULTS))
 
 # %% ../../nbs/image/19_judges.ipynb #calibrated
 def calibrated(suite: JudgeSuite, calibration: Calibration) -> JudgeSuite:
@@ -341,7 +309,7 @@ def train_judges(config: dict, seed: int, folder: Path) -> dict:
     spec, training, n = SceneSpec(**config["spec"]), JudgeTraining(**config["training"]), config["n"]
     suite = JudgeSuite.build(fit_feature_net(spec, training, seed), fit_two_tower(spec, training, seed), n)
     calibration = calibrate(suite, min(n, 256))
-    calibration.table.to_csv(folder / "calibration.csv", index=False)
+    calibration_table(calibration).to_csv(folder / "calibration.csv", index=False)
     save_suite(calibrated(suite, calibration), folder)
     unseen = suite.control
     return {

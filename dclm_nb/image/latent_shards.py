@@ -3,7 +3,6 @@
 # %% ../../nbs/image/20_latent_shards.ipynb #imports
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from collections import Counter
@@ -21,6 +20,7 @@ from ..core.progress import Progress
 from .captions import CaptionVocabulary
 from .codecs import Codec
 from .webdata import PictureReader, shard_images
+from ..shards.records import Records, map_npy, read_header, write_npy
 
 # %% auto #0
 __all__ = ['record_type', 'encode_pairs', 'encode_shards', 'LatentShards']
@@ -65,10 +65,10 @@ def encode_shards(
         for shard in shards:
             path, report = folder / f"{shard.stem}.npy", folder / f"{shard.stem}.json"
             if not path.is_file():
-                stream, kept = shard_images(shard, reader, 0, 1, buffer=1), io.BytesIO()
-                np.save(kept, encode_pairs(stream, codec, vocabulary))
+                stream = shard_images(shard, reader, 0, 1, buffer=1)
+                records = encode_pairs(stream, codec, vocabulary)
                 atomic_write(report, json.dumps(stream.tally.report()) + "\n")
-                atomic_write(path, kept.getvalue())
+                write_npy(path, records)
             counts.update(json.loads(report.read_text()))
             progress.update(1, note=shard.name)
     return dict(counts)
@@ -91,35 +91,22 @@ class LatentShards:
         self.folder = Path(folder)
         if not (noted := self.folder / "_set.json").is_file():
             raise UserError(f"there are no latents in {self.folder}: encode shards into it first")
-        settings = json.loads(noted.read_text(encoding="utf-8"))["config"]
+        settings = read_header(noted, {"config": dict}, then="encode again")["config"]
         self.vocabulary = CaptionVocabulary.from_dict(settings["vocabulary"])
-        self.parts = [part for path in sorted(self.folder.glob("*.npy")) if len(part := _mapped(path))]
-        self.ends = np.cumsum([len(part) for part in self.parts])
-        if not self.parts: raise UserError(f"the shards in {self.folder} hold not one picture")
+        shards = sorted(self.folder.glob("*.npy"))
+        self.records = Records([map_npy(path, "remove it and encode again") for path in shards])
+        if not len(self): raise UserError(f"the shards in {self.folder} hold not one picture")
 
-    def __len__(self) -> int: return int(self.ends[-1])
-
-    def records(self, chosen: np.ndarray) -> np.ndarray:
-        "The records at these positions."
-        shard = np.searchsorted(self.ends, chosen, side="right")
-        # from the end: shards have no common size
-        return np.stack([self.parts[s][i - self.ends[s]] for s, i in zip(shard, chosen)])
+    def __len__(self) -> int: return len(self.records)
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "`size` pictures with their captions; some captions are replaced by the null caption."
         chosen = torch.randint(len(self), (size,), generator=generator)
         dropped = torch.rand(size, generator=generator) < caption_drop
-        records = self.records(chosen.numpy())
-        latents, captions = (
-            torch.from_numpy(records[name].astype(np.float32 if records[name].dtype.kind == "f" else np.int64))
-            for name in ("latents", "captions")
-        )
+        records = self.records.rows(chosen.numpy())
+        latents, captions = (_tensor(records[name]) for name in ("latents", "captions"))
         return latents, torch.where(dropped[:, None], self.vocabulary.null_id, captions)
 
-def _mapped(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"the shard {path.name} cannot be read ({type(error).__name__}); remove it and encode again"
-        ) from None
+def _tensor(values: np.ndarray) -> Tensor:
+    "Float32 of what is continuous, int64 of ids."
+    return torch.from_numpy(values.astype(np.float32 if values.dtype.kind == "f" else np.int64))

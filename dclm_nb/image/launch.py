@@ -22,7 +22,10 @@ from .config import BackboneConfig
 from .latent_shards import LatentShards, encode_shards
 from .recipes import ImageTrainConfig, PaperScale, backbone_config, paper_training
 from .training import FlopBudget, load_weights, train
-from .webdata import PictureReader, Refused, Tally, find_shards, pair_of, shard_images, shard_samples
+from .webdata import CAUSES, PICTURE_SHARDS, PictureReader, pair_of, shard_images
+from ..shards.safe_tar import shard_samples
+from ..shards.sources import find_shards
+from ..shards.tally import Refused, Tally
 
 # %% auto #0
 __all__ = ['CODEC_PICTURES', 'shard_captions', 'default_codec', 'codec_for', 'plan', 'plan_lines', 'prepare', 'train_image']
@@ -31,7 +34,8 @@ __all__ = ['CODEC_PICTURES', 'shard_captions', 'default_codec', 'codec_for', 'pl
 def shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
     "The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded."
     def readable() -> Iterator[str]:
-        for _, parts in itertools.chain.from_iterable(shard_samples(shard, Tally()) for shard in shards):
+        samples = (shard_samples(shard, PICTURE_SHARDS, Tally(CAUSES)) for shard in shards)
+        for _, parts in itertools.chain.from_iterable(samples):
             try: yield pair_of(parts, lambda data: None)[1]
             except Refused: continue
     return itertools.islice(readable(), most)

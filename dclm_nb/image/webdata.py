@@ -5,36 +5,32 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import itertools
 import json
-import logging
 import os
-import random
 import re
 import struct
-import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write
 from ..core.seeds import seed_for
 from .pictures import on_white, picture_tensor
 from .scenes import CaptionedImages
+from ..shards.safe_tar import Layout, Sample, write_tar
+from ..shards.sources import ShardSource, Source, find_shards, this_rank
+from ..shards.stream import SampleStream
+from ..shards.tally import Refused, Tally
 
 # %% auto #0
-__all__ = ['CAUSES', 'OUTCOMES', 'MAX_WORKERS', 'PICTURES', 'CAPTIONS', 'MAX_PICTURE', 'MAX_CAPTION', 'Sample', 'Refused',
-           'Tally', 'PictureReader', 'read_caption', 'clean_caption', 'shard_samples', 'pair_of', 'write_shard',
-           'find_shards', 'Source', 'this_rank', 'ShardSource', 'shuffled', 'CaptionedStream', 'shard_images',
-           'HubSource', 'hub_images']
+__all__ = ['CAUSES', 'PICTURES', 'CAPTIONS', 'MAX_PICTURE', 'MAX_CAPTION', 'PICTURE_SHARDS', 'PictureReader', 'read_caption',
+           'clean_caption', 'pair_of', 'write_shard', 'CaptionedStream', 'shard_images', 'HubSource', 'hub_images']
 
 # %% ../../nbs/image/03_webdata.ipynb #causes
 CAUSES = (
@@ -53,31 +49,6 @@ CAUSES = (
     "shard damaged",
     "stream broken",
 )
-OUTCOMES = ("read", *CAUSES)
-
-class Refused(Exception):
-    "A sample that is not used; its cause is one of `CAUSES`."
-    def __init__(self, cause: str):
-        super().__init__(cause)
-        self.cause = cause
-
-# %% ../../nbs/image/03_webdata.ipynb #tally-class
-MAX_WORKERS = 256
-
-class Tally:
-    """Counts by outcome, added up over the processes that share it. Each refusal is also logged (level INFO), with the
-    name of the sample."""
-
-    def __init__(self): self.counts = torch.zeros(MAX_WORKERS + 1, len(OUTCOMES), dtype=torch.int64).share_memory_()
-
-    def add(self, outcome: str, where: str = ""):
-        worker = get_worker_info()
-        self.counts[worker.id + 1 if worker else 0, OUTCOMES.index(outcome)] += 1
-        if outcome != "read": logging.getLogger(__name__).info("%s: %s", outcome, where)
-
-    def report(self) -> dict[str, int]:
-        "Counts of all that has happened, over all workers and epochs so far."
-        return {outcome: n for outcome, n in zip(OUTCOMES, self.counts.sum(0).tolist()) if n}
 
 # %% ../../nbs/image/03_webdata.ipynb #reader-class
 @dataclass(frozen=True)
@@ -150,58 +121,16 @@ def clean_caption(text: object) -> str:
     if not (text := " ".join(text.split())): raise Refused("caption empty")
     return text
 
-# %% ../../nbs/image/03_webdata.ipynb #members-def
+# %% ../../nbs/image/03_webdata.ipynb #layout
 PICTURES, CAPTIONS = ("jpg", "jpeg", "png", "webp"), ("txt", "json")
-MAX_PICTURE, MAX_CAPTION = 32 * 2**20, 2**20          # bytes of one member
-_DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error)
+MAX_PICTURE, MAX_CAPTION = 32 * 2**20, 2**20                        # bytes of one member
 
-class _Bounded:
-    "A file that is never read in pieces above a limit, whatever a header claims."
-    def __init__(self, file: BinaryIO): self.file, self.seek, self.tell = file, file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_PICTURE: raise tarfile.ReadError(f"a header asks for {size:,} bytes")
-        return self.file.read(size)
-
-def _members(path: Path) -> Iterator[tuple[str, str, bytes | Refused]]:
-    """(key, kind, bytes or why not) of every member that is a picture or a caption by its name. Raises one of `_DAMAGE`
-    where the shard breaks off."""
-    with open(path, "rb") as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as shard:
-        for entry in shard:
-            folder, _, name = entry.name.rpartition("/")
-            stem, _, kind = name.partition(".")
-            kind = kind.lower()
-            if kind not in PICTURES + CAPTIONS or entry.isdir(): continue
-            yield (
-                f"{folder}/{stem}".lstrip("/"),
-                "picture" if kind in PICTURES else kind,
-                _content(shard, entry, MAX_PICTURE if kind in PICTURES else MAX_CAPTION),
-            )
-        file.seek(shard.offset)
-        if file.read(512) != bytes(512): raise tarfile.ReadError("no end mark")
-
-def _content(shard: tarfile.TarFile, entry: tarfile.TarInfo, most: int) -> bytes | Refused:
-    if not entry.isreg() or entry.issparse(): return Refused("not a plain file")
-    return shard.extractfile(entry).read() if entry.size <= most else Refused("member too large")
-
-# %% ../../nbs/image/03_webdata.ipynb #samples-def
-# "picture" and "txt", "json" or "caption"; a part may be the reason why it is not there
-Sample = dict[str, "bytes | str | Refused"]
-
-def shard_samples(path: Path, tally: Tally) -> Iterator[tuple[str, Sample]]:
-    """(where, parts) of every sample of a shard. Damage ends the shard, is counted, and takes only the sample it cut in
-    two."""
-    members, key, parts = _members(path), None, {}
-    while True:
-        try: member = next(members, None)
-        except _DAMAGE as e:
-            tally.add("shard damaged", f"{path.name}: {e}")
-            if "picture" not in parts or len(parts) < 2: return
-            member = None
-        if parts and (member is None or member[0] != key): yield f"{path.name}/{key}", parts
-        if member is None: return
-        if member[0] != key: key, parts = member[0], {}
-        parts[member[1]] = Refused("picture or caption twice") if member[1] in parts else member[2]
+PICTURE_SHARDS = Layout(
+    endings={**dict.fromkeys(PICTURES, "picture"), **{ending: ending for ending in CAPTIONS}},
+    limits={"picture": MAX_PICTURE, **dict.fromkeys(CAPTIONS, MAX_CAPTION)},
+    needed=(("picture",), CAPTIONS),
+    twice="picture or caption twice",
+)
 
 # %% ../../nbs/image/03_webdata.ipynb #pair-def
 def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tuple[Tensor, str]:
@@ -218,159 +147,28 @@ def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tup
 # %% ../../nbs/image/03_webdata.ipynb #write-def
 def write_shard(path: str | Path, pictures: CaptionedImages, first: int = 0) -> Path:
     "A shard of PNG and txt at `path`; keys count up from `first`. The same pictures give the same bytes."
-    kept = io.BytesIO()
-    with tarfile.open(fileobj=kept, mode="w") as shard:
-        for i, (image, caption) in enumerate(zip(pictures.images, pictures.captions), first):
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(png := io.BytesIO(), "PNG")
-            for kind, data in (("png", png.getvalue()), ("txt", caption.encode())):
-                entry = tarfile.TarInfo(f"{i:09d}.{kind}")
-                entry.size = len(data)
-                shard.addfile(entry, io.BytesIO(data))
-    return atomic_write(path, kept.getvalue())
+    return write_tar(path, _files_of(pictures, first))
 
-# %% ../../nbs/image/03_webdata.ipynb #find-def
-def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Shards from a path, a pattern with `{000..127}` or `*`, or a list of these. Raises `UserError` for one that does
-    not exist."""
-    if not isinstance(pattern, (str, Path)): return [shard for one in pattern for shard in find_shards(one)]
-    if braces := re.search(r"\{(\d+)\.\.(\d+)\}", str(pattern)):
-        low, high = braces.groups()
-        return find_shards([
-            f"{str(pattern)[: braces.start()]}{i:0{len(low)}d}{str(pattern)[braces.end() :]}"
-            for i in range(int(low), int(high) + 1)
-        ])
-    path = Path(pattern)
-    if "*" in path.name:
-        if found := sorted(path.parent.glob(path.name)): return found
-        raise UserError(f"no shard matches {pattern}")
-    if not path.is_file():
-        raise UserError(
-            f"the shard {pattern} does not exist"
-            + (": shards are read from disk, download it first" if "://" in str(pattern) else "")
-        )
-    return [path]
-
-# %% ../../nbs/image/03_webdata.ipynb #source-protocol
-class Source(Protocol):
-    """Where samples come from: `samples` yields (where, parts) of one pass, for this rank and this worker, in the order
-    of (seed, epoch)."""
-
-    rank: int
-
-    def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]: ...
-
-def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """(rank, world size): as given, else those of `torch.distributed` if it is running now, else (0, 1). Raises
-    `UserError` for a rank outside the world."""
-    running = torch.distributed.is_available() and torch.distributed.is_initialized()
-    world_size = world_size if world_size is not None else torch.distributed.get_world_size() if running else 1
-    rank = rank if rank is not None else torch.distributed.get_rank() if running else 0
-    if not 0 <= rank < world_size:
-        raise UserError(f"rank {rank} is not in a world of {world_size}: ranks go from 0 to {world_size - 1}")
-    return rank, world_size
-
-# %% ../../nbs/image/03_webdata.ipynb #shard-source
-@dataclass(frozen=True)
-class ShardSource:
-    "WebDataset shards on disk. Raises `UserError` if a rank would have none."
-    shards: tuple[Path, ...]
-    rank: int = 0
-    world_size: int = 1
-
-    def __post_init__(self):
-        if len(self.shards) < self.world_size:
-            raise UserError(
-                f"{len(self.shards)} shards cannot feed {self.world_size} ranks: split them into at least as many"
-            )
-
-    def order(self, seed: int, epoch: int, worker: int = 0, workers: int = 1) -> list[Path]:
-        "The shards that this rank and worker read in an epoch."
-        order = list(self.shards)
-        random.Random(seed_for("order of shards", seed, epoch)).shuffle(order)
-        return order[self.rank::self.world_size][worker::workers]
-
-    def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]:
-        worker = get_worker_info()
-        for path in self.order(seed, epoch, *((worker.id, worker.num_workers) if worker else ())):
-            yield from shard_samples(path, tally)
-
-# %% ../../nbs/image/03_webdata.ipynb #buffer-def
-def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
-    "`samples` through a shuffle buffer of `size`; as they come if that is below 2."
-    if size < 2:
-        yield from samples
-        return
-    buffer = []
-    for sample in samples:
-        if len(buffer) < size: buffer.append(sample); continue
-        at = rng.randrange(size)
-        yield buffer[at]
-        buffer[at] = sample
-    rng.shuffle(buffer)
-    yield from buffer
+def _files_of(pictures: CaptionedImages, first: int) -> Iterator[tuple[str, bytes]]:
+    for i, (image, caption) in enumerate(zip(pictures.images, pictures.captions), first):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(png := io.BytesIO(), "PNG")
+        yield f"{i:09d}.png", png.getvalue()
+        yield f"{i:09d}.txt", caption.encode()
 
 # %% ../../nbs/image/03_webdata.ipynb #stream-class
-class CaptionedStream(IterableDataset):
-    """(picture uint8 `"3 size size"`, caption) from a source, shuffled by (seed, epoch, rank, worker). `tally.report()`
-    says what was read and refused. Raises `UserError` if an endless stream finds no picture in a pass."""
+class CaptionedStream(SampleStream):
+    """(picture uint8 `"3 size size"`, caption) from a source. `options` (`seed`, `buffer`, `endless`) are those of
+    `SampleStream`; `field` is where a JSON object has its caption."""
 
-    def __init__(
-        self,
-        source: Source,
-        reader: PictureReader,
-        field: str = "caption",
-        seed: int = 0,
-        buffer: int = 1000,
-        endless: bool = False,
-    ):
-        self.source = source
-        self.reader = reader
-        self.field = field
-        self.seed = seed
-        self.buffer = buffer
-        self.endless = endless
-        self.tally = Tally()
-        # persistent workers see the change, too
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+    noun = "picture"
 
-    def set_epoch(self, epoch: int):
-        "The epoch that the next pass begins with."
-        self._epoch.fill_(epoch)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, str]]:
-        worker = get_worker_info()
-        if worker and worker.num_workers > MAX_WORKERS:
-            raise UserError(f"{worker.num_workers} workers are more than the {MAX_WORKERS} that are counted: use fewer")
-        first = int(self._epoch)
-        for epoch in itertools.count(first) if self.endless else (first,):
-            rng = random.Random(
-                seed_for("shuffle buffer", self.seed, epoch, self.source.rank, worker.id if worker else 0)
-            )
-            found = False
-            for pair in shuffled(self._pairs(epoch), self.buffer, rng):
-                found = True
-                yield pair
-            if self.endless and not found:
-                raise UserError(
-                    f"not one usable picture in a whole pass ({self._counts()}): an endless stream would never begin"
-                )
-
-    def _pairs(self, epoch: int) -> Iterator[tuple[Tensor, str]]:
-        for where, parts in self.source.samples(self.seed, epoch, self.tally):
-            try: pair = pair_of(parts, self.reader, self.field)
-            except Refused as e: self.tally.add(e.cause, where); continue
-            self.tally.add("read", where)
-            yield pair
-
-    def _counts(self) -> str:
-        return ", ".join(f"{outcome}: {n:,}" for outcome, n in self.tally.report().items()) or "nothing was there"
+    def __init__(self, source: Source, reader: PictureReader, field: str = "caption", **options):
+        super().__init__(source, partial(pair_of, reader=reader, field=field), CAUSES, **options)
 
     def take(self, n: int) -> CaptionedImages:
         "The first `n` of a pass, as a set. Raises `UserError` if there are fewer."
-        pairs = list(itertools.islice(self, n))
-        if not pairs or len(pairs) < n:
-            raise UserError(f"{n} pictures were asked for and the stream has {len(pairs)} ({self._counts()})")
-        return CaptionedImages(torch.stack([image for image, _ in pairs]), tuple(caption for _, caption in pairs))
+        images, captions = zip(*self.first(n))
+        return CaptionedImages(torch.stack(images), tuple(captions))
 
 # %% ../../nbs/image/03_webdata.ipynb #shards-def
 def shard_images(
@@ -380,8 +178,9 @@ def shard_images(
     world_size: int | None = None,
     **options,
 ) -> CaptionedStream:
-    "The stream of WebDataset shards (see `find_shards`). `options` are those of `CaptionedStream`. Raises `UserError`."
-    return CaptionedStream(ShardSource(tuple(find_shards(shards)), *this_rank(rank, world_size)), reader, **options)
+    "The stream of tar shards (see `find_shards`). `options` are those of `CaptionedStream`. Raises `UserError`."
+    source = ShardSource(tuple(find_shards(shards)), PICTURE_SHARDS, *this_rank(rank, world_size))
+    return CaptionedStream(source, reader, **options)
 
 # %% ../../nbs/image/03_webdata.ipynb #hub-source
 @dataclass(frozen=True)

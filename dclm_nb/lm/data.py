@@ -3,7 +3,6 @@
 # %% ../../nbs/lm/05_data.ipynb #imports
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .config import OpenLMConfig, TrainConfig
+from ..shards.records import Records, content_identity, map_rows, read_header, write_rows
 
 # %% auto #0
 __all__ = ['TOKEN_FORMAT', 'write_token_folder', 'read_manifest', 'TokenShards', 'pass_order', 'context_stream', 'BatchStream',
@@ -31,19 +31,14 @@ def write_token_folder(
     shards: int = 1,
     tokenizer: dict | None = None,
 ) -> Path:
-    """Writes contexts `"N context"` as a token folder; returns it."""
+    """Writes contexts `"N context"` as a token folder; returns it. Raises `UserError` when the disk is full."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     entries = []
     for i, part in enumerate(np.array_split(contexts, shards)):
-        data = part.astype(dtype).tobytes()
-        entries.append({
-            "file": f"shard_{i:05d}.bin",
-            "contexts": len(part),
-            "sha256": hashlib.sha256(data).hexdigest(),
-        })
-        (folder / entries[-1]["file"]).write_bytes(data)
+        file = f"shard_{i:05d}.bin"
+        entries.append({"file": file, "contexts": len(part), "sha256": write_rows(folder / file, part.astype(dtype))})
     manifest = {
         "format": TOKEN_FORMAT,
         "vocab_size": vocab_size,
@@ -69,14 +64,9 @@ def read_manifest(folder: Path) -> dict:
             f"{folder.name} is not a token folder: it has no manifest.json; make one with the tokenise step of the "
             "pipeline."
         )
-    try: manifest = json.loads(path.read_text())
-    except ValueError: raise UserError(f"{folder.name}/manifest.json is not JSON; tokenise again.") from None
-    wrong = [name for name, kind in _FIELDS.items() if not isinstance(manifest.get(name), kind)]
-    if manifest.get("format") != TOKEN_FORMAT or manifest.get("dtype") not in ("uint16", "uint32") or wrong:
-        raise UserError(
-            f"{folder.name}/manifest.json is not of format {TOKEN_FORMAT} ({', '.join(wrong) or 'format or dtype'}); "
-            "tokenise again."
-        )
+    manifest = read_header(path, _FIELDS, TOKEN_FORMAT, "tokenise again.")
+    if manifest["dtype"] not in ("uint16", "uint32"):
+        raise UserError(f"{folder.name}: tokens are uint16 or uint32, not {manifest['dtype']}; tokenise again.")
     if manifest["context"] < 2:
         raise UserError(
             f"{folder.name}: a context of {manifest['context']} token has nothing to predict; tokenise with seq_len of "
@@ -85,24 +75,11 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 # %% ../../nbs/lm/05_data.ipynb #open-shard
-def _open_shard(folder: Path, entry: dict, context: int, dtype: np.dtype, verify: bool) -> np.ndarray:
+def _open_shard(folder: Path, entry: dict, context: np.dtype, verify: bool) -> np.ndarray:
     """One shard `"contexts context"`, memory-mapped. Raises `UserError` when it is not what the manifest says."""
     path = folder / Path(str(entry.get("file", ""))).name  # a manifest cannot point outside its folder
-    want = entry["contexts"] * context * dtype.itemsize
-    have = path.stat().st_size if path.is_file() else None
-    if have != want:
-        raise UserError(
-            f"{folder.name}/{path.name} has {have if have is not None else 'no'} bytes, its manifest says {want}; "
-            "fetch or tokenise it again."
-        )
-    if not want: return np.empty((0, context), dtype)
-    if verify:
-        with open(path, "rb") as file: digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry.get("sha256"):
-            raise UserError(
-                f"{folder.name}/{path.name} does not have the SHA-256 of its manifest; fetch or tokenise it again."
-            )
-    return np.memmap(path, dtype=dtype, mode="r", shape=(entry["contexts"], context))
+    digest = str(entry.get("sha256")) if verify else None
+    return map_rows(path, context, entry.get("contexts"), digest, "fetch or tokenise it again.")
 
 # %% ../../nbs/lm/05_data.ipynb #check-ids
 def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
@@ -114,23 +91,23 @@ def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
 
 # %% ../../nbs/lm/05_data.ipynb #shards
 class TokenShards(Dataset):
-    """The contexts of a token folder, memory-mapped and numbered from 0 through all shards."""
+    """The contexts of a token folder, memory-mapped and numbered from 0 through all shards. Raises `UserError` for a
+    folder that is damaged or empty; hashes and ids are looked at unless `verify` is off."""
     def __init__(self, folder: str | Path, verify: bool = True):
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self.context, self.vocab_size, self.eot_id = (self.manifest[k] for k in ("context", "vocab_size", "eot_id"))
         self.seq_len = self.context - 1
-        dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
-        self.shards = [
-            _open_shard(self.folder, entry, self.context, dtype, verify) for entry in self.manifest["shards"]
-        ]
+        token = np.dtype(self.manifest["dtype"]).newbyteorder("<")
+        row = np.dtype((token, (self.context,)))
+        shards = [_open_shard(self.folder, entry, row, verify) for entry in self.manifest["shards"]]
         if verify:
-            for shard in self.shards: _check_ids(shard, self.vocab_size, self.folder.name)
-        self.ends = np.cumsum([len(s) for s in self.shards])
+            for shard in shards: _check_ids(shard, self.vocab_size, self.folder.name)
+        self.records = Records(shards)
         if not len(self): raise UserError(f"{self.folder.name} holds no contexts; curate more text or shorten seq_len.")
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
+        return len(self.records)
 
     @property
     def tokens(self) -> int:
@@ -139,12 +116,7 @@ class TokenShards(Dataset):
 
     def rows(self, indices: np.ndarray | list[int]) -> np.ndarray:
         """The contexts numbered `indices`, in that order: int64 `"N context"`."""
-        indices = np.asarray(indices, dtype=np.int64)
-        out, owner = np.empty((len(indices), self.context), np.int64), np.searchsorted(self.ends, indices, side="right")
-        for s in np.unique(owner):
-            first = self.ends[s] - len(self.shards[s])
-            out[owner == s] = self.shards[s][indices[owner == s] - first]
-        return out
+        return self.records.rows(indices).astype(np.int64)
 
     def __getitem__(self, index: int) -> Tensor:
         return self.__getitems__([index])[0]
@@ -155,9 +127,7 @@ class TokenShards(Dataset):
 
     def identity(self) -> str:
         """One hash for all the tokens, in order."""
-        return hashlib.sha256(
-            json.dumps([self.context, [s["sha256"] for s in self.manifest["shards"]]]).encode()
-        ).hexdigest()
+        return content_identity(self.context, [entry["sha256"] for entry in self.manifest["shards"]])
 
 # %% ../../nbs/lm/05_data.ipynb #order
 def pass_order(n: int, seed: int, number: int) -> np.ndarray:

@@ -18,7 +18,7 @@ THREADS, ROUNDS = 2, 2
 RACE = """
 import json, sys, time
 import numpy as np, scipy.linalg, torch
-from dclm_nb.image.frechet import frechet_distance
+from dclm_nb.judging.frechet import frechet_distance
 
 def covariances(a, b): return np.cov(a, rowvar=False), np.cov(b, rowvar=False)
 def distance(a, b, c, d, trace):

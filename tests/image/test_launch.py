@@ -47,7 +47,7 @@ def test_a_set_on_disk_gives_the_batches_of_one_in_memory(shards, scenes, tmp_pa
     assert encode_shards(shards, PictureReader(24), codec, words, tmp_path) == {"read": 53, "caption empty": 2}
     stored = LatentShards(tmp_path)
     plain = LatentSet(codec.encode(scenes.images), words.encode(scenes.captions), words.null_id)
-    assert len(stored) == 53 and all(isinstance(part, np.memmap) for part in stored.parts)
+    assert len(stored) == 53 and all(isinstance(part, np.memmap) for part in stored.records.parts)
     for step in range(5):
         (a, captions), (b, expected) = (data.batch(16, 0.3, step_generator(0, step)) for data in (stored, plain))
         assert (

@@ -13,9 +13,10 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.image import webdata
 from dclm_nb.image.scenes import scene_set, SceneSpec
 from dclm_nb.image.webdata import (
-    CaptionedStream, HubSource, PictureReader, Refused, ShardSource, find_shards, hub_images, read_caption,
-    shard_images, write_shard,
+    PICTURE_SHARDS, CaptionedStream, HubSource, PictureReader, hub_images, read_caption, shard_images, write_shard,
 )
+from dclm_nb.shards.sources import ShardSource
+from dclm_nb.shards.tally import Refused
 
 READER = PictureReader(24)
 
@@ -297,22 +298,12 @@ def test_another_field_of_the_json_and_txt_before_json(tmp_path):
     assert [caption for _, caption in run(path, field="alt", buffer=0)[0]] == ["from json", "from txt"]
 
 
-def test_shards_are_found_by_braces_and_stars_and_all_must_be_there(shards, tmp_path):
-    assert (
-        find_shards(shards)
-        == find_shards(tmp_path / "part-*.tar")
-        == find_shards([tmp_path / "part-{00..02}.tar", tmp_path / "part-{03..05}.tar"])
-    )
-    for missing in (shards.replace("05", "06"), tmp_path / "x-*.tar", tmp_path / "x.tar", tmp_path):
-        with pytest.raises(UserError, match="does not exist|no shard"): find_shards(missing)
-
-
 def test_a_world_larger_than_the_shards_and_a_rank_outside_it_are_refused(shards):
     with pytest.raises(UserError, match="6 shards cannot feed 7 ranks"):
         shard_images(shards, READER, rank=0, world_size=7)
     with pytest.raises(UserError, match="rank 2 is not in a world of 2"):
         shard_images(shards, READER, rank=2, world_size=2)
-    with pytest.raises(UserError, match="cannot feed"): ShardSource(())
+    with pytest.raises(UserError, match="cannot feed"): ShardSource((), PICTURE_SHARDS)
 
 
 def test_an_endless_stream_of_nothing_ends_with_the_causes(tmp_path):

@@ -8,7 +8,6 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ from ...core.errors import UserError, unknown
 from ...core.provenance import not_committed
 from ...core.runs import run
 from ...core.seeds import seed_for
-from ...core.statistics import Interval, mean_interval, minimum_detectable_effect
+from ...core.statistics import Interval, mean_interval
 from ...core.store import Recipe, Run, RunStore
 from ...curation.crawl_pages import phrase_salad, word_salad
+from ...judging.instrument import Calibration, Resolution, alarm_rate, quiet_right_sharp
 from .text_runs import encoded_texts
 from ...papers.frames import check_frame, tidy
 from .quality_filters import FilterStudy, model_settings, pool_settings, probe_settings
@@ -28,10 +28,11 @@ from .text_pool import Documents, make_pool, read_pool
 from .text_runs import PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings
 from ...core.parallel import Planned, run_together
 
+
 # %% auto #0
 __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
            'DESIGN', 'Condition', 'plant', 'clean_documents', 'planted_documents', 'calibration_run', 'calibrate',
-           'todays_keys', 'differences_of', 'pooled_spread', 'Calibration', 'lower_is_better', 'calibration_of',
+           'todays_keys', 'differences_of', 'ProbeCalibration', 'lower_is_better', 'calibration_of',
            'usable_instruments', 'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #conditions
@@ -192,16 +193,9 @@ def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -
         )
     return found.to_numpy(float)
 
-# %% ../../../nbs/studies/dclm/11_calibration.ipynb #spread
-def pooled_spread(groups: Sequence[np.ndarray]) -> float:
-    "Standard deviation of all groups, each around its own mean. Raises `UserError` when no group has two values."
-    freedom = sum(len(g) - 1 for g in groups)
-    if freedom < 1: raise UserError("a spread needs a condition with at least two seeds")
-    return float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom))
-
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #calibration
 @dataclass(frozen=True)
-class Calibration:
+class ProbeCalibration:
     """What is known of one instrument at one scale. `aa` and `harm` (by condition) are intervals of the paired
     difference from clean, positive where the reading got worse."""
 
@@ -210,34 +204,27 @@ class Calibration:
     # share of the ways to choose three of the seeds in which the A/A interval excludes zero
     alarms: float
     harm: Mapping[str, Interval]
-    seed_sd: float                                              # of one recipe over seeds
-    paired_sd: float                                            # of a difference of two recipes at the same seed
-    detects: Mapping[int, float]                                # the smallest difference that this many seeds detect
-
-    @property
-    def shared(self) -> float:
-        """Share of the spread over seeds that two recipes have in common, and pairing takes away; 0 where pairing does
-        not help."""
-        return 1 - self.paired_sd**2 / (2 * self.seed_sd**2) if self.seed_sd else 0.0
+    resolution: Resolution
 
     @property
     def sharpness(self) -> float:
         """Harm in units of what three seeds detect, for the kind of junk that it sees worse: a quarter of word salad,
         half of phrase salad."""
-        return min(self.harm[c.label].mid for c in (QUARTER, PHRASES)) / max(self.detects[3], 1e-12)
+        return min(self.harm[c.label].mid for c in (QUARTER, PHRASES)) / max(self.resolution.detects[3], 1e-12)
 
     @property
-    def faults(self) -> list[str]:
+    def verdict(self) -> Calibration:
+        "The rule, applied."
+        half, quarter = (self.harm[condition.label] for condition in (HALF, QUARTER))
+        return quiet_right_sharp(self.instrument, self.aa, half, quarter, self.resolution.detects[3])
+
+    @property
+    def faults(self) -> tuple[str, ...]:
         "Which parts of the rule it breaks, in words."
-        broken = {
-            "not quiet": not self.aa.covers(0),
-            "misses planted harm": self.harm[HALF.label].low <= 0,
-            "not sharp": self.harm[QUARTER.label].mid <= self.detects[3],
-        }
-        return [fault for fault, found in broken.items() if found]
+        return self.verdict.faults
 
     @property
-    def passes(self) -> bool: return not self.faults
+    def passes(self) -> bool: return self.verdict.passes
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #is-better-low
 def lower_is_better(instrument: str) -> bool:
@@ -245,25 +232,16 @@ def lower_is_better(instrument: str) -> bool:
     return instrument.removeprefix(TRIGRAM).startswith("bits per byte")
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #calibration-of
-def calibration_of(frame: pd.DataFrame, instrument: str) -> Calibration:
+def calibration_of(frame: pd.DataFrame, instrument: str) -> ProbeCalibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
     sign = 1 if lower_is_better(instrument) else -1
     twice = sign * differences_of(frame, instrument, AGAIN)
     planted = {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
-    paired = pooled_spread(
-        [twice, *(planted[c.label] for c in JUNK)]
-    )  # the two choices are drawn anew for every seed and vary more
-    single = pooled_spread([g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value])
-    threes = [not mean_interval(three).covers(0) for three in combinations(twice, 3)]
-    return Calibration(
-        instrument,
-        mean_interval(twice),
-        float(np.mean(threes)),
-        {label: mean_interval(d) for label, d in planted.items()},
-        single,
-        paired,
-        {n: minimum_detectable_effect(paired, n, paired=True) for n in (3, 5)},
-    )
+    readings = [g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value]
+    # the two choices are drawn anew for every seed and vary more
+    resolution = Resolution.of(readings, [twice, *(planted[c.label] for c in JUNK)])
+    harm = {label: mean_interval(differences) for label, differences in planted.items()}
+    return ProbeCalibration(instrument, mean_interval(twice), alarm_rate(twice), harm, resolution)
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #usable
 def usable_instruments(frame: pd.DataFrame) -> list[str]:
@@ -273,12 +251,8 @@ def usable_instruments(frame: pd.DataFrame) -> list[str]:
 
 def must_pass(frame: pd.DataFrame, instrument: str = PRIMARY) -> str:
     "The instrument's name, if it passes. Raises `UserError` with its faults otherwise."
-    found = calibration_of(frame, instrument)
-    if found.passes: return instrument
-    raise UserError(
-        f"{instrument} does not pass the calibration ({', '.join(found.faults)}): measure with more seeds or more "
-        "tokens before comparing anything"
-    )
+    then = "measure with more seeds or more tokens before comparing anything"
+    return calibration_of(frame, instrument).verdict.require(instrument, then)
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #write
 def _kept(scale: str, folder: Path | None) -> Path:
@@ -352,10 +326,10 @@ def calibration_table(frame: pd.DataFrame) -> pd.DataFrame:
             "A/A": cell(c.aa),
             "alarms": f"{c.alarms:.0%}",
             **{label: cell(i) for label, i in c.harm.items()},
-            "paired sd": c.paired_sd,
-            "shared": c.shared,
-            "sees (3)": c.detects[3],
-            "sees (5)": c.detects[5],
+            "paired sd": c.resolution.paired_sd,
+            "shared": c.resolution.shared,
+            "sees (3)": c.resolution.detects[3],
+            "sees (5)": c.resolution.detects[5],
             "sharpness": c.sharpness,
             "verdict": ", ".join(c.faults) or "passes",
         }

@@ -300,7 +300,7 @@ def resolution(runs: FilterRuns | None) -> str:
     share = runs.study.sparse
     scores = pd.DataFrame({recipe: runs.scores(share, recipe, PRIMARY) for recipe in runs.recipes(share)})
     spread = float((scores.drop(columns=CONTROL).sub(scores[CONTROL], axis=0).var(ddof=1).mean()) ** 0.5)
-    calibrated = calibration_of(read_calibration(), PRIMARY).paired_sd
+    calibrated = calibration_of(read_calibration(), PRIMARY).resolution.paired_sd
     sees = {s: minimum_detectable_effect(s, len(runs.seeds), paired=True) for s in (spread, calibrated)}
     return (
         f"{PRIMARY}: paired differences vary by {spread:.3f} (sd) between seeds, judges included; {len(runs.seeds)} "

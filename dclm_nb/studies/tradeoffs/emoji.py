@@ -132,7 +132,7 @@ def _asked(study: RealStudy):
 
 def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
     "Both measures of pictures drawn for the names asked for."
-    from dclm_nb.image.frechet import frechet_distance
+    from dclm_nb.judging.frechet import frechet_distance
     train, _, own, others = _asked(study)
     mean, axes = components_of(train.images, study.components)
     at = placed(images, mean, axes)
