@@ -346,44 +346,29 @@ def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> I
 def odd_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     """Pages at addresses of the kind the URL filter bans, pages in other encodings that claim UTF-8, and bytes that are
     no text."""
-    from dclm_nb.curation.extract import extract_text
-
-    good = rng.sample(
-        [(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT],
-        5 * size.planted,
-    )
-    for i, (label, body) in enumerate(good[:2 * size.planted]):
-        yield (
-            PageLabel(
-                f"https://free-porn-videos.example/watch/{i}", "banned address", MADE, "none", "url", label.source
-            ),
-            page(
-                SITES["best-guides.example"],
-                f"Video {i}",
-                paragraphs(near_duplicate(extract_text(body), rng, every=3)),
-                rng,
-            ),
-        )
-    for i, (label, body) in enumerate(good[2 * size.planted:]):
-        encoding = ("latin-1", "utf-16", "cp1252")[i % 3]
-        text = body.decode().replace("</h1>", " – café, naïve, jalapeño</h1>").replace("</h2>", " – café</h2>")
-        if encoding == "latin-1": text = text.replace("–", "-")
-        yield (
-            PageLabel(
-                f"https://old.{label.url.split('/')[2]}/{encoding}/{i}",
-                f"{encoding} as UTF-8",
-                REAL_TEXT,
-                "good",
-                "decode",
-                label.source,
-            ),
-            text.encode(encoding, "replace"),
-        )
+    kept = [(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT]
+    good = rng.sample(kept, 5 * size.planted)
+    banned, foreign = good[:2 * size.planted], good[2 * size.planted:]
+    for i, (label, body) in enumerate(banned): yield _at_a_banned_address(i, label, body, rng)
+    for i, (label, body) in enumerate(foreign): yield _in_another_encoding(i, label, body)
     for i in range(size.planted):
-        yield (
-            PageLabel(f"https://www.topicfarm.example/picture/{i}.html", "junk bytes", MADE, "none", "decode"),
-            rng.randbytes(4000),
-        )
+        address = f"https://www.topicfarm.example/picture/{i}.html"
+        yield PageLabel(address, "junk bytes", MADE, "none", "decode"), rng.randbytes(4000)
+
+def _at_a_banned_address(i: int, label: PageLabel, body: bytes, rng: random.Random) -> Labelled:
+    from dclm_nb.curation.extract import extract_text
+    address = f"https://free-porn-videos.example/watch/{i}"
+    text = paragraphs(near_duplicate(extract_text(body), rng, every=3))
+    made = page(SITES["best-guides.example"], f"Video {i}", text, rng)
+    return PageLabel(address, "banned address", MADE, "none", "url", label.source), made
+
+def _in_another_encoding(i: int, label: PageLabel, body: bytes) -> Labelled:
+    encoding = ("latin-1", "utf-16", "cp1252")[i % 3]
+    text = body.decode().replace("</h1>", " – café, naïve, jalapeño</h1>").replace("</h2>", " – café</h2>")
+    if encoding == "latin-1": text = text.replace("–", "-")
+    address = f"https://old.{label.url.split('/')[2]}/{encoding}/{i}"
+    told = PageLabel(address, f"{encoding} as UTF-8", REAL_TEXT, "good", "decode", label.source)
+    return told, text.encode(encoding, "replace")
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #manifest-def
 @dataclass(frozen=True)

@@ -126,74 +126,51 @@ class Stage:
                 "trafilatura", "xxhash"))
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
-    f, n, c = Path(folder), len(warcs), config
-    removed, kept, lines = str(f / "removed"), "kept" if c.until == "tokens" else "pool", "{:05d}.jsonl.gz"
-    stages = [
-        Stage(
-            "heuristics",
-            n,
-            [
-                ReadWarcs(list(warcs), f / "records", f / "heartbeat"),
-                Extract(removed, c.extraction, c.faithful),
-                Heuristics(removed, c.faithful, c.lists),
-                SaveDocuments(f / "filtered", n),
-            ],
-            (f"removed/extract/{lines}", f"removed/heuristics/{lines}"),
-            (f"filtered/{lines}", "records/{:05d}.json"),
-            n,
-            light=False,
-        ),
-        Stage(
-            "dedup",
-            c.dedup_shards,
-            [
-                LoadDocuments(f / "filtered", n),
-                BloomDedup(
-                    removed,
-                    f / "filtered",
-                    n,
-                    c.min_ngram_size,
-                    c.max_ngram_size,
-                    c.dedup_threshold,
-                    c.false_positive_rate,
-                ),
-                *([Decontaminate(removed, c.decontaminate)] if c.decontaminate else []),
-                SaveDocuments(f / "pool", n),
-            ],
-            (f"removed/dedup/{lines}", *([f"removed/decontaminate/{lines}"] if c.decontaminate else [])),
-            (f"pool/{lines}",),
-            n,
-            light=False,
-        ),
+    folder, n = Path(folder), len(warcs)
+    stages = [_heuristics_stage(config, warcs, folder), _dedup_stage(config, folder, n)]
+    if config.until == "tokens": stages += _choice_stages(config, folder, n)
+    kept = "kept" if config.until == "tokens" else "pool"
+    return [*stages, Stage("report", 1, [WriteReport(folder, kept, config)], ("report.json",))]
+
+_LINES = "{:05d}.jsonl.gz"                                      # one file for each task
+
+def _heuristics_stage(c: CurationConfig, warcs: Sequence[str], f: Path) -> Stage:
+    "From archives to texts that the heuristics left; one task for each archive."
+    n, removed = len(warcs), str(f / "removed")
+    blocks = [
+        ReadWarcs(list(warcs), f / "records", f / "heartbeat"),
+        Extract(removed, c.extraction, c.faithful),
+        Heuristics(removed, c.faithful, c.lists),
+        SaveDocuments(f / "filtered", n),
     ]
-    if c.until == "tokens":
-        stages += [
-            Stage(
-                "classifier",
-                1,
-                [NeedPages(f, "pool", c), TrainQuality(f, f / "pool", c.scale, c.classifier, c.seed)],
-                ("classifier.json",),
-            ),
-            Stage("score", n, [ScoreQuality(f, f / "pool", n)], (), ("scores/{:05d}.npy",), n),
-            Stage(
-                "select",
-                n,
-                [LoadDocuments(f / "pool", n), KeepBest(removed, f, n, c.keep_fraction), SaveDocuments(f / "kept", n)],
-                (f"removed/quality/{lines}",),
-                (f"kept/{lines}",),
-                n,
-            ),
-            Stage(
-                "tokens",
-                1,
-                [
-                    LoadDocuments(f / "kept", n),
-                    Tokenise(f / "tokens", f / "pool", c.tokenizer, c.vocab_size, c.seq_len, c.seed),
-                ],
-                ("tokens/manifest.json",),
-            ),
-        ]
-    return [*stages, Stage("report", 1, [WriteReport(f, kept, c)], ("report.json",))]
+    removals = (f"removed/extract/{_LINES}", f"removed/heuristics/{_LINES}")
+    return Stage("heuristics", n, blocks, removals, (f"filtered/{_LINES}", "records/{:05d}.json"), n, light=False)
+
+def _dedup_stage(c: CurationConfig, f: Path, n: int) -> Stage:
+    "From filtered texts to the pool: no paragraph twice, and nothing that an evaluation asks about."
+    removed, filtered = str(f / "removed"), f / "filtered"
+    bloom = BloomDedup(
+        removed, filtered, n, c.min_ngram_size, c.max_ngram_size, c.dedup_threshold, c.false_positive_rate
+    )
+    clean = [Decontaminate(removed, c.decontaminate)] if c.decontaminate else []
+    blocks = [LoadDocuments(filtered, n), bloom, *clean, SaveDocuments(f / "pool", n)]
+    removals = (f"removed/dedup/{_LINES}", *(f"removed/decontaminate/{_LINES}" for _ in clean))
+    return Stage("dedup", c.dedup_shards, blocks, removals, (f"pool/{_LINES}",), n, light=False)
+
+def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
+    "From the pool to tokens: a classifier, its scores, the best part, and that part's ids."
+    pool, kept = f / "pool", f / "kept"
+    train = [NeedPages(f, "pool", c), TrainQuality(f, pool, c.scale, c.classifier, c.seed)]
+    choose = [
+        LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
+    ]
+    encode = [LoadDocuments(kept, n), Tokenise(f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)]
+    return [
+        Stage("classifier", 1, train, ("classifier.json",)),
+        Stage("score", n, [ScoreQuality(f, pool, n)], (), ("scores/{:05d}.npy",), n),
+        Stage("select", n, choose, (f"removed/quality/{_LINES}",), (f"kept/{_LINES}",), n),
+        Stage("tokens", 1, encode, ("tokens/manifest.json",)),
+    ]
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = (

@@ -189,38 +189,34 @@ def tokenise(
     if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds something other than tokens: choose another folder")
     tokenizer = load_tokenizer(tokenizer_file)
-    vocab = tokenizer.get_vocab_size()
+    vocab, end = tokenizer.get_vocab_size(), tokenizer.token_to_id(END_OF_TEXT)
     highest = vocab + 3 if faithful else vocab                                          # the pad id is vocab + 2
     dtype = np.dtype("<u2") if highest <= 2**16 else np.dtype("<u4")
     counts = dict(documents=0, tokens=0)
-    def counted():
-        for piece in token_stream(texts, tokenizer):
-            counts["tokens"] += len(piece)
-            counts["documents"] += int((piece == tokenizer.token_to_id(END_OF_TEXT)).sum())
-            yield piece
+    contexts = cut_contexts(
+        _counted(token_stream(texts, tokenizer), end, counts), length, vocab + 2 if faithful else None
+    )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         (cell_folder := Path(scratch) / "cells").mkdir()
         (whole := Path(scratch) / "whole").mkdir()
-        _scatter(
-            cut_contexts(counted(), length, vocab + 2 if faithful else None),
-            cell_folder,
-            cells,
-            dtype,
-            np.random.default_rng(seed_for("cells", seed)),
-        )
+        _scatter(contexts, cell_folder, cells, dtype, np.random.default_rng(seed_for("cells", seed)))
         shards = _write_shards(_gather(cell_folder, length, dtype, seed), whole, contexts_per_shard)
-        if not shards:
-            raise UserError(
-                f"{counts['tokens']:,} tokens do not fill one context of {length:,}: the pool is too small for "
-                f"seq_len={seq_len}"
-            )
-        (whole / "manifest.json").write_text(
-            _manifest(tokenizer_file, highest, tokenizer.token_to_id(END_OF_TEXT), length, dtype, counts, shards)
-        )
+        if not shards: raise _too_small(counts["tokens"], seq_len)
+        (whole / "manifest.json").write_text(_manifest(tokenizer_file, highest, end, length, dtype, counts, shards))
         shutil.copyfile(tokenizer_file, whole / "tokenizer.json")
         if folder.exists(): shutil.rmtree(folder)
         os.replace(whole, folder)
-    return TokenReport(
-        folder, counts["documents"], counts["tokens"], sum(s["contexts"] for s in shards), length, highest
-    )
+    contexts_made = sum(s["contexts"] for s in shards)
+    return TokenReport(folder, counts["documents"], counts["tokens"], contexts_made, length, highest)
+
+def _counted(pieces: Iterable[np.ndarray], end: int, counts: dict[str, int]) -> Iterator[np.ndarray]:
+    "The same pieces of ids; `counts` learns how many tokens and documents have passed."
+    for piece in pieces:
+        counts["tokens"] += len(piece)
+        counts["documents"] += int((piece == end).sum())
+        yield piece
+
+def _too_small(tokens: int, seq_len: int) -> UserError:
+    needed = f"one context of {seq_len + 1:,}"
+    return UserError(f"{tokens:,} tokens do not fill {needed}: the pool is too small for seq_len={seq_len}")

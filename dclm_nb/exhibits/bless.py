@@ -85,7 +85,8 @@ def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) 
     if not path.exists():
         of = f"PAPER={found.paper}"
         raise UserError(
-            f"nothing is blessed for {found.id} of {found.paper}: run make reproduce-{found.id} {of}, then make bless {of}"
+            f"nothing is blessed for {found.id} of {found.paper}: run make reproduce-{found.id} {of}, then make bless "
+            f"{of}"
         )
     return path
 

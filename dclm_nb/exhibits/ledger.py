@@ -59,7 +59,10 @@ def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
         for source in ("rerun",) if claim.is_prediction else ("replayed", "rerun"):
             verdicts.append(
                 judge(
-                    claim, numbers_of(frame, source, scale) if frame is not None else Numbers(source, {}), scale, withheld
+                    claim,
+                    numbers_of(frame, source, scale) if frame is not None else Numbers(source, {}),
+                    scale,
+                    withheld,
                 )
             )
     return verdicts

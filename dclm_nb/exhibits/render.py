@@ -202,48 +202,46 @@ _TWO_ROUNDINGS = "a printed difference of two printed scores may be off by both 
 
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
-    is_difference = get_paper(comparison.exhibit.paper).replay.is_difference
-    lines = []
-    pairs = [
-        k
-        for k in comparison.cells
-        if k[2] == "replayed"
-        and (k[0], k[1], "printed") in comparison.cells
-        and not math.isnan(comparison.cells[k[0], k[1], "printed"].value)
-    ]
-    if pairs:
-        lines.append(
-            f"replayed: {len(pairs) - len(comparison.mismatches())} of {len(pairs)} values agree with the printed ones "
-            "within their rounding"
-            + (", ≠ marks the others" if comparison.mismatches() else "")
-        )
-    if any(is_difference(row, column) for row, column, _ in pairs): lines.append(_TWO_ROUNDINGS)
-    under = {cell.note for (_, _, source), cell in comparison.cells.items() if source == "replayed" and cell.note}
-    lines += [f"replayed under {note}" for note in sorted(under)]
+    lines = _on_replays(comparison)
     for column, points in correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns):
             lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
     if comparison.has("rerun"):
-        lines.append(
-            f"rerun at {comparison.scale or 'one scale'}: mean over seeds ± half of the 95 % interval; a small model's "
-            "numbers are not the paper's"
-        )
-    for answer in ANSWERS:
-        if comparison.has(answer): continue
-        # nobody expects a printed value of ours
-        if comparison.exhibit.is_extra and answer not in comparison.exhibit.answers: continue
-        if answer not in comparison.exhibit.answers: lines.append(f"{answer}: {_MISSING[answer]}")
-        elif answer in ("replayed", "rerun") and not comparison.exhibit.built: lines.append(f"{answer}: not built yet")
-        elif answer == "rerun":
-            lines.append(
-                "rerun: not part of a replay"
-                if comparison.scale == "replay"
-                else f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
-            )
-        elif answer != "recipe": lines.append(f"{answer}: none yet")
+        scale = comparison.scale or "one scale"
+        lines.append(f"rerun at {scale}: mean over seeds ± half of the 95 % interval; a small model's numbers are not "
+                     "the paper's")
+    lines += [line for answer in ANSWERS if (line := _on_what_is_absent(comparison, answer))]
     if (shown := len(shown_rows(comparison))) < len(comparison.rows):
         lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
     return lines + ([comparison.exhibit.note] if comparison.exhibit.note else [])
+
+def _on_replays(comparison: Comparison) -> list[str]:
+    "How many replayed values agree with the printed ones, and what has to be said beside them."
+    replay, cells = get_paper(comparison.exhibit.paper).replay, comparison.cells
+    printed = {(row, column) for (row, column, source), cell in cells.items()
+               if source == "printed" and not math.isnan(cell.value)}
+    pairs = [(row, column) for row, column, source in cells if source == "replayed" and (row, column) in printed]
+    differ, lines = len(comparison.mismatches()), []
+    if pairs:
+        others = ", ≠ marks the others" if differ else ""
+        lines.append(f"replayed: {len(pairs) - differ} of {len(pairs)} values agree with the printed ones within their "
+                     f"rounding{others}")
+    if any(replay.is_difference(*pair) for pair in pairs): lines.append(_TWO_ROUNDINGS)
+    under = {cell.note for (_, _, source), cell in cells.items() if source == "replayed" and cell.note}
+    return lines + [f"replayed under {note}" for note in sorted(under)]
+
+def _on_what_is_absent(comparison: Comparison, answer: str) -> str:
+    "Why the table has no such answer; blank where it has it, or where nothing is to be said."
+    exhibit = comparison.exhibit
+    if comparison.has(answer): return ""
+    if answer not in exhibit.answers:
+        # nobody expects a printed value of ours
+        return "" if exhibit.is_extra else f"{answer}: {_MISSING[answer]}"
+    if answer in ("replayed", "rerun") and not exhibit.built: return f"{answer}: not built yet"
+    if answer == "recipe": return ""
+    if answer == "printed" or answer == "replayed": return f"{answer}: none yet"
+    if comparison.scale == "replay": return "rerun: not part of a replay"
+    return f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
 
 # %% ../../nbs/exhibits/00_render.ipynb #to-markdown
 def to_markdown(comparison: Comparison) -> str:

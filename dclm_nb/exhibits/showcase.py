@@ -181,7 +181,10 @@ def in_a_section(what, stem: str) -> tuple[Shown, dict[str, bytes | str]]:
     if isinstance(what, Pictures):
         return seen("png"), {f"{stem}.png": media.png_bytes(media.sheet(what.pictures, what.columns, what.enlarge))}
     if isinstance(what, Clip):
-        files = {f"{stem}.gif": media.gif_bytes(what.frames, what.fps), f"{stem}.mp4": media.mp4_bytes(what.frames, what.fps)}
+        files = {
+            f"{stem}.gif": media.gif_bytes(what.frames, what.fps),
+            f"{stem}.mp4": media.mp4_bytes(what.frames, what.fps),
+        }
         return seen("gif"), {name: data for name, data in files.items() if data}
     if hasattr(what, "to_csv"): return frame_shown(what), {f"{stem}.csv": what.to_csv(lineterminator="\n")}
     raise UserError(f"a section holds text, a table, a figure, Pictures or a Clip, not {type(what).__name__}")

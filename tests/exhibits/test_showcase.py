@@ -221,12 +221,17 @@ def test_a_section_leaves_its_files_beside_the_page(tmp_path):
     figure, axis = plt.subplots()
     axis.plot([1, 2])
     show.section("Funnel", pd.DataFrame({"left": [9]}, index=pd.Index(["crawl"], name="step")))
-    show.section("A curve", figure), show.section("What is kept", Pictures(frames)), show.section("It moves", Clip(frames))
+    (
+        show.section("A curve", figure),
+        show.section("What is kept", Pictures(frames)),
+        show.section("It moves", Clip(frames)),
+    )
     show.save(), plt.close(figure)
     page = (tmp_path / "table_04.md").read_text()
     heads = ["## Funnel", "## A curve", "## What is kept", "## It moves"]
     assert [page.index(head) for head in heads] == sorted(page.index(head) for head in heads)
-    for name in ("table_04.a-curve.svg", "table_04.what-is-kept.png", "table_04.it-moves.gif"): assert f"]({name})" in page
+    for name in ("table_04.a-curve.svg", "table_04.what-is-kept.png", "table_04.it-moves.gif"):
+        assert f"]({name})" in page
     assert (tmp_path / "table_04.funnel.csv").read_text() == "step,left\ncrawl,9\n"
     kept = json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]
     assert {"table_04.funnel.csv", "table_04.a-curve.png", "table_04.it-moves.gif"} <= set(kept)

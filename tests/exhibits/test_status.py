@@ -7,7 +7,9 @@ import pytest
 
 from dclm_nb.papers.catalogue import catalogue, everything, extras, get_exhibit
 from dclm_nb.papers.claims import read_claims
-from dclm_nb.exhibits.ledger import QUESTIONS, counts_markdown, ledger, replayed_counts, replayed_markdown, verdict_counts
+from dclm_nb.exhibits.ledger import (
+    QUESTIONS, counts_markdown, ledger, replayed_counts, replayed_markdown, verdict_counts,
+)
 from dclm_nb.exhibits.bless import bless
 from dclm_nb.exhibits.report import report
 from dclm_nb.exhibits.status import matrix_markdown, standing, summary

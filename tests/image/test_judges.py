@@ -11,7 +11,11 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
 from dclm_nb.image import features, judges
 from dclm_nb.image.checker import ATTRIBUTES, check_scene
-from dclm_nb.image.features import FeatureNet, JudgeTraining, TwoTower, attribute_names, attribute_targets, clip_features, clip_score, contrastive_score, dinov2_features, fit_feature_net, fit_two_tower, judge_scenes, load_judge, load_pretrained, near_miss_accuracy, near_misses, retrieval_accuracy, save_judge
+from dclm_nb.image.features import (
+    FeatureNet, JudgeTraining, TwoTower, attribute_names, attribute_targets, clip_features, clip_score,
+    contrastive_score, dinov2_features, fit_feature_net, fit_two_tower, judge_scenes, load_judge, load_pretrained,
+    near_miss_accuracy, near_misses, retrieval_accuracy, save_judge,
+)
 from dclm_nb.image.scenes import meaning
 from dclm_nb.image.judges import (
     FAULTS, INSTRUMENTS, JudgeSuite, calibrate, calibrated, calibration_matrix, calibration_table, judges_config,

@@ -25,7 +25,9 @@ from .text_runs import encoded_texts
 from ...papers.frames import check_frame, tidy
 from .quality_filters import FilterStudy, model_settings, pool_settings, probe_settings
 from .text_pool import Documents, make_pool, read_pool
-from .text_runs import PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings
+from dclm_nb.studies.dclm.text_runs import (
+    PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings,
+)
 from ...core.parallel import Planned, run_together
 
 

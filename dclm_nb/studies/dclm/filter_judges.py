@@ -47,28 +47,12 @@ def _classifier(
 ) -> tuple[np.ndarray, dict]:
     "A classifier's scores of all documents, and what the page says of it."
     from dataclasses import replace
-    from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many
-    from dclm_nb.curation.quality import (
-        ClassifierConfig,
-        drawn_passage,
-        keep_random,
-        quality_scores,
-        score_spread,
-        tune_classifier,
-    )
-    texts, taught = documents.texts, len({name.split()[0] for name, _ in positives})
-    ours = equally_many(positives, min(config["examples"], len(texts)) // taught)
-    chosen = keep_random(texts, min(1.0, len(ours) / len(texts)), seed)
-    theirs = [drawn_passage(t, EXAMPLE_WORDS, seed) for t, c in zip(texts, chosen) if c]
-    tuned = tune_classifier(
-        [p for _, p in ours],
-        theirs,
-        folder,
-        replace(ClassifierConfig.at_scale(config["scale"]), seed=seed),
-        groups=[d for d, _ in ours],
-        good=config["share"],
-    )
-    scores = quality_scores(texts, tuned.path)
+    from dclm_nb.curation.quality import ClassifierConfig, quality_scores, score_spread, tune_classifier
+    ours, theirs = _examples(config, documents, positives, seed)
+    settings = replace(ClassifierConfig.at_scale(config["scale"]), seed=seed)
+    passages, groups = [p for _, p in ours], [d for d, _ in ours]
+    tuned = tune_classifier(passages, theirs, folder, settings, groups=groups, good=config["share"])
+    scores = quality_scores(documents.texts, tuned.path)
     tuned.path.unlink()
     parts = [*tuned.learned, score_spread(scores), _by_label(scores, documents, "fastText classifier", kinds)]
     if config["strict"]:
@@ -82,6 +66,17 @@ def _classifier(
         "learned": [p.as_dict() for p in parts],
         "percentiles": np.percentile(scores, [1, 5, 25, 50, 75, 95, 99]).round(4).tolist(),
     }
+
+def _examples(
+    config: dict, documents: Documents, positives: Sequence[tuple[str, str]], seed: int
+) -> tuple[list[tuple[str, str]], list[str]]:
+    "Positives, as many of each kind, and about as many passages of the pool's documents, equally long."
+    from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many
+    from dclm_nb.curation.quality import drawn_passage, keep_random
+    texts, taught = documents.texts, len({name.split()[0] for name, _ in positives})
+    ours = equally_many(positives, min(config["examples"], len(texts)) // taught)
+    chosen = keep_random(texts, min(1.0, len(ours) / len(texts)), seed)
+    return ours, [drawn_passage(t, EXAMPLE_WORDS, seed) for t, c in zip(texts, chosen) if c]
 
 # %% ../../../nbs/studies/dclm/09_filter_judges.ipynb #label-def
 def _by_label(scores: np.ndarray, documents: Documents, part: str, kinds: Sequence[str] = ()) -> Learned:

@@ -179,38 +179,37 @@ def run_judges(
     model and its reading of the crawl."""
     store, asked = store or RunStore(), tuple(seeds if reference_seeds is None else reference_seeds)
     keys = [(share, seed) for share in shares for seed in seeds]
-    with Progress(
-        "judges",
-        total=COST["pool"] + len(asked) * (COST["reference"] + COST["reading"]) + len(keys) * COST["classifiers"],
-    ) as whole:
-        with whole.stage("pool", share=COST["pool"]): pool = store.run(make_pool, pool_settings(study), force=force)
-        with whole.stage("reference models", share=len(asked) * COST["reference"]):
-            plans = [
-                Planned(f"reference model, seed {s}", train_reference, model_settings(study), s, {"pool": pool})
-                for s in asked
-            ]
-            references = dict(zip(asked, run_together(plans, store, workers, force, "reference models")))
-        with whole.stage("readings", share=len(asked) * COST["reading"]):
-            how = {"judge_context": study.judge_context, "strict": study.strict}
-            plans = [
-                Planned(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": references[s]})
-                for s in asked
-            ]
-            readings = dict(zip(asked, run_together(plans, store, workers, force, "readings")))
-        with whole.stage("classifiers", share=len(keys) * COST["classifiers"]):
-            how = {"scale": study.scale, "examples": study.examples, "strict": study.strict}
-            plans = [
-                Planned(
-                    f"classifiers, {share:.0%} good, seed {s}",
-                    train_classifiers,
-                    {**how, "share": share},
-                    s,
-                    {"pool": pool},
-                )
-                for share, s in keys
-            ]
-            classifiers = dict(zip(keys, run_together(plans, store, workers, force, "classifiers")))
+    made = lambda plans, name: run_together(plans, store, workers, force, name)
+    costs = {"pool": COST["pool"], "reference models": len(asked) * COST["reference"],
+             "readings": len(asked) * COST["reading"], "classifiers": len(keys) * COST["classifiers"]}
+    with Progress("judges", total=sum(costs.values())) as whole:
+        stage = lambda name: whole.stage(name, share=costs[name])
+        with stage("pool"): pool = store.run(make_pool, pool_settings(study), force=force)
+        with stage("reference models"):
+            references = dict(zip(asked, made(_reference_plans(study, pool, asked), "reference models")))
+        with stage("readings"):
+            readings = dict(zip(asked, made(_reading_plans(study, pool, references), "readings")))
+        with stage("classifiers"):
+            classifiers = dict(zip(keys, made(_classifier_plans(study, pool, keys), "classifiers")))
     return Judges(study, pool, references, readings, classifiers)
+
+def _reference_plans(study: FilterStudy, pool: Run, seeds: Sequence[int]) -> list[Planned]:
+    settings = model_settings(study)
+    return [Planned(f"reference model, seed {s}", train_reference, settings, s, {"pool": pool}) for s in seeds]
+
+def _reading_plans(study: FilterStudy, pool: Run, references: dict[int, Run]) -> list[Planned]:
+    how = {"judge_context": study.judge_context, "strict": study.strict}
+    return [
+        Planned(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": model})
+        for s, model in references.items()
+    ]
+
+def _classifier_plans(study: FilterStudy, pool: Run, keys: Sequence[tuple[float, int]]) -> list[Planned]:
+    how = {"scale": study.scale, "examples": study.examples, "strict": study.strict}
+    name = lambda share, seed: f"classifiers, {share:.0%} good, seed {seed}"
+    return [
+        Planned(name(share, s), train_classifiers, {**how, "share": share}, s, {"pool": pool}) for share, s in keys
+    ]
 
 # %% ../../../nbs/studies/dclm/10_quality_filters.ipynb #run-study
 def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequence[tuple[float, str]] | None = None,

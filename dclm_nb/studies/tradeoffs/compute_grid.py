@@ -91,50 +91,22 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     if shop is None: return None
     if not seeds: raise UserError("the grid needs at least one seed")
     study, tuned = shop.study, tune(shop)
-    setups = {
-        (m, size): Setup(m, size, tuned.train_config(m, size, budget, study))
-        for m in METHODS
-        for size, budget in study.budgets
-    }
+    setups = {(m, size): Setup(m, size, tuned.train_config(m, size, budget, study))
+              for m in METHODS for size, budget in study.budgets}
     keys = [(m, size, seed) for m, size in setups for seed in seeds]
     models = dict(zip(keys, shop.train([(setups[m, size], seed) for m, size, seed in keys], name="the grid")))
+    ask = lambda p, sampling: Asked(
+        setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, sampling, p.averaged
+    )
     marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
-    losses = dict(
-        zip(
-            marks,
-            shop.losses(
-                [
-                    Asked(setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, Sampling())
-                    for p in marks
-                ],
-                name="losses of the grid",
-            ),
-        )
-    )
+    losses = dict(zip(marks, shop.losses([ask(p, Sampling()) for p in marks], name="losses of the grid")))
     tuned = with_guidance(shop, tuned, {m: _last(study, m, seeds, setups, models, losses) for m in METHODS})
-    wanted = [
-        (Point(*key, mark), which) for key in keys for mark in range(len(study.marks)) for which in (FOLLOW, QUALITY)
-    ]
-    wanted += [
-        (Point(*key, len(study.marks) - 1, averaged=False), which)
-        for key in keys
-        if key[1] == study.budgets[-1][0]
-        for which in (FOLLOW, QUALITY)
-    ]
-    asked = [
-        Asked(
-            setups[p.method, p.size],
-            models[p.method, p.size, p.seed],
-            p.seed,
-            p.mark,
-            Sampling(guidance=tuned.guidance[p.method][which]),
-            p.averaged,
-        )
-        for p, which in wanted
-    ]
-    return GridRuns(
-        shop, tuned, tuple(seeds), setups, models, dict(zip(wanted, shop.judge(asked, name="judging the grid"))), losses
-    )
+    # the last networks of the largest size are also judged without averaging
+    ends = [Point(*key, len(study.marks) - 1, averaged=False) for key in keys if key[1] == study.budgets[-1][0]]
+    wanted = [(point, which) for point in (*marks, *ends) for which in (FOLLOW, QUALITY)]
+    asked = [ask(p, Sampling(guidance=tuned.guidance[p.method][which])) for p, which in wanted]
+    scores = dict(zip(wanted, shop.judge(asked, name="judging the grid")))
+    return GridRuns(shop, tuned, tuple(seeds), setups, models, scores, losses)
 
 
 def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Asked]:
