@@ -42,7 +42,7 @@ def _console():
 
 def _exhibits(paper: str):
     "The exhibits of a paper and the extras about it."
-    from dclm_nb.exhibits.catalogue import everything, get_paper
+    from dclm_nb.papers.catalogue import everything, get_paper
     return everything("all" if paper == "all" else get_paper(paper).name)
 
 # %% ../nbs/cli.ipynb #reproduce-command
@@ -67,7 +67,7 @@ def reproduce(
     """Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts
     and the files."""
     from dclm_nb.exhibits import runner
-    from dclm_nb.exhibits.catalogue import get_exhibit
+    from dclm_nb.papers.catalogue import get_exhibit
     if strict: os.environ["DCLM_NB_STRICT"] = "1"
     if limit and here: _fail("--limit needs a kernel that can be stopped, and --here has none")
     if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
@@ -103,7 +103,7 @@ def claims(
 ):
     "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
     from dclm_nb.exhibits import status as views
-    from dclm_nb.exhibits.catalogue import PAPERS, get_paper
+    from dclm_nb.papers.catalogue import PAPERS, get_paper
     from dclm_nb.exhibits.verdicts import verdicts_for_terminal
     console = _console()
     for name in PAPERS if paper == "all" else [get_paper(paper).name]:
@@ -129,7 +129,7 @@ def budget(
     "What a run would cost before it starts: here, and at the paper's size."
     from rich.table import Table
     from dclm_nb.exhibits.budget import budget as lines
-    from dclm_nb.exhibits.catalogue import get_exhibit
+    from dclm_nb.papers.catalogue import get_exhibit
     table = Table.grid(padding=(0, 2))
     for name, value in lines(get_exhibit(exhibit, paper), scale): table.add_row(f"[bold]{name}[/]", value)
     _console().print(table)
@@ -159,7 +159,7 @@ def bless(
     ] = False,
 ):
     "Copy the results and manifests of the last runs to figures/<paper>/, if they can be trusted."
-    from dclm_nb.exhibits.catalogue import PAPERS
+    from dclm_nb.papers.catalogue import PAPERS
     from dclm_nb.exhibits.status import bless as copy
     outcome = [found for name in (PAPERS if paper == "all" else [paper]) for found in copy(name, allow)]
     for exhibit, scale, reason in outcome:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..core.scale import Scale, get_scale
-from .catalogue import Exhibit
-from .claims import Claim, Test, claims_of
+from ..papers.scale import Scale, get_scale
+from ..papers.catalogue import Exhibit
+from ..papers.claims import Claim, Test, claims_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,7 @@ def _beside_ruler(
     name: str, keys: list, runs: list[str], points: list[float], function, needed: float, ties: bool = False,
 ) -> Contrast:
     "A replayed comparison with the interval that the spread of single runs gives it; exact where there are no repeats."
-    from dclm_nb.studies.run_noise import ruler_for
+    from dclm_nb.studies.dclm.run_noise import ruler_for
     estimate, column = function(*points), keys[0][2]
     found = ruler_for(runs, column)
     if not found: return Contrast(name, estimate, estimate, estimate, needed, "replayed", ties=ties)
@@ -185,8 +185,8 @@ def _slopes(function, points: list[float], step: float = 1e-4) -> list[float]:
 
 def _turned(keys: list, runs: list[str], points: list[float], function) -> str:
     "What the comparison is with another released run of the same recipe, where that turns it round; else nothing."
-    from dclm_nb.studies.released import score_cell
-    from dclm_nb.studies.run_noise import other_runs
+    from dclm_nb.studies.dclm.replay import score_cell
+    from dclm_nb.studies.dclm.run_noise import other_runs
     estimate = function(*points)
     for k, (key, run) in enumerate(zip(keys, runs)):
         for other in other_runs(run):
@@ -209,7 +209,7 @@ def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
 # %% ../../nbs/exhibits/02_verdicts.ipynb #printed-numbers
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
     "What the paper prints for `exhibits`."
-    from dclm_nb.studies.frames import read_printed
+    from dclm_nb.papers.frames import read_printed
 
     cells = {
         (e, p.row, p.column): p
@@ -221,7 +221,7 @@ def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
     return Numbers("printed", {k: {None: p.value} for k, p in cells.items()})
 
 def get_exhibit_file(paper: str, exhibit: str) -> bool:
-    from dclm_nb.exhibits.catalogue import get_exhibit
+    from dclm_nb.papers.catalogue import get_exhibit
     return get_exhibit(exhibit, paper).printed_file.is_file()
 
 # %% ../../nbs/exhibits/02_verdicts.ipynb #kinds-def
@@ -301,7 +301,7 @@ def _r_bound(numbers: Numbers, key: tuple[str, str, str], limit: float, sign: in
 def _r_difference(test: Test, numbers: Numbers, column: str, more: str, less: str) -> Contrast:
     "The difference of two printed or replayed correlations with a third quantity, over the same points."
     from dclm_nb.core.statistics import correlation_difference
-    from dclm_nb.exhibits.figures import pearson
+    from dclm_nb.drawing.style import pearson
     first, second = (numbers.value((test.exhibit, row, column)) for row in (more, less))
     both = _paired(numbers, test.exhibit, f"Core, {more}", f"Core, {less}")
     between = pearson(*map(list, zip(*both))) if len(both) == test.points else math.nan
@@ -312,7 +312,7 @@ def _r_difference(test: Test, numbers: Numbers, column: str, more: str, less: st
 def _correlation(test: Test, numbers: Numbers, column: str = ""):
     "Pearson's r over the rows that have both columns, with Fisher's interval."
     from dclm_nb.core.statistics import fisher_interval
-    from dclm_nb.exhibits.figures import pearson
+    from dclm_nb.drawing.style import pearson
     both = _paired(numbers, test.exhibit, test.x, test.y)
     if len(both) < 3: yield None; return
     r = pearson(*map(list, zip(*both)))

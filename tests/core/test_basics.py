@@ -9,7 +9,7 @@ import pytest
 
 from dclm_nb.core import paths
 from dclm_nb.core.errors import UserError, unknown
-from dclm_nb.core.scale import SCALES, get_scale
+from dclm_nb.papers.scale import SCALES, get_scale
 from dclm_nb.core.seeds import seed_for
 
 

@@ -63,7 +63,7 @@ def test_equal_results_are_let_through_and_others_are_not(checkout):
     code, said = checkout.ask("check")
     assert (
         code == 1
-        and "image/latents: same version (1), other code (studies.image_study.scenes_for changed)" in said
+        and "image/latents: same version (1), other code (studies.tradeoffs.runs.scenes_for changed)" in said
         and "dclm-nb runs bump NAME" in said
         and "--because" in said
     )

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from dclm_nb.exhibits.agreement import agreement_lines, agreement_of, beside_blessed, room_between
-from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.studies.frames import tidy
+from dclm_nb.papers.catalogue import get_exhibit
+from dclm_nb.papers.frames import tidy
 
 TABLE, TIMES = get_exhibit("table-4"), get_exhibit("figure-e", "tradeoffs")
 SEEDS = [2.79, 2.81, 2.83]

@@ -2,17 +2,17 @@
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.scale import get_scale
+from dclm_nb.papers.scale import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
-from dclm_nb.exhibits.catalogue import everything, get_exhibit
+from dclm_nb.papers.catalogue import everything, get_exhibit
 from dclm_nb.exhibits.runner import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
-from dclm_nb.studies.image_cost import PARTS, exhibit_flops
-from dclm_nb.studies.image_scales import parameter_count
-from dclm_nb.studies.image_study import ImageStudy
+from dclm_nb.studies.tradeoffs.cost import PARTS, exhibit_flops
+from dclm_nb.studies.tradeoffs.configurations import parameter_count
+from dclm_nb.studies.tradeoffs.runs import ImageStudy
 
 FIGURE = get_exhibit("figure-a", "tradeoffs")
 

@@ -8,9 +8,9 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.exhibits.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
-from dclm_nb.exhibits.catalogue import is_generated
-from dclm_nb.studies.frames import printed_number, read_printed
+from dclm_nb.papers.catalogue import ANSWERS, PAPERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
+from dclm_nb.papers.catalogue import is_generated
+from dclm_nb.papers.frames import printed_number, read_printed
 
 
 def test_every_exhibit_of_the_three_papers_is_there():

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dclm_nb.curation.warc import Page, write_warc
-from dclm_nb.exhibits.catalogue import catalogue, extras
+from dclm_nb.papers.catalogue import catalogue, extras
 
 
 def command(*arguments, **environment):

@@ -6,14 +6,14 @@ import sys
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.exhibits.figures import figure_bytes, forest, lines, scatter, strips
+from dclm_nb.papers.catalogue import get_exhibit
+from dclm_nb.drawing.style import figure_bytes, forest, lines, scatter, strips
 from dclm_nb.exhibits.render import compare
-from dclm_nb.studies.frames import printed_frame, tidy
+from dclm_nb.papers.frames import printed_frame, tidy
 
 CODE = """
-from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.exhibits.figures import figure_bytes, forest
+from dclm_nb.papers.catalogue import get_exhibit
+from dclm_nb.drawing.style import figure_bytes, forest
 from dclm_nb.exhibits.render import compare
 import hashlib
 print(hashlib.sha256(figure_bytes(forest(compare(get_exhibit("table-3"))))).hexdigest())

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.exhibits.figures import figure_bytes
-from dclm_nb.exhibits.image_figures import (
+from dclm_nb.drawing.style import figure_bytes
+from dclm_nb.studies.tradeoffs.figures import (
     METHOD_COLOURS, compute_curves, loss_panels, sample_sheet, sweep_panels, weight_arrows,
 )
-from dclm_nb.studies.frames import tidy
+from dclm_nb.papers.frames import tidy
 
 SLOPES = {"next-token": -0.2, "masked-token": -0.4, "diffusion": -0.6}
 

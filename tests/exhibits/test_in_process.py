@@ -4,8 +4,8 @@ import json
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.scale import get_scale
-from dclm_nb.exhibits.catalogue import get_exhibit
+from dclm_nb.papers.scale import get_scale
+from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.exhibits.in_process import CellFailed, execute_here, new_shell, run_cell, run_notebook, with_parameters
 from dclm_nb.exhibits.runner import execute
 

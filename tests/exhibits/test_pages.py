@@ -6,12 +6,12 @@ import nbformat
 import pytest
 
 from dclm_nb.exhibits import pages
-from dclm_nb.exhibits.catalogue import GENERATED, PAPERS, Exhibit, catalogue, get_exhibit
-from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.papers.catalogue import GENERATED, PAPERS, Exhibit, catalogue, get_exhibit
+from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame
 from dclm_nb.exhibits.described import test_in_words as in_words
 from dclm_nb.exhibits.status import page_kind, standing, summary
-from dclm_nb.studies.frames import read_printed
+from dclm_nb.papers.frames import read_printed
 
 matplotlib.use("Agg")
 GENERATED_PAGES = pages.without_notebook()

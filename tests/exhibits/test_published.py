@@ -7,13 +7,13 @@ import re
 import pytest
 
 from dclm_nb.core.paths import project_root
-from dclm_nb.exhibits.catalogue import PAPERS, get_exhibit
+from dclm_nb.papers.catalogue import PAPERS, get_exhibit
 from dclm_nb.exhibits.published import (
     gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased,
 )
 from dclm_nb.exhibits.render import Comparison
 from dclm_nb.exhibits.showcase import Showcase
-from dclm_nb.studies.frames import tidy
+from dclm_nb.papers.frames import tidy
 
 FIGURES = project_root() / "figures"
 PAGES = sorted(FIGURES.rglob("*.md"))

@@ -10,13 +10,13 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.statistics import mean_interval
 from dclm_nb.exhibits.budget import recipe_frame
-from dclm_nb.exhibits.catalogue import catalogue, get_exhibit
+from dclm_nb.papers.catalogue import catalogue, get_exhibit
 from dclm_nb.exhibits.render import (
     compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text,
 )
 from dclm_nb.exhibits.runner import known_already
-from dclm_nb.studies.frames import printed_number, tidy
-from dclm_nb.studies.released import REPLAYED, is_centred, replay_versions
+from dclm_nb.papers.frames import printed_number, tidy
+from dclm_nb.studies.dclm.replay import REPLAYED, is_centred, replay_versions
 
 RERUN = [("RefinedWeb reproduction", 2.01), ("fastText OH-2.5 + ELI5", 1.95)]
 
@@ -142,7 +142,7 @@ def test_a_correlation_has_the_interval_of_its_points_where_a_claim_names_them()
 
 
 def test_nobody_misses_a_printed_value_of_an_exhibit_of_ours():
-    from dclm_nb.studies.run_noise import repeat_frame
+    from dclm_nb.studies.dclm.run_noise import repeat_frame
     lines = footnotes(compare(get_exhibit("extra-run-noise"), [repeat_frame()], "replay"))
     assert (
         not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))]

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.core.scale import get_scale
+from dclm_nb.papers.scale import get_scale
 from dclm_nb.exhibits import runner
-from dclm_nb.exhibits.catalogue import Exhibit, catalogue, get_exhibit
+from dclm_nb.papers.catalogue import Exhibit, catalogue, get_exhibit
 
 PARAMETERS = 'scale: str = "smoke"  # replay, smoke\nseeds: list = [0]\nforce: bool = False\nout_dir: str = ""'
 TABLE = get_exhibit("table-20")
@@ -140,7 +140,7 @@ def test_progress_of_the_kernel_is_shown(run):
 DRIVER = """
 import sys
 from pathlib import Path
-from dclm_nb.exhibits.catalogue import Exhibit
+from dclm_nb.papers.catalogue import Exhibit
 Exhibit.notebook = property(lambda self: Path(sys.argv[1]))
 from dclm_nb.cli import main
 main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
@@ -181,7 +181,7 @@ def test_stopping_the_command_stops_everything(tmp_path, how):
 
 def test_replay_needs_neither_torch_nor_a_kernel():
     code = (
-        "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.exhibits.catalogue import "
+        "import sys; from dclm_nb.exhibits.runner import known_already; from dclm_nb.papers.catalogue import "
         "get_exhibit; known_already(get_exhibit('table-4')); print([m for m in ('torch', 'lightning', 'matplotlib', "
         "'papermill', 'scipy', 'datatrove') if m in sys.modules])"
     )

@@ -7,10 +7,10 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sha256_of
 from dclm_nb.exhibits import showcase
-from dclm_nb.exhibits.claims import claims_of
+from dclm_nb.papers.claims import claims_of
 from dclm_nb.exhibits.showcase import Showcase, config_differences
-from dclm_nb.studies.frames import RowNotes, tidy
-from dclm_nb.studies.released import replay_frame, row_notes
+from dclm_nb.papers.frames import RowNotes, tidy
+from dclm_nb.studies.dclm.replay import replay_frame, row_notes
 
 
 def frame(source="rerun", scale="laptop", value=2.0):

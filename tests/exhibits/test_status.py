@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dclm_nb.exhibits.catalogue import catalogue, everything, extras, get_exhibit
-from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.papers.catalogue import catalogue, everything, extras, get_exhibit
+from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.status import (
     QUESTIONS, bless, counts_markdown, ledger, matrix_markdown, replayed_counts, replayed_markdown, report, standing,
     summary, verdict_counts,
@@ -59,7 +59,7 @@ def test_the_report_has_the_counts_of_every_paper_and_a_blessing_takes_extras_al
     page = report(tmp_path).read_text()
     assert page.count("does it happen again here?") == 3 and "extra-run-noise" in page
     from dclm_nb.exhibits.showcase import Showcase
-    from dclm_nb.studies.run_noise import repeat_frame
+    from dclm_nb.studies.dclm.run_noise import repeat_frame
     out = tmp_path / "reproduce" / "_out" / "dclm" / "extra_run_noise" / "replay"
     show = Showcase("dclm", "extra-run-noise", out_dir=out).add(repeat_frame())
     show.table(), show.save()

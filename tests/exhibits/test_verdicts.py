@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from dclm_nb.core.scale import SCALES
-from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.exhibits.claims import KINDS, Claim, Test, read_claims
+from dclm_nb.papers.scale import SCALES
+from dclm_nb.papers.catalogue import get_exhibit
+from dclm_nb.papers.claims import KINDS, Claim, Test, read_claims
 from dclm_nb.exhibits.verdicts import (
     MARKS, ORDER, SILENT, VERDICTS, Contrast, Numbers, contrasts, judge, judge_exhibit, numbers_of, printed_numbers,
     verdict_table,
 )
-from dclm_nb.studies.frames import read_printed, tidy
-from dclm_nb.studies.released import released_rows, replay_frame
-from dclm_nb.studies.run_noise import ruler
+from dclm_nb.papers.frames import read_printed, tidy
+from dclm_nb.studies.dclm.replay import released_rows, replay_frame
+from dclm_nb.studies.dclm.run_noise import ruler
 
 Test.__test__ = False
 
@@ -165,7 +165,7 @@ def test_what_turns_round_with_the_other_released_run_does_not_follow_even_if_th
     rows = lambda *names: Test(
         "ordering", "table-5", ("core",), rows=tuple(f"OH-2.5 + ELI5 / {name}" for name in names)
     )
-    monkeypatch.setattr("dclm_nb.studies.run_noise.ruler", lambda scale, column: Spread(1e-3, 3))
+    monkeypatch.setattr("dclm_nb.studies.dclm.run_noise.ruler", lambda scale, column: Spread(1e-3, 3))
     assert judge(claim(rows("10%", "15%")), replayed).outcome == "follows"
     turned = judge(claim(rows("15%", "20%")), replayed)
     assert (

@@ -24,7 +24,7 @@ from dclm_nb.image.webdata import write_shard
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 from dclm_nb.lm.data import write_token_folder
 from dclm_nb.lm.training import train as train_lm
-from dclm_nb.studies.image_study import Asked, ImageStudy, Setup, Workshop
+from dclm_nb.studies.tradeoffs.runs import Asked, ImageStudy, Setup, Workshop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is found here")
 

@@ -8,8 +8,8 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies import calibration, quality_filters
-from dclm_nb.studies.calibration import (
+from dclm_nb.studies.dclm import calibration, quality_filters
+from dclm_nb.studies.dclm.calibration import (
     AGAIN,
     CLEAN,
     DESIGN,
@@ -33,9 +33,9 @@ from dclm_nb.studies.calibration import (
     usable_instruments,
     write_calibration,
 )
-from dclm_nb.studies.frames import tidy
-from dclm_nb.studies.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
-from dclm_nb.studies.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
+from dclm_nb.papers.frames import tidy
+from dclm_nb.studies.dclm.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
+from dclm_nb.studies.dclm.text_pool import PRIMARY, SECONDARY, TRIGRAM, make_pool
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
 MATERIAL = [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.studies.frames import COLUMNS, check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy
+from dclm_nb.papers.frames import COLUMNS, check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy
 
 ONE = dict(paper="dclm", exhibit="table-4", row="AskLLM", column="core", source="rerun", value=1.0)
 

@@ -4,7 +4,7 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.pictures import at_hand
-from dclm_nb.studies.image_real import (
+from dclm_nb.studies.tradeoffs.emoji import (
     RealStudy, components_learned, components_of, own_found, placed, real_frame, real_notes, real_samples, run_real,
 )
 
@@ -55,8 +55,8 @@ def test_nothing_is_shown_without_a_grid():
 )
 def test_the_study_runs_at_smoke(tmp_path):
     from dclm_nb.core.store import RunStore
-    from dclm_nb.studies.image_grid import run_grid
-    from dclm_nb.studies.image_study import workshop
+    from dclm_nb.studies.tradeoffs.compute_grid import run_grid
+    from dclm_nb.studies.tradeoffs.runs import workshop
     runs = run_real(run_grid(workshop("smoke", store=RunStore(tmp_path)), seeds=(0,)), seeds=(0, 1))
     frame, notes = real_frame(runs), real_notes(runs)
     assert (

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 
 from dclm_nb.core.paths import project_root
-from dclm_nb.core.scale import get_scale
-from dclm_nb.exhibits.catalogue import get_exhibit
+from dclm_nb.papers.scale import get_scale
+from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.exhibits.runner import settle_scale
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.flops import forward_flops, training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, SIZES
-from dclm_nb.studies import image_scales
-from dclm_nb.studies.frames import check_frame
-from dclm_nb.studies.image_study import ImageStudy, encode_set
-from dclm_nb.studies.image_tuning import Tuned
+from dclm_nb.studies.tradeoffs import configurations
+from dclm_nb.papers.frames import check_frame
+from dclm_nb.studies.tradeoffs.runs import ImageStudy, encode_set
+from dclm_nb.studies.tradeoffs.tuning import Tuned
 
 matplotlib.use("Agg")
 
@@ -32,23 +32,23 @@ def wide(frame): return frame.set_index(["row", "column"]).value
 def test_every_network_costs_what_is_counted_when_it_runs(method, size):
     """Each component of the forward pass; training whole, where diffusion's own input needs no gradients: under 1 % of
     the smallest network, and less of larger ones."""
-    config = image_scales.network_of(method, size)
-    assert image_scales.counted_forward(config) == forward_flops(config)
-    counted, formula = image_scales.counted_training(config), training_flops(config, 1)
+    config = configurations.network_of(method, size)
+    assert configurations.counted_forward(config) == forward_flops(config)
+    counted, formula = configurations.counted_training(config), training_flops(config, 1)
     assert 0.99 * formula < counted < formula if method == "diffusion" else counted == formula
 
 
 def test_counting_can_disagree():
     """A formula for another network does not pass: the counter looks at what runs."""
-    config = image_scales.network_of("next-token", "small")
-    found = image_scales.counted_forward(config)
+    config = configurations.network_of("next-token", "small")
+    found = configurations.counted_forward(config)
     assert found != forward_flops(
         dataclasses.replace(config, vocab_size=config.vocab_size + 1)
     ) and found != forward_flops(dataclasses.replace(config, n_layers=config.n_layers + 1))
 
 
 def test_every_counted_value_equals_the_formula_but_the_gradients_nobody_needs():
-    formula, counted = image_scales.flops_frame(), image_scales.counted_frame("laptop")
+    formula, counted = configurations.flops_frame(), configurations.counted_frame("laptop")
     assert (
         counted.seed.eq(0).all()
         and counted.source.eq("rerun").all()
@@ -57,25 +57,25 @@ def test_every_counted_value_equals_the_formula_but_the_gradients_nobody_needs()
     )
     off = {key for key, value in wide(counted).items() if value != wide(formula)[key]}
     assert off == {("small: training", "diffusion"), ("XL: training", "diffusion")}
-    assert len(counted) == 2 * 3 * 9 + 6 and image_scales.counted_frame("replay").empty
-    notes = image_scales.flop_notes(formula, counted)
+    assert len(counted) == 2 * 3 * 9 + 6 and configurations.counted_frame("replay").empty
+    notes = configurations.flop_notes(formula, counted)
     assert notes["counted"].startswith("58 of 60") and "XL: training, diffusion" in notes
-    assert "nothing is counted" in image_scales.flop_notes(formula, image_scales.counted_frame("replay"))["counted"]
+    assert "nothing is counted" in configurations.flop_notes(formula, configurations.counted_frame("replay"))["counted"]
 
 
 def test_the_counter_leaves_the_number_of_threads_alone():
     import torch
     before = torch.get_num_threads()
-    config = image_scales.network_of("diffusion", "small")
-    image_scales.counted_drawing(config, image_scales.drawings("diffusion")["drawing, 12 steps"])
+    config = configurations.network_of("diffusion", "small")
+    configurations.counted_drawing(config, configurations.drawings("diffusion")["drawing, 12 steps"])
     assert torch.get_num_threads() == before
 
 
 def test_the_parameters_are_those_of_the_network_that_is_trained():
     from dclm_nb.image.backbone import Backbone
     for method in METHODS:
-        config = image_scales.network_of(method, "small")
-        assert image_scales.parameter_count(config) == sum(p.numel() for p in Backbone(config).parameters())
+        config = configurations.network_of(method, "small")
+        assert configurations.parameter_count(config) == sum(p.numel() for p in Backbone(config).parameters())
 
 
 def test_the_networks_here_are_those_that_the_study_trains(tmp_path):
@@ -84,7 +84,7 @@ def test_the_networks_here_are_those_that_the_study_trains(tmp_path):
         found = encode_set(
             {"scale": "laptop", "codec": ImageStudy.at_scale("laptop").codec_of(method), "pictures": 3000}, 0, folder
         )
-        config = image_scales.network_of(method, "small")
+        config = configurations.network_of(method, "small")
         assert (config.tokens, config.channels or config.vocab_size, config.caption_words, config.caption_length) == (
             found["tokens"],
             found["numbers"],
@@ -94,11 +94,11 @@ def test_the_networks_here_are_those_that_the_study_trains(tmp_path):
 
 
 def test_every_size_says_whose_it_is():
-    frame = check_frame(image_scales.sizes_frame())
+    frame = check_frame(configurations.sizes_frame())
     assert set(frame.row) == {
-        f"{size} ({SIZES[size].provenance})" for size in (*image_scales.our_sizes(), *PAPER_SIZES)
+        f"{size} ({SIZES[size].provenance})" for size in (*configurations.our_sizes(), *PAPER_SIZES)
     }
-    assert all("(assumed)" in image_scales.size_row(size) for size in PAPER_SIZES) and set(frame.source) == {"recipe"}
+    assert all("(assumed)" in configurations.size_row(size) for size in PAPER_SIZES) and set(frame.source) == {"recipe"}
     value = wide(frame)
     assert all(
         value[row, f"parameters, {method}"] > value[row, "core parameters"]
@@ -109,12 +109,12 @@ def test_every_size_says_whose_it_is():
 
 def test_settings_follow_the_tuning_where_there_is_one():
     tuned = Tuned(
-        {(m, size): 1e-3 * (k + 1) for k, m in enumerate(METHODS) for size in image_scales.our_sizes()},
+        {(m, size): 1e-3 * (k + 1) for k, m in enumerate(METHODS) for size in configurations.our_sizes()},
         7.0,
         {m: (2.0, 1.5) for m in METHODS},
         pd.DataFrame(),
     )
-    before, after = image_scales.settings_frame(), image_scales.settings_frame(tuned)
+    before, after = configurations.settings_frame(), configurations.settings_frame(tuned)
     value = wide(check_frame(after))
     assert [value["ours: learning rate, thousandths, chosen, medium", m] for m in METHODS] == [1, 2, 3] and value[
         "ours: time shift, chosen, small", "diffusion"
@@ -126,12 +126,12 @@ def test_settings_follow_the_tuning_where_there_is_one():
     assert {r for r in after.row if r not in set(before.row)} == {
         f"ours: {name}, chosen, {size}"
         for name in ("learning rate, thousandths", "time shift")
-        for size in image_scales.our_sizes()
+        for size in configurations.our_sizes()
     }
 
 
 def test_equal_compute_here_and_equal_pictures_at_the_assumed_scale():
-    value = wide(image_scales.settings_frame())
+    value = wide(configurations.settings_frame())
     for size, budget in ImageStudy.at_scale("laptop").budgets:
         assert {value[f"ours: FLOPs, {size}", m] for m in METHODS} == {budget} and len({
             value[f"ours: pictures seen, {size}", m] for m in METHODS

@@ -3,12 +3,12 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.exhibits.catalogue import get_exhibit
-from dclm_nb.exhibits.claims import claims_of
+from dclm_nb.papers.catalogue import get_exhibit
+from dclm_nb.papers.claims import claims_of
 from dclm_nb.image.config import METHODS
-from dclm_nb.studies.image_grid import PARTS, best_of, parts_table, run_grid
-from dclm_nb.studies.image_seeds import fresh_frame, fresh_notes, parts_of_seeds, run_fresh
-from dclm_nb.studies.image_study import workshop
+from dclm_nb.studies.tradeoffs.compute_grid import PARTS, best_of, parts_table, run_grid
+from dclm_nb.studies.tradeoffs.fresh_seeds import fresh_frame, fresh_notes, parts_of_seeds, run_fresh
+from dclm_nb.studies.tradeoffs.runs import workshop
 
 
 @pytest.fixture(scope="module")

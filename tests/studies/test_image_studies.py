@@ -13,8 +13,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.learned import Learned
 from dclm_nb.core.paths import project_root
 from dclm_nb.core.store import RunStore
-from dclm_nb.exhibits.catalogue import catalogue
-from dclm_nb.exhibits.claims import read_claims
+from dclm_nb.papers.catalogue import catalogue
+from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.showcase import Showcase, manifest
 from dclm_nb.exhibits.verdicts import contrasts, numbers_of
 from dclm_nb.image import autoencoders
@@ -23,9 +23,9 @@ from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.image.scenes import SceneSpec
-from dclm_nb.studies import image_grid, image_inference, image_practice, image_study, image_tables
-from dclm_nb.studies.image_study import REPORT, TRAINING, TUNING, Asked, ImageStudy, Setup, Workshop, scenes_for
-from dclm_nb.studies.image_tuning import TUNING_SEEDS, finalists, further, mean_by, tune
+from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
+from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Asked, ImageStudy, Setup, Workshop, scenes_for
+from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
 
 SEEDS = (0, 1)
 NOTEBOOKS = [e for e in catalogue("tradeoffs") if e.id not in ("table-a", "table-c", "table-d")]
@@ -46,27 +46,27 @@ def shop(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def grid(shop): return image_grid.run_grid(shop, SEEDS)
+def grid(shop): return compute_grid.run_grid(shop, SEEDS)
 
 
 @pytest.fixture(scope="module")
 def frames(shop, grid):
     "The frame of every exhibit that is rerun."
     return {
-        "figure-a": image_grid.metric_frame(grid, "figure-a", "frechet_distance", "frechet_distance"),
+        "figure-a": compute_grid.metric_frame(grid, "figure-a", "frechet_distance", "frechet_distance"),
         "figure-b": pd.concat([
-            image_grid.metric_frame(grid, "figure-b", "all", "prompt_following"),
-            image_grid.composition_frame(grid),
+            compute_grid.metric_frame(grid, "figure-b", "all", "prompt_following"),
+            compute_grid.composition_frame(grid),
         ]),
-        "figure-c": image_grid.loss_frame(grid),
-        "figure-d": image_inference.steps_frame(grid),
-        "figure-e": image_inference.clock_frame(grid, rounds=1),
-        "figure-f": image_practice.codec_frame(shop, SEEDS),
-        "figure-g": image_grid.ema_frame(grid),
-        "figure-h": image_practice.practice_frame(shop, SEEDS),
-        "figure-i": image_inference.guidance_frame(grid),
-        "table-b": image_practice.reconstruction_frame(shop),
-        "table-e": image_tables.fit_frame(grid),
+        "figure-c": compute_grid.loss_frame(grid),
+        "figure-d": inference.steps_frame(grid),
+        "figure-e": inference.clock_frame(grid, rounds=1),
+        "figure-f": variants.codec_frame(shop, SEEDS),
+        "figure-g": compute_grid.ema_frame(grid),
+        "figure-h": variants.practice_frame(shop, SEEDS),
+        "figure-i": inference.guidance_frame(grid),
+        "table-b": variants.reconstruction_frame(shop),
+        "table-e": frontier_tables.fit_frame(grid),
     }
 
 
@@ -94,8 +94,8 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
         for s in (0, 1, 2)
         for c, e in ((1e12, 0.9), (2e12, 0.8), (4e12, 0.1))
     ])
-    monkeypatch.setattr(image_tables, "fitted_points", lambda grid: law)
-    frame = image_tables.fit_frame(grid)
+    monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: law)
+    frame = frontier_tables.fit_frame(grid)
     slopes = frame[frame["column"].eq("slope_frechet_distance")].set_index(["row", "seed"])["value"]
     assert slopes[METHODS[1], 2] == pytest.approx(-0.32) and len(slopes) == 9
     # the hull leaves two
@@ -104,8 +104,8 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
     ) == {2.0}
     for test in next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests:
         assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
-    assert "too few points" in image_tables.crossing_table(grid).to_string()
-    notes = image_tables.crossing_notes(grid)
+    assert "too few points" in frontier_tables.crossing_table(grid).to_string()
+    notes = frontier_tables.crossing_notes(grid)
     assert (
         "none inside the measured range" in notes["frechet distance, diffusion meets next-token"]
         and "too few points" in notes[f"prompt error, {METHODS[0]}"]
@@ -113,7 +113,7 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
 
 
 def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
-    closed = image_grid.withheld(grid)
+    closed = compute_grid.withheld(grid)
     assert set(closed) >= {f"claim-{n}" for n in range(1, 7)} and "fairness gate closed" in closed["claim-1"]
     show = Showcase("tradeoffs", "figure-b", scale="smoke", out_dir=tmp_path).add(frames["figure-b"])
     show.table(), show.verdicts(closed)
@@ -125,18 +125,18 @@ def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(g
 
 
 def test_an_open_gate_withholds_nothing_that_the_judges_can_see(grid, monkeypatch):
-    monkeypatch.setattr(image_grid, "floor_check", lambda grid: (True, ""))
-    monkeypatch.setattr(image_grid, "decided_by_codec", lambda grid: {})
+    monkeypatch.setattr(compute_grid, "floor_check", lambda grid: (True, ""))
+    monkeypatch.setattr(compute_grid, "decided_by_codec", lambda grid: {})
     blind = grid.shop.judges().result["blind"]
-    assert set(image_grid.withheld(grid)) == {
-        claim for metric in blind for claim in image_grid.RESTS_ON.get(metric, ())
+    assert set(compute_grid.withheld(grid)) == {
+        claim for metric in blind for claim in compute_grid.RESTS_ON.get(metric, ())
     }
 
 
 @pytest.mark.parametrize("alone, decided", [(1e9, {"claim-5", "claim-6"}), (0.0, set())])
 def test_what_a_codec_decides_is_no_verdict_on_methods(grid, monkeypatch, alone, decided):
-    monkeypatch.setattr(image_grid, "codec_scores", lambda shop, codec: {"frechet_distance": alone})
-    reasons = image_grid.decided_by_codec(grid)
+    monkeypatch.setattr(compute_grid, "codec_scores", lambda shop, codec: {"frechet_distance": alone})
+    reasons = compute_grid.decided_by_codec(grid)
     assert set(reasons) == decided and all("the codec decides it" in reason for reason in reasons.values())
     margins = [
         test.margin
@@ -145,24 +145,24 @@ def test_what_a_codec_decides_is_no_verdict_on_methods(grid, monkeypatch, alone,
         for test in claim.tests
         if test.kind == "equal"
     ]
-    assert margins == [image_grid.MATCHED]
+    assert margins == [compute_grid.MATCHED]
 
 
 def test_the_other_judges_speak_of_real_pictures_and_every_method(grid):
-    notes = image_grid.other_judges(grid)
+    notes = compute_grid.other_judges(grid)
     assert set(notes) == {f"other judges, {who}" for who in ("real pictures", *METHODS)} and set(
-        image_grid.gate_note(grid)
+        compute_grid.gate_note(grid)
     ) == {"fairness gate"}
-    spoken = [name for name in image_grid.OTHER_JUDGES if name not in grid.shop.judges().result["blind"]]
+    spoken = [name for name in compute_grid.OTHER_JUDGES if name not in grid.shop.judges().result["blind"]]
     assert all(note.count(",") == len(spoken) - 1 for note in notes.values())
 
 
 def test_the_compute_of_the_columns_is_said(grid):
-    notes = image_grid.compute_note(grid, unseen_pairs="of two things")
+    notes = compute_grid.compute_note(grid, unseen_pairs="of two things")
     assert (
         f"within {grid.levels()[-1]:.3g} training FLOPs" in notes["compute"]
         and notes["unseen pairs"] == "of two things"
-        and not image_grid.compute_note(None)
+        and not compute_grid.compute_note(None)
     )
 
 
@@ -170,7 +170,7 @@ def test_what_is_tuned_on_is_not_reported_on(shop, grid):
     spec = SceneSpec.at_scale("smoke")
     sets = {purpose: scenes_for(purpose, 300, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
     for a in sets:
-        for b in sets: assert image_study.overlap(sets[a], sets[b], spec) == ((300, 300) if a == b else (0, 0))
+        for b in sets: assert runs.overlap(sets[a], sets[b], spec) == ((300, 300) if a == b else (0, 0))
     assert not set(TUNING_SEEDS) & set(SEEDS)
     judged = {run.key for run in grid.judged.values()}
     tried = [
@@ -231,7 +231,7 @@ def test_a_lucky_seed_does_not_choose(grid):
 
 
 def test_equal_compute_is_equal(grid):
-    table = image_grid.curves(grid)
+    table = compute_grid.curves(grid)
     for (method, size), part in table.groupby(["method", "size"]):
         for mark, spent in enumerate(sorted(part["flops"].unique())):
             asked = grid.compute(size, mark)
@@ -242,7 +242,7 @@ def test_equal_compute_is_equal(grid):
 
 def test_the_second_call_trains_nothing(shop, grid):
     before = len(shop.store.list())
-    again = image_grid.run_grid(shop, SEEDS)
+    again = compute_grid.run_grid(shop, SEEDS)
     assert {k: r.key for k, r in again.models.items()} == {k: r.key for k, r in grid.models.items()} and len(
         shop.store.list()
     ) == before
@@ -261,14 +261,14 @@ def test_the_cache_saves_operations_and_changes_no_picture(frames):
 
 def test_the_network_that_counts_is_chosen_by_its_loss_on_tuning_scenes_and_has_spent_no_more(grid):
     for method in METHODS:
-        loss = lambda at: sum(grid.tuning_losses[image_grid.Point(method, at[0], seed, at[1])] for seed in SEEDS)
+        loss = lambda at: sum(grid.tuning_losses[compute_grid.Point(method, at[0], seed, at[1])] for seed in SEEDS)
         chosen = [
-            image_grid.best_of(grid, method, grid.points_within(level), "frechet_distance") for level in grid.levels()
+            compute_grid.best_of(grid, method, grid.points_within(level), "frechet_distance") for level in grid.levels()
         ]
         assert [loss(at) for at, _ in chosen] == [min(map(loss, grid.points_within(level))) for level in grid.levels()]
         for at, values in chosen:
             assert values == [
-                grid.score(image_grid.Point(method, at[0], seed, at[1]), "frechet_distance") for seed in SEEDS
+                grid.score(compute_grid.Point(method, at[0], seed, at[1]), "frechet_distance") for seed in SEEDS
             ]
     assert (
         set(grid.points_at(grid.levels()[-1]))
@@ -288,11 +288,11 @@ def test_unseen_compositions_were_never_trained_on():
 
 def test_an_exported_model_draws_what_the_study_drew(grid, tmp_path):
     from dclm_nb.image.checkpoints import load_image_model, sample
-    assert image_grid.export_model(None, "next-token", tmp_path) is None
-    model = load_image_model(image_grid.export_model(grid, "next-token", tmp_path / "model"))
+    assert compute_grid.export_model(None, "next-token", tmp_path) is None
+    model = load_image_model(compute_grid.export_model(grid, "next-token", tmp_path / "model"))
     size, last = grid.shop.study.budgets[0][0], len(grid.shop.study.marks) - 1
-    seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[image_grid.Point("next-token", size, seed, last)])
-    study = image_study.model_of(
+    seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[compute_grid.Point("next-token", size, seed, last)])
+    study = runs.model_of(
         grid.setups["next-token", size].config(),
         grid.models["next-token", size, seed],
         grid.shop.data(grid.shop.study.codec_of("next-token")),
@@ -301,7 +301,7 @@ def test_an_exported_model_draws_what_the_study_drew(grid, tmp_path):
     assert (
         sample(model, "a red circle left of a blue square") == sample(study, "a red circle left of a blue square")
     ).all()
-    assert model.sampling.guidance == grid.tuned.guidance["next-token"][image_grid.FOLLOW]
+    assert model.sampling.guidance == grid.tuned.guidance["next-token"][compute_grid.FOLLOW]
 
 
 def test_a_share_of_the_ceiling_is_one_where_the_generator_draws_all_that_its_codec_can(frames):
@@ -310,24 +310,24 @@ def test_a_share_of_the_ceiling_is_one_where_the_generator_draws_all_that_its_co
 
 
 def test_recommendations_follow_the_numbers_and_say_when_they_are_not_sure(grid):
-    frame = image_tables.goal_frame(grid)
-    table = image_tables.recommendations(frame)
+    frame = frontier_tables.goal_frame(grid)
+    table = frontier_tables.recommendations(frame)
     costs = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
     assert (
         table.loc["inference flops", "use"] == costs.idxmin()
         and table.loc["inference flops", "ahead"] == "on 2 of 2 seeds"
     )
-    assert "ahead of" in image_tables.recommendation_notes(frame)["inference flops"]
-    assert set(image_tables.half_way_notes(grid)) == {f"FLOPs to half the ceiling, {m}" for m in METHODS}
+    assert "ahead of" in frontier_tables.recommendation_notes(frame)["inference flops"]
+    assert set(frontier_tables.half_way_notes(grid)) == {f"FLOPs to half the ceiling, {m}" for m in METHODS}
     # nobody follows a prompt at smoke, and survivors are not averaged
     assert "training_flops_to_half_the_ceiling" not in set(frame["column"])
 
 
 def test_seeds_that_did_not_get_there_are_counted_and_not_averaged(grid, monkeypatch):
     monkeypatch.setattr(
-        image_tables, "half_way", lambda grid, method: {0: 4e8, 1: 4e8 if method == "next-token" else None}
+        frontier_tables, "half_way", lambda grid, method: {0: 4e8, 1: 4e8 if method == "next-token" else None}
     )
-    frame, notes = image_tables.goal_frame(grid), image_tables.half_way_notes(grid)
+    frame, notes = frontier_tables.goal_frame(grid), frontier_tables.half_way_notes(grid)
     assert set(frame.loc[frame["column"].eq("training_flops_to_half_the_ceiling"), "row"]) == {"next-token"}
     assert (
         notes["FLOPs to half the ceiling, diffusion"] == "4e+08 on 1 of 2 seeds, > 2e+09 on 1 of 2 seeds"
@@ -345,30 +345,30 @@ def test_a_part_that_has_not_learned_stops_the_study(shop, monkeypatch):
 
 
 def test_held_out_scenes_among_the_training_pictures_stop_the_study(tmp_path, monkeypatch):
-    monkeypatch.setitem(image_study.SPLIT_OF, REPORT, "train")
+    monkeypatch.setitem(runs.SPLIT_OF, REPORT, "train")
     with pytest.raises(UserError, match="are in training"):
-        image_study.encode_set({"scale": "smoke", "codec": "pca-4", "pictures": 300}, 0, tmp_path)
+        runs.encode_set({"scale": "smoke", "codec": "pca-4", "pictures": 300}, 0, tmp_path)
 
 
 def test_the_pages_say_what_was_learned_and_who_is_ahead_on_how_many_seeds(grid, frames):
-    notes = image_grid.learned_notes(grid)
+    notes = compute_grid.learned_notes(grid)
     assert {"learned, feature network", "learned, codec vq-512", "learned, diffusion", "held out"} <= set(
         notes
     ) and "NOT passed" in notes["learned, diffusion"]
     assert notes["held out"].startswith("0 judged pictures and scenes")
-    ahead = image_grid.ahead_notes(frames["figure-a"], ["frechet_distance"])["seeds, frechet distance"]
+    ahead = compute_grid.ahead_notes(frames["figure-a"], ["frechet_distance"])["seeds, frechet distance"]
     wide = frames["figure-a"].query("column == 'frechet_distance'").pivot(index="seed", columns="row", values="value")
     assert f"next-token ahead of diffusion on {int((wide['next-token'] < wide['diffusion']).sum())} of 2 seeds" in ahead
 
 
 def test_no_network_is_below_the_entropy_of_its_data(grid):
-    [floor] = image_grid.loss_floors(grid).values()
-    losses = image_grid.loss_frame(grid).query("column == 'next-token'")["value"]
-    assert 0 < floor < losses.min() and "above it" in image_grid.floor_notes(grid)["loss left, next-token, floor"]
+    [floor] = compute_grid.loss_floors(grid).values()
+    losses = compute_grid.loss_frame(grid).query("column == 'next-token'")["value"]
+    assert 0 < floor < losses.min() and "above it" in compute_grid.floor_notes(grid)["loss left, next-token, floor"]
 
 
 def test_equal_quality_is_chosen_on_tuning_captions(shop, grid):
-    found = image_inference.equal_quality(grid)
+    found = inference.equal_quality(grid)
     assert set(found) == set(METHODS[1:]) and all(steps in (2, 4, 16) for steps in found.values())
     asked = [
         r
@@ -382,7 +382,7 @@ def test_equal_quality_is_chosen_on_tuning_captions(shop, grid):
 
 def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
     from safetensors.torch import load_file
-    rows, captions = image_grid.drawn_samples(grid)
+    rows, captions = compute_grid.drawn_samples(grid)
     reported = scenes_for(REPORT, 16, "smoke").captions
     assert (
         len(captions) == 6
@@ -392,7 +392,7 @@ def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
     judged = [
         load_file(run.folder / "drawn.safetensors")["images"]
         for (point, which), run in grid.judged.items()
-        if point.seed == SEEDS[0] and which == image_grid.FOLLOW and point.averaged
+        if point.seed == SEEDS[0] and which == compute_grid.FOLLOW and point.averaged
     ]
     chosen = [reported.index(caption) for caption in captions]
     for name, pictures in rows.items():
@@ -401,38 +401,38 @@ def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
 
 def test_replay_gives_empty_frames():
     assert (
-        image_study.workshop("replay") is None and image_grid.run_grid(None) is None and image_grid.withheld(None) == {}
+        runs.workshop("replay") is None and compute_grid.run_grid(None) is None and compute_grid.withheld(None) == {}
     )
     for frame in (
-        image_grid.metric_frame(None, "figure-a", "all", "prompt_following"),
-        image_grid.loss_frame(None),
-        image_grid.ema_frame(None),
-        image_inference.steps_frame(None),
-        image_inference.guidance_frame(None),
-        image_inference.clock_frame(None),
-        image_practice.practice_frame(None),
-        image_practice.codec_frame(None),
-        image_practice.reconstruction_frame(None),
-        image_tables.fit_frame(None),
-        image_tables.goal_frame(None),
+        compute_grid.metric_frame(None, "figure-a", "all", "prompt_following"),
+        compute_grid.loss_frame(None),
+        compute_grid.ema_frame(None),
+        inference.steps_frame(None),
+        inference.guidance_frame(None),
+        inference.clock_frame(None),
+        variants.practice_frame(None),
+        variants.codec_frame(None),
+        variants.reconstruction_frame(None),
+        frontier_tables.fit_frame(None),
+        frontier_tables.goal_frame(None),
     ):
         assert frame.empty
     assert (
-        image_grid.curves(None) is None
-        and image_inference.guidance_curves(None) is None
-        and image_grid.drawn_samples(None) == (None, [])
+        compute_grid.curves(None) is None
+        and inference.guidance_curves(None) is None
+        and compute_grid.drawn_samples(None) == (None, [])
     )
 
 
 def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
-    with pytest.raises(UserError, match="XL"): image_study.workshop("XL")
+    with pytest.raises(UserError, match="XL"): runs.workshop("XL")
 
 
 def test_gpu_is_refused_in_one_line_where_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cpu"))
-    with pytest.raises(UserError, match="needs a GPU"): image_study.workshop("gpu")
+    with pytest.raises(UserError, match="needs a GPU"): runs.workshop("gpu")
     monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cuda"))
-    assert image_study.workshop("gpu", store=RunStore(tmp_path)).study.scale == "gpu"
+    assert runs.workshop("gpu", store=RunStore(tmp_path)).study.scale == "gpu"
 
 
 def code_cells(notebook): return [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -494,7 +494,7 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(shop, monkeypatch, 
 
 
 def test_gpu_trains_in_bfloat16_and_in_about_ten_minutes():
-    from dclm_nb.studies.image_cost import exhibit_flops, h100_hours
+    from dclm_nb.studies.tradeoffs.cost import exhibit_flops, h100_hours
     study = ImageStudy.at_scale("gpu")
     assert (
         study.codecs[0] == study.codec_ladder[-1] and h100_hours(sum(exhibit_flops("figure-a", "gpu").values())) < 0.2

@@ -3,8 +3,8 @@ import csv
 
 import pytest
 
-from dclm_nb.studies.frames import printed_frame
-from dclm_nb.studies.minhash import SETTINGS, curves_frame, found_at, summary_frame
+from dclm_nb.papers.frames import printed_frame
+from dclm_nb.studies.dclm.minhash_curves import SETTINGS, curves_frame, found_at, summary_frame
 
 
 def test_the_settings_are_the_printed_ones():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.studies.originals import (
+from dclm_nb.studies.dclm.released_files import (
     csv_text, distil, get_originals, originals_in, pinned_originals, read_manifest, recipe_in_name, released_folder,
     run_name, verify_released,
 )

@@ -12,8 +12,8 @@ import pytest
 SCRIPT = """
 import sys
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies.filter_tables import frame_of
-from dclm_nb.studies.quality_filters import FilterStudy, run_study
+from dclm_nb.studies.dclm.filter_tables import frame_of
+from dclm_nb.studies.dclm.quality_filters import FilterStudy, run_study
 study = run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=2, store=RunStore(sys.argv[1]))
 frame_of(study).to_csv(sys.argv[2], index=False)
 """

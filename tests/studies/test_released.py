@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.exhibits.catalogue import catalogue
-from dclm_nb.studies.frames import read_printed
-from dclm_nb.studies.released import (
+from dclm_nb.papers.catalogue import catalogue
+from dclm_nb.papers.frames import read_printed
+from dclm_nb.studies.dclm.replay import (
     REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions,
     score_cell, within_groups,
 )
@@ -189,7 +189,7 @@ def test_a_score_row_cannot_be_changed_by_its_reader():
 
 def test_a_replay_is_light():
     """No torch, scipy, matplotlib or datatrove behind the import: a replay starts in about a second."""
-    code = ("import sys, dclm_nb.studies.released; print(sorted({'torch', 'scipy', 'matplotlib', 'datatrove', "
+    code = ("import sys, dclm_nb.studies.dclm.replay; print(sorted({'torch', 'scipy', 'matplotlib', 'datatrove', "
             "'lightning'} & set(sys.modules)))")
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

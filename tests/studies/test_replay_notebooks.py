@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from dclm_nb.core.paths import project_root
-from dclm_nb.exhibits.catalogue import catalogue, everything
+from dclm_nb.papers.catalogue import catalogue, everything
 from dclm_nb.exhibits.status import page_kind
 
 matplotlib.use("Agg")
@@ -71,6 +71,6 @@ def test_it_runs_and_vouches_for_what_it_wrote(notebook, tmp_path):
 def test_everything_that_was_released_is_replayed_by_a_notebook():
     """No exhibit whose runs were released is left to a page from the catalogue, and none but a replay has a list of
     mismatches."""
-    from dclm_nb.studies.released import REPLAYED
+    from dclm_nb.studies.dclm.replay import REPLAYED
     assert all(e.built for e in catalogue("dclm") if e.id in REPLAYED)
     assert not [e.id for e in catalogue() if e.mismatches and "replayed" not in e.answers]

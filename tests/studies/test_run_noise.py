@@ -10,8 +10,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.exhibits.ruler import gap_table, repeat_table, replayed_gaps, ruler_figure, ruler_table
 from dclm_nb.lm.aggregate import core_score
 from dclm_nb.lm.tasks import CORE
-from dclm_nb.studies.released import released_rows, released_runs, released_scores, score_cell
-from dclm_nb.studies.run_noise import (
+from dclm_nb.studies.dclm.replay import released_rows, released_runs, released_scores, score_cell
+from dclm_nb.studies.dclm.run_noise import (
     COLUMNS, other_runs, repeat_frame, repeat_groups, repeat_values, ruler, ruler_for, run_scale, what_differs,
 )
 

@@ -2,8 +2,8 @@
 import pytest
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.studies.frames import read_printed
-from dclm_nb.studies.scales import NOTES, scales_frame
+from dclm_nb.papers.frames import read_printed
+from dclm_nb.studies.dclm.configurations import NOTES, scales_frame
 
 OFF = {("table-1", "1B-1x", "train_flops"), ("table-10", "3B-1x", "d_head")}
 

@@ -4,10 +4,10 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies.filter_judges import CONTROL, LABELLED, NOBODY, choose
-from dclm_nb.studies.keep_fraction import FRACTIONS, best_elsewhere, chance_parts, outside, within
-from dclm_nb.studies.quality_filters import FilterStudy, pool_settings
-from dclm_nb.studies.text_pool import Documents, make_pool, places_of_share, read_held_out, read_pool, token_stream_of
+from dclm_nb.studies.dclm.filter_judges import CONTROL, LABELLED, NOBODY, choose
+from dclm_nb.studies.dclm.keep_fraction import FRACTIONS, best_elsewhere, chance_parts, outside, within
+from dclm_nb.studies.dclm.quality_filters import FilterStudy, pool_settings
+from dclm_nb.studies.dclm.text_pool import Documents, make_pool, places_of_share, read_held_out, read_pool, token_stream_of
 
 
 def documents(n, length=5):

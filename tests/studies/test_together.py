@@ -3,7 +3,7 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.store import RunStore
-from dclm_nb.studies.together import Planned, run_together
+from dclm_nb.core.parallel import Planned, run_together
 
 
 def double(config, seed, folder):
