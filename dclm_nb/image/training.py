@@ -19,7 +19,7 @@ from .config import BackboneConfig
 from .flops import training_flops
 from .methods import method_loss
 from .recipes import ImageTrainConfig
-from ..learn.callbacks import Marks
+from ..learn.keep import Marks
 from ..learn.checkpoints import split_weights
 from ..learn.fit import LAST, LOSSES, RUN, FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
