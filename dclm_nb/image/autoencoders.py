@@ -11,25 +11,27 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
-from ..core.identity import Identity
-from ..core.progress import Progress
+from ..core.identity import Identity, claim
 from ..core.seeds import seed_for
 from dclm_nb.image.codecs import (
-    Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, this_device, to_patches,
+    Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, to_patches,
 )
 from .scenes import SceneSpec
+from ..learn.device import this_device
+from ..learn.fit import RUN, FitConfig, fit
+from ..learn.objective import Objective, OptimConfig
+from ..learn.rates import cosine_rate, trapezoid_rate
+from ..learn.steps import SeededSteps
 
 # %% auto #0
 __all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 'VQ', 'quantisers', 'LFQ', 'FSQ', 'ResidualBlock',
@@ -363,82 +365,35 @@ def check_usage(codec: Codec, images: Tensor) -> Usage:
     return usage
 
 # %% ../../nbs/image/05_autoencoders.ipynb #training
-class AutoencoderTraining(L.LightningModule):
-    """Mean squared error of the pictures (from -1 to 1) plus the penalty of the latents. `run` names config, seed and
-    pictures in its checkpoints."""
+class AutoencoderTraining(Objective):
+    """Mean squared error of the pictures (from -1 to 1), which is what is kept, plus the penalty of the latents."""
+    measured = ("error",)
 
-    def __init__(self, config: AutoencoderConfig, images: Tensor, seed: int, run: str):
-        super().__init__()
-        self.config, self.images, self.seed, self.run = config, images, seed, run
-        self.network = build_autoencoder(config, seed)
-        self.losses: list[float] = []
+    def __init__(self, config: AutoencoderConfig, seed: int):
+        optim = OptimConfig(betas=(0.9, 0.99), weight_decay=1e-4, fused=None)
+        super().__init__(build_autoencoder(config, seed), partial(_rate, config=config), optim)
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_for(purpose, self.seed, self.global_step))
+    def losses(self, batch: tuple[Tensor, torch.Generator]) -> dict[str, Tensor]:
+        "Of pictures uint8 `\"B 3 H W\"`, with the source of noise."
+        pictures, noise = _normal(batch[0]), batch[1]
+        again, penalty = self.network(pictures, noise)
+        error = F.mse_loss(again, pictures)
+        return {"loss": error + penalty, "error": error}
 
-    def training_step(self, _batch: Tensor, _index: int) -> Tensor:
-        "The loss of this step's pictures; the loader only counts."
-        chosen = torch.randint(len(self.images), (self.config.batch,), generator=self._generator("autoencoder batch"))
-        pictures = _normal(self.images[chosen].to(self.device))
-        again, penalty = self.network(pictures, self._generator("autoencoder noise"))
-        loss = F.mse_loss(again, pictures)
-        self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]):
-            raise UserError(f"the autoencoder diverged at step {self.global_step}; lower AutoencoderConfig.lr")
-        return loss + penalty
+    def diverged(self, row: dict) -> str:
+        "Which step."
+        return f"the autoencoder diverged at step {row['step']}; lower AutoencoderConfig.lr"
 
-    def configure_optimizers(self) -> dict:
-        "AdamW and its schedule, advanced after each step."
-        warm, steps = max(1, self.config.steps // 20), self.config.steps
-        rate = lambda step: min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * min(1, step / steps)))
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=1e-4
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate), "interval": "step"},
-        }
+def _rate(step: int, config: AutoencoderConfig) -> float:
+    "A warm-up over a twentieth of the steps, never above a cosine that has begun with it."
+    warm = trapezoid_rate(step, 1.0, config.steps // 20, config.steps)
+    return config.lr * min(warm, cosine_rate(step, 1.0, 0, config.steps))
 
-    def on_save_checkpoint(self, checkpoint: dict): checkpoint.update(run=self.run, losses=self.losses)
-
-    def on_load_checkpoint(self, checkpoint: dict):
-        if checkpoint.get("run") != self.run:
-            raise UserError(
-                "the folder holds the beginning of another training (other settings, seed or pictures): give an empty "
-                "folder"
-            )
-        self.losses = list(checkpoint["losses"])
-
-# %% ../../nbs/image/05_autoencoders.ipynb #progress
-class _Watch(L.Callback):
-    "Reports the steps of a training."
-
-    def on_train_start(self, trainer, module):
-        self.progress = Progress(
-            f"autoencoder {module.config.latents}", total=module.config.steps, start=trainer.global_step
-        )
-
-    def on_train_batch_end(self, trainer, module, *_): self.progress.update(1, note=f"loss {module.losses[-1]:.4f}")
-    def on_train_end(self, trainer, module): self.progress.close()
-
-def _trainer(config: AutoencoderConfig, folder: Path) -> L.Trainer:
-    saved = ModelCheckpoint(
-        dirpath=folder,
-        filename="step",
-        every_n_train_steps=max(1, min(1000, config.steps // 5)),
-        enable_version_counter=False,
-    )
-    return L.Trainer(
-        max_steps=config.steps,
-        devices=1,
-        precision=config.precision,
-        gradient_clip_val=1.0,
-        callbacks=[saved, _Watch()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+def _draw(images: Tensor, seed: int, step: int, rank: int, size: int) -> tuple[Tensor, torch.Generator]:
+    "The pictures of a step, and the source of its noise."
+    named = lambda purpose: torch.Generator().manual_seed(seed_for(purpose, seed, step))
+    chosen = torch.randint(len(images), (size,), generator=named("autoencoder batch"))
+    return images[chosen], named("autoencoder noise")
 
 # %% ../../nbs/image/05_autoencoders.ipynb #train
 def train_autoencoder(
@@ -451,29 +406,24 @@ def train_autoencoder(
     divergence, and a codebook that collapsed to one code."""
     check_images(images, config.size)
     if not len(images): raise UserError("an autoencoder needs pictures to be trained on, and was given none")
-    folder = Path(folder)
-    try: (folder / "training").mkdir(parents=True, exist_ok=True)
+    folder, begun = Path(folder), Path(folder) / "training"
+    try: begun.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
+    claim(begun / RUN, _identity(images, config, seed), *_TAKEN)
+    batches = SeededSteps(partial(_draw, images.cpu(), seed), config.steps, config.batch)
+    every = max(1, min(1000, config.steps // 5))
+    how = FitConfig(config.steps, precision=config.precision, checkpoint_every=every)
+    fitted = fit(AutoencoderTraining(config, seed), batches, how, begun, f"autoencoder {config.latents}")
+    network = fitted.objective.network.cpu()
+    name = name or f"conv-{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
+    return _finish(ConvCodec(name, config, network), images[:4096], fitted.losses("error"), seed, folder)
+
+_TAKEN = "the beginning of another training", "give an empty folder"
+
+def _identity(images: Tensor, config: AutoencoderConfig, seed: int) -> Identity:
     pixels = hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
     inputs = {"images": f"{tuple(images.shape)} {pixels}"}
-    run = Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed).key
-    module, begun = AutoencoderTraining(config, images, seed, run), folder / "training" / "step.ckpt"
-    with warnings.catch_warnings():
-        # the loader only counts
-        warnings.filterwarnings(
-            "ignore",
-            message=".*(does not have many workers|LeafSpec|Checkpoint directory .* exists|dataloader is not "
-                    "resumable)",
-        )
-        _trainer(config, folder / "training").fit(
-            module,
-            DataLoader(range(config.steps), batch_size=None, generator=torch.Generator()),
-            ckpt_path=begun if begun.is_file() else None,
-            weights_only=True,
-        )
-    network = module.network.cpu()
-    name = name or f"conv-{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
-    return _finish(ConvCodec(name, config, network), images[:4096], module.losses, seed, folder)
+    return Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed)
 
 def _finish(codec: ConvCodec, images: Tensor, losses: list[float], seed: int, folder: Path) -> ConvCodec:
     "Measure the scale of the latents, or the use of the codebook, and write everything."

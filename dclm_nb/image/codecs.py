@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from dclm_nb.image.judges import JudgeSuite
 
 # %% auto #0
-__all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'this_device', 'to_patches', 'from_patches',
-           'SavedCodec', 'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes',
-           'fit_codebook', 'PatchVQ', 'psnr', 'fit_codec', 'codec_learned', 'codec_table']
+__all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'to_patches', 'from_patches', 'SavedCodec',
+           'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes', 'fit_codebook',
+           'PatchVQ', 'psnr', 'fit_codec', 'codec_learned', 'codec_table']
 
 # %% ../../nbs/image/04_codecs.ipynb #interface
 @runtime_checkable
@@ -103,11 +103,6 @@ def check_latents(latents: Tensor, codec: Codec) -> Tensor:
             f"{int(latents.max())}; a mask or start symbol has to be gone before decoding"
         )
     return latents
-
-# %% ../../nbs/image/04_codecs.ipynb #device
-def this_device() -> torch.device:
-    "The GPU, where there is one, else the processor."
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # %% ../../nbs/image/04_codecs.ipynb #patches
 def to_patches(images: Tensor, patch: int) -> Tensor:

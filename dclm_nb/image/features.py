@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from ..core.errors import UserError, unknown
 from ..core.learned import Learned
 from ..core.seeds import seed_for
-from .codecs import this_device
 from dclm_nb.image.scenes import (
     BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning,
     parse_caption, scene_set,
 )
+from ..learn.device import this_device
 
 # %% auto #0
 __all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets', 'FeatureNet',

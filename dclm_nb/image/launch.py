@@ -137,7 +137,9 @@ def train_image(
         if leads: print(*plan_lines(network, config, made), sep="\n", flush=True)
         counts = encode_shards(found, reader, made, vocabulary, out / "latents")
     if leads: print(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}", flush=True)
-    trained = train(network, config, LatentShards(out / "latents"), out / "training", seed, name=f"{method}, {size}")
+    data, name = LatentShards(out / "latents"), f"{method}, {size}"
+    ahead = 2 if torch.cuda.is_available() else 0  # a GPU need not wait for a disk
+    trained = train(network, config, data, out / "training", seed, name, workers=ahead)
     if leads:
         save_image_model(
             ImageModel(

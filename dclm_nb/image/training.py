@@ -3,35 +3,32 @@
 # %% ../../nbs/image/15_training.ipynb #imports
 from __future__ import annotations
 
-import io
-import itertools
-import math
-from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import lightning as L
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
-from ..core.identity import Identity
-from ..core.progress import Progress
-from ..core.quiet import quiet_lightning
+from ..core.identity import Identity, claim
 from ..core.seeds import seed_for
 from .backbone import Backbone
 from .config import BackboneConfig
 from .flops import training_flops
 from .methods import method_loss
 from .recipes import ImageTrainConfig
+from ..learn.keep import Marks
+from ..learn.checkpoints import split_weights
+from ..learn.fit import LAST, LOSSES, RUN, FitConfig, fit
+from ..learn.objective import Objective, OptimConfig
+from ..learn.rates import trapezoid_rate
+from ..learn.steps import SeededSteps
 
 # %% auto #0
-__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'training_identity', 'ImageTraining', 'FlopBudget', 'Marks',
-           'mark_steps', 'save_weights', 'load_weights', 'WholeCheckpoints', 'Watch', 'train']
+__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'training_identity', 'ImageTraining', 'FlopBudget', 'load_weights',
+           'train']
 
 # %% ../../nbs/image/15_training.ipynb #data
 class LatentSet:
@@ -56,15 +53,23 @@ def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     "The source of chance of one step."
     return torch.Generator().manual_seed(seed_for("image training step", seed, step, rank))
 
+def _draw(data: LatentSet, caption_drop: float, seed: int, step: int, rank: int, size: int):
+    """The batch of a step (latents, captions), and the source of chance behind it."""
+    generator = step_generator(seed, step, rank)
+    return data.batch(size, caption_drop, generator), generator
+
 # %% ../../nbs/image/15_training.ipynb #rate
 def rate_factor(step: int, steps: int, config: ImageTrainConfig) -> float:
     """Share of the learning rate at `step` of `steps`: linear warm-up, constant, and a linear fall over the last share
     `decay`."""
-    falling = (steps - step) / max(1, config.decay * steps)
-    return min(1.0, (step + 1) / max(1, config.warmup_steps), falling if config.decay else 1.0)
+    return trapezoid_rate(step, 1.0, config.warmup_steps, steps, config.decay)
 
 # %% ../../nbs/image/15_training.ipynb #identity
 _FREE = ("checkpoint_every", "strategy", "accelerator")
+_TAKEN = (
+    "an interrupted run with another network, other settings or another seed",
+    "finish that one or choose another folder",
+)
 
 def training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: int) -> Identity:
     "Which training it is; settings that do not change its result are left out."
@@ -72,84 +77,33 @@ def training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: i
     return Identity.of("image/training", 1, {"network": asdict(network), "train": recipe}, seed=seed)
 
 # %% ../../nbs/image/15_training.ipynb #module
-class ImageTraining(L.LightningModule):
-    """Trains a `Backbone` with its method's loss; `averaged` follows it. One entry of `losses` per step, of this
-    device's share of the batch."""
-
-    def __init__(self, network: Backbone, config: ImageTrainConfig, data: LatentSet, seed: int, steps: int):
-        super().__init__()
-        self.network, self.train_config, self.data, self.seed, self.steps = network, config, data, seed, steps
-        self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.averaged.requires_grad_(False)
-        self.losses: list[float] = []
-        self.unread: list[Tensor] = []
-        self.run = training_identity(network.config, config, seed).key
-
-    def training_step(self, _batch: int, _index: int) -> Tensor:
-        "Loss of this step's own batch."
-        generator = step_generator(self.seed, self.global_step, self.global_rank)
-        latents, captions = self.data.batch(
-            self.train_config.batch_size // self.trainer.world_size, self.train_config.caption_drop, generator
+class ImageTraining(Objective):
+    """Trains a `Backbone` with its method's loss; `averaged` follows it."""
+    def __init__(self, network: Backbone, config: ImageTrainConfig, steps: int):
+        optim = OptimConfig(
+            betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, clip_norm=config.clip_norm
         )
-        loss = method_loss(
-            self.network, latents.to(self.device), captions.to(self.device), self.train_config.settings, generator
+        super().__init__(network, lambda step: config.lr * rate_factor(step, steps, config), optim, config.ema)
+        self.settings, self.lr = config.settings, config.lr
+
+    def losses(self, batch: tuple[tuple[Tensor, Tensor], torch.Generator]) -> dict[str, Tensor]:
+        """Of latents `"B N C"` or ids `"B N"` with captions `"B M"`."""
+        (latents, captions), generator = batch
+        return {"loss": method_loss(self.network, latents, captions, self.settings, generator)}
+
+    def diverged(self, row: dict) -> str:
+        """Counts steps from 1."""
+        return (
+            f"training diverged at step {row['step'] + 1}: lower the learning rate ({self.lr:g}) or lengthen the "
+            "warm-up"
         )
-        self.unread.append(loss.detach())
-        if len(self.unread) == 10: self.read_losses()
-        return loss
-
-    def read_losses(self) -> None:
-        """Bring the losses of the last steps here, several at once: each reading makes the processor wait for a GPU.
-        Raises `UserError` for one that is not a number."""
-        first, values = len(self.losses) + 1, torch.stack(self.unread).tolist() if self.unread else []
-        self.losses += values
-        self.unread.clear()
-        for step, loss in enumerate(values, first):
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"training diverged at step {step}: lower the learning rate ({self.train_config.lr:g}) or lengthen "
-                    "the warm-up"
-                )
-
-    def optimizer_step(self, *args, **kwargs) -> None:
-        "A step, and the average follows, before any callback looks."
-        super().optimizer_step(*args, **kwargs)
-        self.averaged.update_parameters(self.network)
-
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        "By norm; Lightning itself refuses a fused optimiser in mixed precision, where bfloat16 has nothing to unscale."
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
-
-    def configure_optimizers(self) -> dict:
-        "AdamW on all weights of the network, and the schedule."
-        c = self.train_config
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), weight_decay=c.weight_decay, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, self.steps, c))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        self.read_losses()
-        checkpoint.update(losses=self.losses, run=self.run)
-
-    def on_train_end(self) -> None: self.read_losses()
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        "Raises `UserError` for the checkpoint of another run."
-        if checkpoint.get("run") != self.run:
-            raise UserError(
-                "the folder holds an interrupted run with another network, other settings or another seed; finish that "
-                "one or choose another folder"
-            )
-        self.losses = list(checkpoint["losses"])
 
 # %% ../../nbs/image/15_training.ipynb #budget
-class FlopBudget(L.Callback):
-    "Stops training when the next step would exceed `budget` operations; `spent` counts them."
+class FlopBudget:
+    "A budget of operations in whole steps. Raises `UserError` where it does not pay for one."
     def __init__(self, budget: float, config: BackboneConfig, batch_size: int):
         # whole numbers: no rounding decides on the last step
-        self.budget, self.step_cost, self.spent = int(budget), training_flops(config, batch_size), 0
+        self.budget, self.step_cost = int(budget), training_flops(config, batch_size)
         if self.steps < 1:
             raise UserError(
                 f"a budget of {budget:.3g} FLOPs does not pay for one step of {self.step_cost:.3g}; raise it or lower "
@@ -161,107 +115,17 @@ class FlopBudget(L.Callback):
         "Whole steps that the budget pays for."
         return self.budget // self.step_cost
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        "Books the step."
-        self.spent += self.step_cost
-        trainer.should_stop = trainer.should_stop or self.spent + self.step_cost > self.budget
-
-    def state_dict(self) -> dict: return {"spent": self.spent}
-
-    def load_state_dict(self, state: dict) -> None: self.spent = state["spent"]
-
 # %% ../../nbs/image/15_training.ipynb #marks
-class Marks(L.Callback):
-    """Keeps raw and averaged weights when a share of the budget has been spent: `mark_0.safetensors`,
-    `mark_1.safetensors`, ..."""
-
-    def __init__(self, folder: Path, shares: tuple[float, ...], steps: int):
-        self.folder, self.at = folder, mark_steps(shares, steps)
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        "Saves when a mark is reached."
-        if trainer.global_step in self.at and trainer.is_global_zero:
-            save_weights(module, self.folder / f"mark_{self.at.index(trainer.global_step)}.safetensors")
-
-
-def mark_steps(shares: tuple[float, ...], steps: int) -> list[int]:
-    """The steps after which weights are kept, at least one and all different. Raises `UserError` where two marks fall
-    on one step."""
-    at = [max(1, round(share * steps)) for share in shares]
-    if len(set(at)) < len(at): raise UserError(f"{len(at)} marks do not fit into {steps} steps; raise the budget")
-    return at
-
-def save_weights(module: ImageTraining, path: Path) -> None:
-    "Both sets of weights in one file that appears whole or not at all."
-    both = {"raw": module.network.state_dict(), "averaged": module.averaged.module.state_dict()}
-    atomic_write(
-        path,
-        save({
-            f"{kind}.{name}": tensor.contiguous().cpu()
-            for kind, state in both.items()
-            for name, tensor in state.items()
-        }),
-    )
-
-
 def load_weights(path: str | Path, config: BackboneConfig, averaged: bool = True) -> Backbone:
     "The network of a mark, ready to draw. Raises `UserError` for a file that is missing or belongs to another network."
     network, kind = Backbone(config), "averaged" if averaged else "raw"
-    try:
-        network.load_state_dict({
-            name.removeprefix(f"{kind}."): t for name, t in load_file(path).items() if name.startswith(f"{kind}.")
-        })
+    try: network.load_state_dict(split_weights(load_file(path), kind))
     except Exception as e:
         raise UserError(
             f"{Path(path).name} does not hold the weights of this network ({type(e).__name__}: "
             f"{str(e).strip().splitlines()[0][:120]})"
         ) from e
     return network.eval()
-
-# %% ../../nbs/image/15_training.ipynb #whole-checkpoints
-class WholeCheckpoints(TorchCheckpointIO):
-    "Checkpoint files that appear whole or not at all and hold tensors and plain values only."
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
-        "Raises `UserError` when the disk is full."
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        atomic_write(path, buffer.getvalue())
-
-    def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
-        "Raises `UserError` for a file that is damaged or holds anything else."
-        try:
-            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as e:
-            raise UserError(
-                f"the checkpoint {Path(path).name} cannot be read ({type(e).__name__}); remove it and the run starts "
-                "again"
-            ) from e
-
-# %% ../../nbs/image/15_training.ipynb #report
-class Watch(L.Callback):
-    "Progress of the run, and `last.ckpt` every `checkpoint_every` steps."
-    def __init__(self, name: str, steps: int, config: ImageTrainConfig, folder: Path):
-        self.name, self.steps, self.config, self.folder = name, steps, config, folder
-
-    def on_train_start(self, trainer, module) -> None:
-        self.progress = Progress(self.name, total=self.steps, start=trainer.global_step)
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        "Reports the mean of the last 20 losses that were read."
-        recent = module.losses[-20:]
-        self.progress.update(1, note=f"loss {sum(recent) / len(recent):.3f}" if recent else "")
-        if trainer.global_step % self.config.checkpoint_every == 0 and trainer.global_step < self.steps:
-            trainer.save_checkpoint(self.folder / "last.ckpt")
-
-    def on_train_end(self, trainer, module) -> None: self.progress.close()
-
-    def on_exception(self, trainer, module, exception) -> None:
-        if hasattr(self, "progress"): self.progress.close(note="stopped")
-
-# %% ../../nbs/image/15_training.ipynb #steps
-class _Steps:
-    "An endless source of step numbers; the module draws its own batches."
-    def __iter__(self) -> Iterator[int]: return itertools.count()
 
 # %% ../../nbs/image/15_training.ipynb #train
 def train(
@@ -271,8 +135,10 @@ def train(
     folder: str | Path,
     seed: int = 0,
     name: str = "training",
+    workers: int = 0,
 ) -> dict:
-    """Train a network on `data` to the budget of `config`, continuing what an interrupted call left in `folder`.
+    """Train a network on `data` to the budget of `config`, continuing what an interrupted call left in `folder`;
+    `workers` processes draw batches ahead, which changes no number.
 
     Returns `steps`, `flops`, `losses` (one per step) and `marks`: for each its `file` (relative to `folder`), `step`
     and `flops`.
@@ -281,39 +147,20 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
-    steps, last = budget.steps, folder / "last.ckpt"
-    module = ImageTraining(Backbone(backbone, seed), config, data, seed, steps)
-    marks = Marks(folder, config.marks, steps)
-    with quiet_lightning():
-        trainer = L.Trainer(
-            max_steps=-1,
-            max_epochs=-1,
-            accelerator=config.accelerator,
-            devices=config.devices,
-            strategy=config.strategy,
-            precision=config.precision,
-            gradient_clip_val=config.clip_norm,
-            callbacks=[budget, marks, Watch(name, steps, config, folder)],
-            plugins=[WholeCheckpoints()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        if config.compile and trainer.strategy.root_device.type == "cuda": module.network.compile()
-        if config.batch_size % trainer.world_size:
-            raise UserError(
-                f"a batch of {config.batch_size} cannot be shared by {trainer.world_size} devices; choose a multiple"
-            )
-        trainer.fit(
-            module, train_dataloaders=_Steps(), ckpt_path=str(last) if last.is_file() else None, weights_only=True
-        )
-    if trainer.is_global_zero:
-        # what kills cut short, too
-        for leftover in (last, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)
-    kept = [
-        {"file": f"mark_{i}.safetensors", "step": step, "flops": step * budget.step_cost}
-        for i, step in enumerate(marks.at)
-    ]
-    return {"steps": steps, "flops": budget.spent, "losses": [round(loss, 6) for loss in module.losses], "marks": kept}
+    marks = Marks(folder, config.marks, budget.steps)
+    claim(folder / RUN, training_identity(backbone, config, seed), *_TAKEN)
+    objective = ImageTraining(Backbone(backbone, seed), config, budget.steps)
+    draw = partial(_draw, data, config.caption_drop, seed)
+    batches = SeededSteps(draw, budget.steps, config.batch_size, workers)
+    fitted = fit(objective, batches, FitConfig.of(config, steps=budget.steps), folder, name, [marks])
+    losses = [round(loss, 6) for loss in fitted.losses()]
+    fitted.finish(LAST, LOSSES, RUN)
+    return {
+        "steps": budget.steps,
+        "flops": budget.steps * budget.step_cost,
+        "losses": losses,
+        "marks": [_mark(i, step, budget.step_cost) for i, step in enumerate(marks.at)],
+    }
+
+def _mark(number: int, step: int, step_cost: int) -> dict:
+    return {"file": f"mark_{number}.safetensors", "step": step, "flops": step * step_cost}

@@ -3,38 +3,26 @@
 # %% ../../nbs/lm/03_schedule.ipynb #imports
 from __future__ import annotations
 
-import math
-
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from functools import partial
 
 from ..core.errors import UserError
+from ..learn.rates import cosine_rate
+from .config import TrainConfig
 
 # %% auto #0
-__all__ = ['learning_rate', 'WarmupCosine']
+__all__ = ['learning_rate', 'recipe_rate']
 
 # %% ../../nbs/lm/03_schedule.ipynb #rate
 def learning_rate(step: int, peak: float, warmup: int, total: int, final: float = 3e-5) -> float:
     """Rate of the step numbered `step` (from 0): linear over `warmup` steps to `peak`, then a cosine that reaches
     `final` at step `total`."""
-    if step < warmup: return peak * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * progress))
+    return cosine_rate(step, peak, warmup, total, final)
 
 # %% ../../nbs/lm/03_schedule.ipynb #scheduler
-class WarmupCosine(LRScheduler):
-    """Sets each parameter group's rate to `learning_rate(step, ...)`. Raises `UserError` when the warm-up fills the
-    run."""
-    def __init__(self, optimizer: Optimizer, peak: float, warmup: int, total: int, final: float = 3e-5):
-        if warmup >= total:
-            raise UserError(
-                f"a warm-up of {warmup} steps leaves nothing of {total}; lower warmup_steps or raise tokens."
-            )
-        self.peak, self.warmup, self.total, self.final = peak, warmup, total, final
-        super().__init__(optimizer)
-
-    def get_lr(self) -> list[float]:
-        """The rate of the current step, once per parameter group."""
-        return [learning_rate(self.last_epoch, self.peak, self.warmup, self.total, self.final)] * len(
-            self.optimizer.param_groups
+def recipe_rate(train: TrainConfig, steps: int) -> partial[float]:
+    """The rate of each of `steps` steps, as a function. Raises `UserError` when the warm-up fills the run."""
+    if train.warmup_steps >= steps:
+        raise UserError(
+            f"a warm-up of {train.warmup_steps} steps leaves nothing of {steps}; lower warmup_steps or raise tokens."
         )
+    return partial(learning_rate, peak=train.lr, warmup=train.warmup_steps, total=steps, final=train.final_lr)

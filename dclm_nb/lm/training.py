@@ -3,280 +3,81 @@
 # %% ../../nbs/lm/06_training.ipynb #imports
 from __future__ import annotations
 
-import csv
 import json
-import math
-import os
-import time
+from functools import cached_property
 from pathlib import Path
 
-import lightning as L
-import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from torch import Tensor
-from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
-from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from ..core.errors import UserError
+from ..core.files import atomic_write
 from ..core.identity import Identity, claim
-from ..core.progress import Progress
-from ..core.quiet import quiet_lightning
+from ..learn.fit import LAST, RUN, FitConfig, Fitted, fit
+from ..learn.objective import Objective, OptimConfig
 from .checkpoints import save_model
 from .config import OpenLMConfig, TrainConfig, config_to_dict, total_steps
 from .data import TokenDataModule, TokenShards, check_fits
 from .flops import device_peak, training_flops
 from .loss import language_model_loss
 from .model import Block, OpenLM
-from .schedule import WarmupCosine, learning_rate
+from .schedule import recipe_rate
 
 # %% auto #0
-__all__ = ['LOSS_COLUMNS', 'LanguageModelTraining', 'LossTable', 'check_finite', 'Report', 'AtomicCheckpointIO', 'Checkpoints',
-           'build_strategy', 'pure_bf16', 'build_trainer', 'train']
+__all__ = ['LanguageModelTraining', 'train']
 
 # %% ../../nbs/lm/06_training.ipynb #module
-class LanguageModelTraining(L.LightningModule):
+class LanguageModelTraining(Objective):
     """Next-token prediction with z-loss, AdamW, clipping, warm-up and cosine (DataComp-LM, Table 10)."""
-    def __init__(self, model: OpenLM, train: TrainConfig, steps: int):
-        super().__init__()
-        self.model, self.train_config, self.steps = model, train, steps
-        self.measured: list[Tensor] = []  # cross-entropy and z-term of each micro-batch since the last step
-        self.gradient_norm = torch.zeros(())
+    measured = ("cross_entropy", "z_term", "gradient_norm")
+    blocks = frozenset({Block})
 
-    def training_step(self, batch: Tensor, _index: int) -> Tensor:
-        """Loss of a micro-batch of contexts `"B T+1"`."""
-        hidden = self.model.hidden(batch[:, :-1])
+    def __init__(self, network: OpenLM, train: TrainConfig, steps: int):
+        optim = OptimConfig(
+            betas=(train.beta1, train.beta2),
+            eps=train.adam_eps,
+            weight_decay=train.weight_decay,
+            fused=train.strategy != "fsdp",
+            clip_norm=train.clip_norm,
+        )
+        super().__init__(network, recipe_rate(train, steps), optim)
+        self.train_config = train
+
+    def losses(self, contexts: Tensor) -> dict[str, Tensor]:
+        """Of a micro-batch of contexts `"B T+1"`, in nats per token."""
+        hidden, train = self.network.hidden(contexts[:, :-1]), self.train_config
         parts = language_model_loss(
-            hidden, self.model.head.weight, batch[:, 1:], self.train_config.z_loss, self.train_config.loss_chunk
+            hidden, self.network.head.weight, contexts[:, 1:], train.z_loss, train.loss_chunk
         )
-        self.measured.append(torch.stack((parts.cross_entropy, parts.z_term)))
-        return parts.total
+        return {"loss": parts.total, "cross_entropy": parts.cross_entropy, "z_term": parts.z_term}
 
-    def configure_optimizers(self) -> dict:
-        """AdamW over every parameter, and the paper's schedule, advanced after each step."""
-        c = self.train_config
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            lr=c.lr,
-            betas=(c.beta1, c.beta2),
-            eps=c.adam_eps,
-            weight_decay=c.weight_decay,
-            fused=c.strategy != "fsdp",
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": WarmupCosine(optimizer, c.lr, c.warmup_steps, self.steps, c.final_lr),
-                "interval": "step",
-            },
-        }
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one optimiser step, over all devices and micro-batches."""
+        return self.train_config.batch_size * self.network.config.seq_len
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        """Clips the global norm, over the shards of all devices under FSDP, and remembers it."""
-        sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
-        limit = self.train_config.clip_norm
-        self.gradient_norm = (
-            self.trainer.strategy.model.clip_grad_norm_(limit)
-            if sharded
-            else torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
-        )
+    def facts(self, step: int) -> dict[str, int]:
+        """Tokens seen when the step is done."""
+        return {"tokens": (step + 1) * self.step_tokens}
 
-# %% ../../nbs/lm/06_training.ipynb #columns
-LOSS_COLUMNS = ("step", "tokens", "lr", "cross_entropy", "z_term", "gradient_norm")
+    @cached_property
+    def peak(self) -> float:
+        """Operations per second that all devices could do at most."""
+        low = self.train_config.precision != "32-true"
+        return device_peak(self.trainer.strategy.root_device, low_precision=low) * self.trainer.world_size
 
-# %% ../../nbs/lm/06_training.ipynb #table
-class LossTable:
-    """The file `losses.csv` of a run: one row per optimiser step, numbered from 0."""
-    def __init__(self, path: Path):
-        self.path = path
-
-    def start(self, step: int) -> None:
-        """Keeps the rows before `step`. Raises `UserError` if some of them are missing."""
-        lines = self.path.read_text().splitlines(keepends=True) if step and self.path.is_file() else []
-        kept = [",".join(LOSS_COLUMNS) + "\n", *lines[1 : step + 1]]
-        if len(kept) != step + 1:
-            raise UserError(
-                f"{self.path.name} has {len(kept) - 1} rows and the checkpoint is at step {step}; remove the run's "
-                "folder and start again."
-            )
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, self.path)
-
-    def append(self, rows: list[tuple]) -> None:
-        """Adds rows."""
-        with open(self.path, "a", newline="") as file: csv.writer(file, lineterminator="\n").writerows(rows)
-
-    def sync(self) -> None:
-        """Forces the rows to disk."""
-        with open(self.path, "rb+") as file: os.fsync(file.fileno())
-
-# %% ../../nbs/lm/06_training.ipynb #finite
-def check_finite(rows: list[tuple]) -> None:
-    """Raises `UserError` that names the first step whose loss or gradient is not a number."""
-    for step, _, rate, *values in rows:
-        if not all(map(math.isfinite, values)):
-            raise UserError(
-                f"training diverged: at step {step} cross-entropy is {values[0]:g}, gradient norm {values[2]:g} "
-                f"(learning rate {rate:.2g}); lower lr or lengthen warmup_steps."
-            )
-
-# %% ../../nbs/lm/06_training.ipynb #report
-class Report(L.Callback):
-    """Fills `losses.csv` and the loggers, and reports progress, every `log_every` steps."""
-    def __init__(self, table: LossTable, config: OpenLMConfig, train: TrainConfig, steps: int):
-        self.table, self.config, self.train, self.steps = table, config, train, steps
-        self.waiting: list[Tensor] = []
-        self.seconds, self.done = 0.0, 0
-        self.progress, self.peak = None, 0.0
-
-    def on_train_start(self, trainer, module) -> None:
-        """Finds the place in the table and starts the clock."""
-        self.done = trainer.global_step
-        if trainer.is_global_zero:
-            self.table.start(self.done)
-            self.progress = Progress("training", total=self.steps, start=self.done)
-        self.peak = device_peak(module.device, low_precision=self.train.precision != "32-true") * trainer.world_size
-        self.clock = time.perf_counter()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        """Collects the measurements of a finished step."""
-        if trainer.global_step == self.done + len(self.waiting): return  # a micro-batch inside a step
-        losses = module.measured[0] if len(module.measured) == 1 else torch.stack(module.measured).mean(0)
-        self.waiting.append(torch.cat((losses, module.gradient_norm.detach().reshape(1).to(losses))))
-        module.measured = []
-        if len(self.waiting) == self.train.log_every or trainer.global_step == self.steps: self.flush(trainer)
-
-    def flush(self, trainer) -> None:
-        """Writes the waiting rows everywhere. Raises `UserError` if the loss has diverged."""
-        if not self.waiting: return
-        values = trainer.strategy.reduce(torch.stack(self.waiting), reduce_op="mean").tolist()
-        seconds, self.clock = time.perf_counter() - self.clock, time.perf_counter()
-        self.seconds += seconds
-        batch_tokens = self.train.batch_size * self.config.seq_len
-        rate = lambda step: learning_rate(step, self.train.lr, self.train.warmup_steps, self.steps, self.train.final_lr)
-        rows = [(step, (step + 1) * batch_tokens, rate(step), *row) for step, row in enumerate(values, start=self.done)]
-        self.waiting, self.done = [], self.done + len(rows)
-        check_finite(rows)
-        if trainer.is_global_zero:
-            self.table.append(rows)
-            for row in rows:
-                for logger in trainer.loggers: logger.log_metrics(dict(zip(LOSS_COLUMNS[2:], row[2:])), step=row[0])
-            self.progress.update(len(rows), note=self.line(rows, seconds))
-
-    def line(self, rows: list[tuple], seconds: float) -> str:
-        """What the last rows say: mean loss, rate, speed."""
+    def note(self, rows: list[dict], seconds: float) -> str:
+        """Mean loss, rate, speed, share of the machine's peak."""
         speed = len(rows) / max(seconds, 1e-9)
-        share = speed * training_flops(self.config, self.train.batch_size) / self.peak
-        loss = sum(row[3] for row in rows) / len(rows)
-        return (f"loss {loss:.4f}, lr {rows[-1][2]:.2e}, {speed * self.train.batch_size * self.config.seq_len:,.0f} "
-                f"tokens/s, {share:.0%} of peak")
+        share = speed * training_flops(self.network.config, self.train_config.batch_size) / self.peak
+        loss = sum(row["cross_entropy"] for row in rows) / len(rows)
+        return (f"loss {loss:.4f}, lr {rows[-1]['lr']:.2e}, {speed * self.step_tokens:,.0f} tokens/s, "
+                f"{share:.0%} of peak")
 
-    def on_train_end(self, trainer, module) -> None:
-        """Writes what is left and closes the progress."""
-        self.flush(trainer)
-        if self.progress: self.progress.close()
-
-    def on_exception(self, trainer, module, exception) -> None:
-        """Closes the progress; nothing else is known to be well."""
-        if self.progress: self.progress.close(note="stopped")
-
-    def state_dict(self) -> dict:
-        """Seconds trained so far, over all starts, and the machine's peak."""
-        return {"seconds": self.seconds, "peak": self.peak}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continues the clock of an earlier start."""
-        self.seconds, self.peak = state["seconds"], state["peak"]
-
-# %% ../../nbs/lm/06_training.ipynb #checkpoint-io
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoint files that appear whole or not at all, read with `weights_only=True`."""
-    def save_checkpoint(self, checkpoint: dict, path, storage_options=None) -> None:
-        """Writes under another name, syncs, renames."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-    def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
-        """Tensors and plain values only. Raises `UserError` for a file that is damaged or holds anything else."""
-        try:
-            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(
-                f"the checkpoint {Path(path).name} cannot be read ({str(error).splitlines()[0][:120]}); remove the "
-                "run's folder and start again."
-            ) from None
-
-# %% ../../nbs/lm/06_training.ipynb #checkpoints
-class Checkpoints(L.Callback):
-    """Saves `last.ckpt` every `checkpoint_every` steps, after the loss table is on disk."""
-    def __init__(self, path: Path, every: int, report: Report):
-        self.path, self.every, self.report, self.saved = path, every, report, 0
-
-    def on_train_start(self, trainer, module) -> None:
-        """Nothing new to save yet."""
-        self.saved = trainer.global_step
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        """Saves when due."""
-        step = trainer.global_step
-        if step == self.saved or step % self.every and step != self.report.steps: return
-        self.saved = step
-        self.report.flush(trainer)
-        if trainer.is_global_zero: self.report.table.sync()
-        trainer.save_checkpoint(self.path)
-
-# %% ../../nbs/lm/06_training.ipynb #strategy
-def build_strategy(train: TrainConfig) -> str | L.pytorch.strategies.Strategy:
-    """Lightning's strategy for a recipe. Raises `UserError` for FSDP without a GPU."""
-    if train.strategy == "ddp": return DDPStrategy(gradient_as_bucket_view=True, static_graph=False)
-    if train.strategy == "auto": return "auto"
-    if not torch.cuda.is_available():
-        raise UserError('strategy "fsdp" needs GPUs; use strategy="auto" or "ddp" here, or launch on a cluster.')
-    return FSDPStrategy(
-        auto_wrap_policy=ModuleWrapPolicy({Block}),
-        mixed_precision=pure_bf16() if train.precision == "bf16-pure" else None,
-        state_dict_type="full",
-    )
-
-# %% ../../nbs/lm/06_training.ipynb #pure
-def pure_bf16() -> MixedPrecision:
-    """Compute, gradients and buffers in bfloat16 over float32 shards: the paper's setting at 3B and 7B."""
-    return MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.bfloat16, buffer_dtype=torch.bfloat16)
-
-# %% ../../nbs/lm/06_training.ipynb #trainer
-def build_trainer(
-    train: TrainConfig, steps: int, folder: Path, callbacks: list[L.Callback], purge_step: int | None = None
-) -> L.Trainer:
-    """A Trainer that does nothing but train: no progress bar, no summary, no checkpoints of its own."""
-    logger = (
-        TensorBoardLogger(folder, name="", version="tensorboard", purge_step=purge_step) if train.tensorboard else False
-    )
-    return L.Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator=train.accelerator,
-        devices=train.devices,
-        num_nodes=train.num_nodes,
-        strategy=build_strategy(train),
-        precision="bf16-true" if train.precision == "bf16-pure" else train.precision,
-        accumulate_grad_batches=train.grad_accumulation,
-        callbacks=callbacks,
-        logger=logger,
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=train.log_every,
-    )
+    def diverged(self, row: dict) -> str:
+        """Which step, and how."""
+        return (
+            f"training diverged: at step {row['step']} cross-entropy is {row['cross_entropy']:g}, gradient norm "
+            f"{row['gradient_norm']:g} (learning rate {row['lr']:.2g}); lower lr or lengthen warmup_steps."
+        )
 
 # %% ../../nbs/lm/06_training.ipynb #identity
 # Settings that change how a run is watched or stored, but not its result.
@@ -297,16 +98,15 @@ def _claim(folder: Path, config: OpenLMConfig, train: TrainConfig, shards: Token
     """Notes whose run `folder` is; raises `UserError` if it is another's."""
     recipe = {k: v for k, v in config_to_dict(train).items() if k not in _FREE}
     settings = {"model": config_to_dict(config), "train": recipe}
-    claim(folder / "run.json", Identity.of("lm/training", 1, settings, {"tokens": shards.identity()}, seed))
+    claim(folder / RUN, Identity.of("lm/training", 1, settings, {"tokens": shards.identity()}, seed))
 
 # %% ../../nbs/lm/06_training.ipynb #outcome
-def _outcome(folder: Path, config: OpenLMConfig, train: TrainConfig, steps: int, report: Report) -> dict:
+def _outcome(fitted: Fitted, losses: list[float], batch_size: int) -> dict:
     """The result of a finished run, as JSON values."""
-    with open(folder / "losses.csv", newline="") as file:
-        losses = [float(row["cross_entropy"]) for row in csv.DictReader(file)]
-    tail = losses[-max(1, len(losses) // 10) :]
-    flops = steps * training_flops(config, train.batch_size)
-    tokens = steps * train.batch_size * config.seq_len
+    objective, steps, seconds = fitted.objective, len(losses), max(fitted.seconds, 1e-9)
+    tail = losses[-max(1, steps // 10) :]
+    flops = steps * training_flops(objective.network.config, batch_size)
+    tokens = steps * objective.step_tokens
     return {
         "loss": sum(tail) / len(tail),
         "last_loss": losses[-1],
@@ -315,10 +115,20 @@ def _outcome(folder: Path, config: OpenLMConfig, train: TrainConfig, steps: int,
         "steps": steps,
         "tokens": tokens,
         "flops": flops,
-        "seconds": report.seconds,
-        "tokens_per_second": tokens / max(report.seconds, 1e-9),
-        "share_of_peak": flops / max(report.seconds, 1e-9) / report.peak,
+        "seconds": fitted.seconds,
+        "tokens_per_second": tokens / seconds,
+        "share_of_peak": flops / seconds / objective.peak,
     }
+
+# %% ../../nbs/lm/06_training.ipynb #fit
+def _finish(fitted: Fitted, train: TrainConfig) -> None:
+    """Writes the network, then the result that declares the run finished, then drops the checkpoint unless kept."""
+    weights, losses = fitted.weights(), fitted.losses("cross_entropy")
+    if fitted.leads:
+        save_model(fitted.objective.network.config, weights, fitted.folder)
+        result = _outcome(fitted, losses, train.batch_size)
+        atomic_write(fitted.folder / "result.json", json.dumps(result, indent=1))
+    fitted.finish(*(() if train.keep_checkpoint else (LAST,)))
 
 # %% ../../nbs/lm/06_training.ipynb #train
 def train(
@@ -338,30 +148,7 @@ def train(
     check_fits(shards, model_config)
     _claim(folder, model_config, train_config, shards, seed)
     if (folder / "result.json").is_file(): return json.loads((folder / "result.json").read_text())
-    with quiet_lightning():
-        return _fit(model_config, train_config, shards, folder, seed, steps)
-
-# %% ../../nbs/lm/06_training.ipynb #fit
-def _fit(config: OpenLMConfig, train: TrainConfig, shards: TokenShards, folder: Path, seed: int, steps: int) -> dict:
-    last = folder / "last.ckpt"
-    resume = str(last) if last.is_file() else None
-    report = Report(LossTable(folder / "losses.csv"), config, train, steps)
-    trainer = build_trainer(train, steps, folder, [report, Checkpoints(last, train.checkpoint_every, report)])
-    module = LanguageModelTraining(OpenLM(config, seed), train, steps)
-    trainer.fit(module, datamodule=TokenDataModule(shards, train, seed), ckpt_path=resume, weights_only=True)
-    result = _outcome(folder, config, train, steps, report) if trainer.is_global_zero else {}
-    _save_final(trainer, module, folder, result, keep=train.keep_checkpoint)
+    objective = LanguageModelTraining(OpenLM(model_config, seed), train_config, steps)
+    data = TokenDataModule(shards, train_config, seed)
+    _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder), train_config)
     return json.loads((folder / "result.json").read_text())
-
-# %% ../../nbs/lm/06_training.ipynb #save-final
-def _save_final(trainer: L.Trainer, module: LanguageModelTraining, folder: Path, result: dict, keep: bool) -> None:
-    """Writes the network, then the result that declares the run finished, then drops the checkpoint unless kept."""
-    state = trainer.strategy.lightning_module_state_dict()  # gathered from all devices under FSDP
-    if trainer.is_global_zero:
-        weights = {name.removeprefix("model."): t for name, t in state.items()}
-        save_model(module.model.config, weights, folder)
-        temporary = folder / "result.json.tmp"
-        temporary.write_text(json.dumps(result, indent=1))
-        os.replace(temporary, folder / "result.json")
-        if not keep: (folder / "last.ckpt").unlink(missing_ok=True)
-    trainer.strategy.barrier("saved")

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dclm_nb.image.backbone import Backbone, Places, modulated
-from dclm_nb.image.codecs import this_device
 from dclm_nb.image.config import BackboneConfig
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.flow import FlowSettings, flow_loss
 from dclm_nb.image.next_token import next_token_sample
+from dclm_nb.learn.device import this_device
 
 pytestmark = pytest.mark.benchmark_run
 WORDS, LENGTH, CODES, CHANNELS = 20, 6, 256, 8

@@ -128,6 +128,8 @@ def test_training_step(shape, tmp_path, monkeypatch):
 def test_trainer_overhead(tmp_path):
     """`train` against a bare loop over the same batches with the same network and loss: CPU time of one thread, so that
     neighbours do not count."""
+    import lightning as L
+    import dclm_nb.learn.fit as learn
     from dclm_nb.lm import training
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -167,16 +169,16 @@ def test_trainer_overhead(tmp_path):
     def lightning(number: int) -> float:
         times = {}
 
-        class Clock(training.L.Callback):
+        class Clock(L.Callback):
             def on_train_start(self, *_): times["start"] = time.process_time()
             def on_train_end(self, *_): times["end"] = time.process_time()
 
-        build = training.build_trainer
-        training.build_trainer = lambda train, steps, folder, callbacks, **k: build(
-            train, steps, folder, [*callbacks, Clock()], **k
+        build = learn.build_trainer
+        learn.build_trainer = lambda how, objective, folder, callbacks: build(
+            how, objective, folder, [*callbacks, Clock()]
         )
         try: training.train(config, recipe, tokens, tmp_path / f"run{number}", seed=0)
-        finally: training.build_trainer = build
+        finally: learn.build_trainer = build
         return times["end"] - times["start"]
 
     bare(), lightning(-1)

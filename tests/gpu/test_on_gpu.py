@@ -12,7 +12,7 @@ from dclm_nb.core.store import RunStore
 from dclm_nb.image.autoencoders import LATENTS, autoencoder_config, train_autoencoder
 from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.checkpoints import load_image_model, sample
-from dclm_nb.image.codecs import psnr, this_device
+from dclm_nb.image.codecs import psnr
 from dclm_nb.image.config import METHODS, BackboneConfig
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.launch import train_image
@@ -21,6 +21,7 @@ from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.image.scenes import SceneSpec, scene_set
 from dclm_nb.image.training import LatentSet, load_weights, step_generator, train
 from dclm_nb.image.webdata import write_shard
+from dclm_nb.learn.device import this_device
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 from dclm_nb.lm.data import write_token_folder
 from dclm_nb.lm.training import train as train_lm

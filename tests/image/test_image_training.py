@@ -26,7 +26,8 @@ from dclm_nb.image.config import METHODS, BackboneConfig
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.methods import method_loss
 from dclm_nb.image.recipes import ImageTrainConfig
-from dclm_nb.image.training import FlopBudget, LatentSet, load_weights, mark_steps, rate_factor, step_generator, train
+from dclm_nb.image.training import FlopBudget, LatentSet, load_weights, rate_factor, step_generator, train
+from dclm_nb.learn.keep import mark_steps
 
 STEPS, BATCH = 30, 4
 NETWORK = BackboneConfig("next-token", 16, 1, 2, 9, 8, 3, vocab_size=12)

@@ -1,5 +1,6 @@
 """OpenLM against what open_lm itself computed: weights, logits, losses, gradients, optimiser traces, schedules and
 counts."""
+import dataclasses
 import json
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dclm_nb.learn.objective import Objective
 from dclm_nb.lm.checkpoints import OPEN_LM_NAMES, from_open_lm, read_tensors, rename_tensors, to_open_lm
-from dclm_nb.lm.config import PAPER_SCALES, parameter_count, total_steps
+from dclm_nb.lm.config import PAPER_SCALES, lm_config, parameter_count, total_steps
 from dclm_nb.lm.loss import language_model_loss, plain_loss
 from dclm_nb.lm.model import OpenLM, initial_std, rotary_frequencies, rotary_tables
-from dclm_nb.lm.schedule import WarmupCosine, learning_rate
+from dclm_nb.lm.schedule import learning_rate, recipe_rate
 
 TOLERANCE = 1e-5
 
@@ -259,16 +261,20 @@ def test_schedules(reference):
     assert checked >= 45
 
 
-def test_the_scheduler_object_follows_the_rule():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = WarmupCosine(optimizer, 3e-3, 20, 100)
+def test_the_optimiser_follows_the_rule():
+    """To the last bit, also when the schedule goes on from a checkpoint."""
+    recipe = dataclasses.replace(lm_config("smoke")[1], lr=3e-3, warmup_steps=20)
+    begun = lambda: Objective(torch.nn.Linear(1, 1), recipe_rate(recipe, 100)).configure_optimizers()
+    parts = begun()
     for step in range(100):
+        optimizer, schedule = parts["optimizer"], parts["lr_scheduler"]["scheduler"]
         assert optimizer.param_groups[0]["lr"] == learning_rate(step, 3e-3, 20, 100)
-        if step == 50:  # a resumed schedule goes on
-            state = schedule.state_dict()
-            schedule = WarmupCosine(optimizer, 3e-3, 20, 100)
-            schedule.load_state_dict(state)
         optimizer.step(); schedule.step()
+        if step != 50: continue
+        state = optimizer.state_dict(), schedule.state_dict()
+        parts = begun()
+        parts["optimizer"].load_state_dict(state[0])
+        parts["lr_scheduler"]["scheduler"].load_state_dict(state[1])
 
 
 @pytest.mark.parametrize("scale", ["400M-1x", "1B-1x", "3B-1x", "7B-1x"])

@@ -22,6 +22,7 @@ CONTEXTS = 50  # a pass is 12.5 batches: 30 steps are 2.4 passes, and passes end
 SCRIPT = """
 import os, signal, torch
 import lightning as L
+import dclm_nb.learn.fit as learn
 import dclm_nb.lm.training as training
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 
@@ -34,8 +35,8 @@ def main(tokens, folder, die, options):
         def on_train_batch_end(self, trainer, *_):
             if how == "step" and trainer.global_step == int(die_at): kill()
 
-    build = training.build_trainer
-    training.build_trainer = lambda train, steps, f, callbacks, **k: build(train, steps, f, [*callbacks, Kill()], **k)
+    build = learn.build_trainer
+    learn.build_trainer = lambda how, objective, f, callbacks: build(how, objective, f, [*callbacks, Kill()])
     save, replace, count = torch.save, os.replace, [0]
 
     def dying_save(value, file, *a, **k):

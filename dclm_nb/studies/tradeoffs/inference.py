@@ -273,7 +273,7 @@ def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #clock-name
 def clock_name() -> str:
     "What the clock counts on this machine."
-    from dclm_nb.image.codecs import this_device
+    from dclm_nb.learn.device import this_device
     return "one thread of a processor" if this_device().type == "cpu" else "one GPU"
 
 def clock_notes(grid: GridRuns | None) -> RowNotes:

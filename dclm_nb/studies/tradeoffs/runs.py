@@ -298,10 +298,11 @@ def model_of(
     "The generator at a mark of a training run (`config`: of its `Setup`), ready to draw."
     from safetensors.torch import load_file
     from dclm_nb.image.checkpoints import ImageModel
-    from dclm_nb.image.codecs import load_codec, this_device
+    from dclm_nb.image.codecs import load_codec
     from dclm_nb.image.methods import Sampling
     from dclm_nb.image.recipes import train_config_from_dict
     from dclm_nb.image.training import load_weights
+    from dclm_nb.learn.device import this_device
     (network, vocabulary), codec = _network_of(config, data), load_codec(data.folder / "codec")
     if config["whiten"]:
         codec = _Whitened(codec, load_file(data.folder / "latents.safetensors")["latents"].std(dim=(0, 1)))
@@ -494,7 +495,7 @@ def _drawing_cost(asked: Asked) -> float:
 def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> Workshop | None:
     """The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is
     not made for, or one that needs a GPU where there is none."""
-    from dclm_nb.image.codecs import this_device
+    from dclm_nb.learn.device import this_device
     if scale == "replay": return None
     study = ImageStudy.at_scale(scale)
     if get_scale(scale).needs == "gpu" and this_device().type == "cpu":

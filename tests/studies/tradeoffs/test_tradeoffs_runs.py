@@ -443,9 +443,9 @@ def test_a_scale_that_is_only_a_recipe_is_refused_in_one_line():
 
 
 def test_gpu_is_refused_in_one_line_where_there_is_none(monkeypatch, tmp_path):
-    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("dclm_nb.learn.device.this_device", lambda: torch.device("cpu"))
     with pytest.raises(UserError, match="needs a GPU"): runs.workshop("gpu")
-    monkeypatch.setattr("dclm_nb.image.codecs.this_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("dclm_nb.learn.device.this_device", lambda: torch.device("cuda"))
     assert runs.workshop("gpu", store=RunStore(tmp_path)).study.scale == "gpu"
 
 
