@@ -78,6 +78,7 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError): part.unlink(missing_ok=True)
 
+# %% ../../nbs/core/06_files.ipynb #atomic-write-2
 def atomic_write(path: str | Path, data: bytes | str) -> Path:
     """Write `data` (text as UTF-8) to `path`, whole or not at all. Raises `UserError` when the disk is full or cannot
     be written."""

@@ -44,6 +44,7 @@ DECORATOR = "dclm_nb.core.runs", "run"
 
 def _names(target: ast.AST) -> list[str]: return [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
 
+# %% ../../nbs/core/09_fingerprint.ipynb #source
 class _Source:
     "The top-level definitions and imports of one module, from its text."
     def __init__(self, module: str, path: Path):
@@ -212,6 +213,7 @@ class _Reach:
             if target: self.name(target, attribute)
             elif name in source.definitions: self.definition(source.module, name)
 
+# %% ../../nbs/core/09_fingerprint.ipynb #text
 @lru_cache(maxsize=20_000)
 def _text(statement: ast.stmt) -> str: return ast.unparse(statement)
 
@@ -229,7 +231,7 @@ def check_function(fn: Callable):
             "show: put them into the config"
         )
 
-
+# %% ../../nbs/core/09_fingerprint.ipynb #code-of-2
 def code_of(fn: Callable) -> dict[str, str]:
     """{qualified name: normalised code} of the function and all it can reach in this library. Raises `UserError` for
     closures, lambdas and partials."""
@@ -240,6 +242,7 @@ def code_of(fn: Callable) -> dict[str, str]:
     else: _typed_in(fn, reach)
     return dict(sorted(reach.found.items()))
 
+# %% ../../nbs/core/09_fingerprint.ipynb #reach-of
 def reach_of(module: str, name: str) -> dict[str, str]:
     """As `code_of`, for a definition as it is written in a module of this library. Raises `UserError` where there is
     none."""
@@ -249,6 +252,7 @@ def reach_of(module: str, name: str) -> dict[str, str]:
     reach.definition(module, name)
     return dict(sorted(reach.found.items()))
 
+# %% ../../nbs/core/09_fingerprint.ipynb #declarations
 def declarations(module: str) -> dict[str, ast.expr]:
     "{function: the decorator that declares it a run} of a module of this library, from its text."
     source = _source(module, as_loaded=False)

@@ -22,6 +22,7 @@ def place() -> tuple[int, int]:
         if all(text.isdigit() for text in found): return int(found[0]), int(found[1])
     return 0, 1
 
+# %% ../../nbs/core/17_ranks.ipynb #is-follower
 def is_follower() -> bool:
     "Is this a process that waits for rank 0?"
     return place()[0] > 0
@@ -90,6 +91,7 @@ def began() -> float:
     "When this process began, or the one that started it, in seconds since 1970."
     return _BEGAN
 
+# %% ../../nbs/core/17_ranks.ipynb #wait-for-leader
 def wait_for_leader(found: Callable[[], object | None], lock: Path, what: str, pause: float = 0.2):
     """What `found` gives, as soon as it gives something. Raises `UserError` if rank 0 fails or dies, or has not begun
     after `DCLM_NB_RANK_WAIT` seconds (600)."""

@@ -22,6 +22,7 @@ class Declared:
     libraries: tuple[str, ...] = ()
     clock: tuple[str, ...] = ()
 
+# %% ../../nbs/core/16_runs.ipynb #run
 _NAME = re.compile(r"[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
 
 def run(name: str, version: int, libraries: tuple[str, ...] = (),
@@ -37,6 +38,7 @@ def run(name: str, version: int, libraries: tuple[str, ...] = (),
         return fn
     return declare
 
+# %% ../../nbs/core/16_runs.ipynb #declared
 def declared(fn: Callable) -> Declared | None:
     "What `fn` was declared as; None for one that was typed in without."
     return getattr(fn, "declared", None)
@@ -50,6 +52,7 @@ def _version(name: str) -> str:
     try: return metadata.version(name)
     except metadata.PackageNotFoundError: return "not installed"
 
+# %% ../../nbs/core/16_runs.ipynb #is-strict
 def is_strict() -> bool:
     "Do versions of libraries count for keys?"
     return os.environ.get("DCLM_NB_STRICT", "0") not in ("", "0")

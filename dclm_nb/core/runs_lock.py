@@ -47,6 +47,7 @@ def _spoken(call: ast.Call, where: str) -> Declared:
     except (ValueError, TypeError):
         raise UserError(f"the declaration of {where} must be written out: a name, a version, lists of names") from None
 
+# %% ../../nbs/core/18_runs_lock.ipynb #find-runs
 def find_runs() -> dict[str, FoundRun]:
     "{name: run} of all that the library declares, sorted. Raises `UserError` for a name that is given twice."
     found, package = {}, fingerprint.PACKAGE
@@ -80,6 +81,7 @@ class Locked:
     code: str
     history: tuple[str, ...] = ()
 
+# %% ../../nbs/core/18_runs_lock.ipynb #lock
 @dataclass(frozen=True)
 class Lock:
     "Both files: runs by name, and {definition: hash}."
@@ -133,6 +135,7 @@ class Finding:
 def _few(names: tuple[str, ...], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
+# %% ../../nbs/core/18_runs_lock.ipynb #disagreements
 def disagreements(found: dict[str, FoundRun], lock: Lock) -> list[Finding]:
     "One finding for each run that the lock does not know as it is."
     everywhere = {_last(name) for run in found.values() for name in run.reach}
@@ -156,6 +159,7 @@ def _changed(reach: dict[str, str], known: dict[str, str]) -> tuple[str, ...]:
     unknown = [name for name, digits in reach.items() if (_last(name), digits) not in texts]
     return tuple(f"{name} {'changed' if _last(name) in names else 'new'}" for name in unknown)
 
+# %% ../../nbs/core/18_runs_lock.ipynb #check
 def check(root: Path | None = None) -> list[Finding]:
     "What the checkout's lock and its code disagree about; empty when all is well."
     return disagreements(find_runs(), Lock.read(root))

@@ -55,6 +55,7 @@ def _leaves(value, at: str = "result") -> dict[str, str]:
     else: return {at: json.dumps(value)}
     return {place: text for here, inner in inside for place, text in _leaves(inner, here).items()}
 
+# %% ../../nbs/core/19_same.ipynb #unequal
 def unequal(before: Run, after: Run, clock: Sequence[str] = ()) -> list[str]:
     "What differs between two runs, in words, before -> after; empty if they are equal."
     old, new = (_leaves(without(run.result, clock)) for run in (before, after))

@@ -127,6 +127,7 @@ def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
     cells = np.column_stack([np.r_[grid[0] - end, middles], np.r_[middles, grid[-1] + end]])
     return cells[[int(np.abs(grid - pick).argmin()) for pick in picks]]
 
+# %% ../../nbs/core/05_statistics.ipynb #cells-interval
 def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
     """The interval of a mean of values that lie between `lows` and `highs` (one each per seed); seeds add their spread
     at both ends."""
@@ -134,6 +135,7 @@ def cells_interval(lows, mids, highs, level: float = 0.95) -> Interval:
     high = mean_interval(highs, level).high if np.isfinite(highs).all() else math.inf
     return Interval(low, float(np.mean(mids)), high, level)
 
+# %% ../../nbs/core/05_statistics.ipynb #grid-interval
 def grid_interval(picks, grid, level: float = 0.95, open_ends: bool = True) -> Interval:
     """Interval of the mean of `picks` (one per seed), each chosen from `grid`: never narrower than their cells.
 
@@ -176,6 +178,7 @@ def ahead_on(ours, theirs, lower: bool = False) -> str:
     if ahead + level == 0: return f"behind {everywhere}"
     return f"ahead on {ahead} of {_seeds(gaps.size)}" + (f", level on {level}" if level else "")
 
+# %% ../../nbs/core/05_statistics.ipynb #seeds-past
 def seeds_past(values, at_least: float, lower: bool = False) -> str:
     """On how many seeds a value is past a threshold: `2 of 3 seeds`. None and NaN are not past it. `lower`: past means
     at most."""
@@ -209,6 +212,7 @@ class Spread:
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * weight * self.sd
         return Interval(gap - half, gap, gap + half, level)
 
+# %% ../../nbs/core/05_statistics.ipynb #pooled-spread
 def pooled_spread(groups) -> Spread:
     """The spread of one run from `groups` of equal runs, each around its own mean; a group of one says nothing.
 
@@ -236,6 +240,7 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> Interval:
     half = float(stats.norm.ppf((1 + level) / 2)) / math.sqrt(n - 3)
     return Interval(math.tanh(math.atanh(r) - half), r, math.tanh(math.atanh(r) + half), level)
 
+# %% ../../nbs/core/05_statistics.ipynb #correlation-difference
 def correlation_difference(
     first: float, second: float, n: int, between: float = math.nan, level: float = 0.95,
 ) -> Interval:

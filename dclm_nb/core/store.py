@@ -83,6 +83,7 @@ def _code(fn: Callable) -> dict[str, str]: return {name: hash_of(text)[:16] for 
 
 def _code_hash(code: dict[str, str]) -> str: return hash_of(*(part for pair in code.items() for part in pair))[:16]
 
+# %% ../../nbs/core/11_store.ipynb #hash-of-input
 def _hash_of_input(value) -> str:
     return value.key if isinstance(value, Run) else tree_hash(value) if isinstance(value, Path) else str(value)
 
@@ -132,6 +133,7 @@ class Run:
 
 _VERIFIED, _TICK_NS = "verified.json", 2 * 10**9
 
+# %% ../../nbs/core/11_store.ipynb #state
 def _state(path: Path) -> list[int]:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
@@ -289,6 +291,7 @@ class RunStore:
         )
         return _compared(this, [r for r in self.list() if _name(r.manifest) == this["name"]])
 
+# %% ../../nbs/core/11_store.ipynb #damage-of
 def _damage_of(path: Path) -> str:
     try: return Run.read(path).damage(full=True)
     except (ValueError, OSError) as e: return str(e)

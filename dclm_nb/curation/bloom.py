@@ -2,9 +2,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK_BITS', 'ASKED_AT_ONCE', 'ADDED_AT_ONCE', 'UNCHECKED', 'BATCH_CHARACTERS', 'number_of_hashes', 'classic_bits',
-           'smallest', 'blocked_false_positive_rate', 'number_of_blocks', 'BloomFilter', 'sevens', 'parts', 'set_bits',
-           'require_memory', 'DedupResult', 'one_of_equals', 'contained_in_order', 'above', 'batches',
-           'BloomDeduplicator', 'without_paragraphs', 'false_removal_bound']
+           'smallest', 'number_of_blocks', 'BloomFilter', 'sevens', 'parts', 'set_bits', 'DedupResult', 'one_of_equals',
+           'above', 'batches', 'BloomDeduplicator', 'false_removal_bound']
 
 # %% ../../nbs/curation/12_bloom.ipynb #imports
 import json
@@ -37,7 +36,7 @@ def classic_bits(ngrams: int, false_positive_rate: float) -> int:
     hashes = number_of_hashes(false_positive_rate)
     return smallest(lambda bits: (1 - math.exp(-hashes * ngrams / bits)) ** hashes <= false_positive_rate)
 
-
+# %% ../../nbs/curation/12_bloom.ipynb #smallest
 def smallest(holds, above: int = 0) -> int:
     """The smallest integer greater than `above` for which `holds`, which must stay true from there on."""
     low, high = above, above + 1
@@ -51,7 +50,7 @@ def smallest(holds, above: int = 0) -> int:
 BLOCK_BITS = 512
 
 
-def blocked_false_positive_rate(bits_per_ngram: float, hashes: int) -> float:
+def _blocked_false_positive_rate(bits_per_ngram: float, hashes: int) -> float:
     """The rate of a filter whose `hashes` bits all lie in one block of 512: the mean over the block's Poisson load."""
     mean = BLOCK_BITS / bits_per_ngram
     load = np.arange(int(mean + 12 * math.sqrt(mean) + 20))
@@ -66,7 +65,7 @@ def number_of_blocks(ngrams: int, false_positive_rate: float) -> int:
     hashes = number_of_hashes(false_positive_rate)
     never_fewer = classic_bits(ngrams, false_positive_rate) // BLOCK_BITS
     return smallest(
-        lambda blocks: blocked_false_positive_rate(blocks * BLOCK_BITS / ngrams, hashes) <= false_positive_rate,
+        lambda blocks: _blocked_false_positive_rate(blocks * BLOCK_BITS / ngrams, hashes) <= false_positive_rate,
         above=never_fewer,
     )
 
@@ -82,7 +81,7 @@ class BloomFilter:
         self.expected, self.false_positive_rate = int(expected), false_positive_rate
         self.hashes = number_of_hashes(false_positive_rate)
         self.blocks = number_of_blocks(self.expected, false_positive_rate)
-        require_memory(self.nbytes, self.expected, false_positive_rate)
+        _require_memory(self.nbytes, self.expected, false_positive_rate)
         raw = np.zeros(self.blocks * 8 + 8, np.uint64)
         first = -(raw.ctypes.data // 8) % 8      # a block is one 64-byte line of the cache
         self.words = raw[first:first + self.blocks * 8]
@@ -142,7 +141,7 @@ def parts(hashes: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Runs of `size` hashes."""
     return (hashes[begin:begin + size] for begin in range(0, len(hashes), size))
 
-
+# %% ../../nbs/curation/12_bloom.ipynb #set-bits-2
 def set_bits(words: np.ndarray, word: np.ndarray, bit: np.ndarray) -> None:
     """words[word] |= bit, both "functions hashes". Of two hashes that write to one word the later wins, so look, and
     add what is lost one by one."""
@@ -151,7 +150,7 @@ def set_bits(words: np.ndarray, word: np.ndarray, bit: np.ndarray) -> None:
     np.bitwise_or.at(words, word[:, lost].ravel(), bit[:, lost].ravel())
 
 # %% ../../nbs/curation/12_bloom.ipynb #require-memory
-def require_memory(nbytes: int, expected: int, false_positive_rate: float) -> None:
+def _require_memory(nbytes: int, expected: int, false_positive_rate: float) -> None:
     """Raise `UserError`, saying what would fit, if a filter of this size exceeds nine tenths of the free memory (or
     2**32 blocks)."""
     free = min(psutil.virtual_memory().available * 0.9, 2**32 * BLOCK_BITS // 8)
@@ -192,7 +191,7 @@ def one_of_equals(hashes: np.ndarray) -> np.ndarray:
     return found
 
 # %% ../../nbs/curation/12_bloom.ipynb #known-before
-def contained_in_order(
+def _contained_in_order(
     hashes: np.ndarray, paragraph: np.ndarray, seen: np.ndarray, totals: np.ndarray, threshold: float
 ) -> np.ndarray:
     """Per paragraph: how many of its n-grams were known when its turn came, were paragraphs processed one by one.
@@ -268,7 +267,7 @@ class BloomDeduplicator:
         grams = paragraph_ngrams("\n".join(texts), self.min_ngram_size, self.max_ngram_size)
         totals = np.bincount(grams.paragraph, minlength=grams.paragraphs)
         seen = self.filter.contains(grams.hashes)
-        contained = contained_in_order(grams.hashes, grams.paragraph, seen, totals, self.threshold)
+        contained = _contained_in_order(grams.hashes, grams.paragraph, seen, totals, self.threshold)
         removed = above(contained, totals, self.threshold)
         stays = ~removed[grams.paragraph]
         self.filter.add(grams.hashes[stays & ~seen])
@@ -287,7 +286,7 @@ class BloomDeduplicator:
             texts, *(a.tolist() for a in (first, paragraphs, ngrams, known, gone, emptied))
         ):
             if empty: text = ""
-            elif out: text = without_paragraphs(text, removed[begin:begin + n])
+            elif out: text = _without_paragraphs(text, removed[begin:begin + n])
             results.append(DedupResult(text, total, hit, n, out, empty))
         return results
 
@@ -320,7 +319,7 @@ class BloomDeduplicator:
         return loaded
 
 # %% ../../nbs/curation/12_bloom.ipynb #without
-def without_paragraphs(text: str, removed: Iterable[bool]) -> str:
+def _without_paragraphs(text: str, removed: Iterable[bool]) -> str:
     """The text without some of its paragraphs. Each takes the line break before it along."""
     paragraphs = [("\n" if number else "") + paragraph for number, paragraph in enumerate(text.split("\n"))]
     return "".join(paragraph for paragraph, gone in zip(paragraphs, removed) if not gone)

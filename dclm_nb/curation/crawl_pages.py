@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SITES', 'RULE_BREAKERS', 'Site', 'paragraphs', 'page', 'sentences', 'word_salad', 'phrase_salad', 'sentence_shuffle',
-           'product_blurbs', 'town_page', 'legal_notice', 'parts_list', 'link_farm', 'bullet_list', 'hashtags',
-           'teasers', 'number_table', 'no_stop_words', 'shouting', 'stub', 'long_words', 'near_duplicate']
+           'product_blurbs', 'town_page', 'legal_notice', 'parts_list', 'hashtags', 'teasers', 'shouting', 'stub',
+           'near_duplicate']
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #imports
 import html as markup
@@ -402,7 +402,7 @@ def parts_list(words: int, rng: random.Random) -> str:
     return _blocks(_until(words, line), rng)
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #link-farm
-def link_farm(rng: random.Random) -> str:
+def _link_farm(rng: random.Random) -> str:
     "The same few link texts over and over: repeated lines."
     anchors = [f"Visit our partner site number {i} for the best deals and the news of the day" for i in range(4)]
     return "".join(
@@ -410,7 +410,7 @@ def link_farm(rng: random.Random) -> str:
     )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #bullets
-def bullet_list(material: Sequence[str], rng: random.Random) -> str:
+def _bullet_list(material: Sequence[str], rng: random.Random) -> str:
     "Every line begins with a bullet."
     return "\n".join("• " + s for s in rng.sample(material, 20))
 
@@ -432,7 +432,7 @@ def teasers(material: Sequence[str], rng: random.Random) -> str:
     return "\n".join(" ".join(s.split()[:14]).rstrip(".") + "..." for s in rng.sample(material, 20))
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #numbers
-def number_table(rng: random.Random) -> str:
+def _number_table(rng: random.Random) -> str:
     "English sentences with a figure in every fourth word."
     lines = (
         "On day {} of week {} the number of visitors rose to {} from {}",
@@ -447,7 +447,7 @@ def number_table(rng: random.Random) -> str:
     )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #slogans
-def no_stop_words(rng: random.Random) -> str:
+def _no_stop_words(rng: random.Random) -> str:
     "Catalogue lines without a single function word."
     return "\n".join(" ".join(f"{rng.choice(_QUALITIES)} {rng.choice(_THINGS)}" for _ in range(7)) for _ in range(14))
 
@@ -469,7 +469,7 @@ def stub(rng: random.Random) -> str:
     )
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #long-words
-def long_words(rng: random.Random) -> str:
+def _long_words(rng: random.Random) -> str:
     "Identifiers with a stop word here and there: the mean word is longer than ten letters."
     part = lambda: rng.choice(_QUALITIES).capitalize() + rng.choice(_THINGS).capitalize()
     return "\n".join(
@@ -479,15 +479,15 @@ def long_words(rng: random.Random) -> str:
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #breakers-def
 RULE_BREAKERS: dict[str, tuple[str, Callable[[list[str], random.Random], str]]] = {
-    "link farm": ("repetition", lambda material, rng: link_farm(rng)),
-    "bullet list": ("bullets", lambda material, rng: paragraphs(bullet_list(material, rng))),
+    "link farm": ("repetition", lambda material, rng: _link_farm(rng)),
+    "bullet list": ("bullets", lambda material, rng: paragraphs(_bullet_list(material, rng))),
     "hashtags": ("symbols", lambda material, rng: paragraphs(hashtags(material, rng))),
     "teasers": ("ellipses", lambda material, rng: paragraphs(teasers(material, rng))),
-    "number table": ("alphabetic", lambda material, rng: paragraphs(number_table(rng))),
-    "slogans": ("stop words", lambda material, rng: paragraphs(no_stop_words(rng))),
+    "number table": ("alphabetic", lambda material, rng: paragraphs(_number_table(rng))),
+    "slogans": ("stop words", lambda material, rng: paragraphs(_no_stop_words(rng))),
     "shouting": ("removal ratio", lambda material, rng: paragraphs(shouting(material, rng))),
     "stub": ("page length", lambda material, rng: paragraphs(stub(rng))),
-    "long words": ("word length", lambda material, rng: paragraphs(long_words(rng))),
+    "long words": ("word length", lambda material, rng: paragraphs(_long_words(rng))),
 }
 
 # %% ../../nbs/curation/15_crawl_pages.ipynb #near-def

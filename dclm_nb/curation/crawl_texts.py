@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SOURCES', 'EXAMPLE_WORDS', 'TextSource', 'split_of', 'RawText', 'encyclopaedia', 'recipes', 'passages',
-           'plays', 'apache_manual', 'manual', 'mails', 'all_texts', 'plain_text', 'evaluation_articles',
-           'positive_passages', 'equally_many', 'positive_texts', 'reference_texts']
+           'plays', 'manual', 'mails', 'all_texts', 'plain_text', 'evaluation_articles', 'positive_passages',
+           'equally_many', 'positive_texts', 'reference_texts']
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #imports
 import email
@@ -181,7 +181,7 @@ def plays() -> list[RawText]:
     return out
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #manual-file-def
-def apache_manual() -> Path:
+def _apache_manual() -> Path:
     "The extract of the Apache manual that the project carries, a WARC file."
     path = project_root() / "reproduce" / "dclm" / "crawl" / "apache-manual.warc.gz"
     if not path.is_file():
@@ -195,7 +195,7 @@ def manual(largest: int = 120_000) -> list[RawText]:
     "Pages of both manuals as they are, up to `largest` bytes of HTML; those of the Apache manual in eleven languages."
     from dclm_nb.curation.warc import ReadReport, read_warc
     out = []
-    for page in read_warc(apache_manual(), ReadReport()):
+    for page in read_warc(_apache_manual(), ReadReport()):
         language, name = re.search(r"/docs/2\.4/([a-z-]+)/(.+)$", page.url).groups()
         out.append(
             RawText(
@@ -345,6 +345,7 @@ def positive_passages(
         found += sorted(pieces, key=lambda piece: seed_for("positives", piece[1]))[:per_source]
     return found
 
+# %% ../../nbs/curation/14_crawl_texts.ipynb #equally-many
 def equally_many(passages: Sequence[tuple[str, str]], each: int) -> list[tuple[str, str]]:
     """`each` passages of every kind (the first word of a document's name); those of a scarce kind come several times,
     so that kinds weigh the same."""
@@ -352,6 +353,7 @@ def equally_many(passages: Sequence[tuple[str, str]], each: int) -> list[tuple[s
     for document, passage in passages: kinds[document.split()[0]].append((document, passage))
     return [found[i % len(found)] for found in kinds.values() for i in range(each)]
 
+# %% ../../nbs/curation/14_crawl_texts.ipynb #positive-texts
 def positive_texts(sources: Sequence[str] = ()) -> list[str]:
     "The passages of `positive_passages` without the names of their documents."
     return [passage for _, passage in positive_passages(sources)]

@@ -2,8 +2,7 @@
 
 # %% auto #0
 __all__ = ['BOMS', 'MAX_BYTES', 'MAX_TAGS', 'MAX_NESTING_WORK', 'CONTAINER', 'METHODS', 'ExtractionFailure', 'decode_html',
-           'nesting_work', 'refuse_traps', 'with_resiliparse', 'with_trafilatura', 'as_wet', 'extract_text', 'serve',
-           'IsolatedExtractor']
+           'nesting_work', 'refuse_traps', 'extract_text', 'IsolatedExtractor']
 
 # %% ../../nbs/curation/04_extract.ipynb #imports
 import codecs
@@ -66,7 +65,7 @@ def nesting_work(html: bytes) -> int:
     depth -= np.minimum(np.minimum.accumulate(depth), 0)      # a closing tag too many closes nothing
     return int(depth[steps > 0].sum())
 
-
+# %% ../../nbs/curation/04_extract.ipynb #refuse-traps
 def refuse_traps(html: bytes) -> None:
     """Raise `ExtractionFailure` for a page that would take unbounded time or memory."""
     if len(html) > MAX_BYTES: raise ExtractionFailure("too_big")
@@ -76,26 +75,26 @@ def refuse_traps(html: bytes) -> None:
         raise ExtractionFailure("too_deep")
 
 # %% ../../nbs/curation/04_extract.ipynb #methods
-def with_resiliparse(html: str) -> str:
+def _with_resiliparse(html: str) -> str:
     """DCLM's extractor: `extract_plain_text(html, main_content=True)`, the rest at defaults."""
     return extract_plain_text(html, main_content=True)
 
 
-def with_trafilatura(html: str) -> str:
+def _with_trafilatura(html: str) -> str:
     """trafilatura at its defaults; "" where it finds nothing. Imports it on first use."""
     import trafilatura
     return trafilatura.extract(html) or ""
 
 
-def as_wet(html: str) -> str:
+def _as_wet(html: str) -> str:
     """All visible text, a block a line, without markers for lists and images: like Common Crawl's WET files."""
     return extract_plain_text(html, main_content=False, list_bullets=False, alt_texts=False)
 
 
 METHODS: dict[str, Callable[[str], str]] = {
-    "resiliparse": with_resiliparse,
-    "trafilatura": with_trafilatura,
-    "wet": as_wet,
+    "resiliparse": _with_resiliparse,
+    "trafilatura": _with_trafilatura,
+    "wet": _as_wet,
 }
 
 # %% ../../nbs/curation/04_extract.ipynb #extract
@@ -112,7 +111,7 @@ def extract_text(html: bytes, method: str = "resiliparse", faithful: bool = True
     except Exception as error: raise ExtractionFailure(f"error: {type(error).__name__}") from error
 
 # %% ../../nbs/curation/04_extract.ipynb #serve
-def serve(method: str, faithful: bool) -> None:
+def _serve(method: str, faithful: bool) -> None:
     """The child's loop: a line {"size", "charset"} and that many bytes on stdin; a line {"text"} or {"cause"} on
     stdout."""
     source, answers = sys.stdin.buffer, sys.stdout
@@ -153,7 +152,7 @@ class IsolatedExtractor:
         return answer["text"]
 
     def _start(self) -> None:
-        program = f"from dclm_nb.curation.extract import serve; serve({self.method!r}, {self.faithful!r})"
+        program = f"from dclm_nb.curation.extract import _serve; _serve({self.method!r}, {self.faithful!r})"
         self.child = subprocess.Popen(
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -4,12 +4,11 @@
 __all__ = ['MIN_WORDS', 'MAX_WORDS', 'MIN_MEAN_LENGTH', 'MAX_MEAN_LENGTH', 'ELLIPSES', 'MAX_SYMBOLS_PER_WORD', 'MAX_BULLET_LINES',
            'MAX_ELLIPSIS_LINES', 'MAX_WORDS_WITHOUT_LETTER', 'MIN_STOP_WORDS', 'STOP_WORDS', 'MAX_DIGITS',
            'COUNTED_THINGS', 'PHRASES', 'MAX_PHRASE_LINE', 'MAX_REMOVED', 'STEPS', 'Page', 'Verdict', 'assume_english',
-           'Settings', 'copied_url', 'domain_not_banned', 'few_banned_words', 'urls_removed', 'newlines_limited',
-           'in_english', 'long_enough', 'words_of_usual_length', 'few_symbols', 'not_all_bullets',
-           'few_lines_trail_off', 'words_have_letters', 'has_stop_words', 'little_repetition', 'counted', 'is_shouted',
-           'shouted_lines_removed', 'is_number', 'number_lines_removed', 'is_counter', 'counter_lines_removed',
-           'is_single_word', 'single_word_lines_removed', 'Phrase', 'may_hold', 'phrase_removed', 'phrases_removed',
-           'little_removed', 'Step', 'Decision', 'refinedweb', 'explain']
+           'Settings', 'few_banned_words', 'urls_removed', 'newlines_limited', 'in_english', 'long_enough',
+           'words_of_usual_length', 'few_symbols', 'not_all_bullets', 'few_lines_trail_off', 'words_have_letters',
+           'has_stop_words', 'counted', 'is_shouted', 'shouted_lines_removed', 'number_lines_removed',
+           'counter_lines_removed', 'single_word_lines_removed', 'Phrase', 'phrase_removed', 'phrases_removed', 'Step',
+           'Decision', 'refinedweb', 'explain']
 
 # %% ../../nbs/curation/09_heuristics.ipynb #imports
 import re
@@ -58,7 +57,7 @@ def assume_english(text: str, faithful: bool = True) -> Language:
     step 8."""
     return Language("en", 1.0)
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #settings-2
 @dataclass(frozen=True)
 class Settings:
     """What the steps need besides the page. `faithful=False` repairs the quirks that are explained where they stand."""
@@ -67,12 +66,12 @@ class Settings:
     faithful: bool = True
 
 # %% ../../nbs/curation/09_heuristics.ipynb #url-steps
-def copied_url(page: Page, settings: Settings) -> Verdict:
+def _copied_url(page: Page, settings: Settings) -> Verdict:
     """Step 1: the address comes with the page; nothing is decided."""
     return Verdict(True)
 
 
-def domain_not_banned(page: Page, settings: Settings) -> Verdict:
+def _domain_not_banned(page: Page, settings: Settings) -> Verdict:
     """Step 2. Raises `ValueError` for an address that cannot be parsed."""
     return Verdict(not (page.url and domain_is_banned(page.url, settings.ban_lists, settings.faithful)))
 
@@ -93,13 +92,13 @@ def urls_removed(page: Page, settings: Settings) -> Verdict:
     text = remove_ip_addresses(remove_urls(page.text, settings.faithful), settings.faithful)
     return Verdict(True, text=text) if text else Verdict(False, note="emptied")
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #newlines-limited
 def newlines_limited(page: Page, settings: Settings) -> Verdict:
     """Step 7: three and more newlines in a row become two. A line that holds a blank or a carriage return is not empty
     and breaks the row."""
     return Verdict(True, text=_NEWLINES.sub("\n\n", page.text) if "\n\n\n" in page.text else page.text)
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #in-english
 def in_english(page: Page, settings: Settings) -> Verdict:
     """Step 8: English with a probability above 0.65. Raises `UnicodeEncodeError` for a lone surrogate."""
     language = settings.language(page.text, settings.faithful)
@@ -113,7 +112,7 @@ def long_enough(page: Page, settings: Settings) -> Verdict:
     """Step 9: 50 to 100,000 ft words. Raises `UnicodeEncodeError` for a lone surrogate."""
     return Verdict(MIN_WORDS <= page.ft_word_count <= MAX_WORDS, page.ft_word_count)
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #words-of-usual-length
 def words_of_usual_length(page: Page, settings: Settings) -> Verdict:
     """Step 10: the mean length of ws words, punctuation included, is 3 to 10 characters."""
     words, characters = page.ws_words, len("".join(page.ws_words))
@@ -134,13 +133,13 @@ def few_symbols(page: Page, settings: Settings) -> Verdict:
         bool(page.ws_words) and symbols / len(page.ws_words) <= MAX_SYMBOLS_PER_WORD, symbols, len(page.ws_words)
     )
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #not-all-bullets
 def not_all_bullets(page: Page, settings: Settings) -> Verdict:
     """Step 12: at most 90 % of the lines start with a bullet, star or hyphen. A page without lines passes."""
     bullets = sum(line.startswith(("●", "•", "*", "-")) for line in page.lines)
     return _of_fraction(bullets <= MAX_BULLET_LINES * len(page.lines), bullets, len(page.lines))
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #few-lines-trail-off
 def few_lines_trail_off(page: Page, settings: Settings) -> Verdict:
     """Step 13: at most 30 % of the lines end with an ellipsis. A page without lines passes."""
     trailing = sum(line.endswith(ELLIPSES) for line in page.lines)
@@ -161,14 +160,14 @@ def words_have_letters(page: Page, settings: Settings) -> Verdict:
         bool(page.ws_words) and without / len(page.ws_words) <= MAX_WORDS_WITHOUT_LETTER, without, len(page.ws_words)
     )
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #has-stop-words
 def has_stop_words(page: Page, settings: Settings) -> Verdict:
     """Step 15: at least two of the, be, to, of, and, that, have, with. Repeats count; "the," is not "the"."""
     count = sum(map(_STOP_WORDS_IN_ANY_CASE.__contains__, page.ws_words))
     return Verdict(count >= MIN_STOP_WORDS, count)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #repetition-step
-def little_repetition(page: Page, settings: Settings) -> Verdict:
+def _little_repetition(page: Page, settings: Settings) -> Verdict:
     """Step 16: the statistic is the share that was too large, the note names its test."""
     failed = first_repetition(page)
     if not failed: return Verdict(True)
@@ -205,7 +204,7 @@ def is_shouted(line: str) -> bool:
     if len(line) <= 2 * other_ascii: return False
     return line.isascii() or 2 * sum(map(str.isupper, line)) > len(line)
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #shouted-lines-removed
 def shouted_lines_removed(page: Page, settings: Settings) -> Verdict:
     """Step 18."""
     return _without(page, is_shouted)
@@ -214,7 +213,7 @@ def shouted_lines_removed(page: Page, settings: Settings) -> Verdict:
 MAX_DIGITS = 0.999999
 
 
-def is_number(line: str) -> bool:
+def _is_number(line: str) -> bool:
     """Whether all characters are digits (`str.isdigit`, so also ² and ①); of a line of more than a million, all but a
     millionth."""
     return line.isdigit() or len(line) > 1_000_000 and sum(map(str.isdigit, line)) / len(line) > MAX_DIGITS
@@ -222,7 +221,7 @@ def is_number(line: str) -> bool:
 
 def number_lines_removed(page: Page, settings: Settings) -> Verdict:
     """Step 19: one blank, comma or carriage return saves the line."""
-    return _without(page, is_number)
+    return _without(page, _is_number)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #counters
 COUNTED_THINGS = (
@@ -232,7 +231,7 @@ _NUMBER_FIRST = re.compile(r"\W*+\d")
 _COUNTER = re.compile(rf"\W*\d[\d.,]*[kmb]?\s+(?:{'|'.join(COUNTED_THINGS)})\W*")
 
 
-def is_counter(line: str) -> bool:
+def _is_counter(line: str) -> bool:
     """Whether the line is only a number (perhaps with K, M or B) and one of twelve plurals, with any punctuation
     around: "(1,200 likes)!"."""
     return _NUMBER_FIRST.match(line) is not None and _COUNTER.fullmatch(line.lower()) is not None
@@ -240,17 +239,17 @@ def is_counter(line: str) -> bool:
 
 def counter_lines_removed(page: Page, settings: Settings) -> Verdict:
     """Step 20."""
-    return _without(page, is_counter)
+    return _without(page, _is_counter)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #short
-def is_single_word(line: str) -> bool:
+def _is_single_word(line: str) -> bool:
     """Whether a line holds fewer than two ws words but is not empty; a line of blanks is one."""
     return line != "" and len(line.split(None, 1)) < 2
 
 
 def single_word_lines_removed(page: Page, settings: Settings) -> Verdict:
     """Step 21; the only step of its kind that does not strip the page."""
-    return _without(page, is_single_word, strip=False)
+    return _without(page, _is_single_word, strip=False)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #phrases
 class Phrase(NamedTuple):
@@ -270,7 +269,7 @@ MAX_PHRASE_LINE = 10
 _FOLDED_TO_ASCII = "ſıİ\u212a"  # match s, i, i, k when case is ignored
 
 # %% ../../nbs/curation/09_heuristics.ipynb #phrase-removed
-def may_hold(text: str, phrases: tuple[Phrase, ...]) -> bool:
+def _may_hold(text: str, phrases: tuple[Phrase, ...]) -> bool:
     """Whether any of the phrases may occur in `text`, found out without matching."""
     lowered = text.encode("utf-8", "surrogatepass").lower()
     return (
@@ -283,7 +282,7 @@ def may_hold(text: str, phrases: tuple[Phrase, ...]) -> bool:
 def phrase_removed(text: str, phrase: Phrase) -> str:
     """`text`, stripped, with `phrase` deleted from lines of at most ten ws words. Lines left blank go, and so do lines
     that were blank but not empty."""
-    possible, kept = may_hold(text, (phrase,)), []
+    possible, kept = _may_hold(text, (phrase,)), []
     for line in text.split("\n"):
         new = (
             phrase.pattern.sub("", line)
@@ -293,10 +292,10 @@ def phrase_removed(text: str, phrase: Phrase) -> str:
         if not line or new and not new.isspace(): kept.append(new)
     return "\n".join(kept).strip()
 
-
+# %% ../../nbs/curation/09_heuristics.ipynb #phrases-removed
 def phrases_removed(page: Page, settings: Settings) -> Verdict:
     """Step 22: three phrases, one after the other; earlier steps are not repeated on what is left."""
-    if not may_hold(page.text, PHRASES): return _without(page, str.isspace)  # only blank lines can go
+    if not _may_hold(page.text, PHRASES): return _without(page, str.isspace)  # only blank lines can go
     text = page.text
     for phrase in PHRASES:
         text = phrase_removed(text, phrase)
@@ -307,7 +306,7 @@ def phrases_removed(page: Page, settings: Settings) -> Verdict:
 MAX_REMOVED = 0.05
 
 
-def little_removed(page: Page, settings: Settings) -> Verdict:
+def _little_removed(page: Page, settings: Settings) -> Verdict:
     """Step 23: at most 5 % of the ft words were removed since step 17."""
     before, removed = page.words_before or 0, (page.words_before or 0) - page.ft_word_count
     return _of_fraction(before > 0 and removed / before <= MAX_REMOVED, removed, before)
@@ -326,8 +325,8 @@ class Step:
 
 # %% ../../nbs/curation/09_heuristics.ipynb #steps
 STEPS = (
-    Step(1, "url", "count", "", "DCLM", copied_url),
-    Step(2, "banned domain", "drop", "not on the list", "RefinedWeb, URL filter", domain_not_banned),
+    Step(1, "url", "count", "", "DCLM", _copied_url),
+    Step(2, "banned domain", "drop", "not on the list", "RefinedWeb, URL filter", _domain_not_banned),
     Step(3, "strict URL words", "drop", "0 words", "RefinedWeb, URL filter", few_banned_words("strict", 1)),
     Step(4, "hard URL words", "drop", "0 words", "RefinedWeb, URL filter", few_banned_words("hard", 1)),
     Step(5, "soft URL words", "drop", "at most 1 word", "RefinedWeb, URL filter", few_banned_words("soft", 2)),
@@ -350,7 +349,7 @@ STEPS = (
         14, "alphabetic words", "drop", f"<= {MAX_WORDS_WITHOUT_LETTER} without", "Gopher, quality", words_have_letters
     ),
     Step(15, "stop words", "drop", f">= {MIN_STOP_WORDS}", "Gopher, quality", has_stop_words),
-    Step(16, "repetition", "drop", "thirteen limits", "Gopher, repetition", little_repetition),
+    Step(16, "repetition", "drop", "thirteen limits", "Gopher, repetition", _little_repetition),
     Step(17, "word count", "count", "", "RefinedWeb, line corrections", counted),
     Step(
         18, "upper-case lines", "modify", "<= 0.5 of characters", "RefinedWeb, line corrections", shouted_lines_removed
@@ -366,7 +365,7 @@ STEPS = (
     Step(20, "counter lines", "modify", "not a counter", "RefinedWeb, line corrections", counter_lines_removed),
     Step(21, "short lines", "modify", ">= 2 words", "RefinedWeb, line corrections", single_word_lines_removed),
     Step(22, "phrases", "modify", "in lines <= 10 words", "RefinedWeb, line corrections", phrases_removed),
-    Step(23, "removed words", "drop", f"<= {MAX_REMOVED} of words", "RefinedWeb, line corrections", little_removed),
+    Step(23, "removed words", "drop", f"<= {MAX_REMOVED} of words", "RefinedWeb, line corrections", _little_removed),
 )
 
 # %% ../../nbs/curation/09_heuristics.ipynb #decision

@@ -19,7 +19,7 @@ class Language(NamedTuple):
     label: str
     probability: float
 
-
+# %% ../../nbs/curation/07_language.ipynb #has-nothing-to-read
 LanguageIdentifier = Callable[[str, bool], Language | None]
 _NOTHING_TO_READ = string.punctuation + " "
 

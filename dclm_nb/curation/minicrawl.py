@@ -2,9 +2,7 @@
 
 # %% auto #0
 __all__ = ['DAMAGES', 'REAL_PAGE', 'REAL_TEXT', 'MADE', 'Labelled', 'SIZES', 'CRAWL_VERSION', 'damaged_record', 'PageLabel',
-           'CrawlSize', 'topic_pages', 'text_pages', 'mail_pages', 'manual_pages', 'real_pages', 'off_target_pages',
-           'junk_material', 'worthless_pages', 'broken_pages', 'copied_pages', 'odd_pages', 'CrawlManifest',
-           'build_crawl']
+           'CrawlSize', 'junk_material', 'CrawlManifest', 'build_crawl']
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #imports
 import gzip
@@ -99,7 +97,7 @@ def _slug(text: str) -> str:
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower()).strip("-")[:60]
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #topic-pages
-def topic_pages(
+def _topic_pages(
     texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], language: str = "en"
 ) -> Iterator[Labelled]:
     "Pages of two to ten encyclopaedia openings of one topic."
@@ -127,7 +125,7 @@ def topic_pages(
             i += n
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #text-pages
-def text_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], most: int = 1) -> Iterator[Labelled]:
+def _text_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...], most: int = 1) -> Iterator[Labelled]:
     "Pages of one to `most` texts: recipes, passages of plays."
     titles, i = [t.name.removeprefix("Cookbook:") for t in texts], 0
     while i < len(texts):
@@ -157,7 +155,7 @@ def _decodes(body: bytes) -> bool:
     except UnicodeDecodeError: return False
     return True
 
-def mail_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]) -> Iterator[Labelled]:
+def _mail_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...]) -> Iterator[Labelled]:
     "Mails: HTML bodies as they are, plain ones preformatted on an archive page."
     subjects = [t.topic for t in texts]
     for t in texts:
@@ -175,7 +173,7 @@ def mail_pages(texts: list[RawText], rng: random.Random, hosts: tuple[str, ...])
             )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #manual-pages
-def manual_pages(texts: list[RawText]) -> Iterator[Labelled]:
+def _manual_pages(texts: list[RawText]) -> Iterator[Labelled]:
     "Manual pages as they are, at their own addresses."
     for t in texts:
         expected = "decode" if not _decodes(t.html) else "any" if t.language == "en" else "language"
@@ -187,7 +185,7 @@ def manual_pages(texts: list[RawText]) -> Iterator[Labelled]:
         )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #real-pages
-def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
+def _real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
     "All pages that hold real text."
     from dclm_nb.curation.crawl_texts import encyclopaedia
     texts = {name: _sample(found, size) for name, found in all_texts().items()}
@@ -195,20 +193,20 @@ def real_pages(size: CrawlSize, rng: random.Random) -> list[Labelled]:
         : 2 * size.planted
     ]
     pages = [
-        *topic_pages(texts["encyclopaedia"], rng, ("www.openalmanac.example", "knowledge.northlibrary.example")),
-        *text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example"), most=5),
-        *text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
-        *mail_pages(texts["mail"], rng, ("lists.devforum.example", "groups.chatter.example")),
-        *mail_pages(texts["spam"], rng, ("groups.chatter.example", "www.dailyoffers.example")),
-        *manual_pages(texts["manual"]),
+        *_topic_pages(texts["encyclopaedia"], rng, ("www.openalmanac.example", "knowledge.northlibrary.example")),
+        *_text_pages(texts["recipes"], rng, ("www.kitchennotes.example", "recipes.familytable.example"), most=5),
+        *_text_pages(plays, rng, ("www.stagetexts.example", "knowledge.northlibrary.example")),
+        *_mail_pages(texts["mail"], rng, ("lists.devforum.example", "groups.chatter.example")),
+        *_mail_pages(texts["spam"], rng, ("groups.chatter.example", "www.dailyoffers.example")),
+        *_manual_pages(texts["manual"]),
     ]
     for language in ("fr", "es"):
         some = sorted(encyclopaedia(language), key=lambda t: seed_for("order", t.name))[:size.foreign]
-        pages += topic_pages(some, rng, ("www.encyclolibre.example",), language)
+        pages += _topic_pages(some, rng, ("www.encyclolibre.example",), language)
     return pages
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #off-target-pages
-def off_target_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+def _off_target_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Real text that no probe asks for; references keep their own markup inside the page's."
     hosts = ("lists.devforum.example", "knowledge.northlibrary.example", "best-guides.example")
     for kind, texts in off_target_texts(size.share).items():
@@ -256,8 +254,8 @@ _KEYWORDS = (
     "office chairs",
 )
 
-
-def worthless_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+# %% ../../nbs/curation/16_minicrawl.ipynb #worthless-pages-2
+def _worthless_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Pages without worth that no heuristic should find: only the quality filter can."
     material = junk_material()
     once = list(material)
@@ -291,7 +289,7 @@ def worthless_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
             )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #broken-pages
-def broken_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+def _broken_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Pages that break one rule of the heuristics, and pages that hold nothing but navigation."
     material = junk_material()
     for kind, (step, make) in RULE_BREAKERS.items():
@@ -309,7 +307,7 @@ def broken_pages(size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
         )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #copies
-def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+def _copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     "Exact copies of good pages at other addresses, and near-duplicates of longer ones."
     from dclm_nb.curation.extract import extract_text
     whole = [(label, body) for label, body in real if label.expected == "keep" and label.quality == "good"]
@@ -343,7 +341,7 @@ def copied_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> I
         )
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #odd-bytes
-def odd_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
+def _odd_pages(real: list[Labelled], size: CrawlSize, rng: random.Random) -> Iterator[Labelled]:
     """Pages at addresses of the kind the URL filter bans, pages in other encodings that claim UTF-8, and bytes that are
     no text."""
     kept = [(label, body) for label, body in real if label.expected == "keep" and label.made == REAL_TEXT]
@@ -402,14 +400,14 @@ def _all_pages(size: CrawlSize, seed: int) -> tuple[list[Labelled], list[tuple[s
         part: random.Random(seed_for("minicrawl", part, seed))
         for part in ("real", "off target", "worthless", "broken", "copies", "odd", "damage", "order")
     }
-    real = real_pages(size, rng["real"])
+    real = _real_pages(size, rng["real"])
     pages = [
         *real,
-        *off_target_pages(size, rng["off target"]),
-        *worthless_pages(size, rng["worthless"]),
-        *broken_pages(size, rng["broken"]),
-        *copied_pages(real, size, rng["copies"]),
-        *odd_pages(real, size, rng["odd"]),
+        *_off_target_pages(size, rng["off target"]),
+        *_worthless_pages(size, rng["worthless"]),
+        *_broken_pages(size, rng["broken"]),
+        *_copied_pages(real, size, rng["copies"]),
+        *_odd_pages(real, size, rng["odd"]),
     ]
     rng["order"].shuffle(pages)
     # the damaged shard takes its good pages out of the others

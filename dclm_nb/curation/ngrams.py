@@ -63,7 +63,7 @@ class Ngrams:
     paragraph: np.ndarray   # int64, shape (n-grams,)
     paragraphs: int         # how many the text has: its line breaks + 1
 
-
+# %% ../../nbs/curation/11_ngrams.ipynb #paragraph-ngrams
 TOKEN_BASE, NGRAM_BASE = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 
 

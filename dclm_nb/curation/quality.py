@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['RATES', 'EPOCHS', 'LEAST_AUC', 'LEAST_SPREAD', 'RELEASED_REPO', 'RELEASED_FILE', 'RELEASED_THRESHOLD',
            'ClassifierConfig', 'one_line', 'load_classifier', 'train_classifier', 'quality_scores', 'auc', 'log_loss',
-           'drawn_passage', 'TunedClassifier', 'least_auc', 'classifier_evidence', 'tune_classifier', 'score_spread',
-           'percentile_threshold', 'keep_best', 'keep_random', 'released_classifier', 'classifier_file']
+           'drawn_passage', 'TunedClassifier', 'least_auc', 'tune_classifier', 'score_spread', 'percentile_threshold',
+           'keep_best', 'keep_random', 'released_classifier', 'classifier_file']
 
 # %% ../../nbs/curation/17_quality.ipynb #imports
 import hashlib
@@ -138,6 +138,7 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     neither empty."""
     return float(mannwhitneyu(positives, negatives).statistic / (len(positives) * len(negatives)))
 
+# %% ../../nbs/curation/17_quality.ipynb #log-loss
 def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
     "Mean negative log-probability, in nats, that the scores give to the true labels."
     sure = np.concatenate([positives, 1 - np.asarray(negatives)]).clip(1e-6, 1)
@@ -184,7 +185,7 @@ def least_auc(good: float | None = None) -> float:
     share = 0.3 if good is None else good
     return LEAST_AUC * (1 - share) + share / 2
 
-def classifier_evidence(
+def _classifier_evidence(
     ours: np.ndarray, theirs: np.ndarray, share: float, good: float | None = None
 ) -> tuple[Learned, Learned]:
     """What held-out scores say: log loss beside that of always answering `share`, the positives' share in training, and
@@ -233,7 +234,7 @@ def tune_classifier(
     for _, _, path, _ in trials:
         if path != best[2]: path.unlink(missing_ok=True)
     share = len(learn_ours) / (len(learn_ours) + len(learn_theirs))
-    return TunedClassifier(best[2], best[1], tuple(t for t, *_ in trials), classifier_evidence(*best[3], share, good))
+    return TunedClassifier(best[2], best[1], tuple(t for t, *_ in trials), _classifier_evidence(*best[3], share, good))
 
 def _trial(
     config: ClassifierConfig, learn: tuple, ask: tuple, folder: str | Path

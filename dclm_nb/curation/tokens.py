@@ -210,6 +210,7 @@ def tokenise(
     contexts_made = sum(s["contexts"] for s in shards)
     return TokenReport(folder, counts["documents"], counts["tokens"], contexts_made, length, highest)
 
+# %% ../../nbs/curation/20_tokens.ipynb #counted
 def _counted(pieces: Iterable[np.ndarray], end: int, counts: dict[str, int]) -> Iterator[np.ndarray]:
     "The same pieces of ids; `counts` learns how many tokens and documents have passed."
     for piece in pieces:

@@ -221,7 +221,7 @@ def listed_host(url: str, faithful: bool = True) -> str:
     parts = urlsplit(url)
     return parts.netloc.lower().replace("www", "") if faithful else (parts.hostname or "").removeprefix("www.")
 
-
+# %% ../../nbs/curation/06_url.ipynb #domain-is-banned
 def domain_is_banned(url: str, lists: BanLists, faithful: bool = True) -> bool:
     """Step 2. Raises `ValueError` for an address that cannot be parsed (the original loses the page there)."""
     return listed_host(url, faithful) in lists.lower_domains
@@ -293,7 +293,7 @@ def original_word_list(kind: str) -> PinnedFile:
     url = f"https://raw.githubusercontent.com/mlfoundations/dclm/{DCLM_COMMIT}/baselines/mappers/banlists/refinedweb_banned_words_{kind}_reverse_engineered.txt"
     return PinnedFile(url, _ORIGINAL_SHA256[kind], "MIT")
 
-
+# %% ../../nbs/curation/06_url.ipynb #original-ban-lists
 def original_ban_lists(domains: Collection[str] = frozenset()) -> BanLists:
     """DCLM's own word lists, fetched and verified; the list of domains was never published, so it is the caller's.
     Raises `UserError` without a network."""

@@ -2,8 +2,7 @@
 
 # %% auto #0
 __all__ = ['PAGE', 'MAX_RECORD', 'HTML_TYPES', 'WANTED', 'CRAWL_DATE', 'MAX_HEADER', 'CONTENT_LENGTH', 'Page', 'ReadReport',
-           'page_of', 'record_id', 'header_lines', 'warc_record', 'response_record', 'write_warc', 'fits', 'read_fast',
-           'frame', 'parse_record', 'read_packed', 'read_plain', 'read_warc']
+           'page_of', 'warc_record', 'response_record', 'write_warc', 'fits', 'frame', 'read_warc']
 
 # %% ../../nbs/curation/02_warc.ipynb #imports
 import gzip
@@ -116,14 +115,14 @@ def page_of(
 CRAWL_DATE = "2026-01-01T00:00:00Z"
 
 
-def record_id(*parts: bytes) -> str:
+def _record_id(*parts: bytes) -> str:
     """A WARC-Record-ID that depends on the content alone."""
     digest = hashlib.sha256()
     for part in parts: digest.update(len(part).to_bytes(8, "big") + part)
     return f"<urn:uuid:{uuid.UUID(bytes=digest.digest()[:16], version=4)}>"
 
 
-def header_lines(first: str, fields: dict[str, str]) -> bytes:
+def _header_lines(first: str, fields: dict[str, str]) -> bytes:
     """A block of headers. Raises `UserError` if a value holds a line break, which would forge further headers."""
     for name, value in fields.items():
         if {"\r", "\n"} & set(name + value): raise UserError(f"the header {name} holds a line break: {value[:60]!r}")
@@ -135,26 +134,26 @@ def warc_record(kind: str, block: bytes, content_type: str, date: str = CRAWL_DA
     fields = {name.replace("_", "-"): value for name, value in fields.items()}
     head = {
         "WARC-Type": kind,
-        "WARC-Record-ID": record_id(kind.encode(), fields.get("WARC-Target-URI", "").encode(), block),
+        "WARC-Record-ID": _record_id(kind.encode(), fields.get("WARC-Target-URI", "").encode(), block),
         "WARC-Date": date,
         **fields,
         "Content-Type": content_type,
         "Content-Length": str(len(block)),
     }
-    return header_lines("WARC/1.1", head) + block + b"\r\n\r\n"
+    return _header_lines("WARC/1.1", head) + block + b"\r\n\r\n"
 
 # %% ../../nbs/curation/02_warc.ipynb #write
 def response_record(page: Page) -> bytes:
     """The page as a `response` record with an HTTP answer inside."""
     declared = page.content_type + (f"; charset={page.charset}" if page.charset else "")
     block = (
-        header_lines("HTTP/1.1 200 OK", page.headers or ({"content-type": declared} if declared else {})) + page.html
+        _header_lines("HTTP/1.1 200 OK", page.headers or ({"content-type": declared} if declared else {})) + page.html
     )
     return warc_record(
         "response", block, "application/http; msgtype=response", page.date or CRAWL_DATE, WARC_Target_URI=page.url
     )
 
-
+# %% ../../nbs/curation/02_warc.ipynb #write-warc
 def write_warc(path: str | Path, pages: Iterable[Page | bytes], software: str = "dclm_nb") -> Path:
     """Write pages as a .warc.gz: first a `warcinfo` record, then a `response` for each. Raw bytes among the pages are
     written as they are (to plant damage).
@@ -162,7 +161,7 @@ def write_warc(path: str | Path, pages: Iterable[Page | bytes], software: str = 
     The file appears whole or not at all, and its bytes depend on the arguments alone."""
     info = warc_record(
         "warcinfo",
-        header_lines(f"software: {software}", {"format": "WARC File Format 1.1"}),
+        _header_lines(f"software: {software}", {"format": "WARC File Format 1.1"}),
         "application/warc-fields",
         WARC_Filename=Path(path).name,
     )
@@ -224,7 +223,7 @@ def fits(record: WarcRecord, body_size: int, space: int) -> bool:
     return body_size == record.content_length and declared.isdigit() and int(declared) <= space
 
 
-def read_fast(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int, WarcRecord, bytes]]:
+def _read_fast(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int, WarcRecord, bytes]]:
     """Healthy records (offset, record, body) from `start` on, as long as all is well. Returns the record held back at
     the end, or None; where the last healthy one stands; whether FastWARC raised."""
     held = last = None
@@ -260,7 +259,7 @@ def frame(data, start: int, end: int) -> tuple[int, str]:
     return stop, ""
 
 # %% ../../nbs/curation/02_warc.ipynb #careful
-def parse_record(data: bytes) -> tuple[WarcRecord, bytes]:
+def _parse_record(data: bytes) -> tuple[WarcRecord, bytes]:
     """One framed record, parsed. Raises `ValueError` if a header is beyond parsing."""
     try:
         record = next(ArchiveIterator(io.BytesIO(data), record_types=WarcRecordType.any_type))
@@ -268,7 +267,7 @@ def parse_record(data: bytes) -> tuple[WarcRecord, bytes]:
     except (OSError, StopIteration) as error: raise ValueError("bad header") from error
 
 
-def read_packed(archive: _Archive, start: int, limit: int) -> Iterator[tuple[bytes, str]]:
+def _read_packed(archive: _Archive, start: int, limit: int) -> Iterator[tuple[bytes, str]]:
     """The records (bytes, cause) of the gzip member at `start`; returns where the next begins."""
     member = read_member(archive.data, start, limit + MAX_HEADER)
     if member.cause: yield b"", member.cause
@@ -280,7 +279,7 @@ def read_packed(archive: _Archive, start: int, limit: int) -> Iterator[tuple[byt
     return member.stop
 
 
-def read_plain(archive: _Archive, start: int, limit: int) -> Iterator[tuple[bytes, str]]:
+def _read_plain(archive: _Archive, start: int, limit: int) -> Iterator[tuple[bytes, str]]:
     """The record (bytes, cause) at `start` of a file that is not compressed; returns where the next begins."""
     data, end = archive.data, len(archive.data)
     stop, cause = frame(data, start, end)
@@ -318,7 +317,7 @@ def _records(archive: _Archive, limit: int) -> Iterator[tuple[int, WarcRecord | 
     if not len(archive.data): yield 0, "empty file", b""
     position, patience = 0, 1
     while position < len(archive.data):
-        begin, (held, last, raised) = position, (yield from read_fast(archive, position, limit))
+        begin, (held, last, raised) = position, (yield from _read_fast(archive, position, limit))
         if held: position = held[0]
         # all of the file, or its end, is a single member: there is no later place to go on from
         if position == len(archive.data):
@@ -330,19 +329,19 @@ def _records(archive: _Archive, limit: int) -> Iterator[tuple[int, WarcRecord | 
             if position < len(archive.data):
                 position, held = (yield from _carefully(archive, position, limit, held, last)), None
 
-
+# %% ../../nbs/curation/02_warc.ipynb #carefully
 def _carefully(
     archive: _Archive, position: int, limit: int, held: tuple | None, last: int | None
 ) -> Iterator[tuple[int, WarcRecord | str, bytes]]:
     """The records of one member, or one plain record, at `position`; returns where to go on. `held`: the record that
     the fast reader placed there; `last`: the healthy one before."""
-    reader, found = (read_packed if archive.compressed else read_plain)(archive, position, limit), []
+    reader, found = (_read_packed if archive.compressed else _read_plain)(archive, position, limit), []
     while True:
         try: data, cause = next(reader)
         except StopIteration as end:
             stop = end.value
             break
-        try: found.append((position, cause, b"") if cause else (position, *parse_record(data)))
+        try: found.append((position, cause, b"") if cause else (position, *_parse_record(data)))
         except ValueError as error: found.append((position, str(error), b""))
     if held: yield from _joined(archive, limit, held, last, found)
     else: yield from found

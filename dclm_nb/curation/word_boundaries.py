@@ -2,9 +2,8 @@
 
 # %% auto #0
 __all__ = ['LETTER', 'DIGIT', 'UNDERSCORE', 'BINDS_LETTERS', 'BINDS_DIGITS', 'VISIBLE', 'ASCII_CLASSES', 'PROPERTIES',
-           'AH_LETTER', 'MID_LETTER', 'MID_NUMBER', 'WORD', 'IS_BLANK', 'ascii_classes', 'ascii_edges',
-           'property_table', 'has', 'union', 'joined_by_neighbours', 'second_of_a_flag', 'unicode_edges', 'Tokens',
-           'word_tokens', 'non_ascii_stretches']
+           'AH_LETTER', 'MID_LETTER', 'MID_NUMBER', 'WORD', 'IS_BLANK', 'ascii_edges', 'property_table', 'has', 'union',
+           'unicode_edges', 'Tokens', 'word_tokens']
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #imports
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import regex
 LETTER, DIGIT, UNDERSCORE, BINDS_LETTERS, BINDS_DIGITS, VISIBLE = 1, 2, 4, 8, 16, 32
 
 
-def ascii_classes() -> bytes:
+def _ascii_classes() -> bytes:
     """The class bits of each of the 256 byte values, for `bytes.translate`; white space and everything beyond ASCII
     have none."""
     classes = bytearray(256)
@@ -32,7 +31,7 @@ def ascii_classes() -> bytes:
     return bytes(classes)
 
 
-ASCII_CLASSES = ascii_classes()
+ASCII_CLASSES = _ascii_classes()
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #ascii-edges
 def ascii_edges(data: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +67,7 @@ def has(bits: np.ndarray, *names: str) -> np.ndarray:
     """Which entries carry any of the named properties."""
     return (bits & union(names)) != 0
 
-
+# %% ../../nbs/curation/10_word_boundaries.ipynb #union
 @cache
 def union(names: tuple[str, ...]) -> np.uint32:
     """The bits of several properties together."""
@@ -81,7 +80,7 @@ MID_NUMBER = ("MidNum", "MidNumLet", "Single_Quote")
 WORD = (*AH_LETTER, "Numeric")
 
 
-def joined_by_neighbours(bits: np.ndarray) -> np.ndarray:
+def _joined_by_neighbours(bits: np.ndarray) -> np.ndarray:
     """Rules WB5-WB13b: true where no boundary lies before a character. `bits` holds no ignorable characters."""
     padded = np.concatenate([np.zeros(2, np.uint32), bits, np.zeros(1, np.uint32)])
     two_before, before, here, after = (padded[k:k + len(bits)] for k in range(4))
@@ -99,7 +98,7 @@ def joined_by_neighbours(bits: np.ndarray) -> np.ndarray:
     return joined
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #flags
-def second_of_a_flag(bits: np.ndarray) -> np.ndarray:
+def _second_of_a_flag(bits: np.ndarray) -> np.ndarray:
     """Rules WB15-WB16: true at every second regional indicator of a run (two of them spell a flag)."""
     indicator, position = has(bits, "Regional_Indicator"), np.arange(len(bits))
     run_start = np.maximum.accumulate(np.where(indicator, -1, position))
@@ -116,7 +115,7 @@ def unicode_edges(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     base = np.flatnonzero(~ignorable | after_break)                                # WB4
     seen = np.where(ignorable[base], np.uint32(0), bits[base])
     directly_before = np.concatenate([np.zeros(1, np.uint32), bits[:-1]])[base]
-    joined = joined_by_neighbours(seen) | second_of_a_flag(seen)
+    joined = _joined_by_neighbours(seen) | _second_of_a_flag(seen)
     joined |= has(directly_before, "ZWJ") & has(seen, "Extended_Pictographic")     # 3c
     joined |= has(directly_before, "WSegSpace") & has(seen, "WSegSpace")           # 3d
     starts = base[~joined]
@@ -133,7 +132,7 @@ class Tokens:
     starts: np.ndarray
     stops: np.ndarray
 
-
+# %% ../../nbs/curation/10_word_boundaries.ipynb #word-tokens
 def word_tokens(text: str) -> Tokens:
     """The text's Unicode word-boundary pieces that are not all white space. Lone surrogates count as symbols."""
     if text.isascii():
@@ -144,7 +143,7 @@ def word_tokens(text: str) -> Tokens:
         # beyond ASCII any byte will do: the long road decides there
         data = np.minimum(codes, 255).astype(np.uint8).tobytes()
         first, last = ascii_edges(data)
-        hard = non_ascii_stretches(codes, data)
+        hard = _non_ascii_stretches(codes, data)
         first[hard], last[hard] = unicode_edges(codes[hard])
     return Tokens(codes, np.flatnonzero(first), np.flatnonzero(last) + 1)
 
@@ -152,7 +151,7 @@ def word_tokens(text: str) -> Tokens:
 IS_BLANK = bytes(code in b"\t\n\v\f\r " for code in range(256))
 
 
-def non_ascii_stretches(codes: np.ndarray, data: bytes) -> np.ndarray:
+def _non_ascii_stretches(codes: np.ndarray, data: bytes) -> np.ndarray:
     """The positions of all characters of stretches (blanks, then non-blanks) that hold anything beyond ASCII. `data`:
     the same text, a byte each."""
     blank = np.frombuffer(data.translate(IS_BLANK), bool)

@@ -34,6 +34,7 @@ def sheet(pictures: Sequence | np.ndarray, columns: int = 8, enlarge: int = 1, g
         ground[top:top + height, left:left + width] = tile
     return ground
 
+# %% ../../nbs/drawing/03_media.ipynb #png-bytes
 def png_bytes(picture: np.ndarray) -> bytes:
     "A picture uint8 `\"H W 3\"` as PNG."
     from PIL import Image
@@ -51,6 +52,7 @@ def gif_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes:
     first.save(out := io.BytesIO(), format="GIF", save_all=True, append_images=others, **shown)
     return out.getvalue()
 
+# %% ../../nbs/drawing/03_media.ipynb #mp4-bytes
 def mp4_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes | None:
     "The same as MP4 (H.264), sides cut to even numbers; None where PyAV is not installed."
     if importlib.util.find_spec("av") is None: return None

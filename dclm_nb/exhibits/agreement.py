@@ -41,6 +41,7 @@ class Beside:
     @property
     def agrees(self) -> bool: return self.equal or abs(self.new - self.blessed) <= self.room
 
+# %% ../../nbs/exhibits/09_agreement.ipynb #room-between
 def room_between(blessed: Sequence[float], new: Sequence[float], level: float) -> float:
     """How far apart the means of two runs of one recipe lie at most in a share `level` of cases, by the spread of the
     blessed seeds; 0 where a single seed says nothing of it."""
@@ -78,6 +79,7 @@ def what_differs(new: Mapping, blessed: Mapping) -> list[str]:
     ]
     return [f"{name}: {a} here, {b} there" for name, a, b in pairs if a != b]
 
+# %% ../../nbs/exhibits/09_agreement.ipynb #agreement-lines
 def agreement_lines(found: Sequence[Beside], new: Mapping, blessed: Mapping) -> list[str]:
     "What there is to say, the first line first; nothing where nothing can be compared."
     if not found: return []
@@ -105,6 +107,7 @@ def agreement_with_blessed(
     if blessed is None or theirs is None: return []
     return agreement_lines(beside_blessed(exhibit, frame, blessed, manifest["scale"]), manifest, theirs)
 
+# %% ../../nbs/exhibits/09_agreement.ipynb #agreement-of
 def agreement_of(exhibit: Exhibit, folder: Path, root: Path | None = None) -> list[str]:
     "The same for a result that lies in `folder`."
     frame, manifest = stored_frame(folder, exhibit), stored_manifest(folder, exhibit)

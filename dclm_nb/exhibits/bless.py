@@ -17,7 +17,7 @@ from ..papers.catalogue import Exhibit, everything, get_exhibit
 from ..papers.paper import get_paper
 
 # %% auto #0
-__all__ = ['refusal', 'damaged_run', 'bless', 'blessed', 'blessed_table']
+__all__ = ['refusal', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/16_bless.ipynb #refusal
 def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
@@ -33,7 +33,7 @@ def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
         return f"changed since it was made: {', '.join(changed)}"
     return not_committed(manifest.get("git"))
 
-def damaged_run(manifest: dict) -> str:
+def _damaged_run(manifest: dict) -> str:
     """The first stored run behind this result whose files are not what was written, every one of them hashed;
     empty where there is none. Runs that are kept elsewhere are not looked for."""
     from dclm_nb.core.store import RunStore
@@ -52,7 +52,7 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
     for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
-        reasons = [(refusal(exhibit, f, m) or damaged_run(m), f, m) for f, m in fresh]
+        reasons = [(refusal(exhibit, f, m) or _damaged_run(m), f, m) for f, m in fresh]
         reason, file, manifest = next((r for r in reasons if not r[0]), reasons[0])
         if not reason or (allow and not reason.startswith("changed")):
             _copy(exhibit, file, manifest, root / "figures" / paper)
@@ -90,6 +90,7 @@ def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) 
         )
     return path
 
+# %% ../../nbs/exhibits/16_bless.ipynb #blessed-table
 def blessed_table(exhibit: str, paper: str = "", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
     page = blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8")

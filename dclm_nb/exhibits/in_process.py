@@ -44,6 +44,7 @@ class CellFailed(Exception):
     "A cell raised; `outputs` end with the error."
     def __init__(self, outputs: list[dict]): self.outputs = outputs
 
+# %% ../../nbs/exhibits/11_in_process.ipynb #run-cell
 def run_cell(shell: InteractiveShell, source: str) -> list[dict]:
     "What one code cell prints, and its last value, in the format of a notebook. Raises `CellFailed`."
     values: list = []
@@ -97,6 +98,7 @@ def with_parameters(notebook: dict, parameters: Mapping) -> dict:
     )
     return notebook
 
+# %% ../../nbs/exhibits/11_in_process.ipynb #run-notebook
 def run_notebook(path: Path, parameters: Mapping) -> tuple[dict, bool]:
     "(the notebook with its outputs, whether it ran to its end)."
     notebook, shell = with_parameters(json.loads(path.read_text(encoding="utf-8")), parameters), new_shell()

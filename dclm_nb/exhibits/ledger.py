@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'result_folders', 'best_frame', 'ledger', 'verdict_counts', 'counts_markdown', 'replayed_counts',
-           'replayed_markdown']
+__all__ = ['QUESTIONS', 'result_folders', 'ledger', 'verdict_counts', 'counts_markdown', 'replayed_counts', 'replayed_markdown']
 
 # %% ../../nbs/exhibits/14_ledger.ipynb #results
 def result_folders(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
@@ -37,7 +36,7 @@ def result_folders(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Pat
     )
 
 # %% ../../nbs/exhibits/14_ledger.ipynb #best-frame
-def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame | None, str, dict[str, str]]:
+def _best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame | None, str, dict[str, str]]:
     """The tidy frame to judge by, the scale of its rerun (`replay` without one), and the claims that this rerun may not
     decide, with the reason."""
     for file, manifest in result_folders(exhibit, root):
@@ -49,7 +48,7 @@ def best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFrame
 def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
     "Every claim of `paper` judged on printed, replayed and rerun numbers."
     import pandas as pd
-    found = functools.cache(lambda paper, id: best_frame(get_exhibit(id, paper), root))
+    found = functools.cache(lambda paper, id: _best_frame(get_exhibit(id, paper), root))
     verdicts = []
     for claim in read_claims(paper):
         frames = [f for f, *_ in (found(claim.paper, id) for id in claim.exhibits) if f is not None]
@@ -79,6 +78,7 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     }
     return {source: found for source, found in counts.items() if found}
 
+# %% ../../nbs/exhibits/14_ledger.ipynb #counts-markdown
 QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
              "rerun": "does it happen again here?"}
 
@@ -103,6 +103,7 @@ def replayed_counts(paper: str) -> tuple[int, int]:
         agree, both = agree + sum(not cell.differs for cell in cells), both + len(cells)
     return agree, both
 
+# %% ../../nbs/exhibits/14_ledger.ipynb #replayed-markdown-2
 def replayed_markdown(paper: str) -> str:
     """How many replayed values of `paper` round to the printed ones, and each of the others; blank where nothing is
     replayed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..papers.catalogue import Exhibit
 
 # %% auto #0
-__all__ = ['EXIT_CODES', 'Reproduction', 'error_in', 'oom_kills', 'diagnose']
+__all__ = ['EXIT_CODES', 'Reproduction', 'oom_kills', 'diagnose']
 
 # %% ../../nbs/exhibits/10_outcome.ipynb #result-class
 EXIT_CODES = {"ok": 0, "error": 1, "killed": 124, "oom": 137}
@@ -39,7 +39,7 @@ class Reproduction:
         return [self.notebook, *(self.out_dir / n for n in names if (self.out_dir / n).is_file())]
 
 # %% ../../nbs/exhibits/10_outcome.ipynb #error-of
-def error_in(notebook: Path) -> tuple[str, str] | None:
+def _error_in(notebook: Path) -> tuple[str, str] | None:
     """(exception name, message and cell) of the first error in an executed notebook; None without one or where it
     cannot be read."""
     try: cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -61,7 +61,7 @@ def oom_kills() -> int:
 # %% ../../nbs/exhibits/10_outcome.ipynb #diagnose
 def diagnose(notebook: Path, log: str, oom: bool) -> tuple[str, str]:
     "(status, one line) of a run that ended badly: `oom`, `error` or `killed`."
-    if found := error_in(notebook):
+    if found := _error_in(notebook):
         name, message = found
         return ("oom" if name in ("MemoryError", "OutOfMemoryError") else "error"), (
             message if name == "UserError" else f"{name}: {' '.join(message.split())}"

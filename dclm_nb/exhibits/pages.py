@@ -60,6 +60,7 @@ def without_notebook(paper: str = "all") -> list[Exhibit]:
     "The exhibits of `paper` (or of all papers) that have no notebook of their own."
     return [e for e in catalogue(paper) if not e.built]
 
+# %% ../../nbs/exhibits/17_pages.ipynb #out-of-step-2
 def out_of_step(paper: str = "all") -> list[Exhibit]:
     "The exhibits without a notebook of their own whose page is absent or is not what the catalogue makes today."
     stands = lambda exhibit: exhibit.notebook.read_text(encoding="utf-8") if exhibit.has_page else ""

@@ -86,6 +86,7 @@ def page_markdown(page: Page) -> str:
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
+# %% ../../nbs/exhibits/07_published.ipynb #without-comparison
 def without_comparison(page: str) -> str:
     "A page without its comparison with the blessed run: the page that is blessed is that run."
     return re.sub(rf"## {BESIDE}\n.*?(?=\n## |\Z)\n?", "", page, flags=re.DOTALL)
@@ -99,7 +100,7 @@ def _data_files(page: Page) -> dict[str, str]:
         | {"manifest.json": "commit, versions, hashes"}
     )
 
-
+# %% ../../nbs/exhibits/07_published.ipynb #made-by
 def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
     "Where the numbers of a page come from, as links from `figures/<paper>/`."
     link = lambda path: f"[{path.stem}](../../{path.relative_to(project_root()).as_posix()})"
@@ -183,6 +184,7 @@ def gallery(paper: str, root: Path | None = None) -> str:
     )
     return "\n".join([f"# {paper.title}", "", about, "", HOW_TO_READ, "", *(head + rows if rows else []), ""])
 
+# %% ../../nbs/exhibits/07_published.ipynb #index-of-papers
 def index_of_papers(root: Path | None = None) -> str:
     "The page above the galleries."
     found = lambda paper, kind: len(list(((root or project_root()) / "figures" / paper).glob(f"{kind}_*.md")))
@@ -203,7 +205,7 @@ def index_of_papers(root: Path | None = None) -> str:
         "",
     ])
 
-
+# %% ../../nbs/exhibits/07_published.ipynb #write-galleries
 def write_galleries(root: Path | None = None) -> list[Path]:
     "Write `figures/README.md` and one index per paper that has a page. Returns the files."
     figures = (root or project_root()) / "figures"

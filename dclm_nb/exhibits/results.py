@@ -25,11 +25,13 @@ def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
     "What can be replayed of `exhibit` in a second, as a tidy frame; None where nothing can."
     return get_paper(exhibit.paper).replay.frame(exhibit)
 
+# %% ../../nbs/exhibits/05_results.ipynb #recipe-frame
 def recipe_frame(exhibit: Exhibit) -> pd.DataFrame:
     "What each row of `exhibit` costs at the paper's size, as a tidy frame; empty where its wing does not say."
     found = get_paper(exhibit.paper).cost.recipe(exhibit)
     return tidy([]) if found is None else found
 
+# %% ../../nbs/exhibits/05_results.ipynb #known-already
 def known_already(exhibit: Exhibit) -> Comparison:
     "Printed, replayed and recipe side by side."
     frame = replayed_frame(exhibit)
@@ -52,6 +54,7 @@ def stored_manifest(folder: Path, exhibit: Exhibit) -> dict | None:
     try: return json.loads((folder / f"{exhibit.name}.manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError): return None
 
+# %% ../../nbs/exhibits/05_results.ipynb #manifests-2
 def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
     "(file, manifest) of every saved result of `exhibit`, here and blessed, newest first. A broken file is left out."
     root = root or project_root()
@@ -74,6 +77,7 @@ def measured_seconds(exhibit: Exhibit, scale: str, root: Path | None = None) -> 
     ]
     return max(found, default=None)
 
+# %% ../../nbs/exhibits/05_results.ipynb #seconds-to-make
 def seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
     "Seconds of one core that the runs behind a saved result took when they were made; None where no result knows."
     found = [

@@ -25,8 +25,8 @@ from ..papers.paper import get_scale
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'not_built', 'reproduce', 'show_known',
-           'show_result', 'over_budget', 'reproduce_all']
+__all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'reproduce', 'show_known', 'over_budget',
+           'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
 _CHILD = """
@@ -39,6 +39,7 @@ sys.argv[0] = "papermill"
 papermill()
 """
 
+# %% ../../nbs/exhibits/12_runner.ipynb #start
 def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) -> subprocess.Popen:
     arguments = [
         str(notebook),
@@ -204,7 +205,7 @@ def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
         )
 
 # %% ../../nbs/exhibits/12_runner.ipynb #not-built
-def not_built(exhibit: Exhibit) -> UserError:
+def _not_built(exhibit: Exhibit) -> UserError:
     "The one line for an exhibit without any notebook: what is known about it all the same."
     from dclm_nb.papers.frames import read_printed
     printed = len(read_printed(exhibit.paper, exhibit.id)) if exhibit.printed_file.is_file() else 0
@@ -238,7 +239,7 @@ def reproduce(
     from rich.console import Console
     console = console or Console()
     asked = get_scale(scale, exhibit.paper)
-    if not exhibit.has_page: raise not_built(exhibit)
+    if not exhibit.has_page: raise _not_built(exhibit)
     scale = settle_scale(exhibit, asked)
     out_dir = Path(out_dir).expanduser().absolute() if out_dir else out_folder(exhibit, scale.name)
     parameters = check_parameters(
@@ -250,7 +251,7 @@ def reproduce(
     if here: result = execute_here(exhibit, scale, parameters, out_dir)
     else:
         with Reporter(console) as say: result = execute(exhibit, scale, parameters, out_dir, say, limit)
-    show_result(result, console)
+    _show_result(result, console)
     return result
 
 # %% ../../nbs/exhibits/12_runner.ipynb #show-known
@@ -268,7 +269,7 @@ def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #show-result
-def show_result(result: Reproduction, console):
+def _show_result(result: Reproduction, console):
     "The table and the verdicts, or the one line of what went wrong; then the files."
     from dclm_nb.exhibits.agreement import agreement_of
     from dclm_nb.exhibits.render import compare, for_terminal
@@ -343,6 +344,7 @@ def reproduce_all(
     if slow := over_budget(warm): console.print(slow, highlight=False)
     return results
 
+# %% ../../nbs/exhibits/12_runner.ipynb #summary
 def _summary(results: list[Reproduction], scale: str, skipped: int, console):
     from rich import box
     from rich.table import Table

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'flat_config', 'config_differences', 'Results', 'drawn', 'figure_file', 'Pictures', 'Clip',
-           'slug', 'in_a_section', 'Sections', 'Page', 'file_contents', 'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'drawn', 'Pictures', 'Clip', 'slug', 'in_a_section',
+           'Sections', 'Page', 'seconds_of_runs', 'manifest', 'Showcase']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -60,7 +60,7 @@ def frame_shown(frame: pd.DataFrame) -> Shown:
     return Shown("\n".join(lines) + "\n", frame.to_string() + "\n")
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #flat
-def flat_config(config) -> dict:
+def _flat_config(config) -> dict:
     "A configuration (dataclass or mapping, nested) as one level of `name.inner: value`."
     if dataclasses.is_dataclass(config) and not isinstance(config, type): config = dataclasses.asdict(config)
     if not isinstance(config, Mapping):
@@ -70,7 +70,7 @@ def flat_config(config) -> dict:
         path: leaf
         for key, value in config.items()
         for path, leaf in (
-            [(f"{key}.{k}", v) for k, v in flat_config(value).items()] if nested(value) else [(str(key), value)]
+            [(f"{key}.{k}", v) for k, v in _flat_config(value).items()] if nested(value) else [(str(key), value)]
         )
     }
 
@@ -91,7 +91,7 @@ def _setting(value) -> str:
 def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "paper") -> Shown:
     """A table of the settings in which two configurations differ; `why` explains some of them by name, `theirs` is the
     head of the first one's column."""
-    left, right = flat_config(paper), flat_config(here)
+    left, right = _flat_config(paper), _flat_config(here)
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
     if strangers := set(why) - set(left) - set(right):
         raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
@@ -148,7 +148,7 @@ def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figu
     )
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #figure-file
-def figure_file(exhibit: Exhibit, number: int) -> str:
+def _figure_file(exhibit: Exhibit, number: int) -> str:
     "The stem of the files of an exhibit's figure, counted from 1: `table_04`, `table_04_2`."
     return exhibit.name + (f"_{number}" if number > 1 else "")
 
@@ -160,16 +160,19 @@ class Pictures:
     columns: int = 8
     enlarge: int = 1
 
+# %% ../../nbs/exhibits/08_showcase.ipynb #clip
 @dataclass(frozen=True)
 class Clip:
     "Frames uint8 `\"T H W 3\"` that move."
     frames: Sequence
     fps: float = 8.0
 
+# %% ../../nbs/exhibits/08_showcase.ipynb #slug
 def slug(head: str) -> str:
     "A heading as a part of a file's name."
     return re.sub(r"[^a-z0-9]+", "-", head.lower()).strip("-")[:40]
 
+# %% ../../nbs/exhibits/08_showcase.ipynb #in-a-section
 def in_a_section(what, stem: str) -> tuple[Shown, dict[str, bytes | str]]:
     "How something looks on a page, and the files (by name) that it leaves beside it. Raises `UserError`."
     from dclm_nb.drawing import media
@@ -295,7 +298,7 @@ class Page(Sections):
         figure = drawn(self, kind, *args, **options)
         if figure is None: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
         self.figures.append(figure)
-        file = figure_file(self.exhibit, len(self.figures))
+        file = _figure_file(self.exhibit, len(self.figures))
         self.texts[f"figure {len(self.figures)}"] = Shown(f"![{self.exhibit.label}: {self.exhibit.title}]({file}.svg)")
         return figure
 
@@ -324,7 +327,7 @@ class Page(Sections):
         self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #file-contents
-def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
+def _file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     """(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave
     none."""
     name, comparison = show.exhibit.name, show.texts["comparison"]
@@ -335,7 +338,7 @@ def file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     yield from show.files.items()
     for number, figure in enumerate(show.figures, 1):
         from dclm_nb.drawing.style import figure_bytes
-        for kind in ("svg", "png"): yield f"{figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
+        for kind in ("svg", "png"): yield f"{_figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #runs-seconds
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
@@ -408,7 +411,7 @@ class Showcase(Page):
             self.texts["agreement"] = Shown("\n".join(f"- {line}" for line in beside))
         try: self.out_dir.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
-        files = [*(atomic_write(self.out_dir / name, data) for name, data in file_contents(self)), *self.attached]
+        files = [*(atomic_write(self.out_dir / name, data) for name, data in _file_contents(self)), *self.attached]
         files.append(
             atomic_write(
                 self.out_dir / f"{self.exhibit.name}.manifest.json",

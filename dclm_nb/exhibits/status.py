@@ -25,6 +25,7 @@ def page_kind(exhibit: Exhibit) -> str:
     reruns = "rerun" in exhibit.answers and any(get_scale(name).trains for name in exhibit.scales)
     return "study" if reruns else "replay"
 
+# %% ../../nbs/exhibits/13_status.ipynb #standing-2
 @dataclass(frozen=True)
 class Standing:
     "What there is of one exhibit: a mark per answer, the scales of its stored reruns, its page (see `page_kind`)."

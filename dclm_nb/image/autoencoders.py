@@ -34,7 +34,7 @@ from ..learn.rates import cosine_rate, trapezoid_rate
 from ..learn.steps import SeededSteps
 
 # %% auto #0
-__all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 'VQ', 'quantisers', 'LFQ', 'FSQ', 'ResidualBlock',
+__all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 'VQ', 'LFQ', 'FSQ', 'ResidualBlock',
            'Autoencoder', 'build_autoencoder', 'ConvCodec', 'Usage', 'codebook_usage', 'check_usage',
            'AutoencoderTraining', 'train_autoencoder', 'autoencoder_config', 'make_codec', 'diffusers_class',
            'DiffusersKL', 'pretrained_kl']
@@ -42,6 +42,7 @@ __all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 
 # %% ../../nbs/image/05_autoencoders.ipynb #config
 LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the others are discrete
 
+# %% ../../nbs/image/05_autoencoders.ipynb #autoencoder-config
 @dataclass(frozen=True)
 class AutoencoderConfig:
     "Architecture and training of one autoencoder. Raises `UserError` for settings that do not fit together."
@@ -155,7 +156,7 @@ class VQ(nn.Module):
     def decode(self, ids: Tensor) -> Tensor: return F.normalize(self.codebook, dim=-1)[ids]
 
 # %% ../../nbs/image/05_autoencoders.ipynb #library
-def quantisers():
+def _quantisers():
     "The module `vector_quantize_pytorch`. Raises `UserError` where it is not installed."
     try:
         import vector_quantize_pytorch
@@ -176,7 +177,7 @@ class LFQ(nn.Module):
         tokens = config.batch * (config.size // config.factor) ** 2
         # the entropy needs tokens x codes numbers: of a random share of the tokens where that is over half a GB
         share = min(1.0, 2 ** 27 / (tokens * config.codes))
-        self.signs = quantisers().LFQ(
+        self.signs = _quantisers().LFQ(
             codebook_size=config.codes,
             dim=self.told,
             entropy_loss_weight=config.entropy_weight,
@@ -199,7 +200,7 @@ class FSQ(nn.Module):
         super().__init__()
         self.told = self.heard = len(config.levels)
         self.channels, self.vocab_size = 0, math.prod(config.levels)
-        self.grid = quantisers().FSQ(list(config.levels))
+        self.grid = _quantisers().FSQ(list(config.levels))
 
     def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The rounded numbers `\"B N len(levels)\"`; there is no penalty."
@@ -269,6 +270,7 @@ def _normal(images: Tensor) -> Tensor: return images.float() / 127.5 - 1
 
 def _bytes(pictures: Tensor) -> Tensor: return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
+# %% ../../nbs/image/05_autoencoders.ipynb #conv-codec
 @dataclass(frozen=True, eq=False)
 class ConvCodec(SavedCodec):
     "A trained `Autoencoder` behind the interface of a codec; latents are (mean of the encoder - `shift`) / `scale`."
@@ -338,6 +340,7 @@ class Usage:
 
     def __str__(self) -> str: return f"{self.used} of {self.of} codes, perplexity {self.perplexity:.1f}"
 
+# %% ../../nbs/image/05_autoencoders.ipynb #codebook-usage
 def codebook_usage(ids: Tensor, vocab_size: int) -> Usage:
     "Count the codes in integer ids of any shape. Raises `UserError` for none at all or ids outside the vocabulary."
     if not ids.numel(): raise UserError("the use of a codebook cannot be measured without ids")
@@ -425,6 +428,7 @@ def _identity(images: Tensor, config: AutoencoderConfig, seed: int) -> Identity:
     inputs = {"images": f"{tuple(images.shape)} {pixels}"}
     return Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed)
 
+# %% ../../nbs/image/05_autoencoders.ipynb #finish
 def _finish(codec: ConvCodec, images: Tensor, losses: list[float], seed: int, folder: Path) -> ConvCodec:
     "Measure the scale of the latents, or the use of the codebook, and write everything."
     report = {"seed": seed, "losses": losses}
@@ -456,6 +460,7 @@ def autoencoder_config(name: str, scale: str, size: int | None = None) -> Autoen
     own = {"kl": {"channels": number}, "fsq": {"levels": FSQ_LEVELS.get(number)}}.get(match[1], {"codes": number})
     return dataclasses.replace(config, size=size or config.size, **own)
 
+# %% ../../nbs/image/05_autoencoders.ipynb #make-codec
 def make_codec(name: str, images: Tensor, scale: str, folder: str | Path, seed: int = 0) -> SavedCodec:
     """The codec called `name`, a learned one trained at `scale` or a patch codec fitted on the first 3,000 of uint8 `"N
     3 H W"`; saved in `folder`. Raises `UserError` for another name."""

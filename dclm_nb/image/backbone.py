@@ -30,11 +30,13 @@ def rotary_angles(config: BackboneConfig) -> Tensor:
     image = torch.cat([(place // side)[:, None] * rates, (place % side)[:, None] * rates], dim=1)
     return torch.cat([torch.zeros(config.caption_length, 2 * each), image])
 
+# %% ../../nbs/image/08_backbone.ipynb #rotary-tables
 def rotary_tables(angles: Tensor) -> tuple[Tensor, Tensor]:
     "Cosines and signed sines `\"T 1 D\"` of angles `\"T D/2\"`, one for every number of a head."
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], dim=-1)[:, None], torch.cat([-sin, sin], dim=-1)[:, None]
 
+# %% ../../nbs/image/08_backbone.ipynb #rotate
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     "Turn the pairs (first half, second half) of `x` `\"B T H D\"` by tables `\"T 1 D\"`."
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
@@ -66,6 +68,7 @@ class Places:
     cos: Tensor | None = None
     sin: Tensor | None = None
 
+# %% ../../nbs/image/08_backbone.ipynb #attention-2
 class Attention(nn.Module):
     "Multi-head attention with normalised queries and keys."
     def __init__(self, config: BackboneConfig):
@@ -106,6 +109,7 @@ class Block(nn.Module):
         x = torch.addcmul(x, 1 + gate, self.attention(modulated(x, shift, scale), places, cache, layer))
         return torch.addcmul(x, 1 + gate_up, self.down(F.silu(self.up(modulated(x, shift_up, scale_up)))))
 
+# %% ../../nbs/image/08_backbone.ipynb #modulated
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     "Layer norm without parameters, then the given shift and scale."
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)

@@ -19,20 +19,20 @@ from dclm_nb.image.scenes import (
 )
 
 # %% auto #0
-__all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'from_ground', 'foreground', 'Seen', 'see', 'Check', 'check_scene',
-           'check_all', 'attribute_scores', 'checker_learned']
+__all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'foreground', 'Seen', 'see', 'Check', 'check_scene', 'check_all',
+           'attribute_scores', 'checker_learned']
 
 # %% ../../nbs/image/01_checker.ipynb #nearest
 _FROM_GROUND = {name: np.array(colour, float) - BACKGROUND for name, colour in COLOURS.items()}
 HALF_WAY = min(float(np.linalg.norm(v)) for v in _FROM_GROUND.values()) / 2
 
-def from_ground(image: np.ndarray | Tensor) -> np.ndarray:
+def _from_ground(image: np.ndarray | Tensor) -> np.ndarray:
     "A uint8 `\"3 H W\"` minus the ground, float `\"3 H W\"`."
     return np.asarray(image).astype(float) - np.array(BACKGROUND, float)[:, None, None]
 
 def foreground(image: np.ndarray | Tensor) -> np.ndarray:
     "Bool `\"H W\"`: the pixels of a uint8 `\"3 H W\"` that are no ground."
-    return np.linalg.norm(from_ground(image), axis=0) > HALF_WAY
+    return np.linalg.norm(_from_ground(image), axis=0) > HALF_WAY
 
 # %% ../../nbs/image/01_checker.ipynb #seen-class
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def see(image: np.ndarray | Tensor, spec: SceneSpec) -> list[Seen]:
     if image.shape != (3, spec.size, spec.size):
         raise UserError(f"the checker reads pictures of {spec.size} pixels, not {tuple(image.shape)}")
     labels, _ = label(foreground(image))
-    away, things = from_ground(image), []
+    away, things = _from_ground(image), []
     for index, window in enumerate(find_objects(labels), 1):
         blob = labels == index
         if blob.sum() < spec.smallest ** 2 / 6: continue
@@ -142,6 +142,7 @@ def check_all(images: Tensor, captions: Sequence[str], spec: SceneSpec) -> list[
     if not len(captions): raise UserError("there is nothing to check: the set is empty")
     return [check_scene(image, caption, spec) for image, caption in zip(images, captions)]
 
+# %% ../../nbs/image/01_checker.ipynb #attribute-scores
 def attribute_scores(checks: Sequence[Check]) -> dict[str, float]:
     """Share of pictures that have each attribute, of those whose caption asks for it; an attribute that no caption asks
     for is left out."""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['FAMILIES', 'CODEC_NAMES', 'Codec', 'check_images', 'check_latents', 'to_patches', 'from_patches', 'SavedCodec',
-           'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'spread_codes', 'fit_codebook',
-           'PatchVQ', 'psnr', 'fit_codec', 'codec_learned', 'codec_table']
+           'load_codec', 'principal_axes', 'PatchPCA', 'unique_patches', 'nearest_code', 'fit_codebook', 'PatchVQ',
+           'psnr', 'fit_codec', 'codec_learned', 'codec_table']
 
 # %% ../../nbs/image/04_codecs.ipynb #interface
 @runtime_checkable
@@ -114,6 +114,7 @@ def to_patches(images: Tensor, patch: int) -> Tensor:
     grid = images.reshape(len(images), channels, side, patch, side, patch)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(len(images), side ** 2, channels * patch ** 2)
 
+# %% ../../nbs/image/04_codecs.ipynb #from-patches
 def from_patches(patches: Tensor, patch: int) -> Tensor:
     "The inverse: `\"B N C*patch*patch\"` -> `\"B C H W\"`."
     side, channels = math.isqrt(patches.shape[1]), patches.shape[2] // patch ** 2
@@ -121,7 +122,6 @@ def from_patches(patches: Tensor, patch: int) -> Tensor:
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), channels, side * patch, side * patch)
 
 # %% ../../nbs/image/04_codecs.ipynb #saved
-# class -> the module that defines it
 FAMILIES = {
     "PatchPCA": "dclm_nb.image.codecs",
     "PatchVQ": "dclm_nb.image.codecs",
@@ -129,7 +129,7 @@ FAMILIES = {
     "DiffusersKL": "dclm_nb.image.autoencoders",
 }
 
-
+# %% ../../nbs/image/04_codecs.ipynb #saved-codec
 class SavedCodec:
     """What every codec of this package shares: a dataclass whose tensors and settings make its fingerprint and its
     files."""
@@ -302,7 +302,7 @@ def nearest_code(patches: Tensor, codebook: Tensor) -> Tensor:
     return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
 # %% ../../nbs/image/04_codecs.ipynb #start
-def spread_codes(patches: Tensor, codes: int, rng: np.random.Generator) -> Tensor:
+def _spread_codes(patches: Tensor, codes: int, rng: np.random.Generator) -> Tensor:
     "`codes` different rows of the different bytes `\"U D\"`, U at least `codes`, drawn by k-means++."
     points, chosen = patches.int(), [int(rng.integers(len(patches)))]
     distance = (points - points[chosen[0]]).square().sum(1)
@@ -322,7 +322,7 @@ def fit_codebook(
     if len(patches) > max(limit, codes):
         kept = torch.from_numpy(np.sort(rng.choice(len(patches), max(limit, codes), replace=False)))
         patches, counts = patches[kept], counts[kept]
-    codebook, weights = spread_codes(patches, codes, rng), counts.double()
+    codebook, weights = _spread_codes(patches, codes, rng), counts.double()
     weighted = patches.double() * weights[:, None]
     for _ in range(rounds):
         nearest = nearest_code(patches, codebook)

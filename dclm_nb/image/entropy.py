@@ -44,6 +44,7 @@ def object_codes(codec: PatchVQ, spec: SceneSpec, colour: str, shape: str, n: in
     patches = to_patches(images, codec.patch)
     return nearest_code(patches.flatten(0, 1), codec.codebook).view(n, -1)
 
+# %% ../../nbs/image/22_entropy.ipynb #seen-entropy
 def seen_entropy(rows: Tensor) -> float:
     """Entropy in nats of the rows of an int64 `"n K"`, as often as each was seen: on average below the true one, and at
     most log n."""

@@ -107,7 +107,7 @@ def attribute_names(spec: SceneSpec) -> list[str]:
         + list(NUMBERS[: max(2, spec.max_count)])
     )
 
-
+# %% ../../nbs/image/17_features.ipynb #attribute-targets-2
 def attribute_targets(captions: Sequence[str], spec: SceneSpec) -> Tensor:
     "The answers, float32 0 or 1, `\"N attributes\"`. Raises `UserError` for a caption outside `spec`."
     position = {name: i for i, name in enumerate(attribute_names(spec))}
@@ -527,7 +527,7 @@ def clip_features(images: Tensor, network: Pretrained | str, batch_size: int = 6
         batch_size,
     )
 
-
+# %% ../../nbs/image/17_features.ipynb #dinov2-features
 def dinov2_features(images: Tensor, network: Pretrained | str, batch_size: int = 64) -> Tensor:
     """DINOv2's class token after the last norm, float32 `"N D"`: the features of FD-DINOv2. Raises `UserError` as
     `clip_features` does."""

@@ -8,19 +8,18 @@ from .config import BackboneConfig
 from .methods import Sampling, network_passes
 
 # %% auto #0
-__all__ = ['ACCOUNTINGS', 'attention_flops', 'token_flops', 'condition_flops', 'head_flops', 'forward_flops', 'training_flops',
-           'sampling_flops']
+__all__ = ['ACCOUNTINGS', 'forward_flops', 'training_flops', 'sampling_flops']
 
 # %% ../../nbs/image/13_flops.ipynb #components
-def attention_flops(config: BackboneConfig, queries: int, keys: int) -> int:
+def _attention_flops(config: BackboneConfig, queries: int, keys: int) -> int:
     "Scores and weighted sums of one layer."
     return 4 * queries * keys * config.width
 
-def token_flops(config: BackboneConfig) -> int:
+def _token_flops(config: BackboneConfig) -> int:
     "The linear layers of all blocks for one token: 24 L d², twice the core parameters."
     return 2 * config.core_parameters
 
-def condition_flops(config: BackboneConfig) -> dict[str, int]:
+def _condition_flops(config: BackboneConfig) -> dict[str, int]:
     "What is computed once per picture (and, for diffusion, per step): caption, time, modulation."
     d, diffusion = config.width, config.method == "diffusion"
     return {
@@ -30,23 +29,23 @@ def condition_flops(config: BackboneConfig) -> dict[str, int]:
     }
 
 
-def head_flops(config: BackboneConfig, tokens: int) -> int:
+def _head_flops(config: BackboneConfig, tokens: int) -> int:
     "The output layer for `tokens` tokens."
     return 2 * tokens * config.width * (config.channels or config.vocab_size)
 
 def forward_flops(config: BackboneConfig, accounting: str = "exact") -> dict[str, int]:
     "Operations of one forward pass for one picture, by component. Raises `UserError` for an unknown accounting."
     length = config.sequence
-    if accounting == "6nd": return {"blocks": token_flops(config) * length}
+    if accounting == "6nd": return {"blocks": _token_flops(config) * length}
     if accounting not in ACCOUNTINGS: raise unknown("accounting", accounting, ACCOUNTINGS)
-    attention = config.n_layers * attention_flops(config, length, length)
+    attention = config.n_layers * _attention_flops(config, length, length)
     if accounting == "causal" and config.causal: attention = attention * (length + 1) // (2 * length)
     return {
-        "blocks": token_flops(config) * length,
+        "blocks": _token_flops(config) * length,
         "attention": attention,
-        **condition_flops(config),
+        **_condition_flops(config),
         "input": 2 * config.tokens * config.channels * config.width,
-        "head": head_flops(config, config.tokens),
+        "head": _head_flops(config, config.tokens),
     }
 
 
@@ -68,14 +67,14 @@ def sampling_flops(config: BackboneConfig, sampling: Sampling) -> int:
 def _cached_flops(config: BackboneConfig) -> int:
     "The caption first, then one token at a time."
     first, steps = config.caption_length, config.tokens - 1
-    looks = attention_flops(config, first, first) + sum(
-        attention_flops(config, 1, first + step) for step in range(1, steps + 1)
+    looks = _attention_flops(config, first, first) + sum(
+        _attention_flops(config, 1, first + step) for step in range(1, steps + 1)
     )
     return (
-        token_flops(config) * (first + steps)
+        _token_flops(config) * (first + steps)
         + config.n_layers * looks
-        + sum(condition_flops(config).values())
-        + head_flops(config, config.tokens)
+        + sum(_condition_flops(config).values())
+        + _head_flops(config, config.tokens)
     )
 
 
@@ -83,7 +82,7 @@ def _uncached_flops(config: BackboneConfig) -> int:
     "Everything again for each token."
     lengths = range(config.caption_length, config.caption_length + config.tokens)
     return (
-        sum(token_flops(config) * n + config.n_layers * attention_flops(config, n, n) for n in lengths)
-        + sum(condition_flops(config).values())
-        + head_flops(config, config.tokens)
+        sum(_token_flops(config) * n + config.n_layers * _attention_flops(config, n, n) for n in lengths)
+        + sum(_condition_flops(config).values())
+        + _head_flops(config, config.tokens)
     )

@@ -27,11 +27,12 @@ class FlowSettings:
         if not self.shift > 0 or not self.std > 0:
             raise UserError(f"shift and std must be positive, not {self.shift} and {self.std}")
 
-
+# %% ../../nbs/image/09_flow.ipynb #shifted
 def shifted(t: Tensor, shift: float) -> Tensor:
     "Times in [0, 1] moved towards 1 (noise) for `shift` > 1; 0 and 1 stay."
     return shift * t / (1 + (shift - 1) * t)
 
+# %% ../../nbs/image/09_flow.ipynb #sample-times
 def sample_times(n: int, settings: FlowSettings, generator: torch.Generator) -> Tensor:
     "`n` training times, `\"n\"`."
     return shifted(torch.sigmoid(settings.mean + settings.std * torch.randn(n, generator=generator)), settings.shift)
@@ -54,6 +55,7 @@ def guided(predict, captions: Tensor, null: Tensor, guidance: float) -> Tensor:
     with_caption, without = predict(torch.cat([captions, null])).chunk(2)
     return without + guidance * (with_caption - without)
 
+# %% ../../nbs/image/09_flow.ipynb #doubled
 def doubled(x: Tensor, guidance: float) -> Tensor:
     "The batch twice where guidance needs a pass without caption."
     return x if guidance == 1 else torch.cat([x, x])

@@ -42,9 +42,9 @@ from ..judging.instrument import Calibration, compare
 from ..judging.precision_recall import precision_recall
 
 # %% auto #0
-__all__ = ['INSTRUMENTS', 'Fault', 'FAULTS', 'JudgeSuite', 'another_caption', 'nearly_right_caption', 'noisy', 'blurred',
-           'half_repeated', 'same_place', 'object_lost', 'calibrate', 'calibration_table', 'calibration_matrix',
-           'calibrated', 'save_suite', 'load_suite', 'judges_config', 'evidence_of', 'train_judges']
+__all__ = ['INSTRUMENTS', 'Fault', 'FAULTS', 'JudgeSuite', 'another_caption', 'noisy', 'half_repeated', 'same_place',
+           'object_lost', 'calibrate', 'calibration_table', 'calibration_matrix', 'calibrated', 'save_suite',
+           'load_suite', 'judges_config', 'evidence_of', 'train_judges']
 
 # %% ../../nbs/image/19_judges.ipynb #instruments
 INSTRUMENTS = (*ATTRIBUTES, "frechet_distance", "precision", "recall", "coverage", "contrastive_score")
@@ -115,7 +115,7 @@ def another_caption(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Gen
     others = [rng.choice([j for j, m in enumerate(means) if m != own]) for own in means]
     return CaptionedImages(scenes.images, tuple(scenes.captions[j] for j in others))
 
-def nearly_right_caption(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
+def _nearly_right_caption(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
     "Each caption wrong in one thing."
     return CaptionedImages(scenes.images, tuple(str(rng.choice(near_misses(c, spec))) for c in scenes.captions))
 
@@ -125,7 +125,7 @@ def noisy(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) ->
     noise = torch.from_numpy(rng.normal(0, 60, tuple(scenes.images.shape)))
     return CaptionedImages((scenes.images + noise).round().clamp(0, 255).to(torch.uint8), scenes.captions)
 
-def blurred(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
+def _blurred(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
     "Each pixel the mean of a window of about half an object."
     reach = max(1, round(spec.smallest / 4))
     soft = F.avg_pool2d(F.pad(scenes.images.float(), (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
@@ -141,6 +141,7 @@ def half_repeated(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Gener
     )
     return CaptionedImages(scenes.images[torch.from_numpy(rows)], tuple(scenes.captions[i] for i in rows))
 
+# %% ../../nbs/image/19_judges.ipynb #same-place
 def same_place(scenes: CaptionedImages, spec: SceneSpec, rng: np.random.Generator) -> CaptionedImages:
     "Right pictures, but for each caption always the same one: a generator that has learned no distribution."
     seed = int(rng.integers(2 ** 31))
@@ -173,7 +174,7 @@ FAULTS: dict[str, tuple[Fault | None, dict[str, str]]] = {
         another_caption,
         {**_PICTURES, "colour": "-", "shape": "-", "relation": "-", "count": "-", "all": "-", "contrastive_score": "-"},
     ),
-    "nearly right caption": (nearly_right_caption, {**_PICTURES, "all": "-", "contrastive_score": "-"}),
+    "nearly right caption": (_nearly_right_caption, {**_PICTURES, "all": "-", "contrastive_score": "-"}),
     "noise": (
         noisy,
         {
@@ -185,7 +186,7 @@ FAULTS: dict[str, tuple[Fault | None, dict[str, str]]] = {
             "contrastive_score": "-",
         },
     ),
-    "blur": (blurred, {"shape": "-", "all": "-", "frechet_distance": "+", "precision": "-"}),
+    "blur": (_blurred, {"shape": "-", "all": "-", "frechet_distance": "+", "precision": "-"}),
     "half repeated": (
         half_repeated,
         {**_PROMPT, "frechet_distance": "+", "precision": "no fall", "recall": "-", "coverage": "-"},
@@ -242,6 +243,7 @@ def calibration_table(calibration: Calibration) -> pd.DataFrame:
     ]
     return pd.DataFrame(rows, columns=["instrument", "fault", "change", "low", "high", "expected", "passes"])
 
+# %% ../../nbs/image/19_judges.ipynb #calibration-matrix
 def calibration_matrix(calibration: Calibration) -> pd.DataFrame:
     "Instrument x fault: the change where something was demanded, marked where it is not as demanded."
     said = lambda c: f"{c.change.mid:+.2f}{'' if c.passes else '  FAILS'}" if c.expected else ""
@@ -266,6 +268,7 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     )
     return folder
 
+# %% ../../nbs/image/19_judges.ipynb #load-suite
 def load_suite(folder: str | Path) -> JudgeSuite:
     "The suite that `save_suite` or `train_judges` left. Raises `UserError` where something is missing or damaged."
     folder = Path(folder)
@@ -301,7 +304,7 @@ def evidence_of(suite: JudgeSuite) -> list[Learned]:
         towers_learned(suite.two_tower, suite.control.images, suite.control.captions),
     ]
 
-
+# %% ../../nbs/image/19_judges.ipynb #train-judges-2
 @run("image/judges", version=1, libraries=("lightning", "numpy", "scipy", "torch"))
 def train_judges(config: dict, seed: int, folder: Path) -> dict:
     """Run: both networks, calibrated; the folder is for `load_suite`, with `calibration.csv`. The result says what they

@@ -28,10 +28,10 @@ from ..shards.sources import find_shards
 from ..shards.tally import Refused, Tally
 
 # %% auto #0
-__all__ = ['CODEC_PICTURES', 'shard_captions', 'default_codec', 'codec_for', 'plan', 'plan_lines', 'prepare', 'train_image']
+__all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'plan_lines', 'prepare', 'train_image']
 
 # %% ../../nbs/image/21_launch.ipynb #words
-def shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
+def _shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
     "The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded."
     def readable() -> Iterator[str]:
         samples = (shard_samples(shard, PICTURE_SHARDS, Tally(CAUSES)) for shard in shards)
@@ -47,7 +47,7 @@ def default_codec(method: str) -> str:
     return "stabilityai/sd-vae-ft-mse" if method == "diffusion" else f"conv-lfq-{PaperScale().codes}"
 
 
-def codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder: Path, seed: int = 0) -> SavedCodec:
+def _codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder: Path, seed: int = 0) -> SavedCodec:
     """The codec that `folder` has already; or the one in the folder `name`, of the hub (`owner/name`), or made from the
     shards' first pictures. Raises `UserError` for one of another size."""
     if (folder / "codec.json").is_file(): return load_codec(folder, reader.size)
@@ -79,6 +79,7 @@ def plan(
     )
     return network, replace(paper_training(network, pictures), strategy="auto", devices=devices)
 
+# %% ../../nbs/image/21_launch.ipynb #plan-lines
 def plan_lines(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
     "The plan in words."
     from dclm_nb.image.backbone import Backbone
@@ -104,13 +105,13 @@ def prepare(
         atomic_write(
             kept,
             json.dumps(
-                CaptionVocabulary.frequent(shard_captions(found), scale.caption_words, scale.caption_length).to_dict()
+                CaptionVocabulary.frequent(_shard_captions(found), scale.caption_words, scale.caption_length).to_dict()
             ),
         )
     return (
         found,
         reader,
-        codec_for(codec or default_codec(method), found, reader, out / "codec"),
+        _codec_for(codec or default_codec(method), found, reader, out / "codec"),
         CaptionVocabulary.from_dict(json.loads(kept.read_text())),
     )
 

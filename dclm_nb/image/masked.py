@@ -34,7 +34,7 @@ class MaskedSettings:
         if self.choice_temperature < 0:
             raise UserError(f"a temperature is not negative, as {self.choice_temperature} is")
 
-
+# %% ../../nbs/image/10_masked.ipynb #masked-count
 def masked_count(u: float, tokens: int, schedule: str) -> int:
     "How many of `tokens` are masked at `u` in [0, 1]: all at 0, none at 1."
     return math.floor(SCHEDULES[schedule](u) * tokens + 1e-9)
@@ -44,6 +44,7 @@ def masked_passes(steps: int, tokens: int) -> int:
     "Passes that drawing takes when asked for `steps`: every one fixes a code, so at most one per token."
     return min(steps, tokens)
 
+# %% ../../nbs/image/10_masked.ipynb #blanks-left
 def blanks_left(steps: int, tokens: int, schedule: str) -> list[int]:
     "Blanks after each pass: what the schedule says, but at least one fewer every time."
     passes = masked_passes(steps, tokens)
@@ -78,6 +79,7 @@ def draw_codes(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tens
     # NaN passes nothing
     return torch.searchsorted(summed, wanted, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)
 
+# %% ../../nbs/image/10_masked.ipynb #check-numbers
 def check_numbers(logits: Tensor) -> None:
     """Raises `UserError` for logits that are not numbers; asked once a picture, because it makes the processor wait for
     a GPU."""

@@ -80,6 +80,7 @@ def _turned_gains(network: Backbone, attention: Attention) -> tuple[Tensor, Tens
         return gains.expand(c.sequence, -1, -1, -1), torch.zeros_like(gains).expand(c.sequence, -1, -1, -1)
     return gains * network.cos[:, None], gains.roll(c.head_dim // 2, dims=-1) * network.sin[:, None]
 
+# %% ../../nbs/image/11_next_token.ipynb #cached-steps
 class _CachedSteps:
     "Called with the ids so far and a place: the logits of that place, `\"B V\"`. Only what is new is computed."
     def __init__(self, network: Backbone, captions: Tensor):
@@ -156,7 +157,7 @@ class _ReplayedSteps(_CachedSteps):
             q, *memory, attn_mask=torch.arange(memory.shape[3], device=q.device)[None] <= self.at
         )
 
-
+# %% ../../nbs/image/11_next_token.ipynb #recorded
 def _recorded(step, device: torch.device):
     "A function that replays what `step` did, into the same memory."
     with torch.cuda.device(device):

@@ -134,6 +134,7 @@ class PaperScale:
     pictures: int = 256 * 250_000
     provenance: str = "assumed"
 
+# %% ../../nbs/image/14_recipes.ipynb #paper-training
 def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures) -> ImageTrainConfig:
     "The assumed training of any network on so many pictures."
     return ImageTrainConfig(
@@ -150,7 +151,7 @@ def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures)
         settings=MethodSettings(flow=FlowSettings(shift=1.0)),
     )
 
-
+# %% ../../nbs/image/14_recipes.ipynb #paper-recipe
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."
     if size not in PAPER_SIZES: raise unknown("paper size", size, PAPER_SIZES)

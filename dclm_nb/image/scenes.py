@@ -126,7 +126,7 @@ class Pair:
     def __str__(self) -> str:
         return f"a {self.colour} {self.shape} {self.relation} a {self.other_colour} {self.other_shape}"
 
-
+# %% ../../nbs/image/00_scenes.ipynb #group
 @dataclass(frozen=True)
 class Group:
     "Some objects of one colour and shape."
@@ -170,6 +170,7 @@ def meaning(caption: str | Pair | Group, spec: SceneSpec = SceneSpec()) -> Pair 
     if isinstance(caption, Group) or caption.relation in ("left of", "above"): return caption
     return Pair(caption.other_colour, caption.other_shape, OPPOSITE[caption.relation], caption.colour, caption.shape)
 
+# %% ../../nbs/image/00_scenes.ipynb #split-of
 SPLITS = ("train", "tuning", "held out")
 _HANDS = {0: "held out", 1: "held out", 2: "tuning"}
 
@@ -177,6 +178,7 @@ def split_of(caption: Pair | Group) -> str:
     "The one split that a caption, and all that mean the same, belongs to."
     return _HANDS.get(seed_for("composition", str(meaning(caption))) % 10, "train")
 
+# %% ../../nbs/image/00_scenes.ipynb #captions-of
 @functools.cache
 def captions_of(spec: SceneSpec, split: str = "train") -> tuple[tuple[Pair, ...], tuple[Group, ...]]:
     "All pairs and groups of a split. Raises `UserError` for an unknown split."
@@ -207,6 +209,7 @@ def place_one(colour: str, shape: str, row: int, column: int, spec: SceneSpec, r
     down, right = rng.uniform(near, spec.cell - near, 2).tolist()
     return Placed(colour, shape, row * spec.cell + down, column * spec.cell + right, float(side), float(tint))
 
+# %% ../../nbs/image/00_scenes.ipynb #place-2
 def place(caption: Pair | Group, spec: SceneSpec, rng: np.random.Generator) -> list[Placed]:
     "Objects that satisfy the caption, the rest at random."
     if isinstance(caption, Group):

@@ -27,8 +27,7 @@ from ..learn.rates import trapezoid_rate
 from ..learn.steps import SeededSteps
 
 # %% auto #0
-__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'training_identity', 'ImageTraining', 'FlopBudget', 'load_weights',
-           'train']
+__all__ = ['LatentSet', 'step_generator', 'rate_factor', 'ImageTraining', 'FlopBudget', 'load_weights', 'train']
 
 # %% ../../nbs/image/15_training.ipynb #data
 class LatentSet:
@@ -49,6 +48,7 @@ class LatentSet:
         dropped = torch.rand(size, generator=generator) < caption_drop
         return self.latents[chosen], torch.where(dropped[:, None], self.null_id, self.captions[chosen])
 
+# %% ../../nbs/image/15_training.ipynb #step-generator
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     "The source of chance of one step."
     return torch.Generator().manual_seed(seed_for("image training step", seed, step, rank))
@@ -71,7 +71,7 @@ _TAKEN = (
     "finish that one or choose another folder",
 )
 
-def training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: int) -> Identity:
+def _training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: int) -> Identity:
     "Which training it is; settings that do not change its result are left out."
     recipe = {name: value for name, value in asdict(config).items() if name not in _FREE}
     return Identity.of("image/training", 1, {"network": asdict(network), "train": recipe}, seed=seed)
@@ -148,7 +148,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
     marks = Marks(folder, config.marks, budget.steps)
-    claim(folder / RUN, training_identity(backbone, config, seed), *_TAKEN)
+    claim(folder / RUN, _training_identity(backbone, config, seed), *_TAKEN)
     objective = ImageTraining(Backbone(backbone, seed), config, budget.steps)
     draw = partial(_draw, data, config.caption_drop, seed)
     batches = SeededSteps(draw, budget.steps, config.batch_size, workers)

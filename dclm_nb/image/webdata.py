@@ -30,7 +30,7 @@ from ..shards.tally import Refused, Tally
 
 # %% auto #0
 __all__ = ['CAUSES', 'PICTURES', 'CAPTIONS', 'MAX_PICTURE', 'MAX_CAPTION', 'PICTURE_SHARDS', 'PictureReader', 'read_caption',
-           'clean_caption', 'pair_of', 'write_shard', 'CaptionedStream', 'shard_images', 'HubSource', 'hub_images']
+           'pair_of', 'write_shard', 'CaptionedStream', 'shard_images', 'HubSource', 'hub_images']
 
 # %% ../../nbs/image/03_webdata.ipynb #causes
 CAUSES = (
@@ -104,14 +104,14 @@ def read_caption(data: bytes, kind: str = "txt", field: str = "caption") -> str:
     "The caption in a `txt` file, or in `field` of a `json` object, with single spaces. Raises `Refused`."
     try: text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e: raise Refused("caption not UTF-8") from e
-    return clean_caption(text if kind == "txt" else _json_field(text, field))
+    return _clean_caption(text if kind == "txt" else _json_field(text, field))
 
 def _json_field(text: str, field: str) -> object:
     try: found = json.loads(text)
     except (ValueError, RecursionError) as e: raise Refused("caption not JSON") from e
     return found.get(field) if isinstance(found, dict) else None
 
-def clean_caption(text: object) -> str:
+def _clean_caption(text: object) -> str:
     """`text` with single spaces; the first where there are several. Raises `Refused` if it is no text, empty, or not
     representable as UTF-8."""
     if isinstance(text, (list, tuple)) and text: text = text[0]
@@ -141,7 +141,7 @@ def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tup
     kind = next((kind for kind in ("caption", *CAPTIONS) if kind in parts), None)
     if kind is None: raise Refused("caption missing")
     # the cheaper of the two comes first
-    caption = clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
+    caption = _clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
     return reader(parts["picture"]), caption
 
 # %% ../../nbs/image/03_webdata.ipynb #write-def

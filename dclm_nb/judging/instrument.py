@@ -60,6 +60,7 @@ class Check:
     @property
     def passes(self) -> bool: return as_expected(self.expected, self.change, self.margin)
 
+# %% ../../nbs/judging/05_instrument.ipynb #compare
 def compare(
     instrument: str,
     name: str,

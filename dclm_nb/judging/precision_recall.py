@@ -42,6 +42,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
     coverage: float
 
+# %% ../../nbs/judging/02_precision_recall.ipynb #precision-recall-2
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019) and coverage (Naeem et al. 2020) of features `"N D"` and
     `"M D"`. Raises `UserError` unless both sets have more than k vectors, finite and of one D."""

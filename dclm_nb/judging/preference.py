@@ -24,6 +24,7 @@ class Vote(NamedTuple):
     score: float
     item: str = ""
 
+# %% ../../nbs/judging/03_preference.ipynb #checked-votes
 def checked_votes(votes: Iterable[Vote]) -> list[Vote]:
     """The same, as a list. Raises `UserError` for no votes, for a score that is none (NaN is counted, not dropped), and
     for a model against itself."""
@@ -80,6 +81,7 @@ class WinRate:
         low, mid, high = (f"{value:.0%}" for value in (self.share.low, self.share.mid, self.share.high))
         return f"{self.first} over {self.second}: {mid} [{low}, {high}] ({counts})"
 
+# %% ../../nbs/judging/03_preference.ipynb #win-rate-2
 def win_rate(votes: Iterable[Vote], first: str, second: str, ties: Ties = "half", level: float = 0.95) -> WinRate:
     """Of the votes between `first` and `second`, whichever was named first. Raises `UserError` where there are none,
     or none but ties that are left out."""

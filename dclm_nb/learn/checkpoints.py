@@ -39,6 +39,7 @@ def save_weights(path: str | Path, **networks: nn.Module) -> None:
     tensors = {f"{kind}.{name}": tensor for kind, net in networks.items() for name, tensor in net.state_dict().items()}
     atomic_write(path, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
 
+# %% ../../nbs/learn/05_checkpoints.ipynb #split-weights
 def split_weights(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Those of one network: what `load_state_dict` takes."""
     return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}

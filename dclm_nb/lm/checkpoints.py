@@ -18,9 +18,8 @@ from .config import OpenLMConfig, config_from_dict, config_to_dict
 from .model import Block, OpenLM, rotary_frequencies
 
 # %% auto #0
-__all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_tensors', 'save_model', 'load_config', 'load_model', 'model_from_tensors',
-           'rename_tensors', 'to_open_lm', 'open_lm_config', 'from_open_lm', 'hugging_face_tensors',
-           'hugging_face_config', 'export_hugging_face']
+__all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_model', 'load_model', 'rename_tensors', 'to_open_lm', 'from_open_lm',
+           'export_hugging_face']
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #read
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -62,7 +61,7 @@ def _replace(path: Path, write) -> None:
         temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #save
-def save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
+def _save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
     """Writes a safetensors file atomically; returns its path."""
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     _replace(Path(path), lambda temporary: save_file(whole, temporary, metadata={"format": "pt"}))
@@ -77,10 +76,10 @@ def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | P
         folder / "config.json",
         lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"),
     )
-    return save_tensors(weights, folder / "model.safetensors")
+    return _save_tensors(weights, folder / "model.safetensors")
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-config
-def load_config(folder: str | Path) -> OpenLMConfig:
+def _load_config(folder: str | Path) -> OpenLMConfig:
     """The architecture that `folder/config.json` describes. Raises `UserError` if it cannot be read."""
     path = Path(folder) / "config.json"
     try:
@@ -97,10 +96,10 @@ def load_model(path: str | Path) -> OpenLM:
     """The network in a folder written by `save_model` (or the path of its weight file), ready to evaluate. Raises
     `UserError` if anything is missing or left over."""
     folder = Path(path).parent if Path(path).suffix == ".safetensors" else Path(path)
-    return model_from_tensors(load_config(folder), read_tensors(folder / "model.safetensors"))
+    return _model_from_tensors(_load_config(folder), read_tensors(folder / "model.safetensors"))
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #from-tensors
-def model_from_tensors(config: OpenLMConfig, tensors: dict[str, Tensor]) -> OpenLM:
+def _model_from_tensors(config: OpenLMConfig, tensors: dict[str, Tensor]) -> OpenLM:
     """A network that holds exactly these weights. Raises `UserError` that names missing, unknown or misshapen ones."""
     with torch.device("meta"): model = OpenLM(config)
     _account(
@@ -160,7 +159,7 @@ def to_open_lm(model: OpenLM) -> dict[str, Tensor]:
     }
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #open-lm-config
-def open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLMConfig:
+def _open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLMConfig:
     """The architecture of an open_lm state dict, read off its shapes and rotary frequencies. Raises `UserError` where
     they fit none of ours."""
     try:
@@ -193,9 +192,9 @@ def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: f
     """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped). Every tensor is used or
     explained, else `UserError`."""
     tensors = {re.sub(r"^(module|model)\.", "", name): t for name, t in tensors.items()}
-    config = open_lm_config(tensors, seq_len, rotary_base)
+    config = _open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
-    return model_from_tensors(config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()}))
+    return _model_from_tensors(config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()}))
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #centre
 def _centred(weight: Tensor, dim: int) -> Tensor:
@@ -228,7 +227,7 @@ def _hugging_face_block(block: Block, qk_norm: bool) -> dict[str, Tensor]:
     }
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-tensors
-def hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
+def _hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
     """The network's weights in the layout of `LlamaForCausalLM`, or of `OlmoeForCausalLM` if it normalises queries and
     keys."""
     tensors = {
@@ -243,8 +242,8 @@ def hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
     return tensors
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-config
-def hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict:
-    """The `config.json` that goes with `hugging_face_tensors`. Raises `UserError` where no architecture fits."""
+def _hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict:
+    """The `config.json` that goes with `_hugging_face_tensors`. Raises `UserError` where no architecture fits."""
     if config.rotary_bf16:
         raise UserError(
             "Hugging Face's Llama and OLMoE compute rotary frequencies in float32 and cannot hold the bfloat16-rounded "
@@ -282,8 +281,8 @@ def hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict
 def export_hugging_face(model: OpenLM, folder: str | Path, eot_id: int | None = None) -> Path:
     """Writes a folder that `AutoModelForCausalLM.from_pretrained` reads without custom code; returns it. Raises
     `UserError` where no architecture fits."""
-    folder, values = Path(folder), hugging_face_config(model.config, eot_id)
+    folder, values = Path(folder), _hugging_face_config(model.config, eot_id)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(values, indent=1) + "\n"))
-    save_tensors(hugging_face_tensors(model), folder / "model.safetensors")
+    _save_tensors(_hugging_face_tensors(model), folder / "model.safetensors")
     return folder

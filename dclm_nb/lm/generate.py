@@ -16,8 +16,7 @@ from .inference import PlainModel, as_scorable
 from .prompts import joins_prefix_space
 
 # %% auto #0
-__all__ = ['next_tokens', 'length_batches', 'generate', 'clean_spaces', 'decode', 'cut_answer', 'clean_answer', 'is_exact_match',
-           'stops_at']
+__all__ = ['next_tokens', 'length_batches', 'generate', 'decode', 'cut_answer', 'clean_answer', 'is_exact_match', 'stops_at']
 
 # %% ../../nbs/lm/13_generate.ipynb #choose
 def next_tokens(
@@ -129,7 +128,7 @@ _TIGHT = (
 )
 
 
-def clean_spaces(text: str) -> str:
+def _clean_spaces(text: str) -> str:
     "Remove the space before punctuation and English contractions, in the order transformers 4 did it."
     for loose, tight in _TIGHT: text = text.replace(loose, tight)
     return text
@@ -138,7 +137,7 @@ def clean_spaces(text: str) -> str:
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     """Text of new ids, special tokens skipped, spaces cleaned; with one space in front where the tokenizer does not
     join a space to a word."""
-    text = clean_spaces(tokenizer.decode(list(ids), skip_special_tokens=True))
+    text = _clean_spaces(tokenizer.decode(list(ids), skip_special_tokens=True))
     return text if joins_prefix_space(tokenizer) else " " + text
 
 # %% ../../nbs/lm/13_generate.ipynb #cut

@@ -18,8 +18,8 @@ from .inference import PlainModel, as_scorable, pad_right
 from .prompts import ICLTask, Prompt, Row, build_prompts, end_of_text, max_answer_length
 
 # %% auto #0
-__all__ = ['SHARING_PAYS_FROM', 'shared_length', 'RowScore', 'score_rows', 'choose', 'ItemScore', 'score_prompts',
-           'write_answers', 'TaskScore', 'summarise', 'score_task']
+__all__ = ['SHARING_PAYS_FROM', 'shared_length', 'RowScore', 'score_rows', 'choose', 'ItemScore', 'score_prompts', 'TaskScore',
+           'summarise', 'score_task']
 
 # %% ../../nbs/lm/14_icl.ipynb #work
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def score_prompts(model: Any, prompts: Sequence[Prompt], **how: Any) -> list[Ite
     return items
 
 # %% ../../nbs/lm/14_icl.ipynb #write-answers
-def write_answers(
+def _write_answers(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Prompt],
@@ -275,7 +275,7 @@ def score_task(
     task = ICLTask.of(task, context_length=context_length)
     prompts = build_prompts(records, tokenizer, task, eos_id=eos_id, limit=limit)
     if task.type == "generation":
-        items = write_answers(
+        items = _write_answers(
             model, tokenizer, prompts, task, max(max_answer_length(records, tokenizer, task), 1), eos_id=eos_id, **how
         )
     else: items = score_prompts(model, prompts, **how)

@@ -14,8 +14,8 @@ from ..core.seeds import seed_for
 from .config import OpenLMConfig, lm_config
 
 # %% auto #0
-__all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache', 'attend', 'Attention', 'SwiGLU', 'Block',
-           'initial_std', 'initialise', 'OpenLM']
+__all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache', 'Attention', 'SwiGLU', 'Block', 'initial_std',
+           'initialise', 'OpenLM']
 
 # %% ../../nbs/lm/01_model.ipynb #norm
 class GainNorm(nn.Module):
@@ -93,7 +93,7 @@ class KVCache:
         return new
 
 # %% ../../nbs/lm/01_model.ipynb #causal-mask
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention, `"B H T head_dim"`; `k` and `v` may begin with positions that precede the queries."""
     new, known = q.shape[2], k.shape[2]
     if new == 1: return F.scaled_dot_product_attention(q, k, v)
@@ -122,7 +122,7 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = rotate(self.heads(q), cos, sin), rotate(self.heads(k), cos, sin), self.heads(v)
         if cache is not None: k, v = cache.append(self.layer, k, v)
-        return self.out(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(_attend(q, k, v).transpose(1, 2).flatten(2))
 
 # %% ../../nbs/lm/01_model.ipynb #feed-forward
 class SwiGLU(nn.Module):

@@ -115,6 +115,7 @@ def frequency_class(count: int) -> int:
     "Words seen 1, 2-3, 4-7, 8-15, ... times are of class 0, 1, 2, 3, ..."
     return int(math.log2(count))
 
+# %% ../../nbs/lm/15_probes.ipynb #cloze-records
 def cloze_records(
     articles: Mapping[str, Sequence[str]],
     per_source: int = 100,
@@ -161,6 +162,7 @@ class Bits:
     @property
     def per_byte(self) -> float: return float(self.bits.sum() / self.bytes.sum())
 
+# %% ../../nbs/lm/15_probes.ipynb #bits-per-byte
 def bits_per_byte(
     model: Any, tokenizer: Any, texts: Sequence[str], *, context_length: int, eot_id: int = 0, **how: Any
 ) -> Bits:
@@ -182,12 +184,14 @@ def leading(text: str, characters: int = 1200) -> str:
     "The text up to a word's end at most `characters` in."
     return text if len(text) <= characters else text[:characters].rsplit(maxsplit=1)[0]
 
+# %% ../../nbs/lm/15_probes.ipynb #probe-suite
 @dataclass(frozen=True)
 class ProbeSuite:
     "Held-out texts by source, and the records of every probe in llm-foundry's format."
     texts: Mapping[str, tuple[str, ...]]
     records: Mapping[str, tuple[dict[str, Any], ...]]
 
+# %% ../../nbs/lm/15_probes.ipynb #build-suite
 def build_suite(
     articles: Mapping[str, Sequence[str]], texts_per_source: int = 24, records_per_source: int = 60, seed: int = 0
 ) -> ProbeSuite:

@@ -12,9 +12,9 @@ from typing import Any
 from ..core.errors import UserError
 
 # %% auto #0
-__all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'ICLTask', 'few_shot_indices', 'strip_record', 'context_and_answer',
-           'preamble', 'contexts', 'encode', 'joins_prefix_space', 'end_of_text', 'Row', 'make_row', 'Prompt',
-           'answers_of', 'max_answer_length', 'build_prompts']
+__all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'ICLTask', 'few_shot_indices', 'strip_record', 'preamble', 'contexts',
+           'encode', 'joins_prefix_space', 'end_of_text', 'Row', 'make_row', 'Prompt', 'max_answer_length',
+           'build_prompts']
 
 # %% ../../nbs/lm/11_prompts.ipynb #task
 KINDS = ("multiple_choice", "schema", "language_modeling", "generation")
@@ -30,6 +30,7 @@ HEAVY_YAML = {
 # of llm-foundry v0.9.0 and of earlier versions
 GENERATION_NAMES = ("generation_task_with_answers", "question_answering")
 
+# %% ../../nbs/lm/11_prompts.ipynb #icltask
 @dataclass(frozen=True)
 class ICLTask:
     """How one task is asked, with llm-foundry's defaults. Raises `UserError` for an unknown kind of task or a negative
@@ -97,7 +98,7 @@ def strip_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.strip() if isinstance(value, str) else value for key, value in record.items()}
 
 # %% ../../nbs/lm/11_prompts.ipynb #context-answer
-def context_and_answer(record: Mapping[str, Any], task: ICLTask, chain_of_thought: bool = False) -> tuple[str, str]:
+def _context_and_answer(record: Mapping[str, Any], task: ICLTask, chain_of_thought: bool = False) -> tuple[str, str]:
     "Context and answer of a *solved example* (what few-shot prompts show), from a stripped record."
     kind = task.type
     if kind == "multiple_choice": return record["query"], record["choices"][record["gold"]]
@@ -112,7 +113,7 @@ def preamble(examples: Iterable[Mapping[str, Any]], task: ICLTask, chain_of_thou
     only, behind the prelimiter, for `schema`)."""
     text = task.prompt_string
     for example in examples:
-        context, answer = context_and_answer(example, task, chain_of_thought)
+        context, answer = _context_and_answer(example, task, chain_of_thought)
         gap = task.example_delimiter if text else ""
         head = task.question_prelimiter + gap if task.type == "schema" else gap + task.question_prelimiter
         text += head + context + task.continuation_delimiter + answer
@@ -212,7 +213,7 @@ class _Encoder:
         return self.seen[text]
 
 # %% ../../nbs/lm/11_prompts.ipynb #answers
-def answers_of(record: Mapping[str, Any]) -> set[str]:
+def _answers_of(record: Mapping[str, Any]) -> set[str]:
     "The accepted answers of a generation record as the file has them: its answer and its aliases."
     return {record["answer"], *record.get("aliases", ())}
 
@@ -225,7 +226,7 @@ def max_answer_length(records: Sequence[Mapping[str, Any]], tokenizer: Any, task
     longest = max(
         len(encode(tokenizer, lead(record) + answer, special=True))
         for record in records
-        for answer in answers_of(record)
+        for answer in _answers_of(record)
     )
     return longest + (10 if task.cot_delimiter else 0)
 
@@ -279,7 +280,7 @@ def _check(records: Sequence[Mapping[str, Any]], task: ICLTask) -> None:
                     "options"
                 )
 
-
+# %% ../../nbs/lm/11_prompts.ipynb #build
 def _build(
     records, tokenizer, task: ICLTask, category: str | None, eos_id: int | None, limit: int | None
 ) -> list[Prompt]:
@@ -313,13 +314,14 @@ def _build(
                 tuple(texts),
                 tuple(rows),
                 record["gold"] if task.type in _OPTIONS else None,
-                tuple(sorted(answers_of(records[index]))) if generation else (),
+                tuple(sorted(_answers_of(records[index]))) if generation else (),
                 category,
                 cut,
             )
         )
     return prompts
 
+# %% ../../nbs/lm/11_prompts.ipynb #pairs
 def _pairs(record, task: ICLTask, ids: list[list[int]], encoder: _Encoder) -> list[tuple[list[int], list[int]]]:
     "(context ids, continuation ids) of every option."
     if task.type == "multiple_choice": return [(ids[0], encoder.continuation(choice)) for choice in record["choices"]]

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['COMMIT', 'ORIGIN', 'SHA256', 'BIGBENCH', 'SOURCES', 'read_jsonl', 'eval_data_dir', 'local_records', 'origin_file',
-           'best_answer', 'completion_record', 'lettered_record', 'bigbench_records', 'read_task']
+           'completion_record', 'lettered_record', 'bigbench_records', 'read_task']
 
 # %% ../../nbs/lm/10_readers.ipynb #imports
 import json
@@ -146,7 +146,7 @@ BIGBENCH = {
 }
 
 # %% ../../nbs/lm/10_readers.ipynb #best-answer
-def best_answer(example: dict[str, Any]) -> str:
+def _best_answer(example: dict[str, Any]) -> str:
     """The accepted answer of a BIG-bench example: its target (the first of several), else the option with the highest
     target score."""
     if "target" not in example: return max(example["target_scores"], key=example["target_scores"].get)
@@ -161,13 +161,13 @@ def completion_record(task: dict[str, Any], example: dict[str, Any]) -> dict[str
         + example["input"]
         + task.get("example_output_prefix", "\nA: ")
     )
-    return {"context": text.strip(), "continuation": best_answer(example)}
+    return {"context": text.strip(), "continuation": _best_answer(example)}
 
 # %% ../../nbs/lm/10_readers.ipynb #lettered-record
 def lettered_record(task: dict[str, Any], example: dict[str, Any], options: int = 4) -> dict[str, Any]:
     """A BIG-bench example as a `multiple_choice` record over the letters A, B, ...: the right option and others, drawn
     and shuffled by the example's own text."""
-    right, draw = best_answer(example), random.Random(seed_for("lettered record", example["input"]))
+    right, draw = _best_answer(example), random.Random(seed_for("lettered record", example["input"]))
     shown = [right, *draw.sample([name for name in example["target_scores"] if name != right], options - 1)]
     draw.shuffle(shown)
     letters = "ABCDEFGHIJ"[:options]

@@ -34,6 +34,7 @@ class Mismatch:
 # %% ../../nbs/papers/03_catalogue.ipynb #exhibit-class
 ANSWERS = ("printed", "replayed", "rerun", "recipe")
 
+# %% ../../nbs/papers/03_catalogue.ipynb #exhibit-2
 @dataclass(frozen=True)
 class Exhibit:
     """One table or figure of a paper, or an extra of ours: what it shows, which answers it can have, where its files
@@ -158,6 +159,7 @@ def extras(paper: str = "all") -> tuple[Exhibit, ...]:
     entries = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return tuple(_exhibit(paper, id, entry, r"extra-[a-z0-9]+(-[a-z0-9]+)*") for id, entry in sorted(entries.items()))
 
+# %% ../../nbs/papers/03_catalogue.ipynb #everything
 def everything(paper: str = "all") -> tuple[Exhibit, ...]:
     "The exhibits of `paper` and, after them, the extras about it; for `all`, paper by paper."
     return tuple(e for p in (papers() if paper == "all" else [paper]) for e in (*catalogue(p), *extras(p)))

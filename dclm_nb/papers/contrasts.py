@@ -142,6 +142,7 @@ class Numbers:
         if self.noise is None: return exact
         return _beside_ruler(exact, self.noise, keys, [self.runs.get(k, "") for k in keys], points, function)
 
+# %% ../../nbs/papers/05_contrasts.ipynb #interval
 def _interval(name: str, values: list[float], needed: float, ties: bool = False) -> Contrast:
     "The 95 % interval of a mean over seeds; one seed says nothing about its own error."
     if len(values) < 2: return Contrast(name, values[0] if values else math.nan, -math.inf, math.inf, needed, ties=ties)

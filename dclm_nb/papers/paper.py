@@ -83,6 +83,7 @@ def papers() -> dict[str, Paper]:
     found = [importlib.import_module(module).PAPER for module in modules]
     return {paper.name: paper for paper in sorted(found, key=lambda p: p.arxiv, reverse=True)}
 
+# %% ../../nbs/papers/01_paper.ipynb #get-paper
 def get_paper(name: str = "") -> Paper:
     "The paper called `name`; the first where none is named. Raises `UserError` with the known names."
     if not name: return next(iter(papers().values()))
@@ -95,6 +96,7 @@ def scales_of(paper: str = "all") -> dict[str, Scale]:
     chosen = papers().values() if paper == "all" else [get_paper(paper)]
     return DIAL | {scale.name: scale for one in chosen for scale in one.scales}
 
+# %% ../../nbs/papers/01_paper.ipynb #get-scale
 def get_scale(name: str | Scale, paper: str = "all") -> Scale:
     "The scale called `name`. Raises `UserError` with the known names if there is none, or none for `paper`."
     known = scales_of(paper)

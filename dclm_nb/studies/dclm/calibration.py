@@ -34,8 +34,8 @@ from ...core.parallel import Planned, run_together
 # %% auto #0
 __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
            'DESIGN', 'Condition', 'plant', 'clean_documents', 'planted_documents', 'calibration_run', 'calibrate',
-           'todays_keys', 'differences_of', 'ProbeCalibration', 'lower_is_better', 'calibration_of',
-           'usable_instruments', 'must_pass', 'write_calibration', 'read_calibration', 'calibration_table']
+           'todays_keys', 'differences_of', 'ProbeCalibration', 'calibration_of', 'usable_instruments', 'must_pass',
+           'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #conditions
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Ru
         for seed in range(n)
     ]
 
+# %% ../../../nbs/studies/dclm/11_calibration.ipynb #todays-keys
 def todays_keys(scale: str, design: Sequence[tuple[Condition, int]] = DESIGN) -> tuple[str, dict[str, tuple[str, int]]]:
     "What the calibration would be today: the pool's key, and {key: (condition, seed)} of all its runs. Nothing is run."
     study = FilterStudy.at_scale(scale)
@@ -229,14 +230,14 @@ class ProbeCalibration:
     def passes(self) -> bool: return self.verdict.passes
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #is-better-low
-def lower_is_better(instrument: str) -> bool:
+def _lower_is_better(instrument: str) -> bool:
     "Bits are better when few, accuracies and margins when high."
     return instrument.removeprefix(TRIGRAM).startswith("bits per byte")
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #calibration-of
 def calibration_of(frame: pd.DataFrame, instrument: str) -> ProbeCalibration:
     "Judge one instrument from the frame of `calibrate`. Raises `UserError` where a condition is missing."
-    sign = 1 if lower_is_better(instrument) else -1
+    sign = 1 if _lower_is_better(instrument) else -1
     twice = sign * differences_of(frame, instrument, AGAIN)
     planted = {c.label: sign * differences_of(frame, instrument, c) for c in PLANTED}
     readings = [g.to_numpy(float) for _, g in frame[frame.column == instrument].groupby("row").value]
@@ -251,6 +252,7 @@ def usable_instruments(frame: pd.DataFrame) -> list[str]:
     found = [calibration_of(frame, name) for name in frame.column.unique()]
     return [c.instrument for c in sorted(found, key=lambda c: -c.sharpness) if c.passes]
 
+# %% ../../../nbs/studies/dclm/11_calibration.ipynb #must-pass
 def must_pass(frame: pd.DataFrame, instrument: str = PRIMARY) -> str:
     "The instrument's name, if it passes. Raises `UserError` with its faults otherwise."
     then = "measure with more seeds or more tokens before comparing anything"
@@ -272,6 +274,7 @@ def _check_may_be_kept(scale: str, manifests: Sequence[dict]) -> None:
         raise UserError(f"{len(old)} {said} are not those that the study makes today, first {old[0]}: "
                         "another pool, other settings or another version; calibrate again")
 
+# %% ../../../nbs/studies/dclm/11_calibration.ipynb #write-calibration
 def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder: Path | None = None) -> Path:
     """Keep a frame as `calibration_<scale>.csv` in `folder` (default `figures/dclm`), with a manifest of the runs
     behind it; returns the CSV's path. Raises `UserError` for runs that are damaged, were made with uncommitted

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_GAIN', 'NOBODY', 'CONTROL', 'LABELLED', 'SHORT', 'JUDGED', 'train_classifiers', 'recall_by_kind',
-           'train_reference', 'reference_evidence', 'read_with_reference', 'pool_scores', 'choose']
+           'train_reference', 'read_with_reference', 'pool_scores', 'choose']
 
 # %% ../../../nbs/studies/dclm/09_filter_judges.ipynb #imports
 import json
@@ -37,6 +37,7 @@ def train_classifiers(config: dict, seed: int, folder: Path, inputs: dict) -> di
     (folder / "scores.json").write_text(json.dumps({name: scores.tolist() for name, (scores, _) in found.items()}))
     return {name: told for name, (_, told) in found.items()}
 
+# %% ../../../nbs/studies/dclm/09_filter_judges.ipynb #classifier
 def _classifier(
     config: dict,
     documents: Documents,
@@ -118,7 +119,7 @@ def train_reference(config: dict, seed: int, folder: Path, inputs: dict) -> dict
 # %% ../../../nbs/studies/dclm/09_filter_judges.ipynb #evidence-def
 LEAST_GAIN = 0.5                                                # bits per byte below token frequencies
 
-def reference_evidence(model, pool: Run) -> Learned:
+def _reference_evidence(model, pool: Run) -> Learned:
     "Bits per byte of held-out reference texts beside those of the learning texts' token frequencies."
     from dclm_nb.curation.tokens import load_tokenizer
     from dclm_nb.lm.probes import bits_per_byte, leading
@@ -149,7 +150,7 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
     from dclm_nb.curation.lm_filters import perplexity, token_scorer, topk_average_logit
     from dclm_nb.lm.checkpoints import load_model
     documents, model = read_pool(inputs["pool"]), load_model(inputs["reference"].folder / "model")
-    part = reference_evidence(model, inputs["pool"])
+    part = _reference_evidence(model, inputs["pool"])
     if config["strict"]: part.require()
     ids = {d["text"]: i[:-1].tolist() for d, i in zip(documents.about, documents.ids)}
     with Progress("asking the reference model", total=len(documents)) as report:

@@ -235,6 +235,7 @@ def parts_table(judges: Judges | None) -> pd.DataFrame | str:
         }
     ).T
 
+# %% ../../../nbs/studies/dclm/12_filter_tables.ipynb #parts
 def _parts(documents: Documents, scores: dict, keep_fraction: float, seed: int) -> dict[str, np.ndarray]:
     """Choices from a pool, bool, shape (documents,): the tenth, its good documents, all good ones, and mixtures of the
     tenth's size drawn at random by label."""
@@ -373,7 +374,7 @@ def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
         "seeds": "several, paired, each with its own judges",
     }
 
-
+# %% ../../../nbs/studies/dclm/12_filter_tables.ipynb #settings
 def _settings(scale: str, keep_fraction: float) -> dict:
     from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count
     model, train = lm_config(scale)

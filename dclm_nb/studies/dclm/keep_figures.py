@@ -52,7 +52,6 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
     return figure
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #curve-parts
-# bits; what loses more is marked at the edge, with its value
 FLOOR = -0.3
 
 def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> None:
@@ -95,6 +94,7 @@ def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
         zorder=5,
     )
 
+# %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #legend
 def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
     from matplotlib.lines import Line2D
     handles, _ = axis.get_legend_handles_labels()

@@ -110,7 +110,6 @@ def _line(share: float, order: int, reading: dict) -> dict:
     }
 
 # %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #run-sweep
-# what the network reads on the densest pool, beside Table 4's rows
 ANCHORS = (NOBODY, "fastText OH-2.5 + ELI5")
 
 def run_sweep(
@@ -151,6 +150,7 @@ def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part:
     }
     return Planned(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #sweep-at
 def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 2) -> SweepRuns | None:
     """The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network.
     Raises `UserError` for any other scale."""
@@ -171,6 +171,7 @@ def gains(lines: pd.DataFrame) -> pd.DataFrame:
         **{name: none.loc[keys, name].to_numpy() - lines[name].to_numpy() for name in ("five", "taught")}
     )
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #curve
 def curve(lines: pd.DataFrame, judge: str, share: float, name: str = "five") -> pd.DataFrame:
     "A filter's gain by fraction: `mid`, `low`, `high` of the 95 % interval over replicates, and `n`."
     from dclm_nb.core.statistics import mean_interval
@@ -190,10 +191,12 @@ def best_elsewhere(
     table = part.pivot(index="order", columns="fraction", values=name)
     return {int(r): float(table.loc[r, table.drop(index=r).mean().idxmin()]) for r in table.index}
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #within
 def within(share: float) -> list[float]:
     "The fractions within a factor of two of the share."
     return [f for f in FRACTIONS if share / 2 - 1e-9 <= f <= 2 * share + 1e-9]
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #outside
 def outside(share: float) -> list[float]:
     "The others."
     return [f for f in FRACTIONS if f not in within(share)]
@@ -395,6 +398,7 @@ def fraction_curve_frame(runs: SweepRuns | None) -> pd.DataFrame:
         ]
     )
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #judge-curve-frame
 def judge_curve_frame(runs: SweepRuns | None) -> pd.DataFrame:
     "The gain of every judge and of the random choice by share and fraction, over all five kinds."
     if runs is None: return pd.DataFrame()
@@ -407,6 +411,7 @@ def judge_curve_frame(runs: SweepRuns | None) -> pd.DataFrame:
         ]
     )
 
+# %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #network-points
 def network_points(runs: SweepRuns | None) -> pd.DataFrame:
     "The network's gain from the classifier's tenth by side and share, with its interval over seeds."
     from dclm_nb.core.statistics import mean_interval

@@ -22,6 +22,7 @@ def exhibit_frame(exhibit: str) -> pd.DataFrame:
     if exhibit != "figure-7": raise UserError(f"{exhibit} follows from no formula")
     return curves_frame()
 
+# %% ../../../nbs/studies/dclm/04_minhash_curves.ipynb #curves-frame-2
 def curves_frame(points: int = 101) -> pd.DataFrame:
     """The curves of Figure 7 as a tidy frame: a row per Jaccard similarity, a column per setting. Raises `UserError`
     for fewer than two points."""

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['COMMIT', 'REPOSITORY', 'DATABASE', 'GEMMA_LIKE', 'TABLE_ROWS', 'REPEAT_ROWS', 'DATABASE_ROWS', 'RUN_COLUMNS',
            'released_folder', 'read_manifest', 'originals_in', 'Original', 'pinned_originals', 'get_originals',
-           'run_name', 'recipe_in_name', 'dataset_in_name', 'from_evaluations', 'from_database', 'from_gemma_like',
-           'distil', 'csv_text', 'verify_released']
+           'run_name', 'recipe_in_name', 'dataset_in_name', 'distil', 'csv_text', 'verify_released']
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #imports
 import csv
@@ -153,7 +152,7 @@ _IN_MODEL_FILE = {
 def _load(path: Path) -> dict: return json.loads(path.read_text(encoding="utf-8"), parse_float=str, parse_int=str)
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #from-evaluations
-def from_evaluations(files: Mapping[str, Path]) -> Iterable[dict]:
+def _from_evaluations(files: Mapping[str, Path]) -> Iterable[dict]:
     """One record per evaluation file: the columns of `RUN_COLUMNS` and a score for each task that the file has."""
     models = {
         model["uuid"]: model
@@ -184,7 +183,7 @@ def from_evaluations(files: Mapping[str, Path]) -> Iterable[dict]:
         }
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #from-database
-def from_database(file: Path) -> Iterable[dict]:
+def _from_database(file: Path) -> Iterable[dict]:
     """One record per row of the model database that a table or a group of repeats needs; rows are counted from 0."""
     with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
     for number in DATABASE_ROWS:
@@ -198,7 +197,7 @@ def from_database(file: Path) -> Iterable[dict]:
         }
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #from-gemma-like
-def from_gemma_like(file: Path) -> Iterable[dict]:
+def _from_gemma_like(file: Path) -> Iterable[dict]:
     """One record per run of the Gemma-like architecture (Figure 6)."""
     with file.open(newline="", encoding="utf-8") as lines: rows = list(csv.DictReader(lines))
     for number, row in enumerate(rows):
@@ -224,7 +223,7 @@ def distil(files: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
 
     `files` maps names in the repository to files on disk. Raises `UserError` if two runs share a name.
     """
-    records = [*from_evaluations(files), *from_database(files[DATABASE]), *from_gemma_like(files[GEMMA_LIKE])]
+    records = [*_from_evaluations(files), *_from_database(files[DATABASE]), *_from_gemma_like(files[GEMMA_LIKE])]
     frame = (
         pd
         .DataFrame(records, columns=[*RUN_COLUMNS, *TASKS], dtype=object)

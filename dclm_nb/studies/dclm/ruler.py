@@ -50,6 +50,7 @@ def _gap(contrast: Contrast) -> dict:
     return dict(comparison=contrast.name, gap=contrast.estimate, sd=contrast.sd, sds=contrast.estimate / contrast.sd,
                 low=low, high=high, word=contrast.outcome, turns=contrast.turns)
 
+# %% ../../../nbs/studies/dclm/16_ruler.ipynb #gap-table
 def gap_table(gaps: pd.DataFrame) -> pd.DataFrame:
     "The gaps as a reader wants them, the ruler beside each."
     return pd.DataFrame([_gap_row(gap) for gap in gaps.itertuples()]).set_index(["claim", "table", "column"])
@@ -85,6 +86,7 @@ def _group_row(name: str, part: pd.DataFrame) -> dict[str, str]:
         "note": " ".join(filter(None, part.note)),
     }
 
+# %% ../../../nbs/studies/dclm/16_ruler.ipynb #ruler-table
 def ruler_table() -> pd.DataFrame:
     """The spread of a single run by scale and column, with its chi-square interval, and that of a difference of two."""
     rows = [_ruler_row(scale, column) for scale in ("1B", "7B") for column in COLUMNS]
@@ -144,6 +146,7 @@ def _gaps_panel(axes: Axes, gaps: pd.DataFrame):
     axes.set_xlabel("Core, points; line: 95 % interval of the true difference")
     axes.set_title("Gaps that claims rest on (number: the claim)")
 
+# %% ../../../nbs/studies/dclm/16_ruler.ipynb #ruler-figure-2
 def ruler_figure(gaps: pd.DataFrame) -> Figure:
     """The released repeats of Core; beside them the gaps of Core in `gaps` (see `replayed_gaps`) that have a ruler."""
     core = gaps[gaps.column.eq("core") & gaps.sd.gt(0)].drop_duplicates(["claim", "comparison"])

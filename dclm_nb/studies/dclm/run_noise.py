@@ -52,6 +52,7 @@ def repeat_groups() -> pd.DataFrame:
     lines = lines.assign(counted=lines.counted.eq("yes"), scale=[run_scale(run) for run in lines.run])
     return pd.concat([lines, runs], axis=1)
 
+# %% ../../../nbs/studies/dclm/05_run_noise.ipynb #what-differs
 def what_differs(group: str) -> str:
     """In words, what the configurations of a group do not share: feed-forward implementation, seed, tokens. Raises
     `UserError`."""
@@ -99,6 +100,7 @@ def ruler(scale: str, column: str = "core") -> Spread | None:
     groups = [list(part.value) for _, part in values.groupby("group") if len(part) > 1]
     return pooled_spread(groups) if groups else None
 
+# %% ../../../nbs/studies/dclm/05_run_noise.ipynb #ruler-for
 def ruler_for(runs: Sequence[str], column: str) -> tuple[str, Spread] | None:
     """(scale, spread) for a comparison of released `runs` in `column`.
 

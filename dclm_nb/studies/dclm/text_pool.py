@@ -54,7 +54,7 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
         "copies": sum(d["copy"] for d in documents),
     }
 
-
+# %% ../../../nbs/studies/dclm/07_text_pool.ipynb #described
 def _described(text: str, label) -> dict:
     "A document with what its label knows; a copy that deduplication did not find is marked."
     return {

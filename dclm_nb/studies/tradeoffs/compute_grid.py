@@ -25,8 +25,8 @@ __all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_I
            'GridRuns', 'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld',
            'best_of', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table',
            'guidance_note', 'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits',
-           'real_distances', 'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges',
-           'measure_floor', 'loss_floors', 'floor_notes', 'export_model']
+           'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor',
+           'loss_floors', 'floor_notes', 'export_model']
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #point
 FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
@@ -40,6 +40,7 @@ class Point:
     mark: int
     averaged: bool = True
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #grid-runs
 @dataclass(frozen=True)
 class GridRuns:
     "The grid of a study: what was tuned, the trained networks, and by (point, which guidance) what the judges said."
@@ -142,11 +143,12 @@ def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
         check_all(again, scenes.captions, suite.spec)
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #ceiling
 def ceiling(grid: GridRuns, method: str) -> float:
     "Prompts all right in the reconstructions of the method's codec."
     return codec_scores(grid.shop, grid.shop.study.codec_of(method))["all"]
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #gate-2
 def gate(grid: GridRuns, method: str = "diffusion") -> Learned:
     """Prompts all right at the largest compute, beside the share of its codec's ceiling that a method must reach before
     it is compared."""
@@ -160,7 +162,7 @@ def gate(grid: GridRuns, method: str = "diffusion") -> Learned:
         n=grid.shop.study.judged_pictures,
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #floor-check
 def floor_check(grid: GridRuns) -> tuple[bool, str]:
     "Has diffusion left the floor? And a sentence that says so."
     found = gate(grid)
@@ -170,7 +172,7 @@ def floor_check(grid: GridRuns) -> tuple[bool, str]:
         f"{'above' if found.passes else 'below'} the gate of {GATE:.0%} of its codec's ceiling, {found.baseline:.0%}",
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #decided-by-codec
 MATCHED = 0.25                  # Fréchet distance within which claim 5 takes two methods for equal
 
 def decided_by_codec(grid: GridRuns) -> dict[str, str]:
@@ -189,7 +191,7 @@ def decided_by_codec(grid: GridRuns) -> dict[str, str]:
         if alone > limit
     }
 
-
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #withheld
 def withheld(grid: GridRuns | None) -> dict[str, str]:
     """Claims that may not be judged, with the reason: a judge that failed its calibration, the gate, or a codec that
     decides; empty when all is well."""
@@ -219,6 +221,7 @@ def best_of(
     )
     return (size, mark), [_value(grid, Point(method, size, seed, mark), metric) for seed in grid.seeds]
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #little-compute
 def little_compute(grid: GridRuns) -> float: return grid.levels()[min(1, len(grid.levels()) - 1)]
 
 def _records(grid: GridRuns, metric: str, level: float, column: str) -> Iterator[dict]:
@@ -243,6 +246,7 @@ def metric_frame(grid: GridRuns | None, exhibit: str, metric: str, column: str) 
     ]
     return tidy(records, paper="tradeoffs", exhibit=exhibit, scale=grid.shop.study.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #loss-frame
 def loss_frame(grid: GridRuns | None) -> pd.DataFrame:
     "Figure C: each method's own loss at the smallest, a middle and the largest compute."
     if grid is None: return tidy([])
@@ -321,6 +325,7 @@ def guidance_note(grid: GridRuns | None) -> RowNotes:
         )
     return RowNotes(said)
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #first-lane
 def first_lane(images, captions: Sequence[str]) -> float:
     """Share of pairs that lie in the upper row (left of, right of) or the left column (above, below): chance puts half
     of them there. uint8 pictures `"N 3 H W"`."""
@@ -333,6 +338,7 @@ def first_lane(images, captions: Sequence[str]) -> float:
     ]
     return fmean(float(lane[: len(lane) // 2].sum() > lane[len(lane) // 2:].sum()) for lane in lanes)
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #place-notes
 def place_notes(grid: GridRuns | None) -> RowNotes:
     "Where each method puts pairs, at both of its guidances, in the pictures that were kept. Empty without runs."
     from safetensors.torch import load_file
@@ -428,9 +434,9 @@ def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
     if grid is None: return {}
     codecs = {codec: codec_scores(grid.shop, codec)[metric] for codec in grid.shop.study.codecs}
     if metric != "frechet_distance": return {f"ceiling of {codec}": value for codec, value in codecs.items()}
-    return {"real pictures": fmean(real_distances(grid))} | {f"{codec} alone": value for codec, value in codecs.items()}
+    return {"real pictures": fmean(_real_distances(grid))} | {f"{codec} alone": value for codec, value in codecs.items()}
 
-def real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
+def _real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
     """Fréchet distances of fresh sets of real pictures to other real ones, at the number that generators are judged by:
     they differ by their draw alone."""
     from dclm_nb.image.judges import load_suite
@@ -439,6 +445,7 @@ def real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
     sets = (scenes_for(f"real pictures {number}", study.judged_pictures, study.scale) for number in range(draws))
     return [suite.measure(scenes.images, scenes.captions)["frechet_distance"] for scenes in sets]
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #codec-notes
 def codec_notes(grid: GridRuns | None) -> RowNotes:
     "What no generator can be better than: real pictures, and the codecs' reconstructions of them. Empty without runs."
     if grid is None: return RowNotes()
@@ -446,7 +453,7 @@ def codec_notes(grid: GridRuns | None) -> RowNotes:
         f"{what}: its codec alone ({codec})": codec_scores(grid.shop, codec)
         for what, codec in zip(("diffusion", "token methods"), grid.shop.study.codecs)
     }
-    real = real_distances(grid)
+    real = _real_distances(grid)
     return RowNotes(
         {
             "real pictures": f"Fréchet distance {fmean(real):.2f} to other real ones at the same number, "
@@ -472,11 +479,12 @@ def learned_notes(grid: GridRuns | None) -> RowNotes:
         {f"learned, {p.part}": f"{p}{'' if p.passes else ': NOT passed'}" for p in parts} | {"held out": apart}
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #gate-note
 def gate_note(grid: GridRuns | None) -> RowNotes:
     "Whether the fairness gate is open, in a sentence; empty without runs."
     return RowNotes() if grid is None else RowNotes({"fairness gate": floor_check(grid)[1]})
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #ahead-notes
 def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
     """On how many seeds one method is ahead of another, for each pair: a count says what no interval of three lotteries
     can. Empty for an empty frame."""
@@ -496,6 +504,7 @@ def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
         if counts: said[f"seeds, {column.replace('_', ' ')}"] = "; ".join(counts)
     return RowNotes(said)
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #compute-note
 def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
     """How much compute the columns of a `metric_frame` speak of, and what is to be known of further columns; empty
     without runs."""
@@ -513,6 +522,7 @@ def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
     }
     return RowNotes(within | {name.replace("_", " "): said for name, said in columns.items()})
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #other-judges
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
 
 def other_judges(grid: GridRuns | None) -> RowNotes:
@@ -545,6 +555,7 @@ def measure_floor(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     captions = scenes_for(REPORT, config["pictures"], config["scale"]).captions
     return {"floor": entropy_floor(load_codec(inputs["data"].folder / "codec"), spec, captions, config["drawings"])}
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #loss-floors
 def loss_floors(grid: GridRuns | None) -> dict[str, float]:
     """{next-token: the lowest loss that is possible, or a little less}; empty without runs, and for a learned codec,
     whose codes no object has to itself."""
@@ -560,6 +571,7 @@ def loss_floors(grid: GridRuns | None) -> dict[str, float]:
     )
     return {"next-token": run.result["floor"]}
 
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #floor-notes
 def floor_notes(grid: GridRuns | None) -> RowNotes:
     """How far next-token prediction is from the entropy of its data, and whether every method's loss still falls
     between the last two levels of compute. Empty without runs."""

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'scale_of', 'codec_numbers', 'network_of', 'size_row', 'meta_network',
-           'parameter_count', 'our_sizes', 'sizes_frame', 'settings_of', 'tuned_settings', 'sequence_of',
-           'training_amount', 'our_recipe', 'settings_frame', 'settings_notes', 'drawings', 'formula_flops',
-           'counted_forward', 'counted_training', 'counted_drawing', 'counted_flops', 'flops_frame', 'counted_frame',
-           'flop_notes']
+           'parameter_count', 'our_sizes', 'sizes_frame', 'settings_frame', 'settings_notes', 'drawings',
+           'counted_forward', 'counted_training', 'counted_drawing', 'flops_frame', 'counted_frame', 'flop_notes']
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #here
 @functools.cache
@@ -48,6 +46,7 @@ def _around(scale: str) -> dict[str, int]:
 
 PATCH = 4                       # pixels, of every codec of the study
 
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #codec-numbers
 @functools.cache
 def codec_numbers(codec: str, scale: str = "laptop") -> int:
     """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`: a patch codec is fitted as the study fits it,
@@ -68,7 +67,7 @@ def network_of(method: str, size: str) -> BackboneConfig:
         method, size, codec_numbers=codec_numbers(ImageStudy.at_scale(scale).codec_of(method), scale), **_around(scale)
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #size-row
 def size_row(size: str) -> str:
     "A row's name: the size, and whether it is ours or assumed."
     return f"{size} ({SIZES[size].provenance})"
@@ -87,7 +86,7 @@ def meta_network(config: BackboneConfig):
             torch.zeros(1),
         ) if config.method == "diffusion" else (ids, captions)
 
-
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #parameter-count
 @functools.cache
 def parameter_count(config: BackboneConfig) -> int:
     "All parameters of the network, counted."
@@ -98,6 +97,7 @@ def our_sizes() -> tuple[str, ...]:
     "The sizes of the grid at `laptop`."
     return tuple(size for size, _ in ImageStudy.at_scale("laptop").budgets)
 
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #sizes-frame
 def sizes_frame() -> pd.DataFrame:
     "Table A: shape, parameters and training FLOPs per picture of every size."
     return tidy(_size_records(), paper="tradeoffs", exhibit="table-a", source="recipe")
@@ -130,7 +130,7 @@ _SHARED = {
 }
 
 
-def settings_of(method: str, config: ImageTrainConfig) -> dict[str, float]:
+def _settings_of(method: str, config: ImageTrainConfig) -> dict[str, float]:
     "{setting: value} of all that has a number and is not tuned; a method's own settings only for that method."
     own = {
         "diffusion": {
@@ -143,11 +143,11 @@ def settings_of(method: str, config: ImageTrainConfig) -> dict[str, float]:
 
 RATE = "learning rate, thousandths"         # four decimals of a table would round the rate itself
 
-def tuned_settings(method: str, config: ImageTrainConfig) -> dict[str, float]:
+def _tuned_settings(method: str, config: ImageTrainConfig) -> dict[str, float]:
     "The two that are tuned here."
     return {RATE: config.lr * 1e3} | ({"time shift": config.settings.flow.shift} if method == "diffusion" else {})
 
-def sequence_of(method: str, size: str) -> dict[str, float]:
+def _sequence_of(method: str, size: str) -> dict[str, float]:
     "What the network reads."
     c = network_of(method, size)
     return {"image tokens": c.tokens, "caption tokens": c.caption_length, "words": c.caption_words} | (
@@ -155,13 +155,13 @@ def sequence_of(method: str, size: str) -> dict[str, float]:
     )
 
 
-def training_amount(method: str, size: str, config: ImageTrainConfig) -> dict[str, float]:
+def _training_amount(method: str, size: str, config: ImageTrainConfig) -> dict[str, float]:
     "Operations of the whole run, and the pictures that they pay for in whole steps."
     step = training_flops(network_of(method, size), config.batch_size)
     return {f"FLOPs, {size}": config.flops, f"pictures seen, {size}": int(config.flops // step) * config.batch_size}
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #settings-ours
-def our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrainConfig:
+def _our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrainConfig:
     "How a network of the grid is trained at `laptop`; without `tuned`, learning rate and time shift are only defaults."
     study = ImageStudy.at_scale("laptop")
     budget = dict(study.budgets)[size]
@@ -174,7 +174,7 @@ def our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrain
 
 def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
     study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
-    config = our_recipe(method, sizes[0], tuned)
+    config = _our_recipe(method, sizes[0], tuned)
     tried = {RATE: [rate * 1e3 for rate in study.rates]} | (
         {"time shift": study.shifts} if method == "diffusion" else {}
     )
@@ -187,27 +187,27 @@ def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
         {
             f"{name}, chosen, {size}": value
             for size in sizes
-            for name, value in tuned_settings(method, our_recipe(method, size, tuned)).items()
+            for name, value in _tuned_settings(method, _our_recipe(method, size, tuned)).items()
         }
         if tuned
         else {}
     )
     return (
-        sequence_of(method, sizes[0])
-        | settings_of(method, config)
+        _sequence_of(method, sizes[0])
+        | _settings_of(method, config)
         | sweeps
         | chosen
-        | {k: v for size in sizes for k, v in training_amount(method, size, our_recipe(method, size, tuned)).items()}
+        | {k: v for size in sizes for k, v in _training_amount(method, size, _our_recipe(method, size, tuned)).items()}
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #assumed
 def _assumed(method: str) -> dict[str, float]:
     config = paper_recipe(method, "XL")[1]
     return (
-        sequence_of(method, "XL")
-        | settings_of(method, config)
-        | tuned_settings(method, config)
-        | training_amount(method, "XL", config)
+        _sequence_of(method, "XL")
+        | _settings_of(method, config)
+        | _tuned_settings(method, config)
+        | _training_amount(method, "XL", config)
     )
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #settings-frame
@@ -227,9 +227,10 @@ def settings_frame(tuned: Tuned | None = None) -> pd.DataFrame:
     ]
     return tidy(records, paper="tradeoffs", exhibit="table-c", source="recipe")
 
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #settings-notes
 def settings_notes() -> RowNotes:
     "The settings that are words, from the same objects."
-    ours = our_recipe("masked-token", our_sizes()[0])
+    ours = _our_recipe("masked-token", our_sizes()[0])
     far = paper_recipe("masked-token", "XL")[1]
     network = network_of("diffusion", "XL")
     return RowNotes({
@@ -257,7 +258,7 @@ def drawings(method: str) -> dict[str, Sampling]:
         return {"drawing, with cache": Sampling(cache=True), "drawing, no cache": Sampling(cache=False)}
     return {f"drawing, {steps} steps": Sampling(steps) for steps in (12, 50)}
 
-def formula_flops(config: BackboneConfig) -> dict[str, int]:
+def _formula_flops(config: BackboneConfig) -> dict[str, int]:
     "Table D's column of one network, by formula; per picture."
     sums = {"forward pass": "exact", "forward pass, causal half": "causal", "forward pass, 2N rule": "6nd"}
     return {
@@ -297,6 +298,7 @@ def counted_training(config: BackboneConfig) -> int:
     with _counter() as counter: network(*inputs).sum().backward()
     return counter.get_total_flops()
 
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #counted-drawing
 def counted_drawing(config: BackboneConfig, sampling: Sampling) -> int:
     "Drawing one picture with an untrained network, counted on the processor."
     import torch
@@ -314,7 +316,7 @@ def counted_drawing(config: BackboneConfig, sampling: Sampling) -> int:
     finally: torch.set_num_threads(threads)
     return counter.get_total_flops()
 
-def counted_flops(config: BackboneConfig, draw: bool) -> dict[str, int]:
+def _counted_flops(config: BackboneConfig, draw: bool) -> dict[str, int]:
     "Table D's column of one network, counted; the samplers only if `draw`."
     forward = counted_forward(config)
     return {
@@ -328,20 +330,20 @@ def counted_flops(config: BackboneConfig, draw: bool) -> dict[str, int]:
 def flops_frame() -> pd.DataFrame:
     "Table D by formula."
     return tidy(
-        [record for size in FLOP_SIZES for record in _flop_records(size, formula_flops)],
+        [record for size in FLOP_SIZES for record in _flop_records(size, _formula_flops)],
         paper="tradeoffs",
         exhibit="table-d",
         source="recipe",
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #counted-frame
 def counted_frame(scale: str) -> pd.DataFrame:
     "Table D counted, at every scale but `replay` (which runs nothing). Deterministic: one seed says it all."
     if scale == "replay": return tidy([])
     records = [
         record
         for size in FLOP_SIZES
-        for record in _flop_records(size, functools.partial(counted_flops, draw=size not in PAPER_SIZES))
+        for record in _flop_records(size, functools.partial(_counted_flops, draw=size not in PAPER_SIZES))
     ]
     return tidy(
         [{**record, "seed": 0, "scale": scale} for record in records],
@@ -362,6 +364,7 @@ def _ranked(costs: dict[str, float]) -> str:
     names = sorted(costs, key=costs.get)
     return names[0] + "".join(f" {'=' if costs[a] == costs[b] else '<'} {b}" for a, b in zip(names, names[1:]))
 
+# %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #flop-notes
 def flop_notes(formula: pd.DataFrame, counted: pd.DataFrame) -> RowNotes:
     """How many counted values equal the formula to the last operation, and each that does not; then what the table says
     about accounting."""

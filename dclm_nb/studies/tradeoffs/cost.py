@@ -18,8 +18,8 @@ from .tuning import TUNING_SEEDS
 from ..training_cost import amount, state_bytes
 
 # %% auto #0
-__all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'drawing_flops', 'study_flops', 'exhibit_flops',
-           'h100_hours', 'cost_here', 'cost_there']
+__all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'study_flops', 'exhibit_flops', 'h100_hours',
+           'cost_here', 'cost_there']
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #codec
 def codec_flops(name: str, scale: str) -> float:
@@ -36,7 +36,7 @@ def codec_flops(name: str, scale: str) -> float:
     return 3.0 * counter.get_total_flops() * config.batch * config.steps
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #drawing
-def drawing_flops(study: ImageStudy, method: str, size: str, questions: int, steps: int = Sampling().steps) -> float:
+def _drawing_flops(study: ImageStudy, method: str, size: str, questions: int, steps: int = Sampling().steps) -> float:
     "Operations to draw for so many questions, with guidance; the codec's decoder is not counted."
     return float(questions * study.judged_pictures * sampling_flops(network_of(method, size), Sampling(steps)))
 
@@ -49,13 +49,13 @@ def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
     sizes, (smallest, largest) = [size for size, _ in study.budgets], (study.budgets[0][0], study.budgets[-1][0])
     more = study.finalists * (len(TUNING_SEEDS) - 1)                # further seeds of the best values
     tries = len(METHODS) * len(sizes) * (len(study.rates) + more) + len(study.shifts) + more
-    asked = lambda size, questions: sum(drawing_flops(study, method, size, questions) for method in METHODS)
+    asked = lambda size, questions: sum(_drawing_flops(study, method, size, questions) for method in METHODS)
     stepped = [m for m in METHODS if m != "next-token"]
     return {
         "codecs": sum(codec_flops(name, study.scale) for name in study.codecs),
         "sweeps": tries * study.tuning_budget
         + asked(smallest, len(TUNING_SEEDS) * len(study.guidances))
-        + drawing_flops(study, "diffusion", smallest, len(study.shifts) + more),
+        + _drawing_flops(study, "diffusion", smallest, len(study.shifts) + more),
         "grid": seeds
         * (
             len(METHODS) * sum(budget for _, budget in study.budgets)
@@ -65,11 +65,11 @@ def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
         "inference": seeds
         * (
             asked(largest, len(study.guidances))
-            + sum(drawing_flops(study, m, largest, 3, steps) for m in stepped for steps in study.steps)
+            + sum(_drawing_flops(study, m, largest, 3, steps) for m in stepped for steps in study.steps)
         ),
         "practice": seeds
         * (VARIANTS + len(study.codec_ladder) - 1)
-        * (study.practice_budget + drawing_flops(study, "diffusion", smallest, 2)),
+        * (study.practice_budget + _drawing_flops(study, "diffusion", smallest, 2)),
         "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs}),
         "emoji": seeds * len(METHODS) * RealStudy.at_scale(study.scale).budget,
         "fresh": len(FRESH_SEEDS) * (len(METHODS) * study.budgets[0][1] + asked(smallest, 2)),
@@ -77,6 +77,8 @@ def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
 
 
 VARIANTS = 5                    # ways to train diffusion; the ladder's last step is one of them
+
+# %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #exhibit-flops
 _GRID = ("codecs", "sweeps", "grid")
 PARTS = {
     **{f"figure-{letter}": _GRID for letter in "abcgj"},

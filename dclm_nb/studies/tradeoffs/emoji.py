@@ -60,10 +60,12 @@ def components_of(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
     axes = (flat - mean).T @ vectors[:, -count:].flip(1)
     return mean.float(), (axes / axes.norm(dim=0) / values[-1].sqrt()).float()
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #placed
 def placed(images: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
     "Pictures as float32 `\"N count\"`."
     return (images.flatten(1).float() - mean) @ axes
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #components-learned
 def components_learned(images: Tensor, held_out: Tensor, count: int) -> Learned:
     "Share of the variance of `held_out` that the components of `images` keep, beside as many random directions."
     mean, axes = components_of(images, count)
@@ -79,7 +81,7 @@ def components_learned(images: Tensor, held_out: Tensor, count: int) -> Learned:
         n=len(held_out),
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #own-found
 def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float:
     "Share of `\"N D\"` that are nearer to their own row of `real` `\"N D\"` than to `k` - 1 other rows; chance is 1/k."
     import torch
@@ -130,6 +132,7 @@ def _asked(study: RealStudy):
     n = study.pictures
     return train, train.captions[:n], train.images[:n], train.images[n:2 * n]
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #measured
 def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
     "Both measures of pictures drawn for the names asked for."
     from dclm_nb.judging.frechet import frechet_distance
@@ -141,7 +144,7 @@ def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
         "own_picture_found": own_found(at, placed(own, mean, axes)),
     }
 
-
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #draw-emoji
 @run("tradeoffs/emoji-samples", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: pictures for the first names in training, at the guidance tuned for each measure; the first 64 are kept."
@@ -168,6 +171,7 @@ class RealRuns:
     drawn: dict[tuple[str, int], Run]
     data: dict[str, Run]
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #run-real
 def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRuns | None:
     """Train (or find) the three methods on emoji, with what was tuned for the grid; None without a grid. Raises
     `UserError` for a part that has not learned."""
@@ -209,6 +213,7 @@ def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRun
     )
     return RealRuns(study, shop.study.scale, dict(zip(keys, drawn)), data)
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #real-frame
 def real_frame(runs: RealRuns | None) -> pd.DataFrame:
     "Emoji: both measures by method and seed. Empty without runs."
     if runs is None: return tidy([])
@@ -219,6 +224,7 @@ def real_frame(runs: RealRuns | None) -> pd.DataFrame:
     ]
     return tidy(records, paper="tradeoffs", exhibit="extra-emoji", scale=runs.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #real-notes
 def real_notes(runs: RealRuns | None) -> RowNotes:
     "What each codec alone scores, what real pictures score, and what the parts have learned. Empty without runs."
     if runs is None: return RowNotes()
@@ -242,7 +248,7 @@ def real_notes(runs: RealRuns | None) -> RowNotes:
         }
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #real-samples
 def real_samples(runs: RealRuns | None, count: int = 8) -> tuple[dict | None, list[str]]:
     "({row name: pictures}, names) for the first names, first seed; (None, []) without runs."
     from safetensors.torch import load_file

@@ -62,7 +62,7 @@ def _mean(part: pd.DataFrame, by: list[str], metric: str, geometric: bool) -> pd
         (lambda v: math.exp(statistics.fmean(map(math.log, v)))) if geometric else "mean"
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #method-curves
 def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric: bool = False):
     for (size, runs), (line, mark) in zip(part.groupby("size", sort=False), _SIZE_STYLES):
         for _, run in runs.groupby("seed"):

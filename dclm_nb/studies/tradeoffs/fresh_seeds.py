@@ -37,6 +37,7 @@ class FreshRuns:
     whole: dict[int, Run]
     "Masked-token prediction with a step for every token, as many as next-token prediction has, by seed."
 
+# %% ../../../nbs/studies/tradeoffs/10_fresh_seeds.ipynb #run-fresh
 def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> FreshRuns | None:
     """Train and judge (or find) the network of each method that counts at the grid's largest compute, on other seeds;
     None without a grid. Raises `UserError` for a seed of the grid."""
@@ -91,6 +92,7 @@ def fresh_frame(runs: FreshRuns | None) -> pd.DataFrame:
     ]
     return tidy(records, paper="tradeoffs", exhibit="extra-fresh-seeds", scale=runs.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/10_fresh_seeds.ipynb #parts-of-seeds
 def parts_of_seeds(runs: FreshRuns | None) -> pd.DataFrame | str:
     """What is right in the pictures of each seed, part by part, and how often the opposite of the relation was drawn
     instead (in the pictures that were kept); one line without runs."""
@@ -123,7 +125,7 @@ def _opposite(run: Run, scale: str) -> float:
         for check in check_all(images[list(turned)], list(turned.values()), SceneSpec.at_scale(scale))
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/10_fresh_seeds.ipynb #fresh-notes
 def fresh_notes(runs: FreshRuns | None) -> RowNotes:
     "Which network of each method was trained again. Empty without runs."
     if runs is None: return RowNotes()

@@ -14,7 +14,7 @@ from .compute_grid import GridRuns, best_of, ceiling, curves, metric_frame
 from .inference import clock_frame, steps_frame
 
 # %% auto #0
-__all__ = ['METRICS', 'REFERENCE', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'frontier_fits', 'crossing_table',
+__all__ = ['METRICS', 'REFERENCE', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'crossing_table',
            'crossing_notes', 'goal_frame', 'half_way', 'half_way_notes', 'recommendations', 'recommendation_notes']
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #metrics
@@ -56,7 +56,7 @@ def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
     return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fits
-def frontier_fits(grid: GridRuns, metric: str) -> dict:
+def _frontier_fits(grid: GridRuns, metric: str) -> dict:
     "The fit to the means over seeds of every method, with bootstrap intervals: {method: FrontierFit}."
     points = fitted_points(grid)
     of = {method: points[points["method"].eq(method)] for method in METHODS}
@@ -79,7 +79,7 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     if grid is None: return NOTHING
     rows = {}
     for metric in METRICS:
-        fits = frontier_fits(grid, metric)
+        fits = _frontier_fits(grid, metric)
         rows |= {
             (metric, m): {
                 "slope": _slope(f) if f.fit.ok else f.fit.reason,
@@ -95,6 +95,7 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
         }
     return pd.DataFrame(rows).T
 
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #crossing-notes
 def crossing_notes(grid: GridRuns | None) -> RowNotes:
     "The fits to the means and the crossings as notes, so that the saved page has them; none without runs."
     table = crossing_table(grid)
@@ -138,6 +139,7 @@ def goal_frame(grid: GridRuns | None) -> pd.DataFrame:
         records += part[["row", "column", "seed", "value"]].to_dict("records")
     return tidy(records, paper="tradeoffs", exhibit="table-f", scale=grid.shop.study.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #half-way
 def half_way(grid: GridRuns, method: str) -> dict[int, float | None]:
     """{seed: the first level of compute at which the network chosen there follows half of what its codec allows; None
     where none did}."""
@@ -148,6 +150,7 @@ def half_way(grid: GridRuns, method: str) -> dict[int, float | None]:
     }
     return {seed: next((level for level in grid.levels() if of[level][seed] >= needed), None) for seed in grid.seeds}
 
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #half-way-notes
 def half_way_notes(grid: GridRuns | None) -> RowNotes:
     """When each seed of a method got half way, as counts: levels are a grid, and a seed that did not get there has no
     value to average. Empty without runs."""

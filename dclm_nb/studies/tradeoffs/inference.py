@@ -47,7 +47,6 @@ def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling:
     return replace(Sampling(guidance=grid.tuned.guidance[method][which]), **changes)
 
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps
-# a distance up to so many times the best one, on tuning captions, counts as no loss of quality
 NO_LOSS = 1.05
 
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
@@ -83,6 +82,7 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
     ]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #equal-quality
 def equal_quality(grid: GridRuns) -> dict[str, int]:
     """The fewest steps at which a method's distance is within `NO_LOSS` of its best, on tuning captions; for the two
     methods that have steps."""
@@ -110,6 +110,7 @@ def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[
     }
     return names[of] if of else {names[n]: {"steps": n} for n in sorted(names)}
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps-curves
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
     """A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty
     one."""
@@ -124,7 +125,7 @@ def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
         steps=[f"{n:.0f}" if row != "next-token" else "" for row, n in zip(wide["row"], wide["steps"])],
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps-notes
 def steps_notes(grid: GridRuns | None) -> RowNotes:
     """How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's
     steps and at equal quality. Empty without runs."""
@@ -175,6 +176,7 @@ def guidance_curves(grid: GridRuns | None) -> pd.DataFrame | None:
             })
     return pd.DataFrame(rows)
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #guidance-frame
 def guidance_frame(grid: GridRuns | None) -> pd.DataFrame:
     """Figure I: both metrics at the two fixed guidances, by method and seed. The place of a maximum on a grid has no
     interval; a difference at fixed places has one."""
@@ -194,6 +196,7 @@ def guidance_frame(grid: GridRuns | None) -> pd.DataFrame:
     ]
     return tidy(records, paper="tradeoffs", exhibit="figure-i", scale=grid.shop.study.scale, source="rerun")
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #guidance-notes
 def guidance_notes(grid: GridRuns | None) -> RowNotes:
     "Which guidance is best on how many seeds, for each method and metric. Empty without runs."
     if grid is None: return RowNotes()
@@ -243,6 +246,7 @@ def _now(device) -> float:
     torch.cuda.synchronize(device)
     return time.perf_counter()
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #clock-frame
 def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.DataFrame:
     "Figure E: latency and throughput by method, and of next-token prediction without its cache, once per trained seed."
     if grid is None: return tidy([])
@@ -276,6 +280,7 @@ def clock_name() -> str:
     from dclm_nb.learn.device import this_device
     return "one thread of a processor" if this_device().type == "cpu" else "one GPU"
 
+# %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #clock-notes
 def clock_notes(grid: GridRuns | None) -> RowNotes:
     "How the clock was read; empty without runs."
     if grid is None: return RowNotes()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed',
-           'scenes_for', 'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'unseen_loss',
-           'draw_and_judge', 'tuning_loss', 'Workshop', 'Asked', 'workshop']
+           'scenes_for', 'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'draw_and_judge',
+           'tuning_loss', 'Workshop', 'Asked', 'workshop']
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #study
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ WHY_ON_A_GPU = {
                        "run as a whole"
 }
 
-
+# %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #beside-the-assumed
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
     from dclm_nb.image.recipes import SIZES, PaperScale, paper_recipe
@@ -182,7 +182,7 @@ def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
         groups,
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #overlap
 def overlap(scenes, others, spec) -> tuple[int, int]:
     "How many of `others` have a picture, and how many a scene asked for, that is also among `scenes`."
     from dclm_nb.image.scenes import meaning
@@ -191,7 +191,7 @@ def overlap(scenes, others, spec) -> tuple[int, int]:
         meaning(c, spec) in meant for c in others.captions
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #encode-set
 @run("image/latents", version=1, libraries=("numpy", "torch"))
 def encode_set(config: dict, seed: int, folder: Path) -> dict:
     """Run: make the codec `config['codec']`, encode the training pictures: `latents.safetensors`, `codec/`,
@@ -312,7 +312,7 @@ def model_of(
     )
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #loss
-def unseen_loss(model: ImageModel, scenes) -> float:
+def _unseen_loss(model: ImageModel, scenes) -> float:
     "The method's loss on scenes that it was not trained on, with fixed noise and masks."
     import torch
     from dclm_nb.image.methods import method_loss
@@ -354,7 +354,7 @@ def draw_and_judge(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
         "scores": load_suite(inputs["judges"].folder).measure(
             drawn, asked.captions, "tuning" if config["purpose"] == TUNING else "held out"
         ),
-        "loss": unseen_loss(model, asked),
+        "loss": _unseen_loss(model, asked),
         "training_flops": mark["flops"],
         "step": mark["step"],
         "inference_flops": sampling_flops(model.network.config, sampling),
@@ -367,7 +367,7 @@ def tuning_loss(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     import torch
     torch.set_num_threads(1)
     model = model_of(config["trained"], inputs["model"], inputs["data"], config["mark"])
-    return {"loss": unseen_loss(model, scenes_for(TUNING, config["pictures"], config["scale"]))}
+    return {"loss": _unseen_loss(model, scenes_for(TUNING, config["pictures"], config["scale"]))}
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #workshop
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from dclm_nb.studies.tradeoffs.runs import Asked, Setup, Workshop
 
 # %% auto #0
-__all__ = ['smoke_latents', 'smoke_training', 'smoke_judges', 'smoke_judging', 'smoke_losses', 'smoke_floor', 'smoke_clock',
-           'smoke_emoji', 'smoke_runs']
+__all__ = ['smoke_latents', 'smoke_floor', 'smoke_runs']
 
 # %% ../../../nbs/studies/tradeoffs/12_smoke.ipynb #picture-runs
 def _shop(store: RunStore) -> Workshop:
@@ -40,25 +39,26 @@ def smoke_latents(store: RunStore) -> None:
     shop = _shop(store)
     for codec in shop.study.codecs: shop.data(codec)
 
-def smoke_training(store: RunStore) -> None:
+def _smoke_training(store: RunStore) -> None:
     "A network of each method."
     _questions(_shop(store))
 
-def smoke_judges(store: RunStore) -> None:
+def _smoke_judges(store: RunStore) -> None:
     "The learned judges, whatever they have learned."
     from dclm_nb.image.judges import judges_config, train_judges
     store.run(train_judges, judges_config("smoke"))
 
-def smoke_judging(store: RunStore) -> None:
+def _smoke_judging(store: RunStore) -> None:
     "Pictures of each method, drawn and judged."
     shop = _shop(store)
     shop.judge(_questions(shop))
 
-def smoke_losses(store: RunStore) -> None:
+def _smoke_losses(store: RunStore) -> None:
     "The loss of each method on tuning scenes."
     shop = _shop(store)
     shop.losses(_questions(shop))
 
+# %% ../../../nbs/studies/tradeoffs/12_smoke.ipynb #smoke-floor
 def smoke_floor(store: RunStore) -> None:
     "The entropy of the codes."
     from dclm_nb.studies.tradeoffs.compute_grid import measure_floor
@@ -66,13 +66,13 @@ def smoke_floor(store: RunStore) -> None:
     config = {"scale": "smoke", "pictures": shop.study.judged_pictures, "drawings": 50}
     store.run(measure_floor, config, 0, {"data": shop.data(shop.study.codecs[1])})
 
-def smoke_clock(store: RunStore) -> None:
+def _smoke_clock(store: RunStore) -> None:
     "Seconds per picture of the trained networks; what a clock measured is not compared."
     from dclm_nb.studies.tradeoffs.compute_grid import run_grid
     from dclm_nb.studies.tradeoffs.inference import clock_frame
     clock_frame(run_grid(_shop(store), seeds=(0,)), rounds=1)
 
-def smoke_emoji(store: RunStore) -> None:
+def _smoke_emoji(store: RunStore) -> None:
     "Emoji encoded, learned and drawn, by the first method."
     from dclm_nb.studies.tradeoffs.emoji import RealStudy, draw_emoji, encode_emoji
     from dclm_nb.studies.tradeoffs.runs import train_generator
@@ -87,11 +87,11 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     "{run: the procedure that makes it in a store}."
     return {
         "image/latents": smoke_latents,
-        "image/train": smoke_training,
-        "image/judges": smoke_judges,
-        "image/sample-and-judge": smoke_judging,
-        "image/held-out-loss": smoke_losses,
+        "image/train": _smoke_training,
+        "image/judges": _smoke_judges,
+        "image/sample-and-judge": _smoke_judging,
+        "image/held-out-loss": _smoke_losses,
         "tradeoffs/entropy-floor": smoke_floor,
-        "tradeoffs/inference-time": smoke_clock,
-        **dict.fromkeys(("tradeoffs/emoji-latents", "tradeoffs/emoji-samples"), smoke_emoji),
+        "tradeoffs/inference-time": _smoke_clock,
+        **dict.fromkeys(("tradeoffs/emoji-latents", "tradeoffs/emoji-samples"), _smoke_emoji),
     }

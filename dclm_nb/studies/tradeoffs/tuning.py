@@ -16,8 +16,8 @@ from ...papers.frames import RowNotes
 from .runs import TUNING, Asked, Setup, Workshop
 
 # %% auto #0
-__all__ = ['TUNING_SEEDS', 'MIDDLE_SHIFT', 'SWEPT', 'Tuned', 'further', 'finalists', 'mean_by', 'sweep_rates', 'sweep_shifts',
-           'sweep_guidance', 'with_guidance', 'tune', 'sweep_table', 'shown_sweep', 'sweep_notes']
+__all__ = ['TUNING_SEEDS', 'MIDDLE_SHIFT', 'SWEPT', 'Tuned', 'further', 'finalists', 'mean_by', 'with_guidance', 'tune',
+           'sweep_table', 'shown_sweep', 'sweep_notes']
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #tuned
 TUNING_SEEDS = (100, 101, 102)  # of the sweeps; the reported runs have seeds from 0
@@ -90,6 +90,7 @@ def _lossy(shop: Workshop, tries: list[tuple[Setup, int]], sweep: str, name: str
     asked = _trained(shop, tries, name)
     return [_row(sweep, a, loss=loss) for a, loss in zip(asked, shop.losses(asked, name=f"{name}: losses"))]
 
+# %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #judged
 def _judged(shop: Workshop, asked: list[Asked], sweep: str, name: str) -> list[dict]:
     return [
         _row(
@@ -109,17 +110,19 @@ def further(tried: dict[float, float], most: int, factor: float = 2.0) -> list[f
     if min(tried) < best < max(tried) or len(tried) >= most: return []
     return [best / factor, best / factor ** 2] if best == min(tried) else [best * factor, best * factor ** 2]
 
+# %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #finalists
 def finalists(tried: dict[float, float], count: int) -> list[float]:
     "The `count` best values, less is better."
     return sorted(tried, key=tried.get)[:count]
 
+# %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #mean-by
 def mean_by(rows: list[dict], name: str, metric: str, seeds: int = 1) -> dict[float, float]:
     "{value of `name`: mean of `metric`} over the rows, of values that have at least so many seeds."
     values = {value: [r[metric] for r in rows if r[name] == value] for value in dict.fromkeys(r[name] for r in rows)}
     return {value: sum(of) / len(of) for value, of in values.items() if len(of) >= seeds}
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #tune
-def sweep_rates(shop: Workshop, size: str) -> list[dict]:
+def _sweep_rates(shop: Workshop, size: str) -> list[dict]:
     "A row per method, rate and seed at one size."
     study, rows = shop.study, []
     of = lambda m: [r for r in rows if r["method"] == m]
@@ -140,7 +143,7 @@ def sweep_rates(shop: Workshop, size: str) -> list[dict]:
     ]
     return rows + _lossy(shop, last, "rate", f"learning rates, {size}, more seeds")
 
-def sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
+def _sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
     "A row per time shift and seed."
     study, rows, wanted = shop.study, [], list(shop.study.shifts)
     judge = lambda shifts, seeds: _judged(
@@ -156,7 +159,8 @@ def sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
         wanted = further(mean_by(rows, "shift", "frechet_distance"), study.most_rates, 3.0)
     return rows + judge(finalists(mean_by(rows, "shift", "frechet_distance"), study.finalists), TUNING_SEEDS[1:])
 
-def sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]:
+# %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #with-guidance
+def _sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]:
     """A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until
     neither metric has its best at an edge."""
     study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in models}
@@ -184,7 +188,7 @@ def sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]
 
 def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Asked]]) -> Tuned:
     "`tuned` with the guidance that suits trained networks of each method best, for each metric, by the mean over them."
-    rows = sweep_guidance(shop, models)
+    rows = _sweep_guidance(shop, models)
     best = lambda m, metric, sign: finalists(
         {g: sign * v for g, v in mean_by([r for r in rows if r["method"] == m], "guidance", metric).items()}, 1
     )[0]
@@ -194,19 +198,19 @@ def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Asked]]) 
         sweeps=pd.concat([tuned.sweeps, pd.DataFrame(rows)], ignore_index=True),
     )
 
-
+# %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #tune-2
 def tune(shop: Workshop) -> Tuned:
     """Run (or find) the sweeps of rates and shift, and choose by means over all tuning seeds. Guidance is chosen later,
     on networks that have learned something."""
     study, small, whole = shop.study, shop.study.budgets[0][0], len(TUNING_SEEDS)
-    rows = [r for size, _ in study.budgets for r in sweep_rates(shop, size)]
+    rows = [r for size, _ in study.budgets for r in _sweep_rates(shop, size)]
     of = lambda m, size: [r for r in rows if (r["method"], r["size"]) == (m, size)]
     rates = {
         (m, size): finalists(mean_by(of(m, size), "rate", "loss", whole), 1)[0]
         for m in METHODS
         for size, _ in study.budgets
     }
-    shifts = sweep_shifts(shop, small, rates["diffusion", small])
+    shifts = _sweep_shifts(shop, small, rates["diffusion", small])
     [shift] = finalists(mean_by(shifts, "shift", "frechet_distance", whole), 1)
     return Tuned(rates, shift, {}, pd.DataFrame([*rows, *shifts]))
 

@@ -17,8 +17,7 @@ from .runs import REPORT, Asked, Setup, Workshop, scenes_for
 from .tuning import Tuned
 
 # %% auto #0
-__all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_rows', 'codec_frame', 'reconstruction_frame',
-           'part_notes', 'table_codecs']
+__all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_frame', 'reconstruction_frame', 'part_notes']
 
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #variants
 PLAIN, OURS = "plain diffusion", "time shift (the study's)"
@@ -70,7 +69,7 @@ def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #codecs
 CODEC_ROWS = ("worst codec", "middle codec", "best codec")
 
-def codec_rows(shop: Workshop) -> dict[str, str]:
+def _codec_rows(shop: Workshop) -> dict[str, str]:
     "Row name -> codec, from the worst to the best; with two codecs there is no middle."
     ladder = shop.study.codec_ladder
     return dict(zip(CODEC_ROWS if len(ladder) == 3 else (CODEC_ROWS[0], CODEC_ROWS[-1]), ladder))
@@ -79,7 +78,7 @@ def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.Data
     """Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it.
     Empty without a workshop."""
     if shop is None: return tidy([])
-    tuned, rows = run_grid(shop, seeds).tuned, codec_rows(shop)
+    tuned, rows = run_grid(shop, seeds).tuned, _codec_rows(shop)
     setup = variants(shop, tuned)[OURS]
     keys = [(row, seed) for row in rows for seed in seeds]
     codecs = [rows[row] for row, _ in keys]
@@ -112,7 +111,7 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
     study, spec = shop.study, SceneSpec.at_scale(shop.study.scale)
     scenes, suite = scenes_for(REPORT, study.ceiling_pictures, study.scale), load_suite(shop.judges().folder)
     records = []
-    for name in table_codecs(shop):
+    for name in _table_codecs(shop):
         codec = load_codec(shop.data(name).folder / "codec")
         row = codec_table([codec], scenes.images, scenes.captions, spec).iloc[0].to_dict()
         few, n = codec.decode(codec.encode(scenes.images[:study.judged_pictures])), study.judged_pictures
@@ -134,12 +133,12 @@ def part_notes(shop: Workshop | None) -> RowNotes:
         Learned(**e)
         for e in [
             *shop.judges().result["learned"],
-            *(shop.data(codec).result["learned"] for codec in table_codecs(shop)),
+            *(shop.data(codec).result["learned"] for codec in _table_codecs(shop)),
         ]
     ]
     return RowNotes({f"learned, {p.part}": str(p) for p in parts})
 
-def table_codecs(shop: Workshop) -> list[str]:
+def _table_codecs(shop: Workshop) -> list[str]:
     "The codecs of Table B: the ladder, smaller code books, and the study's own."
     discrete = shop.study.codecs[1]
     return list(
