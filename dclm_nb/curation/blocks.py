@@ -23,6 +23,7 @@ from datatrove.utils.batching import batched
 from ..core.errors import UserError, unknown
 from ..core.files import sha256_of
 from .fetch import fetch_warc, warc_address
+from .quality import ClassifierConfig
 
 # %% ../../nbs/curation/21_blocks.ipynb #replacing-def
 @contextmanager
@@ -390,9 +391,11 @@ class TrainQuality(PipelineStep):
 
     type, name = "🏋 - MODEL", "train-quality"
     fewest, most = 300, 1200                                    # positives of each kind
-    def __init__(self, folder: str, pool: str, scale: str = "laptop", model: str | None = None, seed: int = 0):
+    def __init__(
+        self, folder: str, pool: str, config: ClassifierConfig, model: str | None = None, seed: int = 0
+    ):
         super().__init__()
-        self.folder, self.pool, self.scale, self.seed = str(folder), str(pool), scale, seed
+        self.folder, self.pool, self.config, self.seed = str(folder), str(pool), config, seed
         self.model = str(Path(model).resolve()) if model and model != "released" else model
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
@@ -409,7 +412,7 @@ class TrainQuality(PipelineStep):
         against a passage of random pages."""
         from dataclasses import replace
         from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
-        from dclm_nb.curation.quality import ClassifierConfig, drawn_passage, keep_random, tune_classifier
+        from dclm_nb.curation.quality import drawn_passage, keep_random, tune_classifier
         pool = [d.text for d in load_documents(self.pool)]
         positives = equally_many(positive_passages(), min(max(len(pool) // 4, self.fewest), self.most))
         chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
@@ -418,7 +421,7 @@ class TrainQuality(PipelineStep):
             [p for _, p in positives],
             negatives,
             self.folder,
-            replace(ClassifierConfig.at_scale(self.scale), seed=self.seed),
+            replace(self.config, seed=self.seed),
             groups=[d for d, _ in positives],
         ).require()
         return tuned.path, {

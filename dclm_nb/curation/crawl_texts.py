@@ -296,12 +296,10 @@ def _without_shared_lines(texts: list[str]) -> list[str]:
     return ["\n".join(line for line in text.split("\n") if seen[line.strip()] < 2) for text in texts]
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #evaluation-def
-def evaluation_articles(scale: str = "laptop") -> dict[str, list[str]]:
-    """Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most 40 a source at `smoke`,
-    400 otherwise."""
+def evaluation_articles(most: int = 400) -> dict[str, list[str]]:
+    "Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most `most` of a source."
     articles = defaultdict(list)
     for raw, text in _of_split("evaluation", 60): articles[raw.source].append((seed_for("evaluation", raw.name), text))
-    most = 40 if scale == "smoke" else 400
     own = {source: _without_shared_lines([text for _, text in sorted(found)]) for source, found in articles.items()}
     return {source: [text for text in texts if len(text.split()) >= 60][:most] for source, texts in own.items()}
 

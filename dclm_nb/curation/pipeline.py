@@ -54,15 +54,14 @@ from dclm_nb.curation.blocks import (
 )
 from .extract import METHODS
 from .fetch import warc_address
-from .quality import classifier_file
+from .quality import ClassifierConfig, classifier_file
 
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
 @dataclass(frozen=True)
 class CurationConfig:
-    """One curation run. `scale` sizes the classifier; `classifier` is a model file, `released` for the authors', or
-    None to train one;
+    """One curation run. `classifier` is a model file, `released` for the authors', or None to train one as `training`
+    says;
     `tokenizer` is `train`, `gpt-neox-20b` or a file. Raises `UserError` for values that do not exist."""
-    scale: str = "laptop"
     faithful: bool = True
     extraction: str = "resiliparse"
     # or "original": DCLM's own ban lists and lid.176.bin, fetched
@@ -76,11 +75,13 @@ class CurationConfig:
     # or "pool": stop after deduplication and decontamination
     until: str = "tokens"
     classifier: str | None = None
+    training: ClassifierConfig = ClassifierConfig(dim=16, bucket=400_000)       # tables of 26 MB; the paper's have 800
     keep_fraction: float = 0.1
     tokenizer: str = "train"
     vocab_size: int = 4096
     seq_len: int = 256
     seed: int = 0
+    name: str = ""                                              # stands for `training` in the key and in the report
 
     def __post_init__(self):
         choices = [
@@ -94,6 +95,12 @@ class CurationConfig:
         if not 0 < self.keep_fraction <= 1:
             raise UserError(f"keep_fraction must lie in (0, 1], not {self.keep_fraction}")
         if self.dedup_shards < 1: raise UserError(f"dedup_shards must be 1 or more, not {self.dedup_shards}")
+
+    def settings(self) -> dict:
+        "What stands in the key and in the report: plain values."
+        rest = asdict(self)
+        name, training = rest.pop("name"), rest.pop("training")
+        return {"scale": name, **rest} if name else {"training": training, **rest}
 
 # %% ../../nbs/curation/22_pipeline.ipynb #stage-def
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ def _dedup_stage(c: CurationConfig, f: Path, n: int) -> Stage:
 def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
     "From the pool to tokens: a classifier, its scores, the best part, and that part's ids."
     pool, kept = f / "pool", f / "kept"
-    train = [NeedPages(f, "pool", c), TrainQuality(f, pool, c.scale, c.classifier, c.seed)]
+    train = [NeedPages(f, "pool", c), TrainQuality(f, pool, c.training, c.classifier, c.seed)]
     choose = [
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]
@@ -234,7 +241,7 @@ def _write_report(folder: Path, kept: str, config: CurationConfig) -> None:
         pool=sum(1 for _ in load_documents(folder / "pool")),
         kept=int(table.left.iloc[-1]),
         used=_used(config, classifier),
-        config=asdict(config),
+        config=config.settings(),
         classifier=classifier,
     )
     if (manifest := folder / "tokens" / "manifest.json").is_file():
@@ -401,7 +408,7 @@ def _content(path: str | Path, what: str) -> str:
 def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
     """16 hex digits over configuration, inputs and declared version.
     A file counts by its content, wherever it lies; a WARC's address as it stands."""
-    settings, what = asdict(config), declared(build_pipeline)
+    settings, what = config.settings(), declared(build_pipeline)
     if config.classifier: settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
     if config.tokenizer not in ("train", "gpt-neox-20b"):
         settings["tokenizer"] = _content(config.tokenizer, "tokenizer")

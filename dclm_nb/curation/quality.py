@@ -46,13 +46,6 @@ class ClassifierConfig:
         "Size of the hashed word-pair table alone: it is there in full whatever the training text."
         return 4 * self.dim * self.bucket
 
-    @classmethod
-    def at_scale(cls, scale: str) -> "ClassifierConfig":
-        "The paper's settings, or with a table of a few megabytes at `smoke` and `laptop`."
-        if scale == "smoke": return cls(dim=8, bucket=50_000)
-        if scale == "laptop": return cls(dim=16, bucket=400_000)
-        return cls()
-
 # %% ../../nbs/curation/17_quality.ipynb #one-line-def
 def one_line(text: str) -> str:
     "The text as fastText wants it: line breaks become blanks."

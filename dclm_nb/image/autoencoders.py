@@ -26,7 +26,7 @@ from ..core.seeds import seed_for
 from dclm_nb.image.codecs import (
     Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, to_patches,
 )
-from .scenes import SceneSpec
+from .config import AutoencoderConfig
 from ..learn.device import this_device
 from ..learn.fit import RUN, FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
@@ -34,86 +34,9 @@ from ..learn.rates import cosine_rate, trapezoid_rate
 from ..learn.steps import SeededSteps
 
 # %% auto #0
-__all__ = ['LATENTS', 'FSQ_LEVELS', 'LEARNED_NAMES', 'AutoencoderConfig', 'KL', 'VQ', 'LFQ', 'FSQ', 'ResidualBlock',
-           'Autoencoder', 'build_autoencoder', 'ConvCodec', 'Usage', 'codebook_usage', 'check_usage',
-           'AutoencoderTraining', 'train_autoencoder', 'autoencoder_config', 'make_codec', 'diffusers_class',
-           'DiffusersKL', 'pretrained_kl']
-
-# %% ../../nbs/image/05_autoencoders.ipynb #config
-LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the others are discrete
-
-# %% ../../nbs/image/05_autoencoders.ipynb #autoencoder-config
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    "Architecture and training of one autoencoder. Raises `UserError` for settings that do not fit together."
-    latents: str = "kl"                         # "kl" (continuous), "vq", "lfq" or "fsq" (discrete)
-    size: int = 16                              # pixels a side
-    factor: int = 4                             # pixels a side of a token; a power of two
-    width: int = 32                             # channels at full resolution; doubled at each halving, up to four times
-    blocks: int = 1                             # residual blocks per resolution
-    channels: int = 8                           # of a token; for "vq" of its codes. "lfq" and "fsq" have their own
-    codes: int = 256                            # vocabulary of "vq" and "lfq"
-    levels: tuple[int, ...] = (8, 6, 5)         # of "fsq"
-    kl_weight: float = 1e-4
-    commitment: float = 0.25                    # "vq" and "lfq": how strongly the encoder is drawn to its code
-    entropy_weight: float = 0.05                # "lfq": confident tokens, a vocabulary used evenly
-    steps: int = 2000
-    batch: int = 64
-    lr: float = 2e-3
-    precision: str = "32-true"
-
-    def __post_init__(self):
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if self.latents not in LATENTS: raise unknown("kind of latents", self.latents, LATENTS)
-        if self.factor < 2 or self.factor & (self.factor - 1):
-            raise UserError(f"AutoencoderConfig.factor must be a power of two, at least 2, not {self.factor}")
-        if self.size % self.factor:
-            raise UserError(
-                f"pictures of {self.size} pixels do not shrink by a factor of {self.factor}; choose a divisor"
-            )
-        if self.width < 8 or self.width % 8:
-            raise UserError(f"AutoencoderConfig.width must be a multiple of 8, not {self.width}")
-        if self.latents == "lfq" and (self.codes < 2 or self.codes & (self.codes - 1)):
-            raise UserError(f"LFQ has a power of two of codes, not {self.codes}")
-        if self.latents == "fsq" and (not self.levels or min(self.levels) < 3):
-            raise UserError(f"FSQ needs at least 3 levels in each channel, not {list(self.levels)}")
-        for name in ("blocks", "channels", "codes", "steps", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"AutoencoderConfig.{name} must be positive, not {getattr(self, name)}")
-
-    @classmethod
-    def at_scale(cls, scale: str, latents: str = "kl") -> AutoencoderConfig:
-        """For scenes: `smoke` (the smallest), `laptop`, `gpu`; for pictures of 256 pixels: `assumed` (the paper's own
-        is not known). Raises `UserError` for another scale."""
-        scales = {
-            "smoke": dict(width=16, steps=150, batch=16),
-            "laptop": dict(width=16, steps=900, batch=16),
-            "gpu": dict(
-                width=64,
-                blocks=2,
-                codes=1024,
-                levels=(8, 5, 5, 5),
-                steps=20_000,
-                batch=128,
-                lr=1e-3,
-                precision="bf16-mixed",
-            ),
-            "assumed": dict(
-                size=256,
-                factor=16,
-                width=128,
-                blocks=2,
-                channels=16,
-                codes=2**14,
-                levels=(8, 8, 8, 6, 5),
-                steps=400_000,
-                batch=256,
-                lr=1e-4,
-                precision="bf16-mixed",
-            ),
-        }
-        if scale not in scales: raise unknown("scale of the autoencoders", scale, scales)
-        return cls(latents, **({} if scale == "assumed" else {"size": SceneSpec.at_scale(scale).size}), **scales[scale])
+__all__ = ['FSQ_LEVELS', 'LEARNED_NAMES', 'KL', 'VQ', 'LFQ', 'FSQ', 'ResidualBlock', 'Autoencoder', 'build_autoencoder',
+           'ConvCodec', 'Usage', 'codebook_usage', 'check_usage', 'AutoencoderTraining', 'train_autoencoder',
+           'autoencoder_config', 'make_codec', 'diffusers_class', 'DiffusersKL', 'pretrained_kl']
 
 # %% ../../nbs/image/05_autoencoders.ipynb #kl
 class KL(nn.Module):
@@ -450,22 +373,24 @@ FSQ_LEVELS = {math.prod(levels): levels for levels in ((8, 6, 5), (8, 5, 5, 5), 
 # other numbers work as well, but for FSQ
 LEARNED_NAMES = ("conv-kl-8", "conv-vq-1024", "conv-lfq-1024", *(f"conv-fsq-{codes}" for codes in FSQ_LEVELS))
 
-def autoencoder_config(name: str, scale: str, size: int | None = None) -> AutoencoderConfig:
-    """The settings at `scale` of the learned codec called `name`, for pictures of `size` pixels (None: the scale's
-    own). Raises `UserError` for another name."""
+def autoencoder_config(name: str, config: AutoencoderConfig) -> AutoencoderConfig:
+    "`config` with the latents of the learned codec called `name`. Raises `UserError` for another name."
     match = re.fullmatch(r"conv-(kl|vq|lfq|fsq)-([1-9]\d{0,5})", name)
     if not match or (match[1] == "fsq" and int(match[2]) not in FSQ_LEVELS):
         raise unknown("learned codec", name, LEARNED_NAMES)
-    config, number = AutoencoderConfig.at_scale(scale, match[1]), int(match[2])
+    number = int(match[2])
     own = {"kl": {"channels": number}, "fsq": {"levels": FSQ_LEVELS.get(number)}}.get(match[1], {"codes": number})
-    return dataclasses.replace(config, size=size or config.size, **own)
+    return dataclasses.replace(config, latents=match[1], **own)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #make-codec
-def make_codec(name: str, images: Tensor, scale: str, folder: str | Path, seed: int = 0) -> SavedCodec:
-    """The codec called `name`, a learned one trained at `scale` or a patch codec fitted on the first 3,000 of uint8 `"N
-    3 H W"`; saved in `folder`. Raises `UserError` for another name."""
+def make_codec(
+    name: str, images: Tensor, config: AutoencoderConfig, folder: str | Path, seed: int = 0
+) -> SavedCodec:
+    """The codec called `name`, a learned one trained as `config` says or a patch codec fitted on the first 3,000 of
+    uint8 `"N 3 H W"`; saved in `folder`. Raises `UserError` for another name."""
     if name.startswith("conv-"):
-        return train_autoencoder(images, autoencoder_config(name, scale, images.shape[-1]), seed, folder, name)
+        named = autoencoder_config(name, dataclasses.replace(config, size=images.shape[-1]))
+        return train_autoencoder(images, named, seed, folder, name)
     codec = fit_codec(name, images[:3000], seed=seed)
     codec.save(folder)
     return codec

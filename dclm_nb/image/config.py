@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..core.errors import UserError, unknown
 
 # %% auto #0
-__all__ = ['METHODS', 'check_method', 'BackboneConfig']
+__all__ = ['METHODS', 'LATENTS', 'ASSUMED_AUTOENCODER', 'check_method', 'BackboneConfig', 'AutoencoderConfig']
 
 # %% ../../nbs/image/07_config.ipynb #methods
 METHODS = ("next-token", "masked-token", "diffusion")
@@ -79,3 +79,61 @@ class BackboneConfig:
     def core_parameters(self) -> int:
         "12 L d², the usual count of a Transformer's matrices."
         return 12 * self.n_layers * self.width ** 2
+
+# %% ../../nbs/image/07_config.ipynb #latents
+LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the others are discrete
+
+# %% ../../nbs/image/07_config.ipynb #autoencoder
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    "Architecture and training of one autoencoder. Raises `UserError` for settings that do not fit together."
+    latents: str = "kl"                         # "kl" (continuous), "vq", "lfq" or "fsq" (discrete)
+    size: int = 16                              # pixels a side
+    factor: int = 4                             # pixels a side of a token; a power of two
+    width: int = 32                             # channels at full resolution; doubled at each halving, up to four times
+    blocks: int = 1                             # residual blocks per resolution
+    channels: int = 8                           # of a token; for "vq" of its codes. "lfq" and "fsq" have their own
+    codes: int = 256                            # vocabulary of "vq" and "lfq"
+    levels: tuple[int, ...] = (8, 6, 5)         # of "fsq"
+    kl_weight: float = 1e-4
+    commitment: float = 0.25                    # "vq" and "lfq": how strongly the encoder is drawn to its code
+    entropy_weight: float = 0.05                # "lfq": confident tokens, a vocabulary used evenly
+    steps: int = 2000
+    batch: int = 64
+    lr: float = 2e-3
+    precision: str = "32-true"
+
+    def __post_init__(self):
+        object.__setattr__(self, "levels", tuple(self.levels))
+        if self.latents not in LATENTS: raise unknown("kind of latents", self.latents, LATENTS)
+        if self.factor < 2 or self.factor & (self.factor - 1):
+            raise UserError(f"AutoencoderConfig.factor must be a power of two, at least 2, not {self.factor}")
+        if self.size % self.factor:
+            raise UserError(
+                f"pictures of {self.size} pixels do not shrink by a factor of {self.factor}; choose a divisor"
+            )
+        if self.width < 8 or self.width % 8:
+            raise UserError(f"AutoencoderConfig.width must be a multiple of 8, not {self.width}")
+        if self.latents == "lfq" and (self.codes < 2 or self.codes & (self.codes - 1)):
+            raise UserError(f"LFQ has a power of two of codes, not {self.codes}")
+        if self.latents == "fsq" and (not self.levels or min(self.levels) < 3):
+            raise UserError(f"FSQ needs at least 3 levels in each channel, not {list(self.levels)}")
+        for name in ("blocks", "channels", "codes", "steps", "batch", "lr"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"AutoencoderConfig.{name} must be positive, not {getattr(self, name)}")
+
+# %% ../../nbs/image/07_config.ipynb #assumed
+# for pictures of 256 pixels; the paper's own is not known
+ASSUMED_AUTOENCODER = AutoencoderConfig(
+    size=256,
+    factor=16,
+    width=128,
+    blocks=2,
+    channels=16,
+    codes=2**14,
+    levels=(8, 8, 8, 6, 5),
+    steps=400_000,
+    batch=256,
+    lr=1e-4,
+    precision="bf16-mixed",
+)

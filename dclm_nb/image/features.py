@@ -42,23 +42,12 @@ def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
 # %% ../../nbs/image/17_features.ipynb #judge-training
 @dataclass(frozen=True)
 class JudgeTraining:
-    "How a judge is trained: AdamW, one cycle of the learning rate up to `learning_rate`."
+    "How a judge is trained: AdamW, one cycle of the learning rate up to `learning_rate`; by default 10 s on a CPU."
     scenes: int = 8000
     steps: int = 400
     batch_size: int = 128
     learning_rate: float = 3e-3
     width: int = 24                     # channels of the first convolution
-
-    @classmethod
-    def at_scale(cls, scale: str) -> JudgeTraining:
-        "Seconds at `smoke`, about 20 for both judges at `laptop`. Raises `UserError` for another scale."
-        sizes = {
-            "smoke": cls(scenes=2000, steps=120),
-            "laptop": cls(),
-            "gpu": cls(scenes=60_000, steps=6000, batch_size=256, learning_rate=2e-3, width=64),
-        }
-        if scale not in sizes: raise unknown("scale of the judges", scale, sizes)
-        return sizes[scale]
 
 # %% ../../nbs/image/17_features.ipynb #picture-tower
 class PictureTower(nn.Module):

@@ -286,13 +286,9 @@ def load_suite(folder: str | Path) -> JudgeSuite:
     )
 
 # %% ../../nbs/image/19_judges.ipynb #judges-config
-def judges_config(scale: str) -> dict:
-    "The config of `train_judges` at a scale. Raises `UserError` for an unknown one."
-    return {
-        "spec": dataclasses.asdict(SceneSpec.at_scale(scale)),
-        "training": dataclasses.asdict(JudgeTraining.at_scale(scale)),
-        "n": {"smoke": 128, "laptop": 512, "gpu": 4096}[scale],
-    }
+def judges_config(spec: SceneSpec, training: JudgeTraining, n: int) -> dict:
+    "The config of `train_judges`: of which scenes, how trained, and on how many test items they are calibrated."
+    return {"spec": dataclasses.asdict(spec), "training": dataclasses.asdict(training), "n": n}
 
 # %% ../../nbs/image/19_judges.ipynb #train-judges
 def evidence_of(suite: JudgeSuite) -> list[Learned]:

@@ -18,7 +18,7 @@ from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
 from .checkpoints import ImageModel, save_image_model
 from .codecs import SavedCodec, load_codec
-from .config import BackboneConfig
+from .config import ASSUMED_AUTOENCODER, BackboneConfig
 from .latent_shards import LatentShards, encode_shards
 from .recipes import ImageTrainConfig, PaperScale, backbone_config, paper_training
 from .training import FlopBudget, load_weights, train
@@ -59,7 +59,7 @@ def _codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder:
             for image, _ in itertools.islice(shard_images(shards, reader, 0, 1, buffer=1, seed=seed), CODEC_PICTURES)
         ]
         if not images: raise UserError("the shards hold not one picture to make a codec from")
-        return make_codec(name, torch.stack(images), "assumed", folder, seed)
+        return make_codec(name, torch.stack(images), ASSUMED_AUTOENCODER, folder, seed)
     codec.save(folder)
     return codec
 

@@ -105,14 +105,6 @@ class SceneSpec:
     @property
     def shape_names(self) -> list[str]: return list(SHAPES)[:self.shapes]
 
-    @classmethod
-    def at_scale(cls, scale: str) -> SceneSpec:
-        """24 pixels at `smoke` and `laptop`, 32 at `gpu`, with more colours and shapes. Raises `UserError` for another
-        scale."""
-        sizes = {"smoke": cls(), "laptop": cls(), "gpu": cls(size=32, colours=8, shapes=6, smallest=10.0, largest=13.0)}
-        if scale not in sizes: raise unknown("scale of the scenes", scale, sizes)
-        return sizes[scale]
-
 # %% ../../nbs/image/00_scenes.ipynb #caption-classes
 @dataclass(frozen=True)
 class Pair:

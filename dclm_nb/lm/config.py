@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ..core.errors import UserError, unknown
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'STRATEGIES', 'PAPER_SCALES', 'PAPER_RECIPES', 'SMALL_SCALES', 'swiglu_width', 'OpenLMConfig',
-           'parameter_count', 'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict', 'config_from_dict']
+__all__ = ['PRECISIONS', 'STRATEGIES', 'PAPER_SCALES', 'PAPER_RECIPES', 'swiglu_width', 'OpenLMConfig', 'parameter_count',
+           'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict', 'config_from_dict']
 
 # %% ../../nbs/lm/00_config.ipynb #ffn-width
 def swiglu_width(width: int, multiple: int = 256) -> int:
@@ -173,60 +173,12 @@ PAPER_RECIPES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
     ),
 }
 
-# %% ../../nbs/lm/00_config.ipynb #small
-# Scales of this companion, from seconds on a CPU to hours on one GPU.
-SMALL_SCALES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
-    "smoke": (
-        OpenLMConfig(32, 2, 2, vocab_size=512, seq_len=64),
-        TrainConfig(
-            tokens=8 * 64 * 24,
-            batch_size=8,
-            lr=1e-2,
-            warmup_steps=4,
-            weight_decay=0.033,
-            accelerator="cpu",
-            log_every=8,
-            checkpoint_every=8,
-            tensorboard=False,
-            keep_checkpoint=False,
-        ),
-    ),
-    "laptop": (
-        OpenLMConfig(96, 4, 3, vocab_size=4096, seq_len=256),
-        TrainConfig(
-            tokens=600 * 1024,
-            batch_size=2,
-            lr=1e-2,
-            warmup_steps=120,
-            weight_decay=0.033,
-            accelerator="cpu",
-            log_every=40,
-            checkpoint_every=200,
-            keep_checkpoint=False,
-        ),
-    ),
-    "gpu": (
-        OpenLMConfig(512, 8, 8, vocab_size=32_768, seq_len=1024),
-        TrainConfig(
-            tokens=20 * 64_000_000,
-            batch_size=256,
-            lr=3e-3,
-            warmup_steps=500,
-            weight_decay=0.033,
-            grad_accumulation=4,
-            precision="bf16-mixed",
-            num_workers=2,
-            checkpoint_every=500,
-        ),
-    ),
-}
-
 # %% ../../nbs/lm/00_config.ipynb #lookup
-def lm_config(scale: str) -> tuple[OpenLMConfig, TrainConfig]:
-    """Architecture and recipe of a named scale or recipe. Raises `UserError` that lists the names."""
-    known = PAPER_SCALES | SMALL_SCALES | PAPER_RECIPES
-    if scale not in known: raise unknown("language model", scale, known)
-    return known[scale]
+def lm_config(name: str) -> tuple[OpenLMConfig, TrainConfig]:
+    """Architecture and recipe of one of the paper's scales or recipes. Raises `UserError` that lists the names."""
+    known = PAPER_SCALES | PAPER_RECIPES
+    if name not in known: raise unknown("language model", name, known)
+    return known[name]
 
 # %% ../../nbs/lm/00_config.ipynb #to-json
 def config_to_dict(config: OpenLMConfig | TrainConfig) -> dict:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..core.seeds import seed_for
-from .config import OpenLMConfig, lm_config
+from .config import OpenLMConfig
 
 # %% auto #0
 __all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache', 'Attention', 'SwiGLU', 'Block', 'initial_std',
@@ -170,7 +170,8 @@ def initialise(model: nn.Module, seed: int = 0) -> None:
 
 # %% ../../nbs/lm/01_model.ipynb #openlm
 class OpenLM(nn.Module):
-    """The decoder of DataComp-LM. `OpenLM(config)(ids "B T")` gives logits `"B T V"`."""
+    """The decoder of DataComp-LM, freshly initialised. `OpenLM(config)(ids "B T")` gives logits `"B T V"`. Inside
+    `torch.device("meta")` it takes no memory."""
     def __init__(self, config: OpenLMConfig, seed: int = 0):
         super().__init__()
         self.config = config
@@ -180,11 +181,6 @@ class OpenLM(nn.Module):
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
         initialise(self, seed)
-
-    @classmethod
-    def at_scale(cls, name: str, seed: int = 0) -> OpenLM:
-        """The network of a named scale, freshly initialised. Inside `torch.device("meta")` it takes no memory."""
-        return cls(lm_config(name)[0], seed)
 
     def positions(self, start: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Rotary tables of the positions `start` to `start + length`, computed once per device and grown on demand."""

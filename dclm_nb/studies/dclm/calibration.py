@@ -23,7 +23,8 @@ from ...curation.crawl_pages import phrase_salad, word_salad
 from ...judging.instrument import Calibration, Resolution, alarm_rate, quiet_right_sharp
 from .text_runs import encoded_texts
 from ...papers.frames import check_frame, tidy
-from .quality_filters import FilterStudy, model_settings, pool_settings, probe_settings
+from .profiles import FilterStudy, profile
+from .quality_filters import model_settings, pool_settings, probe_settings
 from .text_pool import Documents, make_pool, read_pool
 from dclm_nb.studies.dclm.text_runs import (
     PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings,
@@ -146,7 +147,7 @@ def calibrate(
 ) -> pd.DataFrame:
     """Make (or find) every run of the design; a tidy frame with one value per condition (row), instrument (column) and
     seed. Raises `UserError` for a scale without a study."""
-    store, study = store or RunStore(), FilterStudy.at_scale(scale)
+    store, study = store or RunStore(), profile(scale).study
     pool = store.run(make_pool, pool_settings(study))
     plans = _plans(study, design, pool)
     runs = run_together(plans, store, workers, name="calibration")
@@ -178,7 +179,7 @@ def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Ru
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #todays-keys
 def todays_keys(scale: str, design: Sequence[tuple[Condition, int]] = DESIGN) -> tuple[str, dict[str, tuple[str, int]]]:
     "What the calibration would be today: the pool's key, and {key: (condition, seed)} of all its runs. Nothing is run."
-    study = FilterStudy.at_scale(scale)
+    study = profile(scale).study
     pool = Recipe.of(make_pool, pool_settings(study)).key
     plans = _plans(study, design, pool)
     recipes = [(p, Recipe.of(p.fn, p.config, p.seed, p.inputs)) for p in plans]
@@ -299,7 +300,7 @@ def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder
         "scale": scale,
         "csv_sha256": sha256_of(path),
         "pool": first["inputs"]["pool"],
-        "pool_settings": pool_settings(FilterStudy.at_scale(scale)),
+        "pool_settings": pool_settings(profile(scale).study),
         **{field: first[field] for field in ("versions", "host")},
         **{field: first["config"][field] for field in ("train", "probes")},
         "runs": kept,

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ...core.errors import UserError, unknown
-from ...lm.config import PAPER_SCALES, lm_config, parameter_count
+from ...lm.config import PAPER_SCALES, parameter_count
 from ...papers.catalogue import Exhibit
 from ...papers.frames import read_printed, tidy
 from ...papers.paper import Lines
 from ...papers.scale import Scale
+from .profiles import NETWORKS
 from ..training_cost import amount, state_bytes
 
 # %% auto #0
@@ -82,7 +83,7 @@ def _runs(run: PaperRun, count: int) -> dict[str, str | int]:
 def cost_here(exhibit: Exhibit, scale: Scale) -> Lines:
     "What one model of the study takes at a position of the dial; nothing for an exhibit that trains none."
     if "rerun" not in exhibit.answers or not exhibit.paper_runs: return []
-    model, train = lm_config(scale.name)
+    model, train = NETWORKS[scale.name]
     n = parameter_count(model)
     flops = 6.0 * n * train.tokens
     return [

@@ -19,6 +19,7 @@ from ...core.progress import Progress
 from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.store import Run
+from .profiles import CLASSIFIERS
 from .text_pool import EXAMPLES, Documents, read_held_out, read_pool
 from .text_runs import encoded_texts, train_on
 
@@ -48,9 +49,9 @@ def _classifier(
 ) -> tuple[np.ndarray, dict]:
     "A classifier's scores of all documents, and what the page says of it."
     from dataclasses import replace
-    from dclm_nb.curation.quality import ClassifierConfig, quality_scores, score_spread, tune_classifier
+    from dclm_nb.curation.quality import quality_scores, score_spread, tune_classifier
     ours, theirs = _examples(config, documents, positives, seed)
-    settings = replace(ClassifierConfig.at_scale(config["scale"]), seed=seed)
+    settings = replace(CLASSIFIERS[config["scale"]], seed=seed)
     passages, groups = [p for _, p in ours], [d for d, _ in ours]
     tuned = tune_classifier(passages, theirs, folder, settings, groups=groups, good=config["share"])
     scores = quality_scores(documents.texts, tuned.path)

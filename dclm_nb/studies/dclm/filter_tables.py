@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ...core.learned import Learned, learned_table
+from ...lm.config import OpenLMConfig, TrainConfig
 from .calibration import calibration_of, must_pass, read_calibration, usable_instruments
 from .filter_judges import CONTROL, JUDGED, NOBODY, SHORT, choose, pool_scores, recall_by_kind
 from ...papers.frames import tidy
-from .quality_filters import FilterRuns, FilterStudy, Judges, run_study
+from .profiles import FilterStudy, profile
+from .quality_filters import FilterRuns, Judges, run_study
 from .text_pool import Documents, read_pool
 from .text_runs import PRIMARY, SECONDARY, TRIGRAM, Articles, token_stream_of, trigram_readings
 
@@ -26,7 +28,7 @@ __all__ = ['COLUMNS', 'NOTHING', 'WHY', 'rerun_at', 'require_calibrated', 'frame
 def rerun_at(scale: str, seeds: Sequence[int] = (0, 1, 2), force: bool = False, workers: int = 2) -> FilterRuns | None:
     "The study's runs at `smoke` or `laptop`, made or found; None at `replay`. Raises `UserError` for any other scale."
     if scale == "replay": return None
-    study = FilterStudy.at_scale(scale)
+    study = profile(scale).study
     return run_study(
         study, seeds, workers=workers if scale != "smoke" else 0, force=force
     )  # at smoke, starting workers would cost more
@@ -202,10 +204,8 @@ def swap_table(
 
 def _read(documents: Documents, study: FilterStudy, articles: Articles, seed: int) -> dict[str, float]:
     "The trigram reader's bits per byte of every kind, of all five and of the taught four, under short names."
-    from dclm_nb.lm.config import lm_config
-    found = trigram_readings(
-        token_stream_of(documents, lm_config(study.scale)[1].tokens, seed), articles, study.vocab_size
-    )
+    stream = token_stream_of(documents, profile(study.scale).recipe.tokens, seed)
+    found = trigram_readings(stream, articles, study.vocab_size)
     names = {TRIGRAM + PRIMARY: "all five", TRIGRAM + SECONDARY: "taught four"}
     return {names.get(name, name.removeprefix(TRIGRAM + "bits per byte, ")): value for name, value in found.items()}
 
@@ -354,8 +354,9 @@ WHY = {
 
 def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
     "(the paper's settings, ours at `scale`) of what decides Table 4; at `replay` the paper's twice."
+    from dclm_nb.lm.config import lm_config
     theirs = {
-        **_settings("1B-1x", 0.1),
+        **_settings(*lm_config("1B-1x"), 0.1),
         "pool": "RefinedWeb reproduction, Common Crawl 2013-2022",
         "classifier positives": "200,000 from OpenHermes-2.5 and r/ExplainLikeImFive",
         "classifier negatives": "200,000 of an earlier crawl",
@@ -364,8 +365,9 @@ def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
         "seeds": "1",
     }
     if scale == "replay": return theirs, theirs
+    ours = profile(scale)
     return theirs, {
-        **_settings(scale, FilterStudy.at_scale(scale).keep_fraction),
+        **_settings(ours.model, ours.recipe, ours.study.keep_fraction),
         "pool": "mini crawl, 5 % good",
         "classifier positives": "4,800 passages of 60 words: encyclopaedia, recipes, plays, manuals, a quarter each",
         "classifier negatives": "as many passages of random documents of the pool itself",
@@ -375,9 +377,8 @@ def settings_beside_the_paper(scale: str) -> tuple[dict, dict]:
     }
 
 # %% ../../../nbs/studies/dclm/12_filter_tables.ipynb #settings
-def _settings(scale: str, keep_fraction: float) -> dict:
-    from dclm_nb.lm.config import config_to_dict, lm_config, parameter_count
-    model, train = lm_config(scale)
+def _settings(model: OpenLMConfig, train: TrainConfig, keep_fraction: float) -> dict:
+    from dclm_nb.lm.config import config_to_dict, parameter_count
     recipe = {
         k: v
         for k, v in config_to_dict(train).items()

@@ -20,7 +20,8 @@ from ...core.runs import run
 from ...core.store import Run, RunStore
 from .filter_judges import CONTROL, LABELLED, NOBODY, SHORT, choose, pool_scores
 from ...papers.frames import tidy
-from .quality_filters import FilterRuns, FilterStudy, Judges, run_judges, run_study
+from .profiles import FilterStudy, profile
+from .quality_filters import FilterRuns, Judges, run_judges, run_study
 from .text_pool import Documents, read_pool
 from .text_runs import PRIMARY, SECONDARY, TRIGRAM, Articles, token_stream_of, trigram_readings
 from ...core.parallel import Planned, run_together
@@ -137,10 +138,9 @@ def run_sweep(
     return SweepRuns(study, judges, sweeps, run_study(study, network, rows, workers, force, store) if network else None)
 
 def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part: float) -> Planned:
-    from dclm_nb.lm.config import lm_config
     inputs = {"pool": judges.pool, **{f"reading {s}": r for s, r in judges.readings.items()},
               **{f"classifiers {s}": r for (g, s), r in judges.classifiers.items() if g == share}}
-    tokens = round(part * lm_config(study.scale)[1].tokens)
+    tokens = round(part * profile(study.scale).recipe.tokens)
     config = {
         "share": share,
         "fractions": list(FRACTIONS),
@@ -155,7 +155,7 @@ def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 
     """The sweep at `laptop`, or a small one at `smoke`; None at `replay`. With only a `part` of the tokens, no network.
     Raises `UserError` for any other scale."""
     if scale == "replay": return None
-    study = FilterStudy.at_scale(scale)
+    study = profile(scale).study
     if scale == "smoke":
         return run_sweep(
             study, (0, 1), (0,), (0, 1) if part == 1 else (), part, 0, force
@@ -252,8 +252,7 @@ def budget_table(runs: SweepRuns | None) -> pd.DataFrame | str:
     interval; how often the tenth is then read through."""
     if runs is None: return NOTHING
     from dclm_nb.core.statistics import mean_interval
-    from dclm_nb.lm.config import lm_config
-    tokens, rows = lm_config(runs.study.scale)[1].tokens, {}
+    tokens, rows = profile(runs.study.scale).recipe.tokens, {}
     articles, orders = (
         Articles.of(runs.judges.pool, runs.study.texts_per_source),
         sorted({order for _, order in runs.sweeps}),

@@ -10,8 +10,8 @@ from ...core.store import RunStore
 
 # %% ../../../nbs/studies/dclm/15_smoke.ipynb #text-runs
 def _text_study():
-    from dclm_nb.studies.dclm.quality_filters import FilterStudy
-    return FilterStudy.at_scale("smoke")
+    from dclm_nb.studies.dclm.profiles import profile
+    return profile("smoke").study
 
 def smoke_pool(store: RunStore) -> None:
     "The pool of text."

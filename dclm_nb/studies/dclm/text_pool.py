@@ -18,6 +18,7 @@ from ...core.errors import UserError
 from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.store import Run
+from .profiles import ARTICLES, CLASSIFIERS, CRAWLS
 
 # %% ../../../nbs/studies/dclm/07_text_pool.ipynb #pool-run
 EXAMPLES = {
@@ -32,9 +33,9 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
     """Run: crawl, extract, filter, deduplicate, decontaminate, tokenise.
     Leaves `pool.jsonl`, `tokens.npy`, `ends.npy`, `held_out.json`, `tokenizer.json`, `funnel.csv` and `overlap.csv`."""
     from dclm_nb.curation.minicrawl import build_crawl
-    from dclm_nb.curation.pipeline import CurationConfig, curate
-    crawl = build_crawl(folder / "crawl", config["crawl"], seed)
-    report = curate(crawl.warcs, folder / "curated", CurationConfig(until="pool", **config["curation"]))
+    from dclm_nb.curation.pipeline import curate
+    crawl = build_crawl(folder / "crawl", CRAWLS[config["crawl"]], seed)
+    report = curate(crawl.warcs, folder / "curated", _curation(**config["curation"]))
     labels = crawl.labels()
     documents = [_described(d.text, labels[d.metadata["url"]]) for d in report.pool()]
     (folder / "pool.jsonl").write_text(
@@ -43,7 +44,7 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
     texts = [d["text"] for d in documents]
     _write_tokens(texts, folder, config["vocab_size"])
     report.funnel.to_csv(folder / "funnel.csv", index=False)
-    held_out = _held_out(config["crawl"])
+    held_out = _held_out(ARTICLES[config["crawl"]])
     (folder / "held_out.json").write_text(json.dumps(held_out, ensure_ascii=False), encoding="utf-8")
     _overlaps(texts, held_out).to_csv(folder / "overlap.csv", index=False)
     return {
@@ -55,6 +56,11 @@ def make_pool(config: dict, seed: int, folder: Path) -> dict:
     }
 
 # %% ../../../nbs/studies/dclm/07_text_pool.ipynb #described
+def _curation(scale: str, **how):
+    "A curation up to the pool, under the name of its scale."
+    from dclm_nb.curation.pipeline import CurationConfig
+    return CurationConfig(until="pool", name=scale, training=CLASSIFIERS[scale], **how)
+
 def _described(text: str, label) -> dict:
     "A document with what its label knows; a copy that deduplication did not find is marked."
     return {
@@ -78,11 +84,11 @@ def _write_tokens(texts: Sequence[str], folder: Path, vocab_size: int) -> None:
     np.save(folder / "ends.npy", np.cumsum([len(i) for i in ids]), allow_pickle=False)
 
 # %% ../../../nbs/studies/dclm/07_text_pool.ipynb #held-out-def
-def _held_out(scale: str) -> dict:
+def _held_out(articles: int) -> dict:
     """Everything that is not crawl: the probes' articles by source, the reference model's diet, each classifier's
     (document, passage) pairs."""
     from dclm_nb.curation.crawl_texts import evaluation_articles, positive_passages, reference_texts
-    return {"evaluation": evaluation_articles(scale), "reference": reference_texts(),
+    return {"evaluation": evaluation_articles(articles), "reference": reference_texts(),
             "positives": {name: positive_passages(sources) for name, sources in EXAMPLES.items()}}
 
 def _overlaps(pool: Sequence[str], held_out: dict):

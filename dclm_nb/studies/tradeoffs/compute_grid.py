@@ -17,6 +17,7 @@ from ...core.store import Run
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
+from .profiles import SCENES
 from .runs import Asked, Setup, Workshop
 from .tuning import Tuned, tune, with_guidance
 
@@ -549,9 +550,8 @@ def measure_floor(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: `image.entropy.entropy_floor` of the reported captions in the token methods' codec, nats per token."
     from dclm_nb.image.codecs import load_codec
     from dclm_nb.image.entropy import entropy_floor
-    from dclm_nb.image.scenes import SceneSpec
     from dclm_nb.studies.tradeoffs.runs import REPORT, scenes_for
-    spec = SceneSpec.at_scale(config["scale"])
+    spec = SCENES[config["scale"]]
     captions = scenes_for(REPORT, config["pictures"], config["scale"]).captions
     return {"floor": entropy_floor(load_codec(inputs["data"].folder / "codec"), spec, captions, config["drawings"])}
 

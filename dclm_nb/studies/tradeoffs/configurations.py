@@ -16,7 +16,7 @@ from ...image.flops import forward_flops, sampling_flops, training_flops
 from ...image.methods import Sampling
 from ...image.recipes import PAPER_SIZES, SIZES, ImageTrainConfig, backbone_config, paper_recipe
 from ...papers.frames import RowNotes, tidy
-from .runs import ImageStudy
+from .profiles import PROFILES, profile
 
 if TYPE_CHECKING:
     from dclm_nb.studies.tradeoffs.tuning import Tuned
@@ -30,17 +30,15 @@ __all__ = ['PATCH', 'RATE', 'FLOP_SIZES', 'COMPONENTS', 'scale_of', 'codec_numbe
 @functools.cache
 def scale_of(size: str) -> str:
     "The scale whose grid has networks of this size; `laptop` for any other size."
-    return next(
-        (scale for scale in ("smoke", "laptop", "gpu") if size in dict(ImageStudy.at_scale(scale).budgets)), "laptop"
-    )
+    return next((scale for scale, ours in PROFILES.items() if size in dict(ours.study.budgets)), "laptop")
 
 
 @functools.cache
 def _around(scale: str) -> dict[str, int]:
     "Tokens and captions of the networks that are trained at a scale."
     from dclm_nb.image.captions import CaptionVocabulary
-    from dclm_nb.image.scenes import SceneSpec, captions_of
-    spec = SceneSpec.at_scale(scale)
+    from dclm_nb.image.scenes import captions_of
+    spec = profile(scale).scenes
     vocabulary = CaptionVocabulary.of([str(caption) for kind in captions_of(spec) for caption in kind])
     return {"tokens": (spec.size // PATCH) ** 2, "caption_words": len(vocabulary), "caption_length": vocabulary.length}
 
@@ -63,9 +61,8 @@ def network_of(method: str, size: str) -> BackboneConfig:
     method or size."""
     if size in PAPER_SIZES: return paper_recipe(method, size)[0]
     scale = scale_of(size)
-    return backbone_config(
-        method, size, codec_numbers=codec_numbers(ImageStudy.at_scale(scale).codec_of(method), scale), **_around(scale)
-    )
+    codec = profile(scale).study.codec_of(method)
+    return backbone_config(method, size, codec_numbers=codec_numbers(codec, scale), **_around(scale))
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #size-row
 def size_row(size: str) -> str:
@@ -95,7 +92,7 @@ def parameter_count(config: BackboneConfig) -> int:
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #sizes
 def our_sizes() -> tuple[str, ...]:
     "The sizes of the grid at `laptop`."
-    return tuple(size for size, _ in ImageStudy.at_scale("laptop").budgets)
+    return tuple(size for size, _ in profile("laptop").study.budgets)
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #sizes-frame
 def sizes_frame() -> pd.DataFrame:
@@ -163,7 +160,7 @@ def _training_amount(method: str, size: str, config: ImageTrainConfig) -> dict[s
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #settings-ours
 def _our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrainConfig:
     "How a network of the grid is trained at `laptop`; without `tuned`, learning rate and time shift are only defaults."
-    study = ImageStudy.at_scale("laptop")
+    study = profile("laptop").study
     budget = dict(study.budgets)[size]
     return (
         tuned.train_config(method, size, budget, study)
@@ -173,7 +170,7 @@ def _our_recipe(method: str, size: str, tuned: Tuned | None = None) -> ImageTrai
 
 
 def _ours(method: str, tuned: Tuned | None) -> dict[str, float]:
-    study, sizes = ImageStudy.at_scale("laptop"), our_sizes()
+    study, sizes = profile("laptop").study, our_sizes()
     config = _our_recipe(method, sizes[0], tuned)
     tried = {RATE: [rate * 1e3 for rate in study.rates]} | (
         {"time shift": study.shifts} if method == "diffusion" else {}
@@ -242,7 +239,7 @@ def settings_notes() -> RowNotes:
         "positions": f"{network.positions}{', queries and keys normalised' if network.qk_norm else ''}, all methods",
         "tuned": "learning rates per method, from a sweep whose ends are listed, and which goes on where the best "
         "rate lies at an edge (the rates tried and chosen: Figure A; at most "
-        f"{ImageStudy.at_scale('laptop').most_rates} rates); the time shift of diffusion; guidance per method and "
+        f"{profile('laptop').study.most_rates} rates); the time shift of diffusion; guidance per method and "
         "measure",
         "marks": f"weights are kept after {', '.join(f'{m:g}' for m in ours.marks)} of our budget",
     })

@@ -13,7 +13,7 @@ from ...papers.catalogue import Exhibit
 from ...papers.paper import Lines
 from ...papers.scale import Scale
 from .configurations import network_of, parameter_count
-from .runs import ImageStudy
+from .profiles import ImageStudy, profile
 from .tuning import TUNING_SEEDS
 from ..training_cost import amount, state_bytes
 
@@ -29,7 +29,7 @@ def codec_flops(name: str, scale: str) -> float:
     from torch.utils.flop_counter import FlopCounterMode
     from dclm_nb.image.autoencoders import Autoencoder, autoencoder_config
     if not name.startswith("conv-"): return 0.0
-    config = autoencoder_config(name, scale)
+    config = autoencoder_config(name, profile(scale).codec)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = Autoencoder(dataclasses.replace(config, latents="kl"))
         network.draw(network.bottleneck.encode(network.tell(torch.zeros(1, 3, config.size, config.size))))
@@ -44,7 +44,6 @@ def _drawing_flops(study: ImageStudy, method: str, size: str, questions: int, st
 def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
     """Operations by part: `codecs`, `sweeps`, `grid`, `inference` (steps and guidance), `practice`, `ladder` (its
     codecs), `emoji`, `fresh` (eight more seeds)."""
-    from dclm_nb.studies.tradeoffs.emoji import RealStudy
     from dclm_nb.studies.tradeoffs.fresh_seeds import FRESH_SEEDS
     sizes, (smallest, largest) = [size for size, _ in study.budgets], (study.budgets[0][0], study.budgets[-1][0])
     more = study.finalists * (len(TUNING_SEEDS) - 1)                # further seeds of the best values
@@ -71,7 +70,7 @@ def study_flops(study: ImageStudy, seeds: int = 3) -> dict[str, float]:
         * (VARIANTS + len(study.codec_ladder) - 1)
         * (study.practice_budget + _drawing_flops(study, "diffusion", smallest, 2)),
         "ladder": sum(codec_flops(name, study.scale) for name in {*study.codec_ladder} - {*study.codecs}),
-        "emoji": seeds * len(METHODS) * RealStudy.at_scale(study.scale).budget,
+        "emoji": seeds * len(METHODS) * profile(study.scale).emoji.budget,
         "fresh": len(FRESH_SEEDS) * (len(METHODS) * study.budgets[0][1] + asked(smallest, 2)),
     }
 
@@ -95,7 +94,7 @@ PARTS = {
 def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
     """Operations by part of all runs that an exhibit rests on; empty for one that trains nothing. Raises `UserError`
     for a scale without a study."""
-    parts = study_flops(ImageStudy.at_scale(scale), seeds)
+    parts = study_flops(profile(scale).study, seeds)
     return {part: parts[part] for part in PARTS.get(exhibit, ())}
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #hours

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ...core.errors import unknown
 from ...core.learned import Learned
 from ...core.runs import run
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import FOLLOW, QUALITY, GridRuns
+from .profiles import EMOJI, RealStudy, profile
 from .runs import Setup, model_of, train_generator
 from ...core.parallel import Planned, run_together
 
@@ -26,29 +26,8 @@ if TYPE_CHECKING:
     from dclm_nb.core.store import Run
 
 # %% auto #0
-__all__ = ['RealStudy', 'components_of', 'placed', 'components_learned', 'own_found', 'encode_emoji', 'measured', 'draw_emoji',
-           'RealRuns', 'run_real', 'real_frame', 'real_notes', 'real_samples']
-
-# %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #study
-@dataclass(frozen=True)
-class RealStudy:
-    "The size of everything: operations of a run, pictures judged, and what is read of a name."
-    budget: float
-    pictures: int = 256
-    size: int = 32
-    words: int = 800
-    length: int = 5
-    codecs: tuple[str, str] = ("pca-12", "vq-512")
-    components: int = 32
-
-    @classmethod
-    def at_scale(cls, scale: str) -> RealStudy:
-        "At `smoke`, `laptop` or `gpu`. Raises `UserError` for another scale."
-        sizes = {"smoke": cls(2e8, pictures=32, components=8), "laptop": cls(1.2e12), "gpu": cls(1.5e14, pictures=512)}
-        if scale not in sizes: raise unknown("scale of the study of emoji", scale, sizes)
-        return sizes[scale]
-
-    def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
+__all__ = ['components_of', 'placed', 'components_learned', 'own_found', 'encode_emoji', 'measured', 'draw_emoji', 'RealRuns',
+           'run_real', 'real_frame', 'real_notes', 'real_samples']
 
 # %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #judge
 def components_of(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -100,7 +79,7 @@ def encode_emoji(config: dict, seed: int, folder: Path) -> dict:
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.codecs import codec_learned, fit_codec, psnr
     from dclm_nb.image.pictures import openmoji
-    study = RealStudy.at_scale(config["scale"])
+    study = EMOJI[config["scale"]]
     train, held = (openmoji(study.size, split=split) for split in ("train", "held out"))
     codec = fit_codec(config["codec"], train.images, seed=seed)
     vocabulary = CaptionVocabulary.frequent(train.captions, study.words, study.length)
@@ -152,7 +131,7 @@ def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     from safetensors.torch import save_file
     from dclm_nb.image.checkpoints import sample
     torch.set_num_threads(1)
-    study, found = RealStudy.at_scale(config["scale"]), {}
+    study, found = EMOJI[config["scale"]], {}
     for which, metric in ((QUALITY, "frechet_distance"), (FOLLOW, "own_picture_found")):
         model = model_of(
             config["trained"], inputs["model"], inputs["data"], sampling=Sampling(guidance=config["guidance"][which])
@@ -176,7 +155,7 @@ def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRun
     """Train (or find) the three methods on emoji, with what was tuned for the grid; None without a grid. Raises
     `UserError` for a part that has not learned."""
     if grid is None: return None
-    shop, study = grid.shop, RealStudy.at_scale(grid.shop.study.scale)
+    shop, study = grid.shop, profile(grid.shop.study.scale).emoji
     data = {m: shop.store.run(encode_emoji, {"scale": shop.study.scale, "codec": study.codec_of(m)}) for m in METHODS}
     for run in data.values():
         for evidence in run.result["learned"]: Learned(**evidence).require()

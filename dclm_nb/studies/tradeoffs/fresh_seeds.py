@@ -15,6 +15,7 @@ from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import FOLLOW, PARTS, QUALITY, GridRuns, best_of
+from .profiles import profile
 from .runs import Asked
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _opposite(run: Run, scale: str) -> float:
     "Share of the kept pictures of pairs in which the relation is turned round."
     from safetensors.torch import load_file
     from dclm_nb.image.checker import check_all
-    from dclm_nb.image.scenes import OPPOSITE, SceneSpec
+    from dclm_nb.image.scenes import OPPOSITE
     from dclm_nb.studies.tradeoffs.runs import REPORT, scenes_for
     images = load_file(run.folder / "drawn.safetensors")["images"]
     captions = scenes_for(REPORT, len(images), scale).captions
@@ -122,7 +123,7 @@ def _opposite(run: Run, scale: str) -> float:
     }
     return fmean(
         bool(check.relation)
-        for check in check_all(images[list(turned)], list(turned.values()), SceneSpec.at_scale(scale))
+        for check in check_all(images[list(turned)], list(turned.values()), profile(scale).scenes)
     )
 
 # %% ../../../nbs/studies/tradeoffs/10_fresh_seeds.ipynb #fresh-notes

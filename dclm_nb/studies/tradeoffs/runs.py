@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core.errors import UserError, unknown
+from ...core.errors import UserError
 from ...core.learned import Learned
 from ...core.runs import run
 from ...papers.paper import get_scale
 from ...core.seeds import seed_for
 from ...core.store import Run, RunStore
 from ...core.parallel import Planned, run_together
+from .profiles import CODECS, SCENES, ImageStudy, profile
 
 if TYPE_CHECKING:
     from dclm_nb.image.checkpoints import ImageModel
@@ -23,91 +24,9 @@ if TYPE_CHECKING:
     from dclm_nb.image.recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'ImageStudy', 'beside_the_assumed',
-           'scenes_for', 'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'draw_and_judge',
-           'tuning_loss', 'Workshop', 'Asked', 'workshop']
-
-# %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #study
-@dataclass(frozen=True)
-class ImageStudy:
-    """The size of everything. `budgets`: operations per network size; `marks`: shares of a budget at which weights are
-    kept; `codecs`: of diffusion and of the token methods."""
-
-    scale: str
-    budgets: tuple[tuple[str, float], ...]
-    marks: tuple[float, ...]
-    tuning_budget: float
-    practice_budget: float
-    train_pictures: int = 40_000
-    judged_pictures: int = 256
-    ceiling_pictures: int = 1024
-    "Of codecs, whose ceilings are near 1."
-    batch_size: int = 16
-    codecs: tuple[str, str] = ("pca-20", "vq-512")
-    codec_ladder: tuple[str, ...] = ("pca-8", "pca-12", "pca-20")
-    rates: tuple[float, ...] = (1.25e-3, 2.5e-3, 5e-3)
-    most_rates: int = 9
-    "A sweep whose best rate lies at its edge goes on, up to so many."
-    finalists: int = 2
-    "Values of a sweep, the best after its first seed, that are tried on all tuning seeds."
-    shifts: tuple[float, ...] = (1.0, 3.0, 9.0)
-    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
-    most_guidances: int = 7
-    steps: tuple[int, ...] = (4, 8, 16, 32)
-    precision: str = "32-true"
-    "Of training; pictures are drawn in 32 bits."
-    compile: bool = False
-
-    @classmethod
-    def at_scale(cls, scale: str) -> ImageStudy:
-        "The study at `smoke`, `laptop` or `gpu`. Raises `UserError` for a scale that it is not made for."
-        sizes = {
-            "smoke": cls(
-                "smoke",
-                (("nano", 2e9), ("micro", 4e9)),
-                (0.5, 1.0),
-                tuning_budget=1e9,
-                practice_budget=2e9,
-                train_pictures=400,
-                judged_pictures=16,
-                batch_size=8,
-                codec_ladder=("pca-8", "pca-16"),
-                rates=(4e-3, 8e-3),
-                most_rates=2,
-                finalists=1,
-                shifts=(1.0, 6.0),
-                guidances=(1.0, 2.0),
-                most_guidances=2,
-                steps=(2, 4),
-                ceiling_pictures=64,
-            ),
-            "laptop": cls(
-                "laptop",
-                (("small", 5e12), ("medium", 5e12)),
-                (0.1, 0.2, 0.5, 1.0),
-                tuning_budget=6e11,
-                practice_budget=1e12,
-            ),
-            "gpu": cls(
-                "gpu",
-                (("gpu-256", 6e14), ("gpu-384", 6e14)),
-                (0.125, 0.25, 0.5, 1.0),
-                tuning_budget=1.2e14,
-                practice_budget=3e14,
-                train_pictures=200_000,
-                judged_pictures=512,
-                ceiling_pictures=2048,
-                batch_size=256,
-                codecs=("pca-24", "vq-1024"),
-                codec_ladder=("pca-12", "pca-16", "pca-24"),
-                rates=(2.5e-4, 5e-4, 1e-3),
-                precision="bf16-mixed",
-            ),
-        }
-        if scale not in sizes: raise unknown("scale of the image study", scale, sizes)
-        return sizes[scale]
-
-    def codec_of(self, method: str) -> str: return self.codecs[0 if method == "diffusion" else 1]
+__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'beside_the_assumed', 'scenes_for',
+           'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'draw_and_judge', 'tuning_loss', 'Workshop',
+           'Asked', 'workshop']
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #assumed
 WHY = {
@@ -127,7 +46,6 @@ WHY_ON_A_GPU = {
 def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
     "(settings at the assumed paper scale, ours at `scale`, why some differ); at `replay` nothing is ours."
     from dclm_nb.image.recipes import SIZES, PaperScale, paper_recipe
-    from dclm_nb.image.scenes import SceneSpec
     network, recipe = paper_recipe("next-token", size)
     world = PaperScale()
     theirs = {
@@ -144,7 +62,7 @@ def beside_the_assumed(scale: str, size: str = "XL") -> tuple[dict, dict, dict]:
         "judges": "FID and CLIP score",
     }
     if scale == "replay": return theirs, {}, {}
-    study, spec = ImageStudy.at_scale(scale), SceneSpec.at_scale(scale)
+    study, spec = profile(scale).study, profile(scale).scenes
     ours = SIZES[study.budgets[-1][0]]
     return (
         theirs,
@@ -172,11 +90,11 @@ CAPTIONS = {"all": ("", 0.3), "seen pairs": ("train", 0.0), "unseen pairs": ("",
 
 def scenes_for(purpose: str, n: int, scale: str, captions: str = "all"):
     "`n` scenes for a purpose; the same at each call. `captions`: a key of `CAPTIONS`."
-    from dclm_nb.image.scenes import SceneSpec, scene_set
+    from dclm_nb.image.scenes import scene_set
     split, groups = CAPTIONS[captions]
     return scene_set(
         n,
-        SceneSpec.at_scale(scale),
+        SCENES[scale],
         seed_for("image study", purpose),
         split or SPLIT_OF.get(purpose, "held out"),
         groups,
@@ -201,15 +119,14 @@ def encode_set(config: dict, seed: int, folder: Path) -> dict:
     from dclm_nb.image.autoencoders import make_codec
     from dclm_nb.image.captions import CaptionVocabulary
     from dclm_nb.image.codecs import codec_learned, psnr
-    from dclm_nb.image.scenes import SceneSpec
-    scenes, spec = scenes_for(TRAINING, config["pictures"], config["scale"]), SceneSpec.at_scale(config["scale"])
+    scenes, spec = scenes_for(TRAINING, config["pictures"], config["scale"]), SCENES[config["scale"]]
     tuning, report = (
         scenes_for(purpose, min(1024, config["pictures"]), config["scale"]) for purpose in (TUNING, REPORT)
     )
     shared = {purpose: overlap(scenes, held, spec) for purpose, held in ((TUNING, tuning), (REPORT, report))}
     if any(map(any, shared.values())):
         raise UserError(f"pictures or scenes that are held out are in training: {shared}")
-    codec = make_codec(config["codec"], scenes.images, config["scale"], folder / "codec", seed)
+    codec = make_codec(config["codec"], scenes.images, CODECS[config["scale"]], folder / "codec", seed)
     vocabulary = CaptionVocabulary.of(scenes.captions)
     save_file(
         {
@@ -389,7 +306,8 @@ class Workshop:
     def judges(self) -> Run:
         "The learned judges. Raises `UserError` where one of them has not learned."
         from dclm_nb.image.judges import judges_config, train_judges
-        run = self.store.run(train_judges, judges_config(self.study.scale))
+        ours = profile(self.study.scale)
+        run = self.store.run(train_judges, judges_config(ours.scenes, ours.judges, ours.judge_items))
         for evidence in run.result["learned"]: Learned(**evidence).require()
         return run
 
@@ -497,7 +415,7 @@ def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> 
     not made for, or one that needs a GPU where there is none."""
     from dclm_nb.learn.device import this_device
     if scale == "replay": return None
-    study = ImageStudy.at_scale(scale)
+    study = profile(scale).study
     if get_scale(scale).needs == "gpu" and this_device().type == "cpu":
         raise UserError(
             f"the scale {scale} needs a GPU, and none is found here: choose laptop, or ask dclm-nb budget what it "

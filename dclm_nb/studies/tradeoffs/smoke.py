@@ -46,7 +46,9 @@ def _smoke_training(store: RunStore) -> None:
 def _smoke_judges(store: RunStore) -> None:
     "The learned judges, whatever they have learned."
     from dclm_nb.image.judges import judges_config, train_judges
-    store.run(train_judges, judges_config("smoke"))
+    from dclm_nb.studies.tradeoffs.profiles import profile
+    ours = profile("smoke")
+    store.run(train_judges, judges_config(ours.scenes, ours.judges, ours.judge_items))
 
 def _smoke_judging(store: RunStore) -> None:
     "Pictures of each method, drawn and judged."
@@ -74,10 +76,11 @@ def _smoke_clock(store: RunStore) -> None:
 
 def _smoke_emoji(store: RunStore) -> None:
     "Emoji encoded, learned and drawn, by the first method."
-    from dclm_nb.studies.tradeoffs.emoji import RealStudy, draw_emoji, encode_emoji
+    from dclm_nb.studies.tradeoffs.emoji import draw_emoji, encode_emoji
+    from dclm_nb.studies.tradeoffs.profiles import profile
     from dclm_nb.studies.tradeoffs.runs import train_generator
     setup = _setups()[0]
-    data = store.run(encode_emoji, {"scale": "smoke", "codec": RealStudy.at_scale("smoke").codec_of(setup.method)})
+    data = store.run(encode_emoji, {"scale": "smoke", "codec": profile("smoke").emoji.codec_of(setup.method)})
     model = store.run(train_generator, setup.config(), 0, {"data": data})
     config = {"scale": "smoke", "trained": asdict(setup), "guidance": [1.0, 2.0]}
     store.run(draw_emoji, config, 0, {"model": model, "data": data})

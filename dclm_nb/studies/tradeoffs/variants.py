@@ -13,6 +13,7 @@ from ...image.methods import MethodSettings, Sampling
 from ...core.learned import Learned
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import QUALITY, codec_scores, run_grid
+from .profiles import profile
 from .runs import REPORT, Asked, Setup, Workshop, scenes_for
 from .tuning import Tuned
 
@@ -106,9 +107,8 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
     Deterministic: one value each. Empty without a workshop."""
     from dclm_nb.image.codecs import codec_table, load_codec
     from dclm_nb.image.judges import load_suite
-    from dclm_nb.image.scenes import SceneSpec
     if shop is None: return tidy([])
-    study, spec = shop.study, SceneSpec.at_scale(shop.study.scale)
+    study, spec = shop.study, profile(shop.study.scale).scenes
     scenes, suite = scenes_for(REPORT, study.ceiling_pictures, study.scale), load_suite(shop.judges().folder)
     records = []
     for name in _table_codecs(shop):
