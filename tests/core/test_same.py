@@ -34,7 +34,7 @@ def checkout(tmp_path):
         folder, lock = root, staticmethod(lambda: yaml.safe_load((root / "runs.lock").read_text()))
         commit = staticmethod(lambda: git("commit", "-qam", "after"))
         @staticmethod
-        def edit(old, new, file="studies/image_study.py"):
+        def edit(old, new, file="studies/tradeoffs/runs.py"):
             path = root / "dclm_nb" / file
             text = path.read_text()
             assert text.count(old) == 1
