@@ -9,7 +9,8 @@ import pytest
 from dclm_nb.exhibits import pages
 from dclm_nb.exhibits.offers import read_parameters
 from dclm_nb.papers.paper import papers, scales_of
-from dclm_nb.papers.catalogue import GENERATED, Exhibit, catalogue, everything, get_exhibit
+from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
+from dclm_nb.papers.exhibit import GENERATED, Exhibit
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame
 from dclm_nb.exhibits.described import test_in_words as in_words
