@@ -61,9 +61,10 @@ def library_behind(notebook: Path) -> list[Path]:
         path = waiting.pop(0)
         if path in found: continue
         found[path] = None
-        if path.parent.name == "studies":
-            waiting += [p for p in _imported(path, "#| export") if p.parent.name == "studies"]
+        if _is_study(path): waiting += [p for p in _imported(path, "#| export") if _is_study(p)]
     return list(found)
+
+def _is_study(notebook: Path) -> bool: return "studies" in (p.name for p in notebook.parents)
 
 # %% ../../nbs/exhibits/07_published.ipynb #page
 LEAD = ("table", "figure 1")
