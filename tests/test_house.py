@@ -84,7 +84,8 @@ ACROSS = {("curation", "lm")}
 
 
 def test_modules_import_each_other_without_a_circle():
-    try: list(TopologicalSorter({m: imported(m) for m in modules()}).static_order())
+    "Also not for the type checker."
+    try: list(TopologicalSorter({m: imported(m, at_run_time=False) for m in modules()}).static_order())
     except CycleError as circle: pytest.fail(" -> ".join(circle.args[1]))
 
 

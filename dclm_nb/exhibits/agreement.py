@@ -14,7 +14,7 @@ from scipy import stats
 
 from ..core.paths import project_root
 from .results import stored_frame, stored_manifest
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,8 @@ from ..core.provenance import not_committed
 from .ledger import result_folders
 from .published import published_notebook, without_comparison, write_galleries
 from .showcase import Shown
-from ..papers.catalogue import Exhibit, everything, get_exhibit
+from ..papers.catalogue import everything, get_exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper
 
 # %% auto #0

@@ -8,7 +8,7 @@ from ..core.progress import duration
 from .described import stages_frame
 from .offers import settle_scale
 from .results import measured_seconds, seconds_to_make
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.paper import Lines, get_paper, get_scale
 from ..papers.scale import Scale
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..core.errors import unknown
-from ..papers.catalogue import Exhibit, catalogue, get_exhibit
+from ..papers.catalogue import catalogue, get_exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.claims import Claim, Test, claims_of
 from ..papers.paper import column_title, get_paper
 

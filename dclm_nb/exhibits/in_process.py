@@ -20,7 +20,7 @@ from .outcome import Reproduction, diagnose
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
-    from dclm_nb.papers.catalogue import Exhibit
+    from dclm_nb.papers.exhibit import Exhibit
     from dclm_nb.papers.scale import Scale
 
 # %% auto #0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .results import known_already, manifests, replayed_frame, stored_frame
-from ..papers.catalogue import Exhibit, catalogue, get_exhibit
+from ..papers.catalogue import catalogue, get_exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.claims import read_claims
 from ..papers.contrasts import VERDICTS, Numbers, numbers_of, printed_numbers
 from ..papers.paper import column_title, scales_of

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import DIAL, Scale
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'Reproduction', 'oom_kills', 'diagnose']

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 from ..core.files import atomic_write
-from ..papers.catalogue import GENERATED, Exhibit, catalogue
+from ..papers.catalogue import catalogue
+from ..papers.exhibit import GENERATED, Exhibit
 from ..papers.claims import claims_of
 from ..papers.paper import get_paper
 from .described import provenance

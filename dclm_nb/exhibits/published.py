@@ -9,20 +9,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.paths import project_root
-from ..papers.catalogue import Exhibit, everything
+from ..papers.catalogue import everything
+from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper, papers
 
-if TYPE_CHECKING:
-    from dclm_nb.exhibits.showcase import Page
-
 # %% auto #0
-__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'page_markdown', 'without_comparison', 'made_by',
-           'published_notebook', 'gallery', 'index_of_papers', 'write_galleries', 'rebased']
+__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Told', 'page_markdown', 'without_comparison',
+           'made_by', 'published_notebook', 'gallery', 'index_of_papers', 'write_galleries', 'rebased']
 
 # %% ../../nbs/exhibits/07_published.ipynb #cell-text
 def _cells(notebook: Path) -> list[dict]:
@@ -63,15 +61,23 @@ def library_behind(notebook: Path) -> list[Path]:
         path = waiting.pop(0)
         if path in found: continue
         found[path] = None
-        if path.parent.name == "studies":
-            waiting += [p for p in _imported(path, "#| export") if p.parent.name == "studies"]
+        if _is_study(path): waiting += [p for p in _imported(path, "#| export") if _is_study(p)]
     return list(found)
+
+def _is_study(notebook: Path) -> bool: return "studies" in (p.name for p in notebook.parents)
 
 # %% ../../nbs/exhibits/07_published.ipynb #page
 LEAD = ("table", "figure 1")
 BESIDE = "Beside the blessed run"
 
-def page_markdown(page: Page) -> str:
+class Told(Protocol):
+    "What a page has shown: texts (with `markdown`) in their order, each with its heading, and the numbers behind them."
+    exhibit: Exhibit
+    heads: Mapping[str, str]
+    texts: Mapping[str, Any]
+    frame: Any
+
+def page_markdown(page: Told) -> str:
     "Everything that a page has shown, as one Markdown file."
     exhibit = page.exhibit
     told = lambda id: cell_text(exhibit.notebook, id).strip() if exhibit.notebook.is_file() else ""
@@ -91,7 +97,7 @@ def without_comparison(page: str) -> str:
     "A page without its comparison with the blessed run: the page that is blessed is that run."
     return re.sub(rf"## {BESIDE}\n.*?(?=\n## |\Z)\n?", "", page, flags=re.DOTALL)
 
-def _data_files(page: Page) -> dict[str, str]:
+def _data_files(page: Told) -> dict[str, str]:
     "What the links to a page's data say, by the end of the file's name; an empty table or frame leaves no file."
     table = {"csv": "table", "tex": "LaTeX"} if page.texts["comparison"].columns else {}
     return (

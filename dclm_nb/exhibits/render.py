@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ..papers.catalogue import ANSWERS, Exhibit
+from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.frames import printed_number, read_printed
 from ..papers.paper import column_title, get_paper
 

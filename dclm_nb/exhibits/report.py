@@ -11,7 +11,8 @@ from ..core.paths import project_root
 from .ledger import counts_markdown, ledger, replayed_markdown, result_folders
 from .published import rebased
 from .status import matrix_markdown, standing, summary
-from ..papers.catalogue import Exhibit, everything
+from ..papers.catalogue import everything
+from ..papers.exhibit import Exhibit
 from ..papers.paper import papers
 
 # %% auto #0

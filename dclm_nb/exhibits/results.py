@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core.paths import project_root
 from .render import Comparison, compare
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.frames import read_tidy, tidy
 from ..papers.paper import get_paper
 

@@ -20,7 +20,7 @@ from .in_process import execute_here
 from .offers import check_parameters, parse_seeds, settle_scale
 from .outcome import Reproduction, diagnose, oom_kills
 from .results import known_already, out_folder, recipe_frame, stored_frame
-from ..papers.catalogue import Exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, versions
-from ..papers.catalogue import Exhibit, get_exhibit
+from ..papers.catalogue import get_exhibit
+from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
 from .agreement import agreement_with_blessed

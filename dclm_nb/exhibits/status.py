@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .results import manifests, replayed_frame
-from ..papers.catalogue import ANSWERS, Exhibit
+from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.paper import get_paper, get_scale, scales_of
 
 # %% auto #0

@@ -34,7 +34,7 @@ def checkout(tmp_path):
         folder, lock = root, staticmethod(lambda: yaml.safe_load((root / "runs.lock").read_text()))
         commit = staticmethod(lambda: git("commit", "-qam", "after"))
         @staticmethod
-        def edit(old, new, file="studies/image_study.py"):
+        def edit(old, new, file="studies/tradeoffs/runs.py"):
             path = root / "dclm_nb" / file
             text = path.read_text()
             assert text.count(old) == 1
@@ -93,12 +93,13 @@ def test_equal_results_are_let_through_and_others_are_not(checkout):
 
 def test_what_cannot_be_shown_is_refused(checkout):
     checkout.edit(*HARMLESS)
-    code, said = checkout.ask("same", "tradeoffs/inference-time", "--because", "x")
+    checkout.edit('_LINES = "{:05d}.jsonl.gz"', '_LINES = "{:06d}.jsonl.gz"', "curation/pipeline.py")
+    code, said = checkout.ask("same", "curation/curate", "--because", "x")
     assert (
         code == 2
         and said
-        == "dclm-nb: tradeoffs/inference-time has no smoke run that could be compared: dclm-nb runs bump "
-           "tradeoffs/inference-time"
+        == "dclm-nb: curation/curate has no smoke run that could be compared: dclm-nb runs bump "
+           "curation/curate"
     )
     assert "there is nothing to show" in checkout.ask("same", "image/train", "--because", "x")[1]
     # the edit is committed, and the lock was not: no commit has what it names but the first

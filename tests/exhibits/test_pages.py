@@ -1,13 +1,16 @@
 """A page for every exhibit: made from the catalogue where nothing is built, in step with it, never counted as more."""
 import json
+import re
 
 import matplotlib
 import nbformat
 import pytest
 
 from dclm_nb.exhibits import pages
-from dclm_nb.papers.paper import papers
-from dclm_nb.papers.catalogue import GENERATED, Exhibit, catalogue, get_exhibit
+from dclm_nb.exhibits.offers import read_parameters
+from dclm_nb.papers.paper import papers, scales_of
+from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
+from dclm_nb.papers.exhibit import GENERATED, Exhibit
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.described import deciders, not_yet, read_stages, recipe_of, stages_frame
 from dclm_nb.exhibits.described import test_in_words as in_words
@@ -141,3 +144,10 @@ def test_stored_pages_from_the_catalogue_change_no_verdict_and_no_answer(tmp_pat
         run_cells(exhibit, tmp_path / "reproduce" / "_out" / "svd" / exhibit.name / "replay")
     assert [(v.claim.id, v.source, v.outcome) for v in ledger("svd", tmp_path)] == before
     assert {e.id: standing(e, tmp_path).marks for e in catalogue("svd")} == marks
+
+
+@pytest.mark.parametrize("exhibit", everything(), ids=lambda e: f"{e.paper} {e.id}")
+def test_a_notebook_says_the_scales_that_the_catalogue_offers(exhibit):
+    said = read_parameters(exhibit.notebook)["scale"]
+    named = {word for word in re.findall(r"[\w+-]+", said) if word in scales_of(exhibit.paper)}
+    assert named == set(exhibit.scales), said

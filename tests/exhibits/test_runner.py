@@ -18,7 +18,8 @@ from tiers import nightly
 from dclm_nb.core.errors import UserError
 from dclm_nb.papers.paper import get_scale
 from dclm_nb.exhibits import runner
-from dclm_nb.papers.catalogue import Exhibit, catalogue, get_exhibit
+from dclm_nb.papers.catalogue import catalogue, get_exhibit
+from dclm_nb.papers.exhibit import Exhibit
 
 PARAMETERS = 'scale: str = "smoke"  # replay, smoke\nseeds: list = [0]\nforce: bool = False\nout_dir: str = ""'
 TABLE = replace(get_exhibit("table-20"), scales=("replay", "smoke"))

@@ -8,8 +8,9 @@ from hypothesis import given, strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
-from dclm_nb.papers.catalogue import ANSWERS, _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
-from dclm_nb.papers.catalogue import is_generated
+from dclm_nb.papers.catalogue import _exhibit, catalogue, everything, exhibit_id, extras, get_exhibit
+from dclm_nb.papers.exhibit import ANSWERS
+from dclm_nb.papers.exhibit import is_generated
 from dclm_nb.papers.frames import printed_number, read_printed
 from dclm_nb.papers.paper import papers
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...core.errors import UserError, unknown
 from ...lm.config import PAPER_SCALES, parameter_count
-from ...papers.catalogue import Exhibit
+from ...papers.exhibit import Exhibit
 from ...papers.frames import read_printed, tidy
 from ...papers.paper import Lines
 from ...papers.scale import Scale

@@ -11,7 +11,7 @@ from ...papers.scale import Scale
 
 if TYPE_CHECKING:
     import pandas as pd
-    from dclm_nb.papers.catalogue import Exhibit
+    from dclm_nb.papers.exhibit import Exhibit
 
 # %% auto #0
 __all__ = ['SCALES', 'TITLES', 'NOISE', 'REPLAY', 'COST', 'PAPER', 'replayed']

@@ -9,7 +9,7 @@ from ...image.config import METHODS
 from ...image.flops import sampling_flops
 from ...image.methods import Sampling
 from ...image.recipes import PAPER_SIZES, PaperScale, paper_recipe
-from ...papers.catalogue import Exhibit
+from ...papers.exhibit import Exhibit
 from ...papers.paper import Lines
 from ...papers.scale import Scale
 from .configurations import network_of, parameter_count
