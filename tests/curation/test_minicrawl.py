@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -14,14 +15,16 @@ from dclm_nb.curation.crawl_texts import (
     SOURCES, SPLITS, all_texts, evaluation_articles, positive_texts, reference_texts, split_of,
 )
 from dclm_nb.curation.decontamination import NgramIndex, decontaminate
-from dclm_nb.curation.minicrawl import DAMAGES, build_crawl, junk_material
+from dclm_nb.curation.minicrawl import DAMAGES, CrawlSize, build_crawl, junk_material
 from dclm_nb.curation.url import datatrove_domains, listed_host
 from dclm_nb.curation.warc import ReadReport, read_warc
+
+SIZE = CrawlSize(share=0.03, worthless=15, planted=2, foreign=10, shards=2)
 
 
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory):
-    return build_crawl(tmp_path_factory.mktemp("minicrawl") / "crawl", "smoke")
+    return build_crawl(tmp_path_factory.mktemp("minicrawl") / "crawl", SIZE)
 
 
 def test_no_page_is_lost_to_the_lists_of_domains(crawl):
@@ -37,7 +40,7 @@ def digest(folder):
 
 
 def test_the_same_bytes_in_another_process_with_another_hash_seed(crawl, tmp_path):
-    code = "import sys; from dclm_nb.curation.minicrawl import build_crawl; build_crawl(sys.argv[1], 'smoke')"
+    code = f"import sys; from dclm_nb.curation.minicrawl import *; build_crawl(sys.argv[1], {SIZE!r})"
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "crawl")], check=True, env={**os.environ, "PYTHONHASHSEED": "77"}
     )
@@ -45,9 +48,9 @@ def test_the_same_bytes_in_another_process_with_another_hash_seed(crawl, tmp_pat
 
 
 def test_another_seed_is_another_crawl_and_the_old_one_is_replaced(crawl, tmp_path):
-    other = build_crawl(tmp_path / "crawl", "smoke", seed=1)
+    other = build_crawl(tmp_path / "crawl", SIZE, seed=1)
     assert digest(other.folder)["labels.jsonl"] != digest(crawl.folder)["labels.jsonl"]
-    assert digest(build_crawl(tmp_path / "crawl", "smoke").folder) == digest(crawl.folder)
+    assert digest(build_crawl(tmp_path / "crawl", SIZE).folder) == digest(crawl.folder)
 
 
 def test_every_record_has_a_label_and_damage_costs_only_the_damaged(crawl):
@@ -88,7 +91,7 @@ def test_positives_reference_and_material_are_apart_from_evaluation():
     assert decontaminate(positive_texts(), evaluation).removed == 0
     assert decontaminate(reference_texts(), evaluation).removed == 0
     assert len(evaluation_articles()) >= 5 and all(len(t.split()) >= 60 for t in evaluation)
-    assert min(len(texts) for texts in evaluation_articles("smoke").values()) >= 10
+    assert min(len(texts) for texts in evaluation_articles(40).values()) >= 10
     index, material = NgramIndex(evaluation), junk_material()
     shared = sum(index.hits(s).any() for s in material) / len(material)
     assert shared < 0.01            # what is left of it is found and removed by the pipeline's decontamination
@@ -118,8 +121,17 @@ def test_rule_breakers_are_deterministic():
     assert near_duplicate("a b\nc d", random.Random(0), every=10**9) == "a b\nc d"
 
 
-def test_unknown_scale_and_language():
-    with pytest.raises(UserError, match="smoke, laptop"): build_crawl("unused", "paper")
+def test_a_size_that_cannot_be_built_is_refused():
+    for wrong, words in (({"share": 0}, "share"), ({"share": 1.5}, "share"), ({"shards": 0}, "at least one shard")):
+        with pytest.raises(UserError, match=words): replace(SIZE, **wrong)
+
+
+def test_a_name_stands_in_the_manifest_for_the_numbers(crawl, tmp_path):
+    of = lambda built: json.loads((built.folder / "manifest.json").read_text())["config"]["scale"]
+    named = build_crawl(tmp_path / "crawl", replace(SIZE, name="small"))
+    assert of(named) == "small" and of(crawl) == asdict(SIZE)
+    different = {name for name, sha in digest(named.folder).items() if digest(crawl.folder)[name] != sha}
+    assert different == {"manifest.json"}
 
 
 def test_carried_extract_is_what_its_readme_says():

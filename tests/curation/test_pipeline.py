@@ -20,20 +20,21 @@ from tiers import nightly
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
-from dclm_nb.curation.minicrawl import build_crawl
+from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
 from dclm_nb.curation import blocks, pipeline, quality
 from dclm_nb.curation.pipeline import (
     CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key,
 )
 from dclm_nb.curation.warc import Page, write_warc
 
-CONFIG = CurationConfig(scale="smoke", keep_fraction=0.25, vocab_size=512, seq_len=64)
-POOL = CurationConfig(scale="smoke", until="pool")
+SMALL = quality.ClassifierConfig(dim=8, bucket=50_000)
+CONFIG = CurationConfig(training=SMALL, keep_fraction=0.25, vocab_size=512, seq_len=64)
+POOL = CurationConfig(training=SMALL, until="pool")
 
 
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory):
-    return build_crawl(tmp_path_factory.mktemp("pipeline") / "crawl", "smoke")
+    return build_crawl(tmp_path_factory.mktemp("pipeline") / "crawl", CrawlSize(0.03, 15, 2, 10, 2))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_the_books_balance_and_every_page_has_one_fate(crawl, report):
 def test_the_report_says_what_was_used_and_from_which_configuration(crawl, report, tmp_path, monkeypatch):
     used, known = report.data["used"], report.data["classifier"]
     assert (
-        report.data["config"] == json.loads(json.dumps(asdict(CONFIG)))
+        report.data["config"] == json.loads(json.dumps(CONFIG.settings()))
         and used["extraction"] == "resiliparse"
         and used["faithful"].startswith("yes")
     )
@@ -73,7 +74,7 @@ def test_the_report_says_what_was_used_and_from_which_configuration(crawl, repor
     assert pool.data["used"]["faithful"].startswith("no") and pool.data["used"]["classifier"] == "none was needed"
     monkeypatch.setattr(quality, "released_classifier", lambda: model)
     for name, origin in ((str(model), "given file"), ("released", "released")):
-        list(blocks.TrainQuality(tmp_path, "", model=name).run(None))
+        list(blocks.TrainQuality(tmp_path, "", SMALL, model=name).run(None))
         assert json.loads((tmp_path / "classifier.json").read_text()) == dict(
             model=str(model), origin=origin, sha256=known["sha256"]
         )
@@ -110,12 +111,17 @@ def test_a_finished_run_is_taken_and_another_configuration_is_another_run(crawl,
     )
 
 
+def test_a_name_stands_for_the_training_in_the_key_and_in_the_report():
+    plain, named = POOL.settings(), replace(POOL, name="small").settings()
+    assert plain.pop("training") == asdict(SMALL) and named.pop("scale") == "small" and plain == named
+    assert set(plain) == set(asdict(POOL)) - {"training", "name"}
+
+
 @pytest.mark.parametrize("moment", ["scores", *nightly("records/00000.json", "pool", "tokens")])
 def test_kill_minus_nine_and_again(crawl, report, tmp_path, moment):
     code = (
         "import sys; from dclm_nb.curation.pipeline import *\n"
-        "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', keep_fraction=0.25, vocab_size=512, "
-        "seq_len=64), workers=1)"
+        f"curate(sys.argv[2:], sys.argv[1], {CONFIG!r}, workers=1)"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), *map(str, crawl.warcs)],
@@ -376,7 +382,7 @@ def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(
 
 def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
     code = ("import sys; from dclm_nb.curation.pipeline import *\n"
-            "curate(sys.argv[2:], sys.argv[1], CurationConfig(scale='smoke', until='pool'), executor='slurm')")
+            f"curate(sys.argv[2:], sys.argv[1], {POOL!r}, executor='slurm')")
     children = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "slurm"), *map(str, crawl.warcs)],
@@ -464,7 +470,7 @@ def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
 
 
 def test_console_stays_quiet(crawl, tmp_path, capfd):
-    curate(crawl.warcs[:1], tmp_path, CurationConfig(scale="smoke", until="pool"), workers=1)
+    curate(crawl.warcs[:1], tmp_path, POOL, workers=1)
     err = capfd.readouterr().err
     assert "datatrove" not in err and "PIPELINE" not in err
     assert any("PIPELINE" in p.read_text() for p in Path(tmp_path).rglob("console.log"))

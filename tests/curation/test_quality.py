@@ -25,7 +25,7 @@ from dclm_nb.curation.quality import (
     tune_classifier,
 )
 
-SMALL = ClassifierConfig.at_scale("smoke")
+SMALL = ClassifierConfig(dim=8, bucket=50_000)
 
 
 def texts(kind, n, seed):

@@ -14,7 +14,7 @@ from dclm_nb.image.flops import training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
 from dclm_nb.studies.tradeoffs.cost import PARTS, exhibit_flops
 from dclm_nb.studies.tradeoffs.configurations import parameter_count
-from dclm_nb.studies.tradeoffs.runs import ImageStudy
+from dclm_nb.studies.tradeoffs.profiles import profile
 from dclm_nb.studies.training_cost import amount
 
 FIGURE = get_exhibit("figure-a", "tradeoffs")
@@ -48,7 +48,7 @@ def test_gpu_tells_what_all_runs_cost_before_the_first_one():
     assert f"{sum(parts.values()):.2e} FLOPs" in lines["all runs"] and lines["on one H100"].startswith(
         f"{sum(parts.values()) / (989e12 * 0.038 * 3600):.2g} hours at 4% (measured with gpu-256)"
     )
-    study = ImageStudy.at_scale("gpu")
+    study = profile("gpu").study
     assert (
         parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
     )

@@ -9,11 +9,11 @@ import torch
 import torch._dynamo.utils
 
 from dclm_nb.core.store import RunStore
-from dclm_nb.image.autoencoders import LATENTS, autoencoder_config, train_autoencoder
+from dclm_nb.image.autoencoders import autoencoder_config, train_autoencoder
 from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.checkpoints import load_image_model, sample
 from dclm_nb.image.codecs import psnr
-from dclm_nb.image.config import METHODS, BackboneConfig
+from dclm_nb.image.config import LATENTS, METHODS, AutoencoderConfig, BackboneConfig
 from dclm_nb.image.flops import training_flops
 from dclm_nb.image.launch import train_image
 from dclm_nb.image.methods import MethodSettings, Sampling, draw_latents, method_loss
@@ -25,7 +25,8 @@ from dclm_nb.learn.device import this_device
 from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 from dclm_nb.lm.data import write_token_folder
 from dclm_nb.lm.training import train as train_lm
-from dclm_nb.studies.tradeoffs.runs import Asked, ImageStudy, Setup, Workshop
+from dclm_nb.studies.tradeoffs.profiles import profile
+from dclm_nb.studies.tradeoffs.runs import Asked, Setup, Workshop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is found here")
 
@@ -171,9 +172,8 @@ def test_codecs_train_in_bfloat16_and_encode_as_on_the_processor(latents, tmp_pa
     if latents in ("lfq", "fsq"): pytest.importorskip("vector_quantize_pytorch")
     scenes = scene_set(400, SceneSpec())
     name = {"kl": "conv-kl-8", "vq": "conv-vq-256", "lfq": "conv-lfq-256", "fsq": "conv-fsq-240"}[latents]
-    codec = train_autoencoder(
-        scenes.images, dataclasses.replace(autoencoder_config(name, "smoke"), precision="bf16-mixed"), 0, tmp_path, name
-    )
+    small = AutoencoderConfig(size=24, width=16, steps=150, batch=16, precision="bf16-mixed")
+    codec = train_autoencoder(scenes.images, autoencoder_config(name, small), 0, tmp_path, name)
     there = codec.encode(scenes.images)
     again = codec.decode(there)
     monkeypatch.setattr("dclm_nb.image.autoencoders.this_device", lambda: torch.device("cpu"))
@@ -212,7 +212,7 @@ def test_a_compiled_network_trains_to_the_same_losses(method, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_study_whose_workers_share_the_gpu(workers, tmp_path):
-    shop = Workshop(ImageStudy.at_scale("smoke"), RunStore(tmp_path), workers)
+    shop = Workshop(profile("smoke").study, RunStore(tmp_path), workers)
     setups = [Setup(method, "nano", recipe(NEXT, 1, flops=2e9, batch_size=8)) for method in METHODS]
     asked = [
         Asked(setup, run, 0, mark=-1, sampling=Sampling(4))

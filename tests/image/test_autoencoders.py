@@ -10,11 +10,10 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.autoencoders import (
-    LATENTS,
-    AutoencoderConfig,
     AutoencoderTraining,
     ConvCodec,
     DiffusersKL,
+    autoencoder_config,
     build_autoencoder,
     check_usage,
     codebook_usage,
@@ -22,6 +21,7 @@ from dclm_nb.image.autoencoders import (
     train_autoencoder,
 )
 from dclm_nb.image.codecs import Codec, load_codec, psnr
+from dclm_nb.image.config import ASSUMED_AUTOENCODER, LATENTS, AutoencoderConfig
 from dclm_nb.image.scenes import SceneSpec, scene_set
 
 IMAGES = scene_set(40, SceneSpec(size=24, cells=3, smallest=5, largest=6)).images
@@ -216,17 +216,25 @@ def test_settings_that_do_not_fit_together_are_refused(settings, words):
     with pytest.raises(UserError, match=words): AutoencoderConfig(**settings)
 
 
-def test_every_scale_builds_on_the_meta_device():
-    for scale in ("smoke", "laptop", "gpu", "assumed"):
+def test_small_large_and_assumed_build_on_the_meta_device():
+    for sized in (AutoencoderConfig(width=16), AutoencoderConfig(size=32, width=64, blocks=2), ASSUMED_AUTOENCODER):
         for latents in ("kl", "vq"):
-            config = AutoencoderConfig.at_scale(scale, latents)
+            config = dataclasses.replace(sized, latents=latents)
             with torch.device("meta"): network = build_autoencoder(config)
             assert (
                 network.tell(torch.empty(1, 3, config.size, config.size, device="meta")).shape[1]
                 == (config.size // config.factor) ** 2
             )
-    assert (256 // AutoencoderConfig.at_scale("assumed").factor) ** 2 == 256
-    with pytest.raises(UserError, match="scale of the autoencoders"): AutoencoderConfig.at_scale("gpus")
+    assert (256 // ASSUMED_AUTOENCODER.factor) ** 2 == 256
+
+
+def test_a_name_says_which_latents_and_the_rest_is_as_given():
+    config = AutoencoderConfig(size=24, width=16, levels=(8, 5, 5, 5), steps=7)
+    assert autoencoder_config("conv-kl-6", config) == dataclasses.replace(config, channels=6)
+    assert autoencoder_config("conv-lfq-64", config) == dataclasses.replace(config, latents="lfq", codes=64)
+    assert autoencoder_config("conv-fsq-240", config) == dataclasses.replace(config, latents="fsq", levels=(8, 6, 5))
+    for name in ("conv-fsq-7", "pca-8"):
+        with pytest.raises(UserError, match="unknown learned codec"): autoencoder_config(name, config)
 
 
 def test_without_the_extra_the_line_says_what_to_install(monkeypatch):

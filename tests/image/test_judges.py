@@ -24,6 +24,7 @@ from dclm_nb.image.judges import (
 from dclm_nb.image.scenes import SceneSpec, captions_of, scene_set
 
 SPEC, BRIEF = SceneSpec(), JudgeTraining(scenes=2000, steps=150)
+LARGE = SceneSpec(size=32, colours=8, shapes=6, smallest=10.0, largest=13.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,8 @@ def test_judges_learn_from_held_out_compositions_too_and_from_pictures_of_their_
     assert not torch.equal(scenes.images[:5], scene_set(5, SPEC).images)
 
 
-@pytest.mark.parametrize("scale", ["laptop", "gpu"])
-def test_attributes_and_near_misses_agree_with_the_rule_that_reads_pictures(scale):
-    spec = SceneSpec.at_scale(scale)
+@pytest.mark.parametrize("spec", [SPEC, LARGE], ids=["small", "large"])
+def test_attributes_and_near_misses_agree_with_the_rule_that_reads_pictures(spec):
     scenes = scene_set(25, spec, seed=3)
     for image, caption in zip(scenes.images, scenes.captions):
         assert meaning(str(meaning(caption, spec)), spec) == meaning(caption, spec)
@@ -91,8 +91,7 @@ def test_captions_that_mean_the_same_are_no_wrong_answers():
 
 
 def test_larger_pictures_fit_the_same_towers():
-    spec = SceneSpec.at_scale("gpu")
-    net, towers, scenes = fresh(lambda: FeatureNet(spec, 64, 32)), fresh(lambda: TwoTower(spec)), scene_set(3, spec)
+    net, towers, scenes = fresh(lambda: FeatureNet(LARGE, 64, 32)), fresh(lambda: TwoTower(LARGE)), scene_set(3, LARGE)
     assert (
         net.features(scenes.images).shape == (3, 64)
         and -100 <= contrastive_score(towers, scenes.images, scenes.captions) <= 100
@@ -194,11 +193,7 @@ def test_a_suite_on_disk_judges_as_before(suite, tmp_path):
 
 
 def test_judges_are_a_stored_run(tmp_path):
-    config = {
-        **judges_config("smoke"),
-        "training": dataclasses.asdict(JudgeTraining(scenes=100, steps=2, batch_size=16)),
-        "n": 32,
-    }
+    config = judges_config(SPEC, JudgeTraining(scenes=100, steps=2, batch_size=16), n=32)
     store = RunStore(tmp_path)
     run = store.run(train_judges, config, seed=1)
     assert store.run(train_judges, config, seed=1).key == run.key != store.run(train_judges, config, seed=2).key

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dclm_nb.core.seeds import seed_for
-from dclm_nb.image.autoencoders import AutoencoderConfig, build_autoencoder, train_autoencoder
+from dclm_nb.image.autoencoders import build_autoencoder, train_autoencoder
+from dclm_nb.image.config import AutoencoderConfig
 from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.config import METHODS, BackboneConfig
 from dclm_nb.image.flops import training_flops

@@ -4,14 +4,15 @@ import pytest
 from dclm_nb.core.store import Run, RunStore
 from dclm_nb.studies.tradeoffs.compute_grid import GridRuns, run_grid
 from dclm_nb.studies.tradeoffs.runs import workshop
-from dclm_nb.studies.dclm.quality_filters import FilterStudy, pool_settings
+from dclm_nb.studies.dclm.profiles import profile
+from dclm_nb.studies.dclm.quality_filters import pool_settings
 from dclm_nb.studies.dclm.text_pool import make_pool
 
 
 @pytest.fixture(scope="session")
 def smoke_pool() -> Run:
     "The pool of documents behind the text studies."
-    return RunStore().run(make_pool, pool_settings(FilterStudy.at_scale("smoke")))
+    return RunStore().run(make_pool, pool_settings(profile("smoke").study))
 
 
 @pytest.fixture(scope="session")

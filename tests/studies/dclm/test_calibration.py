@@ -34,7 +34,8 @@ from dclm_nb.studies.dclm.calibration import (
     write_calibration,
 )
 from dclm_nb.papers.frames import tidy
-from dclm_nb.studies.dclm.quality_filters import FilterStudy, model_settings, pool_settings, probe_settings, run_study
+from dclm_nb.studies.dclm.profiles import profile
+from dclm_nb.studies.dclm.quality_filters import model_settings, pool_settings, probe_settings, run_study
 from dclm_nb.studies.dclm.text_runs import PRIMARY, SECONDARY, TRIGRAM
 
 TEXTS = [f"Document {i} says that its words stand in the order in which they were written down." for i in range(300)]
@@ -184,7 +185,7 @@ def test_missing_condition_is_one_line():
 def test_the_settings_are_those_of_the_study(scale, monkeypatch):
     """What the study asks the run store for is recorded and compared: the same pool, the same training, the same
     probes."""
-    asked, study = {}, FilterStudy.at_scale(scale)
+    asked, study = {}, profile(scale).study
     class Recorder:
         def run(self, fn, config, *args, **kwargs): asked[fn.__name__] = config
     def record(plans, *args):
@@ -210,7 +211,7 @@ def test_kept_laptop_results_follow_from_their_runs():
         rows = kept[kept.run == run["key"]]
         assert set(rows.seed) == {run["seed"]} and set(rows.row) == {Condition(**run["condition"]).label}
     assert {(c.label, n) for c, n in DESIGN} == set(kept.groupby("row").seed.nunique().items())
-    study = FilterStudy.at_scale("laptop")
+    study = profile("laptop").study
     assert (pool_settings(study), model_settings(study), probe_settings(study)) == (
         manifest["pool_settings"],
         manifest["train"],
@@ -238,7 +239,7 @@ def test_the_kept_calibration_is_of_todays_pool_and_todays_runs(monkeypatch):
     pool, keys = todays_keys("laptop")
     assert manifest["pool"] == pool
     assert {run["key"]: (Condition(**run["condition"]).label, run["seed"]) for run in manifest["runs"]} == keys
-    settings = pool_settings(FilterStudy.at_scale("laptop"))
+    settings = pool_settings(profile("laptop").study)
     monkeypatch.setattr(
         calibration, "pool_settings", lambda study: {**settings, "vocab_size": settings["vocab_size"] + 1}
     )
@@ -268,7 +269,7 @@ def test_a_smoke_run_reads_every_instrument_and_is_kept(tmp_path, monkeypatch):
         write_calibration(data, store, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
     monkeypatch.setattr(RunStore, "get", told(clean))
-    settings = pool_settings(FilterStudy.at_scale("smoke"))
+    settings = pool_settings(profile("smoke").study)
     with monkeypatch.context() as patch:
         patch.setattr(calibration, "pool_settings", lambda study: {**settings, "vocab_size": 4096})
         with pytest.raises(UserError, match="2 of 2 runs are not those that the study makes today"):

@@ -13,14 +13,16 @@ import pytest
 
 from dclm_nb.core.paths import runs_dir
 from dclm_nb.studies.dclm.filter_tables import frame_of
-from dclm_nb.studies.dclm.quality_filters import FilterStudy, run_study
+from dclm_nb.studies.dclm.profiles import profile
+from dclm_nb.studies.dclm.quality_filters import run_study
 
 SCRIPT = """
 import sys
 from dclm_nb.core.store import RunStore
 from dclm_nb.studies.dclm.filter_tables import frame_of
-from dclm_nb.studies.dclm.quality_filters import FilterStudy, run_study
-study = run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=2, store=RunStore(sys.argv[1]))
+from dclm_nb.studies.dclm.profiles import profile
+from dclm_nb.studies.dclm.quality_filters import run_study
+study = run_study(profile("smoke").study, seeds=(0,), workers=2, store=RunStore(sys.argv[1]))
 frame_of(study).to_csv(sys.argv[2], index=False)
 """
 
@@ -68,7 +70,7 @@ def ends_in(folder: Path) -> str:
 def whole(tmp_path_factory) -> str:
     "The table of a study that nobody killed, from the store that all tests share."
     table = tmp_path_factory.mktemp("whole") / "table.csv"
-    frame_of(run_study(FilterStudy.at_scale("smoke"), seeds=(0,), workers=0)).to_csv(table, index=False)
+    frame_of(run_study(profile("smoke").study, seeds=(0,), workers=0)).to_csv(table, index=False)
     return table.read_text()
 
 

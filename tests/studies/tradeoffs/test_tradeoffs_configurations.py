@@ -18,7 +18,8 @@ from dclm_nb.image.flops import forward_flops, training_flops
 from dclm_nb.image.recipes import PAPER_SIZES, SIZES
 from dclm_nb.studies.tradeoffs import configurations
 from dclm_nb.papers.frames import check_frame
-from dclm_nb.studies.tradeoffs.runs import ImageStudy, encode_set
+from dclm_nb.studies.tradeoffs.profiles import profile
+from dclm_nb.studies.tradeoffs.runs import encode_set
 from dclm_nb.studies.tradeoffs.tuning import Tuned
 
 matplotlib.use("Agg")
@@ -82,7 +83,7 @@ def test_the_networks_here_are_those_that_the_study_trains(tmp_path):
     for method in METHODS:
         (folder := tmp_path / method).mkdir()
         found = encode_set(
-            {"scale": "laptop", "codec": ImageStudy.at_scale("laptop").codec_of(method), "pictures": 3000}, 0, folder
+            {"scale": "laptop", "codec": profile("laptop").study.codec_of(method), "pictures": 3000}, 0, folder
         )
         config = configurations.network_of(method, "small")
         assert (config.tokens, config.channels or config.vocab_size, config.caption_words, config.caption_length) == (
@@ -132,7 +133,7 @@ def test_settings_follow_the_tuning_where_there_is_one():
 
 def test_equal_compute_here_and_equal_pictures_at_the_assumed_scale():
     value = wide(configurations.settings_frame())
-    for size, budget in ImageStudy.at_scale("laptop").budgets:
+    for size, budget in profile("laptop").study.budgets:
         assert {value[f"ours: FLOPs, {size}", m] for m in METHODS} == {budget} and len({
             value[f"ours: pictures seen, {size}", m] for m in METHODS
         }) == 3

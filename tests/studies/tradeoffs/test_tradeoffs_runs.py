@@ -18,14 +18,13 @@ from dclm_nb.papers.catalogue import catalogue
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.showcase import Showcase, manifest
 from dclm_nb.papers.contrasts import contrasts, numbers_of
-from dclm_nb.image import autoencoders
 from dclm_nb.image.codecs import load_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
-from dclm_nb.image.scenes import SceneSpec
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
-from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Asked, ImageStudy, Setup, Workshop, scenes_for
+from dclm_nb.studies.tradeoffs.profiles import CODECS, profile
+from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Asked, Setup, Workshop, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
 
 SEEDS = (0, 1)
@@ -48,7 +47,7 @@ class Remembers(RunStore):
 @pytest.fixture(scope="module")
 def shop():
     "Smoke, with a third codec in the ladder, for the claim that needs a middle."
-    study = dataclasses.replace(ImageStudy.at_scale("smoke"), codec_ladder=("pca-8", "pca-12", "pca-20"))
+    study = dataclasses.replace(profile("smoke").study, codec_ladder=("pca-8", "pca-12", "pca-20"))
     return Workshop(study, Remembers(), workers=0)
 
 
@@ -182,7 +181,7 @@ def test_the_compute_of_the_columns_is_said(grid):
 
 
 def test_what_is_tuned_on_is_not_reported_on(shop, grid):
-    spec = SceneSpec.at_scale("smoke")
+    spec = profile("smoke").scenes
     sets = {purpose: scenes_for(purpose, 300, "smoke") for purpose in (TRAINING, TUNING, REPORT)}
     for a in sets:
         for b in sets: assert runs.overlap(sets[a], sets[b], spec) == ((300, 300) if a == b else (0, 0))
@@ -486,14 +485,9 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(apart, monkeypatch,
         pytest.importorskip(
             "vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed (pip install 'dclm_nb[image]')"
         )
-    trained = autoencoders.AutoencoderConfig.at_scale
-    monkeypatch.setattr(
-        autoencoders.AutoencoderConfig,
-        "at_scale",
-        classmethod(lambda cls, scale, latents="kl": dataclasses.replace(trained(scale, latents), steps=40, batch=8)),
-    )
+    monkeypatch.setitem(CODECS, "smoke", dataclasses.replace(CODECS["smoke"], steps=40, batch=8))
     study = dataclasses.replace(
-        ImageStudy.at_scale("smoke"), codecs=(codec, codec), train_pictures=64, precision="bf16-mixed"
+        profile("smoke").study, codecs=(codec, codec), train_pictures=64, precision="bf16-mixed"
     )
     shop = Workshop(study, apart, workers=0)
     setup = Setup(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
@@ -509,11 +503,11 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(apart, monkeypatch,
 
 def test_gpu_trains_in_bfloat16_and_in_about_ten_minutes():
     from dclm_nb.studies.tradeoffs.cost import exhibit_flops, h100_hours
-    study = ImageStudy.at_scale("gpu")
+    study = profile("gpu").study
     assert (
         study.codecs[0] == study.codec_ladder[-1] and h100_hours(sum(exhibit_flops("figure-a", "gpu").values())) < 0.2
     )
     assert (
         study.precision == "bf16-mixed"
-        and ImageStudy.at_scale("laptop").precision == ImageStudy.at_scale("smoke").precision == "32-true"
+        and profile("laptop").study.precision == profile("smoke").study.precision == "32-true"
     )
