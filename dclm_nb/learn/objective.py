@@ -80,7 +80,7 @@ class Objective(L.LightningModule):
     def take(self) -> Tensor:
         """The measurements of the step that was just done, `"M"`, in the order of `measured`."""
         values = self.seen[0] if len(self.seen) == 1 else torch.stack(self.seen).mean(0)
-        self.seen = []
+        self.seen.clear()
         if "gradient_norm" not in self.measured: return values
         return torch.cat((values, self.gradient_norm.detach().reshape(1).to(values)))
 
