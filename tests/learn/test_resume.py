@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from forked import forked
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.image.config import METHODS
 
 STEPS = 30
@@ -192,3 +193,13 @@ def test_pictures_drawn_ahead(tmp_path, method):
             assert call(str(tmp_path / "cut"), f"{die}:step", 1, method) == -signal.SIGKILL
         assert call(str(tmp_path / "cut"), "", 1, method) == 0
     assert_same_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_version_is_one_line():
+    from torch import nn
+    from dclm_nb.learn.objective import Objective
+    objective = Objective(nn.Linear(2, 1), lambda step: 0.1)
+    objective.on_load_checkpoint({"state_dict": objective.state_dict()})
+    objective.on_load_checkpoint({})                                    # a strategy that loads the weights by itself
+    with pytest.raises(UserError, match="another version"):
+        objective.on_load_checkpoint({"state_dict": {"model.weight": None}})
