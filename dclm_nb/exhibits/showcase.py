@@ -17,6 +17,7 @@ from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, versions
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
+from ..papers.frames import tidy_csv
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
 from .agreement import agreement_with_blessed
@@ -333,7 +334,7 @@ def _file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     none."""
     name, comparison = show.exhibit.name, show.texts["comparison"]
     if comparison.columns: yield f"{name}.csv", to_csv(comparison)
-    if len(show.frame): yield f"{name}.values.csv", show.frame.to_csv(index=False, lineterminator="\n")
+    if len(show.frame): yield f"{name}.values.csv", tidy_csv(show.frame)
     yield f"{name}.md", page_markdown(show)
     if comparison.columns: yield f"{name}.tex", to_latex(comparison)
     yield from show.files.items()

@@ -13,6 +13,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..core.errors import UserError
+
 # %% auto #0
 __all__ = ['OptimConfig', 'Objective']
 
@@ -80,7 +82,7 @@ class Objective(L.LightningModule):
     def take(self) -> Tensor:
         """The measurements of the step that was just done, `"M"`, in the order of `measured`."""
         values = self.seen[0] if len(self.seen) == 1 else torch.stack(self.seen).mean(0)
-        self.seen = []
+        self.seen.clear()
         if "gradient_norm" not in self.measured: return values
         return torch.cat((values, self.gradient_norm.detach().reshape(1).to(values)))
 
@@ -104,3 +106,11 @@ class Objective(L.LightningModule):
         """A step; the average follows before any callback looks."""
         super().optimizer_step(*args, **kwargs)
         if self.averaged is not None: self.averaged.update_parameters(self.network)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Raises `UserError` for one that another version of this library wrote."""
+        if "state_dict" in checkpoint and set(checkpoint["state_dict"]) != set(self.state_dict()):
+            raise UserError(
+                "the checkpoint in this folder was written by another version of dclm_nb: finish the run with that one, "
+                "or remove the folder, and it starts again"
+            )

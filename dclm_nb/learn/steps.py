@@ -30,6 +30,8 @@ class _Onwards(Sampler):
     def __iter__(self) -> Iterator[int]: return iter(range(self.start, self.total))
     def __len__(self) -> int: return self.total
 
+def _as_is(batch): return batch
+
 # %% ../../nbs/learn/03_steps.ipynb #module
 class SeededSteps(L.LightningDataModule):
     """The batches of `steps` steps, drawn `workers` processes ahead (0: when they are needed).
@@ -56,6 +58,7 @@ class SeededSteps(L.LightningDataModule):
             _Numbered(self.draw, trainer.global_rank, size),
             sampler=_Onwards(trainer.global_step * parts, self.steps * parts),
             batch_size=None,
+            collate_fn=_as_is,
             num_workers=self.workers,
             pin_memory=trainer.strategy.root_device.type == "cuda",
             generator=torch.Generator(),  # torch's loaders draw a seed; not from the global source

@@ -119,8 +119,9 @@ def test_a_run_and_what_it_leaves(tmp_path):
     assert all(torch.equal(again.weights()[name], tensor) for name, tensor in fitted.weights().items())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("how", [{}, {"log_every": 7}, {"checkpoint_every": 1}, {"tensorboard": True}])
+@pytest.mark.parametrize(
+    "how, workers", [({}, 2), ({"log_every": 7}, 0), ({"checkpoint_every": 1}, 1), ({"tensorboard": True}, 0)]
+)
 def test_how_a_run_is_watched_and_who_draws_does_not_matter(tmp_path, how, workers):
     plain = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path)
     (tmp_path / "other").mkdir()

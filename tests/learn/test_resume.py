@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from forked import forked
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.image.config import METHODS
 
 STEPS = 30
@@ -133,18 +134,24 @@ def test_the_whole_run_is_what_was_asked_for(whole):
     ]
 
 
-# Before the first checkpoint; where one is due; behind it; at a mark; on the last step.
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("step", [1, 4, 5, 9, 17, STEPS])
+# Before the first checkpoint; where one is due; at a mark; behind it; on the last step.
+@pytest.mark.parametrize("step, workers", [(1, 0), (4, 0), (9, 0), (17, 0), (STEPS, 0), (4, 1), (17, 1), (STEPS, 1)])
 def test_killed_at_a_step(run, whole, tmp_path, step, workers):
     assert run(tmp_path / "run", f"{step}:step", workers) == -signal.SIGKILL
     assert run(tmp_path / "run", workers=workers) == 0
     assert_same_files(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    "die", ["1:save", "3:save", "8:save", "losses.csv:replace", "last.ckpt:replace", "mark_1.safetensors:replace"]
+    "die, workers",
+    [
+        ("1:save", 0),
+        ("3:save", 1),
+        ("8:save", 0),
+        ("losses.csv:replace", 0),
+        ("last.ckpt:replace", 1),
+        ("mark_1.safetensors:replace", 0),
+    ],
 )
 def test_killed_while_writing(run, whole, tmp_path, die, workers):
     assert run(tmp_path / "run", die, workers) == -signal.SIGKILL
@@ -171,8 +178,7 @@ def test_a_worker_that_dies_ends_the_run_and_the_next_call_goes_on(whole, tmp_pa
     begin = lambda die: subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "run"), die, "1"], capture_output=True, text=True, timeout=120
     )
-    died = begin("15:draw")
-    assert died.returncode == 1 and "DataLoader worker" in died.stderr
+    assert begin("15:draw").returncode == 1  # whatever torch says of a worker that is gone
     assert begin("").returncode == 0
     assert_same_files(tmp_path / "run", whole)
 
@@ -187,3 +193,13 @@ def test_pictures_drawn_ahead(tmp_path, method):
             assert call(str(tmp_path / "cut"), f"{die}:step", 1, method) == -signal.SIGKILL
         assert call(str(tmp_path / "cut"), "", 1, method) == 0
     assert_same_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_version_is_one_line():
+    from torch import nn
+    from dclm_nb.learn.objective import Objective
+    objective = Objective(nn.Linear(2, 1), lambda step: 0.1)
+    objective.on_load_checkpoint({"state_dict": objective.state_dict()})
+    objective.on_load_checkpoint({})                                    # a strategy that loads the weights by itself
+    with pytest.raises(UserError, match="another version"):
+        objective.on_load_checkpoint({"state_dict": {"model.weight": None}})

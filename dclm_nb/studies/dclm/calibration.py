@@ -22,7 +22,7 @@ from ...core.store import Recipe, Run, RunStore
 from ...curation.crawl_pages import phrase_salad, word_salad
 from ...judging.instrument import Calibration, Resolution, alarm_rate, quiet_right_sharp
 from .text_runs import encoded_texts
-from ...papers.frames import check_frame, tidy
+from ...papers.frames import read_tidy, tidy, tidy_csv
 from .profiles import FilterStudy, profile
 from .quality_filters import model_settings, pool_settings, probe_settings
 from .text_pool import Documents, make_pool, read_pool
@@ -30,7 +30,6 @@ from dclm_nb.studies.dclm.text_runs import (
     PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings,
 )
 from ...core.parallel import Planned, run_together
-
 
 # %% auto #0
 __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
@@ -285,7 +284,7 @@ def write_calibration(frame: pd.DataFrame, store: RunStore | None = None, folder
     manifests = [(store or RunStore()).get(key, full=True).manifest for key in dict.fromkeys(frame.run)]
     _check_may_be_kept(scale, manifests)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, frame.round({"value": 6}).to_csv(index=False, lineterminator="\n"))
+    atomic_write(path, tidy_csv(frame.round({"value": 6})))
     kept = [
         {
             "condition": m["config"]["condition"],
@@ -318,7 +317,7 @@ def read_calibration(scale: str = "laptop", folder: Path | None = None) -> pd.Da
             "dclm_nb.studies.dclm.calibration.calibrate, "
             "or restore it with git checkout"
         )
-    return check_frame(pd.read_csv(path, dtype={"run": str}).astype({"seed": "Int64", "value": "float64"}))
+    return read_tidy(path)
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #judged
 def calibration_table(frame: pd.DataFrame) -> pd.DataFrame:
