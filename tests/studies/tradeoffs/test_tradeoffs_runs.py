@@ -461,8 +461,8 @@ def test_the_notebook_is_thin_and_runs_at_replay(exhibit, tmp_path):
     tree = [node for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source))]
     assert not any(isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import)) for node in tree)
     modules = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
-    assert all(module == "dclm_nb.studies" or module.startswith("dclm_nb.exhibits") for module in modules)
-    assert (project_root() / "dclm_nb" / "studies" / f"{exhibit.study}.py").is_file()
+    assert modules <= {"dclm_nb.studies.tradeoffs", "dclm_nb.exhibits.showcase"}
+    assert (project_root() / "dclm_nb" / "studies" / "tradeoffs" / f"{exhibit.study}.py").is_file()
     for cell in code_cells(notebook):
         exec(compile(cell.source, f"{exhibit.name}.ipynb#{cell.id}", "exec"), scope)
         if "parameters" in cell.metadata.get("tags", []): scope["out_dir"] = str(tmp_path)
