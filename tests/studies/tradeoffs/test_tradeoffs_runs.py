@@ -24,7 +24,7 @@ from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
 from dclm_nb.studies.tradeoffs.profiles import CODECS, profile
-from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Asked, Setup, Workshop, scenes_for
+from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, Workshop, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
 
 SEEDS = (0, 1)
@@ -490,12 +490,12 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(apart, monkeypatch,
         profile("smoke").study, codecs=(codec, codec), train_pictures=64, precision="bf16-mixed"
     )
     shop = Workshop(study, apart, workers=0)
-    setup = Setup(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
+    setup = TrainSpec(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
     # forty steps make no codec
     with pytest.raises(UserError, match="has not learned"): shop.train([(setup, 0)])
     monkeypatch.setattr(Learned, "require", lambda self: self)
     [run] = shop.train([(setup, 0)])
-    [judged] = shop.judge([Asked(setup, run, 0, mark=-1, sampling=Sampling(2))])
+    [judged] = shop.judge([Question(setup, run, 0, mark=-1, sampling=Sampling(2))])
     data = shop.data(codec)
     assert data.result["numbers"] == int(codec.split("-")[-1]) and load_codec(data.folder / "codec").name == codec
     assert judged.result["loss"] > 0 and 0 <= judged.result["scores"]["all"] <= 1
