@@ -128,7 +128,7 @@ class Stage:
         )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
-@run("curation/curate", version=2,
+@run("curation/curate", version=1,
      libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
                 "trafilatura", "xxhash"))
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
