@@ -128,7 +128,7 @@ class Stage:
         )
 
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
-@run("curation/curate", version=1,
+@run("curation/curate", version=2,
      libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
                 "trafilatura", "xxhash"))
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
@@ -233,7 +233,9 @@ def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
 def _write_report(folder: Path, kept: str, config: CurationConfig) -> None:
     "Balance the books and write `report.json`; `kept` is the folder of what is left at the end."
     table = funnel(folder, kept)
-    reasons = [dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(_removal_counts(folder).items())]
+    reasons = [
+        dict(stage=stage, step=step, documents=n) for (stage, step), n in sorted(_removal_counts(folder).items())
+    ]
     classifier = json.loads(chosen.read_text()) if (chosen := folder / "classifier.json").is_file() else None
     report = dict(
         funnel=table.to_dict("records"),

@@ -42,7 +42,9 @@ def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
 # %% ../../nbs/image/17_features.ipynb #judge-training
 @dataclass(frozen=True)
 class JudgeTraining:
-    "How a judge is trained: AdamW, one cycle of the learning rate up to `learning_rate`. Default: 20 s for both judges."
+    """How a judge is trained: AdamW, one cycle of the learning rate up to `learning_rate`. Default: 20 s for both
+    judges."""
+
     scenes: int = 8000
     steps: int = 400
     batch_size: int = 128

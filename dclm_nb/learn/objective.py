@@ -111,6 +111,7 @@ class Objective(L.LightningModule):
         """Raises `UserError` for one that another version of this library wrote."""
         if "state_dict" in checkpoint and set(checkpoint["state_dict"]) != set(self.state_dict()):
             raise UserError(
-                "the checkpoint in this folder was written by another version of dclm_nb: finish the run with that one, "
+                "the checkpoint in this folder was written by another version of dclm_nb: finish the run with that "
+                "one, "
                 "or remove the folder, and it starts again"
             )

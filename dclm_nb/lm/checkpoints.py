@@ -194,7 +194,9 @@ def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: f
     tensors = {re.sub(r"^(module|model)\.", "", name): t for name, t in tensors.items()}
     config = _open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
-    return _model_from_tensors(config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()}))
+    return _model_from_tensors(
+        config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()})
+    )
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #centre
 def _centred(weight: Tensor, dim: int) -> Tensor:

@@ -62,7 +62,7 @@ class KeysOnly:
 def nothing_is_made(monkeypatch):
     def together(plans, store, *options, **more) -> list[Run]:
         return [store.run(p.fn, p.config, p.seed, p.inputs) for p in plans]
-    for module in (quality_filters, runs): monkeypatch.setattr(module, "run_together", together)
+    for module in (quality_filters, runs): monkeypatch.setattr(module, "run_in_parallel", together)
 
 
 def test_table_4_still_rests_on_the_runs_that_were_blessed(nothing_is_made):
@@ -80,12 +80,12 @@ def test_figure_a_still_rests_on_the_runs_that_were_blessed(nothing_is_made):
     shop, (size, budget) = runs.Workshop(study, KeysOnly()), study.budgets[0]
     for method in METHODS:
         setups = [
-            runs.Setup(method, size, Tuned({(method, size): rate}, shift, {}, None).train_config(
+            runs.TrainSpec(method, size, Tuned({(method, size): rate}, shift, {}, None).train_config(
                 method, size, budget, study))
             for rate in (study.rates[0] * 2**k for k in range(-1, 5)) for shift in study.shifts
         ]
         asked = [
-            runs.Asked(setup, run, 0, len(study.marks) - 1, Sampling(guidance=guidance))
+            runs.Question(setup, run, 0, len(study.marks) - 1, Sampling(guidance=guidance))
             for setup, run in zip(setups, shop.train([(setup, 0) for setup in setups]))
             for guidance in study.guidances
         ]

@@ -29,7 +29,7 @@ from .text_pool import Documents, make_pool, read_pool
 from dclm_nb.studies.dclm.text_runs import (
     PRIMARY, TRIGRAM, Articles, read_probes, token_stream_of, train_on, trigram_readings,
 )
-from ...core.parallel import Planned, run_together
+from ...core.parallel import PlannedRun, run_in_parallel
 
 # %% auto #0
 __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', 'NARROW', 'REPEATED', 'JUNK', 'PLANTED', 'DEFECTS',
@@ -149,7 +149,7 @@ def calibrate(
     store, study = store or RunStore(), profile(scale).study
     pool = store.run(make_pool, pool_settings(study))
     plans = _plans(study, design, pool)
-    runs = run_together(plans, store, workers, name="calibration")
+    runs = run_in_parallel(plans, store, workers, name="calibration")
     return tidy(
         [
             dict(
@@ -165,12 +165,12 @@ def calibrate(
     )
 
 
-def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Run | str) -> list[Planned]:
+def _plans(study: FilterStudy, design: Sequence[tuple[Condition, int]], pool: Run | str) -> list[PlannedRun]:
     "Every run of the design on a pool, which may be given by its key."
     settings = {"train": model_settings(study), "probes": probe_settings(study)}
     config = lambda c: {"condition": dataclasses.asdict(c), **settings}
     return [
-        Planned(f"{c.label}, seed {seed}", calibration_run, config(c), seed, {"pool": pool})
+        PlannedRun(f"{c.label}, seed {seed}", calibration_run, config(c), seed, {"pool": pool})
         for c, n in design
         for seed in range(n)
     ]

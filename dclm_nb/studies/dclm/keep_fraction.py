@@ -24,7 +24,7 @@ from .profiles import FilterStudy, profile
 from .quality_filters import FilterRuns, Judges, run_judges, run_study
 from .text_pool import Documents, read_pool
 from .text_runs import PRIMARY, SECONDARY, TRIGRAM, Articles, token_stream_of, trigram_readings
-from ...core.parallel import Planned, run_together
+from ...core.parallel import PlannedRun, run_in_parallel
 
 # %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #settings
 FRACTIONS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
@@ -131,13 +131,13 @@ def run_sweep(
     sweeps = dict(
         zip(
             [(share, order) for share in study.shares for order in replicates],
-            run_together(plans, store, workers, force, "sweep"),
+            run_in_parallel(plans, store, workers, force, "sweep"),
         )
     )
     rows = [(share, recipe) for share in (study.sparse, study.dense) for recipe in ANCHORS]
     return SweepRuns(study, judges, sweeps, run_study(study, network, rows, workers, force, store) if network else None)
 
-def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part: float) -> Planned:
+def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part: float) -> PlannedRun:
     inputs = {"pool": judges.pool, **{f"reading {s}": r for s, r in judges.readings.items()},
               **{f"classifiers {s}": r for (g, s), r in judges.classifiers.items() if g == share}}
     tokens = round(part * profile(study.scale).recipe.tokens)
@@ -148,7 +148,7 @@ def _planned(study: FilterStudy, judges: Judges, share: float, order: int, part:
         "vocab_size": study.vocab_size,
         "texts_per_source": study.texts_per_source,
     }
-    return Planned(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
+    return PlannedRun(f"{share:.0%} good, order {order}, {tokens:,} tokens", sweep_run, config, order, inputs)
 
 # %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #sweep-at
 def sweep_at(scale: str, part: float = 1.0, force: bool = False, workers: int = 2) -> SweepRuns | None:

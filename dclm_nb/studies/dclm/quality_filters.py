@@ -27,7 +27,7 @@ from dclm_nb.studies.dclm.filter_judges import (
 from .profiles import FilterStudy, profile
 from .text_pool import Documents, make_pool, read_pool
 from .text_runs import probe_model, train_on
-from ...core.parallel import Planned, run_together
+from ...core.parallel import PlannedRun, run_in_parallel
 
 # %% ../../../nbs/studies/dclm/10_quality_filters.ipynb #recipes-def
 JUDGE_OF = {"fastText OH-2.5 + ELI5": "fastText"}               # the paper's name for a row: our judge
@@ -138,7 +138,7 @@ def run_judges(
     model and its reading of the crawl."""
     store, asked = store or RunStore(), tuple(seeds if reference_seeds is None else reference_seeds)
     keys = [(share, seed) for share in shares for seed in seeds]
-    made = lambda plans, name: run_together(plans, store, workers, force, name)
+    made = lambda plans, name: run_in_parallel(plans, store, workers, force, name)
     costs = {"pool": COST["pool"], "reference models": len(asked) * COST["reference"],
              "readings": len(asked) * COST["reading"], "classifiers": len(keys) * COST["classifiers"]}
     with Progress("judges", total=sum(costs.values())) as whole:
@@ -152,23 +152,23 @@ def run_judges(
             classifiers = dict(zip(keys, made(_classifier_plans(study, pool, keys), "classifiers")))
     return Judges(study, pool, references, readings, classifiers)
 
-def _reference_plans(study: FilterStudy, pool: Run, seeds: Sequence[int]) -> list[Planned]:
+def _reference_plans(study: FilterStudy, pool: Run, seeds: Sequence[int]) -> list[PlannedRun]:
     settings = model_settings(study)
-    return [Planned(f"reference model, seed {s}", train_reference, settings, s, {"pool": pool}) for s in seeds]
+    return [PlannedRun(f"reference model, seed {s}", train_reference, settings, s, {"pool": pool}) for s in seeds]
 
 # %% ../../../nbs/studies/dclm/10_quality_filters.ipynb #reading-plans
-def _reading_plans(study: FilterStudy, pool: Run, references: dict[int, Run]) -> list[Planned]:
+def _reading_plans(study: FilterStudy, pool: Run, references: dict[int, Run]) -> list[PlannedRun]:
     how = {"judge_context": study.judge_context, "strict": study.strict}
     return [
-        Planned(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": model})
+        PlannedRun(f"reading, seed {s}", read_with_reference, how, s, {"pool": pool, "reference": model})
         for s, model in references.items()
     ]
 
-def _classifier_plans(study: FilterStudy, pool: Run, keys: Sequence[tuple[float, int]]) -> list[Planned]:
+def _classifier_plans(study: FilterStudy, pool: Run, keys: Sequence[tuple[float, int]]) -> list[PlannedRun]:
     how = {"scale": study.scale, "examples": study.examples, "strict": study.strict}
     name = lambda share, seed: f"classifiers, {share:.0%} good, seed {seed}"
     return [
-        Planned(name(share, s), train_classifiers, {**how, "share": share}, s, {"pool": pool}) for share, s in keys
+        PlannedRun(name(share, s), train_classifiers, {**how, "share": share}, s, {"pool": pool}) for share, s in keys
     ]
 
 # %% ../../../nbs/studies/dclm/10_quality_filters.ipynb #run-study
@@ -191,10 +191,10 @@ def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequen
             judges = run_judges(study, seeds, shares, None, workers, force, store)
         with whole.stage("models", share=work["models"]):
             plans = [_planned(study, judges, *key) for key in keys]
-            models = dict(zip(keys, run_together(plans, store, workers, force, "models")))
+            models = dict(zip(keys, run_in_parallel(plans, store, workers, force, "models")))
         with whole.stage("probes", share=work["probes"]):
             plans = [
-                Planned(
+                PlannedRun(
                     f"{recipe}, {share:.0%} good, seed {s}",
                     probe_model,
                     probe_settings(study),
@@ -203,13 +203,13 @@ def run_study(study: FilterStudy, seeds: Sequence[int] = (0, 1, 2), rows: Sequen
                 )
                 for share, recipe, s in keys
             ]
-            probes = dict(zip(keys, run_together(plans, store, workers, force, "probes")))
+            probes = dict(zip(keys, run_in_parallel(plans, store, workers, force, "probes")))
     return FilterRuns(study, judges, models, probes)
 
-def _planned(study: FilterStudy, judges: Judges, share: float, recipe: str, seed: int) -> Planned:
+def _planned(study: FilterStudy, judges: Judges, share: float, recipe: str, seed: int) -> PlannedRun:
     "A recipe's training, with the judges that it asks and no others."
     inputs = {"pool": judges.pool}
     if recipe not in (NOBODY, CONTROL, LABELLED): inputs["classifiers"] = judges.classifiers[share, seed]
     if recipe in ("Perplexity filtering", "Top-k average logits"): inputs["reading"] = judges.readings[seed]
     config = {**model_settings(study), "recipe": recipe, "share": share, "keep_fraction": study.keep_fraction}
-    return Planned(f"{recipe}, {share:.0%} good, seed {seed}", train_recipe, config, seed, inputs)
+    return PlannedRun(f"{recipe}, {share:.0%} good, seed {seed}", train_recipe, config, seed, inputs)

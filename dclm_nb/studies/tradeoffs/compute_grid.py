@@ -18,7 +18,7 @@ from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .profiles import SCENES
-from .runs import Asked, Setup, Workshop
+from .runs import Question, TrainSpec, Workshop
 from .tuning import Tuned, tune, with_guidance
 
 # %% auto #0
@@ -48,7 +48,7 @@ class GridRuns:
     shop: Workshop
     tuned: Tuned
     seeds: tuple[int, ...]
-    setups: dict[tuple[str, str], Setup]
+    setups: dict[tuple[str, str], TrainSpec]
     models: dict[tuple[str, str, int], Run]
     judged: dict[tuple[Point, int], Run]
     tuning_losses: dict[Point, float]
@@ -93,11 +93,11 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     if shop is None: return None
     if not seeds: raise UserError("the grid needs at least one seed")
     study, tuned = shop.study, tune(shop)
-    setups = {(m, size): Setup(m, size, tuned.train_config(m, size, budget, study))
+    setups = {(m, size): TrainSpec(m, size, tuned.train_config(m, size, budget, study))
               for m in METHODS for size, budget in study.budgets}
     keys = [(m, size, seed) for m, size in setups for seed in seeds]
     models = dict(zip(keys, shop.train([(setups[m, size], seed) for m, size, seed in keys], name="the grid")))
-    ask = lambda p, sampling: Asked(
+    ask = lambda p, sampling: Question(
         setups[p.method, p.size], models[p.method, p.size, p.seed], p.seed, p.mark, sampling, p.averaged
     )
     marks = [Point(*key, mark) for key in keys for mark in range(len(study.marks))]
@@ -111,14 +111,14 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     return GridRuns(shop, tuned, tuple(seeds), setups, models, scores, losses)
 
 
-def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Asked]:
+def _last(study, method: str, seeds: Sequence[int], setups, models, losses: dict[Point, float]) -> list[Question]:
     "The last marks of a method's network with the lower loss on tuning scenes, one a seed."
     mark = len(study.marks) - 1
     size = min(
         (size for size, _ in study.budgets),
         key=lambda size: sum(losses[Point(method, size, seed, mark)] for seed in seeds),
     )
-    return [Asked(setups[method, size], models[method, size, seed], seed, mark, Sampling()) for seed in seeds]
+    return [Question(setups[method, size], models[method, size, seed], seed, mark, Sampling()) for seed in seeds]
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #gate
 GATE = 0.3
@@ -271,7 +271,7 @@ def composition_frame(grid: GridRuns | None) -> pd.DataFrame:
     for captions in ("seen pairs", "unseen pairs"):
         keys = [(method, seed) for method in METHODS for seed in grid.seeds]
         asked = [
-            Asked(
+            Question(
                 grid.setups[m, size],
                 grid.models[m, size, seed],
                 seed,
@@ -435,7 +435,10 @@ def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
     if grid is None: return {}
     codecs = {codec: codec_scores(grid.shop, codec)[metric] for codec in grid.shop.study.codecs}
     if metric != "frechet_distance": return {f"ceiling of {codec}": value for codec, value in codecs.items()}
-    return {"real pictures": fmean(_real_distances(grid))} | {f"{codec} alone": value for codec, value in codecs.items()}
+    return {"real pictures": fmean(_real_distances(grid))} | {
+        f"{codec} alone": value for codec, value in codecs.items()
+    }
+
 
 def _real_distances(grid: GridRuns, draws: int = 8) -> list[float]:
     """Fréchet distances of fresh sets of real pictures to other real ones, at the number that generators are judged by:

@@ -18,8 +18,8 @@ from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import FOLLOW, QUALITY, GridRuns
 from .profiles import EMOJI, RealStudy, profile
-from .runs import Setup, model_of, train_generator
-from ...core.parallel import Planned, run_together
+from .runs import TrainSpec, model_of, train_generator
+from ...core.parallel import PlannedRun, run_in_parallel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,12 +161,12 @@ def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRun
         for evidence in run.result["learned"]: Learned(**evidence).require()
     size = shop.study.budgets[0][0]
     setups = {
-        m: Setup(m, size, grid.tuned.train_config(m, size, study.budget, shop.study, marks=(1.0,))) for m in METHODS
+        m: TrainSpec(m, size, grid.tuned.train_config(m, size, study.budget, shop.study, marks=(1.0,))) for m in METHODS
     }
     keys = [(m, seed) for m in METHODS for seed in seeds]
-    models = run_together(
+    models = run_in_parallel(
         [
-            Planned(
+            PlannedRun(
                 f"{m}, emoji, seed {seed}",
                 train_generator,
                 setups[m].config(),
@@ -181,9 +181,9 @@ def run_real(grid: GridRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> RealRun
         name="emoji",
     )
     ask = lambda m: {"scale": shop.study.scale, "trained": setups[m].config(), "guidance": list(grid.tuned.guidance[m])}
-    drawn = run_together(
+    drawn = run_in_parallel(
         [
-            Planned(f"{m}, emoji", draw_emoji, ask(m), seed, {"model": model, "data": data[m]})
+            PlannedRun(f"{m}, emoji", draw_emoji, ask(m), seed, {"model": model, "data": data[m]})
             for (m, seed), model in zip(keys, models)
         ],
         shop.store,

@@ -16,7 +16,7 @@ from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import FOLLOW, PARTS, QUALITY, GridRuns, best_of
 from .profiles import profile
-from .runs import Asked
+from .runs import Question
 
 if TYPE_CHECKING:
     from dclm_nb.core.store import Run
@@ -51,13 +51,13 @@ def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> Fres
     models = dict(zip(keys, grid.shop.train([(setups[m], seed) for m, seed in keys], name="fresh seeds")))
     wanted = [(m, seed, which) for m, seed in keys for which in (FOLLOW, QUALITY)]
     asked = [
-        Asked(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which]))
+        Question(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which]))
         for m, seed, which in wanted
     ]
     judged = dict(zip(wanted, grid.shop.judge(asked, name="fresh seeds: judging")))
     method, tokens = "masked-token", grid.shop.data(grid.shop.study.codec_of("masked-token")).result["tokens"]
     sampling = Sampling(tokens, guidance=grid.tuned.guidance[method][FOLLOW])
-    longer = [Asked(setups[method], models[method, seed], seed, chosen[method][1], sampling) for seed in seeds]
+    longer = [Question(setups[method], models[method, seed], seed, chosen[method][1], sampling) for seed in seeds]
     return FreshRuns(
         grid.shop.study.scale,
         chosen,

@@ -16,7 +16,7 @@ from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import FOLLOW, QUALITY, GridRuns
-from .runs import REPORT, TUNING, Asked, model_of, scenes_for
+from .runs import REPORT, TUNING, Question, model_of, scenes_for
 
 # %% auto #0
 __all__ = ['NO_LOSS', 'WEAK', 'STRONG', 'NO_CACHE', 'steps_frame', 'equal_quality', 'steps_curves', 'steps_notes',
@@ -31,7 +31,7 @@ def _ask(
     size = grid.shop.study.budgets[-1][0]
     keys = [(sampling, seed) for sampling in samplings for seed in grid.seeds]
     asked = [
-        Asked(
+        Question(
             grid.setups[method, size],
             grid.models[method, size, seed],
             seed,

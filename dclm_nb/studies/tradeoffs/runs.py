@@ -15,7 +15,7 @@ from ...core.runs import run
 from ...papers.paper import get_scale
 from ...core.seeds import seed_for
 from ...core.store import Run, RunStore
-from ...core.parallel import Planned, run_together
+from ...core.parallel import PlannedRun, run_in_parallel
 from .profiles import CODECS, SCENES, ImageStudy, profile
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'beside_the_assumed', 'scenes_for',
-           'overlap', 'encode_set', 'Setup', 'train_generator', 'model_of', 'draw_and_judge', 'tuning_loss', 'Workshop',
-           'Asked', 'workshop']
+           'overlap', 'encode_set', 'TrainSpec', 'train_generator', 'model_of', 'draw_and_judge', 'tuning_loss',
+           'Workshop', 'Question', 'workshop']
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #assumed
 WHY = {
@@ -150,7 +150,7 @@ def encode_set(config: dict, seed: int, folder: Path) -> dict:
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #setup
 @dataclass(frozen=True)
-class Setup:
+class TrainSpec:
     "What is trained, and how."
     method: str
     size: str
@@ -189,7 +189,7 @@ def _network_of(config: dict, data: Run):
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #train
 @run("image/train", version=1, libraries=("lightning", "torch"))
 def train_generator(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: train the network of a `Setup` to its budget; `mark_<i>.safetensors`, and what `image.training.train`
+    """Run: train the network of a `TrainSpec` to its budget; `mark_<i>.safetensors`, and what `image.training.train`
     returns."""
     import torch
     from safetensors.torch import load_file
@@ -212,7 +212,7 @@ def train_generator(config: dict, seed: int, folder: Path, inputs: dict) -> dict
 def model_of(
     config: dict, run: Run, data: Run, mark: int = -1, averaged: bool = True, sampling: Sampling | None = None
 ) -> ImageModel:
-    "The generator at a mark of a training run (`config`: of its `Setup`), ready to draw."
+    "The generator at a mark of a training run (`config`: of its `TrainSpec`), ready to draw."
     from safetensors.torch import load_file
     from dclm_nb.image.checkpoints import ImageModel
     from dclm_nb.image.codecs import load_codec
@@ -321,10 +321,10 @@ class Workshop:
             ]
         ]
 
-    def train(self, setups: Sequence[tuple[Setup, int]], name: str = "training", codec: str = "") -> list[Run]:
+    def train(self, setups: Sequence[tuple[TrainSpec, int]], name: str = "training", codec: str = "") -> list[Run]:
         "A trained generator for each (setup, seed); `codec` replaces the study's own."
         plans = [
-            Planned(
+            PlannedRun(
                 f"{s.method}, {s.size}, seed {seed}",
                 train_generator,
                 s.config(),
@@ -334,12 +334,12 @@ class Workshop:
             )
             for s, seed in setups
         ]
-        return run_together(plans, self.store, self.workers, self.force, name)
+        return run_in_parallel(plans, self.store, self.workers, self.force, name)
 
-    def judge(self, asked: Sequence[Asked], name: str = "judging") -> list[Run]:
+    def judge(self, asked: Sequence[Question], name: str = "judging") -> list[Run]:
         "Pictures drawn and judged for each question."
         plans = [
-            Planned(
+            PlannedRun(
                 f"{a.setup.method}, {a.setup.size}",
                 draw_and_judge,
                 self._question(a),
@@ -353,9 +353,9 @@ class Workshop:
             )
             for a in asked
         ]
-        return run_together(plans, self.store, self.workers, self.force, name)
+        return run_in_parallel(plans, self.store, self.workers, self.force, name)
 
-    def losses(self, asked: Sequence[Asked], name: str = "losses") -> list[float]:
+    def losses(self, asked: Sequence[Question], name: str = "losses") -> list[float]:
         "The loss on tuning scenes of each mark asked for."
         config = lambda a: {
             "scale": self.study.scale,
@@ -364,7 +364,7 @@ class Workshop:
             "pictures": 2 * self.study.judged_pictures,
         }
         plans = [
-            Planned(
+            PlannedRun(
                 f"{a.setup.method}, {a.setup.size}",
                 tuning_loss,
                 config(a),
@@ -373,9 +373,9 @@ class Workshop:
             )
             for a in asked
         ]
-        return [run.result["loss"] for run in run_together(plans, self.store, self.workers, self.force, name)]
+        return [run.result["loss"] for run in run_in_parallel(plans, self.store, self.workers, self.force, name)]
 
-    def _question(self, a: Asked) -> dict:
+    def _question(self, a: Question) -> dict:
         return {
             "scale": self.study.scale,
             "trained": a.setup.config(),
@@ -389,9 +389,9 @@ class Workshop:
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #asked
 @dataclass(frozen=True)
-class Asked:
+class Question:
     "One question to the judges: which mark of which run, drawn how, for which captions."
-    setup: Setup
+    setup: TrainSpec
     run: Run
     seed: int
     mark: int
@@ -401,7 +401,7 @@ class Asked:
     captions: str = "all"
     codec: str = ""
 
-def _drawing_cost(asked: Asked) -> float:
+def _drawing_cost(asked: Question) -> float:
     "For the time left only: passes through the network."
     return (
         1.0

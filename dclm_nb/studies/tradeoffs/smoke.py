@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...core.store import RunStore
 
 if TYPE_CHECKING:
-    from dclm_nb.studies.tradeoffs.runs import Asked, Setup, Workshop
+    from dclm_nb.studies.tradeoffs.runs import Question, TrainSpec, Workshop
 
 # %% auto #0
 __all__ = ['smoke_latents', 'smoke_floor', 'smoke_runs']
@@ -20,19 +20,19 @@ def _shop(store: RunStore) -> Workshop:
     from dclm_nb.studies.tradeoffs.runs import workshop
     return workshop("smoke", store=store)
 
-def _setups() -> list[Setup]:
+def _setups() -> list[TrainSpec]:
     "A small network of each method."
     from dclm_nb.image.config import METHODS
     from dclm_nb.image.recipes import ImageTrainConfig
-    from dclm_nb.studies.tradeoffs.runs import Setup
-    return [Setup(method, "nano", ImageTrainConfig(1e9, 8, 4e-3)) for method in METHODS]
+    from dclm_nb.studies.tradeoffs.runs import TrainSpec
+    return [TrainSpec(method, "nano", ImageTrainConfig(1e9, 8, 4e-3)) for method in METHODS]
 
-def _questions(shop: Workshop) -> list[Asked]:
+def _questions(shop: Workshop) -> list[Question]:
     "What to ask of the trained networks: some pictures of each, with guidance."
     from dclm_nb.image.methods import Sampling
-    from dclm_nb.studies.tradeoffs.runs import Asked
+    from dclm_nb.studies.tradeoffs.runs import Question
     runs = shop.train([(setup, 0) for setup in _setups()])
-    return [Asked(setup, run, 0, 0, Sampling(steps=4)) for setup, run in zip(_setups(), runs)]
+    return [Question(setup, run, 0, 0, Sampling(steps=4)) for setup, run in zip(_setups(), runs)]
 
 def smoke_latents(store: RunStore) -> None:
     "Both codecs of the study, with the encoded pictures."

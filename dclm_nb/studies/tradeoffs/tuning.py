@@ -13,7 +13,7 @@ from ...image.flow import FlowSettings
 from ...image.methods import MethodSettings, Sampling
 from ...image.recipes import ImageTrainConfig
 from ...papers.frames import RowNotes
-from .runs import TUNING, Asked, Setup, Workshop
+from .runs import TUNING, Question, TrainSpec, Workshop
 
 # %% auto #0
 __all__ = ['TUNING_SEEDS', 'MIDDLE_SHIFT', 'SWEPT', 'Tuned', 'further', 'finalists', 'mean_by', 'with_guidance', 'tune',
@@ -49,8 +49,8 @@ class Tuned:
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #sweep
 MIDDLE_SHIFT = 6.0              # of the diffusion runs in the sweep of rates, before the shift itself is tuned
 
-def _setup(study, method: str, size: str, rate: float, shift: float) -> Setup:
-    return Setup(
+def _setup(study, method: str, size: str, rate: float, shift: float) -> TrainSpec:
+    return TrainSpec(
         method,
         size,
         ImageTrainConfig(
@@ -64,15 +64,15 @@ def _setup(study, method: str, size: str, rate: float, shift: float) -> Setup:
     )
 
 
-def _trained(shop: Workshop, tries: list[tuple[Setup, int]], name: str) -> list[Asked]:
+def _trained(shop: Workshop, tries: list[tuple[TrainSpec, int]], name: str) -> list[Question]:
     "The trained network of each (setup, seed), as a question."
     return [
-        Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=2.0), purpose=TUNING)
+        Question(setup, run, seed, mark=-1, sampling=Sampling(guidance=2.0), purpose=TUNING)
         for (setup, seed), run in zip(tries, shop.train(tries, name=name))
     ]
 
 
-def _row(sweep: str, a: Asked, **measured) -> dict:
+def _row(sweep: str, a: Question, **measured) -> dict:
     flow = a.setup.train.settings.flow.shift if a.setup.method == "diffusion" else float("nan")
     return {
         "sweep": sweep,
@@ -86,12 +86,12 @@ def _row(sweep: str, a: Asked, **measured) -> dict:
     }
 
 
-def _lossy(shop: Workshop, tries: list[tuple[Setup, int]], sweep: str, name: str) -> list[dict]:
+def _lossy(shop: Workshop, tries: list[tuple[TrainSpec, int]], sweep: str, name: str) -> list[dict]:
     asked = _trained(shop, tries, name)
     return [_row(sweep, a, loss=loss) for a, loss in zip(asked, shop.losses(asked, name=f"{name}: losses"))]
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #judged
-def _judged(shop: Workshop, asked: list[Asked], sweep: str, name: str) -> list[dict]:
+def _judged(shop: Workshop, asked: list[Question], sweep: str, name: str) -> list[dict]:
     return [
         _row(
             sweep,
@@ -160,7 +160,7 @@ def _sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
     return rows + judge(finalists(mean_by(rows, "shift", "frechet_distance"), study.finalists), TUNING_SEEDS[1:])
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #with-guidance
-def _sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict]:
+def _sweep_guidance(shop: Workshop, models: dict[str, list[Question]]) -> list[dict]:
     """A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until
     neither metric has its best at an edge."""
     study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in models}
@@ -186,7 +186,7 @@ def _sweep_guidance(shop: Workshop, models: dict[str, list[Asked]]) -> list[dict
         wanted = {m: beyond(m, "frechet_distance", 1) | beyond(m, "prompt_following", -1) for m in models}
     return rows
 
-def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Asked]]) -> Tuned:
+def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Question]]) -> Tuned:
     "`tuned` with the guidance that suits trained networks of each method best, for each metric, by the mean over them."
     rows = _sweep_guidance(shop, models)
     best = lambda m, metric, sign: finalists(

@@ -14,7 +14,7 @@ from ...core.learned import Learned
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import QUALITY, codec_scores, run_grid
 from .profiles import profile
-from .runs import REPORT, Asked, Setup, Workshop, scenes_for
+from .runs import REPORT, Question, TrainSpec, Workshop, scenes_for
 from .tuning import Tuned
 
 # %% auto #0
@@ -23,9 +23,9 @@ __all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_f
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #variants
 PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
-def variants(shop: Workshop, tuned: Tuned) -> dict[str, Setup]:
+def variants(shop: Workshop, tuned: Tuned) -> dict[str, TrainSpec]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
-    base = Setup(
+    base = TrainSpec(
         "diffusion",
         shop.study.budgets[0][0],
         tuned.train_config("diffusion", shop.study.budgets[0][0], shop.study.practice_budget, shop.study),
@@ -57,7 +57,7 @@ def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.D
 def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
     "(key, record) of prompt following and Fréchet distance, each at its own guidance."
     asked = [
-        Asked(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec)
+        Question(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec)
         for which in (0, QUALITY)
         for (_, seed), setup, run, codec in zip(keys, setups, runs, codecs or [""] * len(keys))
     ]

@@ -191,7 +191,7 @@ def test_the_settings_are_those_of_the_study(scale, monkeypatch):
     def record(plans, *args):
         asked.update({plan.fn.__name__: plan.config for plan in plans})
         return [None] * len(plans)
-    monkeypatch.setattr(quality_filters, "run_together", record)
+    monkeypatch.setattr(quality_filters, "run_in_parallel", record)
     run_study(study, seeds=(0,), store=Recorder())
     assert pool_settings(study) == asked["make_pool"] and model_settings(study) == asked["train_reference"]
     assert (

@@ -37,10 +37,11 @@ def test_shape(notebook):
         if isinstance(node, ast.ImportFrom)
         for name in node.names
     ]
-    assert ("dclm_nb.exhibits.showcase", "Showcase") in imported and 1 <= sum(
-        module == "dclm_nb.studies" for module, _ in imported
-    ) <= 3
-    assert all(module == "dclm_nb.studies" or module.startswith("dclm_nb.exhibits.") for module, _ in imported)
+    rooms = {"dclm_nb.studies.dclm", "dclm_nb.drawing", "dclm_nb.exhibits"}
+    used = [room for module, _ in imported for room in rooms if f"{module}.".startswith(f"{room}.")]
+    assert ("dclm_nb.exhibits.showcase", "Showcase") in imported and len(used) == len(imported)
+    studies = {f"{module}.{name}".split(".")[3] for module, name in imported if "studies" in module}
+    assert 1 <= len(studies) <= 3
     assert not any(
         isinstance(node, (ast.For, ast.If, ast.FunctionDef, ast.Import))
         for cell in code_cells(notebook)
@@ -65,7 +66,7 @@ def test_it_runs_and_vouches_for_what_it_wrote(notebook, tmp_path):
     assert {f"{name}.csv", f"{name}.md"} <= set(manifest["files"]) and all(
         (tmp_path / file).stat().st_size for file in manifest["files"]
     )
-    if REPLAYS[name].study != "scales": assert {f"{name}.svg", f"{name}.png"} <= set(manifest["files"])
+    if REPLAYS[name].study != "configurations": assert {f"{name}.svg", f"{name}.png"} <= set(manifest["files"])
 
 
 def test_everything_that_was_released_is_replayed_by_a_notebook():
