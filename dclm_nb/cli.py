@@ -278,10 +278,7 @@ def curate(
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
     from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
-    # a name stands for the classifier's training in the key, so that what was curated before is found again
-    config = CurationConfig(
-        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, name="laptop"
-    )
+    config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
     try: report = run(warc, out, config, executor=executor, workers=workers)
     except NothingLeft as e:
         _print_curation(e.report)

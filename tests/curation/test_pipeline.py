@@ -121,6 +121,7 @@ def test_a_name_stands_for_the_training_in_the_key_and_in_the_report():
 def test_kill_minus_nine_and_again(crawl, report, tmp_path, moment):
     code = (
         "import sys; from dclm_nb.curation.pipeline import *\n"
+        "from dclm_nb.curation.quality import ClassifierConfig\n"
         f"curate(sys.argv[2:], sys.argv[1], {CONFIG!r}, workers=1)"
     )
     child = subprocess.Popen(
@@ -382,6 +383,7 @@ def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(
 
 def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
     code = ("import sys; from dclm_nb.curation.pipeline import *\n"
+            "from dclm_nb.curation.quality import ClassifierConfig\n"
             f"curate(sys.argv[2:], sys.argv[1], {POOL!r}, executor='slurm')")
     children = [
         subprocess.Popen(
