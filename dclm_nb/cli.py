@@ -278,7 +278,9 @@ def curate(
 ):
     "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
     from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
-    config = CurationConfig(faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None)
+    config = CurationConfig(
+        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, name="laptop"
+    )
     try: report = run(warc, out, config, executor=executor, workers=workers)
     except NothingLeft as e:
         _print_curation(e.report)

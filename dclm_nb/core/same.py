@@ -6,6 +6,7 @@ __all__ = ['SMOKE', 'without', 'unequal', 'make_again', 'code_before', 'same']
 # %% ../../nbs/core/19_same.ipynb #imports
 import gzip
 import hashlib
+import inspect
 import json
 import os
 import subprocess
@@ -153,11 +154,7 @@ def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke
 def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
     "Make it before and after; what was equal, in words. Raises `UserError` with the first differences."
     with tempfile.TemporaryDirectory() as folder:
-        old, new = Path(folder) / "old", Path(folder) / "new"
-        make = f"from {smoke} import SMOKE; from dclm_nb.core.store import RunStore; SMOKE[{run.name!r}]"
-        _python(f"{make}(RunStore({str(old)!r}))", before)
-        _python(f"from dclm_nb.core.same import make_again; make_again({run.name!r}, {str(old)!r}, {str(new)!r})", root)
-        pairs = [(r, RunStore(new).get(r.key)) for r in RunStore(old).list() if r.manifest["name"] == run.name]
+        pairs = _pairs(run, before, root, smoke, Path(folder) / "old", Path(folder) / "new")
         if not pairs: raise UserError(f"the smoke runs of {run.name} hold no such run: dclm-nb runs bump {run.name}")
         if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:
             said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
@@ -166,3 +163,23 @@ def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
         return (
             f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
         )
+
+def _pairs(run: FoundRun, before: Path, root: Path, smoke: str, old: Path, new: Path) -> list[tuple[Run, Run]]:
+    """The runs called so, made by the code before and again by that of today. What the store does not run itself (a
+    pipeline of datatrove) is made by its whole procedure both times."""
+    procedure = f"from {smoke} import SMOKE; from dclm_nb.core.store import RunStore; SMOKE[{run.name!r}]"
+    _python(f"{procedure}(RunStore({str(old)!r}))", before)
+    made = RunStore(old).list()
+    called_so = [r for r in made if r.manifest["name"] == run.name]
+    if called_so:
+        again = f"from dclm_nb.core.same import make_again; make_again({run.name!r}, {str(old)!r}, {str(new)!r})"
+        _python(again, root)
+        return [(r, RunStore(new).get(r.key)) for r in called_so]
+    if _is_made_by_the_store(run): return []
+    _python(f"{procedure}(RunStore({str(new)!r}))", root)
+    return list(zip(made, RunStore(new).list(), strict=True))
+
+def _is_made_by_the_store(run: FoundRun) -> bool:
+    "Whether the store calls the function by itself: fn(config, seed, folder, ...)."
+    function = getattr(import_module(run.module), run.function)
+    return list(inspect.signature(function).parameters)[:3] == ["config", "seed", "folder"]

@@ -130,7 +130,7 @@ class Stage:
 # %% ../../nbs/curation/22_pipeline.ipynb #build-def
 @run("curation/curate", version=1,
      libraries=("datatrove", "FastWARC", "fasttext-numpy2-wheel", "lxml", "numpy", "regex", "resiliparse", "tokenizers",
-                "trafilatura", "xxhash"))
+                "trafilatura", "xxhash"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def build_pipeline(config: CurationConfig, warcs: Sequence[str], folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; nothing is read or written here."
     folder, n = Path(folder), len(warcs)

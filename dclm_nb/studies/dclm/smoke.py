@@ -5,6 +5,7 @@ __all__ = ['smoke_pool', 'smoke_runs']
 
 # %% ../../../nbs/studies/dclm/15_smoke.ipynb #imports
 from collections.abc import Callable
+from pathlib import Path
 
 from ...core.store import RunStore
 
@@ -18,6 +19,20 @@ def smoke_pool(store: RunStore) -> None:
     from dclm_nb.studies.dclm.quality_filters import pool_settings
     from dclm_nb.studies.dclm.text_pool import make_pool
     store.run(make_pool, pool_settings(_text_study()))
+
+def _curated(config: dict, seed: int, folder: Path) -> dict:
+    "Run: a whole curation of the mini crawl, from archives to tokens."
+    from dclm_nb.curation.minicrawl import build_crawl
+    from dclm_nb.curation.pipeline import CurationConfig, curate
+    from dclm_nb.studies.dclm.profiles import CLASSIFIERS, CRAWLS
+    crawl = build_crawl(folder / "crawl", CRAWLS[config["scale"]], seed)
+    how = CurationConfig(training=CLASSIFIERS[config["scale"]], name=config["scale"], **config["curation"])
+    return {"left": curate(crawl.warcs, folder / "curated", how).funnel["left"].tolist()}
+
+def _smoke_curation(store: RunStore) -> None:
+    "The pipeline as a whole."
+    curation = {"until": "tokens", "vocab_size": 512, "seq_len": 64}
+    store.run(_curated, {"scale": "smoke", "curation": curation})
 
 def _smoke_filters(store: RunStore) -> None:
     "The pool, its judges, two recipes trained and probed."
@@ -41,6 +56,7 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     "{run: the procedure that makes it in a store}."
     return {
         "curation/pool": smoke_pool,
+        "curation/curate": _smoke_curation,
         **dict.fromkeys(("curation/classifiers", "curation/reference-model", "curation/perplexity"), _smoke_filters),
         **dict.fromkeys(("dclm/train", "dclm/probe"), _smoke_filters),
         "dclm/calibration": _smoke_calibration,

@@ -73,7 +73,7 @@ def own_found(images: Tensor, real: Tensor, k: int = 16, seed: int = 0) -> float
 # %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #data
 @run("tradeoffs/emoji-latents", version=1, libraries=("numpy", "resvg_py", "torch"))
 def encode_emoji(config: dict, seed: int, folder: Path) -> dict:
-    """Run: fit the codec `config['codec']` on emoji and encode them; files as of `image_study.encode_set`. Raises
+    """Run: fit the codec `config['codec']` on emoji and encode them; files as of `runs.encode_set`. Raises
     `UserError` where emoji cannot be had."""
     from safetensors.torch import save_file
     from dclm_nb.image.captions import CaptionVocabulary
