@@ -115,7 +115,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
 # %% ../../nbs/core/05_statistics.ipynb #grid-interval-def
 def grid_cells(picks, grid, open_ends: bool = True) -> np.ndarray:
-    """[picks, 2]: the lower and upper end of what each pick from `grid` stands for, half of the step to each neighbour.
+    """float64 `"picks 2"`: lower and upper end of what a pick from `grid` stands for, half of the step to each
+    neighbour.
 
     `open_ends`: a pick at an end of the grid is unbounded on that side; with False the grid ends where the scale ends.
     Raises `ValueError` for a pick that is not on the grid.

@@ -92,8 +92,8 @@ class BloomFilter:
         return self.blocks * BLOCK_BITS // 8
 
     def places(self, hashes: np.ndarray, functions: range) -> tuple[np.ndarray, np.ndarray]:
-        """The word and the bit in it that each function chooses for each hash, both "functions hashes". The functions
-        must be of one seven."""
+        """The word (int64) and the bit in it (uint64) that each function chooses for each of the hashes uint64 `"N"`,
+        both `"functions N"`. The functions must be of one seven."""
         block = ((hashes >> np.uint64(32)) * np.uint64(self.blocks)) >> np.uint64(32)
         entropy = mix64(hashes + np.uint64(0x9E3779B97F4A7C15 * (functions.start // 7 + 1) % 2**64))
         place = entropy >> np.array([[9 * (function % 7)] for function in functions], np.uint64)
@@ -104,12 +104,12 @@ class BloomFilter:
         return place.view(np.int64), bit
 
     def add(self, hashes: np.ndarray) -> None:
-        """Set the bits of each hash."""
+        """Set the bits of each of the hashes uint64 `"N"`."""
         for part in parts(hashes, ADDED_AT_ONCE):
             for functions in sevens(self.hashes): set_bits(self.words, *self.places(part, functions))
 
     def contains(self, hashes: np.ndarray) -> np.ndarray:
-        """True for hashes that were added, and for others with the false-positive rate."""
+        """Bool `"N"`: true for hashes uint64 `"N"` that were added, and for others with the false-positive rate."""
         return np.concatenate([np.zeros(0, bool), *map(self._contains, parts(hashes, ASKED_AT_ONCE))])
 
     def _contains(self, hashes: np.ndarray) -> np.ndarray:
@@ -138,13 +138,13 @@ UNCHECKED = "clip"      # the mode in which `take` does not look over the indice
 
 
 def parts(hashes: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Runs of `size` hashes."""
+    """Hashes `"N"` in runs `"size"`; the last one may be shorter."""
     return (hashes[begin:begin + size] for begin in range(0, len(hashes), size))
 
 # %% ../../nbs/curation/12_bloom.ipynb #set-bits-2
 def set_bits(words: np.ndarray, word: np.ndarray, bit: np.ndarray) -> None:
-    """words[word] |= bit, both "functions hashes". Of two hashes that write to one word the later wins, so look, and
-    add what is lost one by one."""
+    """words[word] |= bit: `words` uint64 `"W"`, `word` int64 and `bit` uint64 `"functions N"`. Of two hashes that write
+    to one word the later wins, so look, and add what is lost one by one."""
     for each, bits in zip(word, bit): words[each] = words.take(each, mode=UNCHECKED) | bits
     lost = np.flatnonzero(np.minimum.reduce(words.take(word, mode=UNCHECKED) & bit) == 0)
     np.bitwise_or.at(words, word[:, lost].ravel(), bit[:, lost].ravel())
@@ -180,7 +180,7 @@ class DedupResult:
 
 # %% ../../nbs/curation/12_bloom.ipynb #one-of-equals
 def one_of_equals(hashes: np.ndarray) -> np.ndarray:
-    """For each hash the position of one that equals it; equal hashes get the same position."""
+    """For each of the hashes `"N"` the position, int64 `"N"`, of one that equals it; equal hashes get the same one."""
     slots = 1 << (4 * len(hashes)).bit_length()
     slot, table = (hashes & np.uint64(slots - 1)).view(np.int64), np.empty(slots, np.int32)
     table[slot] = np.arange(len(hashes), dtype=np.int32)
@@ -217,7 +217,7 @@ def _contained_in_order(
 
 
 def above(contained: np.ndarray, totals: np.ndarray, threshold: float) -> np.ndarray:
-    """Where contained / total > threshold, strictly; false where there is nothing to count."""
+    """Bool `"N"`: contained / totals (each `"N"`) > threshold, strictly; false where there is nothing to count."""
     return contained / np.maximum(totals, 1) > threshold
 
 # %% ../../nbs/curation/12_bloom.ipynb #batches

@@ -10,8 +10,8 @@ from ..core.errors import UserError
 
 # %% ../../nbs/curation/13_minhash.ipynb #curve
 def duplicate_probability(similarity: float | np.ndarray, bands: int, rows: int) -> float | np.ndarray:
-    """The probability 1 - (1 - s**rows)**bands that two documents of Jaccard similarity s share a band (appendix L).
-    Raises `UserError` outside 0..1."""
+    """The probability 1 - (1 - s**rows)**bands that two documents of Jaccard similarity s, a number or `"..."`, share a
+    band (appendix L). Raises `UserError` outside 0..1."""
     similarity = np.asarray(similarity, float)
     if bands < 1 or rows < 1: raise UserError(f"MinHash needs at least one band and one row, not {bands} and {rows}")
     if not ((similarity >= 0) & (similarity <= 1)).all(): raise UserError("a Jaccard similarity lies between 0 and 1")

@@ -17,7 +17,7 @@ MASK = (1 << 64) - 1
 
 
 def mix64(values: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit integers, one to one: every input bit reaches every output bit (multiply and fold, twice)."""
+    """Scramble uint64 `"..."`, one to one: every input bit reaches every output bit (multiply and fold, twice)."""
     multiplier = np.uint64(0xD6E8FEB86659FD93)
     mixed = (values ^ (values >> np.uint64(32))) * multiplier
     mixed = (mixed ^ (mixed >> np.uint64(32))) * multiplier
@@ -30,15 +30,15 @@ CHUNK = 1 << 16
 
 @cache
 def powers(base: int) -> np.ndarray:
-    """base**0 ... base**(CHUNK-1) modulo 2**64."""
+    """base**0 ... base**(CHUNK-1) modulo 2**64: uint64 `"CHUNK"`."""
     factors = np.full(CHUNK, base & MASK, np.uint64)
     factors[0] = 1
     return np.cumprod(factors)
 
 # %% ../../nbs/curation/11_ngrams.ipynb #polynomial
 def polynomial_hash(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, base: int) -> np.ndarray:
-    """sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop). Both must be sorted; `base` must
-    be odd, `values` unsigned."""
+    """uint64 `"N"`: sum over i of values[start + i] * base**i modulo 2**64, for each (start, stop) of `starts` and
+    `stops`, int64 `"N"`. Both must be sorted; `base` must be odd, `values` `"L"` unsigned."""
     inverse = pow(base, -1, 1 << 64)
     at_start, at_stop, back = (np.empty(len(starts), np.uint64) for _ in range(3))
     total = 0

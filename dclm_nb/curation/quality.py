@@ -133,7 +133,8 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 
 # %% ../../nbs/curation/17_quality.ipynb #log-loss
 def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
-    "Mean negative log-probability, in nats, that the scores give to the true labels."
+    """Mean negative log-probability, in nats, that scores `"P"` of positives and `"N"` of negatives give the true
+    labels."""
     sure = np.concatenate([positives, 1 - np.asarray(negatives)]).clip(1e-6, 1)
     return float(-np.log(sure).mean())
 
@@ -241,8 +242,8 @@ def _trial(
 LEAST_SPREAD = 0.4                                              # log-odds; 0.45 to 0.55 in probability
 
 def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learned:
-    """The width of the middle 90 % of the pool's scores in log-odds, beside the zero of a filter that gives every page
-    one score."""
+    """The width of the middle 90 % of the pool's scores `"N"` in log-odds, beside the zero of a filter that gives every
+    page one score."""
     sure = np.asarray(scores, dtype=float).clip(1e-9, 1 - 1e-9)
     low, high = np.percentile(np.log(sure / (1 - sure)), [5, 95])
     return Learned(
@@ -251,8 +252,8 @@ def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learn
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
 def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
-    """The score that the best `keep_fraction` of the pool reaches or exceeds. Raises `UserError` for an empty pool, a
-    score that is not a number, or a fraction outside (0, 1]."""
+    """The score that the best `keep_fraction` of the pool reaches or exceeds; `scores` `"N"`. Raises `UserError` for an
+    empty pool, a score that is not a number, or a fraction outside (0, 1]."""
     if not 0 < keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {keep_fraction}")
     if not len(scores): raise UserError("the pool is empty after the earlier steps: nothing to choose from")
     if lost := int(np.isnan(scores).sum()):

@@ -70,8 +70,8 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
 def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[np.ndarray]:
-    """The ids of `texts`, end-of-text after each, in uint32 pieces of `batch` documents. A marker inside a text is
-    text, not a document border."""
+    """The ids of `texts`, end-of-text after each, in pieces uint32 `"T"` of `batch` documents. A marker inside a text
+    is text, not a document border."""
     eot, pending = tokenizer.token_to_id(END_OF_TEXT), []
     def encode(pending):
         return np.concatenate([

@@ -35,7 +35,7 @@ ASCII_CLASSES = _ascii_classes()
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #ascii-edges
 def ascii_edges(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """For ASCII text: two boolean arrays, true where a token's first and where its last character stands."""
+    """For N ASCII characters: two arrays bool `"N"`, true where a token's first and where its last one stands."""
     padded = np.frombuffer(b"\0" + data.translate(ASCII_CLASSES) + b"\0", np.uint8)
     before, here, after = padded[:-2], padded[1:-1], padded[2:]
     binds = ((here >> 3) & before & after & (LETTER | DIGIT)) != 0
@@ -64,7 +64,7 @@ def property_table() -> np.ndarray:
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #rules
 def has(bits: np.ndarray, *names: str) -> np.ndarray:
-    """Which entries carry any of the named properties."""
+    """Bool `"N"`: which entries of `bits`, uint32 `"N"`, carry any of the named properties."""
     return (bits & union(names)) != 0
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #union
@@ -106,7 +106,7 @@ def _second_of_a_flag(bits: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/curation/10_word_boundaries.ipynb #unicode-edges
 def unicode_edges(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For any text, given as code points: two boolean arrays, true at a token's first and at its last character."""
+    """For any text, as code points uint32 `"N"`: two arrays bool `"N"`, true at a token's first and last character."""
     first, last = np.zeros(len(codes), bool), np.zeros(len(codes), bool)
     if not len(codes): return first, last
     bits = property_table()[codes]

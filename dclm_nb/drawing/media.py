@@ -54,7 +54,7 @@ def gif_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes:
 
 # %% ../../nbs/drawing/03_media.ipynb #mp4-bytes
 def mp4_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes | None:
-    "The same as MP4 (H.264), sides cut to even numbers; None where PyAV is not installed."
+    """Frames uint8 `"T H W 3"` as MP4 (H.264), sides cut to even numbers; None where PyAV is not installed."""
     if importlib.util.find_spec("av") is None: return None
     import av
     from fractions import Fraction

@@ -191,7 +191,9 @@ def in_a_section(what, stem: str) -> tuple[Shown, dict[str, bytes | str]]:
             f"{stem}.mp4": media.mp4_bytes(what.frames, what.fps),
         }
         return seen("gif"), {name: data for name, data in files.items() if data}
-    if hasattr(what, "to_csv"): return frame_shown(what), {f"{stem}.csv": what.to_csv(lineterminator="\n")}
+    if hasattr(what, "to_csv"):
+        shown, file = frame_shown(what), f"{stem}.csv"
+        return Shown(f"{shown.markdown}\n[As CSV]({file})\n", shown.text), {file: what.to_csv(lineterminator="\n")}
     raise UserError(f"a section holds text, a table, a figure, Pictures or a Clip, not {type(what).__name__}")
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #sections

@@ -54,8 +54,13 @@ class KL(nn.Module):
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return mean + (0.5 * log_variance).exp() * noise, self.weight * divergence
 
-    def encode(self, told: Tensor) -> Tensor: return told.chunk(2, dim=-1)[0]
-    def decode(self, latents: Tensor) -> Tensor: return latents
+    def encode(self, told: Tensor) -> Tensor:
+        """Means and log-variances `"B N 2C"` to the means `"B N C"`."""
+        return told.chunk(2, dim=-1)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents `"B N C"` as they are."""
+        return latents
 
 # %% ../../nbs/image/05_autoencoders.ipynb #vq
 class VQ(nn.Module):
@@ -74,9 +79,12 @@ class VQ(nn.Module):
         return told + (chosen - told).detach(), penalty
 
     def encode(self, told: Tensor) -> Tensor:
+        """`"B N C"` to ids int64 `"B N"`."""
         return (F.normalize(told, dim=-1) @ F.normalize(self.codebook, dim=-1).T).argmax(-1)
 
-    def decode(self, ids: Tensor) -> Tensor: return F.normalize(self.codebook, dim=-1)[ids]
+    def decode(self, ids: Tensor) -> Tensor:
+        """Ids int64 `"B N"` to directions of length 1, `"B N C"`."""
+        return F.normalize(self.codebook, dim=-1)[ids]
 
 # %% ../../nbs/image/05_autoencoders.ipynb #library
 def _quantisers():
@@ -113,8 +121,13 @@ class LFQ(nn.Module):
         heard, _, penalty = self.signs(told)
         return heard, penalty
 
-    def encode(self, told: Tensor) -> Tensor: return self.signs(told)[1].long()
-    def decode(self, ids: Tensor) -> Tensor: return self.signs.indices_to_codes(ids)
+    def encode(self, told: Tensor) -> Tensor:
+        """`"B N log2(V)"` to ids int64 `"B N"`."""
+        return self.signs(told)[1].long()
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Ids int64 `"B N"` to signs `"B N log2(V)"`."""
+        return self.signs.indices_to_codes(ids)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #fsq
 class FSQ(nn.Module):
@@ -129,8 +142,13 @@ class FSQ(nn.Module):
         "The rounded numbers `\"B N len(levels)\"`; there is no penalty."
         return self.grid(told)[0], told.new_zeros(())
 
-    def encode(self, told: Tensor) -> Tensor: return self.grid(told)[1].long()
-    def decode(self, ids: Tensor) -> Tensor: return self.grid.indices_to_codes(ids)
+    def encode(self, told: Tensor) -> Tensor:
+        """`"B N len(levels)"` to ids int64 `"B N"`."""
+        return self.grid(told)[1].long()
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Ids int64 `"B N"` to rounded numbers `"B N len(levels)"`."""
+        return self.grid.indices_to_codes(ids)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #block
 class ResidualBlock(nn.Module):
@@ -147,7 +165,9 @@ class ResidualBlock(nn.Module):
         )
         nn.init.zeros_(self.body[-1].weight)                        # begins as the identity
 
-    def forward(self, x: Tensor) -> Tensor: return x + self.body(x)
+    def forward(self, x: Tensor) -> Tensor:
+        """`"B width H W"` to `"B width H W"`."""
+        return x + self.body(x)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #network
 class Autoencoder(nn.Module):
@@ -172,8 +192,13 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*down, *end(widths[-1], self.bottleneck.told, 1))
         self.decoder = nn.Sequential(*up, *end(widths[0], 3, 3))
 
-    def tell(self, pictures: Tensor) -> Tensor: return to_patches(self.encoder(pictures), 1)
-    def draw(self, heard: Tensor) -> Tensor: return self.decoder(from_patches(heard, 1))
+    def tell(self, pictures: Tensor) -> Tensor:
+        """Pictures float `"B 3 H W"` from -1 to 1 to what the latents are made from, `"B N told"`."""
+        return to_patches(self.encoder(pictures), 1)
+
+    def draw(self, heard: Tensor) -> Tensor:
+        """What is heard from the latents, `"B N heard"`, to pictures float `"B 3 H W"`."""
+        return self.decoder(from_patches(heard, 1))
 
     def forward(self, pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The reconstruction `\"B 3 H W\"` and the penalty of the latents."
@@ -241,13 +266,16 @@ class ConvCodec(SavedCodec):
             for part in plain.split(256)
         ])
 
-    def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's weights by name, each in its own shape."""
+        return dict(self.network.state_dict())
 
     def settings(self) -> dict:
         return {"name": self.name, "config": dataclasses.asdict(self.config), "shift": self.shift, "scale": self.scale}
 
     @classmethod
     def from_parts(cls, settings: dict, tensors: dict[str, Tensor]) -> ConvCodec:
+        """The codec of these settings, and weights named and shaped as `tensors` gives them."""
         config = AutoencoderConfig(**settings["config"])
         network = build_autoencoder(config)
         network.load_state_dict(tensors)
@@ -275,8 +303,8 @@ def codebook_usage(ids: Tensor, vocab_size: int) -> Usage:
 
 # %% ../../nbs/image/05_autoencoders.ipynb #collapse
 def check_usage(codec: Codec, images: Tensor) -> Usage:
-    """The use that a discrete codec makes of its vocabulary on pictures. Raises `UserError` when all tokens are one
-    code; warns when fewer than 5 % of the codes occur."""
+    """The use that a discrete codec makes of its vocabulary on pictures uint8 `"N 3 H W"`. Raises `UserError` when all
+    tokens are one code; warns when fewer than 5 % of the codes occur."""
     usage = codebook_usage(codec.encode(images), codec.vocab_size)
     if usage.used == 1:
         raise UserError(
@@ -461,7 +489,9 @@ class DiffusersKL(SavedCodec):
             _bytes(network.decode(part.to(this_device())).sample).to(latents.device) for part in plain.split(16)
         ])
 
-    def tensors(self) -> dict[str, Tensor]: return dict(self.network.state_dict())
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's weights by name, each in its own shape."""
+        return dict(self.network.state_dict())
 
     def settings(self) -> dict:
         config = {
@@ -473,6 +503,7 @@ class DiffusersKL(SavedCodec):
 
     @classmethod
     def from_parts(cls, settings: dict, tensors: dict[str, Tensor]) -> DiffusersKL:
+        """The codec of these settings, and weights named and shaped as `tensors` gives them."""
         network = diffusers_class()(**settings["config"])
         network.load_state_dict(tensors)
         return cls(settings["name"], settings["size"], network, settings["patch"])

@@ -111,7 +111,7 @@ class Block(nn.Module):
 
 # %% ../../nbs/image/08_backbone.ipynb #modulated
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    "Layer norm without parameters, then the given shift and scale."
+    """Layer norm of `"B T D"` without parameters, then the given shift and scale, both `"B 1 D"`."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
 
 def _from_zero(linear: nn.Linear) -> nn.Linear:
@@ -134,7 +134,7 @@ class CaptionEncoder(nn.Module):
             nn.init.normal_(table, std=std)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        "Caption tokens and their vector."
+        """Ids int64 `"B M"` to caption tokens `"B M D"` and their vector `"B D"`."""
         bound = self.words(ids) * self.gain
         return bound + self.place, self.pool(F.silu(self.mix(bound.sum(dim=1) / math.sqrt(ids.shape[1]))))
 
@@ -148,7 +148,7 @@ class TimeEncoder(nn.Module):
         self.first, self.second = nn.Linear(2 * self.RATES, width), nn.Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
-        "One vector per time."
+        """Times `"B"` to one vector per time, `"B D"`."""
         rates = torch.exp(torch.linspace(0, math.log(1000), self.RATES, device=t.device))
         angles = t[:, None].float() * rates
         return self.second(

@@ -115,7 +115,7 @@ def _holds(relation: str, first: Seen, second: Seen, spec: SceneSpec) -> bool:
 
 # %% ../../nbs/image/01_checker.ipynb #check
 def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: SceneSpec) -> Check:
-    "Compare a picture with its caption. Raises `UserError` for a caption outside `spec`."
+    """Compare a picture uint8 `"3 H W"` with its caption. Raises `UserError` for a caption outside `spec`."""
     if isinstance(caption, str): caption = parse_caption(caption, spec)
     things = see(image, spec)
     if isinstance(caption, Group):
@@ -136,7 +136,7 @@ def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: S
 
 # %% ../../nbs/image/01_checker.ipynb #scores
 def check_all(images: Tensor, captions: Sequence[str], spec: SceneSpec) -> list[Check]:
-    "One check per picture. Raises `UserError` for sets of unequal length or none at all."
+    """One check per picture of uint8 `"N 3 H W"`. Raises `UserError` for sets of unequal length or none at all."""
     if len(images) != len(captions):
         raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
     if not len(captions): raise UserError("there is nothing to check: the set is empty")

@@ -137,7 +137,7 @@ class SavedCodec:
     kind: ClassVar[str]
 
     def tensors(self) -> dict[str, Tensor]:
-        "Everything that was fitted, by name."
+        """Everything that was fitted, by name, each in its own shape."""
         return {f.name: value for f in dataclasses.fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
     def settings(self) -> dict:
@@ -148,7 +148,7 @@ class SavedCodec:
 
     @classmethod
     def from_parts(cls, settings: dict, tensors: dict[str, Tensor]) -> SavedCodec:
-        "The codec that has these parts."
+        """The codec that has these parts, tensors named and shaped as `tensors` gives them."""
         return cls(**settings, **tensors)
 
     def fingerprint(self) -> str:
@@ -402,8 +402,8 @@ def fit_codec(name: str, images: Tensor, patch: int = 4, seed: int = 0) -> Patch
 
 # %% ../../nbs/image/04_codecs.ipynb #learned
 def codec_learned(codec: Codec, fitted_on: Tensor, held_out: Tensor) -> Learned:
-    """Error of the reconstructions of uint8 `held_out` (root mean square, grey levels), beside painting the mean
-    picture of `fitted_on`."""
+    """Error of the reconstructions of `held_out` (root mean square, grey levels), beside painting the mean picture of
+    `fitted_on`; both uint8 `"N 3 H W"`."""
     error = lambda a, b: float((a.double() - b.double()).square().mean().sqrt())
     mean = fitted_on.double().mean(dim=0).round().expand(held_out.shape)
     trivial = error(mean, held_out)
@@ -422,9 +422,9 @@ def codec_learned(codec: Codec, fitted_on: Tensor, held_out: Tensor) -> Learned:
 def codec_table(
     codecs: Sequence[Codec], images: Tensor, captions: Sequence[str], spec: SceneSpec, judges: JudgeSuite | None = None
 ) -> pd.DataFrame:
-    """One row per codec: kind, tokens, channels, vocabulary, numbers per picture, PSNR in dB, and the share of
-    reconstructions that the checker finds right, per attribute; with `judges` also the Fréchet distance of the
-    reconstructions."""
+    """One row per codec, on pictures uint8 `"N 3 H W"`: kind, tokens, channels, vocabulary, numbers per picture, PSNR
+    in dB, and the share of reconstructions that the checker finds right, per attribute; with `judges` also the Fréchet
+    distance of the reconstructions."""
     rows = []
     for codec in codecs:
         again = codec.decode(codec.encode(images))

@@ -72,10 +72,11 @@ class PictureTower(nn.Module):
         self.register_buffer("ground", torch.tensor(BACKGROUND, dtype=torch.float32)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Pictures uint8 `"B 3 H W"` to vectors `"B dimension"`."""
         return self.layers((images.to(self.ground.device).float() - self.ground) / 64)
 
     def check(self, images: Tensor) -> Tensor:
-        "The same pictures, or a `UserError` where they are not of this tower's size and type."
+        """The same pictures uint8 `"B 3 H W"`, or a `UserError` where they are not of this tower's size and type."""
         if (
             images.ndim != 4
             or images.shape[1:] != (3, self.image_size, self.image_size)
@@ -269,11 +270,14 @@ class TwoTower(nn.Module):
         return torch.tensor([[0] * (longest - len(text)) + [self.words[w] for w in text] for text in texts])
 
     def read(self, ids: Tensor) -> Tensor:
+        """Word ids int64 `"N T"` to unit vectors `"N D"`."""
         return F.normalize(
             self.captions(self.reader(self.embedding(ids.to(self.embedding.weight.device)))[0][:, -1]), dim=-1
         )
 
-    def look(self, images: Tensor) -> Tensor: return F.normalize(self.pictures(images), dim=-1)
+    def look(self, images: Tensor) -> Tensor:
+        """Pictures uint8 `"N 3 H W"` to unit vectors `"N D"`."""
+        return F.normalize(self.pictures(images), dim=-1)
 
     @torch.inference_mode()
     def image_vectors(self, images: Tensor) -> Tensor:
@@ -328,7 +332,8 @@ def fit_two_tower(
 
 # %% ../../nbs/image/17_features.ipynb #contrastive-score
 def contrastive_score(network: TwoTower, images: Tensor, captions: Sequence[str]) -> float:
-    "100 x the mean cosine of pictures and their captions. Raises `UserError` for sets of unequal length."
+    """100 x the mean cosine of pictures uint8 `"N 3 H W"` and captions. Raises `UserError` for sets of unequal
+    length."""
     _check_pairs(images, captions)
     return 100 * float((network.image_vectors(images) * network.caption_vectors(captions)).sum(dim=1).mean())
 
@@ -338,8 +343,8 @@ def _check_pairs(images: Tensor, captions: Sequence[str]) -> None:
 
 # %% ../../nbs/image/17_features.ipynb #retrieval-accuracy
 def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16, seed: int = 0) -> float:
-    """Share of pictures that prefer their caption to k - 1 others of the set, all of another meaning; chance is 1/k.
-    Raises `UserError` where the set has not that many."""
+    """Share of pictures uint8 `"N 3 H W"` that prefer their caption to k - 1 others of the set, all of another meaning;
+    chance is 1/k. Raises `UserError` where the set has not that many."""
     _check_pairs(images, captions)
     spec, rng = SceneSpec(**network.settings["spec"]), np.random.default_rng(seed_for("retrieval", seed))
     means = [meaning(c, spec) for c in captions]
@@ -357,7 +362,7 @@ def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str
 
 # %% ../../nbs/image/17_features.ipynb #near-miss-accuracy
 def near_miss_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str]) -> float:
-    "Share of pictures that prefer their caption to every near miss of it."
+    """Share of pictures uint8 `"N 3 H W"` that prefer their caption to every near miss of it."""
     _check_pairs(images, captions)
     spec, right = SceneSpec(**network.settings["spec"]), 0
     choices = [[caption, *near_misses(caption, spec)] for caption in captions]
@@ -369,7 +374,7 @@ def near_miss_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str
 
 # %% ../../nbs/image/17_features.ipynb #towers-learned
 def towers_learned(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16) -> Learned:
-    "`retrieval_accuracy` beside chance."
+    """`retrieval_accuracy` on pictures uint8 `"N 3 H W"`, beside chance."""
     return Learned(
         "two-tower",
         f"own caption found among {k}",
@@ -527,8 +532,8 @@ def dinov2_features(images: Tensor, network: Pretrained | str, batch_size: int =
 
 # %% ../../nbs/image/17_features.ipynb #clip-score
 def clip_score(images: Tensor, captions: Sequence[str], network: Pretrained | str, batch_size: int = 64) -> float:
-    """100 x the mean of max(0, cosine) of pictures and captions (Hessel et al. 2021). Raises `UserError` as
-    `clip_features` does, and for sets of unequal length."""
+    """100 x the mean of max(0, cosine) of pictures uint8 `"N 3 H W"` and captions (Hessel et al. 2021). Raises
+    `UserError` as `clip_features` does, and for sets of unequal length."""
     _check_pairs(images, captions)
     clip, texts = _of_kind(network, "clip"), []
     pictures = F.normalize(clip_features(images, clip, batch_size), dim=-1)

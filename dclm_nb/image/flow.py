@@ -29,7 +29,7 @@ class FlowSettings:
 
 # %% ../../nbs/image/09_flow.ipynb #shifted
 def shifted(t: Tensor, shift: float) -> Tensor:
-    "Times in [0, 1] moved towards 1 (noise) for `shift` > 1; 0 and 1 stay."
+    """Times `"n"` in [0, 1] moved towards 1 (noise) for `shift` > 1; 0 and 1 stay."""
     return shift * t / (1 + (shift - 1) * t)
 
 # %% ../../nbs/image/09_flow.ipynb #sample-times
@@ -49,15 +49,15 @@ def flow_loss(
 
 # %% ../../nbs/image/09_flow.ipynb #guided
 def guided(predict, captions: Tensor, null: Tensor, guidance: float) -> Tensor:
-    """`predict(captions)` moved away from `predict(null)`; one pass over both halves. `guidance` 1 asks for the
-    captions alone."""
+    """`predict(captions)`, `"B N C"` or `"B N V"`, moved away from `predict(null)`, for captions and null `"B M"`; one
+    pass over both halves. `guidance` 1 asks for the captions alone."""
     if guidance == 1: return predict(captions)
     with_caption, without = predict(torch.cat([captions, null])).chunk(2)
     return without + guidance * (with_caption - without)
 
 # %% ../../nbs/image/09_flow.ipynb #doubled
 def doubled(x: Tensor, guidance: float) -> Tensor:
-    "The batch twice where guidance needs a pass without caption."
+    """The batch `"B ..."` twice, `"2B ..."`, where guidance needs a pass without caption."""
     return x if guidance == 1 else torch.cat([x, x])
 
 # %% ../../nbs/image/09_flow.ipynb #sample

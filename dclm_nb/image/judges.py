@@ -80,9 +80,9 @@ class JudgeSuite:
         return cls(spec, feature_net, two_tower, references, real("control", "held out"), blind or {})
 
     def measure(self, images: Tensor, captions: Sequence[str], split: str = "held out") -> dict[str, float]:
-        """Every instrument, blind or not; distances are to real pictures of the captions of a `split`, because a few
-        dozen compositions more or less are a distance, too. Raises `UserError` for sets of unequal length, captions
-        of another world, fewer than 4 pictures or more than the reference has."""
+        """Every instrument on pictures uint8 `"N 3 H W"`, blind or not; distances are to real pictures of the captions
+        of a `split`, because a few dozen compositions more or less are a distance, too. Raises `UserError` for sets of
+        unequal length, captions of another world, fewer than 4 pictures or more than the reference has."""
         reference = self.references[split]
         if len(images) > len(reference):
             raise UserError(
@@ -100,7 +100,8 @@ class JudgeSuite:
         }
 
     def score(self, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
-        "Every instrument that passed its calibration. Raises `UserError` as `measure` does."
+        """Every instrument that passed its calibration; pictures uint8 `"N 3 H W"`. Raises `UserError` as `measure`
+        does."""
         return {name: value for name, value in self.measure(images, captions).items() if name not in self.blind}
 
     def real(self, n: int) -> dict[str, float]:

@@ -100,7 +100,8 @@ class LatentShards:
     def __len__(self) -> int: return len(self.records)
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        "`size` pictures with their captions; some captions are replaced by the null caption."
+        """`size` pictures, float32 `"size T C"` or ids int64 `"size T"`, with their captions int64 `"size M"`; some
+        captions are replaced by the null caption."""
         chosen = torch.randint(len(self), (size,), generator=generator)
         dropped = torch.rand(size, generator=generator) < caption_drop
         records = self.records.rows(chosen.numpy())

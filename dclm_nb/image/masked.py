@@ -81,8 +81,8 @@ def draw_codes(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tens
 
 # %% ../../nbs/image/10_masked.ipynb #check-numbers
 def check_numbers(logits: Tensor) -> None:
-    """Raises `UserError` for logits that are not numbers; asked once a picture, because it makes the processor wait for
-    a GPU."""
+    """Raises `UserError` for logits `"... V"` that are not numbers; asked once a picture, because it makes the
+    processor wait for a GPU."""
     if logits.isnan().any():
         raise UserError("the network says no numbers: its training diverged, or its weights are damaged")
 

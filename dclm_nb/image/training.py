@@ -42,8 +42,8 @@ class LatentSet:
         self.latents, self.captions, self.null_id = latents, captions, null_id
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`size` pictures with their captions; some captions are replaced by the null caption, which is what guidance
-        needs."""
+        """`size` pictures, `"size T C"` or ids `"size T"`, with their captions `"size M"`; some captions are replaced
+        by the null caption, which is what guidance needs."""
         chosen = torch.randint(len(self.latents), (size,), generator=generator)
         dropped = torch.rand(size, generator=generator) < caption_drop
         return self.latents[chosen], torch.where(dropped[:, None], self.null_id, self.captions[chosen])

@@ -23,7 +23,7 @@ __all__ = ['START', 'SCALE', 'expected_score', 'Ratings', 'vote_draws', 'replaye
 START, SCALE = 1000.0, 400.0
 
 def expected_score(rating: float | np.ndarray, other: float | np.ndarray) -> float | np.ndarray:
-    "The chance that somebody with `rating` is preferred to somebody with `other`."
+    """The chance that somebody with `rating` is preferred to somebody with `other`; ratings are numbers or `"..."`."""
     return 1 / (1 + 10 ** ((other - rating) / SCALE))
 
 # %% ../../nbs/judging/04_elo.ipynb #ratings
@@ -65,8 +65,8 @@ def _percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
 
 # %% ../../nbs/judging/04_elo.ipynb #vote-draws
 def vote_draws(votes: Sequence[Vote], draws: int, seed: int = 0) -> list[np.ndarray]:
-    """`draws` times the places of votes, drawn with replacement: items as wholes where votes name them, else within
-    each pair. Raises `UserError` where only some votes name an item, or all the same."""
+    """`draws` times the places of votes, int64 `"N"`, drawn with replacement: items as wholes where votes name them
+    (then N varies), else within each pair. Raises `UserError` where only some votes name an item, or all the same."""
     named = [bool(vote.item) for vote in votes]
     if any(named) and not all(named): raise UserError("some votes name an item and some do not: draw neither way")
     group_of = (lambda vote: vote.item) if all(named) else (lambda vote: frozenset(vote[:2]))

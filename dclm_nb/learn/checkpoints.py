@@ -41,7 +41,7 @@ def save_weights(path: str | Path, **networks: nn.Module) -> None:
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #split-weights
 def split_weights(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Those of one network: what `load_state_dict` takes."""
+    """Those of one network, names and shapes as `load_state_dict` takes them."""
     return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #tidy

@@ -101,7 +101,8 @@ class Fitted:
         return found
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights, gathered from all devices: every process has to ask for them."""
+        """The network's weights by name, in full shape, gathered from all devices: every process has to ask for
+        them."""
         state = self.trainer.strategy.lightning_module_state_dict()
         prefix = "network."
         return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}

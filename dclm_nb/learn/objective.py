@@ -58,7 +58,7 @@ class Objective(L.LightningModule):
         self.gradient_norm = torch.zeros(())
 
     def losses(self, batch) -> dict[str, Tensor]:
-        """Scalars by name; `loss` is minimised."""
+        """Scalars of shape `()` by name; `loss` is minimised."""
         raise NotImplementedError
 
     def facts(self, step: int) -> dict[str, int]:
@@ -74,7 +74,7 @@ class Objective(L.LightningModule):
         return f"training diverged at step {row['step']}: lower the learning rate or lengthen the warm-up"
 
     def training_step(self, batch, _index: int) -> Tensor:
-        """The loss of a micro-batch."""
+        """The loss of a micro-batch, a scalar of shape `()`."""
         found = self.losses(batch)
         self.seen.append(torch.stack([found[name].detach() for name in self.measured if name in found]))
         return found["loss"]

@@ -23,7 +23,8 @@ __all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_model', 'load_model', 'rename_
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #read
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, by name. Raises `UserError` for a missing, damaged or pickled file."""
+    """All tensors of a safetensors file, by name, of any shape. Raises `UserError` for a missing, damaged or pickled
+    file."""
     path = Path(path)
     if not path.is_file():
         raise UserError(
@@ -69,7 +70,8 @@ def _save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #save-model
 def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | Path) -> Path:
-    """Writes `config.json` and `model.safetensors` (a state dict) into `folder`; returns the path of the weights."""
+    """Writes `config.json` and `model.safetensors` (a state dict, named and shaped as the network of `config` has it)
+    into `folder`; returns the path of the weights."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(
@@ -139,7 +141,8 @@ _FREQUENCIES = re.compile(r"layers\.\d+\.attention\.pos_embed\.inv_freq")
 
 
 def rename_tensors(tensors: dict[str, Tensor], table: dict[str, str]) -> dict[str, Tensor]:
-    """Each name translated by `table`; raises `UserError` that names those it does not know."""
+    """Each name translated by `table`, tensors of any shape kept; raises `UserError` that names those it does not
+    know."""
     translated, strange = {}, []
     for name, tensor in tensors.items():
         layer = re.search(r"\.(\d+)\.", name)
@@ -151,7 +154,7 @@ def rename_tensors(tensors: dict[str, Tensor], table: dict[str, str]) -> dict[st
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #to-open-lm
 def to_open_lm(model: OpenLM) -> dict[str, Tensor]:
-    """The network's state under open_lm's names, rotary frequencies included."""
+    """The network's state under open_lm's names, in the same shapes, rotary frequencies `"head_dim/2"` included."""
     config = model.config
     frequencies = rotary_frequencies(config.head_dim, config.rotary_base, config.rotary_bf16)
     return rename_tensors(model.state_dict(), OPEN_LM_NAMES) | {
@@ -189,8 +192,8 @@ def _open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #from-open-lm
 def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLM:
-    """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped). Every tensor is used or
-    explained, else `UserError`."""
+    """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped), whose names and shapes tell its
+    size. Every tensor is used or explained, else `UserError`."""
     tensors = {re.sub(r"^(module|model)\.", "", name): t for name, t in tensors.items()}
     config = _open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}

@@ -131,12 +131,13 @@ class TokenShards(Dataset):
 
 # %% ../../nbs/lm/05_data.ipynb #order
 def pass_order(n: int, seed: int, number: int) -> np.ndarray:
-    """The order of `n` contexts in pass `number` (from 0): a permutation that depends on nothing else."""
+    """The order of `n` contexts in pass `number` (from 0), int64 `"n"`: a permutation that depends on nothing else."""
     return np.random.Generator(np.random.PCG64(seed_for("order of contexts", seed, number))).permutation(n)
 
 # %% ../../nbs/lm/05_data.ipynb #stream
 def context_stream(n: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-    """Endless pieces of context numbers: pass after pass, entered `start` contexts after the beginning."""
+    """Endless pieces of context numbers, int64 `"n"`: pass after pass, entered `start` contexts after the beginning, so
+    that the first piece may be shorter."""
     number, skip = divmod(start, n)
     while True:
         yield pass_order(n, seed, number)[skip:]

@@ -40,11 +40,11 @@ class OpenLMModel(PlainModel):
         super().__init__(model, next(model.parameters()).device)
 
     def features(self, ids: Tensor, cache: Any = None) -> Tensor:
-        "The stream after the last norm; a cache is read and extended."
+        """Ids `"B T"` to the stream after the last norm, `"B T D"`; a cache is read and extended."""
         return self.model.hidden(ids, cache)
 
     def logits(self, features: Tensor) -> Tensor:
-        "The output matrix."
+        """The output matrix: `"N D"` to `"N V"`."""
         return self.model.head(features)
 
     def new_cache(self, rows: int, length: int) -> Any:
@@ -52,7 +52,8 @@ class OpenLMModel(PlainModel):
         return self.model.new_cache(rows, length)
 
     def spread(self, cache: Any, rows: Tensor, length: int) -> Any:
-        "A new memory whose sequence `i` is a copy of `rows[i]` of the old one, with room for `length` positions."
+        """A new memory whose sequence `i` is a copy of `rows[i]` of the old one, `rows` int64 `"B"`, with room for
+        `length` positions."""
         new, known = self.new_cache(len(rows), length), cache.length
         new.keys[:, :, :, :known], new.values[:, :, :, :known] = (
             cache.keys[:, rows, :, :known],
@@ -65,13 +66,13 @@ class OpenLMModel(PlainModel):
 class TransformersModel(OpenLMModel):
     "A causal language model of the `transformers` library."
     def features(self, ids: Tensor, cache: Any = None) -> Tensor:
-        "The last hidden state; a cache is read and extended."
+        """Ids `"B T"` to the last hidden state, `"B T D"`; a cache is read and extended."""
         return self.model.base_model(
             input_ids=ids, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
 
     def logits(self, features: Tensor) -> Tensor:
-        "The output matrix."
+        """The output matrix: `"N D"` to `"N V"`."""
         return self.model.get_output_embeddings()(features)
 
     def new_cache(self, rows: int, length: int) -> Any:
@@ -80,7 +81,7 @@ class TransformersModel(OpenLMModel):
         return DynamicCache()
 
     def spread(self, cache: Any, rows: Tensor, length: int) -> Any:
-        "A new memory whose sequence `i` is a copy of `rows[i]` of the old one."
+        """A new memory whose sequence `i` is a copy of `rows[i]` of the old one, `rows` int64 `"B"`."""
         new = copy.deepcopy(cache)
         new.batch_select_indices(rows)
         return new

@@ -47,6 +47,7 @@ class _ChunkedLoss(torch.autograd.Function):
     """Loss of `hidden @ weight.T` and its gradients, chunk by chunk; the backward pass only scales them."""
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float, chunk: int, dtype: torch.dtype):
+        """hidden `"N D"`, weight `"V D"` and targets int64 `"N"` to three scalars: total, cross-entropy and z term."""
         n, low_weight = len(targets), weight.to(dtype)
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None

@@ -183,7 +183,8 @@ class OpenLM(nn.Module):
         initialise(self, seed)
 
     def positions(self, start: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Rotary tables of the positions `start` to `start + length`, computed once per device and grown on demand."""
+        """Rotary tables (cosine and sine, float32 `"length head_dim"`) of `length` positions from `start` on, computed
+        once per device and grown on demand."""
         cos, sin = self._tables.get(device, (None, None))
         if cos is None or cos.shape[0] < start + length:
             frequencies = rotary_frequencies(self.config.head_dim, self.config.rotary_base, self.config.rotary_bf16)

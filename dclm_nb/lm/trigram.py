@@ -23,10 +23,12 @@ class _Counts:
     counts: np.ndarray                                          # int64, (runs,)
 
     @classmethod
-    def of(cls, runs: np.ndarray) -> _Counts: return cls(*np.unique(runs, return_counts=True))
+    def of(cls, runs: np.ndarray) -> _Counts:
+        """Of runs int64 `"N"` in any order, equal ones counted."""
+        return cls(*np.unique(runs, return_counts=True))
 
     def at(self, runs: np.ndarray) -> np.ndarray:
-        "The count of each asked run, 0 where it was not seen."
+        """The count, int64 `"N"`, of each asked run of int64 `"N"`, 0 where it was not seen."""
         if not len(self.runs): return np.zeros(len(runs), dtype=np.int64)
         place = np.searchsorted(self.runs, runs).clip(max=len(self.runs) - 1)
         return np.where(self.runs[place] == runs, self.counts[place], 0)
@@ -67,7 +69,7 @@ class TrigramReader:
         return np.where(follow > 0, sure, lower)
 
     def probabilities(self, ids: np.ndarray) -> np.ndarray:
-        "P(token | the two before it) for each token of `ids` from the third on: float64, (len(ids) - 2,)."
+        """P(token | the two before it) for each token of `ids` `"N"` from the third on: float64 `"N-2"`."""
         ids = np.asarray(ids, dtype=np.int64)
         pairs = ids[1:-1] * self.vocab + ids[2:]
         single = (self.singles[ids[2:]] + 1) / (self.tokens + self.vocab)
@@ -76,7 +78,7 @@ class TrigramReader:
 
 # %% ../../nbs/lm/16_trigram.ipynb #bits-def
 def article_bits(reader: TrigramReader, articles: Sequence[Sequence[int]], eot_id: int = 0) -> np.ndarray:
-    "Bits that each article costs: float64, (articles,). `articles` are token ids; an empty one costs nothing."
+    """Bits that each article costs: float64 `"articles"`. `articles` are token ids; an empty one costs nothing."""
     if not len(articles): return np.zeros(0)
     joined = np.concatenate([[eot_id, eot_id, *ids] for ids in articles]).astype(np.int64)
     bits = np.zeros(len(joined))

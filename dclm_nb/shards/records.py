@@ -19,7 +19,8 @@ __all__ = ['write_rows', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_he
 
 # %% ../../nbs/shards/04_records.ipynb #write-rows
 def write_rows(path: str | Path, rows: np.ndarray) -> str:
-    "The bytes of `rows`, whole or not at all; returns their SHA-256. Raises `UserError` when the disk is full."
+    """The bytes of `rows` `"N ..."`, whole or not at all; returns their SHA-256. Raises `UserError` when the disk is
+    full."""
     data = rows.tobytes()
     atomic_write(path, data)
     return hashlib.sha256(data).hexdigest()
@@ -28,8 +29,8 @@ def write_rows(path: str | Path, rows: np.ndarray) -> str:
 def map_rows(
     path: Path, record: np.dtype, rows: int, sha256: str | None = None, then: str = "fetch or make it again"
 ) -> np.ndarray:
-    """`rows` rows of the type `record`, memory-mapped. Raises `UserError` for another size, and for another hash where
-    one is given; `then` is what to do about it."""
+    """`rows` rows of the type `record`, `"rows ..."`, memory-mapped. Raises `UserError` for another size, and for
+    another hash where one is given; `then` is what to do about it."""
     where, record = f"{path.parent.name}/{path.name}", np.dtype(record)
     if type(rows) is not int or rows < 0: raise UserError(f"the manifest gives {where} {rows!r} rows; {then}")
     want = rows * record.itemsize
@@ -44,14 +45,15 @@ def map_rows(
 
 # %% ../../nbs/shards/04_records.ipynb #write-npy
 def write_npy(path: str | Path, rows: np.ndarray) -> Path:
-    "`rows` as a .npy file, whole or not at all. Raises `UserError` when the disk is full."
+    """`rows` `"N ..."` as a .npy file, whole or not at all. Raises `UserError` when the disk is full."""
     kept = io.BytesIO()
     np.save(kept, rows, allow_pickle=False)
     return atomic_write(path, kept.getvalue())
 
 # %% ../../nbs/shards/04_records.ipynb #map-npy
 def map_npy(path: Path, then: str = "remove it and make it again") -> np.ndarray:
-    "The rows of a .npy file, memory-mapped. Raises `UserError` for a damaged one; `then` is what to do about it."
+    """The rows of a .npy file, `"N ..."`, memory-mapped. Raises `UserError` for a damaged one; `then` is what to do
+    about it."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:

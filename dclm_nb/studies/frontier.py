@@ -21,7 +21,8 @@ __all__ = ['LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power',
 
 # %% ../../nbs/studies/00_frontier.ipynb #hull
 def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
-    """Indices of the points on the frontier, by rising compute: the falling part of the lower convex hull in log-log.
+    """Indices of the points on the frontier, int64 `"F"`, by rising compute: the falling part of the lower convex hull
+    in log-log.
 
     Points on a straight line are all kept; of two equal ones the first. Raises `UserError` for values that have no
     logarithm.
@@ -54,8 +55,8 @@ def _bulges(x: list[float], y: list[float], a: int, b: int, c: int) -> bool:
 
 # %% ../../nbs/studies/00_frontier.ipynb #share-error
 def share_error(score: float | Sequence[float], n: int, ceiling: float = 1.0) -> np.ndarray:
-    """1 - score / ceiling of shares in [0, 1] that were counted on `n` pictures, at least half a count. Raises
-    `UserError`."""
+    """1 - score / ceiling, float64 `"..."`, of shares in [0, 1] that were counted on `n` pictures, at least half a
+    count. Raises `UserError`."""
     score = np.asarray(score, dtype=float)
     if n < 1 or not 0 < ceiling <= 1:
         raise UserError(

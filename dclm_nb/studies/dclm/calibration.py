@@ -186,7 +186,8 @@ def todays_keys(scale: str, design: Sequence[tuple[Condition, int]] = DESIGN) ->
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #differences-of
 def differences_of(frame: pd.DataFrame, instrument: str, condition: Condition) -> np.ndarray:
-    "Readings under `condition` minus clean ones, one per seed that both have. Raises `UserError` where there are none."
+    """Readings under `condition` minus clean ones, float64 `"seeds"`, one per seed that both have. Raises `UserError`
+    where there are none."""
     of = lambda c: frame[(frame.column == instrument) & (frame.row == c.label)].set_index("seed").value
     found = (of(condition) - of(CLEAN)).dropna().sort_index()
     if found.empty:

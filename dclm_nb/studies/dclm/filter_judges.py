@@ -99,7 +99,7 @@ def _by_label(scores: np.ndarray, documents: Documents, part: str, kinds: Sequen
 
 
 def recall_by_kind(scores: np.ndarray, documents: Documents, keep_fraction: float) -> dict[str, float]:
-    "Which share of the documents of each kind a filter keeps that keeps `keep_fraction` of all."
+    """From scores `"N"`: which share of the documents of each kind a filter keeps that keeps `keep_fraction` of all."""
     from dclm_nb.curation.quality import keep_best
     kept, kinds = keep_best(scores, keep_fraction), np.array([d["kind"] for d in documents.about])
     return {kind: float(kept[kinds == kind].mean()) for kind in sorted(set(kinds.tolist()))}

@@ -203,7 +203,7 @@ def outside(share: float) -> list[float]:
 
 # %% ../../../nbs/studies/dclm/13_keep_fraction.ipynb #chance-def
 def chance_parts(table: np.ndarray) -> dict[str, float]:
-    "Standard deviations in a table of (orders, judges) without repeats: `order`, `judge`, `rest`."
+    """Standard deviations in a table `"orders judges"` without repeats: `order`, `judge`, `rest`."""
     rows, columns = table.shape
     effect = table - table.mean()
     by_row, by_column = effect.mean(1), effect.mean(0)

@@ -21,8 +21,8 @@ from .text_pool import Documents, read_held_out
 
 # %% ../../../nbs/studies/dclm/08_text_runs.ipynb #stream-def
 def token_stream_of(documents: Documents, tokens: int, seed: int) -> np.ndarray:
-    """The first `tokens` ids that a reader of these documents sees: uint16. Raises `UserError` where there is nothing
-    to read."""
+    """The first `tokens` ids that a reader of these documents sees: uint16 `"tokens"`. Raises `UserError` where there
+    is nothing to read."""
     if not sum(map(len, documents.ids)): raise UserError("there is no document to train on: the filter kept nothing")
     parts, have, again = [], 0, 0
     while have < tokens:
@@ -113,8 +113,8 @@ class Articles:
 TRIGRAM = "trigram "                                            # how the trigram reader's readings begin
 
 def trigram_readings(stream: np.ndarray, articles: Articles, vocab: int) -> dict[str, float]:
-    """Bits per byte of the held-out articles by a trigram reader of `stream`: of every kind, of all five, of the taught
-    four."""
+    """Bits per byte of the held-out articles by a trigram reader of `stream`, ids `"T"`: of every kind, of all five, of
+    the taught four."""
     from dclm_nb.lm.trigram import TrigramReader, article_bits
     reader = TrigramReader(stream, vocab)
     scores = {

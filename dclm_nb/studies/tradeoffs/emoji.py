@@ -46,7 +46,8 @@ def placed(images: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
 
 # %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #components-learned
 def components_learned(images: Tensor, held_out: Tensor, count: int) -> Learned:
-    "Share of the variance of `held_out` that the components of `images` keep, beside as many random directions."
+    """Share of the variance of `held_out` that the components of `images` keep, both uint8 `"N 3 H W"`, beside as many
+    random directions."""
     mean, axes = components_of(images, count)
     away = held_out.flatten(1).float() - mean
     kept = float((away @ (axes / axes.norm(dim=0))).square().sum() / away.square().sum())
@@ -113,7 +114,7 @@ def _asked(study: RealStudy):
 
 # %% ../../../nbs/studies/tradeoffs/09_emoji.ipynb #measured
 def measured(images: Tensor, study: RealStudy) -> dict[str, float]:
-    "Both measures of pictures drawn for the names asked for."
+    """Both measures of pictures uint8 `"N 3 H W"` drawn for the names asked for."""
     from dclm_nb.judging.frechet import frechet_distance
     train, _, own, others = _asked(study)
     mean, axes = components_of(train.images, study.components)
