@@ -174,3 +174,32 @@ def test_a_fourth_paper_moves_in_with_three_files(house_with_a_toy):
     assert "## A toy" in report and "| toy | table-1 |" in report
     again = said(root, "reproduce", "table-1", "--paper", "toy", "--scale", "replay", "--here")
     assert "Who is better" in again and "table_01.manifest.json" in again
+
+
+def changed(root: Path, tmp_path: Path, place: str, text: str | None) -> Path:
+    "The house with a toy, and one file of it rewritten or gone."
+    shutil.copytree(root, house := tmp_path / "house")
+    if text is None: (house / place).unlink()
+    else: (house / place).write_text(text)
+    return house
+
+
+@pytest.mark.parametrize("place", ["reproduce/toy/claims.yaml"])
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_paper_may_have_no_claims(house_with_a_toy, tmp_path, place, text):
+    house = changed(house_with_a_toy, tmp_path, place, text)
+    assert "table-1" in said(house, "status", "--paper", "toy") and said(house, "claims", "--paper", "toy")
+
+
+@pytest.mark.parametrize("text, line", [
+    ("raise ValueError('nobody is at home')", "studies/toy cannot be asked: ValueError: nobody is at home"),
+    ("import no_such_library", "studies/toy cannot be asked: ModuleNotFoundError"),
+    ("x = 1", "studies/toy cannot be asked: AttributeError"),
+    (TOY_WING.replace('name="toy"', 'name="doll"'), "both must have one name"),
+    (TOY_WING.replace('Scale("toy-1x"', 'Scale("laptop"'), "a position of the dial")])
+def test_a_wing_that_cannot_be_asked_is_one_line(house_with_a_toy, tmp_path, text, line):
+    house = changed(house_with_a_toy, tmp_path, "dclm_nb/studies/toy/paper.py", text)
+    code = "from dclm_nb.cli import main; main(['status', '--paper', 'dclm'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=house, env={"PATH": "", "PYTHONPATH": str(house),
+                          "DCLM_NB_HOME": str(house / "home")}, capture_output=True, text=True)
+    assert done.returncode == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1

@@ -37,7 +37,7 @@ def _here(exhibit: Exhibit, asked: Scale) -> Lines:
     scale = settle_scale(exhibit, asked) if exhibit.has_page else asked
     instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
     lines = [(f"at {asked.name}", instead + _time(exhibit, scale))]
-    return lines + (get_paper(exhibit.paper).cost.here(exhibit, scale) if scale.trains else [])
+    return lines + ((get_paper(exhibit.paper).cost.here(exhibit, scale) or []) if scale.trains else [])
 
 def _time(exhibit: Exhibit, scale: Scale) -> str:
     "How long it takes, as far as it was measured."

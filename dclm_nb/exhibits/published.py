@@ -51,8 +51,9 @@ def _imported(notebook: Path, marker: str = "") -> Iterator[Path]:
         if cell["cell_type"] != "code" or not source.startswith(marker): continue
         for module in _modules(source):
             file = project_root() / f"{module.replace('.', '/')}.py"
-            first = file.read_text(encoding="utf-8").split("\n")[0] if file.is_file() else ""
-            if found := re.search(r"File to edit: (\S+\.ipynb)", first): yield (file.parent / found[1]).resolve()
+            head = file.read_text(encoding="utf-8").split("\n")[:10] if file.is_file() else []
+            found = re.search(r"File to edit: (\S+\.ipynb)", "\n".join(head))
+            if found: yield (file.parent / found[1]).resolve()
 
 def library_behind(notebook: Path) -> list[Path]:
     "The library notebooks that a reproduction notebook imports, and the studies that these studies rest on; each once."

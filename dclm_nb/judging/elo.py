@@ -49,10 +49,6 @@ class Ratings:
         a, b = self._place(first), self._place(second)
         return _percentiles(float(self.values[a] - self.values[b]), self.draws[:, a] - self.draws[:, b], level)
 
-    def pseudo_seeds(self) -> list[tuple[str, int, float]]:
-        "(player, number of the draw, rating): rows of a tidy frame, in which a draw stands where a seed does."
-        return [(p, d, float(row[i])) for d, row in enumerate(self.draws) for i, p in enumerate(self.players)]
-
     def _place(self, player: str) -> int:
         if player not in self.players: raise unknown("player", player, self.players)
         return self.players.index(player)

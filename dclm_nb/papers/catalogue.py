@@ -21,7 +21,7 @@ def _claims_by_exhibit(paper: str) -> dict[str, tuple[str, ...]]:
     "Exhibit id -> ids of the claims that rest on it, from `claims.yaml`."
     found: dict[str, list[str]] = {}
     file = project_root() / "reproduce" / paper / "claims.yaml"
-    claims = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    claims = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
     for claim, entry in claims.items():
         for exhibit in {entry["exhibit"], *entry.get("also", [])}: found.setdefault(exhibit, []).append(claim)
     return {exhibit: tuple(ids) for exhibit, ids in found.items()}
@@ -45,7 +45,8 @@ def catalogue(paper: str = "all") -> tuple[Exhibit, ...]:
     "Every exhibit of `paper` (or of all papers), tables first, in the order of their numbers; without extras."
     if paper == "all": return tuple(e for p in papers() for e in catalogue(p))
     file = project_root() / "reproduce" / get_paper(paper).name / "exhibits.yaml"
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not file.is_file(): raise UserError(f"{paper} has no {file.relative_to(project_root())}")
+    entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     return tuple(
         sorted((_exhibit(paper, id, entry) for id, entry in entries.items()), key=lambda e: (e.kind != "table", e.name))
     )
@@ -56,7 +57,7 @@ def extras(paper: str = "all") -> tuple[Exhibit, ...]:
     "The exhibits of our own about `paper` (or about all papers), by name; none where there is no `extras.yaml`."
     if paper == "all": return tuple(e for p in papers() for e in extras(p))
     file = project_root() / "reproduce" / get_paper(paper).name / "extras.yaml"
-    entries = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
     return tuple(_exhibit(paper, id, entry, r"extra-[a-z0-9]+(-[a-z0-9]+)*") for id, entry in sorted(entries.items()))
 
 # %% ../../nbs/papers/04_catalogue.ipynb #everything

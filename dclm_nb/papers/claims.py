@@ -85,7 +85,7 @@ def _test(exhibit: str, entry: dict) -> Test:
         "above": test.pairs,
         "equal": test.pairs and test.margin > 0,
         "ratio": test.pairs and test.margin > 0,
-        "preferred": test.pairs,
+        "preferred": test.pairs and test.margin >= 0 and not test.lower and not test.grid,
         "ordering": test.rows,
         "concave": len(test.rows) > 2,
         "bound": test.rows and (test.at_least is None) != (test.at_most is None),
@@ -99,9 +99,8 @@ def _test(exhibit: str, entry: dict) -> Test:
 def read_claims(paper: str = "all") -> tuple[Claim, ...]:
     "The claims of `paper` (or of all papers), in the order of the file."
     if paper == "all": return tuple(c for p in papers() for c in read_claims(p))
-    entries = yaml.safe_load(
-        (project_root() / "reproduce" / get_paper(paper).name / "claims.yaml").read_text(encoding="utf-8")
-    )
+    file = project_root() / "reproduce" / get_paper(paper).name / "claims.yaml"
+    entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
     claims = [
         Claim(
             paper,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..core.errors import UserError
 from .catalogue import get_exhibit
 from .claims import Test
 from .frames import read_printed
@@ -213,9 +214,9 @@ def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
 
 # %% ../../nbs/papers/06_contrasts.ipynb #printed-numbers
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
-    "What the paper prints for `exhibits`; a preference whose bar has no legible height counts as all votes."
+    "What the paper prints for `exhibits`; a preference whose bar has no legible height is infinite."
     legible = [e for e in exhibits if get_exhibit(e, paper).printed_file.is_file()]
-    found = {(e, p.row, p.column): 1.0 if p.text == PREFERRED else p.value
+    found = {(e, p.row, p.column): _AHEAD if p.text == PREFERRED else p.value
              for e in legible for p in read_printed(paper, e)}
     return Numbers("printed", {key: {None: value} for key, value in found.items() if not math.isnan(value)})
 
@@ -314,28 +315,43 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
 
 # %% ../../nbs/papers/06_contrasts.ipynb #preferred
 PREFERRED = "preferred"                             # printed where a figure shows who is ahead and not by how much
+_AHEAD = math.inf                                   # its value: more than half, nobody knows how much
 
 def _preferred(test: Test, numbers: Numbers, column: str):
     for a, b in test.pairs:
         key = (test.exhibit, f"{a} over {b}", column)
-        yield _share_over_half(key, numbers, test.margin) if numbers.has(key) else None
+        found = numbers.has(key) and not (numbers.value(key) == _AHEAD and test.margin)
+        yield _share_over_half(key, numbers, test.margin) if found else None
 
 def _share_over_half(key: tuple[str, str, str], numbers: Numbers, needed: float) -> Contrast:
-    "How far a share of votes lies above one half."
-    share, seeds = numbers.value(key), len(numbers.values[key])
-    if numbers.source == "printed" and share == 1.0:
+    "How far a share of votes lies above one half. Raises `UserError` for what is no share."
+    shares = list(numbers.values[key].values())
+    if shares == [_AHEAD]:
         return Contrast(key[1], 0.5, 0.5, 0.5, 0.0, "printed", said="preferred; by how much is not legible")
-    if seeds > 1 or key not in numbers.votes:
-        return numbers.combine(f"{key[1]} − half", [key], lambda value: value - 0.5, needed)
+    if wrong := [share for share in shares if not 0 <= share <= 1]:
+        raise UserError(f"{key[1]}, {column_title(key[2])}: a share of votes lies between 0 and 1, not at {wrong[0]:g}")
+    by_seeds = numbers.combine(f"{key[1]} − half", [key], lambda share: share - 0.5, needed)
+    votes = numbers.votes.get(key)
+    if not votes or numbers.source == "printed": return by_seeds
+    return _with_votes(by_seeds, numbers.value(key), votes, len(shares) if numbers.source == "rerun" else 0)
+
+def _with_votes(by_seeds: Contrast, share: float, votes: int, models: int) -> Contrast:
+    """The comparison with the chance of so many votes in its interval. `models`: how many were trained; votes on one
+    say nothing about the next, so one decides nothing. 0: the votes are on released models, the only ones there are."""
     from dclm_nb.core.statistics import wilson
-    votes = numbers.votes[key]
-    at = lambda level: _moved(wilson(round(share * votes), votes, level), 1, 0.5)
-    noise = f"of {votes} votes"
-    said = f"preferred by {share:.0%} {noise}, 95 % interval {wilson(round(share * votes), votes)}"
-    interval = at(LEVEL)
-    return Contrast(
-        key[1], share - 0.5, interval.low, interval.high, needed, numbers.source, noise, said=said, at=at
-    )
+    counted = lambda level: _moved(wilson(share * votes, votes, level), 1, 0.5)
+    ours = counted(LEVEL)
+    said = f"preferred by {share:.0%} of {votes} votes, 95 % interval {ours.low + 0.5:.0%} to {ours.high + 0.5:.0%}"
+    if models == 1: return replace(by_seeds, said=f"{said}, on one trained model")
+    if not models:
+        return replace(by_seeds, low=ours.low, high=ours.high, noise=f"of {votes} votes", said=said, at=counted)
+    at = lambda level: _wider(by_seeds.at(level), counted(level))
+    both = at(LEVEL)
+    return replace(by_seeds, low=both.low, high=both.high, at=at, said=f"{said}, on {models} trained models")
+
+def _wider(one: Interval, other: Interval) -> Interval:
+    "The smallest interval that holds both, around the first."
+    return replace(one, low=min(one.low, other.low), high=max(one.high, other.high))
 
 # %% ../../nbs/papers/06_contrasts.ipynb #all-kinds
 _BY_KIND = {

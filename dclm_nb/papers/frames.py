@@ -62,6 +62,8 @@ def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
     for column in (*CELL, "scale"):
         if not frame[column].map(lambda text: isinstance(text, str) and bool(text)).all():
             raise UserError(f"a tidy frame names the {column} of every value")
+    if frame["n"].notna().any() and (frame["n"].dropna() < 1).any():
+        raise UserError("a value of a tidy frame rests on at least one vote (`n`)")
     twice = frame[frame.duplicated([*CELL, "seed", "scale", "source"])]
     if len(twice):
         raise UserError(

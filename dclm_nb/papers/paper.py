@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import unknown
+from ..core.errors import UserError, unknown
 from .scale import DIAL, Scale
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Paper:
     title: str
     arxiv: str
     numbering: str                                              # whose numbers the exhibits have
+    place: int = 100                                            # in lists; the first is meant where none is named
     scales: tuple[Scale, ...] = ()                              # its own sizes, beyond the dial
     titles: Mapping[str, str] = field(default_factory=dict, hash=False)         # column: what people call it
     missing: Mapping[str, str] = field(default_factory=dict, hash=False)        # exhibit that it skips: why
@@ -72,16 +73,32 @@ class Paper:
     cost: Cost = Cost()
     smoke: Callable[[], dict[str, Callable]] = dict             # {run: procedure that makes it at smoke in a store}
 
+    def __post_init__(self):
+        "Raises `UserError` for a scale that would change what a position of the dial means for every paper."
+        if taken := [scale.name for scale in self.scales if scale.name in DIAL]:
+            raise UserError(f"{self.name} cannot have a scale called {taken[0]!r}: it is a position of the dial")
+
 # %% ../../nbs/papers/02_paper.ipynb #papers-def
 WINGS = "dclm_nb.studies"
 
 @functools.cache
 def papers() -> dict[str, Paper]:
-    "Every paper by its name, the newest first."
+    "Every paper by its name, in their places. Raises `UserError` for a wing that cannot be asked."
     folder = Path(importlib.util.find_spec(WINGS).origin).parent
-    modules = [f"{WINGS}.{file.parent.name}.paper" for file in folder.glob("*/paper.py")]
-    found = [importlib.import_module(module).PAPER for module in modules]
-    return {paper.name: paper for paper in sorted(found, key=lambda p: p.arxiv, reverse=True)}
+    found = [_wing(file) for file in folder.glob("*/paper.py")]
+    return {paper.name: paper for paper in sorted(found, key=lambda p: (p.place, p.arxiv))}
+
+def _wing(file: Path) -> Paper:
+    "The paper of a wing, whose folder has its name."
+    name = file.parent.name
+    try: paper = importlib.import_module(f"{WINGS}.{name}.paper").PAPER
+    except UserError: raise
+    except Exception as e:
+        raise UserError(f"the wing studies/{name} cannot be asked: {type(e).__name__}: {str(e)[:200]}") from e
+    if paper.name == name: return paper
+    raise UserError(f"the paper of the wing studies/{name} is called {paper.name!r}: both must have one name")
+
+
 
 # %% ../../nbs/papers/02_paper.ipynb #get-paper
 def get_paper(name: str = "") -> Paper:

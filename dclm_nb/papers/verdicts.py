@@ -56,7 +56,7 @@ def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, st
 def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:
     """The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything;
     `withheld` why this one may not."""
-    scale, rerun = get_scale(scale), numbers.source == "rerun"
+    scale, rerun = get_scale(scale, claim.paper), numbers.source == "rerun"
     say = lambda outcome, reason: Verdict(claim, numbers.source, outcome, reason, scale.name if rerun else "")
     tests = [_with_stand_in(test, claim, numbers) for test in claim.tests]
     found = [c for test, _ in tests for c in contrasts(test, numbers)]
@@ -79,6 +79,7 @@ def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
     said, clear = [str(worst)], sum(words[r] in ("direction follows", "follows") for r in ranks)
     if worst.is_wrong() and not worst.is_wrong(n):
         said.append(f"the wrong way by itself, not as one of {n} comparisons")
+    if source == "printed" and n > 1: said.append(f"{sum(c.holds for c in made)} of {n} comparisons hold")
     if words[rank] == "within noise" and n > 1: said.append(f"beyond the noise: {clear} of {n} comparisons")
     outcome = words[-2] if words[rank] == words[-1] and limits and source != "printed" else words[rank]
     return outcome, "; ".join([*said, *limits])
@@ -89,7 +90,7 @@ def judge_exhibit(
 ) -> list[Verdict]:
     """The claims that `exhibit` decides, each on printed, replayed and rerun numbers, a prediction of ours on rerun
     ones only; `withheld`: claims that the rerun may not decide, with the reason."""
-    scale = get_scale(scale)
+    scale = get_scale(scale, exhibit.paper)
     def sources(claim: Claim) -> list[Numbers]:
         rerun = numbers_of(frame, "rerun", scale.name)
         return (

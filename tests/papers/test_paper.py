@@ -8,7 +8,7 @@ import pytest
 from dclm_nb.core.errors import UserError
 from dclm_nb.papers.catalogue import catalogue, get_exhibit
 from dclm_nb.papers.paper import Cost, Paper, Replay, get_paper, get_scale, later, papers, scales_of
-from dclm_nb.papers.scale import DIAL
+from dclm_nb.papers.scale import DIAL, Scale
 
 
 def test_every_scale_has_a_sentence_and_only_real_ones_may_claim():
@@ -21,8 +21,9 @@ def test_every_scale_has_a_sentence_and_only_real_ones_may_claim():
         with pytest.raises(UserError, match="choose from.*smoke"): get_scale(name, paper)
 
 
-def test_the_newest_paper_comes_first_and_is_meant_where_none_is_named():
-    assert [p.arxiv for p in papers().values()] == sorted((p.arxiv for p in papers().values()), reverse=True)
+def test_the_first_paper_is_meant_where_none_is_named_and_a_new_one_does_not_take_its_place():
+    assert [p.place for p in papers().values()] == sorted(p.place for p in papers().values())
+    assert Paper("new", "A paper", "9999.00001", "its own").place > max(p.place for p in papers().values())
     assert get_paper() is get_paper("") is next(iter(papers().values()))
     assert get_exhibit("table-4").paper == get_paper().name
     with pytest.raises(UserError, match="did you mean"): get_paper("dlcm")
@@ -44,6 +45,11 @@ def test_a_wing_without_answers_says_so():
     assert (bare.replay.frame(exhibit), bare.replay.note("core"), bare.replay.noise) == (None, "", None)
     assert bare.cost.here(exhibit, scale) == bare.cost.there(exhibit, scale) == [] and bare.smoke() == {}
     assert bare.replay == Replay() and bare.cost == Cost() and not bare.replay.is_difference("a", "b")
+
+
+def test_no_paper_changes_what_a_position_of_the_dial_means():
+    with pytest.raises(UserError, match="position of the dial"):
+        Paper("loud", "A paper", "9999.00001", "its own", scales=(Scale("laptop", "mine", may_claim=False),))
 
 
 def test_every_hook_that_a_wing_names_exists():

@@ -85,6 +85,7 @@ PAPER = Paper(
     title="DataComp-LM: In search of the next generation of training sets for language models",
     arxiv="2406.11794",
     numbering="the NeurIPS version's",
+    place=1,
     scales=SCALES,
     titles=TITLES,
     replay=REPLAY,

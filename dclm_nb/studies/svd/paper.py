@@ -19,6 +19,7 @@ PAPER = Paper(
     title="Stable Video Diffusion: Scaling Latent Video Diffusion Models to Large Datasets",
     arxiv="2311.15127",
     numbering="the arXiv version's; it has no Figure 9",
+    place=3,
     scales=SCALES,
     titles=TITLES,
     missing={"figure-9": "the paper's counter skips it; its panel is part of figure-10"},

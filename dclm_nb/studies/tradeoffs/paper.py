@@ -26,6 +26,7 @@ PAPER = Paper(
     title="Computational Tradeoffs in Image Synthesis: Diffusion, Masked-Token, and Next-Token Prediction",
     arxiv="2405.13218",
     numbering="ours: the paper's own could not be read",
+    place=2,
     scales=SCALES,
     cost=Cost(here=later(f"{_WING}.cost.cost_here"), there=later(f"{_WING}.cost.cost_there")),
     smoke=later(f"{_WING}.smoke.smoke_runs"),
