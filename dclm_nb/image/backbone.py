@@ -23,10 +23,10 @@ def rotary_angles(config: BackboneConfig) -> Tensor:
     fastest turns a third of a circle from one token to the next."""
     side, each = math.isqrt(config.tokens), config.head_dim // 4
     slowest, fastest = math.pi / (2 * side), math.pi * 2 / 3
-    rates = (
-        torch.exp(torch.linspace(math.log(fastest), math.log(slowest), each)) if each > 1 else torch.tensor([fastest])
-    )
     place = torch.arange(config.tokens)
+    # on the device of the others: some libraries make `linspace` ignore the one that is set
+    log_rates = torch.linspace(math.log(fastest), math.log(slowest), each, device=place.device)
+    rates = torch.exp(log_rates) if each > 1 else torch.tensor([fastest])
     image = torch.cat([(place // side)[:, None] * rates, (place % side)[:, None] * rates], dim=1)
     return torch.cat([torch.zeros(config.caption_length, 2 * each), image])
 

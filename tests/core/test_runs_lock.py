@@ -221,6 +221,7 @@ def test_every_run_function_of_this_library_is_declared():
     functions = {(run.module, run.function) for run in find_runs().values()}
     package = Path(runs_lock.__file__).parents[1]
     for path in package.rglob("*.py"):
+        if path.name == "smoke.py": continue                    # procedures that show runs the same are none
         module = ".".join(["dclm_nb", *path.relative_to(package).with_suffix("").parts])
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and (ast.get_docstring(node) or "").startswith("Run: "):

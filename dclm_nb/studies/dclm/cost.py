@@ -14,7 +14,6 @@ from ...papers.exhibit import Exhibit
 from ...papers.frames import read_printed, tidy
 from ...papers.paper import Lines
 from ...papers.scale import Scale
-from .profiles import NETWORKS
 from ..training_cost import amount, state_bytes
 
 # %% auto #0
@@ -82,6 +81,7 @@ def _runs(run: PaperRun, count: int) -> dict[str, str | int]:
 # %% ../../../nbs/studies/dclm/06_cost.ipynb #cost-here
 def cost_here(exhibit: Exhibit, scale: Scale) -> Lines:
     "What one model of the study takes at a position of the dial; nothing for an exhibit that trains none."
+    from dclm_nb.studies.dclm.profiles import NETWORKS          # here and not above: it brings curation along
     if "rerun" not in exhibit.answers or not exhibit.paper_runs: return []
     model, train = NETWORKS[scale.name]
     n = parameter_count(model)
