@@ -1,5 +1,5 @@
 # The front door. `make` alone prints what it can do; the first target that needs it builds .venv by itself.
-# PAPER names a paper, a folder of reproduce/; where it is not given, the newest is meant, or all of them.
+# PAPER names a paper, a folder of reproduce/; where it is not given, the first of `make status` is meant, or all of them.
 SCALE  ?= laptop
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # CPU build by default. A GPU machine: make setup TORCH="torch>=2.4" (PyPI's CUDA build) or any pip requirement.

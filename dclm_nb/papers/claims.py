@@ -7,10 +7,8 @@ __all__ = ['KINDS', 'Test', 'Claim', 'read_claims', 'claims_of']
 import functools
 from dataclasses import dataclass, field
 
-import yaml
-
 from ..core.paths import project_root
-from .catalogue import get_exhibit
+from .catalogue import get_exhibit, read_entries
 from .exhibit import Exhibit
 from .paper import get_paper, papers
 
@@ -100,7 +98,7 @@ def read_claims(paper: str = "all") -> tuple[Claim, ...]:
     "The claims of `paper` (or of all papers), in the order of the file."
     if paper == "all": return tuple(c for p in papers() for c in read_claims(p))
     file = project_root() / "reproduce" / get_paper(paper).name / "claims.yaml"
-    entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+    entries = read_entries(file)
     claims = [
         Claim(
             paper,

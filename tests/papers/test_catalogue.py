@@ -145,7 +145,7 @@ def test_an_extra_is_found_by_any_usual_spelling(name): assert get_exhibit(name,
 def test_an_extra_must_look_like_one_and_so_must_an_exhibit():
     entry = {"title": "x", "answers": ["replayed"]}
     for id, pattern in [("table-4", r"extra-[a-z]+"), ("extra-run-noise", r"(table|figure)-(\d+|[a-z])")]:
-        with pytest.raises(AssertionError, match="bad exhibit id"): _exhibit("dclm", id, entry, pattern)
+        with pytest.raises(UserError, match="is not of the form"): _exhibit("dclm", id, entry, pattern)
 
 
 @given(
@@ -162,3 +162,21 @@ def test_any_other_name_is_one_line(name):
     if exhibit_id(name) in {e.id for e in everything("dclm")}: return
     with pytest.raises(UserError) as error: get_exhibit(name, "dclm")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("entry, line", [
+    ({"answers": ["rerun"]}, "it has no title"), ({"title": "x"}, "it has no answers"), (None, "it has no fields"),
+    ({"title": "x", "answers": ["recepie"]}, "unknown answer 'recepie'; there are: printed"),
+    ({"title": "x", "answers": ["recipe"], "colour": 1}, "unknown field 'colour'; there are: answers")])
+def test_a_typing_error_in_the_catalogue_is_one_line(entry, line):
+    with pytest.raises(UserError, match=line) as error: _exhibit("dclm", "table-99", entry)
+    assert "exhibit table-99" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_wrong_id_is_one_line():
+    with pytest.raises(UserError, match="not of the form"): _exhibit("dclm", "tabel 9", {"title": "x", "answers": []})
+
+
+def test_the_paper_that_has_an_exhibit_is_named():
+    with pytest.raises(UserError, match="dclm has no figure-b; tradeoffs has: --paper tradeoffs"):
+        get_exhibit("figure-b", "dclm")

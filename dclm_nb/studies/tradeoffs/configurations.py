@@ -45,15 +45,10 @@ def _around(scale: str) -> dict[str, int]:
 PATCH = 4                       # pixels, of every codec of the study
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #codec-numbers
-@functools.cache
-def codec_numbers(codec: str, scale: str = "laptop") -> int:
-    """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`: a patch codec is fitted as the study fits it,
-    because pictures with fewer different patches give fewer codes; a learned one has what its name says."""
-    from dclm_nb.image.codecs import fit_codec
-    from dclm_nb.studies.tradeoffs.runs import TRAINING, scenes_for
-    if codec.startswith("conv-"): return int(codec.rsplit("-", 1)[1])
-    fitted = fit_codec(codec, scenes_for(TRAINING, 3000, scale).images, PATCH)
-    return fitted.channels or fitted.vocab_size
+def codec_numbers(codec: str) -> int:
+    """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`, by their names. A patch codec has as many
+    as its name says, because the scenes have more different patches than any of them has codes."""
+    return int(codec.rsplit("-", 1)[1])
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #network
 def network_of(method: str, size: str) -> BackboneConfig:
@@ -62,7 +57,7 @@ def network_of(method: str, size: str) -> BackboneConfig:
     if size in PAPER_SIZES: return paper_recipe(method, size)[0]
     scale = scale_of(size)
     codec = profile(scale).study.codec_of(method)
-    return backbone_config(method, size, codec_numbers=codec_numbers(codec, scale), **_around(scale))
+    return backbone_config(method, size, codec_numbers=codec_numbers(codec), **_around(scale))
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #size-row
 def size_row(size: str) -> str:
