@@ -17,7 +17,7 @@ from dclm_nb.papers.paper import papers
 FLOORS = [
     {"core"},
     {"papers", "learn", "shards", "judging"},
-    {"drawing", "curation", "lm", "image"},
+    {"drawing", "curation", "lm", "image", "video"},
     {"studies"},                        # what several papers' studies share
     {"studies.<paper>"},
     {"exhibits"},

@@ -79,13 +79,25 @@ class Identity:
         mine, theirs = (_parts(d) for d in (self.as_dict(), noted))
         return [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
 
+    def check(self, noted: dict, holder: str, what: str = "another run", then: str = "choose an empty folder") -> None:
+        "Raises `UserError` where `noted`, found in the `holder`, is the `as_dict` of another, naming what differs."
+        differing = ", ".join(self.differences(noted))
+        if differing: raise UserError(f"{holder} holds {what} (different {differing}); {then}")
+
 def _parts(told: dict) -> dict[str, object]:
     "The facts of an identity side by side."
     parts = {name: told.get(name) for name in ("name", "version")}
     for group in ("config", "inputs", "libraries"):
         inner = told.get(group) or {}
-        parts |= inner if isinstance(inner, dict) else {group: inner}
+        parts |= _leaves(inner) if isinstance(inner, dict) else {group: inner}
     return parts | {"seed": told.get("seed")}
+
+def _leaves(settings: dict, above: str = "") -> dict[str, object]:
+    "Settings by their full names, as in `train.lr`."
+    found = {}
+    for name, value in settings.items():
+        found |= _leaves(value, f"{above}{name}.") if isinstance(value, dict) and value else {above + name: value}
+    return found
 
 # %% ../../nbs/core/15_identity.ipynb #claim-def
 def claim(path: str | Path, identity: Identity, what: str = "another run",
@@ -97,6 +109,4 @@ def claim(path: str | Path, identity: Identity, what: str = "another run",
         return
     try: noted = json.loads(path.read_text(encoding="utf-8"))
     except ValueError: noted = {}
-    differing = identity.differences(noted if isinstance(noted, dict) else {})
-    parts = ", ".join(differing)
-    if differing: raise UserError(f"the folder {path.parent.name} holds {what} (different {parts}); {then}")
+    identity.check(noted if isinstance(noted, dict) else {}, f"the folder {path.parent.name}", what, then)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -21,14 +20,15 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
-from ..core.identity import Identity, claim
+from ..core.identity import Identity
 from ..core.seeds import seed_for
 from dclm_nb.image.codecs import (
     Codec, SavedCodec, check_images, check_latents, fit_codec, from_patches, psnr, to_patches,
 )
 from .config import AutoencoderConfig
 from ..learn.device import this_device
-from ..learn.fit import RUN, FitConfig, fit
+from ..learn.checkpoints import hash_tensors
+from ..learn.fit import FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
 from ..learn.rates import cosine_rate, trapezoid_rate
 from ..learn.steps import SeededSteps
@@ -363,20 +363,18 @@ def train_autoencoder(
     folder, begun = Path(folder), Path(folder) / "training"
     try: begun.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
-    claim(begun / RUN, _identity(images, config, seed), *_TAKEN)
+    whose = _identity(images, config, seed)
     batches = SeededSteps(partial(_draw, images.cpu(), seed), config.steps, config.batch)
     every = max(1, min(1000, config.steps // 5))
     how = FitConfig(config.steps, precision=config.precision, checkpoint_every=every)
-    fitted = fit(AutoencoderTraining(config, seed), batches, how, begun, f"autoencoder {config.latents}")
+    fitted = fit(AutoencoderTraining(config, seed), batches, how, begun, whose, f"autoencoder {config.latents}")
     network = fitted.objective.network.cpu()
     name = name or f"conv-{config.latents}-{network.bottleneck.vocab_size or network.bottleneck.channels}"
     return _finish(ConvCodec(name, config, network), images[:4096], fitted.losses("error"), seed, folder)
 
-_TAKEN = "the beginning of another training", "give an empty folder"
-
 def _identity(images: Tensor, config: AutoencoderConfig, seed: int) -> Identity:
-    pixels = hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
-    inputs = {"images": f"{tuple(images.shape)} {pixels}"}
+    "Which training it is."
+    inputs = {"images": hash_tensors(images=images)}
     return Identity.of("image/codec-training", 1, dataclasses.asdict(config), inputs, seed)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #finish

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import json
 import math
@@ -28,6 +27,7 @@ from ..core.learned import Learned
 from ..core.seeds import seed_for
 from .checker import attribute_scores, check_all
 from .scenes import SceneSpec
+from ..learn.checkpoints import tensor_facts
 
 if TYPE_CHECKING:
     from dclm_nb.image.judges import JudgeSuite
@@ -153,11 +153,8 @@ class SavedCodec:
 
     def fingerprint(self) -> str:
         "Hex SHA-256 of the settings and of the tensors with their names, types and shapes."
-        parts = [type(self).__name__, canonical(self.settings())]
-        for name, tensor in sorted(self.tensors().items()):
-            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            parts += [name, str(tensor.dtype), str(tuple(tensor.shape)), hashlib.sha256(data).hexdigest()]
-        return hash_of(*parts)
+        about = type(self).__name__, canonical(self.settings())
+        return hash_of(*about, *tensor_facts(self.tensors()))
 
     def save(self, folder: str | Path) -> Path:
         """Write `codec.safetensors` and `codec.json` into `folder`; returns the folder. Raises `UserError` when the

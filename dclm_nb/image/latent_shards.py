@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error
-from ..core.identity import Identity, claim
+from ..core.files import atomic_write, disk_error, sha256_of
+from ..core.identity import Identity, claim, hash_of
 from ..core.progress import Progress
 from .captions import CaptionVocabulary
 from .codecs import Codec
@@ -98,6 +98,11 @@ class LatentShards:
         if not len(self): raise UserError(f"the shards in {self.folder} hold not one picture")
 
     def __len__(self) -> int: return len(self.records)
+
+    def identity(self) -> str:
+        """A hash of all pictures and captions, in order."""
+        settings, shards = self.folder / "_set.json", sorted(self.folder.glob("*.npy"))
+        return hash_of(*map(sha256_of, (settings, *shards)))
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`size` pictures, float32 `"size T C"` or ids int64 `"size T"`, with their captions int64 `"size M"`; some

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.identity import Identity, claim
+from ..core.identity import Identity, hash_of
 from ..core.seeds import seed_for
 from .backbone import Backbone
 from .config import BackboneConfig
@@ -20,7 +20,7 @@ from .flops import training_flops
 from .methods import method_loss
 from .recipes import ImageTrainConfig
 from ..learn.keep import Marks
-from ..learn.checkpoints import split_weights
+from ..learn.checkpoints import hash_tensors, split_weights
 from ..learn.fit import LAST, LOSSES, RUN, FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
 from ..learn.rates import trapezoid_rate
@@ -40,6 +40,10 @@ class LatentSet:
                 "and at least one"
             )
         self.latents, self.captions, self.null_id = latents, captions, null_id
+
+    def identity(self) -> str:
+        """A hash of all pictures and captions, in order."""
+        return hash_of(hash_tensors(latents=self.latents, captions=self.captions), str(self.null_id))
 
     def batch(self, size: int, caption_drop: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`size` pictures, `"size T C"` or ids `"size T"`, with their captions `"size M"`; some captions are replaced
@@ -66,15 +70,12 @@ def rate_factor(step: int, steps: int, config: ImageTrainConfig) -> float:
 
 # %% ../../nbs/image/15_training.ipynb #identity
 _FREE = ("checkpoint_every", "strategy", "accelerator")
-_TAKEN = (
-    "an interrupted run with another network, other settings or another seed",
-    "finish that one or choose another folder",
-)
 
-def _training_identity(network: BackboneConfig, config: ImageTrainConfig, seed: int) -> Identity:
+def _training_identity(network: BackboneConfig, config: ImageTrainConfig, data: LatentSet, seed: int) -> Identity:
     "Which training it is; settings that do not change its result are left out."
     recipe = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    return Identity.of("image/training", 1, {"network": asdict(network), "train": recipe}, seed=seed)
+    settings = {"network": asdict(network), "train": recipe}
+    return Identity.of("image/training", 1, settings, {"latents": data.identity()}, seed)
 
 # %% ../../nbs/image/15_training.ipynb #module
 class ImageTraining(Objective):
@@ -148,11 +149,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
     marks = Marks(folder, config.marks, budget.steps)
-    claim(folder / RUN, _training_identity(backbone, config, seed), *_TAKEN)
+    whose = _training_identity(backbone, config, data, seed)
     objective = ImageTraining(Backbone(backbone, seed), config, budget.steps)
     draw = partial(_draw, data, config.caption_drop, seed)
     batches = SeededSteps(draw, budget.steps, config.batch_size, workers)
-    fitted = fit(objective, batches, FitConfig.of(config, steps=budget.steps), folder, name, [marks])
+    fitted = fit(objective, batches, FitConfig.of(config, steps=budget.steps), folder, whose, name, [marks])
     losses = [round(loss, 6) for loss in fitted.losses()]
     fitted.finish(LAST, LOSSES, RUN)
     return {

@@ -107,10 +107,10 @@ def replayed_elo(
     votes: Iterable[Vote], k: float = 1.0, replays: int = 1000, draws: int = 200, seed: int = 0
 ) -> Ratings:
     """Elo as *Stable Video Diffusion* has it: the mean over `replays` of the votes in random order, from 1000, with `k`
-    points at stake. Draws are replayed fifty times. Raises `UserError` for no votes, or a `k` or `replays` not above
-    0."""
-    if not (math.isfinite(k) and k > 0 and replays > 0):
-        raise UserError(f"k is above 0 and at least one replay is needed, not {k} and {replays}")
+    points at stake. Draws are replayed fifty times. Raises `UserError` for no votes, a `k` not above 0, or no whole
+    number of replays."""
+    if not (math.isfinite(k) and k > 0): raise UserError(f"k is a number of points above 0, not {k}")
+    if not (isinstance(replays, int) and replays > 0): raise UserError(f"replays are counted from 1, not {replays}")
     votes, players, first, second, score = _as_arrays(votes)
     rng = np.random.default_rng(seed_for("order of votes", seed))
     play = lambda at, n: _mean_of_replays(first[at], second[at], score[at], len(players), k, n, rng)

@@ -3,6 +3,7 @@
 # %% ../../nbs/judging/03_preference.ipynb #imports
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -45,8 +46,9 @@ def votes_from_scores(
     items: Sequence[str] | None = None,
     tie: float = 0.0,
 ) -> list[Vote]:
-    """A vote per item, of scores `"N"` of `first` and `"N"` of `second`, higher is better. Raises `UserError` for
-    unequal lengths, none, or scores that are not finite."""
+    """A vote per item, of scores `"N"` of `first` and `"N"` of `second`, higher is better; a tie where they differ by
+    at most `tie`. Raises `UserError` for unequal lengths, none, or scores that are not finite."""
+    if not (math.isfinite(tie) and tie >= 0): raise UserError(f"tie is a difference of scores from 0, not {tie}")
     a, b = np.asarray(scores, float), np.asarray(others, float)
     items = [str(i) for i in range(len(a))] if items is None else list(items)
     if a.shape != b.shape or a.ndim != 1 or len(items) != len(a):

@@ -3,6 +3,8 @@
 # %% ../../nbs/learn/05_checkpoints.ipynb #imports
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,9 +14,10 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, whole_file
+from ..core.identity import hash_of
 
 # %% auto #0
-__all__ = ['WholeCheckpoints', 'save_weights', 'split_weights', 'tidy']
+__all__ = ['WholeCheckpoints', 'save_weights', 'split_weights', 'tensor_facts', 'hash_tensors', 'tidy']
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #io
 class WholeCheckpoints(TorchCheckpointIO):
@@ -43,6 +46,20 @@ def save_weights(path: str | Path, **networks: nn.Module) -> None:
 def split_weights(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Those of one network, names and shapes as `load_state_dict` takes them."""
     return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
+
+# %% ../../nbs/learn/05_checkpoints.ipynb #hash
+def tensor_facts(tensors: Mapping[str, Tensor]) -> list[str]:
+    """For tensors of any shape, in the order of their names: name, type, shape, and hex SHA-256 of the values."""
+    parts = []
+    for name, tensor in sorted(tensors.items()):
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        parts += [name, str(tensor.dtype), str(tuple(tensor.shape)), hashlib.sha256(data).hexdigest()]
+    return parts
+
+# %% ../../nbs/learn/05_checkpoints.ipynb #hash-tensors
+def hash_tensors(**tensors: Tensor) -> str:
+    """One hex SHA-256 for tensors of any shape: their names, types, shapes and values."""
+    return hash_of(*tensor_facts(tensors))
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #tidy
 def tidy(folder: Path, *names: str) -> None:

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from ..core.identity import Identity, claim
 from ..core.quiet import quiet_lightning
 from .checkpoints import WholeCheckpoints, tidy
 from .keep import Checkpoints
@@ -118,14 +119,17 @@ def fit(
     data: L.LightningDataModule,
     config: FitConfig,
     folder: Path,
+    identity: Identity,
     name: str = "training",
     callbacks: Sequence[L.Callback] = (),
 ) -> Fitted:
-    """Trains, continuing what an earlier, interrupted call left in `folder`. `callbacks` see a step before it is saved.
-    Raises `UserError` for a diverging loss, a damaged checkpoint, or devices that are not there."""
+    """Trains, continuing what an earlier, interrupted call of the same `identity` left in `folder`. `callbacks` see a
+    step before it is saved. Raises `UserError` for a folder or checkpoint of another run, a diverging loss, a damaged
+    checkpoint, or devices that are not there."""
+    claim(folder / RUN, identity)
     last, table = folder / LAST, LossTable(folder / LOSSES, table_columns(objective))
     watch = Watch(table, name, config.log_every)
-    saving = Checkpoints(last, config.checkpoint_every)
+    saving = Checkpoints(last, config.checkpoint_every, identity)
     with quiet_lightning():
         trainer = build_trainer(config, objective, folder, [watch, *callbacks, saving])
         if config.compile and trainer.strategy.root_device.type == "cuda": objective.network.compile()

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 
 from ..core.errors import UserError
+from ..core.identity import Identity
 from .checkpoints import save_weights
 from .objective import Objective
 from .watch import read_losses
@@ -44,8 +45,10 @@ class Marks(L.Callback):
 
 # %% ../../nbs/learn/07_keep.ipynb #saving
 class Checkpoints(L.Callback):
-    """Saves `path` every `every` steps and after the last, when the loss table is on disk."""
-    def __init__(self, path: Path, every: int): self.path, self.every, self.saved = path, every, 0
+    """Saves `path` every `every` steps and after the last, when the loss table is on disk. It is read by the run that
+    wrote it only."""
+    def __init__(self, path: Path, every: int, identity: Identity):
+        self.path, self.every, self.identity, self.saved = path, every, identity, 0
 
     def on_train_start(self, trainer: L.Trainer, objective: Objective) -> None:
         """Nothing new to save yet."""
@@ -58,3 +61,13 @@ class Checkpoints(L.Callback):
         self.saved = step
         read_losses(trainer, sync=True)
         trainer.save_checkpoint(self.path)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, objective: Objective, checkpoint: dict) -> None:
+        """Notes whose it is."""
+        checkpoint["identity"] = self.identity.as_dict()
+
+    def on_load_checkpoint(self, trainer: L.Trainer, objective: Objective, checkpoint: dict) -> None:
+        """Raises `UserError` for the checkpoint of another run, or of nobody's."""
+        noted = checkpoint.get("identity", {})
+        then = "remove it, and the run starts again"
+        self.identity.check(noted, f"the checkpoint {self.path.name} in {self.path.parent.name}", then=then)

@@ -21,15 +21,19 @@ class LossTable:
     def __init__(self, path: Path, columns: Sequence[str]): self.path, self.columns = path, tuple(columns)
 
     def start(self, step: int) -> None:
-        """Keeps the rows before `step`. Raises `UserError` if some of them are missing."""
+        """Keeps the rows before `step`. Raises `UserError` if some of them are missing or cut short."""
         lines = self.path.read_text().splitlines(keepends=True) if step and self.path.is_file() else []
-        kept = [",".join(self.columns) + "\n", *lines[1 : step + 1]]
-        if len(kept) != step + 1:
+        kept = [line for number, line in enumerate(lines[1 : step + 1]) if self._is_row(line, number)]
+        if len(kept) != step:
             raise UserError(
-                f"{self.path.name} has {len(kept) - 1} rows and the checkpoint is at step {step}; remove the run's "
-                "folder and start again."
+                f"{self.path.name} has {len(kept)} whole rows and the checkpoint is at step {step}; remove the run's "
+                "folder and start again"
             )
-        atomic_write(self.path, "".join(kept))
+        atomic_write(self.path, "".join([",".join(self.columns) + "\n", *kept]))
+
+    def _is_row(self, line: str, number: int) -> bool:
+        values = line.split(",")
+        return line.endswith("\n") and len(values) == len(self.columns) and values[0] == str(number)
 
     def append(self, rows: list[dict]) -> None:
         """Adds rows."""

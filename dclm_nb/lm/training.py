@@ -94,11 +94,11 @@ _FREE = (
 )
 
 
-def _claim(folder: Path, config: OpenLMConfig, train: TrainConfig, shards: TokenShards, seed: int) -> None:
-    """Notes whose run `folder` is; raises `UserError` if it is another's."""
+def _identity(config: OpenLMConfig, train: TrainConfig, shards: TokenShards, seed: int) -> Identity:
+    """Which training it is."""
     recipe = {k: v for k, v in config_to_dict(train).items() if k not in _FREE}
     settings = {"model": config_to_dict(config), "train": recipe}
-    claim(folder / RUN, Identity.of("lm/training", 1, settings, {"tokens": shards.identity()}, seed))
+    return Identity.of("lm/training", 1, settings, {"tokens": shards.identity()}, seed)
 
 # %% ../../nbs/lm/06_training.ipynb #outcome
 def _outcome(fitted: Fitted, losses: list[float], batch_size: int) -> dict:
@@ -146,9 +146,10 @@ def train(
     steps = total_steps(train_config, model_config.seq_len)
     shards = TokenShards(tokens_folder)
     check_fits(shards, model_config)
-    _claim(folder, model_config, train_config, shards, seed)
-    if (folder / "result.json").is_file(): return json.loads((folder / "result.json").read_text())
+    whose, result = _identity(model_config, train_config, shards, seed), folder / "result.json"
+    claim(folder / RUN, whose)
+    if result.is_file(): return json.loads(result.read_text())
     objective = LanguageModelTraining(OpenLM(model_config, seed), train_config, steps)
     data = TokenDataModule(shards, train_config, seed)
-    _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder), train_config)
-    return json.loads((folder / "result.json").read_text())
+    _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder, whose), train_config)
+    return json.loads(result.read_text())

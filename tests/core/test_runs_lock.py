@@ -274,7 +274,7 @@ def test_a_folder_is_claimed_once(tmp_path):
     mine = Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.1}}, {"tokens": "aa"}, 3)
     for _ in range(2): claim(tmp_path / "run.json", mine)
     others = {
-        "train": Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.2}}, {"tokens": "aa"}, 3),
+        "train.lr": Identity.of("toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.2}}, {"tokens": "aa"}, 3),
         "tokens, seed": Identity.of(
             "toy/training", 1, {"model": {"width": 8}, "train": {"lr": 0.1}}, {"tokens": "bb"}, 4
         ),

@@ -259,11 +259,25 @@ def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("changes, seed", [({"lr": 1e-3}, 5), ({"steps": 40}, 5), ({}, 6)])
-def test_an_interrupted_run_is_not_continued_as_another(tmp_path, changes, seed):
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "note lost"])
+@pytest.mark.parametrize(
+    "changes, seed, what", [({"lr": 1e-3}, 5, "train.lr"), ({"steps": 40}, 5, "train.flops"), ({}, 6, "seed")]
+)
+def test_an_interrupted_run_is_not_continued_as_another(tmp_path, changes, seed, what, noted):
     interrupted(tmp_path)
-    with pytest.raises(UserError, match="interrupted run with another"):
+    if not noted: (tmp_path / "run.json").unlink()
+    with pytest.raises(UserError, match=rf"holds another run \(different {what}\)"):
         train(NETWORK, recipe(**changes), data_of(), tmp_path, seed=seed)
+
+
+@pytest.mark.parametrize("part", ["latents", "captions", "null_id"])
+def test_a_run_on_other_pictures_is_another_run(tmp_path, part):
+    interrupted(tmp_path)
+    data = data_of()
+    if part == "null_id": data.null_id -= 1
+    else: getattr(data, part)[-1, -1] += 1
+    with pytest.raises(UserError, match=r"holds another run \(different latents\)"):
+        train(NETWORK, recipe(), data, tmp_path, seed=5)
 
 
 @fuzz(200)

@@ -14,9 +14,10 @@ from torch import nn
 
 import dclm_nb.core.files as files
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.identity import Identity
 from dclm_nb.learn.keep import Marks
 from dclm_nb.learn.checkpoints import WholeCheckpoints, tidy
-from dclm_nb.learn.fit import FitConfig, fit
+from dclm_nb.learn.fit import RUN, FitConfig, fit
 from dclm_nb.learn.losses import LossTable, first_diverged
 from dclm_nb.learn.objective import Objective, OptimConfig
 from dclm_nb.learn.steps import SeededSteps
@@ -39,6 +40,7 @@ def line(rate: float = 0.1, **more) -> Line:
 
 
 CONFIG = FitConfig(20, accelerator="cpu", log_every=4, checkpoint_every=6)
+WHOSE = Identity.of("demo/line", 1, {"recipe": {"rate": 0.1, "steps": 20}}, {"points": "3fa9"}, seed=0)
 
 
 # --- the loss table
@@ -49,7 +51,14 @@ def test_a_table_with_a_hole_is_refused(tmp_path):
     table.append([{"step": step, "loss": 1.0} for step in range(5)])
     table.start(3)
     assert len((tmp_path / "losses.csv").read_text().splitlines()) == 4
-    with pytest.raises(UserError, match="3 rows and the checkpoint is at step 5"): table.start(5)
+    with pytest.raises(UserError, match="3 whole rows and the checkpoint is at step 5"): table.start(5)
+
+
+@pytest.mark.parametrize("second", ["1,", "1\n", "1,2.0", "0,1.0\n", "1,1.0,3\n", "\n"])
+def test_a_row_that_is_not_whole_is_no_row(tmp_path, second):
+    table = LossTable(tmp_path / "losses.csv", ("step", "loss"))
+    table.path.write_text("step,loss\n0,1.0\n" + second)
+    with pytest.raises(UserError, match="losses.csv has 1 whole rows and the checkpoint is at step 2"): table.start(2)
 
 
 def test_a_table_gives_back_every_bit(tmp_path):
@@ -111,29 +120,55 @@ def test_tidy_takes_what_it_is_told_and_what_was_cut_short(tmp_path):
 # --- runs
 
 def test_a_run_and_what_it_leaves(tmp_path):
-    fitted = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["last.ckpt", "losses.csv"]
+    fitted = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
+    assert sorted(os.listdir(tmp_path)) == ["last.ckpt", "losses.csv", "run.json"]
     assert len(fitted.losses()) == 20 and set(fitted.weights()) == {"weight", "bias"} and fitted.seconds > 0
-    again = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path)  # nothing is left to do
+    again = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)  # nothing is left to do
     assert again.losses() == fitted.losses() and again.seconds == fitted.seconds
     assert all(torch.equal(again.weights()[name], tensor) for name, tensor in fitted.weights().items())
+
+
+OTHERS = [
+    (Identity.of("demo/line", 1, {"recipe": {"rate": 0.1, "steps": 20}}, {"points": "3fa9"}, seed=1), "seed"),
+    (Identity.of("demo/line", 1, {"recipe": {"rate": 0.2, "steps": 20}}, {"points": "3fa9"}, seed=0), "recipe.rate"),
+    (Identity.of("demo/line", 1, {"recipe": {"rate": 0.1, "steps": 20}}, {"points": "77"}, seed=0), "points"),
+    (Identity.of("demo/line", 2, {"recipe": {"rate": 0.1, "steps": 20}}, {"points": "3fa9"}, seed=0), "version"),
+]
+
+
+@pytest.mark.parametrize("other, what", OTHERS)
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "note lost"])
+def test_nobody_goes_on_from_the_work_of_another(tmp_path, other, what, noted):
+    """Neither in its folder nor, where the folder's note is gone, from its checkpoint."""
+    fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
+    if not noted: (tmp_path / RUN).unlink()
+    with pytest.raises(UserError, match=rf"holds another run \(different {what}\)"):
+        fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, other)
+
+
+def test_a_checkpoint_that_says_not_whose_it_is_is_nobodys(tmp_path):
+    fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
+    last = tmp_path / "last.ckpt"
+    torch.save({k: v for k, v in torch.load(last, weights_only=True).items() if k != "identity"}, last)
+    with pytest.raises(UserError, match="last.ckpt in .* holds another run .different name"):
+        fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
 
 
 @pytest.mark.parametrize(
     "how, workers", [({}, 2), ({"log_every": 7}, 0), ({"checkpoint_every": 1}, 1), ({"tensorboard": True}, 0)]
 )
 def test_how_a_run_is_watched_and_who_draws_does_not_matter(tmp_path, how, workers):
-    plain = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path)
+    plain = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
     (tmp_path / "other").mkdir()
     other = fit(
-        line(), SeededSteps(points, 20, 8, workers), dataclasses.replace(CONFIG, **how), tmp_path / "other"
+        line(), SeededSteps(points, 20, 8, workers), dataclasses.replace(CONFIG, **how), tmp_path / "other", WHOSE
     )
     assert other.losses() == plain.losses()
 
 
 def test_a_batch_is_drawn_once_and_only_what_the_run_needs(tmp_path):
     asked = []
-    fit(line(), SeededSteps(lambda *where: asked.append(where) or points(*where), 20, 8), CONFIG, tmp_path)
+    fit(line(), SeededSteps(lambda *where: asked.append(where) or points(*where), 20, 8), CONFIG, tmp_path, WHOSE)
     assert asked == [(step, 0, 8) for step in range(20)]
 
 
@@ -144,7 +179,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_ruins_nothing(tmp_path, at):
         return x, y * (math.nan if step == at else 1)
     marks = Marks(tmp_path, (0.3, 0.6, 1.0), 20)
     with pytest.raises(UserError, match=f"diverged at step {at}: "):
-        fit(line(), SeededSteps(broken, 20, 8), CONFIG, tmp_path, callbacks=[marks])
+        fit(line(), SeededSteps(broken, 20, 8), CONFIG, tmp_path, WHOSE, callbacks=[marks])
     kept = [*tmp_path.glob("mark_*"), *tmp_path.glob("last.ckpt")]
     assert len(kept) == sum(step <= at for step in marks.at) + (at >= 6)
     if (last := tmp_path / "last.ckpt").exists():
@@ -154,7 +189,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_ruins_nothing(tmp_path, at):
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     with pytest.raises(UserError, match="a batch of 9 cannot be shared by 1 devices and 2 micro-batches"):
-        fit(line(), SeededSteps(points, 20, 9), dataclasses.replace(CONFIG, grad_accumulation=2), tmp_path)
+        fit(line(), SeededSteps(points, 20, 9), dataclasses.replace(CONFIG, grad_accumulation=2), tmp_path, WHOSE)
 
 
 def test_a_recipe_says_what_it_has():
@@ -171,7 +206,7 @@ from pathlib import Path
 import test_core as t
 if __name__ == "__main__":
     config = dataclasses.replace(t.CONFIG, strategy="ddp", devices=2)
-    fitted = t.fit(t.line(), t.SeededSteps(t.points, 20, 8), config, Path(sys.argv[1]))
+    fitted = t.fit(t.line(), t.SeededSteps(t.points, 20, 8), config, Path(sys.argv[1]), t.WHOSE)
     losses = fitted.losses()
     fitted.finish("losses.csv")
     if fitted.leads: print(json.dumps(losses))
@@ -194,5 +229,5 @@ def test_two_processes_share_a_batch_and_tell_its_loss(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(next(row for row in done.stdout.splitlines() if row.startswith("[")))
     both = lambda step, rank, size: tuple(torch.cat(part) for part in zip(points(step, 0, 4), points(step, 1, 4)))
-    alone = fit(line(), SeededSteps(both, 20, 8), CONFIG, tmp_path / "alone")
+    alone = fit(line(), SeededSteps(both, 20, 8), CONFIG, tmp_path / "alone", WHOSE)
     assert told == pytest.approx(alone.losses(), abs=1e-5) and not (tmp_path / "run" / "losses.csv").exists()

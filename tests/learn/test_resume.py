@@ -49,11 +49,14 @@ def dying(die):
 """
 
 CORE = DYING + """
+from dclm_nb.core.identity import Identity
 from dclm_nb.learn.keep import Marks
 from dclm_nb.learn.checkpoints import save_weights
 from dclm_nb.learn.objective import Objective
 from dclm_nb.learn.rates import cosine_rate
 from dclm_nb.learn.steps import SeededSteps
+
+WHOSE = Identity.of("demo/noisy", 1)
 
 class Noisy(Objective):
     measured = ("loss", "gradient_norm")
@@ -78,7 +81,7 @@ def main(folder, die, workers, accumulation):
     objective = Noisy(network, lambda step: cosine_rate(step, 1e-2, 5, 30), ema=0.9)
     config = learn.FitConfig(30, accelerator="cpu", log_every=3, checkpoint_every=4, grad_accumulation=accumulation)
     data = SeededSteps(Draw(die), 30, batch_size=8, workers=workers)
-    fitted = learn.fit(objective, data, config, folder, callbacks=[Marks(folder, (0.3, 1.0), 30)])
+    fitted = learn.fit(objective, data, config, folder, WHOSE, callbacks=[Marks(folder, (0.3, 1.0), 30)])
     save_weights(folder / "end.safetensors", network=network)
     fitted.finish("last.ckpt")
 """
@@ -130,7 +133,7 @@ def test_the_whole_run_is_what_was_asked_for(whole):
     rows = (whole / "losses.csv").read_text().splitlines()
     assert rows[0] == "step,lr,loss,gradient_norm" and [int(row.split(",")[0]) for row in rows[1:]] == list(range(30))
     assert sorted(p.name for p in whole.iterdir()) == [
-        "end.safetensors", "losses.csv", "mark_0.safetensors", "mark_1.safetensors",
+        "end.safetensors", "losses.csv", "mark_0.safetensors", "mark_1.safetensors", "run.json",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from statistics import fmean
 
@@ -22,15 +23,18 @@ from .runs import Question, TrainSpec, Workshop
 from .tuning import Tuned, tune, with_guidance
 
 # %% auto #0
-__all__ = ['FOLLOW', 'QUALITY', 'GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Point',
-           'GridRuns', 'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld',
-           'best_of', 'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table',
-           'guidance_note', 'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits',
-           'codec_notes', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor',
-           'loss_floors', 'floor_notes', 'export_model']
+__all__ = ['GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Aim', 'Point', 'GridRuns',
+           'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
+           'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'guidance_note',
+           'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits', 'codec_notes',
+           'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors',
+           'floor_notes', 'export_model']
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #point
-FOLLOW, QUALITY = 0, 1          # which of a method's two tuned guidances
+class Aim(IntEnum):
+    "What one of a method's two guidances was tuned for."
+    PROMPT = 0
+    QUALITY = 1
 
 @dataclass(frozen=True)
 class Point:
@@ -56,9 +60,9 @@ class GridRuns:
 
     def score(self, point: Point, metric: str) -> float:
         "A judge's number at a point, read at the guidance tuned for it."
-        return self.judged[point, QUALITY if metric in ("frechet_distance", "precision", "recall") else FOLLOW].result[
-            "scores"
-        ][metric]
+        return self.judged[
+            point, Aim.QUALITY if metric in ("frechet_distance", "precision", "recall") else Aim.PROMPT
+        ].result["scores"][metric]
 
     def compute(self, size: str, mark: int) -> float:
         "Nominal operations spent at a mark."
@@ -105,7 +109,7 @@ def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRun
     tuned = with_guidance(shop, tuned, {m: _last(study, m, seeds, setups, models, losses) for m in METHODS})
     # the last networks of the largest size are also judged without averaging
     ends = [Point(*key, len(study.marks) - 1, averaged=False) for key in keys if key[1] == study.budgets[-1][0]]
-    wanted = [(point, which) for point in (*marks, *ends) for which in (FOLLOW, QUALITY)]
+    wanted = [(point, which) for point in (*marks, *ends) for which in Aim]
     asked = [ask(p, Sampling(guidance=tuned.guidance[p.method][which])) for p, which in wanted]
     scores = dict(zip(wanted, shop.judge(asked, name="judging the grid")))
     return GridRuns(shop, tuned, tuple(seeds), setups, models, scores, losses)
@@ -211,7 +215,7 @@ def withheld(grid: GridRuns | None) -> dict[str, str]:
 LOWER_IS_BETTER = ("frechet_distance", "loss", "latency", "inference_flops")
 
 def _value(grid: GridRuns, point: Point, metric: str) -> float:
-    return grid.judged[point, FOLLOW].result["loss"] if metric == "loss" else grid.score(point, metric)
+    return grid.judged[point, Aim.PROMPT].result["loss"] if metric == "loss" else grid.score(point, metric)
 
 def best_of(
     grid: GridRuns, method: str, points: Sequence[tuple[str, int]], metric: str
@@ -234,7 +238,7 @@ def _records(grid: GridRuns, metric: str, level: float, column: str) -> Iterator
                 column=column,
                 seed=seed,
                 value=value,
-                run=grid.judged[Point(method, size, seed, mark), FOLLOW].key,
+                run=grid.judged[Point(method, size, seed, mark), Aim.PROMPT].key,
             )
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #frames
@@ -276,7 +280,7 @@ def composition_frame(grid: GridRuns | None) -> pd.DataFrame:
                 grid.models[m, size, seed],
                 seed,
                 mark,
-                Sampling(guidance=grid.tuned.guidance[m][FOLLOW]),
+                Sampling(guidance=grid.tuned.guidance[m][Aim.PROMPT]),
                 captions=captions,
             )
             for m, seed in keys
@@ -321,8 +325,8 @@ def guidance_note(grid: GridRuns | None) -> RowNotes:
             grid.judged[Point(method, size, seed, mark), which].result["scores"][metric] for seed in grid.seeds
         )
         said[f"guidance, {method}"] = (
-            f"prompts are read at {prompts:g}, where the distance is {read(FOLLOW, 'frechet_distance'):.2f}; "
-            f"the distance is read at {distance:g}, where {read(QUALITY, 'all'):.2f} of prompts are followed"
+            f"prompts are read at {prompts:g}, where the distance is {read(Aim.PROMPT, 'frechet_distance'):.2f}; "
+            f"the distance is read at {distance:g}, where {read(Aim.QUALITY, 'all'):.2f} of prompts are followed"
         )
     return RowNotes(said)
 
@@ -359,7 +363,7 @@ def place_notes(grid: GridRuns | None) -> RowNotes:
             )
             for s in grid.seeds
         ]
-        values = {grid.tuned.guidance[method][which]: share(which) for which in (FOLLOW, QUALITY)}
+        values = {grid.tuned.guidance[method][which]: share(which) for which in Aim}
         said[f"places, {method}"] = "; ".join(
             f"at guidance {g:g}: {', '.join(f'{v:.2f}' for v in found)} by seed" for g, found in values.items()
         )
@@ -384,7 +388,7 @@ def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
                 "ema_gain": math.log(max(distances[0], 1e-6) / max(distances[1], 1e-6)),
             }
             records += [
-                dict(row=method, column=c, seed=seed, value=v, run=grid.judged[averaged, QUALITY].key)
+                dict(row=method, column=c, seed=seed, value=v, run=grid.judged[averaged, Aim.QUALITY].key)
                 for c, v in values.items()
             ]
     return tidy(records, paper="tradeoffs", exhibit="figure-g", scale=grid.shop.study.scale, source="rerun")
@@ -403,7 +407,7 @@ def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_dist
                     "method": method,
                     "size": size,
                     "seed": seed,
-                    "flops": grid.judged[point, FOLLOW].result["training_flops"],
+                    "flops": grid.judged[point, Aim.PROMPT].result["training_flops"],
                     **{m: _value(grid, point, m) for m in metrics},
                 })
     return pd.DataFrame(rows)
@@ -423,9 +427,9 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, within {level:.3g}"] = load_file(grid.judged[point, FOLLOW].folder / "drawn.safetensors")[
-                "images"
-            ][chosen]
+            rows[f"{method}, within {level:.3g}"] = load_file(
+                grid.judged[point, Aim.PROMPT].folder / "drawn.safetensors"
+            )["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #real
@@ -601,7 +605,7 @@ def export_model(grid: GridRuns | None, method: str, folder: Path) -> Path | Non
     from dclm_nb.studies.tradeoffs.runs import model_of
     study, size = grid.shop.study, grid.shop.study.budgets[0][0]
     seed = min(grid.seeds, key=lambda seed: grid.tuning_losses[Point(method, size, seed, len(study.marks) - 1)])
-    sampling = Sampling(guidance=grid.tuned.guidance[method][FOLLOW])
+    sampling = Sampling(guidance=grid.tuned.guidance[method][Aim.PROMPT])
     return save_image_model(
         model_of(
             grid.setups[method, size].config(),

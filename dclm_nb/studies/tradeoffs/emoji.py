@@ -16,7 +16,7 @@ from ...core.runs import run
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import FOLLOW, QUALITY, GridRuns
+from .compute_grid import Aim, GridRuns
 from .profiles import EMOJI, RealStudy, profile
 from .runs import TrainSpec, model_of, train_generator
 from ...core.parallel import PlannedRun, run_in_parallel
@@ -133,7 +133,7 @@ def draw_emoji(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     from dclm_nb.image.checkpoints import sample
     torch.set_num_threads(1)
     study, found = EMOJI[config["scale"]], {}
-    for which, metric in ((QUALITY, "frechet_distance"), (FOLLOW, "own_picture_found")):
+    for which, metric in ((Aim.QUALITY, "frechet_distance"), (Aim.PROMPT, "own_picture_found")):
         model = model_of(
             config["trained"], inputs["model"], inputs["data"], sampling=Sampling(guidance=config["guidance"][which])
         )

@@ -14,7 +14,7 @@ from ...core.errors import UserError
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import FOLLOW, PARTS, QUALITY, GridRuns, best_of
+from .compute_grid import PARTS, Aim, GridRuns, best_of
 from .profiles import profile
 from .runs import Question
 
@@ -49,14 +49,14 @@ def run_fresh(grid: GridRuns | None, seeds: Sequence[int] = FRESH_SEEDS) -> Fres
     keys = [(m, seed) for m in METHODS for seed in seeds]
     setups = {m: grid.setups[m, size] for m, (size, _) in chosen.items()}
     models = dict(zip(keys, grid.shop.train([(setups[m], seed) for m, seed in keys], name="fresh seeds")))
-    wanted = [(m, seed, which) for m, seed in keys for which in (FOLLOW, QUALITY)]
+    wanted = [(m, seed, which) for m, seed in keys for which in Aim]
     asked = [
         Question(setups[m], models[m, seed], seed, chosen[m][1], Sampling(guidance=grid.tuned.guidance[m][which]))
         for m, seed, which in wanted
     ]
     judged = dict(zip(wanted, grid.shop.judge(asked, name="fresh seeds: judging")))
     method, tokens = "masked-token", grid.shop.data(grid.shop.study.codec_of("masked-token")).result["tokens"]
-    sampling = Sampling(tokens, guidance=grid.tuned.guidance[method][FOLLOW])
+    sampling = Sampling(tokens, guidance=grid.tuned.guidance[method][Aim.PROMPT])
     longer = [Question(setups[method], models[method, seed], seed, chosen[method][1], sampling) for seed in seeds]
     return FreshRuns(
         grid.shop.study.scale,
@@ -70,9 +70,9 @@ def fresh_frame(runs: FreshRuns | None) -> pd.DataFrame:
     "Prompts all right and Fréchet distance by method and fresh seed, a tidy frame; empty without runs."
     if runs is None: return tidy([])
     read = {
-        "prompt_following": (FOLLOW, "all"),
-        "relation_right": (FOLLOW, "relation"),
-        "frechet_distance": (QUALITY, "frechet_distance"),
+        "prompt_following": (Aim.PROMPT, "all"),
+        "relation_right": (Aim.PROMPT, "relation"),
+        "frechet_distance": (Aim.QUALITY, "frechet_distance"),
     }
     records = [
         dict(row=m, column=column, seed=seed, value=run.result["scores"][metric], run=run.key)
@@ -98,7 +98,7 @@ def parts_of_seeds(runs: FreshRuns | None) -> pd.DataFrame | str:
     """What is right in the pictures of each seed, part by part, and how often the opposite of the relation was drawn
     instead (in the pictures that were kept); one line without runs."""
     if runs is None: return "Nothing is rerun at replay."
-    rows = {(m, seed): run for (m, seed, which), run in runs.judged.items() if which == FOLLOW}
+    rows = {(m, seed): run for (m, seed, which), run in runs.judged.items() if which == Aim.PROMPT}
     told = [
         {part: run.result["scores"][part] for part in ("all", *PARTS)}
         | {"opposite relation": _opposite(run, runs.scale)}

@@ -15,7 +15,7 @@ from ...core.runs import run
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import FOLLOW, QUALITY, GridRuns
+from .compute_grid import Aim, GridRuns
 from .runs import REPORT, TUNING, Question, model_of, scenes_for
 
 # %% auto #0
@@ -59,7 +59,7 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
         tokens = grid.shop.data(study.codec_of(method)).result["tokens"]
         for row, changes in _paces(method, study.steps, tokens).items():
             follow, quality = (
-                _ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in (FOLLOW, QUALITY)
+                _ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in Aim
             )
             for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
                 values = {
@@ -90,7 +90,7 @@ def equal_quality(grid: GridRuns) -> dict[str, int]:
     for method in METHODS[1:]:
         counts = list(_paces(method, study.steps, grid.shop.data(study.codec_of(method)).result["tokens"]).values())
         results = _ask(
-            grid, method, [_tuned(grid, method, QUALITY, **c) for c in counts], "steps, tuning captions", TUNING
+            grid, method, [_tuned(grid, method, Aim.QUALITY, **c) for c in counts], "steps, tuning captions", TUNING
         )
         mean = {
             c["steps"]: fmean(r["scores"]["frechet_distance"] for (s, _), r in results.items() if s.steps == c["steps"])
@@ -153,7 +153,7 @@ def _uncached(grid: GridRuns) -> float:
     model = model_of(
         setup.config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token"))
     )
-    return float(sampling_flops(model.network.config, _tuned(grid, "next-token", FOLLOW, cache=False)))
+    return float(sampling_flops(model.network.config, _tuned(grid, "next-token", Aim.PROMPT, cache=False)))
 
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #guidance
 WEAK, STRONG = 1.0, 2.0         # the two guidances that are compared, fixed before anything was run
@@ -252,8 +252,8 @@ def clock_frame(grid: GridRuns | None, batch: int = 256, rounds: int = 5) -> pd.
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     size, batch = study.budgets[-1][0], min(batch, study.judged_pictures)
-    samplers = {m: (m, asdict(_tuned(grid, m, FOLLOW))) for m in METHODS} | {
-        NO_CACHE: ("next-token", asdict(_tuned(grid, "next-token", FOLLOW, cache=False)))
+    samplers = {m: (m, asdict(_tuned(grid, m, Aim.PROMPT))) for m in METHODS} | {
+        NO_CACHE: ("next-token", asdict(_tuned(grid, "next-token", Aim.PROMPT, cache=False)))
     }
     for seed in grid.seeds:
         inputs = {m: grid.models[m, size, seed] for m in METHODS} | {

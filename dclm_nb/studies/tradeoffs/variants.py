@@ -12,7 +12,7 @@ from ...image.flow import FlowSettings
 from ...image.methods import MethodSettings, Sampling
 from ...core.learned import Learned
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import QUALITY, codec_scores, run_grid
+from .compute_grid import Aim, codec_scores, run_grid
 from .profiles import profile
 from .runs import REPORT, Question, TrainSpec, Workshop, scenes_for
 from .tuning import Tuned
@@ -58,11 +58,11 @@ def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
     "(key, record) of prompt following and Fréchet distance, each at its own guidance."
     asked = [
         Question(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec)
-        for which in (0, QUALITY)
+        for which in Aim
         for (_, seed), setup, run, codec in zip(keys, setups, runs, codecs or [""] * len(keys))
     ]
     for (key, which), run in zip(
-        [(key, which) for which in (0, QUALITY) for key in keys], shop.judge(asked, name="judging")
+        [(key, which) for which in Aim for key in keys], shop.judge(asked, name="judging")
     ):
         column, metric = ("frechet_distance", "frechet_distance") if which else ("prompt_following", "all")
         yield key, dict(column=column, seed=key[1], value=run.result["scores"][metric], run=run.key)

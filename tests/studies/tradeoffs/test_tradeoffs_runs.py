@@ -313,7 +313,7 @@ def test_an_exported_model_draws_what_the_study_drew(grid, tmp_path):
     assert (
         sample(model, "a red circle left of a blue square") == sample(study, "a red circle left of a blue square")
     ).all()
-    assert model.sampling.guidance == grid.tuned.guidance["next-token"][compute_grid.FOLLOW]
+    assert model.sampling.guidance == grid.tuned.guidance["next-token"][compute_grid.Aim.PROMPT]
 
 
 def test_a_share_of_the_ceiling_is_one_where_the_generator_draws_all_that_its_codec_can(frames):
@@ -405,7 +405,7 @@ def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
     judged = [
         load_file(run.folder / "drawn.safetensors")["images"]
         for (point, which), run in grid.judged.items()
-        if point.seed == SEEDS[0] and which == compute_grid.FOLLOW and point.averaged
+        if point.seed == SEEDS[0] and which == compute_grid.Aim.PROMPT and point.averaged
     ]
     chosen = [reported.index(caption) for caption in captions]
     for name, pictures in rows.items():
