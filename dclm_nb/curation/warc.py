@@ -25,7 +25,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from .fetch import fetch_warc, warc_address
-from .members import begins, read_member
+from .members import first_bytes, read_member
 from .payload import PayloadError, decode_payload
 
 # %% ../../nbs/curation/02_warc.ipynb #page
@@ -362,6 +362,6 @@ def _joined(archive: _Archive, limit: int, held: tuple, last: int | None, found:
         name
         and last is not None
         and archive.compressed
-        and name.encode() in begins(archive.data[last : held[0]], limit)
+        and name.encode() in first_bytes(archive.data[last : held[0]], limit)
     )
     return [held, *found] if stood_before else found

@@ -18,10 +18,10 @@ from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper
 
 # %% auto #0
-__all__ = ['refusal', 'bless', 'blessed', 'blessed_table']
+__all__ = ['why_not_blessed', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/16_bless.ipynb #refusal
-def refusal(exhibit: Exhibit, file: Path, manifest: dict) -> str:
+def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict) -> str:
     "Why this result is not blessed; empty if nothing speaks against it."
     if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file():
         return "its last run failed"
@@ -53,7 +53,7 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
     for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
-        reasons = [(refusal(exhibit, f, m) or _damaged_run(m), f, m) for f, m in fresh]
+        reasons = [(why_not_blessed(exhibit, f, m) or _damaged_run(m), f, m) for f, m in fresh]
         reason, file, manifest = next((r for r in reasons if not r[0]), reasons[0])
         if not reason or (allow and not reason.startswith("changed")):
             _copy(exhibit, file, manifest, root / "figures" / paper)

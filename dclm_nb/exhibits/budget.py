@@ -21,7 +21,7 @@ def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> Lines:
     for an unknown scale."""
     scale, cost = get_scale(scale, exhibit.paper), get_paper(exhibit.paper).cost
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
-    if scale.needs != "cluster": lines += _here(exhibit, scale)
+    if scale.needs != "cluster": lines += _on_this_machine(exhibit, scale)
     there = cost.there(exhibit, scale) or _trainings(exhibit) or [("at paper size", "not known")]
     return lines + there
 
@@ -32,7 +32,7 @@ def _notebook(exhibit: Exhibit) -> str:
     return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-here
-def _here(exhibit: Exhibit, asked: Scale) -> Lines:
+def _on_this_machine(exhibit: Exhibit, asked: Scale) -> Lines:
     "What is known of a run on this machine, at the scale that `reproduce` would settle on."
     scale = settle_scale(exhibit, asked) if exhibit.has_page else asked
     instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "

@@ -19,7 +19,7 @@ from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper, papers
 
 # %% auto #0
-__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Told', 'page_markdown', 'without_comparison',
+__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Shows', 'page_markdown', 'without_comparison',
            'made_by', 'published_notebook', 'gallery', 'index_of_papers', 'write_galleries', 'rebased']
 
 # %% ../../nbs/exhibits/07_published.ipynb #cell-text
@@ -71,24 +71,25 @@ def _is_study(notebook: Path) -> bool: return "studies" in (p.name for p in note
 LEAD = ("table", "figure 1")
 BESIDE = "Beside the blessed run"
 
-class Told(Protocol):
-    "What a page has shown: texts (with `markdown`) in their order, each with its heading, and the numbers behind them."
+class Shows(Protocol):
+    """A page: what its sections have shown (texts with `markdown` in their order, and headings by the same names), the
+    answers of its table, and the numbers behind them."""
     exhibit: Exhibit
-    heads: Mapping[str, str]
-    texts: Mapping[str, Any]
+    sections: Any
+    answers: Any
     frame: Any
 
-def page_markdown(page: Told) -> str:
+def page_markdown(page: Shows) -> str:
     "Everything that a page has shown, as one Markdown file."
     exhibit = page.exhibit
-    told = lambda id: cell_text(exhibit.notebook, id).strip() if exhibit.notebook.is_file() else ""
-    shown = lambda key: (f"## {page.heads[key]}\n\n" if page.heads.get(key) else "") + page.texts[key].markdown.strip()
-    keys = [key for key in page.texts if key != "comparison"]
+    texts, heads = page.sections.texts, page.sections.heads
+    written = lambda id: cell_text(exhibit.notebook, id).strip() if exhibit.notebook.is_file() else ""
+    shown = lambda name: (f"## {heads[name]}\n\n" if heads.get(name) else "") + texts[name].markdown.strip()
     parts = [
-        told("title") or f"# {exhibit.label}: {exhibit.title}",
-        *map(shown, (key for key in keys if key in LEAD)),
-        told("reading"),
-        *map(shown, (key for key in keys if key not in LEAD)),
+        written("title") or f"# {exhibit.label}: {exhibit.title}",
+        *map(shown, (name for name in texts if name in LEAD)),
+        written("reading"),
+        *map(shown, (name for name in texts if name not in LEAD)),
         made_by(exhibit, _data_files(page)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -98,9 +99,9 @@ def without_comparison(page: str) -> str:
     "A page without its comparison with the blessed run: the page that is blessed is that run."
     return re.sub(rf"## {BESIDE}\n.*?(?=\n## |\Z)\n?", "", page, flags=re.DOTALL)
 
-def _data_files(page: Told) -> dict[str, str]:
+def _data_files(page: Shows) -> dict[str, str]:
     "What the links to a page's data say, by the end of the file's name; an empty table or frame leaves no file."
-    table = {"csv": "table", "tex": "LaTeX"} if page.texts["comparison"].columns else {}
+    table = {"csv": "table", "tex": "LaTeX"} if page.answers.columns else {}
     return (
         table
         | ({"values.csv": "one by one, with seeds and runs"} if len(page.frame) else {})

@@ -20,6 +20,7 @@ from ..papers.exhibit import Exhibit
 from ..papers.frames import tidy_csv
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
+from . import described
 from .agreement import agreement_with_blessed
 from .published import BESIDE, page_markdown
 from .results import out_folder, recipe_frame
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'drawn', 'Pictures', 'Clip', 'slug', 'in_a_section',
-           'Sections', 'Page', 'seconds_of_runs', 'manifest', 'Showcase']
+__all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'Pictures', 'Clip', 'slug', 'in_a_section',
+           'Sections', 'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -136,8 +137,8 @@ class Results:
         return compare(self.exhibit, [recipe_frame(self.exhibit), *self.frames], self.scale.name, columns)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #drawn
-def drawn(results: Results, kind: str | Figure | None, *args, **options) -> Figure | None:
-    """A figure of the results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises
+def draw_figure(results: Results, kind: str | Figure | None, *args, **options) -> Figure | None:
+    """A figure of results by its kind (see `Showcase.figure`); None where there is nothing to draw. Raises
     `UserError` for an unknown kind."""
     from dclm_nb.drawing import plots
     from dclm_nb.exhibits.forest import forest
@@ -197,12 +198,12 @@ def in_a_section(what, stem: str) -> tuple[Shown, dict[str, bytes | str]]:
     raise UserError(f"a section holds text, a table, a figure, Pictures or a Clip, not {type(what).__name__}")
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #sections
-class Sections(Results):
-    "The texts of a page, in the order in which they were shown, each with its heading."
-    def __init__(self, exhibit: Exhibit, scale: Scale):
-        super().__init__(exhibit, scale)
+class Sections:
+    "The texts of a page by name, in the order in which they were shown, their headings, and files beside the page."
+    def __init__(self, stem: str):
+        self.stem = stem
         self.texts: dict[str, Shown] = {}
-        self.files: dict[str, bytes | str] = {}             # what sections leave beside the page
+        self.files: dict[str, bytes | str] = {}
         self.heads = {
             "table": "Side by side",
             "verdicts": "Verdicts",
@@ -211,87 +212,76 @@ class Sections(Results):
             "agreement": BESIDE,
         }
 
-    def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown:
-        """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
-        of pictures, a clip. A plain sentence, such as that nothing was run, is shown and not saved."""
-        if isinstance(what, str): return Shown(what)
-        self.heads[head] = head
-        self.texts[head], files = in_a_section(what, f"{self.exhibit.name}.{slug(head)}")
+    def put(self, name: str, shown: Shown, head: str | None = None) -> Shown:
+        "Keeps a text; `head` takes the place of the heading that goes with the name."
+        self.texts[name] = shown
+        if head is not None: self.heads[name] = head
+        return shown
+
+    def add(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip) -> Shown:
+        "Keeps anything that a section may hold, and its files, under a heading of its own."
+        shown, files = in_a_section(what, f"{self.stem}.{slug(head)}")
         self.files |= files
-        return what if hasattr(what, "savefig") else self.texts[head]
+        return self.put(head, shown, head)
 
-    def notes(self, notes: RowNotes) -> Shown:
-        "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
-        shown = Shown(notes._repr_markdown_(), repr(notes))
-        if notes: self.texts["notes"] = shown
-        return shown
+# %% ../../nbs/exhibits/08_showcase.ipynb #claims-shown
+def claims_shown(exhibit: Exhibit, scale: Scale) -> Shown:
+    "What the exhibit shows, and which claims rest on it."
+    from dclm_nb.papers.claims import claims_of
+    where = f" {exhibit.place.removesuffix('.')}." if exhibit.place else ""
+    shows = [f"{exhibit.shows}.", ""] if exhibit.shows else []
+    head = [f"### {exhibit.label}: {exhibit.title}", "", *shows]
+    size = [f"Scale `{scale.name}`: {scale.sentence}.{where}", ""]
+    return Shown("\n".join([*head, *size, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(exhibit))]))
 
-    def differences(
-        self,
-        paper,
-        here,
-        why: Mapping[str, str] = {},
-        theirs: str = "paper",
-        head: str = "What differs from the paper, and why",
-    ) -> Shown:
-        """What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs`
-        and `head` say what it is."""
-        shown = self.texts["differences"] = config_differences(paper, here, why, theirs)
-        self.heads["differences"] = head
-        return shown
+# %% ../../nbs/exhibits/08_showcase.ipynb #verdicts-shown
+def verdicts_shown(exhibit: Exhibit, judged: Sequence) -> Shown:
+    "A table of verdicts, and for claims that other exhibits decide, which."
+    from dclm_nb.exhibits.verdict_tables import verdict_table
+    from dclm_nb.papers.claims import claims_of
+    tables = verdict_table(judged) if judged else ("", "")
+    elsewhere = "".join(
+        f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n"
+        for claim in claims_of(exhibit)
+        if exhibit.id not in claim.decided_by
+    )
+    return Shown(*(table + elsewhere for table in tables))
 
-    def tests(self) -> Shown:
-        "Each claim that rests on the exhibit and the comparisons that decide it."
-        from dclm_nb.exhibits.described import deciders
-        lines = deciders(self.exhibit)
-        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
-
-    def provenance(self) -> Shown:
-        "Where printed values were read that do not stand in a table of the paper."
-        from dclm_nb.exhibits.described import provenance
-        said = provenance(self.exhibit)
-        return self.section(
-            "Where the printed values were read", Shown(said) if said else "Nothing is noted about them."
-        )
-
-    def recipe(self) -> Shown:
-        "What the trainings behind the exhibit took at the paper's size."
-        from dclm_nb.exhibits.described import recipe_of
-        found = recipe_of(self.exhibit)
-        return self.section("Recipe and cost at the paper's size", Shown(found) if isinstance(found, str) else found)
-
-    def not_yet(self) -> Shown:
-        "Which answers nobody has built, and what they would take."
-        from dclm_nb.exhibits.described import not_yet
-        said = not_yet(self.exhibit)
-        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
-
-# %% ../../nbs/exhibits/08_showcase.ipynb #page
-class Page(Sections):
-    "What a reader sees of one exhibit at one scale: each method shows something and remembers it."
-    def __init__(self, exhibit: Exhibit, scale: Scale):
-        super().__init__(exhibit, scale)
+# %% ../../nbs/exhibits/08_showcase.ipynb #showcase-page
+class Showcase:
+    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
+    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
+        self.exhibit, self.scale = get_exhibit(exhibit, paper), get_scale(scale, paper)
+        self.results, self.sections = Results(self.exhibit, self.scale), Sections(self.exhibit.name)
+        self.answers: Comparison | None = None                  # as `table` showed them
         self.figures: list[Figure] = []
         self.judged: list = []
         self.withheld: dict[str, str] = {}
         self.foundations: dict[str, str] = {}
+        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
+        self.attached: list[Path] = []
+        self.began = time.time()
+
+    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        "Everything added, as one tidy frame."
+        return self.results.frame
+
+    def add(self, *frames: pd.DataFrame) -> Self:
+        "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
+        self.results.add(*frames)
+        return self
 
     def claims(self) -> Shown:
         "What the exhibit shows and which claims rest on it."
-        from dclm_nb.papers.claims import claims_of
-        where = f" {self.exhibit.place.removesuffix('.')}." if self.exhibit.place else ""
-        shows = [f"{self.exhibit.shows}.", ""] if self.exhibit.shows else []
-        head = [f"### {self.exhibit.label}: {self.exhibit.title}", "", *shows]
-        scale = [f"Scale `{self.scale.name}`: {self.scale.sentence}.{where}", ""]
-        return Shown(
-            "\n".join([*head, *scale, *(f"- **{c.id}** {c.text} ({c.where})" for c in claims_of(self.exhibit))])
-        )
+        return claims_shown(self.exhibit, self.scale)
 
     def table(self, *columns: str) -> Shown:
         "The answers side by side; `columns` chooses and orders, all by default."
-        comparison = self.texts["comparison"] = self.comparison(columns)
-        shown = self.texts["table"] = Shown(to_markdown(comparison), to_text(comparison))
-        return shown
+        self.answers = self.results.comparison(columns)
+        return self.sections.put("table", Shown(to_markdown(self.answers), to_text(self.answers)))
 
     def figure(self, kind: str | Figure | None = "forest", *args, **options) -> Figure | Shown:
         """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see
@@ -299,47 +289,95 @@ class Page(Sections):
 
         One line instead for the strips of an empty frame, or for None: what a drawing returns that was given nothing.
         """
-        figure = drawn(self, kind, *args, **options)
+        figure = draw_figure(self.results, kind, *args, **options)
         if figure is None: return Shown(f"Nothing is rerun at {self.scale.name}, so there is nothing to draw.")
         self.figures.append(figure)
-        file = _figure_file(self.exhibit, len(self.figures))
-        self.texts[f"figure {len(self.figures)}"] = Shown(f"![{self.exhibit.label}: {self.exhibit.title}]({file}.svg)")
+        number, about = len(self.figures), f"{self.exhibit.label}: {self.exhibit.title}"
+        self.sections.put(f"figure {number}", Shown(f"![{about}]({_figure_file(self.exhibit, number)}.svg)"))
         return figure
 
     def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
         """Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not
         decide, with the reason. The manifest keeps them."""
         from dclm_nb.papers.claims import claims_of
-        from dclm_nb.exhibits.verdict_tables import verdict_table
         from dclm_nb.papers.verdicts import judge_exhibit
         claims = claims_of(self.exhibit)
         if not claims: return Shown("No claim rests on this exhibit.")
         self.withheld = {claim.id: withheld[claim.id] for claim in claims if claim.id in withheld}
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
-        tables = verdict_table(self.judged) if self.judged else ("", "")
-        elsewhere = "".join(
-            f"\n{claim.id} is decided by {get_exhibit(claim.exhibit, claim.paper).label}.\n"
-            for claim in claims
-            if self.exhibit.id not in claim.decided_by
-        )
-        shown = self.texts["verdicts"] = Shown(*(table + elsewhere for table in tables))
-        return shown
+        return self.sections.put("verdicts", verdicts_shown(self.exhibit, self.judged))
+
+    def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown | Figure:
+        """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
+        of pictures, a clip. A plain sentence, such as that nothing was run, is shown and not saved."""
+        if isinstance(what, str): return Shown(what)
+        shown = self.sections.add(head, what)
+        return what if hasattr(what, "savefig") else shown
+
+    def notes(self, notes: RowNotes) -> Shown:
+        "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
+        shown = Shown(notes._repr_markdown_(), repr(notes))
+        return self.sections.put("notes", shown) if notes else shown
+
+    def differences(
+        self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str | None = None
+    ) -> Shown:
+        """What differs from the paper, from the two configurations. Where the first one is not the paper's, `theirs`
+        and `head` say what it is."""
+        return self.sections.put("differences", config_differences(paper, here, why, theirs), head)
+
+    def tests(self) -> Shown:
+        "Each claim that rests on the exhibit and the comparisons that decide it."
+        lines = described.deciders(self.exhibit)
+        return self.section("What decides the claims", Shown(lines) if lines else "No claim rests on this exhibit.")
+
+    def provenance(self) -> Shown:
+        "Where printed values were read that do not stand in a table of the paper."
+        said = described.provenance(self.exhibit)
+        nothing = "Nothing is noted about them."
+        return self.section("Where the printed values were read", Shown(said) if said else nothing)
+
+    def recipe(self) -> Shown:
+        "What the trainings behind the exhibit took at the paper's size."
+        found = described.recipe_of(self.exhibit)
+        return self.section("Recipe and cost at the paper's size", Shown(found) if isinstance(found, str) else found)
+
+    def not_yet(self) -> Shown:
+        "Which answers nobody has built, and what they would take."
+        said = described.not_yet(self.exhibit)
+        return self.section("What is not built", Shown(said) if said else "Nothing is said to be missing.")
 
     def rests_on(self, **runs) -> None:
         """Stored runs that the whole page rests on, a pool say; the manifest names their keys. None: nothing was run at
         this scale."""
         self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
 
+    def attach(self, folder: Path | None) -> Shown:
+        """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
+        this scale."""
+        if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
+        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
+        return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
+
+    def save(self) -> Shown:
+        """Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where
+        that is impossible."""
+        if self.answers is None: self.table()
+        if beside := agreement_with_blessed(self.exhibit, self.frame, manifest(self)):
+            self.sections.put("agreement", Shown("\n".join(f"- {line}" for line in beside)))
+        files = _write(self)
+        return Shown("\n".join(f"- `{f.name}`" for f in files), "\n".join(map(str, files)))
+
 # %% ../../nbs/exhibits/08_showcase.ipynb #file-contents
 def _file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
     """(file name, content) of every file but the manifest; a table without a cell and a frame without a value leave
     none."""
-    name, comparison = show.exhibit.name, show.texts["comparison"]
-    if comparison.columns: yield f"{name}.csv", to_csv(comparison)
+    name, answers = show.exhibit.name, show.answers
+    if answers.columns: yield f"{name}.csv", to_csv(answers)
     if len(show.frame): yield f"{name}.values.csv", tidy_csv(show.frame)
     yield f"{name}.md", page_markdown(show)
-    if comparison.columns: yield f"{name}.tex", to_latex(comparison)
-    yield from show.files.items()
+    if answers.columns: yield f"{name}.tex", to_latex(answers)
+    yield from show.sections.files.items()
     for number, figure in enumerate(show.figures, 1):
         from dclm_nb.drawing.style import figure_bytes
         for kind in ("svg", "png"): yield f"{_figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
@@ -369,8 +407,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "scale": show.scale.name,
         "may_claim": show.scale.may_claim,
         "status": "ok",
-        "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.texts["comparison"].has(a)],
-        "mismatches": [list(m) for m in show.texts["comparison"].mismatches()],
+        "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.answers.has(a)],
+        "mismatches": [list(m) for m in show.answers.mismatches()],
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
         "runs": sorted(set(rerun["run"]) - {""}),
         "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
@@ -389,37 +427,11 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
 
-# %% ../../nbs/exhibits/08_showcase.ipynb #showcase-page
-class Showcase(Page):
-    "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
-    def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
-        super().__init__(get_exhibit(exhibit, paper), get_scale(scale, paper))
-        self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
-        self.attached: list[Path] = []
-        self.began = time.time()
-
-    def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
-
-    def attach(self, folder: Path | None) -> Shown:
-        """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
-        this scale."""
-        if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
-        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
-        return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
-
-    def save(self) -> Shown:
-        """Write everything shown to `out_dir`, the manifest last; returns the list of files. Raises `UserError` where
-        that is impossible."""
-        if "table" not in self.texts: self.table()
-        if beside := agreement_with_blessed(self.exhibit, self.frame, manifest(self)):
-            self.texts["agreement"] = Shown("\n".join(f"- {line}" for line in beside))
-        try: self.out_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise disk_error(e, self.out_dir, "finished runs are untouched") from e
-        files = [*(atomic_write(self.out_dir / name, data) for name, data in _file_contents(self)), *self.attached]
-        files.append(
-            atomic_write(
-                self.out_dir / f"{self.exhibit.name}.manifest.json",
-                json.dumps(manifest(self, files), indent=1, ensure_ascii=False) + "\n",
-            )
-        )
-        return Shown("\n".join(f"- `{f.name}`" for f in files), "\n".join(map(str, files)))
+# %% ../../nbs/exhibits/08_showcase.ipynb #write
+def _write(show: Showcase) -> list[Path]:
+    "Every file of a page, the manifest last. Raises `UserError` where that is impossible."
+    try: show.out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise disk_error(e, show.out_dir, "finished runs are untouched") from e
+    files = [*(atomic_write(show.out_dir / name, data) for name, data in _file_contents(show)), *show.attached]
+    about = json.dumps(manifest(show, files), indent=1, ensure_ascii=False) + "\n"
+    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about)]

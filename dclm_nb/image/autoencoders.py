@@ -43,20 +43,21 @@ class KL(nn.Module):
     "Gaussian latents of `channels` numbers per token."
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        self.told, self.heard, self.channels, self.vocab_size = 2 * config.channels, config.channels, config.channels, 0
+        self.latent_in, self.latent_out = 2 * config.channels, config.channels
+        self.channels, self.vocab_size = config.channels, 0
         self.weight = config.kl_weight
 
-    def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "A sample `\"B N C\"` and the weighted KL divergence from the standard normal, in nats per number."
-        mean, log_variance = told.chunk(2, dim=-1)
+        mean, log_variance = features.chunk(2, dim=-1)
         log_variance = log_variance.clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return mean + (0.5 * log_variance).exp() * noise, self.weight * divergence
 
-    def encode(self, told: Tensor) -> Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """Means and log-variances `"B N 2C"` to the means `"B N C"`."""
-        return told.chunk(2, dim=-1)[0]
+        return features.chunk(2, dim=-1)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `"B N C"` as they are."""
@@ -67,20 +68,21 @@ class VQ(nn.Module):
     "The nearest, by angle, of `codes` learned directions of `channels` numbers."
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        self.told = self.heard = config.channels
+        self.latent_in = self.latent_out = config.channels
         self.channels, self.vocab_size, self.commitment = 0, config.codes, config.commitment
         self.codebook = nn.Parameter(F.normalize(torch.randn(config.codes, config.channels), dim=-1))
 
-    def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The codes chosen `\"B N C\"` and the two penalties."
-        told = F.normalize(told, dim=-1)
-        chosen = self.decode(self.encode(told))
-        penalty = (chosen - told.detach()).square().mean() + self.commitment * (told - chosen.detach()).square().mean()
-        return told + (chosen - told).detach(), penalty
+        features = F.normalize(features, dim=-1)
+        chosen = self.decode(self.encode(features))
+        penalty = (chosen - features.detach()).square().mean()
+        penalty = penalty + self.commitment * (features - chosen.detach()).square().mean()
+        return features + (chosen - features).detach(), penalty
 
-    def encode(self, told: Tensor) -> Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """`"B N C"` to ids int64 `"B N"`."""
-        return (F.normalize(told, dim=-1) @ F.normalize(self.codebook, dim=-1).T).argmax(-1)
+        return (F.normalize(features, dim=-1) @ F.normalize(self.codebook, dim=-1).T).argmax(-1)
 
     def decode(self, ids: Tensor) -> Tensor:
         """Ids int64 `"B N"` to directions of length 1, `"B N C"`."""
@@ -103,27 +105,27 @@ class LFQ(nn.Module):
     "Lookup-free quantisation: the signs of log2(`codes`) numbers."
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        self.told = self.heard = config.codes.bit_length() - 1
+        self.latent_in = self.latent_out = config.codes.bit_length() - 1
         self.channels, self.vocab_size = 0, config.codes
         tokens = config.batch * (config.size // config.factor) ** 2
         # the entropy needs tokens x codes numbers: of a random share of the tokens where that is over half a GB
         share = min(1.0, 2 ** 27 / (tokens * config.codes))
         self.signs = _quantisers().LFQ(
             codebook_size=config.codes,
-            dim=self.told,
+            dim=self.latent_in,
             entropy_loss_weight=config.entropy_weight,
             commitment_loss_weight=config.commitment,
             frac_per_sample_entropy=share,
         )
 
-    def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The signs `\"B N log2(V)\"` and the penalty: commitment, and entropy low per token and high over the batch."
-        heard, _, penalty = self.signs(told)
-        return heard, penalty
+        latents, _, penalty = self.signs(features)
+        return latents, penalty
 
-    def encode(self, told: Tensor) -> Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """`"B N log2(V)"` to ids int64 `"B N"`."""
-        return self.signs(told)[1].long()
+        return self.signs(features)[1].long()
 
     def decode(self, ids: Tensor) -> Tensor:
         """Ids int64 `"B N"` to signs `"B N log2(V)"`."""
@@ -134,17 +136,17 @@ class FSQ(nn.Module):
     "Finite scalar quantisation: one number per entry of `levels`, rounded to that many values."
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
-        self.told = self.heard = len(config.levels)
+        self.latent_in = self.latent_out = len(config.levels)
         self.channels, self.vocab_size = 0, math.prod(config.levels)
         self.grid = _quantisers().FSQ(list(config.levels))
 
-    def forward(self, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The rounded numbers `\"B N len(levels)\"`; there is no penalty."
-        return self.grid(told)[0], told.new_zeros(())
+        return self.grid(features)[0], features.new_zeros(())
 
-    def encode(self, told: Tensor) -> Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """`"B N len(levels)"` to ids int64 `"B N"`."""
-        return self.grid(told)[1].long()
+        return self.grid(features)[1].long()
 
     def decode(self, ids: Tensor) -> Tensor:
         """Ids int64 `"B N"` to rounded numbers `"B N len(levels)"`."""
@@ -179,7 +181,7 @@ class Autoencoder(nn.Module):
         widths = [config.width * 2 ** min(i, 2) for i in range(halvings + 1)]
         blocks = lambda width: [ResidualBlock(width) for _ in range(config.blocks)]
         down = [nn.Conv2d(3, widths[0], 3, padding=1), *blocks(widths[0])]
-        up = [nn.Conv2d(self.bottleneck.heard, widths[-1], 3, padding=1), *blocks(widths[-1])]
+        up = [nn.Conv2d(self.bottleneck.latent_out, widths[-1], 3, padding=1), *blocks(widths[-1])]
         for narrow, wide in zip(widths, widths[1:]):
             down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), *blocks(wide)]
         for wide, narrow in zip(widths[::-1], widths[-2::-1]):
@@ -189,21 +191,21 @@ class Autoencoder(nn.Module):
             nn.SiLU(),
             nn.Conv2d(width, out, kernel, padding=kernel // 2),
         ]
-        self.encoder = nn.Sequential(*down, *end(widths[-1], self.bottleneck.told, 1))
+        self.encoder = nn.Sequential(*down, *end(widths[-1], self.bottleneck.latent_in, 1))
         self.decoder = nn.Sequential(*up, *end(widths[0], 3, 3))
 
-    def tell(self, pictures: Tensor) -> Tensor:
-        """Pictures float `"B 3 H W"` from -1 to 1 to what the latents are made from, `"B N told"`."""
+    def to_latent(self, pictures: Tensor) -> Tensor:
+        """Pictures float `"B 3 H W"` from -1 to 1 to what the latents are made from, `"B N latent_in"`."""
         return to_patches(self.encoder(pictures), 1)
 
-    def draw(self, heard: Tensor) -> Tensor:
-        """What is heard from the latents, `"B N heard"`, to pictures float `"B 3 H W"`."""
-        return self.decoder(from_patches(heard, 1))
+    def to_pixels(self, latents: Tensor) -> Tensor:
+        """Latents, `"B N latent_out"`, to pictures float `"B 3 H W"`."""
+        return self.decoder(from_patches(latents, 1))
 
     def forward(self, pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         "The reconstruction `\"B 3 H W\"` and the penalty of the latents."
-        heard, penalty = self.bottleneck(self.tell(pictures), generator)
-        return self.draw(heard), penalty
+        latents, penalty = self.bottleneck(self.to_latent(pictures), generator)
+        return self.to_pixels(latents), penalty
 
 # %% ../../nbs/image/05_autoencoders.ipynb #build
 def build_autoencoder(config: AutoencoderConfig, seed: int = 0) -> Autoencoder:
@@ -251,7 +253,7 @@ class ConvCodec(SavedCodec):
         pictures were."""
         network = self.network.to(this_device())
         latents = torch.cat([
-            network.bottleneck.encode(network.tell(_normal(part.to(this_device())))).to(images.device)
+            network.bottleneck.encode(network.to_latent(_normal(part.to(this_device())))).to(images.device)
             for part in check_images(images, self.size).split(256)
         ])
         return latents if self.vocab_size else (latents - self.shift) / self.scale
@@ -262,7 +264,7 @@ class ConvCodec(SavedCodec):
         network, latents = self.network.to(this_device()), check_latents(latents, self)
         plain = latents.long() if self.vocab_size else latents.float() * self.scale + self.shift
         return torch.cat([
-            _bytes(network.draw(network.bottleneck.decode(part.to(this_device())))).to(latents.device)
+            _bytes(network.to_pixels(network.bottleneck.decode(part.to(this_device())))).to(latents.device)
             for part in plain.split(256)
         ])
 

@@ -19,7 +19,7 @@ from dclm_nb.image.scenes import (
 )
 
 # %% auto #0
-__all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'foreground', 'Seen', 'see', 'Check', 'check_scene', 'check_all',
+__all__ = ['HALF_WAY', 'MINIMUM_FIT', 'ATTRIBUTES', 'foreground', 'Seen', 'find_things', 'Check', 'check_scene', 'check_all',
            'attribute_scores', 'checker_learned']
 
 # %% ../../nbs/image/01_checker.ipynb #nearest
@@ -71,7 +71,7 @@ def _best_fit(covered: np.ndarray, spec: SceneSpec) -> tuple[float, str, float, 
 # %% ../../nbs/image/01_checker.ipynb #see
 MINIMUM_FIT = 0.75          # a blob whose outline fits no shape this well has no shape
 
-def see(image: np.ndarray | Tensor, spec: SceneSpec) -> list[Seen]:
+def find_things(image: np.ndarray | Tensor, spec: SceneSpec) -> list[Seen]:
     "The things in a picture (uint8 `\"3 H W\"`), largest first. Raises `UserError` for another size."
     image = np.asarray(image)
     if image.shape != (3, spec.size, spec.size):
@@ -117,7 +117,7 @@ def _holds(relation: str, first: Seen, second: Seen, spec: SceneSpec) -> bool:
 def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: SceneSpec) -> Check:
     """Compare a picture uint8 `"3 H W"` with its caption. Raises `UserError` for a caption outside `spec`."""
     if isinstance(caption, str): caption = parse_caption(caption, spec)
-    things = see(image, spec)
+    things = find_things(image, spec)
     if isinstance(caption, Group):
         return Check(
             bool(things) and all(t.colour == caption.colour for t in things),

@@ -28,7 +28,7 @@ from ..shards.sources import find_shards
 from ..shards.tally import Refused, Tally
 
 # %% auto #0
-__all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'plan_lines', 'prepare', 'train_image']
+__all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'describe_plan', 'prepare', 'train_image']
 
 # %% ../../nbs/image/21_launch.ipynb #words
 def _shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
@@ -80,7 +80,7 @@ def plan(
     return network, replace(paper_training(network, pictures), strategy="auto", devices=devices)
 
 # %% ../../nbs/image/21_launch.ipynb #plan-lines
-def plan_lines(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
+def describe_plan(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
     "The plan in words."
     from dclm_nb.image.backbone import Backbone
     with torch.device("meta"): parameters = sum(p.numel() for p in Backbone(network).parameters())
@@ -135,7 +135,7 @@ def train_image(
     with exclusive(out / ".preparing.lock"):
         found, reader, made, vocabulary = prepare(method, shards, out, codec, resolution)
         network, config = plan(method, size, made, vocabulary, pictures, devices)
-        if leads: print(*plan_lines(network, config, made), sep="\n", flush=True)
+        if leads: print(*describe_plan(network, config, made), sep="\n", flush=True)
         counts = encode_shards(found, reader, made, vocabulary, out / "latents")
     if leads: print(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}", flush=True)
     data, name = LatentShards(out / "latents"), f"{method}, {size}"

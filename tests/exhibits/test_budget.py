@@ -15,7 +15,7 @@ from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
 from dclm_nb.studies.tradeoffs.cost import PARTS, exhibit_flops
 from dclm_nb.studies.tradeoffs.configurations import parameter_count
 from dclm_nb.studies.tradeoffs.profiles import profile
-from dclm_nb.studies.training_cost import amount
+from dclm_nb.studies.training_cost import short_number
 
 FIGURE = get_exhibit("figure-a", "tradeoffs")
 
@@ -29,7 +29,7 @@ def test_the_assumed_family_says_so_and_costs_what_its_recipe_costs():
         network, recipe = paper_recipe(method, "XL")
         assert (
             recipe.flops == training_flops(network, PaperScale().pictures)
-            and f"{method} {amount(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs"
+            and f"{method} {short_number(parameter_count(network))} parameters, {recipe.flops:.2e} FLOPs"
             in lines["at XL"]
         )
     assert lines["at XL"].endswith(

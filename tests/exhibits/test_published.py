@@ -13,7 +13,7 @@ from dclm_nb.exhibits.published import (
     gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased,
 )
 from dclm_nb.exhibits.render import Comparison
-from dclm_nb.exhibits.showcase import Showcase
+from dclm_nb.exhibits.showcase import Sections, Showcase
 from dclm_nb.papers.frames import tidy
 
 FIGURES = project_root() / "figures"
@@ -59,9 +59,9 @@ def test_what_is_shown_first_comes_first(tmp_path):
 def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
     class Bare:
         exhibit = get_exhibit("figure-3", "svd")
-        heads = {}
+        sections = Sections("figure_03")
         frame = ()
-        texts = {"comparison": Comparison(get_exhibit("figure-3", "svd"), (), (), {})}
+        answers = Comparison(get_exhibit("figure-3", "svd"), (), (), {})
     page = page_markdown(Bare())
     assert page.startswith("# Figure 3: ") or Bare.exhibit.built
     assert "arXiv 2311.15127" in page

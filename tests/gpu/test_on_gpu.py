@@ -26,7 +26,7 @@ from dclm_nb.lm.config import OpenLMConfig, TrainConfig
 from dclm_nb.lm.data import write_token_folder
 from dclm_nb.lm.training import train as train_lm
 from dclm_nb.studies.tradeoffs.profiles import profile
-from dclm_nb.studies.tradeoffs.runs import Question, TrainSpec, Workshop
+from dclm_nb.studies.tradeoffs.runs import Question, TrainSpec, StudyRuns
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is found here")
 
@@ -212,7 +212,7 @@ def test_a_compiled_network_trains_to_the_same_losses(method, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_study_whose_workers_share_the_gpu(workers, tmp_path):
-    shop = Workshop(profile("smoke").study, RunStore(tmp_path), workers)
+    shop = StudyRuns(profile("smoke").study, RunStore(tmp_path), workers)
     setups = [TrainSpec(method, "nano", recipe(NEXT, 1, flops=2e9, batch_size=8)) for method in METHODS]
     asked = [
         Question(setup, run, 0, mark=-1, sampling=Sampling(4))

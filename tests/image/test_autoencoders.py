@@ -49,23 +49,23 @@ def test_every_kind_is_a_codec_and_comes_back_from_disk(tmp_path, latents):
         and codec.tokens == 36
         and (codec.channels == 0) == (codec.vocab_size > 0) == (codec.kind == "discrete")
     )
-    told = codec.encode(IMAGES)
-    assert told.shape == ((40, 36, 8) if latents == "kl" else (40, 36)) and told.dtype == (
+    features = codec.encode(IMAGES)
+    assert features.shape == ((40, 36, 8) if latents == "kl" else (40, 36)) and features.dtype == (
         torch.float32 if latents == "kl" else torch.int64
     )
     codec.save(tmp_path)
     same = load_codec(tmp_path, size=24, kind=codec.kind)
     assert same.fingerprint() == codec.fingerprint() and same.config == codec.config
-    assert torch.equal(same.encode(IMAGES), told) and torch.equal(same.decode(told), codec.decode(told))
-    assert same.decode(told).dtype == torch.uint8 and same.decode(told).shape == IMAGES.shape
+    assert torch.equal(same.encode(IMAGES), features) and torch.equal(same.decode(features), codec.decode(features))
+    assert same.decode(features).dtype == torch.uint8 and same.decode(features).shape == IMAGES.shape
 
 
 @pytest.mark.parametrize("latents", LATENTS[1:])
 def test_what_training_hears_is_what_the_ids_stand_for(latents):
     network = untrained(latents).network
-    told = network.tell(torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0)))
-    heard, _ = network.bottleneck(told, torch.Generator())
-    assert torch.allclose(heard, network.bottleneck.decode(network.bottleneck.encode(told)), atol=1e-6)
+    features = network.to_latent(torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0)))
+    latents, _ = network.bottleneck(features, torch.Generator())
+    assert torch.allclose(latents, network.bottleneck.decode(network.bottleneck.encode(features)), atol=1e-6)
 
 
 @pytest.mark.parametrize("latents", LATENTS)
@@ -81,10 +81,10 @@ def test_gradients_reach_the_encoder_through_every_bottleneck(latents):
 def test_tokens_run_row_by_row_and_go_back_to_their_places():
     network = untrained("kl", factor=8).network
     pictures = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    told = network.tell(pictures)
-    assert torch.equal(told[:, 1 * 3 + 2], network.encoder(pictures)[:, :, 1, 2])
-    heard = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(network.draw(heard), network.decoder(heard.reshape(2, 3, 3, 8).permute(0, 3, 1, 2)))
+    features = network.to_latent(pictures)
+    assert torch.equal(features[:, 1 * 3 + 2], network.encoder(pictures)[:, :, 1, 2])
+    latents = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network.to_pixels(latents), network.decoder(latents.reshape(2, 3, 3, 8).permute(0, 3, 1, 2)))
 
 
 def test_the_seed_decides_and_the_global_state_does_not():
@@ -152,7 +152,7 @@ def test_the_beginning_of_another_training_is_not_continued(tmp_path, monkeypatc
         (IMAGES.flip(0), config, 0),
         (IMAGES, dataclasses.replace(config, lr=1e-4), 0),
     ):
-        with pytest.raises(UserError, match="another training"): train_autoencoder(images, settings, seed, tmp_path)
+        with pytest.raises(UserError, match="holds another run"): train_autoencoder(images, settings, seed, tmp_path)
 
 
 def test_divergence_names_the_step(tmp_path, monkeypatch):
@@ -170,20 +170,19 @@ def test_a_collapsed_codebook_is_an_error_and_an_idle_one_a_warning(tmp_path, mo
     codec.network.bottleneck.codebook.fill_(1.0)
     with pytest.raises(UserError, match="collapsed"): check_usage(codec, IMAGES)
     codec.network.bottleneck.codebook[7] = -1.0
-    codec.network.bottleneck.encode = lambda told: 7 * (told[..., 0] > told[..., 0].median()).long()
+    codec.network.bottleneck.encode = lambda features: 7 * (features[..., 0] > features[..., 0].median()).long()
     with pytest.warns(UserWarning, match="only 2 of 256"): assert check_usage(codec, IMAGES).used == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        codec.network.bottleneck.encode = lambda told: (
-            torch.arange(told.shape[0] * told.shape[1]).reshape(told.shape[:2]) % 256
+        codec.network.bottleneck.encode = lambda features: (
+            torch.arange(features.shape[0] * features.shape[1]).reshape(features.shape[:2]) % 256
         )
         assert check_usage(codec, IMAGES).used == 256
 
 
 def test_a_training_that_collapses_leaves_no_codec(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "dclm_nb.image.autoencoders.VQ.encode", lambda self, told: torch.zeros(told.shape[:-1], dtype=torch.long)
-    )
+    one_code = lambda self, features: torch.zeros(features.shape[:-1], dtype=torch.long)
+    monkeypatch.setattr("dclm_nb.image.autoencoders.VQ.encode", one_code)
     with pytest.raises(UserError, match="collapsed"):
         train_autoencoder(IMAGES, AutoencoderConfig("vq", **TINY), 0, tmp_path)
     assert not (tmp_path / "codec.json").exists()
@@ -222,7 +221,7 @@ def test_small_large_and_assumed_build_on_the_meta_device():
             config = dataclasses.replace(sized, latents=latents)
             with torch.device("meta"): network = build_autoencoder(config)
             assert (
-                network.tell(torch.empty(1, 3, config.size, config.size, device="meta")).shape[1]
+                network.to_latent(torch.empty(1, 3, config.size, config.size, device="meta")).shape[1]
                 == (config.size // config.factor) ** 2
             )
     assert (256 // ASSUMED_AUTOENCODER.factor) ** 2 == 256

@@ -17,7 +17,7 @@ from dclm_nb.image.checkpoints import load_image_model, sample
 from dclm_nb.image.codecs import fit_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.latent_shards import LatentShards, encode_shards
-from dclm_nb.image.launch import default_codec, plan, plan_lines
+from dclm_nb.image.launch import default_codec, plan, describe_plan
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
 from dclm_nb.image.scenes import CaptionedImages, SceneSpec, scene_set
 from dclm_nb.image.training import LatentSet, step_generator
@@ -209,5 +209,5 @@ def test_the_plan_of_every_assumed_size_is_its_recipe(method):
             recipe[1].ema,
             "bf16-mixed",
         )
-        assert "250,000 steps of 256 pictures" in plan_lines(network, config, Assumed)[2]
+        assert "250,000 steps of 256 pictures" in describe_plan(network, config, Assumed)[2]
     assert default_codec(method) == ("stabilityai/sd-vae-ft-mse" if method == "diffusion" else "conv-lfq-16384")

@@ -77,7 +77,7 @@ def test_figure_a_still_rests_on_the_runs_that_were_blessed(nothing_is_made):
     them gives a blessed key for each method, and none would if anything else had changed."""
     manifest = blessed("tradeoffs/figure_a")
     study = pictures.profile(manifest["scale"]).study
-    shop, (size, budget) = runs.Workshop(study, KeysOnly()), study.budgets[0]
+    shop, (size, budget) = runs.StudyRuns(study, KeysOnly()), study.budgets[0]
     for method in METHODS:
         setups = [
             runs.TrainSpec(method, size, Tuned({(method, size): rate}, shift, {}, None).train_config(

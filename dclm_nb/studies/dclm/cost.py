@@ -14,7 +14,7 @@ from ...papers.exhibit import Exhibit
 from ...papers.frames import read_printed, tidy
 from ...papers.paper import Lines
 from ...papers.scale import Scale
-from ..training_cost import amount, state_bytes
+from ..training_cost import short_number, state_bytes
 
 # %% auto #0
 __all__ = ['PaperRun', 'paper_run', 'recipe_frame', 'runs_frame', 'cost_here', 'cost_there']
@@ -72,8 +72,8 @@ def _runs(run: PaperRun, count: int) -> dict[str, str | int]:
     hours = "" if math.isnan(run.h100_hours) else f"{run.h100_hours * count:,.0f}"
     return {
         "models": count,
-        "parameters each": amount(run.parameters),
-        "tokens each": amount(run.tokens),
+        "parameters each": short_number(run.parameters),
+        "tokens each": short_number(run.tokens),
         "FLOPs, 6ND": f"{run.flops * count:.2e}".replace("e+", "e"),
         "H100 hours, Table 1": hours,
     }
@@ -87,7 +87,7 @@ def cost_here(exhibit: Exhibit, scale: Scale) -> Lines:
     n = parameter_count(model)
     flops = 6.0 * n * train.tokens
     return [
-        ("one model", f"{amount(n)} parameters, {amount(train.tokens)} tokens, {flops:.2g} FLOPs (6ND)"),
+        ("one model", f"{short_number(n)} parameters, {short_number(train.tokens)} tokens, {flops:.2g} FLOPs (6ND)"),
         ("disk, one model", f"{state_bytes(n, train.precision) / 1e6:,.0f} MB with its optimiser"),
     ]
 
@@ -106,7 +106,7 @@ def _at_scale(exhibit: Exhibit, run: PaperRun, count: int) -> Lines:
     "`count` runs at one of the paper's scales."
     hours = f"{run.h100_hours * count:,.0f} H100-hours ({run.h100_hours:,.0f} each, Table 1)"
     if math.isnan(run.h100_hours): hours = "H100-hours not printed"
-    size = f"{amount(run.parameters)} parameters on {amount(run.tokens)} tokens"
+    size = f"{short_number(run.parameters)} parameters on {short_number(run.tokens)} tokens"
     flops = f"{run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND)"
     memory = f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs"
     command = f"dclm-nb reproduce {exhibit.id} --paper {exhibit.paper} --scale {run.scale}"

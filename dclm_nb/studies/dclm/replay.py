@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REPLAYED', 'SCORES', 'LANDMARKS', 'BASELINES', 'COMPARED', 'released_runs', 'released_scores', 'released_rows',
-           'score_cell', 'training_flops', 'pearson', 'replay_frame', 'replayed_or_printed', 'data_groups',
-           'replay_versions', 'is_centred', 'baselines_of', 'is_difference', 'compare_printed', 'row_recipes',
-           'row_notes', 'filter_groups', 'within_groups', 'models_by_group']
+           'score_cell', 'training_flops', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions',
+           'is_centred', 'baselines_of', 'is_difference', 'compare_printed', 'row_recipes', 'row_notes',
+           'filter_groups', 'within_groups', 'models_by_group']
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #imports
 import csv
@@ -129,7 +129,7 @@ def training_flops(row: str, run: str) -> float:
     return 6 * params * tokens
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #pearson
-def pearson(x: Iterable[float], y: Iterable[float]) -> float:
+def _pearson(x: Iterable[float], y: Iterable[float]) -> float:
     """Pearson's correlation coefficient of paired values."""
     return float(pd.Series(list(x), dtype=float).corr(pd.Series(list(y), dtype=float)))
 
@@ -150,7 +150,7 @@ def _point_records(exhibit: str, version: Version) -> Iterator[dict]:
             yield dict(
                 row=setting,
                 column=correlation,
-                value=pearson(points[setting].values(), (points[against][row] for row in points[setting])),
+                value=_pearson(points[setting].values(), (points[against][row] for row in points[setting])),
             )
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #replay-frame
@@ -318,7 +318,7 @@ def within_groups(version: Version = "v1") -> pd.DataFrame:
     groups = {"all": points, **dict(tuple(points.groupby(pd.Series(filter_groups()))))}
     rows = {
         f"{name} ({len(part)})": {
-            scale: pearson(part[f"Core, {scale}"], part["Core, 7B-1x"]) for scale in ("400M-1x", "1B-1x")
+            scale: _pearson(part[f"Core, {scale}"], part["Core, 7B-1x"]) for scale in ("400M-1x", "1B-1x")
         }
         for name, part in groups.items()
     }

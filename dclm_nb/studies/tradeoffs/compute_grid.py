@@ -19,7 +19,7 @@ from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
 from .profiles import SCENES
-from .runs import Question, TrainSpec, Workshop
+from .runs import Question, TrainSpec, StudyRuns
 from .tuning import Tuned, tune, with_guidance
 
 # %% auto #0
@@ -49,7 +49,7 @@ class Point:
 @dataclass(frozen=True)
 class GridRuns:
     "The grid of a study: what was tuned, the trained networks, and by (point, which guidance) what the judges said."
-    shop: Workshop
+    shop: StudyRuns
     tuned: Tuned
     seeds: tuple[int, ...]
     setups: dict[tuple[str, str], TrainSpec]
@@ -92,7 +92,7 @@ class GridRuns:
         ]
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #run
-def run_grid(shop: Workshop | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRuns | None:
+def run_grid(shop: StudyRuns | None, seeds: Sequence[int] = (0, 1, 2)) -> GridRuns | None:
     "Run (or find) the grid; None without a workshop (at `replay`). Raises `UserError` for no seeds."
     if shop is None: return None
     if not seeds: raise UserError("the grid needs at least one seed")
@@ -133,7 +133,7 @@ RESTS_ON = {
 }
 
 
-def codec_scores(shop: Workshop, codec: str) -> dict[str, float]:
+def codec_scores(shop: StudyRuns, codec: str) -> dict[str, float]:
     """What every judge says of the reported scenes after the codec, and nothing else, has had them: `all` is the
     ceiling of prompt following. Shares are of many pictures, because they are near 1; distances of as many as
     generators are judged by."""

@@ -15,7 +15,7 @@ from ...papers.scale import Scale
 from .configurations import network_of, parameter_count
 from .profiles import ImageStudy, profile
 from .tuning import TUNING_SEEDS
-from ..training_cost import amount, state_bytes
+from ..training_cost import short_number, state_bytes
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'study_flops', 'exhibit_flops', 'h100_hours',
@@ -32,7 +32,7 @@ def codec_flops(name: str, scale: str) -> float:
     config = autoencoder_config(name, profile(scale).codec)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = Autoencoder(dataclasses.replace(config, latents="kl"))
-        network.draw(network.bottleneck.encode(network.tell(torch.zeros(1, 3, config.size, config.size))))
+        network.to_pixels(network.bottleneck.encode(network.to_latent(torch.zeros(1, 3, config.size, config.size))))
     return 3.0 * counter.get_total_flops() * config.batch * config.steps
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #drawing
@@ -130,7 +130,7 @@ def cost_there(exhibit: Exhibit, scale: Scale) -> Lines:
     offered = f"one run on one machine; sizes: {', '.join(sizes)}; methods: {', '.join(methods)}"
     return [
         ("at paper size", f"provenance: {PaperScale().provenance}; the paper's own sizes could not be read"),
-        ("one run", f"{amount(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"),
+        ("one run", f"{short_number(PaperScale().pictures)} pictures; FLOPs are exact, without the codec's"),
         *((f"at {size}", _assumed_size(size, methods)) for size in sizes),
         (
             "memory",
@@ -148,7 +148,7 @@ def _assumed_size(size: str, methods: Iterable[str]) -> str:
     "One run of each method."
     runs = {method: paper_recipe(method, size) for method in methods}
     counts = {method: parameter_count(network) for method, (network, _) in runs.items()}
-    said = lambda method, train: f"{method} {amount(counts[method])} parameters, {train.flops:.2e} FLOPs"
+    said = lambda method, train: f"{method} {short_number(counts[method])} parameters, {train.flops:.2e} FLOPs"
     each = "; ".join(said(method, train) for method, (_, train) in runs.items())
     most = max(state_bytes(counts[method], train.precision) for method, (_, train) in runs.items())
     return f"{each}; {'up to ' if len(runs) > 1 else ''}{most / 1e9:,.1f} GB"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'beside_the_assumed', 'scenes_for',
            'overlap', 'encode_set', 'TrainSpec', 'train_generator', 'model_of', 'draw_and_judge', 'tuning_loss',
-           'Workshop', 'Question', 'workshop']
+           'StudyRuns', 'Question', 'workshop']
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #assumed
 WHY = {
@@ -288,7 +288,7 @@ def tuning_loss(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #workshop
 @dataclass(frozen=True)
-class Workshop:
+class StudyRuns:
     "A study with its store: makes runs, or finds them."
     study: ImageStudy
     store: RunStore
@@ -410,7 +410,7 @@ def _drawing_cost(asked: Question) -> float:
     )
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #workshop-at
-def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> Workshop | None:
+def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> StudyRuns | None:
     """The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is
     not made for, or one that needs a GPU where there is none."""
     from dclm_nb.learn.device import this_device
@@ -422,4 +422,4 @@ def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> 
             "would take"
         )
     workers = 0 if scale == "smoke" else 2              # to start a process takes longer than a smoke run
-    return Workshop(study, store or RunStore(), workers, force)
+    return StudyRuns(study, store or RunStore(), workers, force)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from ...core.store import RunStore
 
 if TYPE_CHECKING:
-    from dclm_nb.studies.tradeoffs.runs import Question, TrainSpec, Workshop
+    from dclm_nb.studies.tradeoffs.runs import Question, TrainSpec, StudyRuns
 
 # %% auto #0
 __all__ = ['smoke_latents', 'smoke_floor', 'smoke_runs']
 
 # %% ../../../nbs/studies/tradeoffs/12_smoke.ipynb #picture-runs
-def _shop(store: RunStore) -> Workshop:
+def _shop(store: RunStore) -> StudyRuns:
     from dclm_nb.studies.tradeoffs.runs import workshop
     return workshop("smoke", store=store)
 
@@ -27,7 +27,7 @@ def _setups() -> list[TrainSpec]:
     from dclm_nb.studies.tradeoffs.runs import TrainSpec
     return [TrainSpec(method, "nano", ImageTrainConfig(1e9, 8, 4e-3)) for method in METHODS]
 
-def _questions(shop: Workshop) -> list[Question]:
+def _questions(shop: StudyRuns) -> list[Question]:
     "What to ask of the trained networks: some pictures of each, with guidance."
     from dclm_nb.image.methods import Sampling
     from dclm_nb.studies.tradeoffs.runs import Question

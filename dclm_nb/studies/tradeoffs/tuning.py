@@ -13,7 +13,7 @@ from ...image.flow import FlowSettings
 from ...image.methods import MethodSettings, Sampling
 from ...image.recipes import ImageTrainConfig
 from ...papers.frames import RowNotes
-from .runs import TUNING, Question, TrainSpec, Workshop
+from .runs import TUNING, Question, TrainSpec, StudyRuns
 
 # %% auto #0
 __all__ = ['TUNING_SEEDS', 'MIDDLE_SHIFT', 'SWEPT', 'Tuned', 'further', 'finalists', 'mean_by', 'with_guidance', 'tune',
@@ -64,7 +64,7 @@ def _setup(study, method: str, size: str, rate: float, shift: float) -> TrainSpe
     )
 
 
-def _trained(shop: Workshop, tries: list[tuple[TrainSpec, int]], name: str) -> list[Question]:
+def _trained(shop: StudyRuns, tries: list[tuple[TrainSpec, int]], name: str) -> list[Question]:
     "The trained network of each (setup, seed), as a question."
     return [
         Question(setup, run, seed, mark=-1, sampling=Sampling(guidance=2.0), purpose=TUNING)
@@ -86,12 +86,12 @@ def _row(sweep: str, a: Question, **measured) -> dict:
     }
 
 
-def _lossy(shop: Workshop, tries: list[tuple[TrainSpec, int]], sweep: str, name: str) -> list[dict]:
+def _lossy(shop: StudyRuns, tries: list[tuple[TrainSpec, int]], sweep: str, name: str) -> list[dict]:
     asked = _trained(shop, tries, name)
     return [_row(sweep, a, loss=loss) for a, loss in zip(asked, shop.losses(asked, name=f"{name}: losses"))]
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #judged
-def _judged(shop: Workshop, asked: list[Question], sweep: str, name: str) -> list[dict]:
+def _judged(shop: StudyRuns, asked: list[Question], sweep: str, name: str) -> list[dict]:
     return [
         _row(
             sweep,
@@ -122,7 +122,7 @@ def mean_by(rows: list[dict], name: str, metric: str, seeds: int = 1) -> dict[fl
     return {value: sum(of) / len(of) for value, of in values.items() if len(of) >= seeds}
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #tune
-def _sweep_rates(shop: Workshop, size: str) -> list[dict]:
+def _sweep_rates(shop: StudyRuns, size: str) -> list[dict]:
     "A row per method, rate and seed at one size."
     study, rows = shop.study, []
     of = lambda m: [r for r in rows if r["method"] == m]
@@ -143,7 +143,7 @@ def _sweep_rates(shop: Workshop, size: str) -> list[dict]:
     ]
     return rows + _lossy(shop, last, "rate", f"learning rates, {size}, more seeds")
 
-def _sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
+def _sweep_shifts(shop: StudyRuns, size: str, rate: float) -> list[dict]:
     "A row per time shift and seed."
     study, rows, wanted = shop.study, [], list(shop.study.shifts)
     judge = lambda shifts, seeds: _judged(
@@ -160,7 +160,7 @@ def _sweep_shifts(shop: Workshop, size: str, rate: float) -> list[dict]:
     return rows + judge(finalists(mean_by(rows, "shift", "frechet_distance"), study.finalists), TUNING_SEEDS[1:])
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #with-guidance
-def _sweep_guidance(shop: Workshop, models: dict[str, list[Question]]) -> list[dict]:
+def _sweep_guidance(shop: StudyRuns, models: dict[str, list[Question]]) -> list[dict]:
     """A row per method, guidance and trained network (one a seed), drawn for tuning captions; the grid goes on until
     neither metric has its best at an edge."""
     study, rows, wanted = shop.study, [], {m: set(shop.study.guidances) for m in models}
@@ -186,7 +186,7 @@ def _sweep_guidance(shop: Workshop, models: dict[str, list[Question]]) -> list[d
         wanted = {m: beyond(m, "frechet_distance", 1) | beyond(m, "prompt_following", -1) for m in models}
     return rows
 
-def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Question]]) -> Tuned:
+def with_guidance(shop: StudyRuns, tuned: Tuned, models: dict[str, list[Question]]) -> Tuned:
     "`tuned` with the guidance that suits trained networks of each method best, for each metric, by the mean over them."
     rows = _sweep_guidance(shop, models)
     best = lambda m, metric, sign: finalists(
@@ -199,7 +199,7 @@ def with_guidance(shop: Workshop, tuned: Tuned, models: dict[str, list[Question]
     )
 
 # %% ../../../nbs/studies/tradeoffs/02_tuning.ipynb #tune-2
-def tune(shop: Workshop) -> Tuned:
+def tune(shop: StudyRuns) -> Tuned:
     """Run (or find) the sweeps of rates and shift, and choose by means over all tuning seeds. Guidance is chosen later,
     on networks that have learned something."""
     study, small, whole = shop.study, shop.study.budgets[0][0], len(TUNING_SEEDS)

@@ -14,7 +14,7 @@ from ...core.learned import Learned
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import Aim, codec_scores, run_grid
 from .profiles import profile
-from .runs import REPORT, Question, TrainSpec, Workshop, scenes_for
+from .runs import REPORT, Question, TrainSpec, StudyRuns, scenes_for
 from .tuning import Tuned
 
 # %% auto #0
@@ -23,7 +23,7 @@ __all__ = ['PLAIN', 'OURS', 'CODEC_ROWS', 'variants', 'practice_frame', 'codec_f
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #variants
 PLAIN, OURS = "plain diffusion", "time shift (the study's)"
 
-def variants(shop: Workshop, tuned: Tuned) -> dict[str, TrainSpec]:
+def variants(shop: StudyRuns, tuned: Tuned) -> dict[str, TrainSpec]:
     "Setups that differ from the study's diffusion in one thing each, at the smallest size."
     base = TrainSpec(
         "diffusion",
@@ -40,7 +40,7 @@ def variants(shop: Workshop, tuned: Tuned) -> dict[str, TrainSpec]:
     }
 
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #practice
-def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
+def practice_frame(shop: StudyRuns | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     "Figure H: prompt following and Fréchet distance of every variant at equal compute. Empty without a workshop."
     if shop is None: return tidy([])
     tuned = run_grid(shop, seeds).tuned
@@ -54,7 +54,7 @@ def practice_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.D
     return tidy(records, paper="tradeoffs", exhibit="figure-h", scale=shop.study.scale, source="rerun")
 
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #two-metrics
-def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
+def _two_metrics(shop: StudyRuns, tuned: Tuned, keys, setups, runs, codecs=None):
     "(key, record) of prompt following and Fréchet distance, each at its own guidance."
     asked = [
         Question(setup, run, seed, mark=-1, sampling=Sampling(guidance=tuned.guidance["diffusion"][which]), codec=codec)
@@ -70,12 +70,12 @@ def _two_metrics(shop: Workshop, tuned: Tuned, keys, setups, runs, codecs=None):
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #codecs
 CODEC_ROWS = ("worst codec", "middle codec", "best codec")
 
-def _codec_rows(shop: Workshop) -> dict[str, str]:
+def _codec_rows(shop: StudyRuns) -> dict[str, str]:
     "Row name -> codec, from the worst to the best; with two codecs there is no middle."
     ladder = shop.study.codec_ladder
     return dict(zip(CODEC_ROWS if len(ladder) == 3 else (CODEC_ROWS[0], CODEC_ROWS[-1]), ladder))
 
-def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
+def codec_frame(shop: StudyRuns | None, seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
     """Figure F: diffusion in every codec of the ladder, the codec's own ceiling, and prompt following as a share of it.
     Empty without a workshop."""
     if shop is None: return tidy([])
@@ -101,7 +101,7 @@ def codec_frame(shop: Workshop | None, seeds: Sequence[int] = (0, 1)) -> pd.Data
     return tidy(records, paper="tradeoffs", exhibit="figure-f", scale=shop.study.scale, source="rerun")
 
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #table
-def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
+def reconstruction_frame(shop: StudyRuns | None) -> pd.DataFrame:
     """Table B: every codec's numbers per picture, PSNR, Fréchet distance of reconstructions, and the checker's ceilings
     (shares of many pictures, because they are near 1; distances of as many as generators are judged by).
     Deterministic: one value each. Empty without a workshop."""
@@ -126,7 +126,7 @@ def reconstruction_frame(shop: Workshop | None) -> pd.DataFrame:
     return tidy(records, paper="tradeoffs", exhibit="table-b", scale=study.scale, source="rerun")
 
 # %% ../../../nbs/studies/tradeoffs/04_variants.ipynb #part-notes
-def part_notes(shop: Workshop | None) -> RowNotes:
+def part_notes(shop: StudyRuns | None) -> RowNotes:
     "What the judges and every codec of Table B have learned, beside what needs no learning. Empty without a workshop."
     if shop is None: return RowNotes()
     parts = [
@@ -138,7 +138,7 @@ def part_notes(shop: Workshop | None) -> RowNotes:
     ]
     return RowNotes({f"learned, {p.part}": str(p) for p in parts})
 
-def _table_codecs(shop: Workshop) -> list[str]:
+def _table_codecs(shop: StudyRuns) -> list[str]:
     "The codecs of Table B: the ladder, smaller code books, and the study's own."
     discrete = shop.study.codecs[1]
     return list(

@@ -24,7 +24,7 @@ from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
 from dclm_nb.studies.tradeoffs.profiles import CODECS, profile
-from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, Workshop, scenes_for
+from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, StudyRuns, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
 
 SEEDS = (0, 1)
@@ -48,7 +48,7 @@ class Remembers(RunStore):
 def shop():
     "Smoke, with a third codec in the ladder, for the claim that needs a middle."
     study = dataclasses.replace(profile("smoke").study, codec_ladder=("pca-8", "pca-12", "pca-20"))
-    return Workshop(study, Remembers(), workers=0)
+    return StudyRuns(study, Remembers(), workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,7 @@ def test_a_part_that_has_not_learned_stops_the_study(shop, monkeypatch):
     broken = {**run.result, "learned": [{**run.result["learned"][1], "value": 1.0}]}
     monkeypatch.setattr(RunStore, "run", lambda self, *args, **kwargs: SimpleNamespace(result=broken))
     with pytest.raises(UserError, match="feature network has not learned"):
-        Workshop(shop.study, RunStore(), workers=0).judges()
+        StudyRuns(shop.study, RunStore(), workers=0).judges()
 
 
 def test_held_out_scenes_among_the_training_pictures_stop_the_study(tmp_path, monkeypatch):
@@ -489,7 +489,7 @@ def test_a_study_with_learned_codecs_trains_draws_and_judges(apart, monkeypatch,
     study = dataclasses.replace(
         profile("smoke").study, codecs=(codec, codec), train_pictures=64, precision="bf16-mixed"
     )
-    shop = Workshop(study, apart, workers=0)
+    shop = StudyRuns(study, apart, workers=0)
     setup = TrainSpec(method, "nano", ImageTrainConfig(flops=2e8, batch_size=8, precision=study.precision))
     # forty steps make no codec
     with pytest.raises(UserError, match="has not learned"): shop.train([(setup, 0)])
