@@ -73,7 +73,9 @@ def _encode(film: Film, file, size: int, every: int, crf: int):
         out.metadata["title"] = notes.title
         out.set_chapters(_chapters(notes, film.seconds))
         for frames in film_frames(film, size):
-            for frame in frames: out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            # converted here: where the encoder is left to convert, equal frames now and then give other bytes
+            for frame in frames:
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")))
         out.mux(stream.encode())
 
 def _chapters(notes: FilmNotes, seconds: float) -> list[dict]:
