@@ -63,8 +63,9 @@ def write_film(film: Film, path: str | Path, size: int = 128, every: int = 48, c
 
 def _encode(film: Film, file, size: int, every: int, crf: int):
     av = _av()
-    # one thread, and scene changes ignored
+    # scene changes are ignored; with more threads, or with x264's macroblock tree, equal frames give other bytes
     options = dict(g=str(every), keyint_min=str(every), sc_threshold="0", crf=str(crf), preset="veryfast", threads="1")
+    options["x264-params"] = "mbtree=0"
     with av.open(file, "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=Fraction(film.fps).limit_denominator(1001), options=options)
         stream.width = stream.height = size
@@ -73,9 +74,7 @@ def _encode(film: Film, file, size: int, every: int, crf: int):
         out.metadata["title"] = notes.title
         out.set_chapters(_chapters(notes, film.seconds))
         for frames in film_frames(film, size):
-            # converted here: where the encoder is left to convert, equal frames now and then give other bytes
-            for frame in frames:
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")))
+            for frame in frames: out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode())
 
 def _chapters(notes: FilmNotes, seconds: float) -> list[dict]:
