@@ -58,7 +58,7 @@ def plan_clips(
     table: Packets, shots: Sequence[tuple[int, int]], shortest: float = 0.0, to_keyframe: bool = False,
 ) -> tuple[list[Clip], Counter]:
     """The clips that can be copied out of a film, and frames that are lost by cause (`CAUSES`, and "before the
-    keyframe", "after the last whole group"). `shortest`: seconds; `to_keyframe`: end a clip only before a keyframe, too."""
+    keyframe", "after the last whole group"). `shortest`: seconds; `to_keyframe`: clips end before a keyframe, too."""
     lost, clips = Counter(), []
     shown = np.argsort(table.order)                     # which frame is in which packet, in the order of the file
     place = np.argsort(shown)                           # where in that order a frame is
