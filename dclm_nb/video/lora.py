@@ -91,4 +91,5 @@ def merge_lora(unet: nn.Module) -> nn.Module:
         part.merge()
         above, _, last = name.rpartition(".")
         setattr(unet.get_submodule(above), last, part.get_base_layer())
+    if hasattr(unet, "peft_config"): del unet.peft_config
     return unet

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.errors import UserError
@@ -106,6 +108,18 @@ class StepCost:
     parameters: int
     temporal: int
 
+# %% ../../nbs/video/29_stages.ipynb #fused
+class _Fused(torch.autograd.Function):
+    "Attention as it is computed on a GPU: the matrix of all pairs of places is not kept."
+    @staticmethod
+    def forward(ctx, q, k, v):
+        """Queries, keys and values, `"B H N D"`, to `"B H N D"`."""
+        out = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+        ctx.save_for_backward(q, k, v, out)
+        return out
+
+def _fused(query, key, value, *rest, **how): return _Fused.apply(query, key, value)
+
 # %% ../../nbs/video/29_stages.ipynb #step-cost
 @cache
 def step_cost(stage: PaperStage) -> StepCost:
@@ -117,11 +131,14 @@ def step_cost(stage: PaperStage) -> StepCost:
         kept[value.untyped_storage()._cdata] = value.untyped_storage().nbytes()
         return value
 
-    shape = (1, stage.frames, settings.channels_in, stage.height // 8, stage.width // 8)
-    with torch.device("meta"):
-        inputs = torch.empty(shape), torch.empty(1), torch.empty(1, 1, settings.context), torch.empty(1, settings.numbers)
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        out = unet(*inputs).sample
+    empty = lambda *shape: torch.empty(shape, device="meta")
+    latents = empty(1, stage.frames, settings.channels_in, stage.height // 8, stage.width // 8)
+    inputs = latents, empty(1), empty(1, 1, settings.context), empty(1, settings.numbers)
+    with (
+        patch.object(F, "scaled_dot_product_attention", _fused),  # without weights, torch would keep all pairs
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(note, lambda value: value),
+    ): out = unet(*inputs).sample
     weights = {parameter.untyped_storage()._cdata for parameter in unet.parameters()}
     activations = sum(size for storage, size in kept.items() if storage not in weights)
     parameters = {name: parameter.numel() for name, parameter in unet.named_parameters()}

@@ -20,11 +20,11 @@ ELEVATIONS = (-5.0, 30.0)
 "Lowest and highest camera, in degrees (Appendix D.6)."
 
 def orbit(views: int, elevation: float) -> Tensor:
-    """Where the camera stands in each view, on a circle of radius one around an object at the origin, `"V 3"` (x, y, and
-    up); the first view is at x = 1, and the circle does not close: the last view is one before the first. Raises
-    `UserError` for no views or an elevation of more than 90°."""
+    """Where the camera stands in each view, on a circle at distance one from an object at the origin, `"V 3"` (x, y,
+    and up); the last view is one step before the first. Raises `UserError` for no views or an elevation of more than
+    90 degrees."""
     if views < 1: raise UserError(f"an orbit has at least one view, not {views}")
-    if not -90 <= elevation <= 90: raise UserError(f"an elevation lies between -90 and 90 degrees, not at {elevation:g}")
+    if not -90 <= elevation <= 90: raise UserError(f"elevations are from -90 to 90 degrees, not {elevation:g}")
     angle = 2 * torch.pi * torch.arange(views, dtype=torch.float64) / views
     up = torch.tensor(elevation, dtype=torch.float64).deg2rad()
     return torch.stack([angle.cos() * up.cos(), angle.sin() * up.cos(), up.sin().expand(views)], 1).float()
@@ -57,8 +57,8 @@ def view_psnr(found: Tensor, true: Tensor, size: float) -> Tensor:
 
 # %% ../../nbs/video/28_views.ipynb #trivial
 def trivial_views(given: Tensor, seen: Tensor) -> dict[str, Tensor]:
-    """What needs no model, by name, `"N V ..."`: the `given` first views, `"N ..."`, again; and view by view the mean of
-    orbits that were `seen` in training, `"M V ..."`."""
+    """What needs no model, by name, `"N V ..."`: the `given` first views, `"N ..."`, again; and view by view the mean
+    of orbits that were `seen` in training, `"M V ..."`."""
     views = seen.shape[1]
     again = given[:, None].expand(-1, views, *given.shape[1:])
     return {"the given view": again, "the mean view": seen.mean(0).expand(len(given), *seen.shape[1:])}
