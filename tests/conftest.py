@@ -71,3 +71,22 @@ def shared() -> Path:
     folder = Path(os.environ.get("DCLM_NB_SHARED", Path(__file__).parents[2] / "shared"))
     if not folder.is_dir(): pytest.skip("no reference data beside the checkout (../shared)")
     return folder
+
+
+@pytest.fixture
+def sbatch(tmp_path, monkeypatch) -> Path:
+    """Stand-ins for Slurm: an sbatch that keeps every script it is given and answers with a job number (no more than
+    `$SBATCH_ACCEPTS`), and an srun that runs."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "jobs").mkdir()
+    for name, script in {
+        "srun": 'while [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"',
+        "scontrol": "echo localhost",
+        "sbatch": f"cd {tmp_path}/jobs\nn=$(ls | grep -c args)\n[ $n -lt ${{SBATCH_ACCEPTS:-99}} ] || exit 1\nsleep "
+                  "0.05\nfor last; do :; done\n"
+        'echo "$@" > $n.args\ncat "$last" > $n.script\necho Submitted batch job $((100 + n))',
+    }.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path / "jobs"

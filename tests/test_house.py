@@ -16,7 +16,7 @@ from dclm_nb.papers.paper import papers
 # A module may import from its own room and from rooms on lower floors.
 FLOORS = [
     {"core"},
-    {"papers", "learn", "shards", "judging"},
+    {"papers", "learn", "shards", "judging", "stages"},
     {"drawing", "curation", "lm", "image", "video"},
     {"studies"},                        # what several papers' studies share
     {"studies.<paper>"},

@@ -18,14 +18,17 @@ import pytest
 from tiers import nightly
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.curation.blocks import Decide, Removal, load_documents, read_lines
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
 from dclm_nb.curation import blocks, pipeline, quality
 from dclm_nb.curation.pipeline import (
-    CurationConfig, NothingLeft, Stage, build_pipeline, check_executor, curate, forget_lost_tasks, funnel, run_key,
+    CurationConfig, NothingLeft, build_pipeline, curate, funnel, run_key,
 )
 from dclm_nb.curation.warc import Page, write_warc
+from dclm_nb.stages.documents import load_documents, read_lines
+from dclm_nb.stages.executors import check_executor
+from dclm_nb.stages.running import sweep
+from dclm_nb.stages.stage import forget_lost_tasks
 
 SMALL = quality.ClassifierConfig(dim=8, bucket=50_000)
 CONFIG = CurationConfig(training=SMALL, keep_fraction=0.25, vocab_size=512, seq_len=64)
@@ -156,23 +159,6 @@ def test_until_pool_stops_at_the_same_pool(crawl, report, tmp_path):
     assert pool.funnel.left.iloc[-1] == len(pool.pool())
 
 
-def test_a_stage_is_whole_with_more_tasks_than_shards_and_with_fewer(tmp_path):
-    def touch(*names):
-        for name in names:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-    many = Stage("dedup", 3, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=1)
-    touch("removed/00001", "pool/00000")
-    # 0 lacks its own file, 1 had no shard, 2 has left nothing
-    assert [many.is_whole(tmp_path, rank) for rank in range(3)] == [False, True, False]
-    few = Stage("dedup", 2, [], ("removed/{:05d}",), ("pool/{:05d}",), shards=3)
-    touch("removed/00000")
-    # 0 owes shard 2, 1 owes shard 1
-    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [False, False]
-    touch("pool/00002")
-    assert [few.is_whole(tmp_path, rank) for rank in range(2)] == [True, False]
-
-
 @pytest.mark.parametrize(
     "shards, warcs, victim, lost", [(3, 1, "removed/dedup/00002", 1 + 1), (2, 3, "pool/00002", 1 + 1)]
 )
@@ -209,27 +195,8 @@ def test_what_a_killed_process_leaves_is_swept(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").touch()
     for name in (".00000.jsonl.gz.7.tmp", "bpe512.tmp", "quality-0.bin"): (tmp_path / name).touch()
-    pipeline._sweep(tmp_path)
+    sweep(tmp_path, pipeline._halves(tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["quality-0.bin"]
-
-
-class Explodes(Decide):
-    name, stage = "explodes", "other filters"
-    def decide(self, doc):
-        if doc.text == "bomb": raise MemoryError("too much")
-        if doc.text == "disk": raise OSError(errno.EIO, "input/output error")
-
-
-def test_an_exception_costs_one_page(tmp_path):
-    from datatrove.data import Document
-    docs = [Document(text=t, id=t, metadata=dict(url=t, shard=0)) for t in ("a", "bomb", "b")]
-    assert [d.text for d in Explodes(tmp_path).run(iter(docs))] == ["a", "b"]
-    assert [(r["url"], r["step"]) for r in read_lines(tmp_path / "explodes" / "00000.jsonl.gz")] == [
-        ("bomb", "error: MemoryError")
-    ]
-    # not the page's fault
-    with pytest.raises(OSError):
-        list(Explodes(tmp_path).run(iter([Document(text="disk", id="d", metadata=dict(url="d", shard=0))])))
 
 
 def test_blocks_and_stages_can_be_pickled(tmp_path):
@@ -313,90 +280,6 @@ def test_an_empty_pool_says_so(tmp_path):
     assert curate([warc], tmp_path / "out", POOL, workers=1).pool() == []
 
 
-@pytest.fixture
-def sbatch(tmp_path, monkeypatch):
-    """Stand-ins for Slurm: an sbatch that keeps every script it is given and answers with a job number (no more than
-    `$SBATCH_ACCEPTS`), and an srun that runs."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "jobs").mkdir()
-    for name, script in {
-        "srun": 'while [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"',
-        "scontrol": "echo localhost",
-        "sbatch": f"cd {tmp_path}/jobs\nn=$(ls | grep -c args)\n[ $n -lt ${{SBATCH_ACCEPTS:-99}} ] || exit 1\nsleep "
-                  "0.05\nfor last; do :; done\n"
-        'echo "$@" > $n.args\ncat "$last" > $n.script\necho Submitted batch job $((100 + n))',
-    }.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return tmp_path / "jobs"
-
-
-def submissions(jobs): return len(list(jobs.glob("*.args")))
-
-
-def test_slurm_jobs_are_submitted_once(crawl, sbatch, tmp_path, capsys):
-    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
-    # datatrove adds a job that merges the stages' counts
-    assert submissions(sbatch) == 2 * 3 and "submitted 3 stages as Slurm jobs 100 to 105" in capsys.readouterr().out
-    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None
-    said = capsys.readouterr().out
-    assert (
-        submissions(sbatch) == 6
-        and said.startswith("submitted before as Slurm jobs 100 to 105")
-        and said.count("\n") == 1
-    )
-    # nor may this process work in their folder
-    with pytest.raises(UserError, match="submitted before"): curate(crawl.warcs, tmp_path / "slurm", POOL)
-
-
-def test_after_a_failure_only_what_is_missing_is_submitted(crawl, sbatch, tmp_path, capsys):
-    done = curate(crawl.warcs, tmp_path, POOL, workers=1)
-    (done.folder / "report.json").unlink()
-    # the report's job failed
-    (done.folder / "submitted.json").write_text(json.dumps(dict(jobs=["7", "8"], whole=True)))
-    assert curate(crawl.warcs, tmp_path, POOL, executor="slurm") is None and submissions(sbatch) == 0
-    told = capsys.readouterr().out
-    assert "jobs 7 to 8" in told and f"delete {done.folder / 'submitted.json'}" in told
-    (done.folder / "submitted.json").unlink()
-    assert curate(crawl.warcs, tmp_path, POOL, executor="slurm") is None and submissions(sbatch) == 2
-    assert "dclm_nb-report" in (sbatch / "0.script").read_text() and "dependency" not in (sbatch / "0.args").read_text()
-
-
-@pytest.mark.parametrize("accepts, left", [(0, None), (3, ["100", "101", "102"])])
-def test_a_refusal_of_sbatch_is_told_with_what_was_submitted(
-    crawl, sbatch, tmp_path, monkeypatch, capsys, accepts, left
-):
-    monkeypatch.setenv("SBATCH_ACCEPTS", str(accepts))
-    with pytest.raises(UserError, match="sbatch refused the stage") as refusal:
-        curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm")
-    records = [json.loads(p.read_text())["jobs"] for p in (tmp_path / "slurm").glob("*/submitted.json")]
-    assert records == ([left] if left else []) and (
-        "cut short after the Slurm jobs 100 to 102" if left else "nothing was submitted"
-    ) in str(refusal.value)
-    monkeypatch.delenv("SBATCH_ACCEPTS")
-    assert curate(crawl.warcs, tmp_path / "slurm", POOL, executor="slurm") is None and submissions(sbatch) == (
-        3 if left else 6
-    )
-    assert ("cut short" in capsys.readouterr().out) == bool(left)
-
-
-def test_two_processes_at_once_submit_once(crawl, sbatch, tmp_path):
-    code = ("import sys; from dclm_nb.curation.pipeline import *\n"
-            "from dclm_nb.curation.quality import ClassifierConfig\n"
-            f"curate(sys.argv[2:], sys.argv[1], {POOL!r}, executor='slurm')")
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "slurm"), *map(str, crawl.warcs)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    said = sorted(child.communicate(timeout=120)[0].split(" as ")[0] for child in children)
-    assert said == ["submitted 3 stages", "submitted before"] and submissions(sbatch) == 6
-
-
 def test_a_job_finds_its_programs_without_the_environment_it_was_submitted_from(crawl, sbatch, tmp_path):
     curate(crawl.warcs[:1], tmp_path / "slurm", POOL, executor="slurm")
     script, = (tmp_path / "slurm").glob("*/logs/heuristics/launch_script.slurm")
@@ -408,7 +291,8 @@ def test_a_job_finds_its_programs_without_the_environment_it_was_submitted_from(
     }
     ran = subprocess.run(
         ["bash", script],
-        env={**bare, **{k: v for k, v in os.environ.items() if k.startswith("DCLM_NB_")}},
+        # PYTHONPATH: where the library lies, if it is not installed
+        env={**bare, **{k: v for k, v in os.environ.items() if k.startswith("DCLM_NB_") or k == "PYTHONPATH"}},
         capture_output=True,
         text=True,
     )
@@ -492,5 +376,8 @@ def test_documents_keep_their_identity(report):
     assert json.loads((report.folder / "report.json").read_text())["pool"] == len(ids)
 
 
-def test_removal_is_a_reason_not_a_flag():
-    assert Removal("english", "language", 8, 0.3) == Removal("english", "language", 8, 0.3)
+def test_the_record_of_a_removed_page_says_which_page_and_how_it_begins(report):
+    fields = {"id", "shard", "url", "stage", "number", "step", "statistic", "characters", "begins"}
+    assert all(set(r) == fields and r["url"] for r in report.removed())
+    assert all(r["characters"] == len(r["begins"]) for r in report.removed() if r["characters"] < 200)
+    assert max(r["characters"] for r in report.removed()) > max(len(r["begins"]) for r in report.removed()) == 200
