@@ -17,9 +17,9 @@ from ..core.seeds import seed_for
 
 # %% auto #0
 __all__ = ['SHAPES', 'COLOURS', 'MOTIONS', 'CAMERAS', 'STILL', 'TEXTS', 'POOR', 'JOINS', 'SPLITS', 'GRAIN', 'BLOCKS', 'Meaning',
-           'parse_caption', 'WorldSpec', 'meanings_of', 'Scene', 'draw_scene', 'shrink', 'text_boxes', 'text_area',
-           'render', 'Join', 'Film', 'draw_film', 'film_frames', 'SceneTruth', 'FilmTruth', 'truth_of', 'ClipSet',
-           'clip_of', 'clip_set']
+           'parse_caption', 'WorldSpec', 'meanings_of', 'Scene', 'draw_scene', 'shape_mask', 'shrink', 'text_boxes',
+           'text_area', 'render', 'Join', 'Film', 'draw_film', 'film_frames', 'SceneTruth', 'FilmTruth', 'truth_of',
+           'ClipSet', 'clip_of', 'clip_set']
 
 # %% ../../nbs/video/00_world.ipynb #words
 SHAPES = ("circle", "square", "triangle", "cross", "diamond", "ring")
@@ -349,6 +349,14 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     # a triangle that stands on its side: its two other edges have the slope of a side that is twice as high as half
     # wide
     return np.maximum(y - 0.85, (2 * abs(x) - y - 1.05) * np.float32(0.4472))
+
+# %% ../../nbs/video/00_world.ipynb #shape-mask-def
+def shape_mask(shape: str, size: int = 64) -> np.ndarray:
+    """A shape alone, as large as fits: which of `size` x `size` pixels it covers, bool. Raises `UserError` for an
+    unknown one."""
+    if shape not in SHAPES: raise unknown("shape", shape, SHAPES)
+    across = 2.2 * (_pixel_middles(size) - 0.5)
+    return _distance(shape, across[None, :], across[:, None]) <= 0
 
 # %% ../../nbs/video/00_world.ipynb #disc
 def _paint(canvas: np.ndarray, shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, colour: np.ndarray):
