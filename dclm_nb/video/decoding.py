@@ -331,6 +331,7 @@ def read_frames(
     faults = Counter() if faults is None else faults
     with _opened(path, limits) as (container, stream):
         clock, due, index = Clock(_step(stream), limits.gap, faults), 0.0, -1
+        scaler = _av().video.reformatter.VideoReformatter()     # one for all frames: to make one costs as much as to scale
         for index, frame in enumerate(_progressive(_decoded(container, stream, limits, faults), stream)):
             stamp = None if frame.pts is None else float(frame.pts * (frame.time_base or stream.time_base))
             now = clock.at(stamp)
@@ -338,17 +339,18 @@ def read_frames(
             if index == 0 and frame.color_trc in (16, 18): faults["high dynamic range"] += 1        # PQ, HLG
             if index % every if fps is None else now < due - 1e-6: continue
             if fps is not None: due = max(due + 1 / fps, now + 0.5 / fps)
-            yield Frame(index, now, picture_of(frame, stream, short_side))
+            yield Frame(index, now, picture_of(frame, stream, short_side, scaler))
         if index < 0: raise Refused("not decodable")
 
 # %% ../../nbs/video/02_decoding.ipynb #picture-def
-def picture_of(frame, stream, short_side: int | None = None) -> np.ndarray:
+def picture_of(frame, stream, short_side: int | None = None, scaler=None) -> np.ndarray:
     """uint8 `"H W 3"` RGB of a PyAV frame: square pixels, upright, the short side at most `short_side` pixels (None: as
-    it is)."""
+    it is). `scaler`: PyAV's `VideoReformatter`, for whoever has many frames."""
     width, height, turns = _upright(frame, stream)
     scale = min(1.0, short_side / min(width, height)) if short_side else 1.0
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     stored = (height, width) if turns % 2 else (width, height)
-    plain = frame.reformat(*stored, format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR")
+    wanted = dict(format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR", threads=1)
+    plain = frame.reformat(*stored, **wanted) if scaler is None else scaler.reformat(frame, *stored, **wanted)
     picture = plain.to_ndarray()
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
