@@ -134,7 +134,8 @@ def _dedup_stage(c: CurationConfig, f: Path, n: int) -> Stage:
 def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
     "From the pool to tokens: a classifier, its scores, the best part, and that part's ids."
     pool, kept = f / "pool", f / "kept"
-    train = [NeedDocuments(WriteReport(f, "pool", c), NOTHING_LEFT), TrainQuality(f, pool, c.training, c.classifier, c.seed)]
+    need = NeedDocuments(WriteReport(f, "pool", c), NOTHING_LEFT)
+    train = [need, TrainQuality(f, pool, c.training, c.classifier, c.seed)]
     choose = [
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]

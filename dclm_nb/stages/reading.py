@@ -87,7 +87,8 @@ class ReadFiles(ReadShards):
     "Documents of files; `shards` is a list of paths for each shard. Documents get the number of their shard."
     name = "files"
     def documents_of(self, path: Path) -> Iterator[Document]:
-        "The documents of one file. Raises `Unreadable` with its cause where it is not what it should be."
+        """The documents of one file. Raises `Unreadable`, or any exception that has a `cause`, where it is not what it
+        should be."""
         raise NotImplementedError
 
     def documents(self, shard: int, unread: Unread) -> Iterator[Document]:
@@ -97,11 +98,13 @@ class ReadFiles(ReadShards):
                 for doc in self.documents_of(Path(path)):
                     doc.metadata["shard"] = shard
                     yield doc
-            except Unreadable as e: unread.add(e.cause, str(path), e.detail)
             except UserError: raise
             except Exception as e:
-                if is_disk_error(e): raise
-                unread.add(f"error: {type(e).__name__}", str(path), str(e)[:200])
+                cause = getattr(e, "cause", "")
+                # the next file would meet the same
+                if not cause and is_disk_error(e): raise
+                detail = getattr(e, "detail", "") if cause else str(e)[:200]
+                unread.add(cause or f"error: {type(e).__name__}", str(path), detail)
 
 # %% ../../nbs/stages/01_reading.ipynb #into-shards-def
 def into_shards(paths: Sequence[str | Path], files_a_shard: int) -> list[list[str]]:

@@ -98,6 +98,19 @@ def read(tmp_path, **files):
     return found, [json.loads(p.read_text()) for p in sorted((tmp_path / "records").glob("*"))]
 
 
+def test_an_exception_of_another_room_may_name_the_cause(tmp_path):
+    from dclm_nb.shards.tally import Refused
+    class Refuses(ReadFiles):
+        def documents_of(self, path):
+            yield Document(text="first", id="first")
+            raise Refused("picture truncated") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert len(list(Refuses([["a"]], tmp_path).run(None))) == 1
+    assert json.loads((tmp_path / "00000.json").read_text()) == {
+        "records": 2, "documents": 1, "unreadable": {"picture truncated": 1},
+        "faults": [{"source": "a", "cause": "picture truncated", "detail": ""}],
+    }
+
+
 def test_every_file_is_read_or_counted_and_costs_only_itself(tmp_path):
     found, records = read(tmp_path, a="1\n2", b="crash", c="3\nend\n4", d="5")
     assert [(d.id, d.metadata["shard"]) for d in found] == [("a/0", 0), ("a/1", 0), ("c/0", 1), ("d/0", 1)]
