@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.statistics import Interval, wilson
 from .decoding import Frame, Limits, read_frames
+from .world import Join
 
 # %% auto #0
-__all__ = ['Watch', 'CutSettings', 'Transition', 'Alarm', 'CutFinder', 'find_cuts', 'cuts_of']
+__all__ = ['Watch', 'CutSettings', 'Transition', 'Alarm', 'CutFinder', 'find_cuts', 'cuts_of', 'Matches', 'match_cuts',
+           'single_detector', 'naive_cascade']
 
 # %% ../../nbs/video/03_cuts.ipynb #settings
 @dataclass(frozen=True)
@@ -265,13 +268,13 @@ class CutFinder:
     def _decide_fade(self, alarm: Alarm) -> None:
         first, last, cuts = alarm.before, alarm.frame, self._near_cuts()
         if any(first < k <= last for k in cuts): return                         # a cut explains it
-        low = max((k for k in cuts if k <= first), default=0)
+        low = max((k for k in (*cuts, *(fade.after for fade in self.fades[-8:])) if k <= first), default=0)
         high = min((k for k in cuts if k >= last), default=self.memory.end)
         found = _fade(self.memory, first, last, low, high, self.settings)
         if found is None: return
         start, end = found[0], min(found[1], self.memory.end - 1)
         fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), alarm.fps)
-        near = [f for f in self.fades if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
+        near = [f for f in self.fades[-8:] if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
         self.fades = [f for f in self.fades if f not in near] + [_joined([*near, fade])]
 
 
@@ -307,3 +310,56 @@ def cuts_of(
     finder = CutFinder(settings, heard)
     for frame in frames: finder.push(frame)
     return finder.finish()
+
+# %% ../../nbs/video/03_cuts.ipynb #match-def
+@dataclass(frozen=True)
+class Matches:
+    "How what was found fits what is known. Sums of films can be taken."
+    joins: Counter[str]                 # how many joins there are, by kind
+    found: Counter[str]                 # how many of them were found, by kind
+    false: int = 0                      # finds where no join is
+
+    def __add__(self, other: Matches) -> Matches:
+        return Matches(self.joins + other.joins, self.found + other.found, self.false + other.false)
+
+    def recall(self, kind: str) -> Interval:
+        "Share of the joins of this kind that were found, with Wilson's interval over joins."
+        return wilson(self.found[kind], self.joins[kind])
+
+    def precision(self) -> Interval:
+        "Share of the finds that are true, with Wilson's interval over finds."
+        return wilson(self.found.total(), self.found.total() + self.false)
+
+
+def match_cuts(found: Iterable[tuple[int, int]], joins: Iterable[Join], fps: float, slack: float = 0.2) -> Matches:
+    """Compare what was found (first frame, and frame after the last; for a cut both the same) with the true joins of a
+    film. `slack`: seconds beside a fade that are allowed."""
+    left, matches = list(found), Matches(Counter(), Counter())
+    for join in joins:
+        beside = 1 if join.kind == "cut" else max(1, round(slack * fps))
+        near = [span for span in left if span[0] <= join.last + beside and span[1] >= join.first - beside]
+        matches.joins[join.kind] += 1
+        if not near: continue
+        matches.found[join.kind] += 1
+        left.remove(near[0])
+    return replace(matches, false=len(left))
+
+# %% ../../nbs/video/03_cuts.ipynb #baseline-def
+def single_detector(frames: Iterable[Frame], threshold: float = 27.0) -> list[tuple[int, int]]:
+    "What PySceneDetect's `ContentDetector` finds by itself, as spans for `match_cuts`."
+    import cv2
+    kind, timecode = _scenedetect()
+    detector, found = kind(threshold=threshold), []
+    for frame in frames:
+        found += detector.process_frame(timecode(frame.index, 1000.0), cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR))
+    return [(code.frame_num, code.frame_num) for code in found]
+
+
+def naive_cascade(heard: Iterable[Alarm], apart: float = 0.5) -> list[tuple[int, int]]:
+    "All alarms of the cascade that are `apart` seconds from the last that counted, as spans for `match_cuts`."
+    spans, last = [], -float("inf")
+    for alarm in sorted(heard, key=lambda alarm: alarm.time):
+        if alarm.time - last <= apart: continue
+        spans.append((alarm.before + 1, alarm.frame))
+        last = alarm.time
+    return spans
