@@ -122,19 +122,22 @@ def study_film(
     clips, lost = plan_clips(table, parts, settings.shortest)
     paths = write_clips(path, clips, folder, name, limits)
     said = _said(path) if settings.told else None
-    rows = {clip.shot: _clip_row(clip, written, facts, said) for clip, written in zip(clips, paths)}
+    rows = {clip.shot: _clip_row(clip, written, facts, said, table) for clip, written in zip(clips, paths)}
     told = asdict(facts) | dict(name=name, frames=len(table.times), decoded=frames, lost=dict(lost), shots=len(parts))
     told |= dict(faults=dict(Counter(facts.faults) + faults), keyframes=len(facts.keyframes))
     told |= {f"{kind}s": sum(one.kind == kind for one in found) for kind in ("cut", "fade")}
     yield dict(film=told, shots=[rows.get(part) or _lost_row(part, table) for part in parts])
 
 
-def _clip_row(clip, path: Path, facts, said) -> dict:
+def _clip_row(clip, path: Path, facts, said, table: Packets) -> dict:
     "What is known about a clip before anybody looks at it."
     row = dict(number=clip.number, first=clip.first, after=clip.after, start=clip.start, end=clip.end, lost=clip.lost,
                file=path.name, frames=clip.frames, width=facts.width, height=facts.height, codec=facts.codec)
     row["fps"] = round(clip.frames / max(clip.end - clip.start, 1e-6), 4)
-    return row | (dict(told=said.told(clip.start, clip.end)) if said else {})
+    if said is None: return row
+    # what is said of the shot, also of its part that is not in the clip
+    first, after = clip.shot
+    return row | dict(told=said.told(float(table.times[first]), float(table.times[after - 1])))
 
 
 def _lost_row(part: tuple[int, int], table: Packets) -> dict:

@@ -81,11 +81,12 @@ class VideoCuration:
 
     def __post_init__(self):
         if self.motion_scale not in SCALES: raise unknown("motion scale", self.motion_scale, SCALES)
+        # both refuse what they cannot work with
+        known = self.cutting and self.measuring.measures
         for rule in self.filters or ():
-            if rule.measure not in self.measuring.measures: raise unknown("measure", rule.measure, self.measuring.measures)
+            if rule.measure not in known: raise unknown("measure", rule.measure, known)
         for name in ("clips_a_tar", "films_a_task", "memory", "patience"):
             if not getattr(self, name) > 0: raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
-        self.cutting
 
     @property
     def cutting(self) -> Cutting:
