@@ -150,6 +150,26 @@ def test_a_finished_run_is_taken_and_the_key_knows_content_name_and_settings(fil
     assert films_key(QUICK, FilmsFound(dict(list(found.films.items())[1:]))) != report.key
 
 
+def test_near_duplicates_go_by_name_where_one_asks(films, report, tmp_path):
+    import shutil
+    from dataclasses import replace
+    from dclm_nb.video.near_duplicates import DuplicateConfig
+    twice = tmp_path / "films"
+    twice.mkdir()
+    for name in ("a", "b"): shutil.copy(films / "film-00000.mp4", twice / f"{name}.mp4")
+    config = replace(QUICK, filters=(), duplicates=DuplicateConfig(distance=0.05))
+    found = curate_films(twice, tmp_path / "out", config, workers=1)
+    assert {clip.metadata["film"] for clip in found.kept()} == {"a"}
+    gone = [r for r in found.removed() if r["stage"] == "near duplicates"]
+    assert gone and all(r["statistic"] == r["id"].replace("b/", "a/") for r in gone if r["id"].startswith("b/"))
+
+
+def test_every_block_can_be_sent_to_another_machine(films):
+    import pickle
+    from dclm_nb.video.pipeline import build_pipeline
+    for stage in build_pipeline(QUICK, find_films(films), "somewhere"): pickle.loads(pickle.dumps(stage))
+
+
 def test_without_a_clip_the_report_says_why(tmp_path):
     (folder := tmp_path / "films").mkdir()
     (folder / "a.mp4").write_bytes(b"nothing")
