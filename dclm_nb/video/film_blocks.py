@@ -42,8 +42,8 @@ __all__ = ['FILM_ENDINGS', 'SPACED', 'CAPTIONS', 'FilmsFound', 'find_films', 'Cu
 
 # %% ../../nbs/video/18_film_blocks.ipynb #endings
 FILM_ENDINGS = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mpe .ts .m2ts .mts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .mxf .gif .rm "
-    ".rmvb .dv .nut .ivf .h264 .hevc .264 .265 .divx .f4v .wtv".split()
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mpe .ts .m2ts .mts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .mxf .gif "
+    ".rm .rmvb .dv .nut .ivf .h264 .hevc .264 .265 .divx .f4v .wtv".split()
 )
 
 # %% ../../nbs/video/18_film_blocks.ipynb #found-class
@@ -73,8 +73,8 @@ def find_films(source: str | Path | Sequence[str | Path]) -> FilmsFound:
 
 def _below(root: str) -> Iterator[str]:
     "Files and links below a folder, and folders whose name has the ending of a film; hidden ones are left out."
-    def stop(error: OSError): raise UserError(f"the folder {error.filename!r} cannot be read: {error.strerror}") from error
-    for place, folders, files in os.walk(root, onerror=stop if not os.access(root, os.R_OK) else None):
+    if not os.access(root, os.R_OK | os.X_OK): raise UserError(f"the folder {root!r} cannot be read: permission denied")
+    for place, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         films = [name for name in folders if os.path.splitext(name)[1].lower() in FILM_ENDINGS]
         for name in [*files, *films]:
@@ -185,7 +185,8 @@ def _airlock(memory: int, patience: float, in_all: float) -> Airlock:
 def _inside(target: str, memory: int, patience: float, limits: Limits, **task) -> Iterator:
     """What a function of this module yields, or returns, in the airlock. Raises `Unreadable` for what is wrong with the
     film; what went wrong there for the user's or the disk's sake goes wrong here, too."""
-    calls = _airlock(memory, patience, limits.patience).each(f"dclm_nb.video.film_blocks:{target}", limits=limits, **task)
+    airlock, name = _airlock(memory, patience, limits.patience), f"dclm_nb.video.film_blocks:{target}"
+    calls = airlock.each(name, limits=limits, **task)
     try:
         if (returned := (yield from calls)) is not None: yield returned
     except Refused as e: raise Unreadable(e.cause) from e
@@ -243,8 +244,8 @@ class KeepClips(Decide):
 # %% ../../nbs/video/18_film_blocks.ipynb #look-def
 @dataclass(frozen=True)
 class Look:
-    """Evenly spaced frames of a clip, uint8 `"N H W 3"`; all of them in small, uint8 `"T h w 3"`, and when they are shown
-    (seconds from the first, float `"T"`)."""
+    """Evenly spaced frames of a clip, uint8 `"N H W 3"`; all of them in small, uint8 `"T h w 3"`, and when they are
+    shown (seconds from the first, float `"T"`)."""
     even: np.ndarray
     small: np.ndarray
     times: np.ndarray

@@ -61,9 +61,9 @@ SCALES = ("real", "fitted")
 @dataclass(frozen=True)
 class VideoCuration:
     """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`,
-    `duplicates`: as in `Measuring`; `motion_scale`: motion buckets as on real films, or `fitted` on the clips that stay; `memory`: GiB that
-    decoding one film may take; `patience`: seconds in which a film must get on. Raises `UserError` for values that do
-    not exist."""
+    `duplicates`: as in `Measuring`; `motion_scale`: motion buckets as on real films, or `fitted` on the clips that
+    stay; `memory`: GiB that decoding one film may take; `patience`: seconds in which a film must get on. Raises
+    `UserError` for values that do not exist."""
     shortest: float = 1.0
     longest: float = 60.0
     cuts: CutSettings = CutSettings()
@@ -162,7 +162,8 @@ def film_book(folder: str | Path, films: int) -> pd.DataFrame:
     used = sum(len(told["used"]) for told in _films(folder))
     if refused.total() + used != films:
         raise RuntimeError(f"the films do not balance: {films} met, {refused.total()} refused, {used} used in {folder}")
-    rows = [("films met", films), *((f"refused: {cause}", n) for cause, n in refused.most_common()), ("films used", used)]
+    causes = [(f"refused: {cause}", n) for cause, n in refused.most_common()]
+    rows = [("films met", films), *causes, ("films used", used)]
     return pd.DataFrame(rows, columns=["films", "count"])
 
 
@@ -248,7 +249,8 @@ def card(told: dict) -> str:
     "The data card as Markdown, from what `report.json` tells."
     lines = ["# Data card", "", f"{told['kept']:,} clips of {told['films'][-1]['count']:,} films.", ""]
     lines += ["## Films", "", *_rows(told["films"]), ""]
-    lines += [f"{told['hours']:.3f} hours were read; {told['passed_over']} files with other endings were passed over.", ""]
+    passed = f"{told['passed_over']} files with other endings were passed over"
+    lines += [f"{told['hours']:.3f} hours were read; {passed}.", ""]
     lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
     lines += ["## Why", "", *_rows(told["reasons"]), ""]
     sizes = [dict(set=name, **{k: round(v, 3) for k, v in size.items()}) for name, size in told["sets"].items()]
@@ -279,14 +281,15 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
     folder = Path(folder)
     paths, many = list(films.films.values()), config.films_a_task
     shards = [paths[k:k + many] for k in range(0, len(paths), many)]
-    n, card = len(shards), WriteCard(folder, "kept", config, films)
+    n, card, measured = len(shards), WriteCard(folder, "kept", config, films), folder / "measured"
+    need = NeedDocuments(WriteCard(folder, "measured", config, films), NO_CLIP)
+    export = ExportClips(folder, config.clips_a_tar, config.motion_scale)
     return [
         _cut_stage(config, films, shards, folder),
         _measure_stage(config, n, folder),
-        Stage("thresholds", 1, [NeedDocuments(WriteCard(folder, "measured", config, films), NO_CLIP),
-                                SettleRules(folder, folder / "measured", config.rules)], ("thresholds.json",), share=0.01),
+        Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
-        Stage("shards", 1, [ExportClips(folder, config.clips_a_tar, config.motion_scale)], ("motion_scale.json",), share=0.02),
+        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
         Stage("sheet", 1, [WriteSheet(folder, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
@@ -302,15 +305,16 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     read = ReadFilms(shards, names, f, c.cutting, int(c.memory * 2**30), c.patience, c.limits)
     n = len(shards)
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
-    return Stage("cut", n, [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)], (f"removed/clips/{_LINES}",),
-                 left, n, light=False, share=0.4)
+    blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
+    return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4)
 
 
 def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:
     "From clips to measured clips."
     measure = MeasureClips(f / "removed", f, c.measuring, int(c.memory * 2**30), c.patience, c.limits)
     blocks = [LoadDocuments(f / "found", n), measure, SaveDocuments(f / "measured", n)]
-    return Stage("measure", n, blocks, (f"removed/measures/{_LINES}",), (f"measured/{_LINES}",), n, light=False, share=0.5)
+    removed, left = (f"removed/measures/{_LINES}",), (f"measured/{_LINES}",)
+    return Stage("measure", n, blocks, removed, left, n, light=False, share=0.5, documents=5 * c.films_a_task)
 
 # %% ../../nbs/video/16_pipeline.ipynb #filter-stages
 def _filter_stages(c: VideoCuration, n: int, f: Path) -> list[Stage]:
