@@ -92,7 +92,8 @@ def gate(model: Judged, without: Mapping[str, Judged], floor: float, chance: flo
     move = model.share("move")
     above = lambda value: Interval(move.low - value, move.mid - value, move.high - value)
     checks = [Check("model", "moves against chance", above(chance), "+")]
-    for name, other in without.items(): checks.append(Check("model", f"moves against {name}", above(other.share("move").mid), "+"))
+    for name, other in without.items():
+        checks.append(Check("model", f"moves against {name}", above(other.share("move").mid), "+"))
     better = wilson(int((model.quality > floor).sum()), len(model.quality))
     lead = Interval(better.low - 0.5, better.mid - 0.5, better.high - 0.5)
     return Calibration((*checks, Check("model", "quality above the floor", lead, "+")))

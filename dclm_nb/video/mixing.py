@@ -94,8 +94,8 @@ class _Block(nn.Module):
 @dataclass(frozen=True)
 class MixingSettings:
     """Sizes of a `MixingUNet`: latents have `channels`, films always `frames` frames; at each level, from fine to
-    coarse, a width and lanes per frame; captions come as `words` vectors of width `context`, and `numbers` other numbers
-    condition it. Raises `UserError` for widths that are no multiples of 8, or lists that do not match."""
+    coarse, a width and lanes per frame; captions come as `words` vectors of width `context`, and `numbers` other
+    numbers condition it. Raises `UserError` for widths that are no multiples of 8, or lists that do not match."""
     channels: int = 12
     frames: int = 8
     widths: tuple[int, ...] = (32, 64)
@@ -134,6 +134,8 @@ class MixingUNet(nn.Module):
         self.time_embedding = nn.Sequential(nn.Linear(32, known), nn.SiLU(), nn.Linear(known, known))
         self.add_embedding = nn.Linear(32 * s.numbers, known)
         self.caption = nn.Linear(s.words * s.context, known)
+        # words of size one arrive as loud as the noise level does
+        nn.init.normal_(self.caption.weight, std=2 * (s.words * s.context) ** -0.5)
         self.enter = nn.Conv2d(s.channels, widths[0], 3, padding=1)
         self.enter_mean = nn.Conv2d(s.channels, widths[0], 3, padding=1)
         levels = range(len(widths))
