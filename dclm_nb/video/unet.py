@@ -123,8 +123,9 @@ def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
         indicator = named["image_only_indicator"]
         told = torch.ones_like(indicator) if which is True else which.to(indicator)
         return args, {**named, "image_only_indicator": told}
-    kind = _diffusers().models.resnet.AlphaBlender
-    mixers = [module for module in unet.modules() if isinstance(module, kind)] if which is not False else []
+    _diffusers()
+    from diffusers.models.resnet import AlphaBlender
+    mixers = [module for module in unet.modules() if isinstance(module, AlphaBlender)] if which is not False else []
     handles = [mixer.register_forward_pre_hook(tell, with_kwargs=True) for mixer in mixers]
     try: yield
     finally:
@@ -139,8 +140,9 @@ def temporal_prompt(unet: nn.Module, context: Tensor | None) -> Iterator[None]:
         places = named["encoder_hidden_states"].shape[0] // len(context)
         told = context.repeat_interleave(places, dim=0).to(named["encoder_hidden_states"])
         return args, {**named, "encoder_hidden_states": told}
-    kind = _diffusers().models.attention.TemporalBasicTransformerBlock
-    blocks = [m for m in unet.modules() if isinstance(m, kind)] if context is not None else []
+    _diffusers()
+    from diffusers.models.attention import TemporalBasicTransformerBlock as Block
+    blocks = [m for m in unet.modules() if isinstance(m, Block)] if context is not None else []
     handles = [block.register_forward_pre_hook(tell, with_kwargs=True) for block in blocks]
     try: yield
     finally:
