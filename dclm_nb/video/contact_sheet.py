@@ -89,7 +89,7 @@ def _styles(numbers: Sequence[int], clips: Sequence[Document], folder: Path) -> 
     with Airlock() as airlock:
         for k in numbers:
             try: strip = airlock.run("dclm_nb.video.contact_sheet:strip_of", str(folder / clips[k].metadata["path"]))
-            except (Refused, RuntimeError): continue
+            except Refused: continue
             height, width = strip.shape[:2]
             styles.append(f".c{k}{{width:{width}px;height:{height}px;background-image:url({_jpeg(strip)})}}")
     return "\n".join(styles)

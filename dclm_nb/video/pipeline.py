@@ -24,7 +24,7 @@ from ..core.runs import library_versions, run
 from ..shards.clips import write_clip_shards
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
-from ..stages.documents import LoadDocuments, SaveDocuments, load_documents, replacing
+from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
 from ..stages.executors import check_executor
 from ..stages.running import pipeline_key, run_pipeline
 from ..stages.stage import Stage
@@ -238,11 +238,13 @@ class WriteCard(books.WriteReport):
 
     def write(self) -> None:
         "Write both. Raises `RuntimeError` where a book does not balance."
+        folder = Path(self.folder)
+        table = self.books.funnel(folder, self.kept)
+        told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
+        told |= self.more(int(table.left.iloc[-1]))
         # the report last: where it is, everything is
-        folder, held = Path(self.folder), Path(self.folder) / "report.json"
-        super().write()
-        told = json.loads(held.read_text())
-        with replacing(folder / "card.md") as file: file.write(card(told).encode())
+        atomic_write(folder / "card.md", card(told))
+        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n")
 
 # %% ../../nbs/video/16_pipeline.ipynb #card-text-def
 def card(told: dict) -> str:
