@@ -6,9 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import torch
-from torch.utils.data import get_worker_info
-
 # %% auto #0
 __all__ = ['MAX_WORKERS', 'Refused', 'Tally']
 
@@ -28,12 +25,14 @@ class Tally:
     share it. Each refusal is also logged (level INFO), with the name of the sample."""
 
     def __init__(self, causes: Sequence[str]):
+        import torch                                    # here, so that a process that only refuses starts at once
         self.outcomes = ("read", *causes)
         self.counts = torch.zeros(MAX_WORKERS + 1, len(self.outcomes), dtype=torch.int64).share_memory_()
 
     def add(self, outcome: str, where: str = "") -> None:
         "One sample more. Raises `ValueError` for an outcome that is not counted here."
         if outcome not in self.outcomes: raise ValueError(f"{outcome!r} is not among {', '.join(self.outcomes)}")
+        from torch.utils.data import get_worker_info
         worker = get_worker_info()
         self.counts[worker.id + 1 if worker else 0, self.outcomes.index(outcome)] += 1
         if outcome != "read": logging.getLogger(__name__).info("%s: %s", outcome, where)

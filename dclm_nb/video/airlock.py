@@ -7,6 +7,7 @@ import contextlib
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -42,6 +43,7 @@ def _bytes(door: Connection, until: float) -> bytearray | bytes:
 # %% ../../nbs/video/13_airlock.ipynb #serve-def
 def _serve(descriptor: int, memory: int, parent: int) -> None:
     "The child's whole life. `memory`: bytes that it may take beyond what Python and the libraries hold at the start."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C ends the parent, and that ends the child
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     limited = False
     with Connection(descriptor) as door, contextlib.suppress(EOFError, BrokenPipeError):
