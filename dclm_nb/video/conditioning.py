@@ -28,8 +28,8 @@ BUCKETS, DEFAULT_BUCKET = 256, 127
 
 @dataclass(frozen=True)
 class MotionScale:
-    """From motion to bucket and back: `middle` is the motion of bucket 127 in pixels a second at 128 pixels; a factor of
-    e^`spread` is one standard deviation."""
+    """From motion to bucket and back: `middle` is the motion of bucket 127 in pixels a second at 128 pixels; a factor
+    of e^`spread` is one standard deviation."""
     middle: float
     spread: float
 
@@ -38,7 +38,7 @@ class MotionScale:
             raise UserError(f"a motion scale has a positive middle and spread, not {self.middle} and {self.spread}")
 
     def bucket(self, motion: float) -> int:
-        "`motion_bucket_id` of a motion in pixels a second; 0 for a still. Raises `UserError` for what was not measured."
+        "`motion_bucket_id` of a motion in pixels a second; 0 for a still. Raises `UserError` for what is no motion."
         if not (math.isfinite(motion) and motion >= 0): raise UserError(f"no bucket for a motion of {motion}")
         if motion == 0: return 0
         below = NormalDist().cdf(math.log(motion / self.middle) / self.spread)

@@ -19,18 +19,22 @@ REFERENCE_SIDE = 128
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """How motion is measured: `rate` frames a second are compared, at `side` pixels on the short side (0: as they are);
-    the maps have `map_side`. `window` (pixels) and `levels` of the pyramid are Farnebäck's."""
+    """How motion is measured: `rate` pictures a second are compared, each the mean of the frames within `shutter`
+    seconds (0: one frame), at `side` pixels on the short side (0: as they are); the maps have `map_side`. `window`
+    (pixels) and `levels` of the pyramid are Farnebäck's."""
     rate: float = 2.0
     side: int = 32
+    shutter: float = 0.5
     map_side: int = 16
-    window: int = 9
+    window: int = 13
     levels: int = 3
 
     def __post_init__(self):
-        if not self.rate > 0: raise UserError(f"motion is measured at a positive rate, not {self.rate} frames a second")
-        if self.side < 0 or self.map_side < 1: raise UserError("sides are counted in pixels: side 0 or more, map_side 1")
-        if self.side and self.side < self.map_side: raise UserError(f"side {self.side} is below map_side {self.map_side}")
+        if not self.rate > 0: raise UserError(f"motion is measured at a positive rate, not at {self.rate} a second")
+        if not self.shutter >= 0: raise UserError(f"a shutter is open for 0 seconds or more, not {self.shutter}")
+        if self.side < 0 or self.map_side < 1:
+            raise UserError("sides are counted in pixels: side from 0, map_side from 1")
+        if 0 < self.side < self.map_side: raise UserError(f"side {self.side} is below map_side {self.map_side}")
 
 # %% ../../nbs/video/05_motion.ipynb #moments-def
 def moments(times: Sequence[float], rate: float) -> np.ndarray:
@@ -52,8 +56,8 @@ def flow_maps(frames: np.ndarray, times: Sequence[float], config: FlowConfig = F
         raise UserError(f"motion needs frames uint8 (T, H, W, 3) and T times, not {frames.dtype} {frames.shape} and "
                         f"{len(times)} times")
     chosen = moments(times, config.rate)
-    greys = [_grey(cv2, frames[k], config.side) for k in chosen]
-    steps, maps = np.diff(times[chosen]), []
+    exposed = [_exposed(cv2, frames, times, k, config) for k in chosen]
+    greys, steps, maps = [grey for grey, _ in exposed], np.diff([moment for _, moment in exposed]), []
     for before, after, seconds in zip(greys, greys[1:], steps):
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, config.levels, config.window, 3, 5, 1.2, 0)
         unit = REFERENCE_SIDE / min(before.shape) / max(seconds, 1e-3)
@@ -65,6 +69,16 @@ def _opencv():
     try: import cv2
     except ImportError: raise UserError("optical flow comes from OpenCV: pip install 'dclm_nb[video]'") from None
     return cv2
+
+def _exposed(cv2, frames: np.ndarray, times: np.ndarray, k: int, config: FlowConfig) -> tuple[np.ndarray, float]:
+    "The mean of the small grey frames around frame `k` (a shutter that is open for a while) and of their times."
+    half = config.shutter / 2 + 1e-6
+    first, end = np.searchsorted(times, [times[k] - half, times[k] + half])
+    # eight frames are as good as thirty
+    shown = np.unique(np.linspace(first, end - 1, min(8, end - first)).round().astype(int))
+    if len(shown) < 2: return _grey(cv2, frames[k], config.side), times[k]
+    mean = np.mean([_grey(cv2, frames[i], config.side) for i in shown], axis=0)
+    return mean.round().astype(np.uint8), times[shown].mean()
 
 def _grey(cv2, frame: np.ndarray, side: int) -> np.ndarray:
     "The small frame first, then its grey: a large frame is read once."
