@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
 
 # %% auto #0
-__all__ = ['RELEASED_UNET', 'TINY_UNET', 'TEMPORAL', 'UNetSettings', 'build_unet', 'is_temporal', 'images_only',
+__all__ = ['RELEASED_UNET', 'TINY_UNET', 'TEMPORAL', 'UNetSettings', 'build_unet', 'blueprint', 'is_temporal', 'images_only',
            'temporal_prompt', 'build_image_unet', 'video_name', 'silence_time', 'video_from_image', 'faster_time',
            'load_unet']
 
@@ -83,8 +83,7 @@ def _diffusers():
 
 # %% ../../nbs/video/21_unet.ipynb #build
 def build_unet(settings: UNetSettings, seed: int = 0) -> UNetSpatioTemporalConditionModel:
-    """diffusers' video UNet, with random weights from `seed`. Built `with torch.device("meta")` it has names and shapes
-    only."""
+    """diffusers' video UNet, with random weights from `seed`."""
     kind = _diffusers().UNetSpatioTemporalConditionModel
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("video unet", seed))
@@ -97,6 +96,11 @@ def build_unet(settings: UNetSettings, seed: int = 0) -> UNetSpatioTemporalCondi
             **settings._shared(),
             **settings._blocks(video=True),
         )
+
+# %% ../../nbs/video/21_unet.ipynb #blueprint
+def blueprint(settings: UNetSettings) -> UNetSpatioTemporalConditionModel:
+    """The same without weights: names and shapes on torch's device `meta`, where operations can be counted."""
+    with torch.device("meta"): return build_unet(settings).to("meta")  # diffusers puts the blends elsewhere
 
 # %% ../../nbs/video/21_unet.ipynb #temporal
 TEMPORAL = re.compile(r"\.(temporal_res_block|temporal_transformer_blocks|time_pos_embed|time_mixer)\.")
@@ -165,7 +169,7 @@ def video_name(name: str) -> str:
 
 def _take_norms(unet: nn.Module, settings: UNetSettings) -> None:
     "Gives the group norms of a picture UNet the epsilons of the video UNet."
-    with torch.device("meta"): theirs = dict(build_unet(settings).named_modules())
+    theirs = dict(blueprint(settings).named_modules())
     for name, module in unet.named_modules():
         if isinstance(module, nn.GroupNorm): module.eps = theirs[video_name(name)].eps
 
