@@ -17,7 +17,7 @@ from ...core.parallel import PlannedRun, run_in_parallel
 from ...core.runs import run
 from ...core.store import Run, RunStore
 from .profiles import CurationStudy, film_seed, profile
-from ...video.films import OUTSIDE, FilmFolder, FilmNotes, read_notes, write_films
+from ...video.films import OUTSIDE, FilmFolder, read_notes, write_films
 from ...video.world import FilmTruth, Join, WorldSpec
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['ONE', 'ADAPTIVE', 'NAIVE', 'CASCADE', 'DETECTORS', 'SLACK', 'FLAWS', 'SEEDS', 'make_films', 'folder_of', 'detected',
-           'find_all_cuts', 'count_cuts', 'recall_of', 'precision_of', 'curate_world', 'planned_clips', 'chapters',
-           'true_joins', 'with_truth', 'CurationRuns', 'run_curation', 'curation_at']
+           'find_all_cuts', 'count_cuts', 'recall_of', 'precision_of', 'train_scorers', 'curate_world', 'planned_clips',
+           'chapters', 'true_joins', 'with_truth', 'CurationRuns', 'run_curation', 'curation_at']
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #films-run
 @run("svd/films", version=1, libraries=("av", "numpy", "Pillow"))
@@ -99,15 +99,36 @@ def precision_of(matches: Matches) -> float:
     found = matches.found.total()
     return found / (found + matches.false) if found + matches.false else float("nan")
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #scorers-run
+@run("svd/scorers", version=1, libraries=("av", "numpy", "safetensors", "torch"))
+def train_scorers(config: dict, seed: int, folder: Path) -> dict:
+    """Run: towers and rater, trained and examined; `learned` says how well. Raises `UserError` with `config["strict"]`
+    where one has not learned."""
+    from dclm_nb.video.similarity import SmallConfig, learned_rater, learned_reader, train_rater, train_towers
+    from dclm_nb.video.known_clips import known_clips
+    from dclm_nb.video.world import clip_set
+    side = SmallConfig().side
+    scenes = clip_set(config["scenes"], WorldSpec(wrong=0, poor=0.5), 3, side, seed=film_seed(seed))
+    pictures, sound = scenes.clips.reshape(-1, side, side, 3), [float(not scene.poor) for scene in scenes.scenes]
+    how = SmallConfig(steps=config["steps"])
+    towers = train_towers(pictures, list(np.repeat(scenes.captions, 3)), folder / "reader", how, seed)
+    rater = train_rater(pictures, np.repeat(sound, 3), folder / "rater", how, seed)
+    clips = list(known_clips(config["films"], f"svd scorers {seed}"))
+    shown, truth = [clip.frames for clip in clips], [clip.truth for clip in clips]
+    learned = [learned_reader(towers, shown, [t.told for t in truth], [t.wrong for t in truth]),
+               learned_rater(rater, shown, [bool(t.poor) for t in truth])]
+    return {"learned": [(one.require() if config["strict"] else one).as_dict() for one in learned]}
+
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #curate-run
 @run("svd/curate", version=1,
      libraries=("av", "datatrove", "numpy", "onnxruntime", "opencv-python-headless", "pyarrow", "rapidocr",
-                "scenedetect-headless"), clock=("curated/*/logs/*", "curated/*/films/*/logs/*", "curated/*/heartbeat/*"))
+                "scenedetect-headless", "torch"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def curate_world(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: the films of a run, curated. Leaves `clips.json`, a line of measures for every clip, and `report.json`."
     from dclm_nb.video.pipeline import VideoCuration, curate_films
-    settings = VideoCuration(shortest=config["shortest"])
-    report = curate_films(folder_of(inputs["films"]).films, folder / "curated", settings, workers=1)
+    reader, rater = (str(inputs["scorers"].folder / name) for name in ("reader", "rater"))
+    how = VideoCuration(shortest=config["shortest"], captions=("told", "world"), reader=reader, rater=rater)
+    report = curate_films(folder_of(inputs["films"]).films, folder / "curated", how, workers=1)
     kept = {clip.id for clip in report.kept()}
     clips = [_plain(clip) | {"kept": clip.id in kept} for clip in report.measured()]
     (folder / "clips.json").write_text(json.dumps(clips), encoding="utf-8")
@@ -143,19 +164,19 @@ def true_joins(truth: FilmTruth) -> list[tuple[int, int]]:
 SLACK = 2                                                       # frames of another scene that nobody sees
 FLAWS = ("still", "text", "poor", "wrong", "flicker", "crosses")
 
-def with_truth(clips: Sequence[dict], truth: dict[str, FilmTruth], said: dict[str, FilmNotes]) -> pd.DataFrame:
-    "Clips with the truth of their scene: its number, each of `FLAWS` as bool, `flawed`, and what the film says."
-    return pd.DataFrame([clip | _truth_of(clip, truth[clip["film"]], said[clip["film"]]) for clip in clips])
+def with_truth(clips: Sequence[dict], truth: Mapping[str, FilmTruth]) -> pd.DataFrame:
+    "Clips with the truth of their scene: its number, each of `FLAWS` as bool, `flawed`, its moves and its caption."
+    return pd.DataFrame([clip | _truth_of(clip, truth[clip["film"]]) for clip in clips])
 
-def _truth_of(clip: dict, film: FilmTruth, notes: FilmNotes) -> dict:
+def _truth_of(clip: dict, film: FilmTruth) -> dict:
     first, last = clip["first"], clip["after"] - 1
     shared = [min(last, scene.last) - max(first, scene.first) + 1 for scene in film.scenes]
     which = int(np.argmax(shared))
-    scene, told = film.scenes[which], notes.told(clip["start"], clip["end"])
-    flaws = dict(still=scene.still, text=bool(scene.text), poor=bool(scene.poor), wrong=_is_wrong(told, scene),
+    scene = film.scenes[which]
+    flaws = dict(still=scene.still, text=bool(scene.text), poor=bool(scene.poor), wrong=_is_wrong(clip["told"], scene),
                  flicker=scene.flicker, crosses=first < scene.first - SLACK or last > scene.last + SLACK)
     rest = dict(scene=which, text_kind=scene.text, text_area_true=scene.text_area, poor_kind=scene.poor, move=scene.move,
-                caption=scene.caption, told=told)
+                caption=scene.caption)
     return flaws | rest | dict(flawed=any(flaws.values()))
 
 def _is_wrong(told: str, scene) -> bool:
@@ -168,12 +189,13 @@ def _is_wrong(told: str, scene) -> bool:
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #runs-class
 @dataclass(frozen=True)
 class CurationRuns:
-    "The runs of a scale: `films` and `cuts` by (set, seed), where our own set has no name, and `clips` by seed."
+    "The runs of a scale: `films` and `cuts` by (set, seed), where our own set has no name; `clips`, `scorers` by seed."
     study: CurationStudy
     seeds: tuple[int, ...]
     films: dict[tuple[str, int], Run]
     cuts: dict[tuple[str, int], Run]
     clips: dict[int, Run]
+    scorers: dict[int, Run]
 
     def folder(self, seed: int, name: str = "") -> FilmFolder: return folder_of(self.films[name, seed])
 
@@ -184,8 +206,7 @@ class CurationRuns:
     def table(self, seed: int) -> pd.DataFrame:
         "All clips of our own films with their measures and the truth, a row each."
         kept = json.loads((self.clips[seed].folder / "clips.json").read_text(encoding="utf-8"))
-        films = self.folder(seed)
-        return with_truth(kept, films.truth(), {path.stem: read_notes(path) for path in films.paths()})
+        return with_truth(kept, self.folder(seed).truth())
 
     def outside(self, seed: int, name: str) -> pd.DataFrame:
         "The clips of a set from outside, `frames` and `seconds` of each; nothing else is measured."
@@ -212,9 +233,12 @@ def run_curation(
     store = store or RunStore()
     sets = [(name, seed) for seed in seeds for name in ("", *OUTSIDE)]
     films = dict(zip(sets, run_in_parallel([_films_plan(study, *one) for one in sets], store, workers, force, "films")))
-    rest = [_clips_plan(study, seed, films["", seed]) for seed in seeds]
+    plans = [_scorers_plan(study, seed) for seed in seeds]
+    scorers = dict(zip(seeds, run_in_parallel(plans, store, workers, force, "scorers")))
+    rest = [_clips_plan(study, seed, films["", seed], scorers[seed]) for seed in seeds]
     made = run_in_parallel(rest + [_cuts_plan(*one, films[one]) for one in sets], store, workers, force, "curation")
-    return CurationRuns(study, tuple(seeds), films, dict(zip(sets, made[len(seeds):])), dict(zip(seeds, made)))
+    clips, cuts = dict(zip(seeds, made)), dict(zip(sets, made[len(seeds):]))
+    return CurationRuns(study, tuple(seeds), films, cuts, clips, scorers)
 
 def _films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
     config = dict(films=study.films_of(name), size=study.size, every=study.every, world=_listed(study.world_of(name)))
@@ -224,9 +248,14 @@ def _listed(world: WorldSpec) -> dict:
     "The plain values of a world; lists where it has tuples, as JSON has."
     return json.loads(json.dumps(asdict(world)))
 
-def _clips_plan(study: CurationStudy, seed: int, films: Run) -> PlannedRun:
-    config = dict(shortest=study.shortest)
-    return PlannedRun(f"clips, seed {seed}", curate_world, config, seed, {"films": films}, 2 * study.films)
+def _scorers_plan(study: CurationStudy, seed: int) -> PlannedRun:
+    "What has not learned stops a run that is meant to say something."
+    config = dict(scenes=study.scorer_scenes, steps=study.scorer_steps, films=study.scorer_films, strict=study.strict)
+    return PlannedRun(f"scorers, seed {seed}", train_scorers, config, seed)
+
+def _clips_plan(study: CurationStudy, seed: int, films: Run, scorers: Run) -> PlannedRun:
+    inputs = {"films": films, "scorers": scorers}
+    return PlannedRun(f"clips, seed {seed}", curate_world, dict(shortest=study.shortest), seed, inputs, 2 * study.films)
 
 def _cuts_plan(name: str, seed: int, films: Run) -> PlannedRun:
     "All detectors on our own films, the cascade on those from outside."

@@ -3,15 +3,11 @@
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #imports
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.statistics import mean_interval
 from ...papers.frames import read_printed, tidy
@@ -22,7 +18,6 @@ from dclm_nb.studies.svd.curation_funnel import (
     ONE,
     CurationRuns,
     chapters,
-    folder_of,
     planned_clips,
     precision_of,
     recall_of,
@@ -32,10 +27,10 @@ from ...video.world import JOINS
 from ...video.filters import LARGE_SET, SEARCHED, Outcome, Rule, filter_clips
 
 # %% auto #0
-__all__ = ['NOTHING', 'YEAR', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'measured_rules', 'filtered', 'small_part',
-           'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film', 'auc_of',
-           'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table', 'caption_world',
-           'CaptionRuns', 'caption_clips', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
+__all__ = ['NOTHING', 'YEAR', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAPTIONERS', 'measured_rules', 'filtered',
+           'small_part', 'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film', 'auc_of',
+           'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table', 'captions_table',
+           'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
 NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (two minutes) or SCALE=laptop (about a quarter of an hour)."
@@ -231,65 +226,34 @@ def kept_table(runs: CurationRuns | None) -> pd.DataFrame | str:
     rows["LVD-10M-F, paper"] = {"rules": 4, "kept": f"{2.3 / 9.8:.3f}", "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}"}
     return pd.DataFrame(rows).T
 
-# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-run
-@run("svd/captions", version=1, libraries=("av", "numpy", "scipy"))
-def caption_world(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: what each captioner says of each clip, as `captions.json`: clip -> captioner -> sentence."
-    from dclm_nb.video.captions import caption_all, three_captioners
-    from dclm_nb.video.decoding import read_frames
-    from dclm_nb.video.world import SHAPES
-    captioners = three_captioners(SHAPES[:config["shapes"]])
-    clips = json.loads((inputs["clips"].folder / "clips.json").read_text(encoding="utf-8"))
-    said = {}
-    for path in folder_of(inputs["films"]).paths():
-        frames = np.stack([frame.picture for frame in read_frames(path)])
-        said |= {clip["id"]: caption_all(frames[clip["first"]:clip["after"]], captioners)
-                 for clip in clips if clip["film"] == path.stem}
-    (folder / "captions.json").write_text(json.dumps(said), encoding="utf-8")
-    return {"clips": len(said)}
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-def
+CAPTIONERS = ("frame", "clip", "merged")
 
-# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-class
-@dataclass(frozen=True)
-class CaptionRuns:
-    "The captions of each seed, beside the curation that gave the clips."
-    curation: CurationRuns
-    runs: dict
-
-    def table(self, seed: int) -> pd.DataFrame:
-        "A row for each clip and captioner: what it says, and whether colour, shape and move are right (NaN: not said)."
-        from dclm_nb.video.world import parse_caption
-        said = json.loads((self.runs[seed].folder / "captions.json").read_text(encoding="utf-8"))
-        clips = self.curation.table(seed).set_index("id")
-        return pd.DataFrame([dict(id=clip, captioner=name, says=text) | _words(text, parse_caption(clips.loc[clip, "caption"]))
-                             for clip, captions in said.items() for name, text in captions.items()])
+def captions_table(runs: CurationRuns, seed: int) -> pd.DataFrame:
+    "A row for each clip and captioner: what it says, and whether colour, shape and move are right (NaN: not said)."
+    from dclm_nb.video.world import parse_caption
+    return pd.DataFrame([
+        dict(id=clip["id"], captioner=name, says=clip["captions"][name])
+        | _words(clip["captions"][name], parse_caption(clip["caption"]))
+        for _, clip in runs.table(seed).iterrows() for name in CAPTIONERS
+    ])
 
 def _words(text: str, truth) -> dict:
     from dclm_nb.video.world import parse_caption
     meaning = parse_caption(text)
-    part = lambda name: getattr(meaning, name) == getattr(truth, name) if getattr(meaning, name) else np.nan
-    return {name: part(name) for name in ("colour", "shape", "move")}
-
-# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-at
-def caption_clips(runs: CurationRuns | None, force: bool = False) -> CaptionRuns | None:
-    "The captions of all clips of a scale, from the store or made now; None at replay."
-    from dclm_nb.core.parallel import PlannedRun, run_in_parallel
-    if runs is None: return None
-    config = dict(shapes=runs.study.world.shapes)
-    plans = [PlannedRun(f"captions, seed {seed}", caption_world, config, seed,
-                        {"films": runs.films["", seed], "clips": runs.clips[seed]}) for seed in runs.seeds]
-    made = run_in_parallel(plans, workers=0 if runs.study.scale == "smoke" else 2, force=force, name="captions")
-    return CaptionRuns(runs, dict(zip(runs.seeds, made)))
+    right = lambda name: float(getattr(meaning, name) == getattr(truth, name)) if getattr(meaning, name) else np.nan
+    return {name: right(name) for name in ("colour", "shape", "move")}
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #fourteen-def
-def figure_fourteen_frame(captions: CaptionRuns | None) -> pd.DataFrame:
+def figure_fourteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Of each captioner, how often it names colour, shape and move rightly, among all clips; what is not said is not right."
-    if captions is None: return tidy([])
+    if runs is None: return tidy([])
     rows = []
-    for seed, run in captions.runs.items():
-        for name, said in captions.table(seed).groupby("captioner"):
-            rows += [_cell(name, f"right_{part}", seed, said[part].fillna(False).astype(float).mean(), run.key)
+    for seed in runs.seeds:
+        for name, said in captions_table(runs, seed).groupby("captioner", sort=False):
+            rows += [_cell(name, f"right_{part}", seed, said[part].fillna(0).mean(), runs.clips[seed].key)
                      for part in ("colour", "shape", "move")]
-    return _frame(captions.curation, "figure-14", rows)
+    return _frame(runs, "figure-14", rows)
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #thirteen-def
 def figure_thirteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
