@@ -255,7 +255,7 @@ class ModelCaptioner:
         import torch
         pictures = [picture for clip in clips for picture in self._looked_at(_checked(clip))]
         pixels = self._pixels(pictures)
-        # who looks at several frames wants them apart from those of other clips
+        # a model that looks at several frames wants those of each clip together
         if self.frames > 1: pixels = pixels.unflatten(0, (len(clips), self.frames))
         with torch.inference_mode():
             written = self.model.generate(
