@@ -128,11 +128,12 @@ def _likeness(one: np.ndarray, other: np.ndarray, grain: float = 0.0) -> float:
 def _abrupt(memory: _Memory, at: int, low: int, high: int, settings: CutSettings, n: int = 4) -> float:
     "By how much the change at frame `at` exceeds the shots' own, within the frames `low` to `high`; 0: it is no cut."
     before, after = memory.between(max(low, at - n), at).mean(0), memory.between(at, min(high, at + n)).mean(0)
-    change = _distance(before, after)
-    if change < settings.difference or _likeness(before, after) > settings.likeness: return 0.0
+    grain = float(np.median(memory.grain(max(low, at - 2 * n), min(high, at + 2 * n)))) / n     # of a mean of n frames
+    change = _distance(before, after, grain)
+    if change < settings.difference or _likeness(before, after, grain) > settings.likeness: return 0.0
     own = [0.0]
-    if at - 2 * n >= low: own.append(_distance(memory.between(at - 2 * n, at - n).mean(0), before))
-    if at + 2 * n <= high: own.append(_distance(memory.between(at + n, at + 2 * n).mean(0), after))
+    if at - 2 * n >= low: own.append(_distance(memory.between(at - 2 * n, at - n).mean(0), before, grain))
+    if at + 2 * n <= high: own.append(_distance(memory.between(at + n, at + 2 * n).mean(0), after, grain))
     excess = change / (max(own) + 0.5)
     return excess if excess > settings.own_change else 0.0
 

@@ -146,7 +146,7 @@ class Packets(NamedTuple):
     times: np.ndarray                   # float64 "T": seconds since the first frame
     keys: np.ndarray                    # bool "T"
     order: np.ndarray                   # int64 "T": which packet of the stream, counted from 0
-    stamped: bool                       # had every packet a time of its own?
+    ordered: bool = True                # does the file say in which order they are shown?
 
 # %% ../../nbs/video/02_decoding.ipynb #read-packets-def
 def _step(stream) -> float:
@@ -176,7 +176,8 @@ def _packets(container, stream, limits: Limits, faults: Counter) -> Packets:
     stamps = shown if stamped else [p if p is not None else d for p, d in zip(shown, decoded)]
     times = np.array([clock.at(None if stamps[k] is None else stamps[k] * base) for k in order])
     if len(times) and times[-1] > limits.seconds: raise Refused("too long")
-    return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], stamped)
+    ordered = stamped and not (stream.codec_context.has_b_frames and (np.diff(order) == 1).all())      # AVI with B-frames
+    return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], ordered)
 
 # %% ../../nbs/video/02_decoding.ipynb #packet-table-def
 def packet_table(path: str | Path, limits: Limits = Limits()) -> Packets:
@@ -255,7 +256,7 @@ def _first_frames(path: str | Path, limits: Limits, n: int = 3):
     interlaced, kept = False, None
     with _opened(path, limits) as (container, stream):
         for k, frame in enumerate(_decoded(container, stream, limits, Counter())):
-            if kept is None: kept = frame, _upright(frame, stream), stream.codec_context.name
+            if kept is None: kept = frame, _upright(frame, stream), stream.codec_context.codec.canonical_name
             interlaced |= bool(frame.interlaced_frame)
             if k + 1 == n: break
     if kept is None: raise Refused("not decodable")
