@@ -43,7 +43,8 @@ def discrete_levels() -> Tensor:
 def nearest_level(sigma: Tensor) -> Tensor:
     """The number of the discrete level that is nearest to each noise level `"B"`: int64 `"B"`."""
     levels = discrete_levels().to(sigma.device)
-    return (sigma.float()[:, None] - levels).abs().argmin(1)
+    within = sigma.float().clamp(levels[0], levels[-1])
+    return (within[:, None] - levels).abs().argmin(1)
 
 # %% ../../nbs/video/20_edm.ipynb #discrete
 def discrete_scaling(sigma: Tensor, predicts: str = "epsilon") -> Scaling:

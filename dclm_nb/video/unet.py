@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RELEASED_UNET', 'TINY_UNET', 'TEMPORAL', 'UNetSettings', 'build_unet', 'blueprint', 'is_temporal', 'images_only',
-           'temporal_prompt', 'build_image_unet', 'video_name', 'silence_time', 'video_from_image', 'faster_time',
-           'load_unet']
+           'temporal_prompt', 'build_image_unet', 'video_name', 'silence_time', 'video_from_image', 'widened',
+           'faster_time', 'load_unet']
 
 # %% ../../nbs/video/21_unet.ipynb #settings
 @dataclass(frozen=True)
 class UNetSettings:
     """A video UNet of diffusers. `attention` says at which levels there is attention; `numbers` is how many numbers
     condition it besides the noise, each of which becomes `number_width` sines. Raises `UserError` for widths that are
-    no multiples of 32, the group norm's number of groups, or lists that do not match."""
+    no multiples of 32, the group norm's number of groups, or all 32, or lists that do not match."""
     channels_in: int = 8
     channels_out: int = 4
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -49,6 +50,8 @@ class UNetSettings:
             raise UserError(f"the widths of a UNet are multiples of 32, not {bad[0]}")
         if bad := [(w, h) for w, h in zip(self.widths, self.heads) if w % h]:
             raise UserError(f"a width of {bad[0][0]} does not split into {bad[0][1]} heads")
+        if max(self.widths) == 32:
+            raise UserError("a UNet of width 32 hears neither the noise nor any number: its norms remove them")
 
     def _blocks(self, video: bool) -> dict[str, tuple[str, ...]]:
         kind = "SpatioTemporal" if video else "2D"
@@ -187,6 +190,21 @@ _LAST = re.compile(
     r"|(time_pos_embed|add_embedding)\.linear_2)\.(weight|bias)$"
 )
 
+# %% ../../nbs/video/21_unet.ipynb #fill
+_GROWS = ("conv_in.weight", "add_embedding.linear_1.weight")  # with channels read, with numbers heard
+
+def _fill(unet: nn.Module, weights: dict[str, Tensor], whose: str) -> None:
+    "Puts weights in their places. Where a video UNet reads or hears more than they do, it ignores it at first."
+    own = unet.state_dict()
+    for name, value in weights.items():
+        place = own.get(name)
+        if place is not None and name in _GROWS and place.shape[1] > value.shape[1]:
+            place.zero_()
+            place = place[:, : value.shape[1]]
+        if place is None or place.shape != value.shape:
+            raise UserError(f"{name} of the {whose} has no place in a video network of these settings")
+        place.copy_(value)
+
 # %% ../../nbs/video/21_unet.ipynb #transfer
 @torch.no_grad()
 def video_from_image(
@@ -196,17 +214,18 @@ def video_from_image(
     channels (a conditioning picture), it ignores them at first. `silent` time layers change nothing at first. Raises
     `UserError` for a picture UNet of another layout."""
     unet = build_unet(settings, seed)
-    own = unet.state_dict()
-    for name, value in image.state_dict().items():
-        place = own.get(video_name(name))
-        if place is not None and name == "conv_in.weight" and place.shape[1] > value.shape[1]:
-            place.zero_()
-            place = place[:, : value.shape[1]]
-        if place is None or place.shape != value.shape:
-            raise UserError(f"{name} of the picture network has no place in a video network of these settings")
-        place.copy_(value)
+    _fill(unet, {video_name(name): value for name, value in image.state_dict().items()}, "picture network")
     if silent: silence_time(unet)
     return unet
+
+# %% ../../nbs/video/21_unet.ipynb #widen
+@torch.no_grad()
+def widened(unet: UNetSpatioTemporalConditionModel, settings: UNetSettings) -> UNetSpatioTemporalConditionModel:
+    """A video UNet of `settings` with all weights of `unet`, which may read fewer channels and hear fewer numbers. What
+    is new comes last and is ignored at first. Raises `UserError` for any other difference."""
+    wide = build_unet(settings)
+    _fill(wide, unet.state_dict(), "network")
+    return wide
 
 # %% ../../nbs/video/21_unet.ipynb #faster
 class _TimeConv(nn.Conv3d):
@@ -225,14 +244,16 @@ def faster_time(unet: nn.Module) -> nn.Module:
     return unet
 
 # %% ../../nbs/video/21_unet.ipynb #load
-def load_unet(folder: str) -> UNetSpatioTemporalConditionModel:
+def load_unet(folder: str | Path) -> UNetSpatioTemporalConditionModel:
     """The video UNet in a folder as diffusers writes it (`config.json` and weights), released or trained here. Raises
     `UserError` for a folder without one, or with missing weights."""
-    kind = _diffusers().UNetSpatioTemporalConditionModel
-    try: unet, report = kind.from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False)
+    kind, name = _diffusers().UNetSpatioTemporalConditionModel, Path(folder).name
+    if not Path(folder, "config.json").is_file(): raise UserError(f"there is no video UNet in {name}: no config.json")
+    try: unet, report = kind.from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False,
+                                             local_files_only=True)
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise UserError(f"there is no video UNet in {folder}: {said}") from None
+        raise UserError(f"there is no video UNet in {name}: {said}") from None
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
-    if wrong: raise UserError(f"the weights in {folder} do not fit their configuration: {wrong[0]} and perhaps more")
+    if wrong: raise UserError(f"the weights in {name} do not fit their configuration: {wrong[0]} and perhaps more")
     return unet
