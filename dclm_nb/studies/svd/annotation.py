@@ -6,17 +6,18 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ...core.errors import UserError
 from ...core.seeds import seed_for
 from ...judging.preference import Vote
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 'world_tasks']
+__all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 'key_text', 'answers_table', 'world_tasks']
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #task
 @dataclass(frozen=True)
@@ -152,6 +153,25 @@ def _answered(answers: Sequence[str], key: Sequence[dict]) -> list[tuple[dict, s
     if strange := [side for side in answers if side not in ("left", "right")]:
         raise UserError(f"an answer is left or right, not {strange[0]!r}")
     return list(zip(key, answers))
+
+# %% ../../../nbs/studies/svd/06_annotation.ipynb #told-def
+def key_text(key: Sequence[dict]) -> str:
+    "The key as a file."
+    return json.dumps(list(key), indent=1) + "\n"
+
+def answers_table(people: Mapping[str, Sequence[str]], key: Sequence[dict]) -> pd.DataFrame:
+    "For each person, and each question, how often the first maker of a task was preferred; and the checks passed."
+    rows = {}
+    for person, answers in people.items():
+        shares = {q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)]) for q in QUESTIONS}
+        rows[person] = {f"right about {q}": f"{share:.2f}" for q, share in shares.items()}
+        rows[person]["attention checks passed"] = f"{checks_passed(answers, key):.2f}"
+    return pd.DataFrame(rows).T
+
+def _first_is_right(vote: Vote, key: Sequence[dict]) -> float:
+    "The score that a right answer would have."
+    screen = next(s for s in key if s["item"] == vote.item and s["left"] == vote.first)
+    return float(screen["right_answer"] == "left")
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #world-def
 def world_tasks(n: int, seed: int = 0, size: int = 64, frames: int = 16) -> list[Task]:

@@ -15,6 +15,7 @@ from ...drawing.style import COLOURS, CYCLE, styled
 from .curation_funnel import CASCADE, DETECTORS, NAIVE, ONE, CurationRuns
 from dclm_nb.studies.svd.curation_tables import (
     AFTER,
+    AIMS,
     BEFORE,
     CAPTIONERS,
     TRUE,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['frames_of', 'strip_of', 'strips_figure', 'clips_and_motion', 'missed_crossfade', 'turned_down', 'detector_figure',
-           'static_figure', 'differing_captions', 'caption_figure', 'text_figure']
+           'static_figure', 'differing_captions', 'caption_figure', 'text_figure', 'score_figure']
 
 # %% ../../../nbs/studies/svd/04_curation_figures.ipynb #frames-def
 def frames_of(path: Path, numbers: Sequence[int], side: int | None = None) -> np.ndarray:
@@ -222,3 +223,24 @@ def _boxed(frames: np.ndarray, enlarge: int = 2) -> np.ndarray:
             for box in some: cv2.polylines(large, [np.round(enlarge * box).astype(np.int32)], True, colour, 2)
         drawn.append(large)
     return np.stack(drawn)
+
+# %% ../../../nbs/studies/svd/04_curation_figures.ipynb #scores-def
+def score_figure(runs: CurationRuns | None) -> Figure | None:
+    "A panel for each measure: clips without its flaw and with it; None where nothing was run."
+    from dclm_nb.judging.separation import draw_scores
+    if runs is None: return None
+    tables = [runs.table(seed) for seed in runs.seeds]
+    outcomes, every = [filtered(clips, LARGE_SET) for clips in tables], pd.concat(tables)
+    measures = [cut.rule.measure for cut in outcomes[0].cuts]
+    with styled() as plt:
+        figure, axes = plt.subplots(2, 2, figsize=(9, 4), layout="constrained")
+        for k, (axis, measure) in enumerate(zip(axes.flat, measures)):
+            scores = every[measure].astype(float)
+            draw_scores(axis, scores.clip(lower=0.02) if measure == "motion" else scores, every[AIMS[measure]],
+                        ("sound", AIMS[measure]))
+            if measure == "motion": axis.set_xscale("log")
+            for outcome in outcomes: axis.axvline(outcome.cuts[k].threshold, color="black", lw=0.8, ls="--")
+            axis.set_title(measure.replace("_", " "))
+        for axis in axes.flat[len(measures):]: axis.set_axis_off()
+        plt.close(figure)
+    return figure

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['ONE', 'ADAPTIVE', 'NAIVE', 'CASCADE', 'DETECTORS', 'SLACK', 'FLAWS', 'SEEDS', 'make_films', 'folder_of', 'detected',
            'find_all_cuts', 'count_cuts', 'recall_of', 'precision_of', 'train_scorers', 'curate_world', 'planned_clips',
-           'chapters', 'true_joins', 'with_truth', 'CurationRuns', 'run_curation', 'curation_at']
+           'chapters', 'true_joins', 'with_truth', 'CurationRuns', 'run_curation', 'films_plan', 'curation_at']
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #films-run
 @run("svd/films", version=1, libraries=("av", "numpy", "Pillow"))
@@ -232,7 +232,7 @@ def run_curation(
     "All runs of a study for these seeds, made or taken from the store."
     store = store or RunStore()
     sets = [(name, seed) for seed in seeds for name in ("", *OUTSIDE)]
-    films = dict(zip(sets, run_in_parallel([_films_plan(study, *one) for one in sets], store, workers, force, "films")))
+    films = dict(zip(sets, run_in_parallel([films_plan(study, *one) for one in sets], store, workers, force, "films")))
     plans = [_scorers_plan(study, seed) for seed in seeds]
     scorers = dict(zip(seeds, run_in_parallel(plans, store, workers, force, "scorers")))
     rest = [_clips_plan(study, seed, films["", seed], scorers[seed]) for seed in seeds]
@@ -240,7 +240,8 @@ def run_curation(
     clips, cuts = dict(zip(seeds, made)), dict(zip(sets, made[len(seeds):]))
     return CurationRuns(study, tuple(seeds), films, cuts, clips, scorers)
 
-def _films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
+def films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
+    "Our own films of a seed, or those of a set from outside."
     config = dict(films=study.films_of(name), size=study.size, every=study.every, world=_listed(study.world_of(name)))
     return PlannedRun(f"films{name and f', {name}'}, seed {seed}", make_films, config, seed, cost=config["films"])
 

@@ -29,8 +29,8 @@ from ...video.filters import LARGE_SET, SEARCHED, Outcome, Rule, filter_clips
 # %% auto #0
 __all__ = ['NOTHING', 'YEAR', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAPTIONERS', 'measured_rules', 'filtered',
            'small_part', 'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film', 'auc_of',
-           'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table', 'captions_table',
-           'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
+           'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table', 'scorers_table',
+           'captions_table', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
 NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (two minutes) or SCALE=laptop (about a quarter of an hour)."
@@ -225,6 +225,16 @@ def kept_table(runs: CurationRuns | None) -> pd.DataFrame | str:
     rows["LVD-F, paper"] = {"rules": 4, "kept": f"{152 / 577:.3f}", "if independent": "not known"}
     rows["LVD-10M-F, paper"] = {"rules": 4, "kept": f"{2.3 / 9.8:.3f}", "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}"}
     return pd.DataFrame(rows).T
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #scorers-table
+def scorers_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "How well the scorers of each seed do on films that they never saw, beside their baselines."
+    if runs is None: return NOTHING
+    return pd.DataFrame([
+        {"seed": seed, "scorer": one["part"], "measure": one["measure"], "found": f"{one['value']:.3f}",
+         "baseline": f"{one['baseline']:.3f} ({one['trivial']})", "clips": one["n"]}
+        for seed, run in runs.scorers.items() for one in run.result["learned"]
+    ]).set_index("seed")
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-def
 CAPTIONERS = ("frame", "clip", "merged")

@@ -46,7 +46,7 @@ class CurationStudy:
 CURATION: dict[str, CurationStudy] = {
     "smoke": CurationStudy("smoke", 6, {"watermarked": 4, "good looks only": 2}, small=2, scorer_scenes=200,
                             scorer_steps=60, scorer_films=3, strict=False),
-    "laptop": CurationStudy("laptop", 48, {"watermarked": 48, "good looks only": 12}),
+    "laptop": CurationStudy("laptop", 32, {"watermarked": 32, "good looks only": 8}),
     "gpu": CurationStudy("gpu", 2000, {"watermarked": 2000, "good looks only": 500}, size=256, small=16),
 }
 
