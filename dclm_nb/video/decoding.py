@@ -227,7 +227,7 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
     with _opened(path, limits) as (container, stream):
         packets = _packets(container, stream, limits, faults)
         times = packets.times
-        if len(times) and _ends_early(container, stream, packets): faults["breaks off"] = 1
+        if len(times) and _ends_early(container, stream, packets, faults): faults["breaks off"] = 1
         sound, kind = bool(container.streams.audio), container.format.name
         rate = stream.average_rate
     first = _first_frames(path, limits)
@@ -241,13 +241,13 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
         frames=len(times), seconds=float(times[-1] + usual), fps=float(len(steps) / times[-1]),
         declared_fps=float(rate) if rate else None,
         variable_rate=bool(np.mean(np.abs(steps - usual) > usual / 4) > 0.01), interlaced=first[3], sound=sound,
-        keyframes=tuple(times[packets.keys].tolist()), faults=dict(faults),
+        keyframes=tuple(times[packets.keys].tolist()), faults=dict(+faults),
     )
 
 
-def _ends_early(container, stream, packets: Packets) -> bool:
-    "Does the container promise more packets than there are, or clearly more time (its sound may be longer)?"
-    promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0
+def _ends_early(container, stream, packets: Packets, faults: Counter) -> bool:
+    "Does the container promise more packets than there are, or clearly more time (its sound, or a jump, may be longer)?"
+    promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 and not faults["time jump"] else 0
     return stream.frames > packets.order.max() + 1 or promised > 1.02 * packets.times[-1] + 0.5
 
 
@@ -269,8 +269,11 @@ def _decoded(container, stream, limits: Limits, faults: Counter) -> Iterator:
     packets = container.demux(stream)
     while True:
         try: packet = next(packets, None)
-        except (av.FFmpegError, OSError): packet = None
+        except (av.FFmpegError, OSError):
+            faults["breaks off"] += 1
+            packet = None
         if packet is None: return
+        if packet.is_corrupt: faults["packet damaged"] += 1
         try: frames = packet.decode()
         except MemoryError as e: raise Refused("too much memory") from e
         except (av.FFmpegError, OSError, ValueError) as e:
