@@ -22,7 +22,7 @@ __all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #task
 @dataclass(frozen=True)
 class Task:
-    "Two clips, uint8 `\"T H W 3\"`, drawn for one `prompt`; who made them (`first_by`, `second_by`); `check`: the first is right."
+    """Two clips, uint8 `"T H W 3"`, drawn for one `prompt`, and who made them; in a `check` the first is right."""
     prompt: str
     first_by: str
     first: np.ndarray
@@ -32,7 +32,7 @@ class Task:
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #questions
 QUESTIONS = {
-    "quality": "Which of the two videos is of higher quality? Look at sharpness, noise, and whether it moves without breaks.",
+    "quality": "Which of the two videos is of higher quality? Look at sharpness, noise, and whether it moves smoothly.",
     "prompt": "Which of the two videos shows better what the text says?",
 }                                                               # the paper's two questions, in our words
 
@@ -80,7 +80,7 @@ _PAGE = """<!doctype html>
 <style>
 body{font:16px/1.45 system-ui,sans-serif;margin:2em auto;max-width:760px;padding:0 1em;color:#222;background:#fff}
 .pair{display:flex;gap:24px;margin:1em 0}
-.pair button{flex:1;border:3px solid #ccd3da;border-radius:8px;background:#f4f6f8;padding:10px;font:inherit;cursor:pointer}
+.pair button{flex:1;border:3px solid #ccd3da;border-radius:8px;background:#f4f6f8;padding:10px;font:inherit}
 .pair button:hover,.pair button:focus-visible{border-color:#0072b2;outline:none}
 .pair img,.pair video{width:100%;image-rendering:pixelated;display:block;margin-bottom:8px}
 .prompt{font-size:1.15em;padding:.6em 1em;background:#fff7e6;border-left:4px solid #e69f00}
@@ -96,7 +96,9 @@ let answers = [];
 try { answers = JSON.parse(localStorage.getItem(NAME)) || []; } catch (e) { answers = []; }
 const main = document.getElementById("main"), bar = document.getElementById("bar");
 bar.max = SCREENS.length;
-function keep() { try { localStorage.setItem(NAME, JSON.stringify(answers)); } catch (e) { /* a browser that keeps nothing */ } }
+function keep() {
+  try { localStorage.setItem(NAME, JSON.stringify(answers)); } catch (e) { /* a browser that keeps nothing */ }
+}
 function choose(side) {
   if (answers.length >= SCREENS.length) return;
   answers.push(side); keep(); show();
@@ -105,7 +107,8 @@ function back() { answers.pop(); keep(); show(); }
 function button(side, clip) {
   const b = document.createElement("button"), moving = CLIPS[clip].startsWith("data:video");
   const media = document.createElement(moving ? "video" : "img");
-  if (moving) { media.muted = media.loop = media.autoplay = media.playsInline = true; } else media.alt = "the " + side + " video";
+  if (moving) media.muted = media.loop = media.autoplay = media.playsInline = true;
+  else media.alt = "the " + side + " video";
   media.src = CLIPS[clip];
   b.append(media, side === "left" ? "Left (key 1)" : "Right (key 2)");
   b.onclick = () => choose(side);
@@ -122,12 +125,17 @@ function show() {
   main.append(question);
   if (screen.text) main.append(paragraph(screen.text, "prompt"));
   pair.className = "pair"; pair.append(button("left", screen.clips[0]), button("right", screen.clips[1]));
-  main.append(pair, paragraph("Comparison " + (answers.length + 1) + " of " + SCREENS.length + ". One of the two has to be chosen."));
-  if (answers.length) { const b = document.createElement("button"); b.textContent = "Back"; b.onclick = back; main.append(b); }
+  const where = "Comparison " + (answers.length + 1) + " of " + SCREENS.length;
+  main.append(pair, paragraph(where + ". One of the two has to be chosen."));
+  if (!answers.length) return;
+  const b = document.createElement("button");
+  b.textContent = "Back"; b.onclick = back; main.append(b);
 }
 function finish() {
-  const text = JSON.stringify(answers), link = document.createElement("a"), area = document.createElement("textarea");
-  link.href = "data:application/json," + encodeURIComponent(text); link.download = "answers.json"; link.textContent = "Save answers.json";
+  const text = JSON.stringify(answers);
+  const link = document.createElement("a"), area = document.createElement("textarea");
+  link.href = "data:application/json," + encodeURIComponent(text);
+  link.download = "answers.json"; link.textContent = "Save answers.json";
   area.value = text; area.readOnly = true;
   main.append(paragraph("Thank you. All comparisons are answered."), link, area);
 }
@@ -163,8 +171,8 @@ def answers_table(people: Mapping[str, Sequence[str]], key: Sequence[dict]) -> p
     "For each person, and each question, how often the first maker of a task was preferred; and the checks passed."
     rows = {}
     for person, answers in people.items():
-        shares = {q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)]) for q in QUESTIONS}
-        rows[person] = {f"right about {q}": f"{share:.2f}" for q, share in shares.items()}
+        right = lambda q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)])
+        rows[person] = {f"right about {question}": f"{right(question):.2f}" for question in QUESTIONS}
         rows[person]["attention checks passed"] = f"{checks_passed(answers, key):.2f}"
     return pd.DataFrame(rows).T
 

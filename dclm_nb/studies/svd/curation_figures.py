@@ -105,7 +105,8 @@ def _motion(axis, clips: list[pd.DataFrame]) -> None:
     area = np.array([auc_of(part, "motion") for part in clips])
     axis.set_xscale("log")
     said = f"area under the curve {np.nanmean(area):.3f}, {len(clips)} seeds"
-    axis.set(xlabel="motion, pixels a second where the short side has 128 (below 0.02: 0.02)", ylabel="clips", title=said)
+    unit = "motion, pixels a second at 128 pixels on the short side (below 0.02: 0.02)"
+    axis.set(xlabel=unit, ylabel="clips", title=said)
     axis.set_ylim(top=1.3 * axis.get_ylim()[1])
     axis.legend(fontsize=8, loc="upper center", ncols=3)
 
@@ -125,7 +126,8 @@ def turned_down(runs: CurationRuns) -> tuple[int, str, tuple[int, int]] | None:
         spans = runs.spans(seed)
         for film, truth in runs.folder(seed).truth().items():
             for span in spans[film][NAIVE]:
-                if not any(_near(span, join, truth, seconds=1.0) for join in truth.joins): return seed, film, tuple(span)
+                if any(_near(span, join, truth, seconds=1.0) for join in truth.joins): continue
+                return seed, film, tuple(span)
 
 def _near(span: Sequence[int], join: Join, truth: FilmTruth, seconds: float = 0.2) -> bool:
     slack = seconds * truth.fps
@@ -135,7 +137,8 @@ def _near(span: Sequence[int], join: Join, truth: FilmTruth, seconds: float = 0.
 def detector_figure(runs: CurationRuns | None) -> Figure | None:
     "Both examples: frames above, and below them what each detector said when; None where nothing was run."
     if runs is None: return None
-    found = [(example, kind) for kind, example in (("missed", missed_crossfade(runs)), ("false", turned_down(runs))) if example]
+    examples = ((missed_crossfade(runs), "missed"), (turned_down(runs), "false"))
+    found = [(example, kind) for example, kind in examples if example]
     if not found: return None
     with styled() as plt:
         figure = plt.figure(figsize=(8.5, 3.0 * len(found)), layout="constrained")
@@ -193,7 +196,8 @@ def caption_figure(runs: CurationRuns | None) -> Figure | None:
     if found is None: return None
     seed, clip = found
     figure = strips_figure([(f"in truth: {clip['caption']}", strip_of(runs, seed, clip, 6))])
-    figure.text(0.01, -0.02, "\n".join(f"{name}: {clip['captions'][name]}" for name in CAPTIONERS), fontsize=9.5, va="top")
+    said = "\n".join(f"{name}: {clip['captions'][name]}" for name in CAPTIONERS)
+    figure.text(0.01, -0.02, said, fontsize=9.5, va="top")
     return figure
 
 # %% ../../../nbs/studies/svd/04_curation_figures.ipynb #fifteen-def

@@ -18,7 +18,7 @@ from ...core.runs import run
 from ...core.store import Run, RunStore
 from .profiles import CurationStudy, film_seed, profile
 from ...video.films import OUTSIDE, FilmFolder, read_notes, write_films
-from ...video.world import FilmTruth, Join, WorldSpec
+from ...video.world import FilmTruth, WorldSpec
 
 if TYPE_CHECKING:
     from dclm_nb.video.cuts import Matches
@@ -175,8 +175,8 @@ def _truth_of(clip: dict, film: FilmTruth) -> dict:
     scene = film.scenes[which]
     flaws = dict(still=scene.still, text=bool(scene.text), poor=bool(scene.poor), wrong=_is_wrong(clip["told"], scene),
                  flicker=scene.flicker, crosses=first < scene.first - SLACK or last > scene.last + SLACK)
-    rest = dict(scene=which, text_kind=scene.text, text_area_true=scene.text_area, poor_kind=scene.poor, move=scene.move,
-                caption=scene.caption)
+    rest = dict(scene=which, text_kind=scene.text, text_area_true=scene.text_area, poor_kind=scene.poor,
+                move=scene.move, caption=scene.caption)
     return flaws | rest | dict(flawed=any(flaws.values()))
 
 def _is_wrong(told: str, scene) -> bool:
@@ -223,7 +223,8 @@ class CurationRuns:
 
     def counts(self, seed: int, detector: str) -> Matches:
         "A detector's answers beside the truth."
-        return count_cuts({film: spans[detector] for film, spans in self.spans(seed).items()}, self.folder(seed).truth())
+        spans = {film: found[detector] for film, found in self.spans(seed).items()}
+        return count_cuts(spans, self.folder(seed).truth())
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #run-def
 def run_curation(

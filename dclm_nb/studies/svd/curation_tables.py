@@ -33,7 +33,7 @@ __all__ = ['NOTHING', 'YEAR', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'C
            'captions_table', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
-NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (two minutes) or SCALE=laptop (about a quarter of an hour)."
+NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (a quarter of an hour)."
 
 def _frame(runs: CurationRuns, exhibit: str, rows: Iterable[dict]) -> pd.DataFrame:
     return tidy(rows, paper="svd", exhibit=exhibit, scale=runs.study.scale, source="rerun")
@@ -99,7 +99,8 @@ def total_check(frame: pd.DataFrame | None = None) -> pd.DataFrame:
     for name in dict.fromkeys(column for _, column in values):
         clips, seconds, total = (values[row, name] for row in ("num_clips", "clip_duration_s", "total_duration_years"))
         product = clips * seconds / YEAR
-        rows[name] = {"total, years": f"{total:.4g}", "clips x duration": f"{product:.4g}", "ratio": f"{product / total:.3f}"}
+        rows[name] = {"total, years": f"{total:.4g}", "clips x duration": f"{product:.4g}",
+                      "ratio": f"{product / total:.3f}"}
     return pd.DataFrame(rows).T
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #two-def
@@ -112,9 +113,9 @@ def figure_two_frame(runs: CurationRuns | None) -> pd.DataFrame:
     if runs is None: return tidy([])
     rows = []
     for seed in runs.seeds:
-        rows += [_cell(row, "left", seed, value, runs.cuts["", seed].key) for row, value in clips_per_film(runs, seed).items()]
-        rows += [_cell(name, "recall_dissolves", seed, recall_of(runs.counts(seed, name), *DISSOLVES), runs.cuts["", seed].key)
-                 for name in (CASCADE, ONE)]
+        key, recall = runs.cuts["", seed].key, lambda name: recall_of(runs.counts(seed, name), *DISSOLVES)
+        rows += [_cell(row, "left", seed, value, key) for row, value in clips_per_film(runs, seed).items()]
+        rows += [_cell(name, "recall_dissolves", seed, recall(name), key) for name in (CASCADE, ONE)]
         rows.append(_cell("flow score", "auc_static", seed, auc_of(runs.table(seed), "motion"), runs.clips[seed].key))
     return _frame(runs, "figure-2", rows)
 
@@ -123,12 +124,14 @@ def clips_per_film(runs: CurationRuns, seed: int) -> dict[str, float]:
     "Mean clips of a film by its own list, by the cascade, and by the true joins; clips as they can be copied out."
     films, spans = runs.folder(seed), runs.spans(seed)
     truth = films.truth()
-    cut_by = {BEFORE: chapters, AFTER: lambda path: spans[path.stem][CASCADE], TRUE: lambda path: true_joins(truth[path.stem])}
+    cut_by = {BEFORE: chapters, AFTER: lambda path: spans[path.stem][CASCADE],
+              TRUE: lambda path: true_joins(truth[path.stem])}
     count = lambda cuts: [len(planned_clips(path, cuts(path), runs.study.shortest)) for path in films.paths()]
     return {name: float(np.mean(count(cuts))) for name, cuts in cut_by.items()}
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #auc-def
-AIMS = {"motion": "still", "text_area": "text", "similarity": "wrong", "aesthetics": "poor"}    # measure: the flaw it is for
+# the flaw that each measure is for
+AIMS = {"motion": "still", "text_area": "text", "similarity": "wrong", "aesthetics": "poor"}
 
 def auc_of(clips: pd.DataFrame, measure: str) -> float:
     "Area under the curve of a measure for the flaw that it is for; NaN where one kind is missing."
@@ -177,14 +180,15 @@ def _rightness(goes: np.ndarray, flaw: pd.Series) -> dict[str, float]:
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #left-def
 def flaws_table(runs: CurationRuns | None) -> pd.DataFrame | str:
-    "The share of clips with each flaw, before and after the filters of the large set: mean over seeds, and its interval."
+    "The share of clips with each flaw, before and after the filters of the large set: mean over seeds and interval."
     if runs is None: return NOTHING
     before, after = [], []
     for seed in runs.seeds:
         clips = runs.table(seed)
         before.append(clips), after.append(clips[~filtered(clips, LARGE_SET).removed])
     share = lambda sets, flaw: _told([clips[flaw].mean() for clips in sets])
-    return pd.DataFrame({flaw: {"before": share(before, flaw), "after": share(after, flaw)} for flaw in (*FLAWS, "flawed")}).T
+    flaws = (*FLAWS, "flawed")
+    return pd.DataFrame({flaw: {"before": share(before, flaw), "after": share(after, flaw)} for flaw in flaws}).T
 
 def _told(values: Iterable[float]) -> str:
     "A mean over seeds and half of its interval."
@@ -207,8 +211,8 @@ def kinds_table(runs: CurationRuns | None) -> pd.DataFrame | str:
         which = [cut.rule.measure for cut in gone[0].cuts].index(measure)
         goes = np.concatenate([outcome.goes[which] for outcome in gone])
         flawed = every[every[AIMS[measure]].astype(bool)].assign(goes=lambda part: goes[part.index])
-        rows += [dict(flaw=AIMS[measure], kind=name or "a sound picture", clips=len(part), removed=f"{part['goes'].mean():.2f}")
-                 for name, part in flawed.groupby(kind)]
+        rows += [dict(flaw=AIMS[measure], kind=name or "a sound picture", clips=len(part),
+                      removed=f"{part['goes'].mean():.2f}") for name, part in flawed.groupby(kind)]
     return pd.DataFrame(rows).set_index("flaw")
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #kept-def
@@ -223,7 +227,8 @@ def kept_table(runs: CurationRuns | None) -> pd.DataFrame | str:
         rows[f"{name}, here"] = {"rules": len(outcomes[0].cuts), "kept": _told(o.kept_share for o in outcomes),
                                  "if independent": _told(o.independent_share for o in outcomes)}
     rows["LVD-F, paper"] = {"rules": 4, "kept": f"{152 / 577:.3f}", "if independent": "not known"}
-    rows["LVD-10M-F, paper"] = {"rules": 4, "kept": f"{2.3 / 9.8:.3f}", "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}"}
+    rows["LVD-10M-F, paper"] = {"rules": 4, "kept": f"{2.3 / 9.8:.3f}",
+                                "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}"}
     return pd.DataFrame(rows).T
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #scorers-table
@@ -256,7 +261,7 @@ def _words(text: str, truth) -> dict:
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #fourteen-def
 def figure_fourteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
-    "Of each captioner, how often it names colour, shape and move rightly, among all clips; what is not said is not right."
+    "Of each captioner, how often it names colour, shape and move rightly among all clips; not said is not right."
     if runs is None: return tidy([])
     rows = []
     for seed in runs.seeds:
@@ -267,12 +272,13 @@ def figure_fourteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #thirteen-def
 def figure_thirteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
-    "The motion, in pixels a second at 128 pixels, of true stills and of all else: the median of each; and the threshold."
+    "Motion in pixels a second at 128 pixels: the median of true stills and of all else, and the threshold."
     if runs is None: return tidy([])
     rows = []
     for seed in runs.seeds:
         clips = runs.table(seed)
-        values = {"true stills": clips["motion"][clips["still"]].median(), "all else": clips["motion"][~clips["still"]].median(),
+        motion, still = clips["motion"], clips["still"].astype(bool)
+        values = {"true stills": motion[still].median(), "all else": motion[~still].median(),
                   "the threshold of the lowest quarter": filtered(clips, LARGE_SET[:1]).cuts[0].threshold}
         rows += [_cell(row, "motion", seed, value, runs.clips[seed].key) for row, value in values.items()]
     return _frame(runs, "figure-13", rows)

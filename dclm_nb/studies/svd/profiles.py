@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...core.errors import unknown
-from ...video.films import OUTSIDE, outside_world
+from ...video.films import outside_world
 from ...video.world import WorldSpec
 
 # %% auto #0

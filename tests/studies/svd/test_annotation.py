@@ -18,7 +18,8 @@ TASKS = [Task(f"a <b>thing</b> {k}", "model Anna", GREY, "model Bert", WHITE, ch
 
 def test_every_task_is_asked_once_for_each_question():
     _, key = annotation_page(TASKS)
-    assert sorted((s["question"], s["item"]) for s in key) == sorted((q, f"task {k}") for q in QUESTIONS for k in range(3))
+    asked = sorted((s["question"], s["item"]) for s in key)
+    assert asked == sorted((q, f"task {k}") for q in QUESTIONS for k in range(3))
     assert {s["left"] for s in key} == {"model Anna", "model Bert"}
 
 
@@ -79,13 +80,16 @@ def test_tasks_of_the_world_have_one_check_and_differ():
 
 
 BROWSER = r"""
-const fs = require("fs"), html = fs.readFileSync(process.argv[2], "utf8"), key = JSON.parse(fs.readFileSync(process.argv[3]));
+const fs = require("fs"), html = fs.readFileSync(process.argv[2], "utf8");
+const key = JSON.parse(fs.readFileSync(process.argv[3]));
 const script = html.match(/<script>([\s\S]*)<\/script>/)[1];
 class Element {
   constructor(tag) { this.tag = tag; this.kids = []; }
   append(...kids) { this.kids.push(...kids); }
   replaceChildren() { this.kids = []; }
-  find(tag) { return this.kids.flatMap(k => typeof k === "string" ? [] : [...(k.tag === tag ? [k] : []), ...k.find(tag)]); }
+  find(tag) {
+    return this.kids.filter(k => typeof k !== "string").flatMap(k => [...(k.tag === tag ? [k] : []), ...k.find(tag)]);
+  }
 }
 const main = new Element("main"), bar = new Element("progress"), kept = {};
 let press;

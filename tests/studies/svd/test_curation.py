@@ -11,7 +11,8 @@ from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.studies.svd import curation_figures as figures
 from dclm_nb.studies.svd import curation_tables as tables
 from dclm_nb.studies.svd.curation_funnel import (
-    CASCADE, DETECTORS, NAIVE, ONE, chapters, count_cuts, planned_clips, precision_of, recall_of, true_joins, with_truth,
+    CASCADE, DETECTORS, NAIVE, ONE, chapters, count_cuts, planned_clips, precision_of, recall_of, true_joins,
+    with_truth,
 )
 from dclm_nb.studies.svd.profiles import CURATION, film_seed, profile
 from dclm_nb.video.filters import LARGE_SET
@@ -36,7 +37,8 @@ def test_a_clip_has_the_flaws_of_the_scene_of_which_it_shows_most():
     found = with_truth([clip(0, 50), clip(50, 100), clip(125, 200), clip(20, 95)], {"f": FILM})
     assert found["scene"].tolist() == [0, 1, 2, 1] and found["still"].tolist() == [True, False, False, False]
     assert found["text"].tolist() == [False, False, True, False] and found["poor_kind"].tolist()[2] == "grain"
-    assert found["crosses"].tolist() == [False, False, False, True] and found["flawed"].tolist() == [True, False, True, True]
+    assert found["crosses"].tolist() == [False, False, False, True]
+    assert found["flawed"].tolist() == [True, False, True, True]
 
 
 def test_mixed_frames_make_a_clip_cross_and_two_frames_do_not():
@@ -66,7 +68,8 @@ def test_true_joins_give_clips_that_do_not_cross(tiny):
     truth = tiny.folder(0).truth()
     for path in tiny.folder(0).paths():
         clips = planned_clips(path, true_joins(truth[path.stem]), 0.2)
-        assert 0 < len(clips) <= len(truth[path.stem].scenes) and sum(c["frames"] for c in clips) <= truth[path.stem].frames
+        assert 0 < len(clips) <= len(truth[path.stem].scenes)
+        assert sum(c["frames"] for c in clips) <= truth[path.stem].frames
         listed = [round((j.first + j.last) // 2) for j in truth[path.stem].joins if j.listed]
         assert [at for at, _ in chapters(path)] == pytest.approx(listed, abs=1)
 
@@ -95,12 +98,14 @@ def test_every_set_of_table_1_adds_up_and_is_part_of_another(tiny):
 def test_a_small_part_is_drawn_without_looking_at_the_clips():
     clips = pd.DataFrame({"id": [f"c{k}" for k in range(100)], "motion": range(100)})
     part = tables.small_part(clips, 0, 4)
-    assert len(part) == 25 and part.equals(tables.small_part(clips.assign(motion=0), 0, 4).assign(motion=part["motion"]))
+    blind = tables.small_part(clips.assign(motion=0), 0, 4)
+    assert len(part) == 25 and part["id"].equals(blind["id"])
     assert set(part["id"]) != set(tables.small_part(clips, 1, 4)["id"])
 
 
 def test_what_claims_read_is_there(tiny):
-    made = {"figure-2": tables.figure_two_frame, "figure-12": tables.figure_twelve_frame, "extra-filters": tables.filters_frame}
+    made = {"figure-2": tables.figure_two_frame, "figure-12": tables.figure_twelve_frame,
+            "extra-filters": tables.filters_frame}
     frames = {name: make(tiny) for name, make in made.items()}
     for claim in read_claims("svd"):
         if claim.id not in ("claim-1", "claim-2") and not claim.is_prediction: continue
@@ -124,7 +129,8 @@ def test_detectors_answer_for_every_film(tiny):
 
 def test_captioners_without_a_word_for_it_are_not_right(tiny):
     frame = tables.figure_fourteen_frame(tiny).set_index(["row", "column"])["value"]
-    assert frame["frame", "right_move"] == 0 and frame["clip", "right_move"] > 0.3 and frame["frame", "right_colour"] > 0.5
+    assert frame["frame", "right_move"] == 0 and frame["clip", "right_move"] > 0.3
+    assert frame["frame", "right_colour"] > 0.5
 
 
 def test_tables_of_text_have_every_flaw(tiny):
@@ -139,9 +145,9 @@ def test_examples_are_what_they_are_said_to_be(tiny):
     if missed:
         seed, film, join = missed
         assert join in tiny.folder(seed).truth()[film].joins and join.kind == "crossfade"
-        assert count_cuts({film: tiny.spans(seed)[film][ONE]}, {film: tiny.folder(seed).truth()[film]}).found["crossfade"] == \
-            sum(any(s[0] <= j.last + 5 and s[1] >= j.first - 5 for s in tiny.spans(seed)[film][ONE])
-                for j in tiny.folder(seed).truth()[film].joins if j.kind == "crossfade")
+        found = tiny.spans(seed)[film]
+        assert not any(a <= join.last and b >= join.first for a, b in found[ONE])
+        assert any(a <= join.last + 6 and b >= join.first - 6 for a, b in found[CASCADE])
     if down:
         seed, film, span = down
         assert list(span) in [list(s) for s in tiny.spans(seed)[film][NAIVE]]

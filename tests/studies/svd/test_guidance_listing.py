@@ -9,7 +9,8 @@ from dclm_nb.video import guidance
 
 def test_the_listing_is_the_code_that_runs():
     shown = listing().text
-    for function in (guidance.linear_scale, guidance.guided, guidance.guide): assert inspect.getsource(function) in shown
+    for function in (guidance.linear_scale, guidance.guided, guidance.guide):
+        assert inspect.getsource(function) in shown
 
 
 def test_identities_hold_and_would_show_a_fault(monkeypatch):
@@ -21,4 +22,5 @@ def test_identities_hold_and_would_show_a_fault(monkeypatch):
 
 def test_the_plot_has_both_released_models():
     lines = scale_figure().axes[0].get_lines()
-    assert [(len(l.get_ydata()), l.get_ydata()[0], l.get_ydata()[-1]) for l in lines[:2]] == [(14, 1, 2.5), (25, 1.5, 3)]
+    weights = [line.get_ydata() for line in lines[:2]]
+    assert [(len(w), w[0], w[-1]) for w in weights] == [(14, 1, 2.5), (25, 1.5, 3)]
