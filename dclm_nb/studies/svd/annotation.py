@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,9 @@ from ...core.errors import UserError
 from ...core.seeds import seed_for
 from ...judging.preference import Vote
 from ...papers.frames import tidy
+
+if TYPE_CHECKING:
+    from dclm_nb.video.world import Scene, WorldSpec
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 'key_text', 'answers_table', 'page_frame',
@@ -170,7 +175,7 @@ def key_text(key: Sequence[dict]) -> str:
     return json.dumps(list(key), indent=1) + "\n"
 
 def answers_table(people: Mapping[str, Sequence[str]], key: Sequence[dict]) -> pd.DataFrame:
-    "For each person, and each question, how often the first maker of a task was preferred; and the checks passed."
+    "For each person, and each question, how often the answer was right, where right is known; and the checks passed."
     rows = {}
     for person, answers in people.items():
         right = lambda q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)])
@@ -195,16 +200,22 @@ def page_frame(key: Sequence[dict], scale: str) -> pd.DataFrame:
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #world-def
 def world_tasks(n: int, seed: int = 0, size: int = 64, frames: int = 16) -> list[Task]:
-    """`n` tasks on scenes of the world: sound against spoiled, and one attention check on top, a clip against noise.
-    Half of the spoiled clips are poor pictures, the others show another thing than the prompt says."""
+    """`n` tasks on scenes of the world: what the prompt says, sound, against another colour and shape in a poor picture.
+    On top one attention check against noise."""
     from dataclasses import replace
     from dclm_nb.video.world import POOR, WorldSpec, clip_of, draw_scene
     spec, tasks = WorldSpec().clean(), []
     for k in range(n + 1):
-        scene, other = (draw_scene(spec, "annotation", seed, k, which) for which in "ab")
-        sound = clip_of(scene, frames, size)
-        if k == n: name, spoiled = "noise", np.random.default_rng(seed).integers(0, 256, sound.shape).astype(np.uint8)
-        elif k % 2: name, spoiled = "another scene", clip_of(other, frames, size)
-        else: name, spoiled = "poor", clip_of(replace(scene, poor=POOR[k // 2 % len(POOR)]), frames, size)
-        tasks.append(Task(scene.caption, "sound", sound, name, spoiled, check=k == n))
+        scene = draw_scene(spec, "annotation", seed, k, "first")
+        sound, other = clip_of(scene, frames, size), _another_thing(scene, spec, seed, k)
+        if k < n: spoiled = clip_of(replace(other, poor=POOR[k % len(POOR)]), frames, size)
+        else: spoiled = np.random.default_rng(seed_for("noise", seed)).integers(0, 256, sound.shape).astype(np.uint8)
+        tasks.append(Task(scene.caption, "sound", sound, "spoiled" if k < n else "noise", spoiled, check=k == n))
     return tasks
+
+def _another_thing(scene: Scene, spec: WorldSpec, *names: int) -> Scene:
+    "A scene whose colour and shape are others."
+    from dclm_nb.video.world import draw_scene
+    drawn = (draw_scene(spec, "annotation", *names, "another", k) for k in itertools.count())
+    differs = lambda one: one.seen.colour != scene.seen.colour and one.seen.shape != scene.seen.shape
+    return next(one for one in drawn if differs(one))

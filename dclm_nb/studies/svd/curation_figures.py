@@ -241,7 +241,7 @@ def score_figure(runs: CurationRuns | None) -> Figure | None:
         for k, (axis, measure) in enumerate(zip(axes.flat, measures)):
             scores = every[measure].astype(float)
             draw_scores(axis, scores.clip(lower=0.02) if measure == "motion" else scores, every[AIMS[measure]],
-                        ("sound", AIMS[measure]))
+                        ("without", AIMS[measure]))
             if measure == "motion": axis.set_xscale("log")
             for outcome in outcomes: axis.axvline(outcome.cuts[k].threshold, color="black", lw=0.8, ls="--")
             axis.set_title(measure.replace("_", " "))
