@@ -168,8 +168,9 @@ def filters_frame(runs: CurationRuns | None) -> pd.DataFrame:
             rows += [_cell(name.replace("_", " "), column, seed, value, key) for column, value in values.items()]
         rows += [_cell("all filters", column, seed, value, key)
                  for column, value in _rightness(outcome.removed, clips["flawed"]).items()]
-        rows.append(_cell("before filtering", "flawed", seed, clips["flawed"].mean(), key))
-        rows.append(_cell("after filtering", "flawed", seed, clips["flawed"][~outcome.removed].mean(), key))
+        before, after = clips["flawed"].mean(), clips["flawed"][~outcome.removed].mean()
+        shares = {"before filtering": before, "after filtering": after, "after over before": after / before}
+        rows += [_cell(row, "flawed", seed, value, key) for row, value in shares.items()]
     return _frame(runs, "extra-filters", (row for row in rows if not np.isnan(row["value"])))
 
 def _rightness(goes: np.ndarray, flaw: pd.Series) -> dict[str, float]:
