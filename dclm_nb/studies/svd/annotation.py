@@ -175,7 +175,7 @@ def key_text(key: Sequence[dict]) -> str:
     return json.dumps(list(key), indent=1) + "\n"
 
 def answers_table(people: Mapping[str, Sequence[str]], key: Sequence[dict]) -> pd.DataFrame:
-    "For each person, and each question, how often the answer was right, where right is known; and the checks passed."
+    "For each person and question how often the answer was right, where right is known; and the checks passed."
     rows = {}
     for person, answers in people.items():
         right = lambda q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)])
