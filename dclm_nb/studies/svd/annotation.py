@@ -158,6 +158,7 @@ def votes_of(answers: Sequence[str], key: Sequence[dict], question: str) -> list
     return [Vote(screen["left"], screen["right"], float(side == "left"), screen["item"])
             for screen, side in _answered(answers, key) if screen["question"] == question and not screen["check"]]
 
+# %% ../../../nbs/studies/svd/06_annotation.ipynb #checks-passed-def
 def checks_passed(answers: Sequence[str], key: Sequence[dict]) -> float:
     "The share of attention checks that were answered rightly; NaN without any. Raises `UserError` as `votes_of` does."
     right = [side == screen["right_answer"] for screen, side in _answered(answers, key) if screen["check"]]
@@ -174,8 +175,9 @@ def key_text(key: Sequence[dict]) -> str:
     "The key as a file."
     return json.dumps(list(key), indent=1) + "\n"
 
+# %% ../../../nbs/studies/svd/06_annotation.ipynb #answers-table-def
 def answers_table(people: Mapping[str, Sequence[str]], key: Sequence[dict]) -> pd.DataFrame:
-    "For each person and question how often the answer was right, where right is known; and the checks passed."
+    "How often each person was right about each question, where that is known, and the checks passed."
     rows = {}
     for person, answers in people.items():
         right = lambda q: np.mean([vote.score == _first_is_right(vote, key) for vote in votes_of(answers, key, q)])
@@ -200,7 +202,7 @@ def page_frame(key: Sequence[dict], scale: str) -> pd.DataFrame:
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #world-def
 def world_tasks(n: int, seed: int = 0, size: int = 64, frames: int = 16) -> list[Task]:
-    """`n` tasks on scenes of the world: what the prompt says, sound, against another colour and shape in a poor picture.
+    """`n` tasks on scenes of the world: what the prompt says, sound, against another colour and shape, poor.
     On top one attention check against noise."""
     from dataclasses import replace
     from dclm_nb.video.world import POOR, WorldSpec, clip_of, draw_scene

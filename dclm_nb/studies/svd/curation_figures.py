@@ -43,6 +43,7 @@ def frames_of(path: Path, numbers: Sequence[int], side: int | None = None) -> np
         if frame.index >= max(wanted): break
     return np.stack([found[int(number)] for number in numbers])
 
+# %% ../../../nbs/studies/svd/04_curation_figures.ipynb #strip-of-def
 def strip_of(runs: CurationRuns, seed: int, clip, n: int = 6) -> np.ndarray:
     "`n` evenly spaced frames of a clip, from its first to its last, uint8 `\"n H W 3\"`."
     numbers = np.linspace(clip["first"], clip["after"] - 1, n).round().astype(int)
@@ -120,6 +121,7 @@ def missed_crossfade(runs: CurationRuns) -> tuple[int, str, Join] | None:
                 touched = {name: any(_near(span, join, truth) for span in spans[film][name]) for name in (ONE, CASCADE)}
                 if join.kind == "crossfade" and touched[CASCADE] and not touched[ONE]: return seed, film, join
 
+# %% ../../../nbs/studies/svd/04_curation_figures.ipynb #turned-down-def
 def turned_down(runs: CurationRuns) -> tuple[int, str, tuple[int, int]] | None:
     "(seed, film, span): the first alarm of the cascade far from all joins, of which the rule made no cut."
     for seed in runs.seeds:
@@ -190,6 +192,7 @@ def differing_captions(runs: CurationRuns) -> tuple[int, pd.Series] | None:
         for _, clip in runs.table(seed).iterrows():
             if len({clip["captions"][name] for name in CAPTIONERS}) == len(CAPTIONERS): return seed, clip
 
+# %% ../../../nbs/studies/svd/04_curation_figures.ipynb #caption-figure-def
 def caption_figure(runs: CurationRuns | None) -> Figure | None:
     "A clip and what is said of it; None where nothing was run."
     found = differing_captions(runs) if runs else None

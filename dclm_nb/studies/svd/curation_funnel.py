@@ -89,11 +89,13 @@ def count_cuts(spans: Mapping[str, Sequence], truth: Mapping[str, FilmTruth]) ->
     parts = [match_cuts(spans[film], known.joins, known.fps) for film, known in truth.items()]
     return sum(parts, Matches(Counter(), Counter()))
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #recall-of-def
 def recall_of(matches: Matches, *kinds: str) -> float:
     "The share of the joins of these kinds that was found; NaN where there are none."
     joins = sum(matches.joins[kind] for kind in kinds)
     return sum(matches.found[kind] for kind in kinds) / joins if joins else float("nan")
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #precision-of-def
 def precision_of(matches: Matches) -> float:
     "The share of what was found that is a join; NaN where nothing was found."
     found = matches.found.total()
@@ -150,12 +152,14 @@ def planned_clips(path: Path, cuts: Sequence[Sequence[int]], shortest: float) ->
     clips, _ = plan_clips(table, shots, shortest)
     return [dict(film=path.stem, frames=clip.frames, seconds=clip.end - clip.start) for clip in clips]
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #chapters-def
 def chapters(path: Path) -> list[tuple[int, int]]:
     "The cuts that a film's own list has, as spans."
     from dclm_nb.video.decoding import packet_table
     found = np.searchsorted(packet_table(path).times, np.array(read_notes(path).cuts) - 1e-3)
     return [(int(at), int(at)) for at in found]
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #true-joins-def
 def true_joins(truth: FilmTruth) -> list[tuple[int, int]]:
     "The joins of a film as spans."
     return [(join.first, join.last + (join.kind != "cut")) for join in truth.joins]
@@ -241,6 +245,7 @@ def run_curation(
     clips, cuts = dict(zip(seeds, made)), dict(zip(sets, made[len(seeds):]))
     return CurationRuns(study, tuple(seeds), films, cuts, clips, scorers)
 
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #films-plan-def
 def films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
     "Our own films of a seed, or those of a set from outside."
     config = dict(films=study.films_of(name), size=study.size, every=study.every, world=_listed(study.world_of(name)))

@@ -46,6 +46,7 @@ def measured_rules(rules: tuple[Rule, ...], clips: pd.DataFrame) -> tuple[Rule, 
     "The rules whose measure the clips have."
     return tuple(rule for rule in rules if rule.measure in clips)
 
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #filtered-def
 def filtered(clips: pd.DataFrame, rules: tuple[Rule, ...]) -> Outcome:
     "What those of the rules whose measure is there do to these clips; each share is one of these clips."
     rules = measured_rules(rules, clips)
