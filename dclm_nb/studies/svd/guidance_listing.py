@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...drawing.style import CYCLE, styled
-from ...exhibits.showcase import Shown
 from ...papers.frames import tidy
 from ...video.guidance import RELEASED_GUIDANCE, guide, guided, linear_scale
 
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ['listing', 'scale_figure', 'identities', 'identities_frame']
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #listing-def
-def listing() -> Shown:
-    "The code of the three functions, read from the module that runs."
+def listing() -> str:
+    "The code of the three functions as Markdown, read from the module that runs."
     code = "\n".join(inspect.getsource(function) for function in (linear_scale, guided, guide))
-    return Shown(f"```python\n{code}```", code)
+    return f"```python\n{code}```"
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #weights-def
 def scale_figure() -> Figure:

@@ -8,7 +8,7 @@ from dclm_nb.video import guidance
 
 
 def test_the_listing_is_the_code_that_runs():
-    shown = listing().text
+    shown = listing()
     for function in (guidance.linear_scale, guidance.guided, guidance.guide):
         assert inspect.getsource(function) in shown
 
