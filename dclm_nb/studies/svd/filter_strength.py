@@ -93,7 +93,7 @@ def curve_figure(curves: pd.DataFrame) -> Figure | None:
                 panel.errorbar(part["removed"], mid, [mid - low, high - mid], color=colour, marker="o", ms=4, capsize=2,
                                lw=1.4, label=f"preferred, {label}")
             panel.plot(part["removed"], part["flawed"], color="0.35", ls="--", lw=1.2, label="clips with any flaw")
-            panel.plot(part["removed"], part["meant"], color="0.35", ls=":", lw=1.2, label="clips with this filter's flaw")
+            panel.plot(part["removed"], part["meant"], color="0.35", ls=":", lw=1.2, label="with the filter's own flaw")
             panel.set_title(axis.replace("_", " ")), panel.set_ylim(0, 1), panel.set_xlabel("share removed")
             panel.set_xticks(part["removed"], [f"{100 * s:g}%" for s in part["removed"]], fontsize=7.5)
         axes[0].set_ylabel("share")
@@ -147,8 +147,8 @@ def strength_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
     s, n = runs.study, len(used(runs, seeds))
     return RowNotes({
         "all models": f"{s.short:,} steps of {s.batch} clips, from the same picture model; of the first "
-                      f"{min(s.searched, s.clips):,} clips of the uncurated set what the filter leaves; {n} training seeds",
-        "elo": "of the models on one axis among themselves, each training seed by itself; both ways of judging together",
+                      f"{min(s.searched, s.clips):,} clips of the uncurated set what the filter leaves; {n} seeds",
+        "elo": "of the models on one axis among themselves, each training seed by itself; quality and prompt together",
         "motion 0": "the same model for all four filters",
         "CoCa": "a rule that reads colour and shape off the middle frame",
         "V-BLIP": "a rule that follows the shape through small frames",
