@@ -24,8 +24,8 @@ from ..core.identity import Identity
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from ..judging.separation import separation
-from ..learn.checkpoints import hash_tensors, save_weights, tidy
-from ..learn.fit import LAST, FitConfig, fit
+from ..learn.checkpoints import hash_tensors, save_weights
+from ..learn.fit import FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
 from ..learn.rates import cosine_rate, trapezoid_rate
 from ..learn.steps import SeededSteps
