@@ -158,8 +158,8 @@ def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: f
 
 # %% ../../nbs/video/03_cuts.ipynb #dip-def
 def _contrast(pictures: np.ndarray, grain: float) -> float:
-    "Mean square of what is not flat in pictures `\"... P\"`, without the grain."
-    return max(float(pictures.var(-1).mean()) - grain, 0.0)
+    "Mean square of what is not flat in pictures `\"... P\"`, without the grain; the median, as lamps may flash."
+    return max(float(np.median(pictures.var(-1))) - grain, 0.0)
 
 
 def _dip(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: float = 0.0, n: int = 3) -> float:
@@ -171,7 +171,7 @@ def _dip(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: float
 # %% ../../nbs/video/03_cuts.ipynb #fade-def
 def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings: CutSettings, n: int = 3):
     """The best fade near the frames `first` to `last` of the shot from `low` to before `high`: (its first mixed frame,
-    its first pure frame), or None."""
+    its first pure frame, what is unexplained), or None."""
     low, high, best = max(low, memory.oldest), min(high, memory.end), None
     step = (memory.times[-1] - memory.times[0]) / max(len(memory.times) - 1, 1)
     pictures, grains = memory.between(low, high), memory.grain(low, high)
@@ -189,10 +189,10 @@ def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings:
             if unexplained > settings.unexplained or not _rises(b - a): continue
             if _dip(before, after, pictures[x + 1 - low:y - low], grain) > settings.dip: continue
             worth = change * (1 - unexplained)
-            if best is None or worth > best[0]: best = worth, *_edges(a, b, x + 1), before, after
+            if best is None or worth > best[0]: best = worth, unexplained, *_edges(a, b, x + 1), before, after
     if best is None: return None
-    _, start, end, before, after = best
-    return _widened(start, end, before, after, pictures, low)
+    _, unexplained, start, end, before, after = best
+    return *_widened(start, end, before, after, pictures, low), unexplained
 
 
 def _rises(shares: np.ndarray) -> bool:
@@ -235,6 +235,7 @@ class CutFinder:
         self.waiting: deque[Alarm] = deque()
         self.cuts: list[tuple[int, float, float]] = []                         # (frame, excess, time)
         self.fades: list[Transition] = []
+        self.unexplained: dict[Transition, float] = {}
 
     def push(self, frame: Frame) -> None:
         "The next frame, every one of the film, about `settings.short_side` pixels high."
@@ -289,8 +290,19 @@ class CutFinder:
         if found is None: return
         start, end = found[0], min(found[1], self.memory.end - 1)
         fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), alarm.fps)
+        self._add_fade(fade, found[2])
+
+    def _add_fade(self, fade: Transition, unexplained: float) -> None:
+        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those that
+        touch are one, to black and from black."""
+        over = [f for f in self.fades[-8:] if f.first < fade.after and f.after > fade.first]
+        longer = lambda f: 0.1 if fade.after - fade.first > f.after - f.first else -0.1
+        if any(self.unexplained[f] + longer(f) <= unexplained for f in over): return
+        self.fades = [f for f in self.fades if f not in over]
         near = [f for f in self.fades[-8:] if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
-        self.fades = [f for f in self.fades if f not in near] + [_joined([*near, fade])]
+        if near: fade = _joined([*near, fade])
+        self.fades = [f for f in self.fades if f not in near] + [fade]
+        self.unexplained = {f: self.unexplained.get(f, unexplained) for f in self.fades[-8:]}
 
 
 def _between(frames: list[int], low: int, high: int) -> bool:

@@ -51,14 +51,14 @@ def test_hard_cuts_are_found_to_the_frame():
 
 @pytest.mark.parametrize("kind, length", [("crossfade", 12), ("crossfade", 25), ("crossfade", 40), ("fade", 12), ("fade", 20)])
 def test_fades_are_found_with_their_edges(kind, length):
-    film, first, after = mixed(shot(3), shot(4), kind, length)
+    film, first, after = mixed(shot(3, step=0.2), shot(4, step=0.2), kind, length)
     (found,) = cuts_of(frames_of(film))
     assert found.kind == "fade" and abs(found.first - first) <= 3 and abs(found.after - after) <= 3
     assert found.start == pytest.approx(found.first / 25) and found.end == pytest.approx(found.after / 25)
 
 
 def test_a_slow_crossfade_escapes_one_detector():
-    film, *_ = mixed(shot(3), shot(4), "crossfade", 40)
+    film, *_ = mixed(shot(3, step=0.2), shot(4, step=0.2), "crossfade", 40)
     assert not single_detector(frames_of(film)) and len(cuts_of(frames_of(film))) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_flash_and_a_lamp_that_flickers_are_no_cut():
 def test_grain_is_no_cut_and_hides_none():
     rng = np.random.default_rng(0)
     film = np.concatenate([shot(7, 60), shot(8, 60)]).astype(np.float32)
-    coarse = rng.normal(0, 60, (120, 18, 32, 3)).repeat(4, 1).repeat(4, 2)
+    coarse = rng.normal(0, 40, (120, 18, 32, 3)).repeat(4, 1).repeat(4, 2)
     grainy = np.clip(film + coarse, 0, 255).astype(np.uint8)
     assert spans(cuts_of(frames_of(grainy))) == [("cut", 60, 60)]
 

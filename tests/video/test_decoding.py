@@ -265,7 +265,9 @@ def hurt(path, to):
 def test_a_damaged_middle_is_counted_and_the_rest_is_right(tmp_path):
     path, faults = hurt(made(tmp_path / "film.avi", texture(), codec="mpeg4", g=10), tmp_path / "hurt.avi"), Counter()
     frames = list(read_frames(path, faults=faults))
-    assert faults.total() and set(faults) <= set(FAULTS) and len(frames) >= 38 and close_to(texture(), frames[:5], 30)
+    assert faults.total() and set(faults) <= set(FAULTS) and len(frames) >= 38
+    undamaged = list(read_frames(tmp_path / "film.avi"))            # a keyframe mends all that comes after it
+    assert all((a.picture == b.picture).all() for a, b in zip(frames[-10:], undamaged[-10:]))
 
 
 def test_a_packet_lost_on_the_way_is_counted(tmp_path):
