@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Read', 'NOTHING', 'GUESSING', 'MEANT_FOR', 'FIGURE_3', 'FIGURE_4', 'PAIRS', 'FINETUNED', 'CHECKPOINTS',
-           'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'quality_floor', 'gate_table', 'used',
-           'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares', 'preference_frame', 'models_table',
+           'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'gate_table', 'used', 'withheld',
+           'learned_parts', 'learned_shown', 'filter_table', 'shares', 'preference_frame', 'models_table',
            'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame', 'finetune_table', 'film_strips',
            'training_notes']
 
@@ -84,17 +84,12 @@ def gate(runs: TrainingRuns, seeds: Sequence[int]) -> list[Bar]:
     quality = lambda f: np.median(f["quality"])
     return [
         *words,
-        Bar("quality of the median film", mean(map(quality, films)), quality_floor(runs)),
+        Bar("quality of the median film", mean(map(quality, films)), runs.judges.result["floor"]),
         *(Bar(f"words followed, more than {name}", ahead(name, ...), 0.0) for name in BASELINES[:2]),
         Bar(f"words followed in prompts never shown, more than {BASELINES[2]}", ahead(BASELINES[2], unseen), 0.0),
         Bar(f"quality, above {BASELINES[1]}",
             mean(quality(f) - quality(o[BASELINES[1]]) for f, o in zip(films, others)), 0.0),
     ]
-
-def quality_floor(runs: TrainingRuns) -> float:
-    "The median, over the flaws that models make, of the quality of clean clips with that flaw."
-    from dclm_nb.video.judges import MADE
-    return float(np.median([runs.judges.result["quality"][flaw] for flaw in MADE]))
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #gate-table
 def gate_table(runs: TrainingRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
@@ -305,7 +300,6 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
     "What the rows mean here; empty without runs."
     if runs is None: return RowNotes()
     s, steps = runs.study, runs.study.steps
-    floor = f"{quality_floor(runs):.1f} (0 is a flawless clip)"
     curated = [runs.video(BASE, seed).result["clips"] for seed in used(runs, seeds)]
     return RowNotes({
         "all models": f"{steps:,} steps of {s.batch} clips of 8 x 16 x 16 pixels; "
@@ -318,5 +312,6 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
         "WebVid-10M": f"{s.clips:,} clips, each with a watermark",
         "InternVid-10M": f"{s.clips:,} clips, none of which looks poor; stills, text and wrong captions stay",
         "seeds": "each has its own clips, pictures, first weights, batches and noise",
-        "floor of quality": floor,
+        "quality": f"0 is flawless; clean clips have {runs.judges.result['quality']['']:.1f}, those with half of the grain "
+                   f"{runs.judges.result['floor']:.1f}",
     })

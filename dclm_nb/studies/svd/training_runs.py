@@ -306,11 +306,12 @@ def _choice(values: Mapping) -> Choice:
 @run("svd/judges", version=1, libraries=("numpy", "scipy", "torch"))
 def fit_judges(config: dict, seed: int, folder: Path) -> dict:
     """Run: `judge.json`, `features.safetensors`; `preferred`: how often the clean one of two clips won, by planted
-    flaw; `quality`: the median of clips with that flaw, of clean ones under the empty name; `distance`: Fréchet
-    distances of clips with a flaw, over that of clean ones, in learned features."""
+    flaw; `quality`: the median of clips with that flaw, of clean ones under the empty name; `floor`: with half of the
+    grain; `distance`: Fréchet distances of clips with a flaw, over that of clean ones, in learned features."""
     import torch
     from safetensors.torch import save_file
     from dclm_nb.core.learned import Learned
+    from dclm_nb.video.baselines import grain_floor
     from dclm_nb.video.judges import MADE, QualityJudge, planted, preferred, train_features
     from dclm_nb.video.world import POOR, TEXTS, clip_of, clip_set
     torch.set_num_threads(1)
@@ -339,6 +340,7 @@ def fit_judges(config: dict, seed: int, folder: Path) -> dict:
     real = clip_set(300, world, seed=seed + 4, split="held out").clips
     base = _distance(net, held.clips, real)
     return {"preferred": preferences, "pairs": config["pairs"], "learned": learned,
+            "floor": grain_floor(held.clips, spoiled["grain"], judge),
             "quality": {"": float(np.median(best))} | {flaw: float(np.median(q)) for flaw, q in found.items()},
             "distance": {flaw: _distance(net, clips, real) / base for flaw, clips in spoiled.items()}}
 
@@ -437,12 +439,13 @@ BASELINES = ("a picture that stands still", "the mean clip", "the nearest clip")
 def judge_baselines(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: `judged` for two of `BASELINES`, by name, and their films in `films.npz`."
     import torch
+    from dclm_nb.video.baselines import mean_clip
     torch.set_num_threads(1)
     world, choice = _spec(config["world"]), _choice(config["choice"])
     known = chosen(choice, [inputs[name] for name in choice.of], seed)
     asked = prompts_of(world, config["each"])
-    mean = np.repeat(known.clips.mean(0, keepdims=True).round().astype(np.uint8), len(asked), axis=0)
-    films = dict(zip(BASELINES[1:], (mean, known.clips[_nearest(asked, known.captions, seed)])))
+    nearest = known.clips[_nearest(asked, known.captions, seed)]
+    films = dict(zip(BASELINES[1:], (mean_clip(known.clips, len(asked)), nearest)))
     np.savez(folder / "films.npz", **films)
     return {name: judged(some, asked, inputs["judges"], world) for name, some in films.items()}
 
