@@ -312,6 +312,6 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
         "WebVid-10M": f"{s.clips:,} clips, each with a watermark",
         "InternVid-10M": f"{s.clips:,} clips, none of which looks poor; stills, text and wrong captions stay",
         "seeds": "each has its own clips, pictures, first weights, batches and noise",
-        "quality": f"0 is flawless; clean clips have {runs.judges.result['quality']['']:.1f}, those with half of the grain "
-                   f"{runs.judges.result['floor']:.1f}",
+        "quality": f"0 is flawless; clean clips have {runs.judges.result['quality']['']:.1f}, those with half of the "
+                   f"grain {runs.judges.result['floor']:.1f}",
     })
