@@ -374,17 +374,19 @@ def draw_films(
 ) -> np.ndarray:
     "Films uint8 `\"B T H W 3\"` of captions; with one frame, pictures. Equal seeds are equal noise."
     import torch
+    from dclm_nb.learn.device import this_device
     from dclm_nb.video.guidance import guide
     from dclm_nb.video.objectives import Asked, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
-    numbers, chance = all_words().encode(captions), torch.Generator().manual_seed(seed_for("films drawn", seed))
+    on, model = this_device(), model.to(this_device())
+    numbers, chance = all_words().encode(captions).to(on), torch.Generator().manual_seed(seed_for("films drawn", seed))
     side = 16 // codec.factor
     noise = torch.randn(len(captions), frames, codec.channels, side, side, generator=chance)
-    told = torch.tensor([RATE, BUCKET]).expand(len(captions), 2)
+    told = torch.tensor([RATE, BUCKET], device=on).expand(len(captions), 2)
     with torch.no_grad(): asked = Asked(model.read(numbers), told) + Asked(model.read(0 * numbers), told)
-    found = draw(guide(denoiser(model, asked), guidance), noise, karras_levels(steps, 0.03, 80.0))
-    return to_frames(codec.decode(found))
+    found = draw(guide(denoiser(model, asked), guidance), noise.to(on), karras_levels(steps, 0.03, 80.0))
+    return to_frames(codec.decode(found.cpu()))
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #samples-run
 @run("svd/samples", version=1, libraries=("numpy", "scipy", "torch"))
