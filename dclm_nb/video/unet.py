@@ -80,7 +80,8 @@ TINY_UNET = UNetSettings(
 # %% ../../nbs/video/21_unet.ipynb #need
 def _diffusers():
     """The library. Raises `UserError` where it is missing."""
-    try: import diffusers
+    # the two modules are named because diffusers loads its parts only when something asks for them
+    try: import diffusers, diffusers.models.attention, diffusers.models.resnet
     except ImportError: raise UserError("the video model needs diffusers: pip install 'dclm_nb[video]'") from None
     return diffusers
 

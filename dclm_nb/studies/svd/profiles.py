@@ -10,7 +10,7 @@ from ...video.films import outside_world
 from ...video.world import WorldSpec
 
 # %% auto #0
-__all__ = ['CURATION', 'REPORTED', 'PROFILES', 'CurationStudy', 'film_seed', 'Profile', 'profile']
+__all__ = ['CURATION', 'TRAINING', 'REPORTED', 'PROFILES', 'CurationStudy', 'TrainingStudy', 'film_seed', 'Profile', 'profile']
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #curation
 @dataclass(frozen=True)
@@ -50,6 +50,54 @@ CURATION: dict[str, CurationStudy] = {
     "gpu": CurationStudy("gpu", 2000, {"watermarked": 2000, "good looks only": 500}, size=256, small=16),
 }
 
+# %% ../../../nbs/studies/svd/01_profiles.ipynb #training
+@dataclass(frozen=True)
+class TrainingStudy:
+    """How much is drawn, trained and judged for one seed. `clips` of a set, and the larger set has twice as many; `high`
+    clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the strength of
+    filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
+
+    scale: str
+    clips: int = 2400
+    pictures: int = 2400
+    high: int = 250
+    picture_steps: int = 800
+    picture_batch: int = 64
+    steps: int = 400
+    batch: int = 16
+    rate: float = 2e-3
+    marks: tuple[int, int] = (40, 200)
+    short: int = 200
+    searched: int = 1600
+    strengths: tuple[float, ...] = (0.0, 0.125, 0.25, 0.5)
+    prompts: int = 2
+    draw_steps: int = 12
+    guidance: float = 2.0
+    scorer_clips: int = 1200
+    scorer_steps: int = 300
+    judge_clips: int = 150
+    judge_pairs: int = 60
+    feature_clips: int = 1500
+    feature_steps: int = 300
+    widths: tuple[int, ...] = (32, 64)
+    lanes: tuple[int, ...] = (8, 16)
+    world: WorldSpec = WorldSpec(camera=0.0, textured=0.0, radius=(0.18, 0.24))
+
+# %% ../../../nbs/studies/svd/01_profiles.ipynb #trainings
+TRAINING: dict[str, TrainingStudy] = {
+    "smoke": TrainingStudy(
+        "smoke", clips=60, pictures=60, high=16, picture_steps=3, picture_batch=8, steps=3, batch=4, marks=(1, 2),
+        short=2, searched=40, strengths=(0.0, 0.25), prompts=1, draw_steps=2, scorer_clips=40, scorer_steps=4,
+        judge_clips=50, judge_pairs=12, feature_clips=60, feature_steps=4, widths=(8, 16), lanes=(2, 4),
+    ),
+    "laptop": TrainingStudy("laptop"),
+    "gpu": TrainingStudy(
+        "gpu", clips=40_000, pictures=40_000, high=2500, picture_steps=6000, picture_batch=512, steps=5000, batch=128,
+        rate=1e-3, marks=(500, 2500), short=3000, searched=20_000, prompts=8, draw_steps=25, scorer_clips=8000,
+        scorer_steps=2000, feature_clips=12_000, feature_steps=2000, widths=(64, 128), lanes=(12, 24),
+    ),
+}
+
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #seeds
 REPORTED = 9000
 
@@ -62,8 +110,9 @@ def film_seed(seed: int) -> int:
 class Profile:
     "What a scale means in every room that a study of film goes through."
     curation: CurationStudy
+    training: TrainingStudy
 
-PROFILES: dict[str, Profile] = {scale: Profile(study) for scale, study in CURATION.items()}
+PROFILES: dict[str, Profile] = {scale: Profile(study, TRAINING[scale]) for scale, study in CURATION.items()}
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #profile-def
 def profile(scale: str) -> Profile:
