@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,7 @@ def shots(transitions: Sequence[Transition], frames: int) -> list[tuple[int, int
 CAUSES = {
     "no keyframe": "the shot has no keyframe after its beginning",
     "too short": "what is left between its first keyframe and its end is shorter than wanted",
+    "not copyable": "neither MP4 nor Matroska holds this codec: GIF, raw colours, old Flash",
 }
 
 # %% ../../nbs/video/04_clips.ipynb #plan-class
@@ -62,6 +64,7 @@ def plan_clips(
     shown = np.argsort(table.order)                     # which frame is in which packet, in the order of the file
     place = np.argsort(shown)                           # where in that order a frame is
     usual = float(np.median(np.diff(table.times))) if len(table.times) > 1 else 0.0
+    to_keyframe |= not table.ordered                    # who does not know the order of showing cuts between groups only
     for first, after in shots:
         keys = first + np.flatnonzero(table.keys[first:after])
         if not len(keys):
@@ -108,26 +111,28 @@ def clip_name(film: str, number: int, codec: str) -> str:
 _BASE = Fraction(1, 90_000)             # seconds of a tick in our clips
 
 
-def _stamps(table: Packets, clip: Clip, numbers: list[int], frame_of: dict[int, int]) -> list[tuple[int, int]]:
-    """(shown at, decoded at) in ticks for the packets `numbers` of a clip, in the order of the file. What is shown is
-    decoded before: the moments of showing, in order, all moved forward by as much as that takes."""
+def _stamps(table: Packets, clip: Clip, numbers: list[int], frame_of: dict[int, int]) -> list[tuple[int, int, int]]:
+    """(shown at, decoded at, how long) in ticks for the packets `numbers` of a clip, in the order of the file. What is
+    shown is decoded before: the moments of showing, in order, all moved forward by as much as that takes."""
     shown = [round((table.times[frame_of[n]] - clip.start) / _BASE) for n in numbers]
     decoded = sorted(shown)
     ahead = max(d - s for d, s in zip(decoded, shown))
-    return [(s, d - ahead) for s, d in zip(shown, decoded)]
+    long = dict(zip(decoded, np.diff([*decoded, round((clip.end - clip.start) / _BASE)]).tolist()))
+    return [(s, d - ahead, max(long[s], 1)) for s, d in zip(shown, decoded)]
 
 # %% ../../nbs/video/04_clips.ipynb #write-clips-def
 def write_clips(
     path: str | Path, clips: Sequence[Clip], folder: str | Path, film: str | None = None, limits: Limits = Limits(),
 ) -> list[Path]:
     """Copy `clips` of the film `path` into `folder`; their paths. `film`: what their names begin with (the name of the
-    file). Raises `Refused` for what is no film, `UserError` when the disk is full."""
+    file). Raises `Refused` for what is no film or "not copyable", `UserError` when the disk is full."""
     path, folder = Path(path), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table, source = packet_table(path, limits), path.stat().st_size
     frame_of = {int(number): frame for frame, number in enumerate(table.order)}
     with _opened(path, limits) as (container, stream):
-        targets = [folder / clip_name(film or path.stem, clip.number, stream.codec_context.name) for clip in clips]
+        codec = stream.codec_context.codec.canonical_name
+        targets = [folder / clip_name(film or path.stem, clip.number, codec) for clip in clips]
         missing = [(clip, to) for clip, to in zip(clips, targets) if not _is_there(to, clip, source)]
         packets = ((n, packet) for n, packet in enumerate(container.demux(stream)) if n in frame_of)
         for clip, to in missing: _copy(packets, stream, table, frame_of, clip, to, source)
@@ -139,17 +144,23 @@ def _copy(packets, stream, table: Packets, frame_of: dict[int, int], clip: Clip,
     numbers = sorted(int(n) for n in table.order[clip.first:clip.after])
     stamps = dict(zip(numbers, _stamps(table, clip, numbers, frame_of)))
     kind = "mp4" if to.suffix == ".mp4" else "matroska"
-    with whole_file(to) as file, _av().open(file, "w", format=kind) as out:
+    with whole_file(to) as file, _open_copy(file, kind, stream) as (out, copy):
         out.metadata["comment"] = _note(clip, source)
-        copy = out.add_stream_from_template(stream)
         copy.time_base = _BASE
         for n, packet in packets:
             if n in stamps:
                 packet.stream, packet.time_base = copy, _BASE
-                packet.pts, packet.dts = stamps[n]
-                packet.duration = 0
+                packet.pts, packet.dts, packet.duration = stamps[n]
                 out.mux(packet)
             if n >= numbers[-1]: break
+
+
+@contextmanager
+def _open_copy(file, kind: str, stream):
+    "(container, its stream) for packets of `stream`. Raises `Refused` where the container cannot hold them."
+    try:
+        with _av().open(file, "w", format=kind) as out: yield out, out.add_stream_from_template(stream, opaque=True)
+    except ValueError as e: raise Refused("not copyable") from e                # FFmpeg's complaints are of this kind
 
 
 def _note(clip: Clip, source: int) -> str:

@@ -36,8 +36,9 @@ class CutSettings:
     short_side: int = 128               # pixels of the pictures that are looked at
     difference: float = 12.0            # of the pictures before and after, in levels of brightness (root mean square)
     likeness: float = 0.6               # before and after: a correlation above this is the same shot
-    own_change: float = 1.0             # a cut changes more than the shot does by itself in the same time, by this factor
+    own_change: float = 1.08            # a cut changes more than the shot does by itself in the same time, by this factor
     unexplained: float = 0.5            # share of a fade's change that is no mixture of before and after
+    dip: float = 0.8                    # contrast in the middle of a fade, over that before and after
     lengths: tuple[float, ...] = (0.32, 0.56, 0.88, 1.28, 1.8, 2.6)    # seconds of fades that are tried
 
     def __post_init__(self):
@@ -128,11 +129,12 @@ def _likeness(one: np.ndarray, other: np.ndarray, grain: float = 0.0) -> float:
 def _abrupt(memory: _Memory, at: int, low: int, high: int, settings: CutSettings, n: int = 4) -> float:
     "By how much the change at frame `at` exceeds the shots' own, within the frames `low` to `high`; 0: it is no cut."
     before, after = memory.between(max(low, at - n), at).mean(0), memory.between(at, min(high, at + n)).mean(0)
-    change = _distance(before, after)
-    if change < settings.difference or _likeness(before, after) > settings.likeness: return 0.0
+    grain = float(np.median(memory.grain(max(low, at - 2 * n), min(high, at + 2 * n)))) / n     # of a mean of n frames
+    change = _distance(before, after, grain)
+    if change < settings.difference or _likeness(before, after, grain) > settings.likeness: return 0.0
     own = [0.0]
-    if at - 2 * n >= low: own.append(_distance(memory.between(at - 2 * n, at - n).mean(0), before))
-    if at + 2 * n <= high: own.append(_distance(memory.between(at + n, at + 2 * n).mean(0), after))
+    if at - 2 * n >= low: own.append(_distance(memory.between(at - 2 * n, at - n).mean(0), before, grain))
+    if at + 2 * n <= high: own.append(_distance(memory.between(at + n, at + 2 * n).mean(0), after, grain))
     excess = change / (max(own) + 0.5)
     return excess if excess > settings.own_change else 0.0
 
@@ -154,10 +156,22 @@ def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: f
     left, change = np.maximum(left - noise, 0), np.maximum(change - noise, 0)
     return a, b, float(left.sum() / (change.sum() + frames.size))           # one level of noise in each pixel is nothing
 
+# %% ../../nbs/video/03_cuts.ipynb #dip-def
+def _contrast(pictures: np.ndarray, grain: float) -> float:
+    "Mean square of what is not flat in pictures `\"... P\"`, without the grain; the median, as lamps may flash."
+    return max(float(np.median(pictures.var(-1))) - grain, 0.0)
+
+
+def _dip(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: float = 0.0, n: int = 3) -> float:
+    "Contrast in the middle third of `frames` (`\"T P\"`) over that of `before` and `after`, which are means of n frames."
+    ends = (_contrast(before, grain / n) + _contrast(after, grain / n)) / 2
+    third = len(frames) // 3
+    return _contrast(frames[third:len(frames) - third], grain) / (ends + 1.0)
+
 # %% ../../nbs/video/03_cuts.ipynb #fade-def
 def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings: CutSettings, n: int = 3):
     """The best fade near the frames `first` to `last` of the shot from `low` to before `high`: (its first mixed frame,
-    its first pure frame), or None."""
+    its first pure frame, what is unexplained), or None."""
     low, high, best = max(low, memory.oldest), min(high, memory.end), None
     step = (memory.times[-1] - memory.times[0]) / max(len(memory.times) - 1, 1)
     pictures, grains = memory.between(low, high), memory.grain(low, high)
@@ -173,11 +187,12 @@ def _fade(memory: _Memory, first: int, last: int, low: int, high: int, settings:
             if change < settings.difference or _likeness(before, after, grain / n) > settings.likeness: continue
             a, b, unexplained = _mixture(before, after, pictures[x + 1 - low:y - low], grain)
             if unexplained > settings.unexplained or not _rises(b - a): continue
+            if _dip(before, after, pictures[x + 1 - low:y - low], grain) > settings.dip: continue
             worth = change * (1 - unexplained)
-            if best is None or worth > best[0]: best = worth, *_edges(a, b, x + 1), before, after
+            if best is None or worth > best[0]: best = worth, unexplained, *_edges(a, b, x + 1), before, after
     if best is None: return None
-    _, start, end, before, after = best
-    return _widened(start, end, before, after, pictures, low)
+    _, unexplained, start, end, before, after = best
+    return *_widened(start, end, before, after, pictures, low), unexplained
 
 
 def _rises(shares: np.ndarray) -> bool:
@@ -220,6 +235,7 @@ class CutFinder:
         self.waiting: deque[Alarm] = deque()
         self.cuts: list[tuple[int, float, float]] = []                         # (frame, excess, time)
         self.fades: list[Transition] = []
+        self.unexplained: dict[Transition, float] = {}
 
     def push(self, frame: Frame) -> None:
         "The next frame, every one of the film, about `settings.short_side` pixels high."
@@ -274,8 +290,19 @@ class CutFinder:
         if found is None: return
         start, end = found[0], min(found[1], self.memory.end - 1)
         fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), alarm.fps)
+        self._add_fade(fade, found[2])
+
+    def _add_fade(self, fade: Transition, unexplained: float) -> None:
+        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those that
+        touch are one, to black and from black."""
+        over = [f for f in self.fades[-8:] if f.first < fade.after and f.after > fade.first]
+        longer = lambda f: 0.1 if fade.after - fade.first > f.after - f.first else -0.1
+        if any(self.unexplained[f] + longer(f) <= unexplained for f in over): return
+        self.fades = [f for f in self.fades if f not in over]
         near = [f for f in self.fades[-8:] if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
-        self.fades = [f for f in self.fades if f not in near] + [_joined([*near, fade])]
+        if near: fade = _joined([*near, fade])
+        self.fades = [f for f in self.fades if f not in near] + [fade]
+        self.unexplained = {f: self.unexplained.get(f, unexplained) for f in self.fades[-8:]}
 
 
 def _between(frames: list[int], low: int, high: int) -> bool:

@@ -146,7 +146,7 @@ class Packets(NamedTuple):
     times: np.ndarray                   # float64 "T": seconds since the first frame
     keys: np.ndarray                    # bool "T"
     order: np.ndarray                   # int64 "T": which packet of the stream, counted from 0
-    stamped: bool                       # had every packet a time of its own?
+    ordered: bool = True                # does the file say in which order they are shown?
 
 # %% ../../nbs/video/02_decoding.ipynb #read-packets-def
 def _step(stream) -> float:
@@ -176,7 +176,8 @@ def _packets(container, stream, limits: Limits, faults: Counter) -> Packets:
     stamps = shown if stamped else [p if p is not None else d for p, d in zip(shown, decoded)]
     times = np.array([clock.at(None if stamps[k] is None else stamps[k] * base) for k in order])
     if len(times) and times[-1] > limits.seconds: raise Refused("too long")
-    return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], stamped)
+    ordered = stamped and not (stream.codec_context.has_b_frames and (np.diff(order) == 1).all())      # AVI with B-frames
+    return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], ordered)
 
 # %% ../../nbs/video/02_decoding.ipynb #packet-table-def
 def packet_table(path: str | Path, limits: Limits = Limits()) -> Packets:
@@ -226,7 +227,7 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
     with _opened(path, limits) as (container, stream):
         packets = _packets(container, stream, limits, faults)
         times = packets.times
-        if len(times) and _ends_early(container, stream, packets): faults["breaks off"] = 1
+        if len(times) and _ends_early(container, stream, packets, faults): faults["breaks off"] = 1
         sound, kind = bool(container.streams.audio), container.format.name
         rate = stream.average_rate
     first = _first_frames(path, limits)
@@ -240,13 +241,13 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
         frames=len(times), seconds=float(times[-1] + usual), fps=float(len(steps) / times[-1]),
         declared_fps=float(rate) if rate else None,
         variable_rate=bool(np.mean(np.abs(steps - usual) > usual / 4) > 0.01), interlaced=first[3], sound=sound,
-        keyframes=tuple(times[packets.keys].tolist()), faults=dict(faults),
+        keyframes=tuple(times[packets.keys].tolist()), faults=dict(+faults),
     )
 
 
-def _ends_early(container, stream, packets: Packets) -> bool:
-    "Does the container promise more packets than there are, or clearly more time (its sound may be longer)?"
-    promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0
+def _ends_early(container, stream, packets: Packets, faults: Counter) -> bool:
+    "Does the container promise more packets than there are, or clearly more time (its sound, or a jump, may be longer)?"
+    promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 and not faults["time jump"] else 0
     return stream.frames > packets.order.max() + 1 or promised > 1.02 * packets.times[-1] + 0.5
 
 
@@ -255,7 +256,7 @@ def _first_frames(path: str | Path, limits: Limits, n: int = 3):
     interlaced, kept = False, None
     with _opened(path, limits) as (container, stream):
         for k, frame in enumerate(_decoded(container, stream, limits, Counter())):
-            if kept is None: kept = frame, _upright(frame, stream), stream.codec_context.name
+            if kept is None: kept = frame, _upright(frame, stream), stream.codec_context.codec.canonical_name
             interlaced |= bool(frame.interlaced_frame)
             if k + 1 == n: break
     if kept is None: raise Refused("not decodable")
@@ -268,8 +269,11 @@ def _decoded(container, stream, limits: Limits, faults: Counter) -> Iterator:
     packets = container.demux(stream)
     while True:
         try: packet = next(packets, None)
-        except (av.FFmpegError, OSError): packet = None
+        except (av.FFmpegError, OSError):
+            faults["breaks off"] += 1
+            packet = None
         if packet is None: return
+        if packet.is_corrupt: faults["packet damaged"] += 1
         try: frames = packet.decode()
         except MemoryError as e: raise Refused("too much memory") from e
         except (av.FFmpegError, OSError, ValueError) as e:
