@@ -41,7 +41,7 @@ class MotionScale:
         "`motion_bucket_id` of a motion in pixels a second; 0 for a still. Raises `UserError` for what is no motion."
         if not (math.isfinite(motion) and motion >= 0): raise UserError(f"no bucket for a motion of {motion}")
         if motion == 0: return 0
-        below = NormalDist().cdf(math.log(motion / self.middle) / self.spread)
+        below = NormalDist().cdf((math.log(motion) - math.log(self.middle)) / self.spread)
         return min(BUCKETS - 1, int(BUCKETS * below))
 
     def motion(self, bucket: int) -> float:

@@ -24,15 +24,15 @@ from ..core.identity import Identity
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from ..judging.separation import separation
-from ..learn.checkpoints import hash_tensors, save_weights, tidy
-from ..learn.fit import LAST, FitConfig, fit
+from ..learn.checkpoints import hash_tensors, save_weights
+from ..learn.fit import FitConfig, fit
 from ..learn.objective import Objective, OptimConfig
 from ..learn.rates import cosine_rate, trapezoid_rate
 from ..learn.steps import SeededSteps
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'SETTINGS', 'PictureReader', 'PictureRater', 'three_frames', 'similarities', 'aesthetics', 'SmallConfig',
-           'Towers', 'Rater', 'train_towers', 'train_rater', 'load_scorer']
+           'Towers', 'Rater', 'train_towers', 'train_rater', 'load_scorer', 'learned_reader', 'learned_rater']
 
 # %% ../../nbs/video/09_similarity.ipynb #protocols
 class PictureReader(Protocol):
@@ -72,7 +72,7 @@ def aesthetics(frames: np.ndarray, rater: PictureRater) -> float:
 @dataclass(frozen=True)
 class SmallConfig:
     "Size of a small network and of its training; `side` is the side of the pictures it looks at, in pixels."
-    steps: int = 300
+    steps: int = 400
     batch: int = 64
     lr: float = 3e-3
     side: int = 32
@@ -184,7 +184,8 @@ def _batch(pixels: Tensor, told: Tensor, seed: int, step: int, rank: int, size: 
     chance = torch.Generator().manual_seed(seed_for("scorer batch", seed, step, rank))
     chosen = torch.randint(len(pixels), (size,), generator=chance)
     sharp, share = pixels[chosen], torch.rand(size, 1, 1, 1, generator=chance)
-    return torch.lerp(sharp, F.avg_pool2d(sharp, 3, 1, 1, count_include_pad=False), share), told[chosen]
+    soft = F.avg_pool2d(sharp, 3, 1, 1, count_include_pad=False)
+    return torch.lerp(sharp, soft, share / 2), told[chosen]
 
 def _trained(objective: Callable, network: nn.Module, pixels: Tensor, told: Tensor, folder: Path, name: str, seed: int):
     "Train on the core, keep weights and settings in `folder`, and give the network back."
@@ -245,3 +246,27 @@ def load_scorer(folder: str | Path) -> Towers | Rater:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
         raise UserError(f"the scorer in {folder} is damaged: train it again in an empty folder") from None
     return network.eval()
+
+# %% ../../nbs/video/09_similarity.ipynb #learned-reader-def
+def learned_reader(
+    reader: PictureReader, clips: Sequence[np.ndarray], captions: Sequence[str], wrong: Sequence[bool]
+) -> Learned:
+    """How well similarity tells `wrong` captions from right ones, on clips uint8 `"T H W 3"` that the reader never saw,
+    beside chance. Raises `UserError` where all are wrong or none is."""
+    scores = [similarities(clip, [caption], reader)[0] for clip, caption in zip(clips, captions)]
+    area = separation(-np.array(scores), wrong, resamples=1).mid
+    return Learned("similarity", "AUC for wrong captions", area, 0.5, "chance", margin=0.2, n=len(scores))
+
+# %% ../../nbs/video/09_similarity.ipynb #learned-rater-def
+def learned_rater(rater: PictureRater, clips: Sequence[np.ndarray], poor: Sequence[bool]) -> Learned:
+    """How well ratings tell `poor` clips uint8 `"T H W 3"`, which the rater never saw, from sound ones, beside the
+    better of contrast and sharpness. Raises `UserError` where all are poor or none is."""
+    area = lambda scores: separation(-np.array(scores), poor, resamples=1).mid
+    greys = [three_frames(clip).mean(axis=-1) for clip in clips]
+    trivial = {
+        "contrast": area([grey.std(axis=(1, 2)).mean() for grey in greys]),
+        "sharpness": area([np.abs(np.diff(grey, axis=2)).mean() for grey in greys]),
+    }
+    best = max(trivial, key=trivial.get)
+    found = area([aesthetics(clip, rater) for clip in clips])
+    return Learned("aesthetics", "AUC for poor pictures", found, trivial[best], best, margin=0.05, n=len(clips))
