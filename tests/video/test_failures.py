@@ -138,3 +138,21 @@ def test_what_is_no_film_is_one_line(wrong):
 
 def test_a_watch_that_never_looks_is_refused(tmp_path):
     with pytest.raises(UserError, match="not every 0"): FilmWatch(still, films(), 0, tmp_path)
+
+
+def test_a_stage_is_watched_with_the_averaged_weights(tmp_path):
+    pytest.importorskip("diffusers")
+    from small import dwarf, spots
+
+    from dclm_nb.video.objectives import Denoising, Training, train_stage
+    asked = []
+
+    def draw(network):
+        asked.append(network)
+        return films(seed=3)
+
+    objective = Denoising(dwarf(), Training(steps=2, batch_size=2, lr=1e-3, ema=0.9))
+    watch = FilmWatch(draw, films(64), 1, tmp_path)
+    train_stage(objective, spots(), tmp_path / "run", callbacks=[watch], accelerator="cpu")
+    assert asked == [objective.averaged.module] * 2 and [look.named for look in watch.looks] == [(), ()]
+    assert all(0.1 < look.loss < 3 for look in watch.looks)
