@@ -197,7 +197,8 @@ def _ground_faults(frames: np.ndarray, track: Track) -> dict[str, float]:
         "extra": float(track.others.mean() / grey[0].size),
     }
 
-def _mean_where(values: np.ndarray, mask: np.ndarray) -> float: return float(values[mask].mean()) if mask.any() else 0.0
+def _mean_where(values: np.ndarray, mask: np.ndarray) -> float:
+    return float(values[mask].mean()) if mask.any() else 0.0
 
 def _roughness(colour: np.ndarray) -> np.ndarray:
     "How much each inner pixel's colour differs from the mean of its four neighbours, times four."
@@ -242,8 +243,9 @@ class QualityJudge:
         found = [faults_of(clip, spec) for clip in clean]
         values = {name: np.array([f[name] for f in found]) for name in found[0]}
         middle = {name: float(np.median(v)) for name, v in values.items()}
-        # for a fault that clean clips never have: one percent of a share, a quarter of a pixel of the frame
-        unit = {name: max(float(np.quantile(v, 0.95)) - middle[name], _LEAST.get(name, 0.01)) for name, v in values.items()}
+        # for a fault that clean clips hardly have: a least unit
+        unit = {name: max(float(np.quantile(v, 0.95)) - middle[name], _LEAST.get(name, 0.01))
+                for name, v in values.items()}
         return cls(spec, middle, unit)
 
     def faults(self, frames: np.ndarray) -> dict[str, float]:
@@ -255,7 +257,8 @@ class QualityJudge:
         "The quality of clips uint8 `\"N T H W 3\"`, float `\"N\"`: 0 is the best."
         return np.array([-sum(np.log1p(list(self.faults(clip).values()))) for clip in clips])
 
-_LEAST = {"extra": 0.001, "pale": 1.0, "recoloured": 1.0, "grain": 0.1, "letters": 0.1, "unsteady": 0.1, "jump": 0.1, "flicker": 0.1}
+_GREYS = dict.fromkeys(("grain", "letters", "unsteady", "jump", "flicker"), 0.1)
+_LEAST = {"extra": 0.001, "pale": 1.0, "recoloured": 1.0, **_GREYS}
 
 # %% ../../nbs/video/31_judges.ipynb #moving-def
 def motion_of(frames: np.ndarray, spec: WorldSpec) -> float:
@@ -317,7 +320,7 @@ class FeatureNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("video features", seed))
             self.body = nn.Sequential(
-                nn.Conv2d(3 * frames, width, 3, padding=1), nn.SiLU(),
+                nn.Conv2d(4 * frames, width, 3, padding=1), nn.SiLU(),
                 nn.Conv2d(width, width, 3, padding=1, stride=2), nn.GroupNorm(8, width), nn.SiLU(),
                 nn.Conv2d(width, 2 * width, 3, padding=1, stride=2), nn.GroupNorm(8, 2 * width), nn.SiLU(),
                 nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(8 * width, 64),
@@ -327,7 +330,11 @@ class FeatureNet(nn.Module):
     def features(self, clips: np.ndarray) -> Tensor:
         "Features `\"N 64\"`."
         pixels = torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 1, 4, 2, 3).flatten(1, 2).float()
-        return self.body((pixels / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        pixels = pixels / 127.5 - 1
+        # how much each pixel differs from its neighbours: convolutions that shrink a picture soon forget it
+        rough = (pixels - nn.functional.avg_pool2d(pixels, 3, 1, 1)).abs().unflatten(1, (-1, 3)).mean(2)
+        both = torch.cat([pixels, 4 * rough], 1)
+        return self.body(both.contiguous(memory_format=torch.channels_last))
 
     def forward(self, clips: np.ndarray) -> tuple[Tensor, ...]:
         "For each question the logits of its answers, `\"N K\"`."

@@ -94,8 +94,8 @@ class _Block(nn.Module):
 @dataclass(frozen=True)
 class MixingSettings:
     """Sizes of a `MixingUNet`: latents have `channels`, films always `frames` frames; at each level, from fine to
-    coarse, a width and lanes per frame; captions come as `words` vectors of width `context`, and `numbers` other numbers
-    condition it. Raises `UserError` for widths that are no multiples of 8, or lists that do not match."""
+    coarse, a width and lanes per frame; captions come as `words` vectors of width `context`, and `numbers` other
+    numbers condition it. Raises `UserError` for widths that are no multiples of 8, or lists that do not match."""
     channels: int = 12
     frames: int = 8
     widths: tuple[int, ...] = (32, 64)
@@ -134,7 +134,10 @@ class MixingUNet(nn.Module):
         self.time_embedding = nn.Sequential(nn.Linear(32, known), nn.SiLU(), nn.Linear(known, known))
         self.add_embedding = nn.Linear(32 * s.numbers, known)
         self.caption = nn.Linear(s.words * s.context, known)
+        # words of size one arrive as loud as the noise level does
+        nn.init.normal_(self.caption.weight, std=2 * (s.words * s.context) ** -0.5)
         self.enter = nn.Conv2d(s.channels, widths[0], 3, padding=1)
+        self.enter_mean = nn.Conv2d(s.channels, widths[0], 3, padding=1)
         levels = range(len(widths))
         self.down = nn.ModuleList(block(widths[level], level) for level in levels)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
@@ -142,8 +145,8 @@ class MixingUNet(nn.Module):
         self.up = nn.ModuleList(block(2 * widths[level], level) for level in levels)
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in zip(widths, widths[1:]))
         self.norm, self.leave = nn.GroupNorm(8, widths[0]), nn.Conv2d(widths[0], s.channels, 3, padding=1)
-        self.kept = nn.Linear(known, s.channels)
-        for last in (self.leave, self.kept, self.add_embedding):
+        self.kept, self.kept_mean = nn.Linear(known, s.channels), nn.Linear(known, s.channels)
+        for last in (self.leave, self.kept, self.kept_mean, self.enter_mean, self.add_embedding):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -158,7 +161,9 @@ class MixingUNet(nn.Module):
             raise UserError(f"films have {self.settings.frames} frames here, or one, not {sample.shape[1]}")
         told = self._told(timestep, encoder_hidden_states, added_time_ids)
         told_time = told if temporal is None else self._told(timestep, temporal, added_time_ids)
-        x, past = _each(self.enter, sample), []
+        # what stands still is seen best in the mean of all frames; a loose frame is its own mean
+        beside = sample.mean(1, keepdim=True) - sample
+        x, past = _each(self.enter, sample) + _each(self.enter_mean, beside), []
         for level, block in enumerate(self.down):
             x = block(x, told, told_time)
             past.append(x)
@@ -167,8 +172,9 @@ class MixingUNet(nn.Module):
         for level in reversed(range(len(self.up))):
             x = self.up[level](torch.cat([x, past[level]], 2), told, told_time)
             if level: x = _each(self.grow[level - 1], _each(lambda y: F.interpolate(y, scale_factor=2), x))
-        kept = self.kept(told)[:, None, :, None, None] * sample
-        return SimpleNamespace(sample=kept + _each(lambda y: self.leave(F.silu(self.norm(y))), x))
+        kept, kept_mean = (layer(told)[:, None, :, None, None] for layer in (self.kept, self.kept_mean))
+        x = _each(lambda y: self.leave(F.silu(self.norm(y))), x)
+        return SimpleNamespace(sample=x + kept * sample + kept_mean * beside)
 
     def _told(self, noise: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
         "Everything that the network is told, `\"B known\"`."

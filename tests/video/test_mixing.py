@@ -1,0 +1,62 @@
+"""The small network on cases that no notebook shows."""
+import pytest
+import torch
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.video.mixing import MixingSettings, MixingUNet, TimeMixer
+
+SMALL = MixingSettings(channels=4, frames=4, widths=(8, 16), lanes=(2, 4), context=8, words=2, known=16)
+
+
+def asked(n: int, seed: int = 0) -> dict:
+    chance = torch.Generator().manual_seed(seed)
+    return {"timestep": torch.zeros(n), "encoder_hidden_states": torch.randn(n, 2, 8, generator=chance),
+            "added_time_ids": torch.ones(n, 2)}
+
+
+def awake(network):
+    "Noise on every parameter, so that no layer is silent."
+    chance = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters(): parameter += 0.1 * torch.randn(parameter.shape, generator=chance)
+    return network
+
+
+def test_a_film_of_a_fresh_network_is_its_frames():
+    network = awake(MixingUNet(SMALL))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "time_mixer.widen" in name or "_mean" in name: parameter.zero_()
+    film = torch.randn(2, 4, 4, 4, 4)
+    frames = torch.cat([network(film[:, t:t + 1], **asked(2)).sample for t in range(4)], 1)
+    assert torch.allclose(network(film, **asked(2)).sample, frames, atol=1e-5)
+
+
+def test_every_frame_notices_every_other():
+    network, film = awake(MixingUNet(SMALL)), torch.randn(1, 4, 4, 4, 4)
+    for t in range(4):
+        other = film.clone()
+        other[:, t] = torch.randn(1, 4, 4, 4)
+        moved = (network(other, **asked(1)).sample - network(film, **asked(1)).sample).abs().amax((0, 2, 3, 4))
+        assert (moved > 1e-5).all()
+
+
+def test_the_caption_of_time_alone_changes_films_but_no_pictures():
+    network, film, other = awake(MixingUNet(SMALL)), torch.randn(1, 4, 4, 4, 4), asked(1, 5)["encoder_hidden_states"]
+    plain, told = network(film, **asked(1)).sample, network(film, **asked(1), temporal=other).sample
+    assert not torch.allclose(plain, told)
+    one = film[:, :1]
+    assert torch.equal(network(one, **asked(1)).sample, network(one, **asked(1), temporal=other).sample)
+
+
+def test_equal_seeds_are_equal_networks():
+    a, b, c = (MixingUNet(SMALL, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(a[name], b[name]) for name in a) and not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(UserError, match="multiples of 8"): MixingSettings(widths=(12, 16))
+    with pytest.raises(UserError, match="as many widths"): MixingSettings(widths=(16,))
+    with pytest.raises(UserError, match="films have 4 frames"): MixingUNet(SMALL)(torch.randn(1, 3, 4, 4, 4), **asked(1))
+    mixer = TimeMixer(8, 16, 4, 2)
+    assert not [p for name, p in mixer.named_parameters() if "widen" in name and p.abs().sum()]
