@@ -11,9 +11,9 @@ from typing import Annotated, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'runs_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget', 'report',
-           'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why', 'data_fetch',
-           'curate', 'train_image', 'main']
+__all__ = ['app', 'data_app', 'runs_app', 'curate_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget',
+           'report', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why',
+           'data_fetch', 'curate', 'curate_video', 'train_image', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(
@@ -29,6 +29,8 @@ data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
 app.add_typer(runs_app, name="runs")
+curate_app = typer.Typer(help="Web archives to filtered, deduplicated, scored training text; films with the word video.")
+app.add_typer(curate_app, name="curate")
 
 PaperOption = Annotated[
     str, typer.Option("--paper", "-p", help="The paper (dclm-nb status names them); all for all of them.")
@@ -261,9 +263,10 @@ def data_fetch(
     fetch_all(optional)
 
 # %% ../nbs/cli.ipynb #curate-command
-@app.command()
+@curate_app.callback(invoke_without_command=True)
 def curate(
-    warc: Annotated[list[str], typer.Option("--warc", help="A WARC file or URL; several are allowed.")],
+    context: typer.Context,
+    warc: Annotated[Optional[list[str]], typer.Option(help="A WARC file or URL; several are allowed.")] = None,
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
@@ -276,7 +279,12 @@ def curate(
     ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
-    "Web archives to filtered, deduplicated, scored training text, by the paper's steps."
+    "Web archives to filtered, deduplicated, scored training text, by the paper's steps; films with the word video."
+    if context.invoked_subcommand:
+        given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+        if given: _fail(f"--{given[0]} stands before the word video: options for films come behind it")
+        return
+    if not warc: _fail("name web archives with --warc, or films: dclm-nb curate video FOLDER (dclm-nb curate --help)")
     from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
     config = CurationConfig(
         faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, name="laptop"
@@ -292,6 +300,41 @@ def _print_curation(report):
     print(report.reasons.to_string(index=False))
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
+
+# %% ../nbs/cli.ipynb #curate-video-command
+@curate_app.command("video")
+def curate_video(
+    films: Annotated[str, typer.Argument(help="A folder of films, of any depth, or one film.")],
+    config: Annotated[str, typer.Option(help="A YAML file with settings; the paper's by default.")] = "",
+    out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
+    executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
+):
+    "Films to clips: cuts, clips without re-encoding, motion, text, thresholds. The same command continues."
+    from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films, read_settings
+    settings = read_settings(config) if config else VideoCuration()
+    try: report = curate_films(films, out, settings, executor=executor, workers=workers)
+    except NoClips as e:
+        _print_films(e.report)
+        raise
+    if report: _print_films(report)
+
+def _printable(line: str) -> str:
+    "What no terminal can show, such as half a character of a file name, spelled out."
+    return line.encode(errors="backslashreplace").decode()
+
+def _print_films(report, most: int = 20):
+    "Both books, what was refused, the thresholds, and where to look."
+    print(report.films.to_string(index=False, header=False))
+    faults = report.faults()
+    for fault in faults[:most]: print(_printable(f"  {fault['source']}: {fault['cause']} {fault['detail']}".rstrip()))
+    if len(faults) > most: print(f"  and {len(faults) - most} more, in {report.folder / 'films'}")
+    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
+    if len(report.reasons): print(report.reasons.to_string(index=False))
+    for cut in report.thresholds: print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
+    if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
+    if report.shards.is_dir(): print(f"to train on (WebDataset and Parquet): {report.shards}")
+    print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")
 
 # %% ../nbs/cli.ipynb #train-image-command
 @app.command("train-image")

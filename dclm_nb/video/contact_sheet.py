@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from datatrove.data import Document
 
-from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..shards.tally import Refused
 from .airlock import Airlock
@@ -132,10 +131,10 @@ def histogram(values: Sequence[float], cut: Cut, bars: int = 60) -> str:
         heights = 70 * np.sqrt(counts / max(1, np.histogram(values, edges)[0].max()))
         for k in np.flatnonzero(counts):
             parts.append(f"<rect x='{6 * k:g}' y='{80 - heights[k]:.1f}' width=5 height='{heights[k]:.1f}' "
-                         f"class={'gone' if goes else 'kept'}><title>{counts[k]}</title></rect>")
+                         f"fill='{'#d55e00' if goes else '#0072b2'}'><title>{counts[k]}</title></rect>")
     at = 6 * bars * (cut.threshold - edges[0]) / span
     return (f"<svg width={6 * bars} height=98 viewBox='0 0 {6 * bars} 98'>{''.join(parts)}"
-            f"<line x1={at:.1f} x2={at:.1f} y1=4 y2=82 /><text y=95>{low:.3g}</text>"
+            f"<line x1={at:.1f} x2={at:.1f} y1=4 y2=82 stroke='#333' stroke-width=2 stroke-dasharray=4 /><text y=95>{low:.3g}</text>"
             f"<text x={6 * bars} y=95 text-anchor=end>{high:.3g}</text></svg>")
 
 # %% ../../nbs/video/17_contact_sheet.ipynb #page-template
@@ -150,7 +149,6 @@ figure.gone{{border-top-color:#d55e00;background:#fbf1ea}}
 figcaption{{font-size:11px;max-width:340px;overflow-wrap:anywhere}}
 .strip{{background-color:#bbb;min-width:90px;min-height:40px}}
 .line{{align-self:stretch;flex-basis:100%;border-top:3px dashed #333;text-align:center}}
-svg rect.gone{{fill:#d55e00}} svg rect.kept{{fill:#0072b2}} svg line{{stroke:#333;stroke-width:2;stroke-dasharray:4}}
 svg text{{font-size:11px}}
 {styles}
 </style>

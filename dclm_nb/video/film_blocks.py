@@ -17,12 +17,13 @@ import numpy as np
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..shards.tally import Refused
 from ..stages.decisions import Decide, Removal
 from ..stages.documents import documents_table, replacing
 from ..stages.reading import ReadFiles, Unread, Unreadable
 from .airlock import Airlock
+from .captions import ModelCaptioner, caption_all, three_captioners
 from .clips import plan_clips, shots, write_clips
 from .conditioning import fps_id
 from .cuts import CutFinder, CutSettings, Transition
@@ -34,8 +35,9 @@ from .motion import FlowConfig, motion_score
 from .text_area import TextConfig, rapidocr_detector, text_area
 
 # %% auto #0
-__all__ = ['FILM_ENDINGS', 'SPACED', 'FilmsFound', 'find_films', 'Cutting', 'study_film', 'ReadFilms', 'KeepClips', 'Look',
-           'look_at', 'frames_at', 'Measuring', 'MeasureClips', 'SettleRules', 'load_cuts', 'FilterClips']
+__all__ = ['FILM_ENDINGS', 'SPACED', 'CAPTIONS', 'FilmsFound', 'find_films', 'Cutting', 'study_film', 'ReadFilms', 'KeepClips',
+           'Look', 'look_at', 'frames_at', 'CaptionModel', 'Measuring', 'Gauges', 'MeasureClips', 'SettleRules',
+           'load_cuts', 'FilterClips']
 
 # %% ../../nbs/video/18_film_blocks.ipynb #endings
 FILM_ENDINGS = frozenset(
@@ -92,7 +94,7 @@ def _named(paths: Sequence[str], root: str) -> dict[str, str]:
 # %% ../../nbs/video/18_film_blocks.ipynb #cutting-class
 @dataclass(frozen=True)
 class Cutting:
-    "How films become clips: `shortest` and `longest` are seconds of a clip; `told`: also read the sentences beside a film."
+    "How films become clips: `shortest` and `longest` are seconds of a clip; `told`: read the sentences beside a film."
     shortest: float = 1.0
     longest: float = 60.0
     cuts: CutSettings = CutSettings()
@@ -120,19 +122,22 @@ def study_film(
     clips, lost = plan_clips(table, parts, settings.shortest)
     paths = write_clips(path, clips, folder, name, limits)
     said = _said(path) if settings.told else None
-    rows = {clip.shot: _clip_row(clip, written, facts, said) for clip, written in zip(clips, paths)}
+    rows = {clip.shot: _clip_row(clip, written, facts, said, table) for clip, written in zip(clips, paths)}
     told = asdict(facts) | dict(name=name, frames=len(table.times), decoded=frames, lost=dict(lost), shots=len(parts))
     told |= dict(faults=dict(Counter(facts.faults) + faults), keyframes=len(facts.keyframes))
     told |= {f"{kind}s": sum(one.kind == kind for one in found) for kind in ("cut", "fade")}
     yield dict(film=told, shots=[rows.get(part) or _lost_row(part, table) for part in parts])
 
 
-def _clip_row(clip, path: Path, facts, said) -> dict:
+def _clip_row(clip, path: Path, facts, said, table: Packets) -> dict:
     "What is known about a clip before anybody looks at it."
     row = dict(number=clip.number, first=clip.first, after=clip.after, start=clip.start, end=clip.end, lost=clip.lost,
                file=path.name, frames=clip.frames, width=facts.width, height=facts.height, codec=facts.codec)
     row["fps"] = round(clip.frames / max(clip.end - clip.start, 1e-6), 4)
-    return row | (dict(told=said.told(clip.start, clip.end)) if said else {})
+    if said is None: return row
+    # what is said of the shot, also of its part that is not in the clip
+    first, after = clip.shot
+    return row | dict(told=said.told(float(table.times[first]), float(table.times[after - 1])))
 
 
 def _lost_row(part: tuple[int, int], table: Packets) -> dict:
@@ -260,7 +265,7 @@ def look_at(path: str, side: int = 256, small: int = 32, limits: Limits = Limits
 
 
 def frames_at(path: str, wanted: Mapping[int, Container[int]], limits: Limits = Limits()) -> Iterator[tuple]:
-    "(index, side, picture uint8 `\"H W 3\"`) of a film's frames; `wanted`: which are made, by pixels on the short side."
+    "(index, side, picture uint8 `\"H W 3\"`) of a film's frames; `wanted`: which of them, by pixels on the short side."
     from av.video.reformatter import VideoReformatter
     scalers = {side: VideoReformatter() for side in wanted}
     with _opened(path, limits) as (container, stream):
@@ -270,16 +275,81 @@ def frames_at(path: str, wanted: Mapping[int, Container[int]], limits: Limits = 
 
 # %% ../../nbs/video/18_film_blocks.ipynb #measuring-class
 @dataclass(frozen=True)
+class CaptionModel:
+    "A captioner of `transformers`: what it is called here, its model's name or folder, and how many frames it sees."
+    name: str
+    model: str
+    frames: int = 1
+    prompt: str = ""
+
+
+CAPTIONS = ("told", "world")
+
+@dataclass(frozen=True)
 class Measuring:
-    "What is measured: optical flow always, text where `text` is not None; pictures have `side` pixels on the short side."
+    """What is measured: optical flow always, text where `text` is not None. `captions`: of `CAPTIONS`; `reader` and
+    `rater`: folders of scorers; pictures have `side` pixels on the short side. Raises `UserError`."""
     flow: FlowConfig = FlowConfig()
     text: TextConfig | None = TextConfig()
+    captions: tuple[str, ...] = ()
+    models: tuple[CaptionModel, ...] = ()
+    reader: str = ""
+    rater: str = ""
     side: int = 256
+
+    def __post_init__(self):
+        for name in self.captions:
+            if name not in CAPTIONS: raise unknown("kind of caption", name, CAPTIONS)
+        if self.reader and not (self.captions or self.models):
+            raise UserError("a similarity needs a caption: name captions or models beside the reader")
 
     @property
     def measures(self) -> tuple[str, ...]:
         "The names of what can be filtered by."
-        return ("motion", *(("text_area",) if self.text else ()))
+        asked = dict(motion=True, text_area=self.text, similarity=self.reader, aesthetics=self.rater)
+        return tuple(name for name, value in asked.items() if value)
+
+# %% ../../nbs/video/18_film_blocks.ipynb #gauges-def
+class Gauges:
+    "What the measures need, loaded once: a detector of text, captioners, scorers."
+    def __init__(self, measuring: Measuring):
+        import cv2
+        cv2.setNumThreads(1)                            # the workers share the cores
+        self.measuring, m = measuring, measuring
+        self.detector = rapidocr_detector() if m.text else None
+        self.captioners = list(three_captioners()) if "world" in m.captions else []
+        self.captioners += [ModelCaptioner.pretrained(c.model, c.frames, c.name, prompt=c.prompt) for c in m.models]
+        self.reader, self.rater = (_scorer(folder) if folder else None for folder in (m.reader, m.rater))
+
+    def read(self, look: Look, told: str = "") -> dict:
+        "Name and value of each measure of a clip, and its `captions`."
+        m = self.measuring
+        values = dict(motion=motion_score(look.small, look.times, m.flow))
+        if m.text: values["text_area"] = text_area(look.even, self.detector, m.text).share
+        captions = ({"told": told} if told else {}) | caption_all(look.even, self.captioners)
+        if self.reader: values |= self._likeness(look.even, captions)
+        if self.rater: values["aesthetics"] = _scorers().aesthetics(look.even, self.rater)
+        return _rounded(values) | (dict(captions=captions) if captions else {})
+
+    def _likeness(self, frames: np.ndarray, captions: dict[str, str]) -> dict:
+        "`similarity` of the clip's caption, and `similarities` of all."
+        found = dict(zip(captions, _scorers().similarities(frames, list(captions.values()), self.reader)))
+        return dict(similarity=next(iter(found.values()), float("nan")), similarities=found)
+
+
+def _rounded(values: dict) -> dict:
+    "Six digits behind the point: more of them are noise of the machine."
+    return {k: _rounded(v) if isinstance(v, dict) else round(float(v), 6) for k, v in values.items()}
+
+
+def _scorers():
+    "The module of the scorers; it loads torch, which not everybody needs."
+    from dclm_nb.video import similarity
+    return similarity
+
+
+@functools.lru_cache(maxsize=4)
+def _scorer(folder: str): return _scorers().load_scorer(folder)
 
 # %% ../../nbs/video/18_film_blocks.ipynb #measure-def
 class MeasureClips(Decide):
@@ -293,26 +363,17 @@ class MeasureClips(Decide):
 
     def prepare(self, rank: int, world_size: int) -> None:
         "Loads what the measures need."
-        import cv2
-        cv2.setNumThreads(1)                            # the workers share the cores
-        self.detector = rapidocr_detector() if self.measuring.text else None
-        self.seen: Counter = Counter()
+        self.gauges, self.seen = Gauges(self.measuring), Counter()
 
     def decide(self, doc: Document) -> Removal | None:
         "The reason why a clip cannot be measured; else its metadata have its measures."
         m, path = self.measuring, str(Path(self.folder) / doc.metadata["path"])
         self._beat(doc.metadata["shard"])
-        task = dict(path=path, side=m.side, small=m.flow.side or m.side)
-        try: *_, look = _inside("look_at", self.memory, self.patience, self.limits, **task)
+        sizes = dict(side=m.side, small=m.flow.side or m.side)
+        try: *_, look = _inside("look_at", self.memory, self.patience, self.limits, path=path, **sizes)
         except Unreadable as e: return Removal(self.stage, e.cause, statistic=e.detail or None)
-        doc.metadata |= dict(fps_id=fps_id(look.times)) | self.measured(look, doc)
-
-    def measured(self, look: Look, doc: Document) -> dict:
-        "Name and value of each measure of a clip."
-        m = self.measuring
-        values = dict(motion=motion_score(look.small, look.times, m.flow))
-        if m.text: values["text_area"] = text_area(look.even, self.detector, m.text).share
-        return {name: round(value, 6) for name, value in values.items()}
+        doc.metadata |= dict(fps_id=fps_id(look.times)) | self.gauges.read(look, doc.metadata.get("told", ""))
+        doc.text = next((text for text in doc.metadata.get("captions", {}).values() if text), "")
 
     def _beat(self, shard: int) -> None:
         "Tell whoever watches how far this shard is; never a reason to fail."

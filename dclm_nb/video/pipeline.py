@@ -26,7 +26,6 @@ from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents, replacing
 from ..stages.executors import check_executor
-from ..stages.reading import into_shards
 from ..stages.running import pipeline_key, run_pipeline
 from ..stages.stage import Stage
 from .conditioning import REAL_SCALE, fit_motion_scale
@@ -34,6 +33,7 @@ from .contact_sheet import write_sheet
 from .cuts import CutSettings
 from .decoding import Limits
 from dclm_nb.video.film_blocks import (
+    CaptionModel,
     Cutting,
     FilmsFound,
     FilterClips,
@@ -45,7 +45,7 @@ from dclm_nb.video.film_blocks import (
     find_films,
     load_cuts,
 )
-from .filters import LARGE_SET, Rule
+from .filters import LARGE_SET, Cut, Rule
 from .motion import FlowConfig
 from .text_area import TextConfig
 
@@ -58,14 +58,19 @@ SCALES = ("real", "fitted")
 
 @dataclass(frozen=True)
 class VideoCuration:
-    """One curation of films. `shortest`, `longest`: seconds of a clip; `motion_scale`: motion buckets as on real films, or
-    `fitted` on the clips that stay; `memory`: GiB that decoding one film may take; `patience`: seconds in which a film
-    must get on. Raises `UserError` for values that do not exist."""
+    """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`: as in
+    `Measuring`; `motion_scale`: motion buckets as on real films, or `fitted` on the clips that stay; `memory`: GiB that
+    decoding one film may take; `patience`: seconds in which a film must get on. Raises `UserError` for values that do
+    not exist."""
     shortest: float = 1.0
     longest: float = 60.0
     cuts: CutSettings = CutSettings()
     flow: FlowConfig = FlowConfig()
     text: TextConfig | None = TextConfig()
+    captions: tuple[str, ...] = ()
+    models: tuple[CaptionModel, ...] = ()
+    reader: str = ""
+    rater: str = ""
     filters: tuple[Rule, ...] | None = None             # None: the paper's, as far as they are measured
     motion_scale: str = "real"
     clips_a_tar: int = 1000
@@ -76,21 +81,22 @@ class VideoCuration:
 
     def __post_init__(self):
         if self.motion_scale not in SCALES: raise unknown("motion scale", self.motion_scale, SCALES)
+        # both refuse what they cannot work with
+        known = self.cutting and self.measuring.measures
         for rule in self.filters or ():
-            if rule.measure not in self.measuring.measures: raise unknown("measure", rule.measure, self.measuring.measures)
+            if rule.measure not in known: raise unknown("measure", rule.measure, known)
         for name in ("clips_a_tar", "films_a_task", "memory", "patience"):
             if not getattr(self, name) > 0: raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
-        self.cutting
 
     @property
     def cutting(self) -> Cutting:
         "How films become clips."
-        return Cutting(self.shortest, self.longest, self.cuts)
+        return Cutting(self.shortest, self.longest, self.cuts, "told" in self.captions)
 
     @property
     def measuring(self) -> Measuring:
         "What is measured."
-        return Measuring(self.flow, self.text)
+        return Measuring(self.flow, self.text, self.captions, self.models, self.reader, self.rater)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -264,11 +270,12 @@ def _rows(rows: Sequence[dict]) -> list[str]:
 # %% ../../nbs/video/16_pipeline.ipynb #build-def
 @run("video/curate", version=1,
      libraries=("av", "datatrove", "numpy", "onnxruntime", "opencv-python-headless", "pyarrow", "rapidocr",
-                "scenedetect-headless"), clock=("films/*/logs/*", "films/*/heartbeat/*"))
+                "scenedetect-headless"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path) -> list[Stage]:
     "The stages in order. Every block can be pickled; no file is read or written here."
     folder = Path(folder)
-    shards = into_shards(list(films.films.values()), config.films_a_task)
+    paths, many = list(films.films.values()), config.films_a_task
+    shards = [paths[k:k + many] for k in range(0, len(paths), many)]
     n, card = len(shards), WriteCard(folder, "kept", config, films)
     return [
         _cut_stage(config, films, shards, folder),
@@ -331,7 +338,7 @@ class FilmReport(Report):
     def shards(self) -> Path: return self.folder / "shards"
 
     @property
-    def thresholds(self) -> list: return load_cuts(self.folder)
+    def thresholds(self) -> list[Cut]: return [Cut.from_dict(cut) for cut in self.data["thresholds"]]
 
     def kept(self) -> list[Document]:
         "The clips that are left at the end, with the whole path of each."
@@ -386,9 +393,22 @@ def curate_films(
 
 
 def films_key(config: VideoCuration, found: FilmsFound) -> str:
-    "16 hex digits over settings, declared version, and name and content of each film."
-    inputs = {name: _content(Path(path)) for name, path in found.films.items()}
-    return pipeline_key(build_pipeline, config.settings(), inputs)
+    "16 hex digits over settings, declared version, weights, and name and content of each film."
+    inputs = {f"film {name}": _content(Path(path)) for name, path in found.films.items()}
+    settings = config.settings()
+    for name in ("reader", "rater"):
+        if settings[name]: settings[name] = _weights(Path(settings[name]))
+    if config.cutting.told:
+        beside = {name: Path(path).with_suffix(".json") for name, path in found.films.items()}
+        inputs |= {f"said {name}": _content(path) for name, path in beside.items() if path.is_file()}
+    return pipeline_key(build_pipeline, settings, inputs)
+
+
+def _weights(folder: Path) -> str:
+    "What a trained scorer is, wherever it lies. Raises `UserError` where it is missing."
+    from dclm_nb.video.similarity import SETTINGS, WEIGHTS, load_scorer
+    load_scorer(folder)
+    return sha256_of(folder / WEIGHTS) + sha256_of(folder / SETTINGS)
 
 
 def _content(path: Path) -> str:
