@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from .words import Words, WordTable
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkPlan', 'GivenMixing',
            'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel', 'save_video_model',
            'load_video_model', 'load_vae', 'word_count', 'Question', 'both_answers', 'fitting', 'sample_films',
-           'write_film_files']
+           'write_film_files', 'draw_to_files']
 
 # %% ../../nbs/video/34_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
@@ -419,3 +420,48 @@ def write_film_files(frames: np.ndarray, path: str | Path, fps: float, least: in
     files = {".png": png_bytes(sheet(frames, columns=len(frames), enlarge=max(1, enlarge // 2)))}
     if len(frames) > 1: files = {".mp4": mp4_bytes(large, fps), ".gif": gif_bytes(large, fps)} | files
     return [atomic_write(path.with_name(path.name + ending), data) for ending, data in files.items() if data]
+
+# %% ../../nbs/video/34_models.ipynb #command-def
+def draw_to_files(
+    folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), out: str | Path = "sampled", seed: int = 0,
+    steps: int = 25, guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None,
+    elevation: float = 0.0,
+) -> list[Path]:
+    """Draw one film from the model in `folder`, write it to `out`, and say what was told to the model. Returns what was
+    written. Raises `UserError`."""
+    model = load_video_model(folder)
+    frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))
+    question = Question(caption, frames, fps_id, motion_bucket_id, elevation)
+    question.check(model)
+    film = sample_films(model, [question], seed, steps, guidance)[0]
+    rate = model.fps_id if fps_id is None else fps_id
+    bucket = model.motion_bucket_id if motion_bucket_id is None else motion_bucket_id
+    whose = lambda given: "the median of its training" if given is None else "as asked"
+    if model.plan.stage not in PICTURES:
+        print(f"fps_id {rate:g} ({whose(fps_id)}), motion_bucket_id {bucket:g} ({whose(motion_bucket_id)})")
+    print(f"seed {seed}, {steps} steps, guidance {guidance:g}")
+    said = caption or " ".join([model.plan.stage, *(Path(path).stem for path in images)])
+    name = f"{re.sub('[^a-z0-9]+', '-', said.lower()).strip('-')[:60]}-{seed}"
+    written = write_film_files(film, Path(out, name), rate + 1)
+    print(*written, sep="\n")
+    return written
+
+def _given_frames(path: Path, stage: str) -> list[np.ndarray]:
+    "A picture, or the first frame of a film, and for what lies between frames its last one."
+    from PIL import Image, UnidentifiedImageError
+    if not path.is_file(): raise UserError(f"there is no picture {path}")
+    if path.suffix.lower() == ".gif": return _ends(path, stage)
+    try: return [np.asarray(Image.open(path).convert("RGB"))]
+    except UnidentifiedImageError: return _ends(path, stage)
+    except OSError as error: raise UserError(f"the picture {path} cannot be read: {error}") from None
+
+def _ends(path: Path, stage: str) -> list[np.ndarray]:
+    from dclm_nb.shards.tally import Refused
+    from dclm_nb.video.decoding import read_frames
+    first = last = None
+    try:
+        for last in read_frames(path):
+            first = last if first is None else first
+            if stage != "interpolate": break
+    except Refused as refused: raise UserError(f"{path} is no picture, and as a film it is {refused.cause}") from None
+    return [first.picture, last.picture] if stage == "interpolate" else [first.picture]
