@@ -32,7 +32,7 @@ from dclm_nb.video.models import (
 from .objectives import Training, VideoNetwork, train_stage
 from .stages import OBJECTIVES, PAPER_STAGES, PaperStage, accelerator_hours, state_bytes, step_cost
 from .training_clips import ClipTaking
-from .training_set import TrainingSet, prepare, words_of
+from .training_set import TrainingSet, captioners_of, clip_shards, prepare, words_of
 from .unet import RELEASED_UNET, is_temporal
 from .words import WordTable
 
@@ -69,8 +69,8 @@ assert tuple(RECIPES) == STAGES
 @dataclass(frozen=True)
 class VideoTraining:
     """How a stage is trained. `frames`, `size` (height, width), `fps` and `moments` say what is taken of a clip;
-    `captions`: "" for a clip's own, "mix" for three captioners in the paper's shares, or the name of one. `network`
-    and what follows: as in `NetworkPlan`; `factor`: pixels to a place of a latent, where there is no `vae` (a folder);
+    `captions`: "own" for a clip's own, "mix" for three captioners in the paper's shares, or the name of one; "" is the
+    mix, where clips have all three, and else their own. `network` and what follows: as in `NetworkPlan`; `factor`: pixels to a place of a latent, where there is no `vae` (a folder);
     `text`: a folder with CLIP's text encoder, where there is no table of words. None: as the stage's recipe has it.
     `looks`: how often films are drawn and watched for failures; `stop`: end at the first instead of warning. Raises
     `UserError` for values that do not exist."""
@@ -123,10 +123,11 @@ class VideoTraining:
         if uneven := [side for side in self.size if side % self.factor]:
             raise UserError(f"a side of {uneven[0]} pixels does not split into places of {self.factor}")
 
-    @property
-    def taking(self) -> ClipTaking:
-        "What is taken of a clip."
-        mix = MIX if self.captions == "mix" else {self.captions: 1.0} if self.captions else None
+    def taking(self, captioners: Sequence[str] = ()) -> ClipTaking:
+        "What is taken of a clip about which `captioners` have said something. Raises `UserError` for another one."
+        chosen = self.captions or ("mix" if set(MIX) <= set(captioners) else "own")
+        if chosen not in ("own", "mix", *captioners): raise unknown("captioner", chosen, ("own", "mix", *captioners))
+        mix = {"own": None, "mix": MIX}.get(chosen, {chosen: 1.0})
         return ClipTaking(self.frames, tuple(self.size), self.fps, mix)
 
     def training(self, recipe: Recipe) -> Training:
@@ -239,6 +240,7 @@ def train_video(
     except OSError as error: raise disk_error(error, out) from error
     with exclusive(out / ".preparing.lock"): made = _prepared(data, out / "clips", stage, how, before, seed)
     say(*made.lines())
+    if made.captions: say(f"captions  such as {', '.join(repr(one) for one in dict.fromkeys(made.said[:3]))}")
     plan, network = begin(stage, how, made, before, seed)
     training = how.training(RECIPES[stage])
     say(*describe(plan, network, training), f"begins    with {came_from}")
@@ -256,11 +258,13 @@ def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoM
     "The moments, with the codec and the words of the model before; new words are added."
     codec = before.codec if before else load_vae(how.vae) if how.vae else None
     encoder = TextEncoder(how.text) if how.text else None
-    made = prepare(data, folder, how.taking, how.moments, seed, how.factor, how.length, codec, encoder, how.elevation)
+    taking = how.taking(captioners_of(clip_shards(data)))
+    make = lambda captions: prepare(data, folder, taking, how.moments, seed, how.factor, how.length, codec, captions,
+                                    how.elevation)
+    made = make(encoder)
     if encoder is None and before and isinstance(before.captions, WordCaptions):
         known = before.captions.words
-        words = words_of([*made.captions.words.words] if made.captions else [], known.length, known)
-        made = prepare(data, folder, how.taking, how.moments, seed, how.factor, how.length, codec, words, how.elevation)
+        made = make(words_of(made.captions.words.words if made.captions else (), known.length, known))
     if made.captions is None and stage not in FROM_FRAMES:
         raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions in the settings")
     return made

@@ -19,15 +19,18 @@ from ..core.files import atomic_write, sha256_of, whole_file
 from ..core.identity import Identity, claim
 from ..core.progress import Progress
 from ..learn.checkpoints import hash_tensors
+from ..shards.clips import CLIP_SHARDS
+from ..shards.safe_tar import shard_samples
 from ..shards.sources import find_shards
+from ..shards.tally import Tally
 from .latent_clips import Clips
 from .models import TextEncoder, WordCaptions
-from .training_clips import ClipStream, ClipTaking, TrainingClip
+from .training_clips import CLIP_CAUSES, ClipStream, ClipTaking, TrainingClip
 from .vae import PixelCodec, TemporalVAE, to_numbers
 from .words import Words
 
 # %% auto #0
-__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'read_moments', 'TrainingSet', 'prepare', 'words_of']
+__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'captioners_of', 'read_moments', 'TrainingSet', 'prepare', 'words_of']
 
 # %% ../../nbs/video/34_training_set.ipynb #find-def
 def clip_shards(data: str | Path) -> str:
@@ -43,6 +46,16 @@ def clip_shards(data: str | Path) -> str:
         names = ", ".join(path.parent.name for path in curations)
         raise UserError(f"{folder} holds {len(curations)} curations ({names}): name one of them")
     return str(curations[0] / "*.tar")
+
+# %% ../../nbs/video/34_training_set.ipynb #captioners-def
+def captioners_of(shards: str) -> tuple[str, ...]:
+    "Who has said something about the first clip of some shards that can be read."
+    for path in find_shards(shards):
+        for _, parts in shard_samples(path, CLIP_SHARDS, Tally(tuple(CLIP_CAUSES))):
+            try: facts = json.loads(parts["json"])
+            except (KeyError, TypeError, ValueError): continue
+            return tuple(name for name, text in (facts.get("captions") or {}).items() if text)
+    return ()
 
 # %% ../../nbs/video/34_training_set.ipynb #moments-def
 def read_moments(shards: str, taking: ClipTaking, moments: int, seed: int, counts: Counter) -> Iterator[TrainingClip]:
