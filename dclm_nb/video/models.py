@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,8 @@ class NetworkPlan:
         if self.kind not in NETWORKS: raise unknown("network", self.kind, NETWORKS)
         deep = 2 ** (len(self.widths) - 1)
         if uneven := [side for side in self.side if side % deep]:
-            raise UserError(f"latents of {self.side[0]} x {self.side[1]} cannot be halved {len(self.widths) - 1} times: "
+            high, wide = self.side
+            raise UserError(f"latents of {high} x {wide} cannot be halved {len(self.widths) - 1} times: "
                             f"{uneven[0]} is no multiple of {deep}")
 
     @property
@@ -132,7 +133,9 @@ def _unet(plan: NetworkPlan, seed: int) -> nn.Module:
 
 # %% ../../nbs/video/34_models.ipynb #next-def
 @torch.no_grad()
-def next_network(old: VideoNetwork, before: NetworkPlan, plan: NetworkPlan, words: int = 0, seed: int = 0) -> VideoNetwork:
+def next_network(
+    old: VideoNetwork, before: NetworkPlan, plan: NetworkPlan, words: int = 0, seed: int = 0
+) -> VideoNetwork:
     """A network of `plan` with the weights of `old`. Raises `UserError` where they are of different kinds or sizes."""
     same = ("kind", "channels", "widths", "lanes", "heads", "attention", "layers", "context", "length", "number_width")
     if before.kind == "mixing": same += ("frames",)
@@ -153,7 +156,7 @@ def _next_unet(old: nn.Module, before: NetworkPlan, plan: NetworkPlan, seed: int
 
 def _same_or_wider(old: nn.Module, before: NetworkPlan, plan: NetworkPlan) -> nn.Module:
     if plan.stage not in PICTURES: return widened(old, plan.unet())
-    if before.stage not in PICTURES: raise UserError(f"a model of films does not become one of pictures: --stage {plan.stage}")
+    if before.stage not in PICTURES: raise UserError(f"a model of films becomes no model of pictures, {plan.stage}")
     new = build_image_unet(plan.unet())
     new.load_state_dict(old.state_dict())
     return new
@@ -338,11 +341,11 @@ class Question:
         "Raises `UserError` where the model cannot be asked this."
         stage, wanted = model.plan.stage, {"interpolate": 2}.get(model.plan.stage, 1) if model.plan.given else 0
         if wanted and len(self.frames) != wanted:
-            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not with {len(self.frames)}")
+            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}")
         if not wanted and self.frames: raise UserError(f"a model of the stage {stage} reads words, not pictures")
         if not wanted and not self.caption.strip():
             raise UserError(f"a model of the stage {stage} needs a caption: say what the film should show")
-        if wanted and self.caption: raise UserError(f"a model of the stage {stage} looks at pictures and reads no words")
+        if wanted and self.caption: raise UserError(f"a model of the stage {stage} looks at pictures, it reads no word")
 
 _PICTURES = {1: "one picture", 2: "two pictures, the first and the last"}
 
@@ -423,9 +426,9 @@ def write_film_files(frames: np.ndarray, path: str | Path, fps: float, least: in
 
 # %% ../../nbs/video/34_models.ipynb #command-def
 def draw_to_files(
-    folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), out: str | Path = "sampled", seed: int = 0,
-    steps: int = 25, guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None,
-    elevation: float = 0.0,
+    folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), out: str | Path = "sampled",
+    seed: int = 0, steps: int = 25, guidance: float = 2.0, fps_id: float | None = None,
+    motion_bucket_id: float | None = None, elevation: float = 0.0,
 ) -> list[Path]:
     """Draw one film from the model in `folder`, write it to `out`, and say what was told to the model. Returns what was
     written. Raises `UserError`."""

@@ -70,10 +70,11 @@ assert tuple(RECIPES) == STAGES
 class VideoTraining:
     """How a stage is trained. `frames`, `size` (height, width), `fps` and `moments` say what is taken of a clip;
     `captions`: "own" for a clip's own, "mix" for three captioners in the paper's shares, or the name of one; "" is the
-    mix, where clips have all three, and else their own. `network` and what follows: as in `NetworkPlan`; `factor`: pixels to a place of a latent, where there is no `vae` (a folder);
-    `text`: a folder with CLIP's text encoder, where there is no table of words. None: as the stage's recipe has it.
-    `looks`: how often films are drawn and watched for failures; `stop`: end at the first instead of warning. Raises
-    `UserError` for values that do not exist."""
+    mix, where clips have all three, and else their own. `network` and the sizes behind it: as in `NetworkPlan`;
+    `factor`: pixels to a place of a latent, where there is no `vae` (a folder); `text`: a folder with CLIP's text
+    encoder, where there is no table of words. None: as the stage's recipe has it. `looks`: how often films are drawn
+    and watched for failures; `stop`: end at the first instead of warning. Raises `UserError` for values that do not
+    exist."""
     frames: int = 8
     size: tuple[int, ...] = (16, 16)
     fps: float | None = 4.0
@@ -169,7 +170,9 @@ def with_words(table: WordTable, known: Sequence[str], wanted: Sequence[str], se
     return grown
 
 # %% ../../nbs/video/34_training.ipynb #begin-def
-def begin(stage: str, how: VideoTraining, data: TrainingSet, before: VideoModel | None, seed: int) -> tuple[NetworkPlan, VideoNetwork]:
+def begin(
+    stage: str, how: VideoTraining, data: TrainingSet, before: VideoModel | None, seed: int
+) -> tuple[NetworkPlan, VideoNetwork]:
     "The network that a stage starts with. Raises `UserError` where the stage before does not fit."
     side = tuple(data.clips.latents.shape[-2:])
     length = data.captions.words.length if isinstance(data.captions, WordCaptions) else how.length
@@ -187,7 +190,7 @@ def check_order(stage: str, before: VideoModel | None) -> str:
     "What is worth saying about where a stage begins. Raises `UserError` for a stage that cannot begin there."
     follows = RECIPES[stage].follows
     if before is None:
-        if stage == "camera": raise UserError("--stage camera moves the camera of a trained model: name its folder with --from")
+        if stage == "camera": raise UserError("--stage camera needs a trained i2v model: name its folder with --from")
         return "random weights" + (f"; the paper's begin with those of {follows[0]} (--from)" if follows else "")
     if before.plan.stage == stage: return f"the model of the same stage, {stage}"
     if before.plan.stage not in follows:
@@ -266,19 +269,23 @@ def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoM
         known = before.captions.words
         made = make(words_of(made.captions.words.words if made.captions else (), known.length, known))
     if made.captions is None and stage not in FROM_FRAMES:
-        raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions in the settings")
+        raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions or models in "
+                        "the settings (captions: [world])")
     return made
 
 # %% ../../nbs/video/34_training.ipynb #one-training
-def _train(model: VideoModel, made: TrainingSet, out: Path, how: VideoTraining, training: Training, seed: int, say, leads: bool) -> None:
+def _train(
+    model: VideoModel, made: TrainingSet, out: Path, how: VideoTraining, training: Training, seed: int, say, leads: bool
+) -> None:
     "Trains, reports, and writes the model."
     stage, network, folder = model.plan.stage, model.network, out / "training"
     if stage == "camera": add_lora(network.unet, how.rank, seed, where=_WHERE[model.plan.kind])
-    objective = OBJECTIVES[RECIPES[stage].objective](network, training)
     clips = made.clips.frames() if stage in PICTURES else made.clips
     folder.mkdir(parents=True, exist_ok=True)
-    watch = None if how.strategy == "fsdp" else film_watch(model, made, folder, how, training.steps)
     options = dict(strategy=how.strategy, precision=how.precision, devices=how.devices, num_nodes=how.nodes)
+    switch = _switch(model, clips, out / "switch", training, seed, options, say) if stage == "edm" else None
+    objective = OBJECTIVES[RECIPES[stage].objective](network, training)
+    watch = None if how.strategy == "fsdp" else film_watch(model, made, folder, how, training.steps)
     with _warnings_as_lines(leads):
         fitted = train_stage(objective, clips, folder, seed, [watch] if watch else [], **options)
     learned = best_weights(fitted)
@@ -291,11 +298,21 @@ def _train(model: VideoModel, made: TrainingSet, out: Path, how: VideoTraining, 
         for parameter in network.parameters(): parameter.requires_grad_(False)
         save_video_model(replace(model, network=network.eval()), out / "model")
         tail = losses[-max(1, len(losses) // 10):]
-        say(f"loss      {losses[0]:.3f} at first, {np.mean(tail):.3f} in the last tenth (1 would be a network that says "
+        say(f"loss      {losses[0]:.3f} at first, {np.mean(tail):.3f} in the last tenth (1: a network that says "
             f"nothing); {duration(fitted.seconds)}")
         if watch and watch.looks: say(_seen(watch))
         say(f"model     {out / 'model'}")
-    fitted.finish(LAST)
+    for run in (switch, fitted):
+        if run is not None: run.finish(LAST)
+
+def _switch(model: VideoModel, clips, folder: Path, training: Training, seed: int, options: dict, say) -> Fitted | None:
+    "After another scaling, a thirtieth of the steps for the time embedding alone; None for a model that begins here."
+    if len(model.lineage) < 2: return None
+    short = replace(training, steps=max(1, training.steps // 30), warmup=0, ema=None)
+    fitted = train_stage(OBJECTIVES["edm-switch"](model.network, short), clips, folder, seed, **options)
+    losses = fitted.losses()
+    say(f"switch    {short.steps} steps of the time embedding alone: loss {losses[0]:.3f} to {losses[-1]:.3f}")
+    return fitted
 
 _WHERE = {"diffusers": TIME_ATTENTION, "mixing": r".*time_mixer\.told"}
 "Over which linear maps the matrices of a camera move lie: the small network has no temporal attention."
@@ -342,7 +359,7 @@ def paper_stages(name: str) -> list[PaperStage]:
     """The paper's stages behind one of ours, or the one of that name. Raises `UserError` for an unknown name, and for
     `image`, which the paper does not train."""
     if name == "image":
-        raise UserError("the paper trains no image stage, it begins with Stable Diffusion 2.1: --stage edm is its first")
+        raise UserError("the paper trains no image stage, it begins with Stable Diffusion 2.1: its first is edm")
     if name in PAPER_STAGES and name not in PAPER_NAMES: return [PAPER_STAGES[name]]
     if name not in PAPER_NAMES: raise unknown("stage", name, (*PAPER_NAMES, *PAPER_STAGES))
     return [PAPER_STAGES[one] for one in PAPER_NAMES[name]]
@@ -351,12 +368,12 @@ def paper_stages(name: str) -> list[PaperStage]:
 def paper_lines(stage: PaperStage, devices: int = 8) -> list[str]:
     "What a stage of the paper is and what it costs, counted on networks without weights."
     cost = step_cost(stage)
-    lines = [f"stage     {stage.name}: {stage.frames} frames of {stage.height} x {stage.width}, {stage.steps:,} steps of "
-             f"{stage.batch_size or '(not printed)'}, on {stage.films or 'films that are not named'}",
+    size, batch = f"{stage.frames} frames of {stage.height} x {stage.width}", stage.batch_size or "(not printed)"
+    lines = [f"stage     {stage.name}: {size}, {stage.steps:,} steps of {batch}, on {stage.films or 'unnamed films'}",
              f"network   {cost.parameters:,} parameters, {cost.temporal:,} of them look along time",
              f"compute   {cost.forward:.3g} FLOPs forward for one clip",
-             f"memory    {state_bytes(stage, devices) / 2**30:.1f} GiB of each of {devices} GPUs for weights, gradients "
-             f"and averages, and {cost.kept / 2**30:.1f} GiB for a clip's activations (16 bits)"]
+             f"memory    {state_bytes(stage, devices) / 2**30:.1f} GiB of each of {devices} GPUs for weights, "
+             f"gradients, averages, and {cost.kept / 2**30:.1f} GiB for a clip's activations (16 bits)"]
     if stage.batch_size is None: return [*lines, "time      not countable: the paper prints no batch for this stage"]
     flops = 3 * cost.forward * stage.batch_size * stage.steps
     hours = accelerator_hours(stage)
@@ -392,7 +409,7 @@ def train_paper(
     build_strategy("fsdp")                                  # refused at once where there is no GPU
     ours = next(stage for stage, names in PAPER_NAMES.items() if stages[0].name in names)
     full = paper_settings(stages[0], how)
-    if not full.vae: raise UserError("the paper's size needs a temporal autoencoder: vae in the settings names its folder")
+    if not full.vae: raise UserError("the paper's size needs an autoencoder: vae in the settings names its folder")
     if not full.text and ours not in FROM_FRAMES:
         raise UserError("the paper's size needs CLIP's text encoder: text in the settings names its folder")
     return train_video(data, out, ours, full, start, seed)

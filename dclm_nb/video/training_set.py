@@ -58,7 +58,9 @@ def captioners_of(shards: str) -> tuple[str, ...]:
     return ()
 
 # %% ../../nbs/video/34_training_set.ipynb #moments-def
-def read_moments(shards: str, taking: ClipTaking, moments: int, seed: int, counts: Counter) -> Iterator[TrainingClip]:
+def read_moments(
+    shards: str, taking: ClipTaking, moments: int, seed: int, counts: Counter
+) -> Iterator[TrainingClip]:
     "`moments` moments of every clip of some shards; what was read and what was refused is added to `counts`."
     if moments < 1: raise UserError(f"at least one moment is taken of a clip, not {moments}")
     for moment in range(moments):
