@@ -310,7 +310,11 @@ def _print_curation(report):
 @curate_app.command("video")
 def curate_video(
     films: Annotated[str, typer.Argument(help="A folder of films, of any depth, or one film.")],
-    config: Annotated[str, typer.Option(help="A YAML file with settings; the paper's by default.")] = "",
+    config: Annotated[
+        str,
+        typer.Option(help="A YAML file with settings, such as captions: [world] (to train on words); an unknown one "
+                          "lists them all. The paper's by default, without captions."),
+    ] = "",
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
@@ -401,8 +405,8 @@ def train_video(
         return
     if not data: _fail("name the folder that dclm-nb curate video wrote")
     t.train_video(data, where, stage, settings, start, seed)
-    asked = '--image PICTURE' if stage in t.FROM_FRAMES else '"WHAT IT SHOWS"'
-    print(f"look at it: dclm-nb sample video {where} {asked}")
+    asked = "--image PICTURE" if stage in t.FROM_FRAMES else '"WHAT IT SHOWS"'
+    if not int(os.environ.get("LOCAL_RANK", 0)): print(f"look at it: dclm-nb sample video {where} {asked}")
 
 # %% ../nbs/cli.ipynb #sample-video-command
 @sample_app.command("video")

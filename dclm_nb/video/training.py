@@ -269,8 +269,8 @@ def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoM
         known = before.captions.words
         made = make(words_of(made.captions.words.words if made.captions else (), known.length, known))
     if made.captions is None and stage not in FROM_FRAMES:
-        raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions or models in "
-                        "the settings (captions: [world])")
+        raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions or models "
+                        "in the settings (captions: [world])")
     return made
 
 # %% ../../nbs/video/34_training.ipynb #one-training
