@@ -219,10 +219,16 @@ def film_watch(model: VideoModel, data: TrainingSet, folder: Path, how: VideoTra
 
 @contextmanager
 def _warnings_as_lines(leads: bool) -> Iterator[None]:
-    "Within, a warning is one line of the report."
+    "Within, a warning of the watch, which says after how many steps it came, is one line of the report."
     with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: print(f"watch     {message}", flush=True) if leads else None
+        show = warnings.showwarning
+
+        def line(message, *where, **more):
+            if not str(message).startswith("after "): show(message, *where, **more)
+            elif leads: print(f"watch     {message}", flush=True)
+
+        warnings.filterwarnings("always", message="after ")
+        warnings.showwarning = line
         yield
 
 # %% ../../nbs/video/34_training.ipynb #train-def
