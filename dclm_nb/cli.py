@@ -11,9 +11,10 @@ from typing import Annotated, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'runs_app', 'curate_app', 'PaperOption', 'ScaleOption', 'reproduce', 'status', 'claims', 'budget',
-           'report', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same', 'runs_verify', 'why',
-           'data_fetch', 'curate', 'curate_video', 'train_image', 'main']
+__all__ = ['app', 'data_app', 'runs_app', 'curate_app', 'train_app', 'sample_app', 'PaperOption', 'ScaleOption', 'reproduce',
+           'status', 'claims', 'budget', 'report', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same',
+           'runs_verify', 'why', 'data_fetch', 'curate', 'curate_video', 'train_image', 'train_video', 'sample_video',
+           'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(
@@ -29,8 +30,12 @@ data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
 app.add_typer(runs_app, name="runs")
-curate_app = typer.Typer()
+curate_app = typer.Typer(help="Web archives to filtered, deduplicated, scored text; films with the word video.")
 app.add_typer(curate_app, name="curate")
+train_app = typer.Typer(no_args_is_help=True, help="Curated clips to a model of films (for pictures: train-image).")
+app.add_typer(train_app, name="train")
+sample_app = typer.Typer(no_args_is_help=True, help="Films from a trained model.")
+app.add_typer(sample_app, name="sample")
 
 PaperOption = Annotated[
     str, typer.Option("--paper", "-p", help="The paper (dclm-nb status names them); all for all of them.")
@@ -305,7 +310,11 @@ def _print_curation(report):
 @curate_app.command("video")
 def curate_video(
     films: Annotated[str, typer.Argument(help="A folder of films, of any depth, or one film.")],
-    config: Annotated[str, typer.Option(help="A YAML file with settings; the paper's by default.")] = "",
+    config: Annotated[
+        str,
+        typer.Option(help="A YAML file with settings, such as captions: [world] (to train on words); an unknown one "
+                          "lists them all. The paper's by default, without captions."),
+    ] = "",
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
@@ -331,7 +340,8 @@ def _print_films(report, most: int = 20):
     if len(faults) > most: print(f"  and {len(faults) - most} more, in {report.folder / 'films'}")
     print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
     if len(report.reasons): print(report.reasons.to_string(index=False))
-    for cut in report.thresholds: print(f"{cut.rule}: the line is at {cut.threshold:.4g}, of {cut.measured} clips")
+    for cut in report.thresholds:
+        print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
     if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
     if report.shards.is_dir(): print(f"to train on (WebDataset and Parquet): {report.shards}")
     print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")
@@ -364,6 +374,66 @@ def train_image(
     first."""
     from dclm_nb.image.launch import train_image as run
     run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
+
+# %% ../nbs/cli.ipynb #train-video-command
+@train_app.command("video")
+def train_video(
+    data: Annotated[str, typer.Argument(help="What curate video wrote: its folder, or that of the shards in it.")] = "",
+    stage: Annotated[
+        str, typer.Option(help="In the paper's order: image, edm, video, hq; then i2v, interpolate, camera, views.")
+    ] = "",
+    start: Annotated[str, typer.Option("--from", help="The folder of the stage before; random weights without.")] = "",
+    out: Annotated[str, typer.Option(help="Folder for the result; trained/STAGE by default.")] = "",
+    config: Annotated[
+        str, typer.Option(help="A YAML file with settings (steps: 2000); an unknown one lists them all.")
+    ] = "",
+    size: Annotated[
+        str, typer.Option(help="laptop, or paper: what the stage costs there; with DATA it starts on GPUs.")
+    ] = "laptop",
+    seed: Annotated[int, typer.Option(help="Of weights, moments, batches and noise.")] = 0,
+):
+    """Curated clips to a model: one stage of Stable Video Diffusion. The same command continues. For example: --stage
+    image first, then --stage video --from trained/image, then dclm-nb sample video."""
+    from dclm_nb.core.errors import unknown
+    from dclm_nb.video import training as t
+    if size not in ("laptop", "paper"): raise unknown("size", size, ("laptop", "paper"))
+    if not stage: _fail(f"name a stage with --stage: {', '.join(t.RECIPES)}")
+    settings = t.read_training(config) if config else t.VideoTraining()
+    where = out or f"trained/{stage}"
+    if size == "paper":
+        t.train_paper(data, where, stage, settings, start, seed)
+        return
+    if not data: _fail("name the folder that dclm-nb curate video wrote")
+    t.train_video(data, where, stage, settings, start, seed)
+    asked = "--image PICTURE" if stage in t.FROM_FRAMES else '"WHAT IT SHOWS"'
+    if not int(os.environ.get("LOCAL_RANK", 0)): print(f"look at it: dclm-nb sample video {where} {asked}")
+
+# %% ../nbs/cli.ipynb #sample-video-command
+@sample_app.command("video")
+def sample_video(
+    model: Annotated[str, typer.Argument(help="A folder that train video wrote.")],
+    caption: Annotated[str, typer.Argument(help="What the film shows, in words of its training.")] = "",
+    image: Annotated[
+        Optional[list[str]],
+        typer.Option(help="The picture, or film, to begin with (i2v, camera, views); twice for interpolate.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="Folder for MP4, GIF and a strip as PNG.")] = "sampled",
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="How often the network is asked.")] = 25,
+    guidance: Annotated[
+        float, typer.Option(help="How much more than without a condition; from a picture it rises from 1 to this.")
+    ] = 2.0,
+    fps_id: Annotated[
+        Optional[float], typer.Option(help="Frames a second less one; the median of its training by default.")
+    ] = None,
+    motion_bucket_id: Annotated[
+        Optional[float], typer.Option(min=0, max=255, help="How much moves, 0 to 255; the median by default.")
+    ] = None,
+    elevation: Annotated[float, typer.Option(help="Degrees of the camera above an object (views).")] = 0.0,
+):
+    "One film from a trained model: MP4, GIF and a strip of its frames."
+    from dclm_nb.video.models import draw_to_files
+    draw_to_files(model, caption, image or (), out, seed, steps, guidance, fps_id, motion_bucket_id, elevation)
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):
