@@ -102,7 +102,7 @@ def precision_of(matches: Matches) -> float:
     return found / (found + matches.false) if found + matches.false else float("nan")
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #scorers-run
-@run("svd/scorers", version=1, libraries=("av", "numpy", "safetensors", "torch"))
+@run("svd/film-scorers", version=1, libraries=("av", "numpy", "safetensors", "torch"))
 def train_scorers(config: dict, seed: int, folder: Path) -> dict:
     """Run: towers and rater, trained and examined; `learned` says how well. Raises `UserError` with `config["strict"]`
     where one has not learned."""

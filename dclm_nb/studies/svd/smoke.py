@@ -38,11 +38,23 @@ def _smoke_pipeline(store: RunStore) -> None:
     "The pipeline of films by itself."
     store.run(_curated, {"films": 2, "size": 128})
 
+def _smoke_trainings(store: RunStore) -> None:
+    "The base model of one seed, a training on the captions of a captioner, and all that is made for them."
+    from dclm_nb.studies.svd.profiles import profile
+    from dclm_nb.studies.svd.training_runs import BASE, TrainingRuns, by_captioner
+    study = profile("smoke").training
+    TrainingRuns(study, store, workers=0).make((BASE, by_captioner(study)["frame"]), (0,))
+
 # %% ../../../nbs/studies/svd/07_smoke.ipynb #table-def
 def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     "{run: the procedure that makes it in a store}."
     return {
         "svd/films": smoke_films,
-        **dict.fromkeys(("svd/cuts", "svd/scorers", "svd/curate"), _smoke_curation),
+        **dict.fromkeys(("svd/cuts", "svd/film-scorers", "svd/curate"), _smoke_curation),
+        **dict.fromkeys(
+            ("svd/scorers", "svd/clips", "svd/captions", "svd/image", "svd/video", "svd/judges", "svd/samples",
+             "svd/baselines"),
+            _smoke_trainings,
+        ),
         "video/curate": _smoke_pipeline,
     }
