@@ -102,20 +102,26 @@ class NetworkPlan:
 
 # %% ../../nbs/video/34_models.ipynb #given-def
 class GivenMixing(MixingUNet):
-    "The small network, which also reads `given` channels behind its own."
+    "The small network, which also reads `given` channels behind its own: latents of frames, and perhaps a mask."
     def __init__(self, settings: MixingSettings, given: int, seed: int = 0):
         super().__init__(settings, seed)
         self.enter_given = nn.Conv2d(given, settings.widths[0], 3, padding=1)
-        nn.init.zeros_(self.enter_given.weight)
-        nn.init.zeros_(self.enter_given.bias)
+        self.kept_given = nn.Linear(settings.known, settings.channels)
+        for layer in (self.enter_given, self.kept_given):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, sample: Tensor, *told: Tensor, **more):
+    def forward(self, sample: Tensor, noise: Tensor, context: Tensor, numbers: Tensor, **more):
         "Noise and given frames, `\"B T C+G H W\"`; the rest is what the small network takes."
         own = self.settings.channels
-        seen = self.enter_given(sample[:, :, own:].flatten(0, 1))
+        noisy, given = sample[:, :, :own], sample[:, :, own:]
+        seen = self.enter_given(given.flatten(0, 1))
         handle = self.enter.register_forward_hook(lambda _layer, _inputs, found: found + seen)
-        try: return super().forward(sample[:, :, :own], *told, **more)
+        try: answer = super().forward(noisy, noise, context, numbers, **more)
         finally: handle.remove()
+        kept = self.kept_given(self._told(noise, context, numbers))[:, None, :, None, None]
+        answer.sample = answer.sample + kept * given[:, :, :own]
+        return answer
 
 # %% ../../nbs/video/34_models.ipynb #build-def
 def build_network(plan: NetworkPlan, words: int = 0, seed: int = 0) -> VideoNetwork:
