@@ -432,8 +432,11 @@ def sample_video(
     elevation: Annotated[float, typer.Option(help="Degrees of the camera above an object (views).")] = 0.0,
 ):
     "One film from a trained model: MP4, GIF and a strip of its frames."
-    from dclm_nb.video.models import draw_to_files
-    draw_to_files(model, caption, image or (), out, seed, steps, guidance, fps_id, motion_bucket_id, elevation)
+    from pathlib import Path
+    from dclm_nb.drawing.film_files import write_film_files
+    from dclm_nb.video.models import draw_one
+    film, name, fps = draw_one(model, caption, image or (), seed, steps, guidance, fps_id, motion_bucket_id, elevation)
+    print(*write_film_files(film, Path(out, name), fps), sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write
 from ..core.seeds import seed_for
-from ..drawing.media import gif_bytes, mp4_bytes, png_bytes, sheet
 from ..learn.device import this_device
 from .edm import discrete_scaling, edm_scaling
 from .given_frames import Eye, between_frames, from_picture, without_condition
@@ -34,7 +33,7 @@ from .words import Words, WordTable
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkPlan', 'GivenMixing',
            'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel', 'save_video_model',
            'load_video_model', 'load_vae', 'word_count', 'Question', 'both_answers', 'fitting', 'sample_films',
-           'write_film_files', 'draw_to_files']
+           'draw_one']
 
 # %% ../../nbs/video/34_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
@@ -418,26 +417,13 @@ def sample_films(
     latents = draw(denoise, noise.to(device), levels).cpu()
     with torch.no_grad(): return to_frames(model.codec.decode(latents))
 
-# %% ../../nbs/video/34_models.ipynb #write-def
-def write_film_files(frames: np.ndarray, path: str | Path, fps: float, least: int = 160) -> list[Path]:
-    """`path` with the endings .mp4, .gif and .png (a strip) for frames uint8 `"T H W 3"`; each pixel is repeated until
-    the short side has `least` pixels. A film of one frame is a PNG only. Returns what was written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    enlarge = max(1, -(-least // min(frames.shape[1:3])))
-    large = frames.repeat(enlarge, 1).repeat(enlarge, 2)
-    files = {".png": png_bytes(sheet(frames, columns=len(frames), enlarge=max(1, enlarge // 2)))}
-    if len(frames) > 1: files = {".mp4": mp4_bytes(large, fps), ".gif": gif_bytes(large, fps)} | files
-    return [atomic_write(path.with_name(path.name + ending), data) for ending, data in files.items() if data]
-
 # %% ../../nbs/video/34_models.ipynb #command-def
-def draw_to_files(
-    folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), out: str | Path = "sampled",
-    seed: int = 0, steps: int = 25, guidance: float = 2.0, fps_id: float | None = None,
-    motion_bucket_id: float | None = None, elevation: float = 0.0,
-) -> list[Path]:
-    """Draw one film from the model in `folder`, write it to `out`, and say what was told to the model. Returns what was
-    written. Raises `UserError`."""
+def draw_one(
+    folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
+    guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,
+) -> tuple[np.ndarray, str, float]:
+    """Draw one film from the model in `folder`, and print what was told to the model: frames uint8 `"T H W 3"`, a name
+    for a file, frames a second. Raises `UserError`."""
     model = load_video_model(folder)
     frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))
     question = Question(caption, frames, fps_id, motion_bucket_id, elevation)
@@ -451,9 +437,7 @@ def draw_to_files(
     print(f"seed {seed}, {steps} steps, guidance {guidance:g}")
     said = caption or " ".join([model.plan.stage, *(Path(path).stem for path in images)])
     name = f"{re.sub('[^a-z0-9]+', '-', said.lower()).strip('-')[:60]}-{seed}"
-    written = write_film_files(film, Path(out, name), rate + 1)
-    print(*written, sep="\n")
-    return written
+    return film, name, rate + 1
 
 def _given_frames(path: Path, stage: str) -> list[np.ndarray]:
     "A picture, or the first frame of a film, and for what lies between frames its last one."
