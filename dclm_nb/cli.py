@@ -320,8 +320,9 @@ def curate_video(
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
 ):
     "Films to clips: cuts, clips without re-encoding, motion, text, thresholds. The same command continues."
-    from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films, read_settings
-    settings = read_settings(config) if config else VideoCuration()
+    from dclm_nb.core.settings import read_settings
+    from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films
+    settings = read_settings(config, VideoCuration) if config else VideoCuration()
     try: report = curate_films(films, out, settings, executor=executor, workers=workers)
     except NoClips as e:
         _print_films(e.report)
@@ -395,10 +396,11 @@ def train_video(
     """Curated clips to a model: one stage of Stable Video Diffusion. The same command continues. For example: --stage
     image first, then --stage video --from trained/image, then dclm-nb sample video."""
     from dclm_nb.core.errors import unknown
+    from dclm_nb.core.settings import read_settings
     from dclm_nb.video import training as t
     if size not in ("laptop", "paper"): raise unknown("size", size, ("laptop", "paper"))
     if not stage: _fail(f"name a stage with --stage: {', '.join(t.RECIPES)}")
-    settings = t.read_training(config) if config else t.VideoTraining()
+    settings = read_settings(config, t.VideoTraining) if config else t.VideoTraining()
     where = out or f"trained/{stage}"
     if size == "paper":
         t.train_paper(data, where, stage, settings, start, seed)

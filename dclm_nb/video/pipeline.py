@@ -3,12 +3,9 @@
 # %% ../../nbs/video/16_pipeline.ipynb #imports
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
@@ -52,8 +49,8 @@ from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
-__all__ = ['SCALES', 'STEPS', 'BOOKS', 'NO_CLIP', 'VideoCuration', 'read_settings', 'film_book', 'set_sizes', 'ExportClips',
-           'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films', 'films_key']
+__all__ = ['SCALES', 'STEPS', 'BOOKS', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'ExportClips', 'WriteCard', 'card',
+           'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films', 'films_key']
 
 # %% ../../nbs/video/16_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
@@ -110,43 +107,6 @@ class VideoCuration:
     def settings(self) -> dict:
         "What stands in the key and in the report: plain values."
         return json.loads(json.dumps(asdict(replace(self, filters=self.rules))))
-
-# %% ../../nbs/video/16_pipeline.ipynb #yaml-def
-def read_settings(path: str | Path) -> VideoCuration:
-    "The settings of a YAML file. Raises `UserError` naming a key that is unknown or a value of the wrong kind."
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
-    except yaml.YAMLError as e: raise UserError(f"the settings {str(path)!r} are not YAML: {e}") from e
-    return _filled(VideoCuration, {} if values is None else values, str(path))
-
-
-def _filled(kind: type, values: object, where: str) -> object:
-    "A dataclass from a mapping. Raises `UserError` for a key that it has not, or a value of another kind."
-    if not isinstance(values, Mapping): raise UserError(f"{where} should list settings by name, not {values!r}")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints: raise UserError(f"{where}: {unknown('setting', name, hints)}")
-    found = {name: _value(hints[name], value, f"{where}: {name}") for name, value in values.items()}
-    try: return kind(**found)
-    except TypeError as e: raise UserError(f"{where}: {str(e).rpartition('() ')[2]}") from e
-    except UserError as e: raise UserError(f"{where}: {e}") from e
-
-
-def _value(hint: object, value: object, where: str) -> object:
-    "A value as its type hint wants it."
-    if isinstance(hint, types.UnionType):
-        if value is None and type(None) in hint.__args__: return None
-        return _value(next(kind for kind in hint.__args__ if kind is not type(None)), value, where)
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list): raise UserError(f"{where} is a list, not {value!r}")
-        return tuple(_value(typing.get_args(hint)[0], part, where) for part in value)
-    if dataclasses.is_dataclass(hint): return _filled(hint, value, where)
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) if hint is float else type(value) is hint
-    if not fits: raise UserError(f"{where} is a {_KINDS[hint]}, not {value!r}")
-    return hint(value)
-
-
-_KINDS = {float: "number", int: "whole number", str: "word", bool: "yes or no"}
 
 # %% ../../nbs/video/16_pipeline.ipynb #books-def
 STEPS = ("clips", "measures", "motion", "text area", "similarity", "aesthetics", "near duplicates")

@@ -37,9 +37,9 @@ from .unet import RELEASED_UNET, is_temporal
 from .words import WordTable
 
 # %% auto #0
-__all__ = ['RECIPES', 'PAPER_NAMES', 'Recipe', 'VideoTraining', 'read_training', 'with_words', 'begin', 'check_order',
-           'questions_of', 'film_watch', 'train_video', 'best_weights', 'describe', 'paper_stages', 'paper_lines',
-           'paper_settings', 'train_paper']
+__all__ = ['RECIPES', 'PAPER_NAMES', 'Recipe', 'VideoTraining', 'with_words', 'begin', 'check_order', 'questions_of',
+           'film_watch', 'train_video', 'best_weights', 'describe', 'paper_stages', 'paper_lines', 'paper_settings',
+           'train_paper']
 
 # %% ../../nbs/video/34_training.ipynb #recipe-def
 @dataclass(frozen=True)
@@ -144,18 +144,6 @@ class VideoTraining:
         same = ("frames", "widths", "lanes", "heads", "attention", "layers", "context", "number_width")
         chosen = {name: getattr(self, name) for name in same}
         return NetworkPlan(stage, channels, side, kind=self.network, length=length, **chosen)
-
-# %% ../../nbs/video/34_training.ipynb #read-def
-def read_training(path: str | Path) -> VideoTraining:
-    "The settings of a YAML file. Raises `UserError` naming a key that is unknown or a value of the wrong kind."
-    import yaml
-    from dclm_nb.video.pipeline import _filled
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
-    except yaml.YAMLError as e:
-        said = " ".join(str(e).split())[:160]
-        raise UserError(f"the settings {str(path)!r} are not YAML: {said}") from e
-    return _filled(VideoTraining, {} if values is None else values, str(path))
 
 # %% ../../nbs/video/34_training.ipynb #grown-def
 @torch.no_grad()

@@ -14,11 +14,12 @@ pytest.importorskip("av")
 pytest.importorskip("scenedetect")
 
 from dclm_nb.core.errors import UserError  # noqa: E402
+from dclm_nb.core.settings import read_settings  # noqa: E402
 from dclm_nb.video.decoding import Limits  # noqa: E402
 from dclm_nb.video.film_blocks import FilmsFound, find_films  # noqa: E402
 from dclm_nb.video.filters import Rule  # noqa: E402
 from dclm_nb.video.films import write_films  # noqa: E402
-from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films, film_book, read_settings  # noqa: E402
+from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films, film_book  # noqa: E402
 from dclm_nb.video.world import WorldSpec  # noqa: E402
 
 QUICK = VideoCuration(shortest=0.3, text=None, filters=(Rule("motion", share=0.4),), clips_a_tar=3)
@@ -206,20 +207,20 @@ def test_a_film_that_costs_too_much_is_refused_and_the_rest_goes_on(films, repor
 ])
 def test_a_wrong_line_in_the_settings_is_named(tmp_path, line, said):
     (file := tmp_path / "a.yaml").write_text(line)
-    with pytest.raises(UserError, match=said) as error: read_settings(file)
+    with pytest.raises(UserError, match=said) as error: read_settings(file, VideoCuration)
     assert str(file) in str(error.value)
 
 
 def test_the_settings_that_we_ship_can_be_read():
     folder = Path(__file__).parents[2] / "reproduce" / "svd" / "curation"
-    found = {path.name: read_settings(path) for path in folder.glob("*.yaml")}
+    found = {path.name: read_settings(path, VideoCuration) for path in folder.glob("*.yaml")}
     assert found["svd.yaml"] == VideoCuration(filters=VideoCuration().rules) and len(found) >= 3
 
 
 def test_settings_survive_their_way_through_yaml(tmp_path):
     import yaml
     (file := tmp_path / "a.yaml").write_text(yaml.safe_dump(QUICK.settings()))
-    assert read_settings(file) == QUICK
+    assert read_settings(file, VideoCuration) == QUICK
 
 
 def test_names_of_films_are_safe_and_their_own(tmp_path):
