@@ -136,7 +136,7 @@ def _measure(scorers: Run):
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #captions-run
 @run("svd/captions", version=1, libraries=("numpy", "scipy"))
 def write_captions(config: dict, seed: int, folder: Path) -> dict:
-    "Run: what [three captioners](../../video/08_captions.ipynb) say of the first clips of a set, as `captions.json`."
+    "Run: what [three captioners](../../video/11_captions.ipynb) say of the first clips of a set, as `captions.json`."
     from dclm_nb.video.captions import caption_all
     from dclm_nb.video.world import clip_of, draw_scene
     number, world = 10 * film_seed(seed) + SETS.index(config["set"]), _spec(config["world"])
