@@ -54,8 +54,8 @@ CURATION: dict[str, CurationStudy] = {
 @dataclass(frozen=True)
 class TrainingStudy:
     """How much is drawn, trained and judged for one seed. `clips` of a set, and the larger set has twice as many;
-    `high` clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the strength of
-    filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
+    `high` clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the
+    strength of filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
 
     scale: str
     clips: int = 2400
