@@ -63,7 +63,7 @@ class TrainingStudy:
     high: int = 250
     picture_steps: int = 800
     picture_batch: int = 64
-    steps: int = 400
+    steps: int = 700
     batch: int = 16
     rate: float = 2e-3
     marks: tuple[int, int] = (40, 200)
