@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,13 +17,16 @@ from ...core.parallel import PlannedRun, run_in_parallel
 from ...core.runs import run
 from ...core.store import Run, RunStore
 from .profiles import CurationStudy, film_seed, profile
-from ...video.films import OUTSIDE, FilmFolder, FilmNotes, read_notes, write_films
-from ...video.world import FilmTruth, Join, WorldSpec
+from ...video.films import OUTSIDE, FilmFolder, read_notes, write_films
+from ...video.world import FilmTruth, WorldSpec
+
+if TYPE_CHECKING:
+    from dclm_nb.video.cuts import Matches
 
 # %% auto #0
 __all__ = ['ONE', 'ADAPTIVE', 'NAIVE', 'CASCADE', 'DETECTORS', 'SLACK', 'FLAWS', 'SEEDS', 'make_films', 'folder_of', 'detected',
-           'find_all_cuts', 'touches', 'CutCounts', 'count_cuts', 'curate_world', 'listed_clips', 'with_truth',
-           'CurationRuns', 'run_curation', 'curation_at']
+           'find_all_cuts', 'count_cuts', 'recall_of', 'precision_of', 'train_scorers', 'curate_world', 'planned_clips',
+           'chapters', 'true_joins', 'with_truth', 'CurationRuns', 'run_curation', 'films_plan', 'curation_at']
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #films-run
 @run("svd/films", version=1, libraries=("av", "numpy", "Pillow"))
@@ -52,97 +57,78 @@ def folder_of(films: Run) -> FilmFolder:
 ONE, ADAPTIVE, NAIVE, CASCADE = "one detector", "one adaptive detector", "cascade without its rule", "cascade"
 DETECTORS = (ONE, ADAPTIVE, NAIVE, CASCADE)
 
-def detected(path: Path) -> dict[str, list[tuple[int, int]]]:
-    "What each of `DETECTORS` finds in a film: spans (first frame, last frame)."
-    from dclm_nb.video.cuts import CutFinder, CutSettings
-    from dclm_nb.video.decoding import packet_table, read_frames
-    from scenedetect import AdaptiveDetector, ContentDetector
-    finder, times = CutFinder(CutSettings()), packet_table(path).times
-    for frame in read_frames(path, short_side=finder.settings.short_side): finder.push(frame)
-    found = finder.finish()
-    return {
-        ONE: _library(path, ContentDetector()),
-        ADAPTIVE: _library(path, AdaptiveDetector()),
-        NAIVE: _merged([_seen(at, fps, times) for at, fps in finder.alarms]),
-        # a cut is one frame; a fade ends with its last mixed frame
-        CASCADE: [(t.first, max(t.first, t.after - 1)) for t in found],
-    }
+def detected(path: Path, others: bool = True) -> dict[str, list[tuple[int, int]]]:
+    "What each of `DETECTORS` finds in a film, as spans of frames; without `others` the cascade alone."
+    from dclm_nb.video.cuts import CutSettings, cuts_of, naive_cascade, single_detector
+    from dclm_nb.video.decoding import read_frames
+    heard = []
+    frames = list(read_frames(path, short_side=CutSettings().short_side))
+    found = {CASCADE: [(one.first, one.after) for one in cuts_of(frames, heard=heard)]}
+    if not others: return found
+    return {ONE: single_detector(frames), ADAPTIVE: _adaptive(path), NAIVE: naive_cascade(heard)} | found
 
-def _library(path: Path, detector) -> list[tuple[int, int]]:
-    "The cuts that PySceneDetect's own loop finds with a detector."
-    from scenedetect import detect
-    starts = [scene[0].frame_num for scene in detect(str(path), detector)]
+def _adaptive(path: Path) -> list[tuple[int, int]]:
+    "The cuts that PySceneDetect's own loop finds with its adaptive detector."
+    from scenedetect import AdaptiveDetector, detect
+    starts = [scene[0].frame_num for scene in detect(str(path), AdaptiveDetector())]
     return [(at, at) for at in starts[1:]]
-
-def _seen(at: int, fps: float | None, times: np.ndarray) -> tuple[int, int]:
-    "The frames between an alarm and what its detector saw before, at `fps` frames a second (None: every frame)."
-    if fps is None: return at, at
-    return int(np.searchsorted(times, times[at] - 1 / fps)) + 1, at
-
-# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #merged-def
-def _merged(spans: Sequence[tuple[int, int]], apart: int = 15) -> list[tuple[int, int]]:
-    "Spans in order of their ends; one that ends within `apart` frames of the end before is part of it."
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(spans, key=lambda span: span[1]):
-        if joined and last - joined[-1][1] < apart: continue
-        joined.append((first, last))
-    return joined
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #cuts-run
 @run("svd/cuts", version=1, libraries=("av", "numpy", "opencv-python-headless", "scenedetect-headless"))
 def find_all_cuts(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    "Run: what each detector finds in each film, as `cuts.json`: film -> detector -> spans of frames."
-    found = {path.stem: detected(path) for path in folder_of(inputs["films"]).paths()}
+    """Run: what each detector finds in each film, as `cuts.json`: film -> detector -> spans of frames. Without
+    `config["others"]` the cascade alone."""
+    found = {path.stem: detected(path, config["others"]) for path in folder_of(inputs["films"]).paths()}
     (folder / "cuts.json").write_text(json.dumps(found), encoding="utf-8")
-    return {name: sum(len(spans[name]) for spans in found.values()) for name in DETECTORS}
-
-# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #touches
-SLACK = 2                                                       # frames
-
-def touches(span: Sequence[int], join: Join) -> bool:
-    "Does a span (first, last frame) touch a join, give or take `SLACK` frames?"
-    return span[0] <= join.last + SLACK and span[1] >= join.first - SLACK
-
-# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #counts-def
-@dataclass(frozen=True)
-class CutCounts:
-    "A detector's answers beside the truth, over some films: `found` of `joins` by kind, `true` of all `detections`."
-    found: dict[str, int]
-    joins: dict[str, int]
-    true: int
-    detections: int
-
-    def recall(self, *kinds: str) -> float:
-        "The share of joins of these kinds that was found; NaN where there are none."
-        joins = sum(self.joins[kind] for kind in kinds)
-        return sum(self.found[kind] for kind in kinds) / joins if joins else float("nan")
-
-    @property
-    def precision(self) -> float: return self.true / self.detections if self.detections else float("nan")
+    return {"detections": sum(len(spans[CASCADE]) for spans in found.values())}
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #count-def
-def count_cuts(spans: dict[str, Sequence], truth: dict[str, FilmTruth]) -> CutCounts:
-    "One detector's `spans` by film beside the `truth` by film."
-    from dclm_nb.video.world import JOINS
-    found, joins = dict.fromkeys(JOINS, 0), dict.fromkeys(JOINS, 0)
-    true = detections = 0
-    for film, known in truth.items():
-        for join in known.joins:
-            joins[join.kind] += 1
-            found[join.kind] += any(touches(span, join) for span in spans[film])
-        detections += len(spans[film])
-        true += sum(any(touches(span, join) for join in known.joins) for span in spans[film])
-    return CutCounts(found, joins, true, detections)
+def count_cuts(spans: Mapping[str, Sequence], truth: Mapping[str, FilmTruth]) -> Matches:
+    "One detector's `spans` by film beside the `truth` by film, all films together."
+    from dclm_nb.video.cuts import Matches, match_cuts
+    parts = [match_cuts(spans[film], known.joins, known.fps) for film, known in truth.items()]
+    return sum(parts, Matches(Counter(), Counter()))
+
+def recall_of(matches: Matches, *kinds: str) -> float:
+    "The share of the joins of these kinds that was found; NaN where there are none."
+    joins = sum(matches.joins[kind] for kind in kinds)
+    return sum(matches.found[kind] for kind in kinds) / joins if joins else float("nan")
+
+def precision_of(matches: Matches) -> float:
+    "The share of what was found that is a join; NaN where nothing was found."
+    found = matches.found.total()
+    return found / (found + matches.false) if found + matches.false else float("nan")
+
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #scorers-run
+@run("svd/scorers", version=1, libraries=("av", "numpy", "safetensors", "torch"))
+def train_scorers(config: dict, seed: int, folder: Path) -> dict:
+    """Run: towers and rater, trained and examined; `learned` says how well. Raises `UserError` with `config["strict"]`
+    where one has not learned."""
+    from dclm_nb.video.similarity import SmallConfig, learned_rater, learned_reader, train_rater, train_towers
+    from dclm_nb.video.known_clips import known_clips
+    from dclm_nb.video.world import clip_set
+    side = SmallConfig().side
+    scenes = clip_set(config["scenes"], WorldSpec(wrong=0, poor=0.5), 3, side, seed=film_seed(seed))
+    pictures, sound = scenes.clips.reshape(-1, side, side, 3), [float(not scene.poor) for scene in scenes.scenes]
+    how = SmallConfig(steps=config["steps"])
+    towers = train_towers(pictures, list(np.repeat(scenes.captions, 3)), folder / "reader", how, seed)
+    rater = train_rater(pictures, np.repeat(sound, 3), folder / "rater", how, seed)
+    clips = list(known_clips(config["films"], f"svd scorers {seed}"))
+    shown, truth = [clip.frames for clip in clips], [clip.truth for clip in clips]
+    learned = [learned_reader(towers, shown, [t.told for t in truth], [t.wrong for t in truth]),
+               learned_rater(rater, shown, [bool(t.poor) for t in truth])]
+    return {"learned": [(one.require() if config["strict"] else one).as_dict() for one in learned]}
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #curate-run
 @run("svd/curate", version=1,
      libraries=("av", "datatrove", "numpy", "onnxruntime", "opencv-python-headless", "pyarrow", "rapidocr",
-                "scenedetect-headless"), clock=("curated/*/logs/*", "curated/*/films/*/logs/*", "curated/*/heartbeat/*"))
+                "scenedetect-headless", "torch"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def curate_world(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: the films of a run, curated. Leaves `clips.json`, a line of measures for every clip, and `report.json`."
     from dclm_nb.video.pipeline import VideoCuration, curate_films
-    settings = VideoCuration(shortest=config["shortest"])
-    report = curate_films(folder_of(inputs["films"]).films, folder / "curated", settings, workers=1)
+    reader, rater = (str(inputs["scorers"].folder / name) for name in ("reader", "rater"))
+    how = VideoCuration(shortest=config["shortest"], captions=("told", "world"), reader=reader, rater=rater)
+    report = curate_films(folder_of(inputs["films"]).films, folder / "curated", how, workers=1)
     kept = {clip.id for clip in report.kept()}
     clips = [_plain(clip) | {"kept": clip.id in kept} for clip in report.measured()]
     (folder / "clips.json").write_text(json.dumps(clips), encoding="utf-8")
@@ -153,36 +139,44 @@ def _plain(clip) -> dict:
     "What is known of a clip, without where it lies."
     return {"id": clip.id, **{name: value for name, value in clip.metadata.items() if name not in ("path", "shard")}}
 
-# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #listed-def
-def listed_clips(films: FilmFolder, shortest: float) -> dict[str, int]:
-    "How many clips each film gives when it is cut where its own chapters say."
+# %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #planned-def
+def planned_clips(path: Path, cuts: Sequence[Sequence[int]], shortest: float) -> list[dict]:
+    "The clips that a film gives when it is cut at these spans: `frames` and `seconds` of each."
     from dclm_nb.video.clips import plan_clips
     from dclm_nb.video.decoding import packet_table
-    return {path.stem: len(plan_clips(packet_table(path), _chapters(path), shortest)[0]) for path in films.paths()}
+    table = packet_table(path)
+    starts, ends = [0, *(after for _, after in cuts)], [*(first for first, _ in cuts), len(table.times)]
+    shots = [(start, end) for start, end in zip(starts, ends) if end > start]
+    clips, _ = plan_clips(table, shots, shortest)
+    return [dict(film=path.stem, frames=clip.frames, seconds=clip.end - clip.start) for clip in clips]
 
-def _chapters(path: Path) -> list[tuple[int, int]]:
-    "The spans of frames (first, frame after the last) between a film's own cuts."
+def chapters(path: Path) -> list[tuple[int, int]]:
+    "The cuts that a film's own list has, as spans."
     from dclm_nb.video.decoding import packet_table
-    times, notes = packet_table(path).times, read_notes(path)
-    edges = [0, *(int(np.searchsorted(times, cut - 1e-3)) for cut in notes.cuts), len(times)]
-    return [(first, after) for first, after in zip(edges, edges[1:]) if after > first]
+    found = np.searchsorted(packet_table(path).times, np.array(read_notes(path).cuts) - 1e-3)
+    return [(int(at), int(at)) for at in found]
+
+def true_joins(truth: FilmTruth) -> list[tuple[int, int]]:
+    "The joins of a film as spans."
+    return [(join.first, join.last + (join.kind != "cut")) for join in truth.joins]
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #truth-def
+SLACK = 2                                                       # frames of another scene that nobody sees
 FLAWS = ("still", "text", "poor", "wrong", "flicker", "crosses")
 
-def with_truth(clips: Sequence[dict], truth: dict[str, FilmTruth], said: dict[str, FilmNotes]) -> pd.DataFrame:
-    "Clips with the truth of their scene: its number, each of `FLAWS` as bool, `flawed`, and what the film says."
-    return pd.DataFrame([clip | _truth_of(clip, truth[clip["film"]], said[clip["film"]]) for clip in clips])
+def with_truth(clips: Sequence[dict], truth: Mapping[str, FilmTruth]) -> pd.DataFrame:
+    "Clips with the truth of their scene: its number, each of `FLAWS` as bool, `flawed`, its moves and its caption."
+    return pd.DataFrame([clip | _truth_of(clip, truth[clip["film"]]) for clip in clips])
 
-def _truth_of(clip: dict, film: FilmTruth, notes: FilmNotes) -> dict:
+def _truth_of(clip: dict, film: FilmTruth) -> dict:
     first, last = clip["first"], clip["after"] - 1
     shared = [min(last, scene.last) - max(first, scene.first) + 1 for scene in film.scenes]
     which = int(np.argmax(shared))
-    scene, told = film.scenes[which], notes.told(clip["start"], clip["end"])
-    flaws = dict(still=scene.still, text=bool(scene.text), poor=bool(scene.poor), wrong=_is_wrong(told, scene),
+    scene = film.scenes[which]
+    flaws = dict(still=scene.still, text=bool(scene.text), poor=bool(scene.poor), wrong=_is_wrong(clip["told"], scene),
                  flicker=scene.flicker, crosses=first < scene.first - SLACK or last > scene.last + SLACK)
-    rest = dict(scene=which, text_kind=scene.text, text_area_true=scene.text_area, poor_kind=scene.poor, move=scene.move,
-                caption=scene.caption, told=told)
+    rest = dict(scene=which, text_kind=scene.text, text_area_true=scene.text_area, poor_kind=scene.poor,
+                move=scene.move, caption=scene.caption)
     return flaws | rest | dict(flawed=any(flaws.values()))
 
 def _is_wrong(told: str, scene) -> bool:
@@ -195,28 +189,42 @@ def _is_wrong(told: str, scene) -> bool:
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #runs-class
 @dataclass(frozen=True)
 class CurationRuns:
-    "The runs of a scale: `films` and `clips` by (set, seed), where our own set has no name, and `cuts` by seed."
+    "The runs of a scale: `films` and `cuts` by (set, seed), where our own set has no name; `clips`, `scorers` by seed."
     study: CurationStudy
     seeds: tuple[int, ...]
     films: dict[tuple[str, int], Run]
-    clips: dict[tuple[str, int], Run]
-    cuts: dict[int, Run]
+    cuts: dict[tuple[str, int], Run]
+    clips: dict[int, Run]
+    scorers: dict[int, Run]
 
     def folder(self, seed: int, name: str = "") -> FilmFolder: return folder_of(self.films[name, seed])
 
-    def spans(self, seed: int) -> dict[str, dict[str, list]]:
+    def spans(self, seed: int, name: str = "") -> dict[str, dict[str, list]]:
         "Film -> detector -> spans of frames."
-        return json.loads((self.cuts[seed].folder / "cuts.json").read_text(encoding="utf-8"))
+        return json.loads((self.cuts[name, seed].folder / "cuts.json").read_text(encoding="utf-8"))
 
-    def table(self, seed: int, name: str = "") -> pd.DataFrame:
-        "All clips of a set with their measures and the truth, a row each."
-        kept = json.loads((self.clips[name, seed].folder / "clips.json").read_text(encoding="utf-8"))
-        films = self.folder(seed, name)
-        return with_truth(kept, films.truth(), {path.stem: read_notes(path) for path in films.paths()})
+    def table(self, seed: int) -> pd.DataFrame:
+        "All clips of our own films with their measures and the truth, a row each."
+        kept = json.loads((self.clips[seed].folder / "clips.json").read_text(encoding="utf-8"))
+        return with_truth(kept, self.folder(seed).truth())
 
-    def counts(self, seed: int, detector: str) -> CutCounts:
+    def outside(self, seed: int, name: str) -> pd.DataFrame:
+        "The clips of a set from outside, `frames` and `seconds` of each; nothing else is measured."
+        spans, films = self.spans(seed, name), self.folder(seed, name)
+        return pd.DataFrame([clip for path in films.paths()
+                             for clip in planned_clips(path, spans[path.stem][CASCADE], self.study.shortest)])
+
+    @property
+    def foundations(self) -> dict[str, Run]:
+        "Every run by a name for a manifest."
+        parts = [(f"films {name} {s}", r) for (name, s), r in self.films.items()]
+        parts += [(f"cuts {name} {s}", r) for (name, s), r in self.cuts.items()]
+        return {"_".join(what.split()): r for what, r in [*parts, *((f"clips {s}", r) for s, r in self.clips.items())]}
+
+    def counts(self, seed: int, detector: str) -> Matches:
         "A detector's answers beside the truth."
-        return count_cuts({film: spans[detector] for film, spans in self.spans(seed).items()}, self.folder(seed).truth())
+        spans = {film: found[detector] for film, found in self.spans(seed).items()}
+        return count_cuts(spans, self.folder(seed).truth())
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #run-def
 def run_curation(
@@ -225,12 +233,16 @@ def run_curation(
     "All runs of a study for these seeds, made or taken from the store."
     store = store or RunStore()
     sets = [(name, seed) for seed in seeds for name in ("", *OUTSIDE)]
-    films = dict(zip(sets, run_in_parallel([_films_plan(study, *one) for one in sets], store, workers, force, "films")))
-    rest = [_clips_plan(study, *one, films[one]) for one in sets] + [_cuts_plan(s, films["", s]) for s in seeds]
-    made = run_in_parallel(rest, store, workers, force, "curation")
-    return CurationRuns(study, tuple(seeds), films, dict(zip(sets, made)), dict(zip(seeds, made[len(sets):])))
+    films = dict(zip(sets, run_in_parallel([films_plan(study, *one) for one in sets], store, workers, force, "films")))
+    plans = [_scorers_plan(study, seed) for seed in seeds]
+    scorers = dict(zip(seeds, run_in_parallel(plans, store, workers, force, "scorers")))
+    rest = [_clips_plan(study, seed, films["", seed], scorers[seed]) for seed in seeds]
+    made = run_in_parallel(rest + [_cuts_plan(*one, films[one]) for one in sets], store, workers, force, "curation")
+    clips, cuts = dict(zip(seeds, made)), dict(zip(sets, made[len(seeds):]))
+    return CurationRuns(study, tuple(seeds), films, cuts, clips, scorers)
 
-def _films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
+def films_plan(study: CurationStudy, name: str, seed: int) -> PlannedRun:
+    "Our own films of a seed, or those of a set from outside."
     config = dict(films=study.films_of(name), size=study.size, every=study.every, world=_listed(study.world_of(name)))
     return PlannedRun(f"films{name and f', {name}'}, seed {seed}", make_films, config, seed, cost=config["films"])
 
@@ -238,12 +250,19 @@ def _listed(world: WorldSpec) -> dict:
     "The plain values of a world; lists where it has tuples, as JSON has."
     return json.loads(json.dumps(asdict(world)))
 
-def _clips_plan(study: CurationStudy, name: str, seed: int, films: Run) -> PlannedRun:
-    what = f"clips{name and f', {name}'}, seed {seed}"
-    return PlannedRun(what, curate_world, dict(shortest=study.shortest), seed, {"films": films}, study.films_of(name))
+def _scorers_plan(study: CurationStudy, seed: int) -> PlannedRun:
+    "What has not learned stops a run that is meant to say something."
+    config = dict(scenes=study.scorer_scenes, steps=study.scorer_steps, films=study.scorer_films, strict=study.strict)
+    return PlannedRun(f"scorers, seed {seed}", train_scorers, config, seed)
 
-def _cuts_plan(seed: int, films: Run) -> PlannedRun:
-    return PlannedRun(f"cuts, seed {seed}", find_all_cuts, {}, seed, {"films": films}, films.result["films"])
+def _clips_plan(study: CurationStudy, seed: int, films: Run, scorers: Run) -> PlannedRun:
+    inputs = {"films": films, "scorers": scorers}
+    return PlannedRun(f"clips, seed {seed}", curate_world, dict(shortest=study.shortest), seed, inputs, 2 * study.films)
+
+def _cuts_plan(name: str, seed: int, films: Run) -> PlannedRun:
+    "All detectors on our own films, the cascade on those from outside."
+    config, what = dict(others=not name), f"cuts{name and f', {name}'}, seed {seed}"
+    return PlannedRun(what, find_all_cuts, config, seed, {"films": films}, films.result["films"])
 
 # %% ../../../nbs/studies/svd/02_curation_funnel.ipynb #at-def
 SEEDS = (0, 1, 2, 3, 4)                                         # worlds that are reported at laptop

@@ -4,7 +4,7 @@
 __all__ = ['SCALES', 'TITLES', 'PAPER']
 
 # %% ../../../nbs/studies/svd/00_paper.ipynb #imports
-from ...papers.paper import Paper
+from ...papers.paper import Paper, later
 from ...papers.scale import Scale
 
 # %% ../../../nbs/studies/svd/00_paper.ipynb #paper-def
@@ -22,5 +22,6 @@ PAPER = Paper(
     place=3,
     scales=SCALES,
     titles=TITLES,
+    smoke=later("dclm_nb.studies.svd.smoke.smoke_runs"),
     missing={"figure-9": "the paper's counter skips it; its panel is part of figure-10"},
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...core.errors import unknown
-from ...video.films import OUTSIDE, outside_world
+from ...video.films import outside_world
 from ...video.world import WorldSpec
 
 # %% auto #0
@@ -17,7 +17,9 @@ __all__ = ['CURATION', 'TRAINING', 'REPORTED', 'PROFILES', 'CurationStudy', 'Tra
 class CurationStudy:
     """How many films there are, and how they are curated. `outside`: films of each set from outside, by its name;
     `size`: pixels a side; `every`: frames from one keyframe to the next; `shortest`: seconds of a clip; `small`: one in
-    so many clips of the large set is in the small one."""
+    so many clips of the large set is in the small one; `scorer_`: scenes and steps from which similarity and aesthetics
+    are learned, and films on which they are examined; `strict`: one that has
+    not learned stops the run."""
 
     scale: str
     films: int
@@ -27,6 +29,10 @@ class CurationStudy:
     shortest: float = 0.5
     small: int = 4
     world: WorldSpec = WorldSpec()
+    scorer_scenes: int = 1200
+    scorer_steps: int = 400
+    scorer_films: int = 12
+    strict: bool = True
 
     def world_of(self, name: str = "") -> WorldSpec:
         "The world of our own films, or of a set from outside. Raises `UserError` for a set that is not there."
@@ -38,8 +44,9 @@ class CurationStudy:
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #curations
 CURATION: dict[str, CurationStudy] = {
-    "smoke": CurationStudy("smoke", 6, {"watermarked": 4, "good looks only": 2}, small=2),
-    "laptop": CurationStudy("laptop", 48, {"watermarked": 48, "good looks only": 12}),
+    "smoke": CurationStudy("smoke", 6, {"watermarked": 4, "good looks only": 2}, small=2, scorer_scenes=200,
+                            scorer_steps=60, scorer_films=3, strict=False),
+    "laptop": CurationStudy("laptop", 32, {"watermarked": 32, "good looks only": 8}),
     "gpu": CurationStudy("gpu", 2000, {"watermarked": 2000, "good looks only": 500}, size=256, small=16),
 }
 
