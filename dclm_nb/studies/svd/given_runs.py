@@ -90,17 +90,23 @@ class GivenUNet(MixingUNet):
     def __init__(self, settings: MixingSettings, given: int, seed: int = 0):
         super().__init__(settings, seed)
         self.enter_given = nn.Conv2d(given, settings.widths[0], 3, padding=1)
-        nn.init.zeros_(self.enter_given.weight)
-        nn.init.zeros_(self.enter_given.bias)
+        self.kept_given = nn.Linear(settings.known, settings.channels)
+        for layer in (self.enter_given, self.kept_given):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, sample: Tensor, *told: Tensor, **more):
+    def forward(self, sample: Tensor, noise: Tensor, context: Tensor, numbers: Tensor):
         "As `MixingUNet`; `sample` has `given` channels more."
         own = self.settings.channels
-        seen = self.enter_given(sample[:, :, own:].flatten(0, 1))
+        noisy, given = sample[:, :, :own], sample[:, :, own:]
+        seen = self.enter_given(given.flatten(0, 1))
         # what is given joins where the noisy latents enter
         joined = self.enter.register_forward_hook(lambda _layer, _inputs, out: out + seen)
-        try: return super().forward(sample[:, :, :own], *told, **more)
+        try: answer = super().forward(noisy, noise, context, numbers)
         finally: joined.remove()
+        kept = self.kept_given(self._told(noise, context, numbers))[:, None, :, None, None]
+        answer.sample = answer.sample + kept * given[:, :, :own]
+        return answer
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-of
 TASKS = {"picture": 1, "ends": 2, "views": 1}
