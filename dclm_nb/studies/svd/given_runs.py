@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from dclm_nb.video.vae import PixelCodec
 
 # %% auto #0
-__all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'GIVEN', 'moves_world', 'draw_moves', 'GivenUNet',
-           'given_network', 'take_over', 'latent_moves', 'train_given', 'load_given', 'add_mixer_lora', 'train_camera',
-           'draw_given', 'draw_continued', 'GivenStudy', 'GivenRuns', 'read_films']
+__all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'GIVEN', 'moves_world', 'draw_moves', 'world_of',
+           'plain_world', 'GivenUNet', 'given_network', 'take_over', 'latent_moves', 'train_given', 'load_given',
+           'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy', 'GivenRuns', 'read_films']
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets
 CAMERA_SETS = {"horizontal": "pan left", "zoom": "zoom in", "static": "still"}
@@ -72,7 +72,7 @@ def _scenes(config: Mapping, seed: int) -> list:
     "Scenes of a set; where only one move of the camera is wanted, others are passed over."
     from itertools import count
     from dclm_nb.video.world import draw_scene
-    name, world = config["set"], _spec(config["world"])
+    name, world = config["set"], world_of(config["world"])
     wanted = CAMERA_SETS.get(name) if name != "orbits" else "orbit"
     found = []
     for i in count():
@@ -80,9 +80,13 @@ def _scenes(config: Mapping, seed: int) -> list:
         if wanted in (None, "still", scene.meaning.move): found.append(scene)
         if len(found) == config["clips"]: return found
 
-def _spec(world: Mapping) -> WorldSpec:
+def world_of(values: Mapping) -> WorldSpec:
     "A world from its plain values."
-    return WorldSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in world.items()})
+    return WorldSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+def plain_world(world: WorldSpec) -> dict:
+    "The plain values of a world; lists where it has tuples, as JSON has."
+    return json.loads(json.dumps(asdict(world)))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-def
 class GivenUNet(MixingUNet):
@@ -301,7 +305,7 @@ class GivenRuns:
         "A set of clips; `held`: of meanings that training never showed."
         s = self.study
         clips = s.films if held else s.clips if name in ("paths", "orbits") else s.camera_clips
-        config = {"set": name, "world": _plain(moves_world(name, self.shop.world)), "clips": clips,
+        config = {"set": name, "world": plain_world(moves_world(name, self.shop.world)), "clips": clips,
                   "split": "held out" if held else "train"}
         return self.shop.store.run(draw_moves, config, seed)
 
@@ -354,11 +358,6 @@ class GivenRuns:
         tasks = [("picture", "film"), *starts]
         together([self.given_plan(task, seed, start) for seed in seeds for task, start in tasks], "given frames")
         if camera: together([self.camera_plan(move, seed) for seed in seeds for move in CAMERA_SETS], "camera moves")
-
-def _plain(world: WorldSpec) -> dict:
-    "The plain values of a world; lists where it has tuples, as JSON has."
-    from dataclasses import asdict
-    return json.loads(json.dumps(asdict(world)))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #read-films
 def read_films(drawn: Run) -> tuple[np.ndarray, np.ndarray]:
