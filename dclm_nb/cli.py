@@ -29,7 +29,7 @@ data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
 app.add_typer(runs_app, name="runs")
-curate_app = typer.Typer(help="Web archives to filtered, deduplicated, scored training text; films with the word video.")
+curate_app = typer.Typer()
 app.add_typer(curate_app, name="curate")
 
 PaperOption = Annotated[
@@ -331,7 +331,7 @@ def _print_films(report, most: int = 20):
     if len(faults) > most: print(f"  and {len(faults) - most} more, in {report.folder / 'films'}")
     print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
     if len(report.reasons): print(report.reasons.to_string(index=False))
-    for cut in report.thresholds: print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
+    for cut in report.thresholds: print(f"{cut.rule}: the line is at {cut.threshold:.4g}, of {cut.measured} clips")
     if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
     if report.shards.is_dir(): print(f"to train on (WebDataset and Parquet): {report.shards}")
     print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from datatrove.data import Document
 
-from ..core.errors import UserError
+from ..core.errors import unknown
 from ..core.seeds import seed_for
 from ..core.statistics import Interval
 from ..judging.separation import FilterTruth, separation
@@ -46,12 +46,12 @@ FAULTS = {
 
 def faults_of(truths: Sequence[ClipTruth], measure: str) -> np.ndarray:
     "Has each clip the fault that `measure` looks for? bool `\"N\"`. Raises `UserError` for a measure without one."
-    if measure not in FAULTS: raise UserError(f"no fault is known that {measure} looks for: there are {', '.join(FAULTS)}")
+    if measure not in FAULTS: raise unknown("measure of a fault", measure, FAULTS)
     return np.array([FAULTS[measure](truth.scene) for truth in truths], bool)
 
 # %% ../../nbs/video/29_chain_truth.ipynb #count-def
 def over_films(removed: np.ndarray, faulty: np.ndarray, films: Sequence[str], resamples: int = 1000) -> dict:
-    "Recall and precision of `removed` `\"N\"` for `faulty` `\"N\"`, each with an interval (95 %) over the `films` `\"N\"`."
+    "Recall and precision of `removed` `\"N\"` for `faulty` `\"N\"`, with 95 % intervals over the `films` `\"N\"`."
     names, of = np.unique(np.asarray(films), return_inverse=True)
     rng = np.random.default_rng(seed_for("over films"))
     # weights of the clips in each draw: how often their film was drawn
@@ -69,9 +69,9 @@ def _share(part: np.ndarray, whole: np.ndarray, drawn: np.ndarray) -> Interval:
 
 # %% ../../nbs/video/29_chain_truth.ipynb #chain-def
 def chain_truth(measured: Sequence[Document], cuts: Sequence[Cut], films: Mapping[str, FilmTruth]) -> pd.DataFrame:
-    """One row a rule, alone on all measured clips, and one for the chain: share of faulty clips, share removed, area under
-    the curve of the measure, recall and precision, all intervals over films. For the chain a clip is faulty if it has
-    any of the faults that a rule looks for."""
+    """One row a rule, alone on all measured clips, and one for the chain: share of faulty clips, share removed, area
+    under the curve of the measure, recall and precision, all intervals over films. For the chain a clip is faulty if it
+    has any of the faults that a rule looks for."""
     truths = [clip_truth(clip, films[clip.metadata["film"]]) for clip in measured]
     named = [clip.metadata["film"] for clip in measured]
     rows, any_fault, gone = [], np.zeros(len(measured), bool), np.zeros(len(measured), bool)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import UserError
 from ..core.files import whole_file
 from ..shards.tally import Refused
 from .cuts import Transition
@@ -58,13 +57,13 @@ class Clip:
 def plan_clips(
     table: Packets, shots: Sequence[tuple[int, int]], shortest: float = 0.0, to_keyframe: bool = False,
 ) -> tuple[list[Clip], Counter]:
-    """The clips that can be copied out of a film, and frames that are lost by cause (`CAUSES`, and "before the keyframe",
-    "after the last whole group"). `shortest`: seconds; `to_keyframe`: end a clip only before a keyframe, too."""
+    """The clips that can be copied out of a film, and frames that are lost by cause (`CAUSES`, and "before the
+    keyframe", "after the last whole group"). `shortest`: seconds; `to_keyframe`: clips end before a keyframe, too."""
     lost, clips = Counter(), []
     shown = np.argsort(table.order)                     # which frame is in which packet, in the order of the file
     place = np.argsort(shown)                           # where in that order a frame is
     usual = float(np.median(np.diff(table.times))) if len(table.times) > 1 else 0.0
-    to_keyframe |= not table.ordered                    # who does not know the order of showing cuts between groups only
+    to_keyframe |= not table.ordered                    # without the order of showing, cut only between groups
     for first, after in shots:
         keys = first + np.flatnonzero(table.keys[first:after])
         if not len(keys):

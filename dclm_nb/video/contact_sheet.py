@@ -51,8 +51,8 @@ def _jpeg(picture: np.ndarray) -> str:
 
 # %% ../../nbs/video/17_contact_sheet.ipynb #choose-def
 def chosen(values: Sequence[float], cut: Cut, most: int = 8) -> tuple[list[int], list[int]]:
-    """Which of the clips with `values` `"N"` stand for those that the cut removes, and for those that it keeps: indices,
-    sorted from the bad end to the good, at most `most` each. Clips without a value are not shown."""
+    """Which of the clips with `values` `"N"` stand for those that the cut removes, and for those that it keeps:
+    indices, sorted from the bad end to the good, at most `most` each. Clips without a value are not shown."""
     sign = -1 if cut.rule.too_high else 1
     known = [k for k, value in enumerate(values) if value is not None and not math.isnan(value)]
     order = sorted(known, key=lambda k: (sign * values[k], k))
@@ -66,7 +66,9 @@ def _ends(order: list[int], most: int) -> list[int]:
     return order[:most // 2] + order[-(most - most // 2):]
 
 # %% ../../nbs/video/17_contact_sheet.ipynb #sheet-def
-def write_sheet(clips: Sequence[Document], cuts: Sequence[Cut], folder: str | Path, path: str | Path, most: int = 8) -> Path:
+def write_sheet(
+    clips: Sequence[Document], cuts: Sequence[Cut], folder: str | Path, path: str | Path, most: int = 8
+) -> Path:
     """One HTML file at `path` of what each cut removes of all measured `clips`, and what it keeps; the `path` of a clip
     is as seen from `folder`. Raises `UserError` when the disk is full."""
     values = {cut.rule.measure: [clip.metadata.get(cut.rule.measure) for clip in clips] for cut in cuts}
@@ -110,8 +112,10 @@ def _section(cut: Cut, gone: list[int], kept: list[int], values: Sequence, clips
 
 def _cell(k: int, clip: Document, cuts: Sequence[Cut], kind: str = "kept") -> str:
     "One clip: its strip, its values, its name and its caption."
-    told = ", ".join(f"{cut.rule.measure.replace('_', ' ')} {_number(clip.metadata.get(cut.rule.measure))}" for cut in cuts)
-    lines = f"<b>{html.escape(told)}</b><br>{html.escape(clip.id)}" + (f"<br><i>{html.escape(clip.text)}</i>" if clip.text else "")
+    measures = [cut.rule.measure for cut in cuts]
+    told = ", ".join(f"{name.replace('_', ' ')} {_number(clip.metadata.get(name))}" for name in measures)
+    lines = f"<b>{html.escape(told)}</b><br>{html.escape(clip.id)}"
+    if clip.text: lines += f"<br><i>{html.escape(clip.text)}</i>"
     return f"<figure class={kind}><div class='strip c{k}'></div><figcaption>{lines}</figcaption></figure>"
 
 
@@ -134,7 +138,8 @@ def histogram(values: Sequence[float], cut: Cut, bars: int = 60) -> str:
                          f"fill='{'#d55e00' if goes else '#0072b2'}'><title>{counts[k]}</title></rect>")
     at = 6 * bars * (cut.threshold - edges[0]) / span
     return (f"<svg width={6 * bars} height=98 viewBox='0 0 {6 * bars} 98'>{''.join(parts)}"
-            f"<line x1={at:.1f} x2={at:.1f} y1=4 y2=82 stroke='#333' stroke-width=2 stroke-dasharray=4 /><text y=95>{low:.3g}</text>"
+            f"<line x1={at:.1f} x2={at:.1f} y1=4 y2=82 stroke='#333' stroke-width=2 stroke-dasharray=4 />"
+            f"<text y=95>{low:.3g}</text>"
             f"<text x={6 * bars} y=95 text-anchor=end>{high:.3g}</text></svg>")
 
 # %% ../../nbs/video/17_contact_sheet.ipynb #page-template

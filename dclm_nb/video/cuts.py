@@ -36,7 +36,7 @@ class CutSettings:
     short_side: int = 128               # pixels of the pictures that are looked at
     difference: float = 12.0            # of the pictures before and after, in levels of brightness (root mean square)
     likeness: float = 0.6               # before and after: a correlation above this is the same shot
-    own_change: float = 1.08            # a cut changes more than the shot does by itself in the same time, by this factor
+    own_change: float = 1.08            # a cut changes this many times what the shot does by itself in the same time
     unexplained: float = 0.5            # share of a fade's change that is no mixture of before and after
     dip: float = 0.8                    # contrast in the middle of a fade, over that before and after
     lengths: tuple[float, ...] = (0.32, 0.56, 0.88, 1.28, 1.8, 2.6)    # seconds of fades that are tried
@@ -154,7 +154,7 @@ def _mixture(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: f
     change = np.minimum(ff - 2 * fa + aa, ff - 2 * fb + bb)
     noise = frames.shape[1] * grain
     left, change = np.maximum(left - noise, 0), np.maximum(change - noise, 0)
-    return a, b, float(left.sum() / (change.sum() + frames.size))           # one level of noise in each pixel is nothing
+    return a, b, float(left.sum() / (change.sum() + frames.size))           # one level of noise in each pixel
 
 # %% ../../nbs/video/03_cuts.ipynb #dip-def
 def _contrast(pictures: np.ndarray, grain: float) -> float:
@@ -163,7 +163,7 @@ def _contrast(pictures: np.ndarray, grain: float) -> float:
 
 
 def _dip(before: np.ndarray, after: np.ndarray, frames: np.ndarray, grain: float = 0.0, n: int = 3) -> float:
-    "Contrast in the middle third of `frames` (`\"T P\"`) over that of `before` and `after`, which are means of n frames."
+    "Contrast in the middle third of `frames` (`\"T P\"`) over that of `before` and `after`, means of n frames."
     ends = (_contrast(before, grain / n) + _contrast(after, grain / n)) / 2
     third = len(frames) // 3
     return _contrast(frames[third:len(frames) - third], grain) / (ends + 1.0)
@@ -202,7 +202,7 @@ def _rises(shares: np.ndarray) -> bool:
 
 
 def _edges(a: np.ndarray, b: np.ndarray, first: int, pure: float = 0.94) -> tuple[int, int]:
-    "Index of the first mixed frame and of the first pure one after it, where the frame `first` has the shares a[0], b[0]."
+    "Index of the first mixed frame and of the first pure one after it; the frame `first` has the shares a[0], b[0]."
     old = np.flatnonzero(a < pure)
     new = np.flatnonzero(b < pure)
     start = first + int(old[0]) if len(old) else first
@@ -221,8 +221,8 @@ def _widened(start: int, end: int, before: np.ndarray, after: np.ndarray, pictur
 
 # %% ../../nbs/video/03_cuts.ipynb #finder
 class CutFinder:
-    """Finds the transitions of one film. Frames are pushed one after the other; `finish` gives what was found. `heard`: a
-    list to which every alarm is added, whatever becomes of it."""
+    """Finds the transitions of one film. Frames are pushed one after the other; `finish` gives what was found.
+    `heard`: a list to which every alarm is added, whatever becomes of it."""
 
     def __init__(self, settings: CutSettings = CutSettings(), heard: list[Alarm] | None = None):
         detector, self._timecode = _scenedetect()
@@ -293,8 +293,8 @@ class CutFinder:
         self._add_fade(fade, found[2])
 
     def _add_fade(self, fade: Transition, unexplained: float) -> None:
-        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those that
-        touch are one, to black and from black."""
+        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those
+        that touch are one, to black and from black."""
         over = [f for f in self.fades[-8:] if f.first < fade.after and f.after > fade.first]
         longer = lambda f: 0.1 if fade.after - fade.first > f.after - f.first else -0.1
         if any(self.unexplained[f] + longer(f) <= unexplained for f in over): return

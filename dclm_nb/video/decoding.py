@@ -176,7 +176,8 @@ def _packets(container, stream, limits: Limits, faults: Counter) -> Packets:
     stamps = shown if stamped else [p if p is not None else d for p, d in zip(shown, decoded)]
     times = np.array([clock.at(None if stamps[k] is None else stamps[k] * base) for k in order])
     if len(times) and times[-1] > limits.seconds: raise Refused("too long")
-    ordered = stamped and not (stream.codec_context.has_b_frames and (np.diff(order) == 1).all())      # AVI with B-frames
+    reordered = not (np.diff(order) == 1).all()
+    ordered = stamped and (reordered or not stream.codec_context.has_b_frames)          # not so: AVI with B-frames
     return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], ordered)
 
 # %% ../../nbs/video/02_decoding.ipynb #packet-table-def
@@ -246,7 +247,7 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
 
 
 def _ends_early(container, stream, packets: Packets, faults: Counter) -> bool:
-    "Does the container promise more packets than there are, or clearly more time (its sound, or a jump, may be longer)?"
+    "Does the container promise more packets than there are, or clearly more time (sound or a jump may be longer)?"
     promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 and not faults["time jump"] else 0
     return stream.frames > packets.order.max() + 1 or promised > 1.02 * packets.times[-1] + 0.5
 
@@ -335,7 +336,7 @@ def read_frames(
     faults = Counter() if faults is None else faults
     with _opened(path, limits) as (container, stream):
         clock, due, index = Clock(_step(stream), limits.gap, faults), 0.0, -1
-        scaler = _av().video.reformatter.VideoReformatter()     # one for all frames: to make one costs as much as to scale
+        scaler = _av().video.reformatter.VideoReformatter()     # one for all frames: it costs as much as to scale one
         for index, frame in enumerate(_progressive(_decoded(container, stream, limits, faults), stream)):
             stamp = None if frame.pts is None else float(frame.pts * (frame.time_base or stream.time_base))
             now = clock.at(stamp)

@@ -32,17 +32,18 @@ from .decoding import _decoded, _opened, _progressive
 from .films import read_notes
 from .filters import Cut, Rule, settle
 from .motion import FlowConfig, motion_score
+from .near_duplicates import DuplicateConfig, clip_signature, hash_pairs, keepers
 from .text_area import TextConfig, rapidocr_detector, text_area
 
 # %% auto #0
 __all__ = ['FILM_ENDINGS', 'SPACED', 'CAPTIONS', 'FilmsFound', 'find_films', 'Cutting', 'study_film', 'ReadFilms', 'KeepClips',
            'Look', 'look_at', 'frames_at', 'CaptionModel', 'Measuring', 'Gauges', 'MeasureClips', 'SettleRules',
-           'load_cuts', 'FilterClips']
+           'load_cuts', 'FilterClips', 'DropDuplicates']
 
 # %% ../../nbs/video/18_film_blocks.ipynb #endings
 FILM_ENDINGS = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mpe .ts .m2ts .mts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .mxf .gif .rm "
-    ".rmvb .dv .nut .ivf .h264 .hevc .264 .265 .divx .f4v .wtv".split()
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mpe .ts .m2ts .mts .vob .wmv .asf .flv .ogv .ogg .3gp .3g2 .mxf .gif "
+    ".rm .rmvb .dv .nut .ivf .h264 .hevc .264 .265 .divx .f4v .wtv".split()
 )
 
 # %% ../../nbs/video/18_film_blocks.ipynb #found-class
@@ -72,8 +73,8 @@ def find_films(source: str | Path | Sequence[str | Path]) -> FilmsFound:
 
 def _below(root: str) -> Iterator[str]:
     "Files and links below a folder, and folders whose name has the ending of a film; hidden ones are left out."
-    def stop(error: OSError): raise UserError(f"the folder {error.filename!r} cannot be read: {error.strerror}") from error
-    for place, folders, files in os.walk(root, onerror=stop if not os.access(root, os.R_OK) else None):
+    if not os.access(root, os.R_OK | os.X_OK): raise UserError(f"the folder {root!r} cannot be read: permission denied")
+    for place, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         films = [name for name in folders if os.path.splitext(name)[1].lower() in FILM_ENDINGS]
         for name in [*files, *films]:
@@ -184,7 +185,8 @@ def _airlock(memory: int, patience: float, in_all: float) -> Airlock:
 def _inside(target: str, memory: int, patience: float, limits: Limits, **task) -> Iterator:
     """What a function of this module yields, or returns, in the airlock. Raises `Unreadable` for what is wrong with the
     film; what went wrong there for the user's or the disk's sake goes wrong here, too."""
-    calls = _airlock(memory, patience, limits.patience).each(f"dclm_nb.video.film_blocks:{target}", limits=limits, **task)
+    airlock, name = _airlock(memory, patience, limits.patience), f"dclm_nb.video.film_blocks:{target}"
+    calls = airlock.each(name, limits=limits, **task)
     try:
         if (returned := (yield from calls)) is not None: yield returned
     except Refused as e: raise Unreadable(e.cause) from e
@@ -242,8 +244,8 @@ class KeepClips(Decide):
 # %% ../../nbs/video/18_film_blocks.ipynb #look-def
 @dataclass(frozen=True)
 class Look:
-    """Evenly spaced frames of a clip, uint8 `"N H W 3"`; all of them in small, uint8 `"T h w 3"`, and when they are shown
-    (seconds from the first, float `"T"`)."""
+    """Evenly spaced frames of a clip, uint8 `"N H W 3"`; all of them in small, uint8 `"T h w 3"`, and when they are
+    shown (seconds from the first, float `"T"`)."""
     even: np.ndarray
     small: np.ndarray
     times: np.ndarray
@@ -288,13 +290,15 @@ CAPTIONS = ("told", "world")
 @dataclass(frozen=True)
 class Measuring:
     """What is measured: optical flow always, text where `text` is not None. `captions`: of `CAPTIONS`; `reader` and
-    `rater`: folders of scorers; pictures have `side` pixels on the short side. Raises `UserError`."""
+    `rater`: folders of scorers, or `clip:NAME`; `duplicates`: also hash the pictures; they have `side` pixels on the
+    short side. Raises `UserError`."""
     flow: FlowConfig = FlowConfig()
     text: TextConfig | None = TextConfig()
     captions: tuple[str, ...] = ()
     models: tuple[CaptionModel, ...] = ()
     reader: str = ""
     rater: str = ""
+    duplicates: DuplicateConfig | None = None
     side: int = 256
 
     def __post_init__(self):
@@ -329,7 +333,9 @@ class Gauges:
         captions = ({"told": told} if told else {}) | caption_all(look.even, self.captioners)
         if self.reader: values |= self._likeness(look.even, captions)
         if self.rater: values["aesthetics"] = _scorers().aesthetics(look.even, self.rater)
-        return _rounded(values) | (dict(captions=captions) if captions else {})
+        words = dict(captions=captions) if captions else {}
+        if m.duplicates: words |= dict(signature=clip_signature(look.even, m.duplicates).tobytes().hex())
+        return _rounded(values) | words
 
     def _likeness(self, frames: np.ndarray, captions: dict[str, str]) -> dict:
         "`similarity` of the clip's caption, and `similarities` of all."
@@ -349,7 +355,11 @@ def _scorers():
 
 
 @functools.lru_cache(maxsize=4)
-def _scorer(folder: str): return _scorers().load_scorer(folder)
+def _scorer(which: str):
+    "A reader or a rater by its folder, or CLIP by its name."
+    if not which.startswith("clip:"): return _scorers().load_scorer(which)
+    from dclm_nb.video.adapters import ClipReader
+    return ClipReader.pretrained(which.removeprefix("clip:"))
 
 # %% ../../nbs/video/18_film_blocks.ipynb #measure-def
 class MeasureClips(Decide):
@@ -424,3 +434,24 @@ class FilterClips(Decide):
             missing = value is None or np.isnan(value)
             step = "missing" if missing else "too high" if cut.rule.too_high else "too low"
             return Removal(cut.rule.measure.replace("_", " "), step, statistic=None if missing else value)
+
+# %% ../../nbs/video/18_film_blocks.ipynb #duplicates-def
+class DropDuplicates(Decide):
+    "Drops a clip whose pictures are nearly those of an earlier one, by its id."
+    name, stage = "duplicates", "near duplicates"
+    def __init__(self, removed: str, filtered: str | Path, config: DuplicateConfig):
+        super().__init__(removed)
+        self.filtered, self.config = str(filtered), config
+
+    def prepare(self, rank: int, world_size: int) -> None:
+        "Compares all clips."
+        table = documents_table(self.filtered)
+        if not len(table): return
+        rows = [np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, 8) for text in table.signature]
+        first = keepers(len(rows), hash_pairs(rows, self.config))
+        self.first = dict(zip(table.id, table.id.to_numpy()[first]))
+
+    def decide(self, doc: Document) -> Removal | None:
+        "The clip that is like this one, if there is an earlier one."
+        del doc.metadata["signature"]
+        if (first := self.first[doc.id]) != doc.id: return Removal(self.stage, "like another", statistic=first)

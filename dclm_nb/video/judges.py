@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval
 from ..judging.instrument import Calibration, Check
-from .world import COLOURS, MOTIONS, SHAPES, STILL, Meaning, WorldSpec
+from .world import COLOURS, MOTIONS, STILL, Meaning, WorldSpec
 
 # %% auto #0
 __all__ = ['MADE', 'Track', 'follow', 'shape_fits', 'Path', 'path_of', 'read_clip', 'follows', 'faults_of', 'QualityJudge',

@@ -35,6 +35,7 @@ from .decoding import Limits
 from dclm_nb.video.film_blocks import (
     CaptionModel,
     Cutting,
+    DropDuplicates,
     FilmsFound,
     FilterClips,
     KeepClips,
@@ -47,6 +48,7 @@ from dclm_nb.video.film_blocks import (
 )
 from .filters import LARGE_SET, Cut, Rule
 from .motion import FlowConfig
+from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
@@ -58,10 +60,10 @@ SCALES = ("real", "fitted")
 
 @dataclass(frozen=True)
 class VideoCuration:
-    """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`: as in
-    `Measuring`; `motion_scale`: motion buckets as on real films, or `fitted` on the clips that stay; `memory`: GiB that
-    decoding one film may take; `patience`: seconds in which a film must get on. Raises `UserError` for values that do
-    not exist."""
+    """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`,
+    `duplicates`: as in `Measuring`; `motion_scale`: motion buckets as on real films, or `fitted` on the clips that
+    stay; `memory`: GiB that decoding one film may take; `patience`: seconds in which a film must get on. Raises
+    `UserError` for values that do not exist."""
     shortest: float = 1.0
     longest: float = 60.0
     cuts: CutSettings = CutSettings()
@@ -71,6 +73,7 @@ class VideoCuration:
     models: tuple[CaptionModel, ...] = ()
     reader: str = ""
     rater: str = ""
+    duplicates: DuplicateConfig | None = None           # not in the paper
     filters: tuple[Rule, ...] | None = None             # None: the paper's, as far as they are measured
     motion_scale: str = "real"
     clips_a_tar: int = 1000
@@ -96,7 +99,7 @@ class VideoCuration:
     @property
     def measuring(self) -> Measuring:
         "What is measured."
-        return Measuring(self.flow, self.text, self.captions, self.models, self.reader, self.rater)
+        return Measuring(self.flow, self.text, self.captions, self.models, self.reader, self.rater, self.duplicates)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -159,7 +162,8 @@ def film_book(folder: str | Path, films: int) -> pd.DataFrame:
     used = sum(len(told["used"]) for told in _films(folder))
     if refused.total() + used != films:
         raise RuntimeError(f"the films do not balance: {films} met, {refused.total()} refused, {used} used in {folder}")
-    rows = [("films met", films), *((f"refused: {cause}", n) for cause, n in refused.most_common()), ("films used", used)]
+    causes = [(f"refused: {cause}", n) for cause, n in refused.most_common()]
+    rows = [("films met", films), *causes, ("films used", used)]
     return pd.DataFrame(rows, columns=["films", "count"])
 
 
@@ -245,7 +249,8 @@ def card(told: dict) -> str:
     "The data card as Markdown, from what `report.json` tells."
     lines = ["# Data card", "", f"{told['kept']:,} clips of {told['films'][-1]['count']:,} films.", ""]
     lines += ["## Films", "", *_rows(told["films"]), ""]
-    lines += [f"{told['hours']:.3f} hours were read; {told['passed_over']} files with other endings were passed over.", ""]
+    passed = f"{told['passed_over']} files with other endings were passed over"
+    lines += [f"{told['hours']:.3f} hours were read; {passed}.", ""]
     lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
     lines += ["## Why", "", *_rows(told["reasons"]), ""]
     sizes = [dict(set=name, **{k: round(v, 3) for k, v in size.items()}) for name, size in told["sets"].items()]
@@ -276,16 +281,15 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
     folder = Path(folder)
     paths, many = list(films.films.values()), config.films_a_task
     shards = [paths[k:k + many] for k in range(0, len(paths), many)]
-    n, card = len(shards), WriteCard(folder, "kept", config, films)
+    n, card, measured = len(shards), WriteCard(folder, "kept", config, films), folder / "measured"
+    need = NeedDocuments(WriteCard(folder, "measured", config, films), NO_CLIP)
+    export = ExportClips(folder, config.clips_a_tar, config.motion_scale)
     return [
         _cut_stage(config, films, shards, folder),
         _measure_stage(config, n, folder),
-        Stage("thresholds", 1, [NeedDocuments(WriteCard(folder, "measured", config, films), NO_CLIP),
-                                SettleRules(folder, folder / "measured", config.rules)], ("thresholds.json",), share=0.01),
-        Stage("filter", n, [LoadDocuments(folder / "measured", n), FilterClips(folder / "removed", folder),
-                            SaveDocuments(folder / "kept", n)], (f"removed/filters/{_LINES}",), (f"kept/{_LINES}",), n,
-              share=0.01),
-        Stage("shards", 1, [ExportClips(folder, config.clips_a_tar, config.motion_scale)], ("motion_scale.json",), share=0.02),
+        Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
+        *_filter_stages(config, n, folder),
+        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
         Stage("sheet", 1, [WriteSheet(folder, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
@@ -301,15 +305,28 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     read = ReadFilms(shards, names, f, c.cutting, int(c.memory * 2**30), c.patience, c.limits)
     n = len(shards)
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
-    return Stage("cut", n, [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)], (f"removed/clips/{_LINES}",),
-                 left, n, light=False, share=0.4)
+    blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
+    return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4)
 
 
 def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:
     "From clips to measured clips."
     measure = MeasureClips(f / "removed", f, c.measuring, int(c.memory * 2**30), c.patience, c.limits)
     blocks = [LoadDocuments(f / "found", n), measure, SaveDocuments(f / "measured", n)]
-    return Stage("measure", n, blocks, (f"removed/measures/{_LINES}",), (f"measured/{_LINES}",), n, light=False, share=0.5)
+    removed, left = (f"removed/measures/{_LINES}",), (f"measured/{_LINES}",)
+    return Stage("measure", n, blocks, removed, left, n, light=False, share=0.5, documents=5 * c.films_a_task)
+
+# %% ../../nbs/video/16_pipeline.ipynb #filter-stages
+def _filter_stages(c: VideoCuration, n: int, f: Path) -> list[Stage]:
+    "From measured clips to those that stay."
+    passed = "filtered" if c.duplicates else "kept"
+    blocks = [LoadDocuments(f / "measured", n), FilterClips(f / "removed", f), SaveDocuments(f / passed, n)]
+    stages = [Stage("filter", n, blocks, (f"removed/filters/{_LINES}",), (f"{passed}/{_LINES}",), n, share=0.01)]
+    if not c.duplicates: return stages
+    blocks = [LoadDocuments(f / passed, n), DropDuplicates(f / "removed", f / passed, c.duplicates),
+              SaveDocuments(f / "kept", n)]
+    found = Stage("duplicates", 1, blocks, (f"removed/duplicates/{_LINES}",), (f"kept/{_LINES}",), n, share=0.02)
+    return [*stages, found]
 
 # %% ../../nbs/video/16_pipeline.ipynb #sheet-block
 class WriteSheet(PipelineStep):
@@ -397,7 +414,7 @@ def films_key(config: VideoCuration, found: FilmsFound) -> str:
     inputs = {f"film {name}": _content(Path(path)) for name, path in found.films.items()}
     settings = config.settings()
     for name in ("reader", "rater"):
-        if settings[name]: settings[name] = _weights(Path(settings[name]))
+        if settings[name] and not settings[name].startswith("clip:"): settings[name] = _weights(Path(settings[name]))
     if config.cutting.told:
         beside = {name: Path(path).with_suffix(".json") for name, path in found.films.items()}
         inputs |= {f"said {name}": _content(path) for name, path in beside.items() if path.is_file()}
@@ -422,5 +439,6 @@ def _check_libraries(config: VideoCuration) -> None:
     from importlib.util import find_spec
     needed = dict(av="av", cv2="opencv-python-headless", scenedetect="scenedetect-headless")
     if config.text: needed["rapidocr"] = "rapidocr"
+    if config.duplicates: needed["imagehash"] = "ImageHash"
     if missing := [name for module, name in needed.items() if find_spec(module) is None]:
         raise UserError(f"curation of films needs {', '.join(missing)}: pip install 'dclm_nb[video]'")

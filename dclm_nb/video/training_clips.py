@@ -44,8 +44,8 @@ class ClipTaking:
 
 # %% ../../nbs/video/19_training_clips.ipynb #window-def
 def window(times: np.ndarray, frames: int, fps: float | None, chance: float) -> np.ndarray:
-    """Which of the frames shown at `times` `"T"` (seconds, rising) are taken, int `"frames"`; `chance` in [0, 1) picks the
-    moment. Raises `Refused` where the clip is too short."""
+    """Which of the frames shown at `times` `"T"` (seconds, rising) are taken, int `"frames"`; `chance` in [0, 1) picks
+    the moment. Raises `Refused` where the clip is too short."""
     if fps is None:
         free = len(times) - frames
         if free < 0: raise Refused("too short")

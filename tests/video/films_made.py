@@ -19,10 +19,10 @@ def texture(frames: int = 40, seed: int = 0, step: int = 1, height: int = 48, wi
     return np.stack([np.roll(picture, t * step, 1) for t in range(frames)])
 
 
-def made(path, pictures, times=None, codec="libx264", pixels="yuv420p", rotation=None, container=None, **options) -> Path:
+def made(path, pictures, times=None, codec="libx264", pixels="yuv420p", rotation=None, **options) -> Path:
     "A film of pictures uint8 \"T H W 3\" shown at `times` (seconds; 25 a second)."
     import av
-    with av.open(str(path), "w", format=container) as file:
+    with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=25, options={k: str(v) for k, v in options.items()})
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
         if times is not None: stream.codec_context.time_base = Fraction(1, 1000)

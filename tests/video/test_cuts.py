@@ -49,7 +49,10 @@ def test_hard_cuts_are_found_to_the_frame():
     assert first.start == first.end == pytest.approx(1.6)
 
 
-@pytest.mark.parametrize("kind, length", [("crossfade", 12), ("crossfade", 25), ("crossfade", 40), ("fade", 12), ("fade", 20)])
+FADES = [("crossfade", 12), ("crossfade", 25), ("crossfade", 40), ("fade", 12), ("fade", 20)]
+
+
+@pytest.mark.parametrize("kind, length", FADES)
 def test_fades_are_found_with_their_edges(kind, length):
     film, first, after = mixed(shot(3, step=0.2), shot(4, step=0.2), kind, length)
     (found,) = cuts_of(frames_of(film))
@@ -125,7 +128,8 @@ def test_matches():
     both = right + match_cuts([], joins, fps=25)
     assert both.recall("cut").mid == 0.5 and both.false == 2
     assert match_cuts([(42, 42)], joins[:1], fps=25).false == 1
-    assert match_cuts([(105, 105)], joins[1:2], fps=25).false == 1 and not match_cuts([(104, 104)], joins[1:2], 25).false
+    assert match_cuts([(105, 105)], joins[1:2], fps=25).false == 1
+    assert match_cuts([(104, 104)], joins[1:2], fps=25).false == 0
 
 
 def test_the_naive_cascade_counts_what_is_half_a_second_apart():

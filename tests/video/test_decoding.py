@@ -74,7 +74,10 @@ def test_permissions_that_forbid(plain, tmp_path, monkeypatch):
     assert refusal(tmp_path / "mine.mp4") == "not readable"
 
 
-@pytest.mark.parametrize("content", ["Dear Sir or Madam,\n" * 50, "#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "\0" * 999])
+NO_FILMS = ["Dear Sir or Madam,\n" * 50, "#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "\0" * 999]
+
+
+@pytest.mark.parametrize("content", NO_FILMS)
 def test_text_a_playlist_and_zeros_named_mp4(content, tmp_path):
     (tmp_path / "letter.mp4").write_text(content)
     assert refusal(tmp_path / "letter.mp4") == "not a film"
@@ -123,8 +126,8 @@ def test_a_vast_frame_in_a_small_file(read, tmp_path):
 
 def test_frames_that_grow_beyond_the_limit_in_the_middle(tmp_path):
     "The header tells of small frames; a second film that was written behind the first has large ones."
-    for name, pictures in (("small.h264", ball(12)), ("large.h264", ball(12, 96, 160))): made(tmp_path / name, pictures)
-    (tmp_path / "grows.h264").write_bytes((tmp_path / "small.h264").read_bytes() + (tmp_path / "large.h264").read_bytes())
+    parts = made(tmp_path / "small.h264", ball(12)), made(tmp_path / "large.h264", ball(12, 96, 160))
+    (tmp_path / "grows.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
     frames, faults = [], Counter()
     try: frames.extend(read_frames(tmp_path / "grows.h264", limits=Limits(pixels=100 * 64), faults=faults))
     except Refused as refused: faults[refused.cause] += 1
@@ -313,6 +316,7 @@ print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) /
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read where Linux shows it")
 def test_memory_is_flat_for_a_film_ten_times_as_long(tmp_path):
     pytest.importorskip("scenedetect")
-    for n in (100, 1000): made(tmp_path / f"{n}.mp4", np.concatenate([ball(50, 128, 160)] * (n // 50)), preset="ultrafast")
+    for n in (100, 1000):
+        made(tmp_path / f"{n}.mp4", np.concatenate([ball(50, 128, 160)] * (n // 50)), preset="ultrafast")
     peak = {n: float(subprocess.check_output([sys.executable, "-c", PEAK, tmp_path / f"{n}.mp4"])) for n in (100, 1000)}
     assert peak[1000] - peak[100] < 10                  # MiB; all frames together would be 59

@@ -1,4 +1,4 @@
-"""The judges on cases that no notebook shows: every word of the world, broken frames, and readings that must not move."""
+"""The judges on cases that no notebook shows: every word of the world, broken frames, readings that must not move."""
 import numpy as np
 import pytest
 

@@ -57,6 +57,7 @@ def test_equal_seeds_are_equal_networks():
 def test_wrong_sizes_are_refused():
     with pytest.raises(UserError, match="multiples of 8"): MixingSettings(widths=(12, 16))
     with pytest.raises(UserError, match="as many widths"): MixingSettings(widths=(16,))
-    with pytest.raises(UserError, match="films have 4 frames"): MixingUNet(SMALL)(torch.randn(1, 3, 4, 4, 4), **asked(1))
+    short = torch.randn(1, 3, 4, 4, 4)
+    with pytest.raises(UserError, match="films have 4 frames"): MixingUNet(SMALL)(short, **asked(1))
     mixer = TimeMixer(8, 16, 4, 2)
     assert not [p for name, p in mixer.named_parameters() if "widen" in name and p.abs().sum()]

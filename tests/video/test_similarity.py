@@ -24,7 +24,7 @@ def plain(n: int, seed: int = 0) -> tuple[np.ndarray, list[str]]:
 class Told:
     "A reader whose pictures are their mean grey, and captions numbers."
     def look(self, frames): return np.stack([(g := frames.mean(axis=(1, 2, 3)) / 255), np.sqrt(1 - g**2)], axis=1)
-    def read(self, captions): return np.array([[1.0, 0.0] if caption == "bright" else [0.0, 1.0] for caption in captions])
+    def read(self, captions): return np.array([[1.0, 0.0] if words == "bright" else [0.0, 1.0] for words in captions])
     def rate(self, frames): return frames.mean(axis=(1, 2, 3))
 
 

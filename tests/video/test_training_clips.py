@@ -66,7 +66,9 @@ def test_captions_are_drawn_in_their_shares(sample):
 
 
 @pytest.mark.parametrize("change, cause", [
-    (dict(clip=b"nothing"), "not a film"), (dict(json=b"{}"), "facts unreadable"), (dict(json=b"[1"), "facts unreadable"),
+    (dict(clip=b"nothing"), "not a film"),
+    (dict(json=b"{}"), "facts unreadable"),
+    (dict(json=b"[1"), "facts unreadable"),
     (dict(clip=Refused("member too large")), "member too large"),
 ])
 def test_what_is_broken_is_named(sample, change, cause):
@@ -85,7 +87,8 @@ def test_windows_of_odd_films():
 def test_a_stream_reads_or_counts_every_clip(tmp_path):
     paths = [write_clip(tmp_path / f"{k}.mp4", frames) for k, frames in enumerate((30, 3, 20))]
     (tmp_path / "3.mp4").write_bytes(b"broken")
-    clips = [Document("x", f"f/{k}", metadata=FACTS | dict(path=str(path))) for k, path in enumerate([*paths, tmp_path / "3.mp4"])]
+    paths.append(tmp_path / "3.mp4")
+    clips = [Document("x", f"f/{k}", metadata=FACTS | dict(path=str(path))) for k, path in enumerate(paths)]
     write_clip_shards(clips, tmp_path / "shards", 2)
     stream = ClipStream(tmp_path / "shards", ClipTaking(frames=5, size=(8, 8)))
     assert {clip.id for clip in stream} == {"f/0", "f/2"}

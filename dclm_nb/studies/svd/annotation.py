@@ -15,9 +15,11 @@ import pandas as pd
 from ...core.errors import UserError
 from ...core.seeds import seed_for
 from ...judging.preference import Vote
+from ...papers.frames import tidy
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 'key_text', 'answers_table', 'world_tasks']
+__all__ = ['QUESTIONS', 'Task', 'annotation_page', 'votes_of', 'checks_passed', 'key_text', 'answers_table', 'page_frame',
+           'world_tasks']
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #task
 @dataclass(frozen=True)
@@ -180,6 +182,16 @@ def _first_is_right(vote: Vote, key: Sequence[dict]) -> float:
     "The score that a right answer would have."
     screen = next(s for s in key if s["item"] == vote.item and s["left"] == vote.first)
     return float(screen["right_answer"] == "left")
+
+# %% ../../../nbs/studies/svd/06_annotation.ipynb #counts-def
+def page_frame(key: Sequence[dict], scale: str) -> pd.DataFrame:
+    "What a page asks, as tidy rows at a scale; nothing at `replay`."
+    if scale == "replay": return tidy([])
+    counts = {"comparisons": len(key), "of them on quality": sum(s["question"] == "quality" for s in key),
+              "attention checks": sum(s["check"] for s in key), "right answers on the left":
+              sum(s["right_answer"] == "left" for s in key)}
+    rows = [dict(row=name, column="on_the_page", value=float(n), seed=0) for name, n in counts.items()]
+    return tidy(rows, paper="svd", exhibit="figure-17", scale=scale, source="rerun")
 
 # %% ../../../nbs/studies/svd/06_annotation.ipynb #world-def
 def world_tasks(n: int, seed: int = 0, size: int = 64, frames: int = 16) -> list[Task]:

@@ -27,10 +27,10 @@ from ...video.world import JOINS
 from ...video.filters import LARGE_SET, SEARCHED, Outcome, Rule, filter_clips
 
 # %% auto #0
-__all__ = ['NOTHING', 'YEAR', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAPTIONERS', 'measured_rules', 'filtered',
-           'small_part', 'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film', 'auc_of',
-           'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table', 'scorers_table',
-           'captions_table', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
+__all__ = ['NOTHING', 'YEAR', 'MINUTE', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAPTIONERS', 'measured_rules',
+           'filtered', 'small_part', 'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film',
+           'auc_of', 'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table',
+           'scorers_table', 'captions_table', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
 NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (a quarter of an hour)."
@@ -72,10 +72,10 @@ def sets_of(runs: CurationRuns, seed: int) -> dict[str, pd.DataFrame]:
     }
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #table-one
-YEAR = 365.25 * 24 * 3600                                       # seconds
+YEAR, MINUTE = 365.25 * 24 * 3600, 60                           # seconds
 
 def table_one_frame(runs: CurationRuns | None) -> pd.DataFrame:
-    "Table 1's numbers of the six sets; a total in minutes beside the one in years."
+    "Table 1's numbers of the six sets; the total is in minutes, where the paper's is in years."
     if runs is None: return tidy([])
     return _frame(runs, "table-1", (
         _cell(row, name, seed, value, runs.clips[seed].key)
@@ -85,21 +85,21 @@ def table_one_frame(runs: CurationRuns | None) -> pd.DataFrame:
 def _sizes(clips: pd.DataFrame) -> dict[str, float]:
     if not len(clips): return dict(num_clips=0)
     total = clips["seconds"].sum()
-    return dict(num_clips=len(clips), clip_duration_s=clips["seconds"].mean(), total_duration_years=total / YEAR,
-                total_duration_minutes=total / 60, mean_num_frames=clips["frames"].mean(),
-                mean_clips_per_video=len(clips) / clips["film"].nunique())
+    return dict(num_clips=len(clips), clip_duration_s=clips["seconds"].mean(), total_duration_minutes=total / MINUTE,
+                mean_num_frames=clips["frames"].mean(), mean_clips_per_video=len(clips) / clips["film"].nunique())
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #consistent-def
 def total_check(frame: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Total duration in years beside clips times mean duration, by set: of a tidy frame (its mean over seeds), or what
-    the paper prints."""
+    """Total duration beside clips times mean duration, by set: of one seed of a tidy frame, in minutes, or what the
+    paper prints, in years."""
     if frame is None: values = {(v.row, v.column): v.value for v in read_printed("svd", "table-1")}
-    else: values = frame.groupby(["row", "column"])["value"].mean().to_dict()
+    else: values = frame.set_index(["row", "column"])["value"].to_dict()
+    unit, seconds_of = ("years", YEAR) if frame is None else ("minutes", MINUTE)
     rows = {}
-    for name in dict.fromkeys(column for _, column in values):
-        clips, seconds, total = (values[row, name] for row in ("num_clips", "clip_duration_s", "total_duration_years"))
-        product = clips * seconds / YEAR
-        rows[name] = {"total, years": f"{total:.4g}", "clips x duration": f"{product:.4g}",
+    for name in dict.fromkeys(column for row, column in values if row == f"total_duration_{unit}"):
+        clips, seconds, total = (values[r, name] for r in ("num_clips", "clip_duration_s", f"total_duration_{unit}"))
+        product = clips * seconds / seconds_of
+        rows[name] = {f"total, {unit}": f"{total:.4g}", "clips x duration": f"{product:.4g}",
                       "ratio": f"{product / total:.3f}"}
     return pd.DataFrame(rows).T
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 from ...drawing.style import CYCLE, styled
 from ...exhibits.showcase import Shown
+from ...papers.frames import tidy
 from ...video.guidance import RELEASED_GUIDANCE, guide, guided, linear_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['listing', 'scale_figure', 'identities']
+__all__ = ['listing', 'scale_figure', 'identities', 'identities_frame']
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #listing-def
 def listing() -> Shown:
@@ -56,3 +57,11 @@ def identities(frames: int = 14) -> pd.DataFrame:
         "without a difference the weight does nothing": (guided(c, c, weights) - c).abs().max(),
     }
     return pd.DataFrame({name: {"largest deviation": f"{float(value):.1e}"} for name, value in worst.items()}).T
+
+# %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #identities-frame
+def identities_frame(scale: str) -> pd.DataFrame:
+    "The same as tidy rows at a scale; nothing at `replay`. There is no chance in it but the latents."
+    if scale == "replay": return tidy([])
+    rows = [dict(row=name, column="largest_deviation", value=float(line["largest deviation"]), seed=0)
+            for name, line in identities().iterrows()]
+    return tidy(rows, paper="svd", exhibit="figure-16", scale=scale, source="rerun")

@@ -58,22 +58,22 @@ class TrainingStudy:
     filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
 
     scale: str
-    clips: int = 4000
-    pictures: int = 4000
+    clips: int = 2400
+    pictures: int = 2400
     high: int = 250
-    picture_steps: int = 1200
+    picture_steps: int = 800
     picture_batch: int = 64
-    steps: int = 500
+    steps: int = 400
     batch: int = 16
     rate: float = 2e-3
-    marks: tuple[int, int] = (50, 250)
-    short: int = 300
-    searched: int = 2000
+    marks: tuple[int, int] = (40, 200)
+    short: int = 200
+    searched: int = 1600
     strengths: tuple[float, ...] = (0.0, 0.125, 0.25, 0.5)
     prompts: int = 2
     draw_steps: int = 12
     guidance: float = 2.0
-    scorer_clips: int = 1000
+    scorer_clips: int = 1200
     scorer_steps: int = 300
     judge_clips: int = 150
     judge_pairs: int = 60

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...core.errors import UserError, unknown
 from ...core.parallel import PlannedRun, run_in_parallel
+from ...core.progress import progress
 from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.store import Run, RunStore
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['SETS', 'MEASURES', 'FLAWS', 'SEARCHED', 'RATE', 'BUCKET', 'JUDGE_SEED', 'SCORER_SEED', 'BASELINES', 'BOTH', 'BASE',
            'SCRATCH', 'UNCURATED', 'LARGER', 'AS_MANY', 'FROM_OUTSIDE', 'HIGH', 'CAPTIONERS', 'VARIANTS', 'set_world',
-           'train_scorers', 'draw_clips', 'write_captions', 'Choice', 'kept', 'Chosen', 'chosen', 'all_words',
-           'codec_of', 'new_network', 'load_network', 'train_pictures', 'train_films', 'fit_judges', 'quality_judge',
-           'prompts_of', 'draw_films', 'draw_and_judge', 'judged', 'judge_baselines', 'Variant', 'strengths',
-           'by_captioner', 'TrainingRuns', 'workshop']
+           'train_scorers', 'draw_clips', 'strokes', 'write_captions', 'Choice', 'kept', 'Chosen', 'chosen',
+           'all_words', 'codec_of', 'new_network', 'load_network', 'train_pictures', 'train_films', 'fit_judges',
+           'quality_judge', 'prompts_of', 'draw_films', 'draw_and_judge', 'judged', 'judge_baselines', 'Variant',
+           'strengths', 'by_captioner', 'TrainingRuns', 'workshop']
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #sets
 SETS = ("pictures", "own", "own, second part", *OUTSIDE, "high")
@@ -58,15 +59,18 @@ def _spec(world: Mapping) -> WorldSpec:
     return WorldSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in world.items()})
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #scorers-run
-@run("svd/scorers", version=1, libraries=("lightning", "numpy", "torch"))
+@run("svd/scorers", version=1, libraries=("lightning", "numpy", "onnxruntime", "opencv-python-headless", "rapidocr",
+                                          "torch"))
 def train_scorers(config: dict, seed: int, folder: Path) -> dict:
-    "Run: `towers/` and `rater/` for `svd/clips`; `learned`: what each can do beside a guess."
+    """Run: `towers/` and `rater/` for `svd/clips`; `learned`: what each can do beside a guess; `text`: how well strokes
+    and the detector tell clips with text, as areas under the curve."""
     from dclm_nb.core.learned import Learned
     from dclm_nb.judging.separation import separation
     from dclm_nb.video.similarity import SmallConfig, aesthetics, similarities, train_rater, train_towers
+    from dclm_nb.video.text_area import TextConfig, rapidocr_detector, text_area
     from dclm_nb.video.world import clip_set
     world = _spec(config["world"])
-    seen = clip_set(config["clips"], world, frames=3, size=32, seed=seed)
+    seen = clip_set(config["clips"], replace(world, wrong=0.0, poor=0.5), frames=3, size=32, seed=seed)
     frames, captions = seen.clips.reshape(-1, *seen.clips.shape[2:]), np.repeat(seen.captions, 3)
     looks = np.repeat([1.0 - bool(scene.poor) for scene in seen.scenes], 3)
     how = SmallConfig(steps=config["steps"])
@@ -78,13 +82,18 @@ def train_scorers(config: dict, seed: int, folder: Path) -> dict:
     shown = (("similarity", "area under the curve, wrong captions", said, [s.wrong for s in held.scenes]),
              ("aesthetics", "area under the curve, poor pictures", rated, [bool(s.poor) for s in held.scenes]))
     area = lambda scores, flags: separation(-np.array(scores), flags, resamples=10).mid
-    return {"learned": [Learned(part, measure, area(scores, flags), 0.5, "guessing", margin=0.3, n=len(held)).as_dict()
+    text, clips = [bool(s.text) for s in held.scenes][:100], held.clips[:100]
+    detector = rapidocr_detector()
+    found = {"strokes": [-strokes(clip) for clip in clips],
+             "detector": [-text_area(clip, detector, TextConfig(strokes=0)).share for clip in clips]}
+    return {"text": {name: area(scores, text) for name, scores in found.items()},
+            "learned": [Learned(part, measure, area(scores, flags), 0.5, "guessing", margin=0.3, n=len(held)).as_dict()
                         for part, measure, scores, flags in shown]}
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #clips-run
-MEASURES = ("motion", "text_area", "similarity", "aesthetics")
+MEASURES = ("motion", "text", "similarity", "aesthetics")
 
-@run("svd/clips", version=1, libraries=("numpy", "onnxruntime", "opencv-python-headless", "rapidocr", "torch"),
+@run("svd/clips", version=1, libraries=("numpy", "opencv-python-headless", "torch"),
      clock=("measuring_s",))
 def draw_clips(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: clips of a set: `clips.npy` uint8 `"N 8 16 16 3"`, and `told.json`: captions as they came, flaws, and, where
@@ -98,7 +107,7 @@ def draw_clips(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     told = {"captions": list(drawn.captions), "flaws": [list(scene.flaws) for scene in drawn.scenes]}
     before, measure = time.process_time(), _measure(inputs["scorers"]) if "scorers" in inputs else None
     if measure:
-        rows = [measure(clip_of(scene, 8, 96), scene) for scene in drawn.scenes]
+        rows = [measure(clip_of(scene, 8, 96), scene) for scene in progress(drawn.scenes, name="measuring")]
         told["measures"] = {name: [row[name] for row in rows] for name in MEASURES}
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     flawed = {flaw: sum(flaw in some for some in told["flaws"]) for flaw in FLAWS}
@@ -106,16 +115,20 @@ def draw_clips(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 
 FLAWS = ("still", "text", "poor", "wrong", "flicker")
 
+def strokes(frames: np.ndarray) -> float:
+    "The density of strokes on the first, middle and last of frames uint8 `\"T H W 3\"`: the largest."
+    from dclm_nb.video.similarity import three_frames
+    from dclm_nb.video.text_area import stroke_density
+    return max(map(stroke_density, three_frames(frames)))
+
 def _measure(scorers: Run):
     "The four measures of frames uint8 `\"8 96 96 3\"` of a scene."
     from dclm_nb.video.motion import motion_score
     from dclm_nb.video.similarity import aesthetics, load_scorer, similarities
-    from dclm_nb.video.text_area import rapidocr_detector, text_area
     towers, rater = (load_scorer(scorers.folder / name) for name in ("towers", "rater"))
-    detector = rapidocr_detector()
     return lambda frames, scene: {
         "motion": motion_score(frames, np.linspace(0, scene.seconds, len(frames))),
-        "text_area": text_area(frames, detector).share,
+        "text": strokes(frames),
         "similarity": similarities(frames, [scene.told], towers)[0],
         "aesthetics": aesthetics(frames, rater),
     }
@@ -128,14 +141,14 @@ def write_captions(config: dict, seed: int, folder: Path) -> dict:
     from dclm_nb.video.world import clip_of, draw_scene
     number, world = 10 * film_seed(seed) + SETS.index(config["set"]), _spec(config["world"])
     scenes = [draw_scene(world, "clips", number, i) for i in range(config["clips"])]
-    said = [caption_all(clip_of(scene, 8, 96)) for scene in scenes]
+    said = [caption_all(clip_of(scene, 8, 96)) for scene in progress(scenes, name="captions")]
     by_name = {name: [captions[name] for captions in said] for name in said[0]}
     (folder / "captions.json").write_text(json.dumps(by_name), encoding="utf-8")
     right = lambda captions: sum(c == scene.caption for c, scene in zip(captions, scenes)) / len(scenes)
     return {"clips": len(scenes), "right": {name: right(captions) for name, captions in by_name.items()}}
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #choice
-SEARCHED = (("motion", 0.25), ("text_area", 0.25), ("similarity", 0.5), ("aesthetics", 0.25))
+SEARCHED = (("motion", 0.25), ("text", 0.25), ("similarity", 0.5), ("aesthetics", 0.25))
 
 @dataclass(frozen=True)
 class Choice:
@@ -151,7 +164,7 @@ class Choice:
 def kept(measures: Mapping[str, Sequence[float]], rules: Iterable[tuple[str, float]]) -> np.ndarray:
     "Which clips stay, bool `\"N\"`, when each of `rules` drops its share of the worst."
     from dclm_nb.video.filters import Rule, filter_clips
-    rules = [Rule(name, name == "text_area", share) for name, share in rules if share]
+    rules = [Rule(name, name == "text", share) for name, share in rules if share]
     n = len(next(iter(measures.values())))
     return ~filter_clips(rules, measures).removed if rules else np.ones(n, bool)
 
@@ -293,10 +306,12 @@ def _choice(values: Mapping) -> Choice:
 @run("svd/judges", version=1, libraries=("numpy", "scipy", "torch"))
 def fit_judges(config: dict, seed: int, folder: Path) -> dict:
     """Run: `judge.json`, `features.safetensors`; `preferred`: how often the clean one of two clips won, by planted
-    flaw; `distance`: Fréchet distances of clips with a flaw, over that of clean ones, in learned features."""
+    flaw; `quality`: the median of clips with that flaw, of clean ones under the empty name; `floor`: with half of the
+    grain; `distance`: Fréchet distances of clips with a flaw, over that of clean ones, in learned features."""
     import torch
     from safetensors.torch import save_file
     from dclm_nb.core.learned import Learned
+    from dclm_nb.video.baselines import grain_floor
     from dclm_nb.video.judges import MADE, QualityJudge, planted, preferred, train_features
     from dclm_nb.video.world import POOR, TEXTS, clip_of, clip_set
     torch.set_num_threads(1)
@@ -311,7 +326,8 @@ def fit_judges(config: dict, seed: int, folder: Path) -> dict:
             scenes = [replace(scene, **{name: value}) for scene in held.scenes]
             spoiled[name if value is True else value] = np.stack([clip_of(scene) for scene in scenes])
     best = judge.qualities(held.clips)
-    preferences = {flaw: preferred(best, judge.qualities(clips)) for flaw, clips in spoiled.items()}
+    found = {flaw: judge.qualities(clips) for flaw, clips in spoiled.items()}
+    preferences = {flaw: preferred(best, values) for flaw, values in found.items()}
     seen = clip_set(config["features"], world, seed=seed + 2)
     net = train_features(seen.clips, _answers(seen.scenes), steps=config["steps"], seed=seed)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, folder / "features.safetensors")
@@ -324,7 +340,8 @@ def fit_judges(config: dict, seed: int, folder: Path) -> dict:
     real = clip_set(300, world, seed=seed + 4, split="held out").clips
     base = _distance(net, held.clips, real)
     return {"preferred": preferences, "pairs": config["pairs"], "learned": learned,
-            "clean_quality": float(np.median(best)),
+            "floor": grain_floor(held.clips, spoiled["grain"], judge),
+            "quality": {"": float(np.median(best))} | {flaw: float(np.median(q)) for flaw, q in found.items()},
             "distance": {flaw: _distance(net, clips, real) / base for flaw, clips in spoiled.items()}}
 
 def _answers(scenes) -> np.ndarray:
@@ -357,17 +374,19 @@ def draw_films(
 ) -> np.ndarray:
     "Films uint8 `\"B T H W 3\"` of captions; with one frame, pictures. Equal seeds are equal noise."
     import torch
+    from dclm_nb.learn.device import this_device
     from dclm_nb.video.guidance import guide
     from dclm_nb.video.objectives import Asked, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
-    numbers, chance = all_words().encode(captions), torch.Generator().manual_seed(seed_for("films drawn", seed))
+    on, model = this_device(), model.to(this_device())
+    numbers, chance = all_words().encode(captions).to(on), torch.Generator().manual_seed(seed_for("films drawn", seed))
     side = 16 // codec.factor
     noise = torch.randn(len(captions), frames, codec.channels, side, side, generator=chance)
-    told = torch.tensor([RATE, BUCKET]).expand(len(captions), 2)
+    told = torch.tensor([RATE, BUCKET], device=on).expand(len(captions), 2)
     with torch.no_grad(): asked = Asked(model.read(numbers), told) + Asked(model.read(0 * numbers), told)
-    found = draw(guide(denoiser(model, asked), guidance), noise, karras_levels(steps, 0.03, 80.0))
-    return to_frames(codec.decode(found))
+    found = draw(guide(denoiser(model, asked), guidance), noise.to(on), karras_levels(steps, 0.03, 80.0))
+    return to_frames(codec.decode(found.cpu()))
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #samples-run
 @run("svd/samples", version=1, libraries=("numpy", "scipy", "torch"))
@@ -422,12 +441,13 @@ BASELINES = ("a picture that stands still", "the mean clip", "the nearest clip")
 def judge_baselines(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: `judged` for two of `BASELINES`, by name, and their films in `films.npz`."
     import torch
+    from dclm_nb.video.baselines import mean_clip
     torch.set_num_threads(1)
     world, choice = _spec(config["world"]), _choice(config["choice"])
     known = chosen(choice, [inputs[name] for name in choice.of], seed)
     asked = prompts_of(world, config["each"])
-    mean = np.repeat(known.clips.mean(0, keepdims=True).round().astype(np.uint8), len(asked), axis=0)
-    films = dict(zip(BASELINES[1:], (mean, known.clips[_nearest(asked, known.captions, seed)])))
+    nearest = known.clips[_nearest(asked, known.captions, seed)]
+    films = dict(zip(BASELINES[1:], (mean_clip(known.clips, len(asked)), nearest)))
     np.savez(folder / "films.npz", **films)
     return {name: judged(some, asked, inputs["judges"], world) for name, some in films.items()}
 
@@ -510,7 +530,7 @@ class TrainingRuns:
         many = {"pictures": s.pictures, "high": s.high}.get(name, s.clips)
         config = {"set": name, "world": _listed(set_world(name, s.world)), "clips": many}
         inputs = {"scorers": self.scorers} if measured else {}
-        cost = many * (25 if measured else 3) / 1000
+        cost = many * (10 if measured else 3) / 1000
         return PlannedRun(f"{name}, seed {seed}", draw_clips, config, seed, inputs, cost)
 
     def set(self, name: str, seed: int) -> Run: return self._one(self.set_plan(name, seed))
