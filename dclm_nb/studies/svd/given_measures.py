@@ -3,7 +3,7 @@
 # %% ../../../nbs/studies/svd/21_given_measures.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np

@@ -350,12 +350,13 @@ class GivenRuns:
 
     def _one(self, plan: PlannedRun) -> Run: return plan.run(self.shop.store)
 
-    def make(self, seeds: Sequence[int], camera: bool = False, starts: Sequence[tuple[str, str]] = ()) -> None:
-        "Trainings side by side: base models, what continues a picture, other (task, start), and camera moves."
+    def make(self, seeds: Sequence[int], pictures: bool = True, camera: bool = False,
+             starts: Sequence[tuple[str, str]] = ()) -> None:
+        "Trainings side by side: base models, then what continues `pictures`, other (task, start), and camera moves."
         shop = self.shop
         shop.make([BASE], seeds)
         together = lambda plans, name: run_in_parallel(plans, shop.store, shop.workers, shop.force, name)
-        tasks = [("picture", "film"), *starts]
+        tasks = [*([("picture", "film")] if pictures else []), *starts]
         together([self.given_plan(task, seed, start) for seed in seeds for task, start in tasks], "given frames")
         if camera: together([self.camera_plan(move, seed) for seed in seeds for move in CAMERA_SETS], "camera moves")
 

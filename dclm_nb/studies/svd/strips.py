@@ -29,7 +29,7 @@ class Strip:
     film: np.ndarray = field(repr=False)
     asked: str = ""
     marks: str = ""
-    given: tuple[int, ...] = ()     # frames that were not drawn: they get a border
+    given: tuple[np.ndarray, ...] = field(default=(), repr=False)   # pictures that it was drawn from, uint8 `"H W 3"`
 
 # %% ../../../nbs/studies/svd/22_strips.ipynb #marks-def
 def marks_of(film: np.ndarray, asked: Meaning, world: WorldSpec) -> str:
@@ -40,7 +40,7 @@ def marks_of(film: np.ndarray, asked: Meaning, world: WorldSpec) -> str:
 
 # %% ../../../nbs/studies/svd/22_strips.ipynb #figure-def
 def strip_figure(strips: Sequence[Strip]) -> Figure | None:
-    "A strip a row, its name on the left, on the right what was asked for and the marks; None without strips."
+    "A row a strip: name, pictures that were given (framed), film, what was asked for and marks; None without strips."
     if not strips: return None
     with styled() as plt:
         high = 0.86 * len(strips)
@@ -55,11 +55,13 @@ def strip_figure(strips: Sequence[Strip]) -> Figure | None:
     return figure
 
 def _side_by_side(strip: Strip) -> np.ndarray:
-    "Frames in a row on white; a dark line around those that were given."
-    frames = as_pictures(strip.film)
-    padded = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    for t in strip.given: padded[t, [0, -1]] = padded[t][:, [0, -1]] = 0
-    return np.concatenate(list(np.pad(padded, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)), axis=1)
+    "Frames in a row on white; before them those that were given, in a dark frame."
+    framed = [_padded(picture, 1, 0) for picture in strip.given]
+    plain = [_padded(frame, 1, 255) for frame in as_pictures(strip.film)]
+    return np.concatenate([_padded(one, 1, 255) for one in framed + plain], axis=1)
+
+def _padded(picture: np.ndarray, by: int, shade: int) -> np.ndarray:
+    return np.pad(picture, ((by, by), (by, by), (0, 0)), constant_values=shade)
 
 # %% ../../../nbs/studies/svd/22_strips.ipynb #moving-def
 def moving(strips: Sequence[Strip], columns: int = 3, side: int = 144, fps: float = 4.0) -> Clip | str:
