@@ -24,7 +24,7 @@ from .profiles import film_seed
 from .training_runs import BASE, RATE, TrainingRuns, codec_of
 from ...video.given_frames import Eye
 from ...video.mixing import MixingSettings, MixingUNet
-from ...video.objectives import Asked, VideoNetwork
+from ...video.objectives import VideoNetwork
 from ...video.world import WorldSpec
 
 if TYPE_CHECKING:
@@ -32,18 +32,20 @@ if TYPE_CHECKING:
     from dclm_nb.video.vae import PixelCodec
 
 # %% auto #0
-__all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'GIVEN', 'moves_world', 'draw_moves', 'world_of',
-           'plain_world', 'GivenUNet', 'given_network', 'take_over', 'latent_moves', 'train_given', 'load_given',
-           'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy', 'GivenRuns', 'read_films']
+__all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'LOWEST', 'GIVEN', 'moves_world', 'draw_moves',
+           'world_of', 'plain_world', 'join_moves', 'GivenUNet', 'given_network', 'take_over', 'latent_moves',
+           'train_given', 'load_given', 'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy',
+           'GivenRuns', 'read_films']
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets
 CAMERA_SETS = {"horizontal": "pan left", "zoom": "zoom in", "static": "still"}
-CLIP_SETS = ("paths", *CAMERA_SETS, "orbits")
+CLIP_SETS = ("paths", "far", *CAMERA_SETS, "orbits")
 
 def moves_world(name: str, world: WorldSpec) -> WorldSpec:
     "The clean world from which a set of `CLIP_SETS` is drawn. Raises `UserError` for another name."
     if name not in CLIP_SETS: raise unknown("set of clips", name, CLIP_SETS)
     clean = replace(world.clean(), seconds=(3.0, 3.0))
+    if name == "far": return clean
     if name == "paths": return replace(clean, travel=(0.05, 0.5))
     if name == "static": return replace(clean, still=1.0)
     return replace(clean, camera=1.0, cameras=5, turn=(1.6, 1.6))
@@ -51,8 +53,8 @@ def moves_world(name: str, world: WorldSpec) -> WorldSpec:
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets-run
 @run("svd/moves", version=1, libraries=("numpy", "opencv-python-headless"))
 def draw_moves(config: dict, seed: int, folder: Path) -> dict:
-    """Run: clips of a set as `clips.npy`, uint8 `"N 8 16 16 3"`, and `told.json`: for each its caption and elevation. Of
-    `paths` for training also the motion in pixels a second, and the result holds the set's motion scale."""
+    """Run: clips of a set as `clips.npy`, uint8 `"N 8 16 16 3"`, and `told.json`: of each the caption and elevation.
+    Of `paths` for training also the motion in pixels a second, and the result holds the set's motion scale."""
     from dclm_nb.video.conditioning import fit_motion_scale
     from dclm_nb.video.motion import motion_score
     from dclm_nb.video.world import clip_of
@@ -87,6 +89,18 @@ def world_of(values: Mapping) -> WorldSpec:
 def plain_world(world: WorldSpec) -> dict:
     "The plain values of a world; lists where it has tuples, as JSON has."
     return json.loads(json.dumps(asdict(world)))
+
+# %% ../../../nbs/studies/svd/20_given_runs.ipynb #join-run
+@run("svd/moves-joined", version=1, libraries=("numpy",))
+def join_moves(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
+    "Run: the first clips of several runs of `svd/moves`, one set behind the other, in files of the same names."
+    told = [json.loads((moves.folder / "told.json").read_text(encoding="utf-8")) for moves in inputs.values()]
+    some = slice(config["each"])
+    clips = np.concatenate([np.load(moves.folder / "clips.npy")[some] for moves in inputs.values()])
+    np.save(folder / "clips.npy", clips)
+    both = {name: [value for one in told for value in one[name][some]] for name in ("captions", "elevation")}
+    (folder / "told.json").write_text(json.dumps(both), encoding="utf-8")
+    return {"clips": len(clips)}
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-def
 class GivenUNet(MixingUNet):
@@ -229,6 +243,9 @@ def train_camera(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 GIVEN_NOISE = 0.02
 "How much given pictures are noised when films are drawn; the released models' default."
 
+LOWEST = 0.8
+"The noise level from which films are believed to be clean at once."
+
 def draw_given(
     network: VideoNetwork, task: str, true: Clips, bucket: float, guidance: tuple[float, float], steps: int,
     seed: int,
@@ -250,7 +267,7 @@ def draw_given(
     more = (true.elevation,) if task == "views" else ()
     with torch.no_grad(): asked = ask(network, given, noised, *told, *more, frames)
     both = denoiser(network, asked + without_condition(asked))
-    return draw(guide(both, linear_scale(*guidance, frames)), noise, karras_levels(steps, 0.03, 80.0))
+    return draw(guide(both, linear_scale(*guidance, frames)), noise, karras_levels(steps, LOWEST, 80.0))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #draw-run
 @run("svd/continued", version=1, libraries=("torch",))
@@ -272,16 +289,18 @@ def draw_continued(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #study
 @dataclass(frozen=True)
 class GivenStudy:
-    "How much is drawn and trained for one seed; `rank` of the camera's matrices, `high`: the highest weight of guidance."
+    """How much is drawn and trained for one seed; `camera_rate`, `rank`: learning rate and rank of the camera's
+    matrices; `high`: the highest weight of guidance."""
     clips: int = 2000
     camera_clips: int = 200
     picture_steps: int = 500
-    camera_steps: int = 150
-    ends_steps: int = 200
+    camera_steps: int = 250
+    camera_rate: float = 6e-3
+    ends_steps: int = 300
     views_steps: int = 250
     rank: int = 16
     films: int = 36
-    high: float = 4.0
+    high: float = 3.0
     buckets: tuple[int, ...] = (16, 72, 127, 184, 240)
 
 GIVEN = {
@@ -304,7 +323,7 @@ class GivenRuns:
     def moves(self, name: str, seed: int, held: bool = False) -> Run:
         "A set of clips; `held`: of meanings that training never showed."
         s = self.study
-        clips = s.films if held else s.clips if name in ("paths", "orbits") else s.camera_clips
+        clips = s.films if held else s.clips if name not in CAMERA_SETS else s.camera_clips
         config = {"set": name, "world": plain_world(moves_world(name, self.shop.world)), "clips": clips,
                   "split": "held out" if held else "train"}
         return self.shop.store.run(draw_moves, config, seed)
@@ -314,20 +333,22 @@ class GivenRuns:
         s = self.study
         steps = {"picture": s.picture_steps, "ends": s.ends_steps, "views": s.views_steps}[task]
         config = {"task": task, "network": self.shop.network, "training": self._training(steps)}
-        inputs = {"moves": self.moves("orbits" if task == "views" else "paths", seed),
-                  "pictures": self.shop.set("pictures", seed)}
+        of = {"picture": "paths", "ends": "far", "views": "orbits"}[task]
+        inputs = {"moves": self.moves(of, seed), "pictures": self.shop.set("pictures", seed)}
         if start == "film": inputs["start"] = self.shop.video(BASE, seed)
         elif start == "image": inputs["start"] = self.shop.image(seed)
         elif start != "random": raise unknown("start", start, ("film", "image", "random"))
         return PlannedRun(f"{task} from {start}, seed {seed}", train_given, config, seed, inputs, steps / 11)
 
-    def given(self, task: str, seed: int, start: str = "film") -> Run: return self._one(self.given_plan(task, seed, start))
+    def given(self, task: str, seed: int, start: str = "film") -> Run:
+        "The run of a `given_plan`."
+        return self._one(self.given_plan(task, seed, start))
 
     def camera_plan(self, move: str, seed: int) -> PlannedRun:
         "Matrices for one of `CAMERA_SETS`."
         s = self.study
         config = {"task": "picture", "network": self.shop.network, "rank": s.rank,
-                  "training": self._training(s.camera_steps)}
+                  "training": self._training(s.camera_steps) | {"lr": s.camera_rate}}
         inputs = {"model": self.given("picture", seed), "moves": self.moves(move, seed),
                   "pictures": self.shop.set("pictures", seed)}
         return PlannedRun(f"camera {move}, seed {seed}", train_camera, config, seed, inputs, s.camera_steps / 8)
@@ -339,13 +360,20 @@ class GivenRuns:
         return {"steps": steps, "batch_size": s.batch, "lr": s.rate, "levels": [1.0, 2.0], "warmup": steps // 20,
                 "decay": 0.5, "ema": 0.98, "checkpoint_every": max(1, steps // 4)}
 
+    def cameras(self, seed: int) -> Run:
+        "Held-out clips of all camera moves, a third each: the pictures that every camera is given."
+        each = -(-self.study.films // len(CAMERA_SETS))
+        return self.shop.store.run(join_moves, {"each": each}, seed,
+                                   {name: self.moves(name, seed, held=True) for name in CAMERA_SETS})
+
     def films(
         self, model: Run, seed: int, bucket: int = 127, guidance: tuple[float, float] = (1.0, 1.0), of: str = "paths"
     ) -> Run:
-        "Films that a model draws of the held-out clips of a set."
+        "Films that a model draws of the held-out clips of a set, or of all `cameras`."
         config = {"films": self.study.films, "bucket": bucket, "guidance": list(guidance),
                   "steps": self.shop.study.draw_steps}
-        inputs = {"model": model, "moves": self.moves(of, seed, held=True), "pictures": self.shop.set("pictures", seed)}
+        moves = self.cameras(seed) if of == "cameras" else self.moves(of, seed, held=True)
+        inputs = {"model": model, "moves": moves, "pictures": self.shop.set("pictures", seed)}
         return self.shop.store.run(draw_continued, config, seed, inputs)
 
     def _one(self, plan: PlannedRun) -> Run: return plan.run(self.shop.store)

@@ -101,7 +101,8 @@ def _picture_row(runs: GivenRuns, seed: int) -> dict[str, float]:
     seen = np.load(runs.moves("paths", seed).folder / "clips.npy")
     like = lambda some: np.mean([fidelity(film, clip[0], world).mean() for film, clip in zip(some, true)])
     read = [(read_clip(film, world), read_clip(clip, world)) for film, clip in zip(films, true)]
-    return {"ahead": like(films) - like(nearest_clip(seen, true[:, 0])),
+    nearest = nearest_clip(seen, true[:, 0])
+    return {"ahead": like(films) - like(nearest),
             "moves": np.mean([motion_of(film, world) > MOVES for film in films]),
             "colour": np.mean([a.colour == b.colour for a, b in read]),
             "shape": np.mean([a.shape == b.shape for a, b in read]),
@@ -130,7 +131,8 @@ def gate_shown(bars: Sequence[Bar]) -> pd.DataFrame | str: return bars_table(bar
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #guidance-frame
 def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
-    "For Figure 16: likeness with the given picture (decibels) and error of saturation (grey levels), a value a seed."
+    """For Figure 16, a value a seed: likeness of the ground with the given picture (decibels), share of films in which its
+    colour and shape are kept, and error of saturation (grey levels)."""
     if runs is None: return tidy([])
     high, world = runs.study.high, runs.shop.world
     weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
@@ -140,8 +142,11 @@ def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
             films, true = read_films(continued(runs, seed, guidance=weight))
             like = np.mean([fidelity(film, clip[0], world).mean() for film, clip in zip(films, true)])
             error = np.mean([saturation_error(film, clip[0]) for film, clip in zip(films, true)])
+            read = [(read_clip(film, world), read_clip(clip, world)) for film, clip in zip(films, true)]
+            kept = np.mean([(a.colour, a.shape) == (b.colour, b.shape) for a, b in read])
             records += [dict(row=row, column=column, seed=seed, value=float(value), n=len(films))
-                        for column, value in (("first_frame_fidelity", like), ("saturation_error", error))]
+                        for column, value in
+                        (("first_frame_fidelity", like), ("thing_kept", kept), ("saturation_error", error))]
     return tidy(records, paper="svd", exhibit="figure-16", scale=runs.shop.study.scale, source="rerun")
 
 def guidance_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int] = (0, 1)) -> list[Strip]:
@@ -160,9 +165,8 @@ def move_reader(runs: GivenRuns, seed: int) -> MoveReader:
 
 def camera_films(runs: GivenRuns, seed: int) -> dict[str, np.ndarray]:
     "Films under each camera move, and under none (empty name), all of the same pictures."
-    low_high = (1.0, runs.study.high)
-    films = {name: read_films(runs.films(runs.camera(name, seed), seed, guidance=low_high))[0] for name in CAMERA_SETS}
-    return films | {"": read_films(continued(runs, seed))[0]}
+    models = {name: runs.camera(name, seed) for name in CAMERA_SETS} | {"": runs.given("picture", seed)}
+    return {name: read_films(runs.films(model, seed, of="cameras"))[0] for name, model in models.items()}
 
 def camera_frame(runs: GivenRuns | None, exhibit: str, seeds: Sequence[int]) -> pd.DataFrame:
     "For Figures 7 and 21: how often the flow of a film says which matrices were used, a share a seed."
@@ -203,7 +207,7 @@ def camera_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int]) ->
     "Some pictures under each camera move and under none."
     if runs is None: return []
     films, reader = camera_films(runs, seed), move_reader(runs, seed)
-    given = _held(runs, "paths", seed)[:, 0]
+    given = np.load(runs.cameras(seed).folder / "clips.npy")[:, 0]
     pictures = [k for k in pictures if k < len(films[""])]
     return [Strip(f"picture {k}, {name or 'no LoRA'}", films[name][k], f"seed {seed}", _read_as(reader, films[name][k], name),
                   (given[k],)) for k in pictures for name in (*CAMERA_SETS, "")]
@@ -217,7 +221,7 @@ STARTS = {"from the video prior": "film", "from scratch": "random"}
 
 def between_films(runs: GivenRuns, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     "Films between held-out ends for each of `STARTS` and for fading, by name; and the true clips."
-    drawn = {name: read_films(runs.films(runs.given("ends", seed, start), seed)) for name, start in STARTS.items()}
+    drawn = {name: read_films(runs.films(runs.given("ends", seed, start), seed, of="far")) for name, start in STARTS.items()}
     true = next(iter(drawn.values()))[1]
     return {name: films for name, (films, _) in drawn.items()} | {"fading": faded(true)}, true
 
