@@ -3,7 +3,6 @@
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #imports
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from ...core.statistics import mean_interval
 from ...drawing.style import COLOURS, styled
 from ...papers.frames import RowNotes, tidy
 from .given_measures import MoveReader, faded, fidelity, film_motion, middle_psnr, saturation_error
-from .given_runs import CAMERA_SETS, GivenRuns, moves_world, read_films
+from .given_runs import CAMERA_SETS, GivenRuns, read_films
 from .pretraining import Bar, gate, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import ASKED, changes, first_move_right, two_prompts
@@ -131,8 +130,8 @@ def gate_shown(bars: Sequence[Bar]) -> pd.DataFrame | str: return bars_table(bar
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #guidance-frame
 def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
-    """For Figure 16, a value a seed: likeness of the ground with the given picture (decibels), share of films in which its
-    colour and shape are kept, and error of saturation (grey levels)."""
+    """For Figure 16, a value a seed: likeness of the ground with the given picture (decibels), share of films in which
+    its colour and shape are kept, and error of saturation (grey levels)."""
     if runs is None: return tidy([])
     high, world = runs.study.high, runs.shop.world
     weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
@@ -208,9 +207,10 @@ def camera_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int]) ->
     if runs is None: return []
     films, reader = camera_films(runs, seed), move_reader(runs, seed)
     given = np.load(runs.cameras(seed).folder / "clips.npy")[:, 0]
-    pictures = [k for k in pictures if k < len(films[""])]
-    return [Strip(f"picture {k}, {name or 'no LoRA'}", films[name][k], f"seed {seed}", _read_as(reader, films[name][k], name),
-                  (given[k],)) for k in pictures for name in (*CAMERA_SETS, "")]
+    pictures = [k for k in pictures if k < len(given)]
+    said = lambda k, name: _read_as(reader, films[name][k], name)
+    return [Strip(f"picture {k}, {name or 'no LoRA'}", films[name][k], f"seed {seed}", said(k, name), (given[k],))
+            for k in pictures for name in (*CAMERA_SETS, "")]
 
 def _read_as(reader: MoveReader, film: np.ndarray, name: str) -> str:
     seen = reader.read(film)
@@ -221,7 +221,8 @@ STARTS = {"from the video prior": "film", "from scratch": "random"}
 
 def between_films(runs: GivenRuns, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     "Films between held-out ends for each of `STARTS` and for fading, by name; and the true clips."
-    drawn = {name: read_films(runs.films(runs.given("ends", seed, start), seed, of="far")) for name, start in STARTS.items()}
+    drawn = {name: read_films(runs.films(runs.given("ends", seed, start), seed, of="far"))
+             for name, start in STARTS.items()}
     true = next(iter(drawn.values()))[1]
     return {name: films for name, (films, _) in drawn.items()} | {"fading": faded(true)}, true
 

@@ -77,7 +77,7 @@ def _sheet_at(strips: Sequence[Strip], t: int, columns: int, side: int) -> np.nd
     "Frame `t` of all films, on one white sheet."
     from PIL import Image, ImageDraw, ImageFont
     font, line, gap = ImageFont.load_default(11), 14, 10
-    wide, high = side + 90, side + 3 * line + 4
+    wide, high = side + 90, side + 4 * line + 4
     rows = -(-len(strips) // columns)
     sheet = Image.new("RGB", (columns * (wide + gap) + gap, rows * (high + gap) + gap), "white")
     pen = ImageDraw.Draw(sheet)
@@ -88,5 +88,6 @@ def _sheet_at(strips: Sequence[Strip], t: int, columns: int, side: int) -> np.nd
         sheet.paste(picture, (left, top + line + 2))
         # the font has no tick: in words
         marks = strip.marks.replace(" ✓", ": yes").replace(" ✗", ": NO")
-        for j, said in enumerate((strip.asked, marks)): pen.text((left, top + side + (j + 1) * line + 4), said, "black", font)
+        for j, said in enumerate(f"{strip.asked}\n{marks}".strip().split("\n")):
+            pen.text((left, top + side + (j + 1) * line + 4), said, "black", font)
     return np.asarray(sheet)

@@ -18,7 +18,7 @@ from ...core.seeds import seed_for
 from ...core.store import Run
 from .given_runs import plain_world, world_of
 from .training_runs import BASE, BUCKET, RATE, TrainingRuns, all_words, codec_of, load_network
-from ...video.world import MOTIONS, Meaning, WorldSpec
+from ...video.world import Meaning, WorldSpec
 
 if TYPE_CHECKING:
     from dclm_nb.video.objectives import VideoNetwork
@@ -72,8 +72,8 @@ def _and_nothing(model: VideoNetwork, captions: Tensor) -> Tensor:
 # %% ../../../nbs/studies/svd/23_temporal_prompt.ipynb #run
 @run("svd/temporal-prompt", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_two_prompts(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: films for each of `ASKED` in `films.npz`; by its name, what the rule reads of them: lists `colour`, `shape` and
-    `move`; `pairs`: what was asked."""
+    """Run: films for each of `ASKED` in `films.npz`; by its name, what the rule reads of them: lists `colour`, `shape`
+    and `move`; `pairs`: what was asked."""
     from dclm_nb.video.judges import read_clip
     torch.set_num_threads(1)
     world, model = world_of(config["world"]), inputs["model"]
