@@ -17,20 +17,20 @@ from .given_runs import CAMERA_SETS, GivenRuns, read_films
 from .pretraining import Bar, gate, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import ASKED, changes, first_move_right, two_prompts
-from .training_runs import BASE, prompts_of, quality_judge, workshop
+from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
 from ...video.judges import motion_of, read_clip
 from ...video.world import Meaning, parse_caption
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from dclm_nb.core.store import Run
+    from dclm_nb.core.store import Run, RunStore
 
 # %% auto #0
 __all__ = ['MOVES', 'STARTS', 'given_workshop', 'make', 'continued', 'text_strips', 'all_marks', 'continued_strips',
            'picture_gate', 'bars_table', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips',
            'move_reader', 'camera_films', 'camera_frame', 'camera_table', 'camera_strips', 'between_films',
            'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure', 'temporal_frame', 'temporal_strips',
-           'sample_notes']
+           'sample_notes', 'smoke_samples']
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #workshop-def
 def given_workshop(scale: str, force: bool = False) -> GivenRuns | None:
@@ -332,3 +332,10 @@ def sample_notes(runs: GivenRuns | None) -> RowNotes:
         "between": f"{s.ends_steps:,} steps, from the base model and from random weights; no guidance",
         "seeds": "each has its own clips, weights, pictures and noise",
     })
+
+# %% ../../../nbs/studies/svd/24_sample_figures.ipynb #smoke-def
+def smoke_samples(store: RunStore) -> None:
+    "Each declared run of the samples, once, at smoke: for `dclm-nb runs same`."
+    from dclm_nb.studies.svd.profiles import profile
+    runs = GivenRuns(TrainingRuns(profile("smoke").training, store, workers=0))
+    camera_films(runs, 0), between_films(runs, 0), two_prompts(runs.shop, 0, runs.study.films)
