@@ -53,9 +53,9 @@ CURATION: dict[str, CurationStudy] = {
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #training
 @dataclass(frozen=True)
 class TrainingStudy:
-    """How much is drawn, trained and judged for one seed. `clips` of a set, and the larger set has twice as many; `high`
-    clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the strength of
-    filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
+    """How much is drawn, trained and judged for one seed. `clips` of a set, and the larger set has twice as many;
+    `high` clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the
+    strength of filters is compared, on the first `searched` clips; `prompts` films for each meaning."""
 
     scale: str
     clips: int = 2400
@@ -63,7 +63,7 @@ class TrainingStudy:
     high: int = 250
     picture_steps: int = 800
     picture_batch: int = 64
-    steps: int = 400
+    steps: int = 700
     batch: int = 16
     rate: float = 2e-3
     marks: tuple[int, int] = (40, 200)

@@ -68,7 +68,7 @@ class Planted:
     def __init__(self, base, baseline):
         self.world, self.base, self.baseline = TRAINING["smoke"].world, base, baseline
         self.study = SimpleNamespace(prompts=1, scale="laptop")
-        self.judges = SimpleNamespace(result={"floor": -5.0})
+        self.judges = SimpleNamespace(result={"quality": {"grain": -5.0}})
 
     def samples(self, variant, seed, mark=-1):
         return SimpleNamespace(result={"judged": self.base(seed)})
