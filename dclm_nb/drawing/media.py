@@ -6,13 +6,14 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.errors import UserError
 
 # %% auto #0
-__all__ = ['as_pictures', 'sheet', 'png_bytes', 'gif_bytes', 'mp4_bytes']
+__all__ = ['as_pictures', 'sheet', 'png_bytes', 'gif_bytes', 'mp4_bytes', 'Pictures', 'Clip']
 
 # %% ../../nbs/drawing/03_media.ipynb #pictures-def
 def as_pictures(pictures: Sequence | np.ndarray) -> np.ndarray:
@@ -68,3 +69,18 @@ def mp4_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes | None:
             file.mux(stream.encode(picture))
         file.mux(stream.encode())
     return out.getvalue()
+
+# %% ../../nbs/drawing/03_media.ipynb #pictures-class
+@dataclass(frozen=True)
+class Pictures:
+    "A sheet of pictures uint8 `\"N H W 3\"` (see `sheet`)."
+    pictures: Sequence
+    columns: int = 8
+    enlarge: int = 1
+
+# %% ../../nbs/drawing/03_media.ipynb #clip-class
+@dataclass(frozen=True)
+class Clip:
+    "Frames uint8 `\"T H W 3\"` that move."
+    frames: Sequence
+    fps: float = 8.0

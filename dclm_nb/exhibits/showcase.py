@@ -8,13 +8,13 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, versions
+from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
 from ..papers.frames import tidy_csv
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
-__all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'Pictures', 'Clip', 'slug', 'in_a_section',
-           'Sections', 'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'manifest']
+__all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
+           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -154,21 +154,6 @@ def draw_figure(results: Results, kind: str | Figure | None, *args, **options) -
 def _figure_file(exhibit: Exhibit, number: int) -> str:
     "The stem of the files of an exhibit's figure, counted from 1: `table_04`, `table_04_2`."
     return exhibit.name + (f"_{number}" if number > 1 else "")
-
-# %% ../../nbs/exhibits/08_showcase.ipynb #section-kinds
-@dataclass(frozen=True)
-class Pictures:
-    "A sheet of pictures uint8 `\"N H W 3\"` (see `drawing.media.sheet`)."
-    pictures: Sequence
-    columns: int = 8
-    enlarge: int = 1
-
-# %% ../../nbs/exhibits/08_showcase.ipynb #clip
-@dataclass(frozen=True)
-class Clip:
-    "Frames uint8 `\"T H W 3\"` that move."
-    frames: Sequence
-    fps: float = 8.0
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #slug
 def slug(head: str) -> str:

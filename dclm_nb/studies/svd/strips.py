@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...drawing.media import as_pictures
+from ...drawing.media import Clip, as_pictures
 from ...drawing.style import styled
-from ...exhibits.showcase import Clip
 from ...video.judges import read_clip
 from ...video.world import Meaning, WorldSpec
 
