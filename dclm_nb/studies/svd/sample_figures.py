@@ -117,7 +117,9 @@ def bars_table(bars: Sequence[Bar]) -> pd.DataFrame:
 def gate_of(runs: GivenRuns | None, seeds: Sequence[int], what: str = "picture") -> list[Bar]:
     "All bars of a page: of what continues a `picture`, of the `camera`, of what is `between`, of a `text`; or none."
     if runs is None: return []
-    if what == "text": return gate(runs.shop, used(runs.shop, seeds)) + [_prompt_bar(runs, seeds)]
+    if what == "text":          # the base model's films are drawn anew here, so their quality is, too
+        words = [bar for bar in gate(runs.shop, used(runs.shop, seeds)) if not bar.what.startswith("quality")]
+        return words + _prompt_bars(runs, seeds)
     own = {"camera": lambda: [_reader_bar(runs, seeds)], "between": lambda: [_between_bar(runs, seeds)]}
     return picture_gate(runs, seeds) + own.get(what, list)()
 
@@ -297,9 +299,12 @@ def temporal_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
                     for row in ASKED for column, value in changes(drawn, row).items()]
     return tidy(records, paper="svd", exhibit="figure-22", scale=runs.shop.study.scale, source="rerun")
 
-def _prompt_bar(runs: GivenRuns, seeds: Sequence[int]) -> Bar:
-    found = [first_move_right(two_prompts(runs.shop, s, runs.study.films)) for s in used(runs.shop, seeds)]
-    return Bar("films of one prompt that move as it says", mean_interval(found), 0.5)
+def _prompt_bars(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
+    drawn = [two_prompts(runs.shop, seed, runs.study.films) for seed in used(runs.shop, seeds)]
+    judge, floor = quality_judge(runs.shop.judges, runs.shop.world), runs.shop.judges.result["floor"]
+    quality = [np.median(judge.qualities(np.load(one.folder / "films.npz")["one prompt"])) for one in drawn]
+    return [Bar("films of one prompt that move as it says", mean_interval([first_move_right(d) for d in drawn]), 0.5),
+            Bar("quality of the median film of one prompt", mean_interval(quality), floor)]
 
 def temporal_strips(runs: GivenRuns | None, seed: int, pairs: Sequence[int] = (0, 9)) -> list[Strip]:
     "Some pairs of prompts: the film of the first, and the film whose layers along time were told the second."

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.store import Run
-from .given_runs import plain_world, world_of
+from .given_runs import LOWEST, plain_world, world_of
 from .training_runs import BASE, BUCKET, RATE, TrainingRuns, all_words, codec_of, load_network
 from ...video.world import Meaning, WorldSpec
 
@@ -62,7 +62,7 @@ def draw_prompted(
     def predict(x: Tensor, level: Tensor) -> Tensor:
         return model.unet(x, level, in_frame, numbers, temporal=in_time).sample
     both = lambda noisy, sigma: denoised(predict, noisy, sigma)
-    return to_frames(codec.decode(draw(guide(both, guidance), noise, karras_levels(steps, 0.03, 80.0))))
+    return to_frames(codec.decode(draw(guide(both, guidance), noise, karras_levels(steps, LOWEST, 80.0))))
 
 def _and_nothing(model: VideoNetwork, captions: Tensor) -> Tensor:
     "What captions say, and behind it as many that say nothing: a doubled batch for guidance."
