@@ -45,6 +45,11 @@ def _smoke_trainings(store: RunStore) -> None:
     study = profile("smoke").training
     TrainingRuns(study, store, workers=0).make((BASE, by_captioner(study)["frame"]), (0,))
 
+def _smoke_samples(store: RunStore) -> None:
+    "Films that begin with a picture, and those under two prompts."
+    from dclm_nb.studies.svd.sample_figures import smoke_samples
+    smoke_samples(store)
+
 # %% ../../../nbs/studies/svd/07_smoke.ipynb #table-def
 def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     "{run: the procedure that makes it in a store}."
@@ -55,6 +60,10 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
             ("svd/scorers", "svd/clips", "svd/captions", "svd/image", "svd/video", "svd/judges", "svd/samples",
              "svd/baselines"),
             _smoke_trainings,
+        ),
+        **dict.fromkeys(
+            ("svd/moves", "svd/moves-joined", "svd/given", "svd/camera", "svd/continued", "svd/temporal-prompt"),
+            _smoke_samples,
         ),
         "video/curate": _smoke_pipeline,
     }
