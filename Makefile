@@ -7,8 +7,8 @@ TORCH  ?= cpu
 TORCH_VERSION   ?= 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# Groups of requirements in settings.ini: dev, lab, image, cluster, gpu.
-EXTRAS ?= dev
+# Groups of requirements in settings.ini: dev, lab, image, video, cluster, gpu.
+EXTRAS ?= dev,video
 
 VENV := .venv
 BIN  := $(VENV)/bin
