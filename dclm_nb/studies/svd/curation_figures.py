@@ -179,7 +179,7 @@ def static_figure(runs: CurationRuns | None, n: int = 4) -> Figure | None:
     clips = runs.table(seed).sort_values("motion", kind="stable")
     goes = int(filtered(clips, LARGE_SET[:1]).removed.sum())
     shown = pd.concat([clips.iloc[:n], clips.iloc[max(n, goes - n):goes]])
-    return strips_figure([(_moved(clip), strip_of(runs, seed, clip, 3)) for _, clip in shown.iterrows()], width=4.6)
+    return strips_figure([(_moved(clip), strip_of(runs, seed, clip, 3)) for _, clip in shown.iterrows()], width=3.8)
 
 def _moved(clip) -> str:
     poor = f", {clip['poor_kind']}" if clip["poor_kind"] else ""
