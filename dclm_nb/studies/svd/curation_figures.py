@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from dclm_nb.video.world import FilmTruth, Join
 
 # %% auto #0
-__all__ = ['frames_of', 'strip_of', 'strips_figure', 'clips_and_motion', 'missed_crossfade', 'turned_down', 'detector_figure',
-           'static_figure', 'differing_captions', 'caption_figure', 'text_figure', 'score_figure']
+__all__ = ['UNITS', 'KINDS', 'frames_of', 'strip_of', 'strips_figure', 'clips_and_motion', 'missed_crossfade', 'turned_down',
+           'detector_figure', 'static_figure', 'differing_captions', 'caption_figure', 'text_figure', 'score_figure']
 
 # %% ../../../nbs/studies/svd/04_curation_figures.ipynb #frames-def
 def frames_of(path: Path, numbers: Sequence[int], side: int | None = None) -> np.ndarray:
@@ -80,7 +80,7 @@ def clips_and_motion(runs: CurationRuns | None) -> Figure | None:
     return figure
 
 def _bars(axis, found: list[dict[str, float]]) -> None:
-    names = {BEFORE: "the films'\nown lists", AFTER: "cascade", TRUE: "true joins"}
+    names = {BEFORE: "the films'\nown lists", AFTER: "the cascade", TRUE: "the truth"}
     for x, (name, colour) in enumerate(zip(names, (CYCLE[6], COLOURS["rerun"], "#BBBBBB"))):
         values = [one[name] for one in found]
         axis.bar(x, np.mean(values), color=colour, width=0.62, alpha=0.85)
@@ -90,7 +90,7 @@ def _bars(axis, found: list[dict[str, float]]) -> None:
         axis.plot([x] * len(values), values, "o", color="black", ms=3)
         axis.text(x + 0.34, np.mean(values), f"{np.mean(values):.2f}", fontsize=8, va="center")
     axis.set_xticks(range(3), names.values(), fontsize=8)
-    axis.set(ylabel="clips per film", title="Cut by", xlim=(-0.5, 2.8))
+    axis.set(ylabel="clips per film", title="Clips, by who says where to cut", xlim=(-0.5, 2.8))
     axis.set_ylim(bottom=0)
     axis.grid(False, axis="x")
 
@@ -101,14 +101,14 @@ def _motion(axis, clips: list[pd.DataFrame]) -> None:
     axis.hist([motion[still], motion[~still]], edges, stacked=True, color=[CYCLE[1], CYCLE[0]],
               label=["true stills", "all others"])
     for k, part in enumerate(clips):
-        axis.axvline(filtered(part, LARGE_SET[:1]).cuts[0].threshold, color="black", lw=0.8, ls="--",
-                     label=None if k else "lowest quarter of a seed")
+        axis.axvline(filtered(part, LARGE_SET[:1]).cuts[0].threshold, color="black", lw=0.8, ls="--", ymax=0.8,
+                     label=None if k else "end of a world's lowest quarter")
     area = np.array([auc_of(part, "motion") for part in clips])
     axis.set_xscale("log")
-    said = f"area under the curve {np.nanmean(area):.3f}, {len(clips)} seeds"
+    said = f"Motion of all clips (stills found: area under the curve {np.nanmean(area):.3f})"
     unit = "motion, pixels a second at 128 pixels on the short side (below 0.02: 0.02)"
-    axis.set(xlabel=unit, ylabel="clips", title=said)
-    axis.set_ylim(top=1.3 * axis.get_ylim()[1])
+    axis.set(xlabel=unit, ylabel="clips, all worlds together", title=said)
+    axis.set_ylim(top=1.25 * axis.get_ylim()[1])
     axis.legend(fontsize=8, loc="upper center", ncols=3)
 
 # %% ../../../nbs/studies/svd/04_curation_figures.ipynb #twelve-examples
@@ -179,7 +179,7 @@ def static_figure(runs: CurationRuns | None, n: int = 4) -> Figure | None:
     clips = runs.table(seed).sort_values("motion", kind="stable")
     goes = int(filtered(clips, LARGE_SET[:1]).removed.sum())
     shown = pd.concat([clips.iloc[:n], clips.iloc[max(n, goes - n):goes]])
-    return strips_figure([(_moved(clip), strip_of(runs, seed, clip, 8)) for _, clip in shown.iterrows()])
+    return strips_figure([(_moved(clip), strip_of(runs, seed, clip, 3)) for _, clip in shown.iterrows()], width=3.8)
 
 def _moved(clip) -> str:
     poor = f", {clip['poor_kind']}" if clip["poor_kind"] else ""
@@ -210,8 +210,8 @@ def text_figure(runs: CurationRuns | None) -> Figure | None:
     seed = runs.seeds[0]
     clips = runs.table(seed)
     shown = [part.sort_values("text_area").iloc[len(part) // 2] for kind, part in clips.groupby("text_kind") if kind]
-    none = clips[clips["text_kind"] == ""].sort_values("text_area")
-    if len(none) and none["text_area"].iloc[-1] > 0: shown.append(none.iloc[-1])
+    none = clips[clips["text_kind"] == ""].sort_values("text_area", kind="stable")
+    if len(none): shown.append(none.iloc[-1])
     return strips_figure([(_written(clip), _boxed(strip_of(runs, seed, clip, 3))) for clip in shown], width=6)
 
 def _written(clip) -> str:
@@ -232,6 +232,14 @@ def _boxed(frames: np.ndarray, enlarge: int = 2) -> np.ndarray:
     return np.stack(drawn)
 
 # %% ../../../nbs/studies/svd/04_curation_figures.ipynb #scores-def
+UNITS = {
+    "motion": "pixels a second, short side 128 (the lowest quarter goes)",
+    "text_area": "share of the picture under text (over 0.07 goes)",
+    "similarity": "score of picture and caption (the lowest half goes)",
+    "aesthetics": "the rater's score (the lowest quarter goes)",
+}
+KINDS = {"motion": "stills", "text_area": "with text", "similarity": "wrong caption", "aesthetics": "poor picture"}
+
 def score_figure(runs: CurationRuns | None) -> Figure | None:
     "A panel for each measure: clips without its flaw and with it; None where nothing was run."
     from dclm_nb.judging.separation import draw_scores
@@ -240,14 +248,16 @@ def score_figure(runs: CurationRuns | None) -> Figure | None:
     outcomes, every = [filtered(clips, LARGE_SET) for clips in tables], pd.concat(tables)
     measures = [cut.rule.measure for cut in outcomes[0].cuts]
     with styled() as plt:
-        figure, axes = plt.subplots(2, 2, figsize=(9, 4), layout="constrained")
+        figure, axes = plt.subplots(2, 2, figsize=(9, 4.6), layout="constrained")
         for k, (axis, measure) in enumerate(zip(axes.flat, measures)):
             scores = every[measure].astype(float)
             draw_scores(axis, scores.clip(lower=0.02) if measure == "motion" else scores, every[AIMS[measure]],
-                        ("without", AIMS[measure]))
+                        ("all others", KINDS[measure]))
             if measure == "motion": axis.set_xscale("log")
             for outcome in outcomes: axis.axvline(outcome.cuts[k].threshold, color="black", lw=0.8, ls="--")
             axis.set_title(measure.replace("_", " "))
+            axis.set_xlabel(UNITS[measure], fontsize=8)
         for axis in axes.flat[len(measures):]: axis.set_axis_off()
+        figure.suptitle("a point is a clip; a dashed line is a world's threshold", fontsize=9, fontweight="normal")
         plt.close(figure)
     return figure

@@ -15,9 +15,11 @@ from dclm_nb.studies.svd.curation_funnel import (
     CASCADE,
     DETECTORS,
     FLAWS,
+    NAIVE,
     ONE,
     CurationRuns,
     chapters,
+    count_cuts,
     planned_clips,
     precision_of,
     recall_of,
@@ -27,10 +29,12 @@ from ...video.world import JOINS
 from ...video.filters import LARGE_SET, SEARCHED, Outcome, Rule, filter_clips
 
 # %% auto #0
-__all__ = ['NOTHING', 'YEAR', 'MINUTE', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAPTIONERS', 'measured_rules',
-           'filtered', 'small_part', 'sets_of', 'table_one_frame', 'total_check', 'figure_two_frame', 'clips_per_film',
-           'auc_of', 'figure_twelve_frame', 'filters_frame', 'flaws_table', 'kinds_table', 'kept_table',
-           'scorers_table', 'captions_table', 'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
+__all__ = ['NOTHING', 'YEAR', 'MINUTE', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 'AIMS', 'CAMERA', 'SILENCES', 'MOVES', 'ENOUGH',
+           'CAPTIONERS', 'measured_rules', 'filtered', 'small_part', 'sets_of', 'table_one_frame', 'films_left_table',
+           'total_check', 'figure_two_frame', 'clips_per_film', 'auc_of', 'stills_table', 'figure_twelve_frame',
+           'false_alarms_table', 'merging_table', 'filters_frame', 'ceiling_table', 'text_limits_table', 'flaws_table',
+           'moves_table', 'kinds_table', 'kept_table', 'scorers_table', 'similarity_table', 'captions_table',
+           'figure_fourteen_frame', 'figure_thirteen_frame', 'figure_fifteen_frame']
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
 NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (a quarter of an hour)."
@@ -89,6 +93,22 @@ def _sizes(clips: pd.DataFrame) -> dict[str, float]:
     return dict(num_clips=len(clips), clip_duration_s=clips["seconds"].mean(), total_duration_minutes=total / MINUTE,
                 mean_num_frames=clips["frames"].mean(), mean_clips_per_video=len(clips) / clips["film"].nunique())
 
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #per-film-table
+def films_left_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Of each of our own sets: films with a clip, those with two or more, and clips a film by either count of films."
+    if runs is None: return NOTHING
+    sets, films = [sets_of(runs, seed) for seed in runs.seeds], runs.study.films
+    rows = {}
+    for name in ("LVD", "LVD-F", "LVD-10M", "LVD-10M-F"):
+        per_film = [one[name]["film"].value_counts() for one in sets]
+        rows[name] = {
+            "films with a clip": _told(len(n) for n in per_film),
+            "of them with two or more": _told((n > 1).mean() for n in per_film),
+            "clips for each of these films": _told(n.mean() for n in per_film),
+            "clips for each film of the world": _told(n.sum() / films for n in per_film),
+        }
+    return pd.DataFrame(rows).T
+
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #consistent-def
 def total_check(frame: pd.DataFrame | None = None) -> pd.DataFrame:
     """Total duration beside clips times mean duration, by set: of one seed of a tidy frame, in minutes, or what the
@@ -142,6 +162,23 @@ def auc_of(clips: pd.DataFrame, measure: str) -> float:
     try: return separation(sign * clips[measure].astype(float), clips[AIMS[measure]], resamples=1).mid
     except UserError: return float("nan")
 
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #stills-def
+def stills_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Of each world its stills, those under grain, and the area under the curve of the flow score with and without them."
+    if runs is None: return NOTHING
+    rows = []
+    for seed in runs.seeds:
+        clips = runs.table(seed)
+        still, grain = clips["still"].astype(bool), clips["poor_kind"] == "grain"
+        sound = ~clips["poor"].astype(bool) & ~clips["flicker"].astype(bool)
+        rows.append({"world": seed, "clips": len(clips), "stills": int(still.sum()), "share": f"{still.mean():.3f}",
+                     "stills under grain": int((still & grain).sum()),
+                     "their motion (median)": f"{clips['motion'][still & grain].median():.2f}",
+                     "AUC": f"{auc_of(clips, 'motion'):.3f}",
+                     "AUC without grain": f"{auc_of(clips[~grain], 'motion'):.3f}",
+                     "AUC without poor pictures and flicker": f"{auc_of(clips[sound], 'motion'):.3f}"})
+    return pd.DataFrame(rows).set_index("world")
+
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #twelve-def
 def figure_twelve_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Recall of each kind of join and precision of each detector."
@@ -153,6 +190,65 @@ def figure_twelve_frame(runs: CurationRuns | None) -> pd.DataFrame:
             values = {f"recall_{kind}": recall_of(counts, kind) for kind in JOINS} | {"precision": precision_of(counts)}
             rows += [_cell(name, column, seed, value, runs.cuts["", seed].key) for column, value in values.items()]
     return _frame(runs, "figure-12", rows)
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #false-def
+CAMERA = ("pan", "zoom", "orbit")
+
+def false_alarms_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Where the false alarms of the cascade without its rule lie, of all seeds together."
+    if runs is None: return NOTHING
+    found = {"a second alarm at a true join": 0, "grain": 0, "flicker": 0, "a camera move": 0, "anything else": 0}
+    for seed in runs.seeds:
+        spans = runs.spans(seed)
+        for film, truth in runs.folder(seed).truth().items():
+            for span in _false_spans(spans[film][NAIVE], truth): found[_where(span, truth)] += 1
+    total = sum(found.values())
+    rows = {where: {"false alarms": n, "share": f"{n / total:.3f}"} for where, n in found.items() if total}
+    return pd.DataFrame(rows | {"all": {"false alarms": total, "share": "1"}}).T
+
+def _touches(span, join, fps: float, slack: float = 0.2) -> bool:
+    "Whether a span counts as an answer to a join, as `match_cuts` has it."
+    beside = 1 if join.kind == "cut" else max(1, round(slack * fps))
+    return span[0] <= join.last + beside and span[1] >= join.first - beside
+
+def _false_spans(spans, truth) -> list:
+    left = list(spans)
+    for join in truth.joins:
+        near = [span for span in left if _touches(span, join, truth.fps)]
+        if near: left.remove(near[0])
+    return left
+
+def _where(span, truth) -> str:
+    if any(_touches(span, join, truth.fps) for join in truth.joins): return "a second alarm at a true join"
+    middle = sum(span) / 2
+    scene = min(truth.scenes, key=lambda one: max(one.first - middle, middle - one.last, 0))
+    if scene.poor == "grain": return "grain"
+    if scene.flicker: return "flicker"
+    return "a camera move" if scene.move.startswith(CAMERA) else "anything else"
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #merged-def
+SILENCES = (0.0, 0.5, 0.75, 1.0, 1.25)                          # seconds
+
+def merging_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Precision and recall of the cascade with its rule, and without it when alarms count only after a silence."
+    if runs is None: return NOTHING
+    rows = {"cascade": _precise([runs.counts(seed, CASCADE) for seed in runs.seeds])}
+    for silence in SILENCES:
+        counts = []
+        for seed in runs.seeds:
+            spans, truth = runs.spans(seed), runs.folder(seed).truth()
+            counts.append(count_cuts({f: _after_silence(spans[f][NAIVE], silence * t.fps) for f, t in truth.items()},
+                                     truth))
+        rows[f"{NAIVE}, after {silence:g} s of silence" if silence else NAIVE] = _precise(counts)
+    return pd.DataFrame(rows).T
+
+def _precise(counts: list) -> dict[str, str]:
+    row = {f"recall {kind}": _told(recall_of(one, kind) for one in counts) for kind in JOINS}
+    return {"precision": _told(precision_of(one) for one in counts)} | row
+
+def _after_silence(spans, frames: float) -> list:
+    "The spans that begin more than so many frames after the one before has ended."
+    return [b for a, b in zip([None, *spans], spans) if a is None or b[0] - a[1] > frames]
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #filters-def
 def filters_frame(runs: CurationRuns | None) -> pd.DataFrame:
@@ -180,6 +276,38 @@ def _rightness(goes: np.ndarray, flaw: pd.Series) -> dict[str, float]:
     truth = FilterTruth.of(goes, flaw)
     return dict(precision=truth.precision.mid, recall=truth.recall.mid, removed=truth.removed)
 
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #ceiling-def
+def ceiling_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Of the rules that remove a share: flawed clips and removed ones, the most that precision can be, and precision."
+    if runs is None: return NOTHING
+    rows = []
+    for measure in ("motion", "similarity", "aesthetics"):
+        for seed in runs.seeds:
+            clips = runs.table(seed)
+            if measure not in clips: continue
+            outcome = filtered(clips, LARGE_SET)
+            which = [cut.rule.measure for cut in outcome.cuts].index(measure)
+            flawed, removed = int(clips[AIMS[measure]].sum()), int(outcome.goes[which].sum())
+            right = _rightness(outcome.goes[which], clips[AIMS[measure]])
+            rows.append({"measure": measure, "world": seed, "clips": len(clips), "flawed": flawed, "removed": removed,
+                         "precision at most": f"{min(1, flawed / max(removed, 1)):.2f}",
+                         "precision": f"{right['precision']:.2f}", "recall": f"{right['recall']:.2f}"})
+    return pd.DataFrame(rows).set_index("measure")
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #text-limits-def
+def text_limits_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Precision and recall of the text rule at other limits, and when it removes a share of the clips."
+    if runs is None: return NOTHING
+    tables = [runs.table(seed) for seed in runs.seeds]
+    if "text_area" not in tables[0]: return "The area of text was not measured."
+    rules = {f"over {limit:.1%} of the picture": (Rule("text_area", too_high=True, limit=limit),)
+             for limit in (0.0, 0.035, 0.07, 0.14)} | {"the highest quarter": SEARCHED[1:2]}
+    rows = {}
+    for name, rule in rules.items():
+        right = [_rightness(filtered(clips, rule).removed, clips["text"]) for clips in tables]
+        rows[name] = {column: _told(one[column] for one in right) for column in ("precision", "recall", "removed")}
+    return pd.DataFrame(rows).T
+
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #left-def
 def flaws_table(runs: CurationRuns | None) -> pd.DataFrame | str:
     "The share of clips with each flaw, before and after the filters of the large set: mean over seeds and interval."
@@ -190,7 +318,10 @@ def flaws_table(runs: CurationRuns | None) -> pd.DataFrame | str:
         before.append(clips), after.append(clips[~filtered(clips, LARGE_SET).removed])
     share = lambda sets, flaw: _told([clips[flaw].mean() for clips in sets])
     flaws = (*FLAWS, "flawed")
-    return pd.DataFrame({flaw: {"before": share(before, flaw), "after": share(after, flaw)} for flaw in flaws}).T
+    number = lambda sets, flaw: f"{sum(clips[flaw].sum() for clips in sets)} of {sum(map(len, sets))}"
+    return pd.DataFrame({flaw: {"before": share(before, flaw), "after": share(after, flaw),
+                                "clips before": number(before, flaw), "clips after": number(after, flaw)}
+                         for flaw in flaws}).T
 
 def _told(values: Iterable[float]) -> str:
     "A mean over seeds and half of its interval."
@@ -198,6 +329,26 @@ def _told(values: Iterable[float]) -> str:
     if len(values) < 2: return f"{values[0]:.3f}" if values else "none"
     interval = mean_interval(values)
     return f"{interval.mid:.3f} ± {interval.half_width:.3f}"
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #moves-def
+MOVES = {"left": "the shape moves", "right": "the shape moves", "up": "the shape moves", "down": "the shape moves",
+         "pan left": "pan", "pan right": "pan", "zoom in": "zoom", "zoom out": "zoom", "orbit": "orbit"}
+
+def moves_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Sound clips by their move: how many each rule removes and how many stay after all of them, all seeds together."
+    if runs is None: return NOTHING
+    parts = []
+    for seed in runs.seeds:
+        clips = runs.table(seed)
+        outcome = filtered(clips, LARGE_SET)
+        gone = {cut.rule.measure.replace("_", " "): goes for cut, goes in zip(outcome.cuts, outcome.goes)}
+        parts.append(clips.assign(**gone, stay=~outcome.removed)[~clips["flawed"]])
+    sound = pd.concat(parts)
+    counted = sound.groupby(sound["move"].map(MOVES)).agg(
+        **{"sound clips": ("id", "size")}, **{f"removed by {name}": (name, "sum") for name in gone},
+        **{"stay after all": ("stay", "sum")})
+    counted["share that stays"] = (counted["stay after all"] / counted["sound clips"]).map("{:.2f}".format)
+    return counted.rename_axis("move")
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #kinds-def
 def kinds_table(runs: CurationRuns | None) -> pd.DataFrame | str:
@@ -207,13 +358,15 @@ def kinds_table(runs: CurationRuns | None) -> pd.DataFrame | str:
     clips = [runs.table(seed) for seed in runs.seeds]
     gone = [filtered(part, LARGE_SET) for part in clips]
     every = pd.concat(clips, ignore_index=True)
+    also = np.select([every["flicker"], every["crosses"]], ["flicker", "crosses a join"], "none of these")
+    every["picture"] = np.where(every["poor_kind"] == "", also, every["poor_kind"])
     rows = []
-    for measure, kind in (("motion", "poor_kind"), ("text_area", "text_kind")):
+    for measure, kind in (("motion", "picture"), ("text_area", "text_kind")):
         if measure not in every: continue
         which = [cut.rule.measure for cut in gone[0].cuts].index(measure)
         goes = np.concatenate([outcome.goes[which] for outcome in gone])
         flawed = every[every[AIMS[measure]].astype(bool)].assign(goes=lambda part: goes[part.index])
-        rows += [dict(flaw=AIMS[measure], kind=name or "a sound picture", clips=len(part),
+        rows += [dict(flaw=AIMS[measure], kind=name, clips=len(part), missed=int((~part["goes"]).sum()),
                       removed=f"{part['goes'].mean():.2f}") for name, part in flawed.groupby(kind)]
     return pd.DataFrame(rows).set_index("flaw")
 
@@ -227,10 +380,13 @@ def kept_table(runs: CurationRuns | None) -> pd.DataFrame | str:
         sets = [small_part(runs.table(s), s, runs.study.small) if part else runs.table(s) for s in runs.seeds]
         outcomes = [filtered(clips, rules) for clips in sets]
         rows[f"{name}, here"] = {"rules": len(outcomes[0].cuts), "kept": _told(o.kept_share for o in outcomes),
-                                 "if independent": _told(o.independent_share for o in outcomes)}
-    rows["LVD-F, paper"] = {"rules": 4, "kept": f"{152 / 577:.3f}", "if independent": "not known"}
+                                 "if independent": _told(o.independent_share for o in outcomes),
+                                 "difference": _told(o.kept_share - o.independent_share for o in outcomes)}
+    rows["LVD-F, paper"] = {"rules": 4, "kept": f"{152 / 577:.3f}", "if independent": "not known",
+                            "difference": "not known"}
     rows["LVD-10M-F, paper"] = {"rules": 4, "kept": f"{2.3 / 9.8:.3f}",
-                                "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}"}
+                                "if independent": f"{0.75 * 0.75 * 0.5 * 0.75:.3f}",
+                                "difference": f"{2.3 / 9.8 - 0.75 * 0.75 * 0.5 * 0.75:.3f}"}
     return pd.DataFrame(rows).T
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #scorers-table
@@ -242,6 +398,38 @@ def scorers_table(runs: CurationRuns | None) -> pd.DataFrame | str:
          "baseline": f"{one['baseline']:.3f} ({one['trivial']})", "clips": one["n"]}
         for seed, run in runs.scorers.items() for one in run.result["learned"]
     ]).set_index("seed")
+
+# %% ../../../nbs/studies/svd/03_curation_tables.ipynb #wrong-def
+ENOUGH = 5                                                      # wrong captions of a kind in a world
+
+def similarity_table(runs: CurationRuns | None) -> pd.DataFrame | str:
+    "Area under the curve for wrong captions, by what is wrong: the towers' score, and a mere comparison of colours."
+    from dclm_nb.judging.separation import separation
+    from dclm_nb.video.world import parse_caption
+    if runs is None: return NOTHING
+    tables = [clips[clips["told"] != ""] for clips in map(runs.table, runs.seeds)]
+    if "similarity" not in tables[0]: return "Similarity was not measured."
+    rows = {}
+    for clips in tables:
+        told, true, seen = ([parse_caption(text) for text in texts] for texts in
+                            (clips["told"], clips["caption"], [said["frame"] for said in clips["captions"]]))
+        colour, shape = (np.array([getattr(a, word) != getattr(b, word) for a, b in zip(told, true)])
+                         for word in ("colour", "shape"))
+        scores = {"towers": -clips["similarity"].to_numpy(float),
+                  "the colour word alone": np.array([float(a.colour != b.colour) for a, b in zip(told, seen)])}
+        wrong = {"any": colour | shape, "the colour alone": colour & ~shape, "the shape alone": shape & ~colour,
+                 "both": colour & shape}
+        right = ~(colour | shape)
+        for what, flags in wrong.items():
+            row = rows.setdefault(what, {"clips": 0} | {f"AUC, {name}": [] for name in scores})
+            row["clips"] += int(flags.sum())
+            for name, score in scores.items():
+                if flags.sum() >= ENOUGH and right.any():
+                    part = flags | right
+                    row[f"AUC, {name}"].append(separation(score[part], flags[part], resamples=1).mid)
+    said = lambda value: value if isinstance(value, int) else _told(value) if value else "too few"
+    told = {what: {k: said(v) for k, v in row.items()} for what, row in rows.items()}
+    return pd.DataFrame(told).T.rename_axis("what is wrong")
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #captions-def
 CAPTIONERS = ("frame", "clip", "merged")
