@@ -11,7 +11,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.papers.catalogue import catalogue
 from dclm_nb.papers.frames import read_printed
 from dclm_nb.studies.dclm.replay import (
-    REPLAYED, compare_printed, pearson, released_rows, released_runs, released_scores, replay_frame, replay_versions,
+    REPLAYED, _pearson, compare_printed, released_rows, released_runs, released_scores, replay_frame, replay_versions,
     score_cell, within_groups,
 )
 
@@ -161,7 +161,7 @@ def test_figure_1_is_table_33():
 def test_pearson_is_the_textbook_one():
     import numpy as np
     x, y = np.random.default_rng(0).normal(size=(2, 50))
-    assert pearson(x, x + y) == pytest.approx(np.corrcoef(x, x + y)[0, 1])
+    assert _pearson(x, x + y) == pytest.approx(np.corrcoef(x, x + y)[0, 1])
 
 
 def test_newer_baselines_lower_every_score():

@@ -59,7 +59,7 @@ def test_it_runs_and_vouches_for_what_it_wrote(notebook, tmp_path):
     expected = {m.cell: m for m in REPLAYS[name].mismatches}
     assert sorted(map(tuple, manifest["mismatches"])) == sorted(expected)
     assert manifest["status"] == "ok" and "replayed" in manifest["answers"]
-    comparison = scope["show"].comparison()
+    comparison = scope["show"].results.comparison()
     for (row, column), listed in expected.items():
         shown = comparison.cell(row, column, "printed").text, comparison.cell(row, column, "replayed").text
         assert shown == (listed.printed, listed.replayed)
