@@ -101,7 +101,8 @@ class NetworkPlan:
 
 # %% ../../nbs/video/37_models.ipynb #given-def
 class GivenMixing(MixingUNet):
-    "The small network, which also reads `given` channels behind its own: latents of frames, and perhaps a mask."
+    """The small network, which also reads `given` channels behind its own: latents of frames, and perhaps a mask. They
+    change nothing at first."""
     def __init__(self, settings: MixingSettings, given: int, seed: int = 0):
         super().__init__(settings, seed)
         self.enter_given = nn.Conv2d(given, settings.widths[0], 3, padding=1)
@@ -115,6 +116,7 @@ class GivenMixing(MixingUNet):
         own = self.settings.channels
         noisy, given = sample[:, :, :own], sample[:, :, own:]
         seen = self.enter_given(given.flatten(0, 1))
+        # what is given joins where the noisy latents enter
         handle = self.enter.register_forward_hook(lambda _layer, _inputs, found: found + seen)
         try: answer = super().forward(noisy, noise, context, numbers, **more)
         finally: handle.remove()

@@ -24,6 +24,7 @@ from .profiles import film_seed
 from .training_runs import BASE, RATE, TrainingRuns, codec_of
 from ...video.given_frames import Eye
 from ...video.mixing import MixingSettings, MixingUNet
+from ...video.models import GivenMixing
 from ...video.objectives import VideoNetwork
 from ...video.world import WorldSpec
 
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'LOWEST', 'GIVEN', 'moves_world', 'draw_moves',
-           'world_of', 'plain_world', 'join_moves', 'GivenUNet', 'given_network', 'take_over', 'latent_moves',
-           'train_given', 'load_given', 'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy',
-           'GivenRuns', 'read_films']
+           'world_of', 'plain_world', 'join_moves', 'given_network', 'take_over', 'latent_moves', 'train_given',
+           'load_given', 'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy', 'GivenRuns',
+           'read_films']
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets
 CAMERA_SETS = {"horizontal": "pan left", "zoom": "zoom in", "static": "still"}
@@ -102,30 +103,6 @@ def join_moves(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     (folder / "told.json").write_text(json.dumps(both), encoding="utf-8")
     return {"clips": len(clips)}
 
-# %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-def
-class GivenUNet(MixingUNet):
-    "A `MixingUNet` that also sees `given` channels of latents behind its own; they change nothing at first."
-    def __init__(self, settings: MixingSettings, given: int, seed: int = 0):
-        super().__init__(settings, seed)
-        self.enter_given = nn.Conv2d(given, settings.widths[0], 3, padding=1)
-        self.kept_given = nn.Linear(settings.known, settings.channels)
-        for layer in (self.enter_given, self.kept_given):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, sample: Tensor, noise: Tensor, context: Tensor, numbers: Tensor):
-        "As `MixingUNet`; `sample` has `given` channels more."
-        own = self.settings.channels
-        noisy, given = sample[:, :, :own], sample[:, :, own:]
-        seen = self.enter_given(given.flatten(0, 1))
-        # what is given joins where the noisy latents enter
-        joined = self.enter.register_forward_hook(lambda _layer, _inputs, out: out + seen)
-        try: answer = super().forward(noisy, noise, context, numbers)
-        finally: joined.remove()
-        kept = self.kept_given(self._told(noise, context, numbers))[:, None, :, None, None]
-        answer.sample = answer.sample + kept * given[:, :, :own]
-        return answer
-
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-of
 TASKS = {"picture": 1, "ends": 2, "views": 1}
 "What is learned, and how many pictures are given."
@@ -136,7 +113,7 @@ def given_network(task: str, network: Mapping, channels: int, seed: int) -> Vide
     pictures, ends = TASKS[task], task == "ends"
     settings = MixingSettings(channels=channels, widths=tuple(network["widths"]), lanes=tuple(network["lanes"]),
                               words=pictures, numbers=4 if task == "views" else 3)
-    unet = GivenUNet(settings, channels + ends, seed)
+    unet = GivenMixing(settings, channels + ends, seed)
     return VideoNetwork(unet, eye=Eye(channels, settings.context, seed), gap_channels=channels if ends else 0)
 
 def take_over(network: VideoNetwork, weights: Mapping[str, Tensor]) -> int:
