@@ -23,7 +23,7 @@ from ...core.store import Run
 from .profiles import film_seed
 from .training_runs import BASE, RATE, TrainingRuns, codec_of
 from ...video.given_frames import Eye
-from ...video.mixing import MixingSettings, MixingUNet
+from ...video.mixing import MixingSettings
 from ...video.models import GivenMixing
 from ...video.objectives import VideoNetwork
 from ...video.world import WorldSpec
