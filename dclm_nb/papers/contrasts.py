@@ -340,14 +340,13 @@ def _with_votes(by_seeds: Contrast, share: float, votes: int, models: int) -> Co
     say nothing about the next, so one decides nothing. 0: the votes are on released models, the only ones there are."""
     from dclm_nb.core.statistics import wilson
     counted = lambda level: _moved(wilson(share * votes, votes, level), 1, 0.5)
-    ours = counted(LEVEL)
-    said = f"preferred by {share:.0%} of {votes} votes, 95 % interval {ours.low + 0.5:.0%} to {ours.high + 0.5:.0%}"
+    at = counted if models < 2 else lambda level: _wider(by_seeds.at(level), counted(level))
+    found = at(LEVEL)
+    low, high = (min(1.0, max(0.0, end + 0.5)) for end in (found.low, found.high))
+    said = f"preferred by {share:.0%} of {votes} votes, 95 % interval {low:.0%} to {high:.0%}"
     if models == 1: return replace(by_seeds, said=f"{said}, on one trained model")
-    if not models:
-        return replace(by_seeds, low=ours.low, high=ours.high, noise=f"of {votes} votes", said=said, at=counted)
-    at = lambda level: _wider(by_seeds.at(level), counted(level))
-    both = at(LEVEL)
-    return replace(by_seeds, low=both.low, high=both.high, at=at, said=f"{said}, on {models} trained models")
+    if models > 1: said = f"{said} over votes and {models} trained models"
+    return replace(by_seeds, low=found.low, high=found.high, at=at, said=said, noise="" if models else f"of {votes} votes")
 
 def _wider(one: Interval, other: Interval) -> Interval:
     "The smallest interval that holds both, around the first."

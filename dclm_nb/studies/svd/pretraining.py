@@ -12,9 +12,10 @@ import pandas as pd
 
 from ...core.statistics import Interval, mean_interval
 from ...papers.frames import RowNotes, tidy
+from .profiles import CLIP_FRAMES
 from dclm_nb.studies.svd.training_runs import (
-    AS_MANY, BASE, BASELINES, FROM_OUTSIDE, HIGH, LARGER, MEASURES, SCRATCH, SEARCHED, UNCURATED, TrainingRuns, Variant,
-    kept, prompts_of,
+    AS_MANY, BASE, BASELINES, BY_CHANCE, EQUAL_FRAMES, FROM_OUTSIDE, HIGH, LARGER, MEASURES, SCRATCH, SEARCHED,
+    TWO_FLAWS_LESS, UNCURATED, TrainingRuns, Variant, kept, prompts_of,
 )
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Read', 'NOTHING', 'GUESSING', 'MEANT_FOR', 'FIGURE_3', 'FIGURE_4', 'PAIRS', 'FINETUNED', 'CHECKPOINTS',
-           'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'floor_of', 'gate_table', 'used',
-           'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares', 'preference_frame', 'models_table',
-           'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame', 'finetune_table', 'film_strips',
-           'training_notes']
+           'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'unseen_prompts', 'floor_of',
+           'gate_table', 'used', 'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares',
+           'preference_frame', 'models_table', 'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame',
+           'finetune_table', 'film_strips', 'training_notes']
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #films-of
 Read = Callable[[Variant, int], dict]
@@ -74,20 +75,27 @@ GUESSING = {"colour": 1 / 3, "shape": 1 / 3, "move": 1 / 4}
 def gate(runs: TrainingRuns, seeds: Sequence[int]) -> list[Bar]:
     "The bars that the base model has to pass before any order counts."
     films, others = [judged_films(runs, BASE, s) for s in seeds], [runs.baselines(s) for s in seeds]
-    unseen = np.array([split == "held out" for split, _ in prompts_of(runs.world, runs.study.prompts)])
     mean = lambda values: mean_interval([float(v) for v in values])
     words = [Bar(f"{word} right", mean(np.mean(f[word]) for f in films), GUESSING[word]) for word in GUESSING]
-    ahead = lambda name, which: mean(
-        np.mean(np.array(f["follows"])[which]) - np.mean(np.array(o[name]["follows"])[which])
-        for f, o in zip(films, others)
-    )
+    leads = lambda name: np.array([np.subtract(f["follows"], o[name]["follows"]) for f, o in zip(films, others)])
     quality = lambda f: np.median(f["quality"])
     return [
         *words,
         Bar("quality of the median film", mean(map(quality, films)), floor_of(runs)),
-        *(Bar(f"words followed, more than {name}", ahead(name, ...), 0.0) for name in BASELINES[:2]),
-        Bar(f"words followed in prompts never shown, more than {BASELINES[2]}", ahead(BASELINES[2], unseen), 0.0),
+        *(Bar(f"words followed, more than {name}", mean(leads(name).mean(1)), 0.0) for name in BASELINES[:2]),
+        Bar(f"words followed in prompts never shown, more than {BASELINES[2]}", _lead_where_unseen(leads(BASELINES[2]), runs), 0.0),
     ]
+
+def unseen_prompts(runs: TrainingRuns) -> np.ndarray:
+    "Which prompts no training shows: all of other splits than the one that clips are drawn from."
+    return np.array([split != "train" for split, _ in prompts_of(runs.world, runs.study.prompts)])
+
+def _lead_where_unseen(leads: np.ndarray, runs: TrainingRuns) -> Interval:
+    "The mean of leads `\"S P\"` on prompts never shown; the wider of the intervals over seeds and over meanings."
+    found = leads[:, unseen_prompts(runs)]
+    by_meaning = found.reshape(len(found), -1, runs.study.prompts).mean((0, 2))
+    some = [mean_interval(values.tolist()) for values in (found.mean(1), by_meaning)]
+    return max(some, key=lambda interval: interval.high - interval.low)
 
 def floor_of(runs: TrainingRuns) -> float:
     "The quality of clean clips under the world's grain."
@@ -164,7 +172,13 @@ def shares(ours: Mapping, theirs: Mapping) -> dict[str, float]:
     return {"quality": quality, "prompt_alignment": prompt, "preference": (quality + prompt) / 2}
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #preference-frame
-FIGURE_3 = {"image-pretrained over random": (BASE, SCRATCH), "LVD-10M-F over LVD-10M": (BASE, UNCURATED)}
+FIGURE_3 = {
+    "image-pretrained over random": (BASE, SCRATCH),
+    "LVD-10M-F over LVD-10M": (BASE, UNCURATED),
+    "image-pretrained over random, equal frames": (BASE, EQUAL_FRAMES),
+    "LVD-10M-F over as many by chance": (BASE, BY_CHANCE),
+    "LVD-10M-F over all without stills and wrong captions": (BASE, TWO_FLAWS_LESS),
+}
 FIGURE_4 = {
     "LVD-10M-F over WebVid-10M": (BASE, FROM_OUTSIDE[0]),
     "LVD-10M-F over InternVid-10M": (BASE, FROM_OUTSIDE[1]),
@@ -191,17 +205,22 @@ def models_table(runs: TrainingRuns | None, variants: Sequence[Variant], seeds: 
     "A row a variant, and one a baseline; means over seeds."
     if runs is None: return NOTHING
     seeds = used(runs, seeds)
-    unseen = np.array([split == "held out" for split, _ in prompts_of(runs.world, runs.study.prompts)])
+    unseen = unseen_prompts(runs)
     rows = {}
     for variant in variants:
         trained = [runs.video(variant, s).result for s in seeds]
         rows[variant.name] = _model_row([judged_films(runs, variant, s) for s in seeds], unseen) | {
             "clips": f"{np.mean([t['clips'] for t in trained]):,.0f}",
             "flawed": f"{np.mean([t['any_flaw'] / t['clips'] for t in trained]):.0%}",
-            "clips drawn": f"{runs.study.batch * trained[0]['steps']:,}",
+            "frames seen": f"{_frames_seen(variant, trained[0]['steps'], runs):,}",
         }
     for name in BASELINES: rows[name] = _model_row([runs.baselines(s)[name] for s in seeds], unseen)
     return pd.DataFrame(rows).T.fillna("")
+
+def _frames_seen(variant: Variant, steps: int, runs: TrainingRuns) -> int:
+    "Frames in the batches of a training and of the picture stage before it."
+    s = runs.study
+    return s.batch * CLIP_FRAMES * steps + (s.picture_batch * s.picture_steps if variant.start == "image" else 0)
 
 def _model_row(films: Sequence[dict], unseen: np.ndarray) -> dict:
     part = lambda f, which: np.mean(np.array(f["follows"])[which])
@@ -276,7 +295,7 @@ def film_strips(
     "Some prompts that training never showed, by several models: a row a film. None where nothing is trained."
     if runs is None: return None
     asked = prompts_of(runs.world, runs.study.prompts)
-    places = [i for i, (split, _) in enumerate(asked) if split == "held out"][::runs.study.prompts][:prompts]
+    places = [i for i, (split, _) in enumerate(asked) if split != "train"][::runs.study.prompts][:prompts]
     films = {name: np.load(runs.samples(variant, seed).folder / "films.npy") for name, variant in variants.items()}
     judged = {name: judged_films(runs, variant, seed) for name, variant in variants.items()}
     rows = [(f"{name}", films[name][i], judged[name], i) for i in places for name in variants]
@@ -313,6 +332,9 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
         "50M": f"the same of {2 * s.clips:,} clips: twice as many, where the paper has twenty times as many",
         "WebVid-10M": f"{s.clips:,} clips, each with a watermark",
         "InternVid-10M": f"{s.clips:,} clips, none of which looks poor; stills, text and wrong captions stay",
+        "equal frames": f"{s.equal_steps:,} steps from random weights: as many frames as picture stage and films together",
+        "by chance": "as many of all clips as curation leaves, drawn by chance",
+        "without stills and wrong captions": "chosen by the truth, which no curation has; all other flaws stay",
         "seeds": "each has its own clips, pictures, first weights, batches and noise",
         "quality": f"0 is flawless; clean clips have {runs.judges.result['quality']['']:.1f}, those with half of the "
                    f"world's grain {runs.judges.result['floor']:.1f}, with all of it {floor_of(runs):.1f}",

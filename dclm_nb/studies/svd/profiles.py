@@ -10,7 +10,8 @@ from ...video.films import outside_world
 from ...video.world import WorldSpec
 
 # %% auto #0
-__all__ = ['CURATION', 'TRAINING', 'REPORTED', 'PROFILES', 'CurationStudy', 'TrainingStudy', 'film_seed', 'Profile', 'profile']
+__all__ = ['CURATION', 'CLIP_FRAMES', 'TRAINING', 'REPORTED', 'PROFILES', 'CurationStudy', 'TrainingStudy', 'film_seed',
+           'Profile', 'profile']
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #curation
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ class TrainingStudy:
     widths: tuple[int, ...] = (32, 64)
     lanes: tuple[int, ...] = (8, 16)
     world: WorldSpec = WorldSpec(camera=0.0, textured=0.0, radius=(0.18, 0.24))
+
+    @property
+    def equal_steps(self) -> int:
+        "Steps on films in which as many frames are seen as in `picture_steps` and `steps` together."
+        return self.steps + -(-self.picture_steps * self.picture_batch // (self.batch * CLIP_FRAMES))
+
+CLIP_FRAMES = 8
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #trainings
 TRAINING: dict[str, TrainingStudy] = {

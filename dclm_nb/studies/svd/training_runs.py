@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['SETS', 'MEASURES', 'FLAWS', 'SEARCHED', 'RATE', 'BUCKET', 'JUDGE_SEED', 'SCORER_SEED', 'BASELINES', 'BOTH', 'BASE',
-           'SCRATCH', 'UNCURATED', 'LARGER', 'AS_MANY', 'FROM_OUTSIDE', 'HIGH', 'CAPTIONERS', 'VARIANTS', 'set_world',
-           'train_scorers', 'draw_clips', 'strokes', 'write_captions', 'Choice', 'kept', 'Chosen', 'chosen',
-           'all_words', 'codec_of', 'new_network', 'load_network', 'train_pictures', 'train_films', 'fit_judges',
-           'quality_judge', 'prompts_of', 'draw_films', 'draw_and_judge', 'judged', 'judge_baselines', 'Variant',
-           'strengths', 'by_captioner', 'TrainingRuns', 'workshop']
+           'SCRATCH', 'UNCURATED', 'LARGER', 'AS_MANY', 'EQUAL_FRAMES', 'BY_CHANCE', 'TWO_FLAWS_LESS', 'CONTROLS',
+           'FROM_OUTSIDE', 'HIGH', 'CAPTIONERS', 'VARIANTS', 'set_world', 'train_scorers', 'draw_clips', 'strokes',
+           'write_captions', 'Choice', 'kept', 'Chosen', 'chosen', 'all_words', 'codec_of', 'new_network',
+           'load_network', 'train_pictures', 'train_films', 'fit_judges', 'quality_judge', 'prompts_of', 'draw_films',
+           'draw_and_judge', 'judged', 'judge_baselines', 'Variant', 'strengths', 'by_captioner', 'TrainingRuns',
+           'workshop']
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #sets
 SETS = ("pictures", "own", "own, second part", *OUTSIDE, "high")
@@ -153,12 +154,19 @@ SEARCHED = (("motion", 0.25), ("text", 0.25), ("similarity", 0.5), ("aesthetics"
 @dataclass(frozen=True)
 class Choice:
     """Clips to learn from: of the sets `of`, the first `first` (0: all) of each, without the worst shares by `rules`;
-    or as many as `like` would leave, by chance. `captions`: `told`, as they came, or a captioner's name."""
+    or as many as `like` would leave, by chance. `captions`: `told`, as they came, or a captioner's name. `without`:
+    flaws that no clip may have, by the truth."""
     of: tuple[str, ...] = ("own",)
     rules: tuple[tuple[str, float], ...] = ()
     like: tuple[tuple[str, float], ...] = ()
     first: int = 0
     captions: str = "told"
+    without: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict:
+        "Its plain values, as a run's configuration keeps them; `without` only where it says something."
+        values = json.loads(json.dumps(asdict(self)))
+        return values if self.without else {name: value for name, value in values.items() if name != "without"}
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #kept-def
 def kept(measures: Mapping[str, Sequence[float]], rules: Iterable[tuple[str, float]]) -> np.ndarray:
@@ -171,7 +179,7 @@ def kept(measures: Mapping[str, Sequence[float]], rules: Iterable[tuple[str, flo
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #chosen-def
 @dataclass(frozen=True)
 class Chosen:
-    "Clips uint8 `\"N T H W 3\"`, their captions, and their flaws, which no choice reads."
+    "Clips uint8 `\"N T H W 3\"`, their captions, and their flaws, which only the choice `without` reads."
     clips: np.ndarray = field(repr=False)
     captions: list[str] = field(repr=False)
     flaws: list[list[str]] = field(repr=False)
@@ -194,6 +202,7 @@ def chosen(choice: Choice, sets: Sequence[Run], seed: int = 0, captions: Run | N
         order = np.random.default_rng(seed_for("as many by chance", seed)).permutation(len(mask))
         mask = np.isin(np.arange(len(mask)), order[:mask.sum()])
     flaws = joined("flaws")
+    mask &= [not set(choice.without) & set(some) for some in flaws]
     places = np.flatnonzero(mask)
     return Chosen(clips[places], [said[i] for i in places], [flaws[i] for i in places])
 
@@ -300,7 +309,7 @@ def train_films(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 def _choice(values: Mapping) -> Choice:
     pairs = lambda rules: tuple((name, share) for name, share in rules)
     return Choice(tuple(values["of"]), pairs(values["rules"]), pairs(values["like"]), values["first"],
-                  values["captions"])
+                  values["captions"], tuple(values.get("without", ())))
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #judges-run
 @run("svd/judges", version=1, libraries=("numpy", "scipy", "torch"))
@@ -465,7 +474,7 @@ def _nearest(asked: Sequence[tuple[str, Meaning]], captions: Sequence[str], seed
 @dataclass(frozen=True)
 class Variant:
     """One training of films: `start`: `image`, `random`, or the name of another variant; `kind` of length: `full`,
-    `finetune` or `short`; `levels`: mean and spread of the logarithm of noise."""
+    `finetune`, `short`, or `equal frames`, see `TrainingStudy.equal_steps`; `levels`: mean and spread of the logarithm of noise."""
     name: str
     choice: Choice = Choice(rules=SEARCHED)
     start: str = "image"
@@ -478,6 +487,10 @@ SCRATCH = Variant("random start", start="random")
 UNCURATED = Variant("uncurated", Choice())
 LARGER = Variant("curated, larger", Choice(BOTH, SEARCHED))
 AS_MANY = Variant("uncurated, as many", Choice(BOTH, like=SEARCHED))
+EQUAL_FRAMES = Variant("random start, equal frames", start="random", kind="equal frames")
+BY_CHANCE = Variant("as many by chance", Choice(like=SEARCHED))
+TWO_FLAWS_LESS = Variant("no stills, no wrong captions", Choice(without=("still", "wrong")))
+CONTROLS = (EQUAL_FRAMES, BY_CHANCE, TWO_FLAWS_LESS)
 FROM_OUTSIDE = tuple(Variant(name, Choice((name,))) for name in OUTSIDE)
 HIGH = tuple(Variant(f"finetuned {name}", Choice(("high",)), start, "finetune") for name, start in
              (("image", "image"), ("uncurated", "uncurated"), ("curated", "base")))
@@ -556,13 +569,13 @@ class TrainingRuns:
     def video_plan(self, variant: Variant, seed: int) -> PlannedRun:
         "A training of films; what it starts from is made first."
         s = self.study
-        steps = {"full": s.steps, "finetune": s.marks[-1], "short": s.short}[variant.kind]
+        steps = {"full": s.steps, "finetune": s.marks[-1], "short": s.short, "equal frames": s.equal_steps}[variant.kind]
         marks = list(s.marks) if variant.kind == "finetune" else [steps]
         inputs = {name: self.set(name, seed) for name in variant.choice.of} | {"pictures": self.set("pictures", seed)}
         if variant.start == "image": inputs["start"] = self.image(seed)
         elif variant.start != "random": inputs["start"] = self.video(VARIANTS[variant.start], seed)
         if variant.choice.captions != "told": inputs["captions"] = self._one(self.captions_plan(seed))
-        config = {"choice": json.loads(json.dumps(asdict(variant.choice))), "network": self.network,
+        config = {"choice": variant.choice.as_dict(), "network": self.network,
                   "training": self._training(steps, s.batch, variant.levels), "marks": marks}
         return PlannedRun(f"{variant.name}, seed {seed}", train_films, config, seed, inputs, steps / 11)
 
@@ -579,7 +592,7 @@ class TrainingRuns:
         return self._one(self.samples_plan(self.video(variant, seed), seed, mark, name=variant.name))
 
     def baselines_plan(self, seed: int) -> PlannedRun:
-        config = {"world": _listed(self.world), "choice": json.loads(json.dumps(asdict(BASE.choice))),
+        config = {"world": _listed(self.world), "choice": BASE.choice.as_dict(),
                   "each": self.study.prompts}
         return PlannedRun(f"baselines, seed {seed}", judge_baselines, config, seed,
                           {"own": self.set("own", seed), "judges": self.judges}, 4)
@@ -608,7 +621,7 @@ class TrainingRuns:
         drawn += [self.samples_plan(self.image(s), s, frames=1, name="pictures") for s in seeds]
         made(drawn + [self.baselines_plan(s) for s in seeds], "judging")
 
-VARIANTS = {v.name: v for v in (BASE, SCRATCH, UNCURATED, LARGER, AS_MANY, *FROM_OUTSIDE, *HIGH)}
+VARIANTS = {v.name: v for v in (BASE, SCRATCH, UNCURATED, LARGER, AS_MANY, *CONTROLS, *FROM_OUTSIDE, *HIGH)}
 
 def _with_starts(variants: Sequence[Variant]) -> list[Variant]:
     "The variants, and those that they start from, each once."
