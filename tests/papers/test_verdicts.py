@@ -1,5 +1,6 @@
 """Verdicts: each kind of test reaches each outcome it can have, and the modest limits hold."""
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -480,7 +481,10 @@ def test_votes_on_several_models_are_as_uncertain_as_the_models_and_as_the_votes
     records = [dict(row="ours over theirs", column="quality", seed=s, value=v, n=n) for s, v in enumerate(shares)]
     frame = tidy(records, paper="svd", exhibit="figure-3", scale="laptop", source="rerun")
     (found,) = contrasts(VOTES, numbers_of(frame, "rerun"))
-    assert found.outcome == outcome and f"on {len(shares)} trained models" in str(found)
+    assert found.outcome == outcome and f"over votes and {len(shares)} trained models" in str(found)
+    # the interval that is printed is the one that decides
+    said = [int(end) / 100 for end in re.search(r"interval (\d+)% to (\d+)%", str(found)).groups()]
+    assert said == pytest.approx([max(0, found.low + 0.5), min(1, found.high + 0.5)], abs=0.005)
 
 
 def test_nothing_is_reproduced_by_chance_more_often_than_the_level_says():

@@ -15,12 +15,13 @@ from dclm_nb.papers.claims import read_claims
 from dclm_nb.papers.contrasts import contrasts, numbers_of
 from dclm_nb.papers.frames import tidy
 from dclm_nb.papers.verdicts import judge
-from dclm_nb.studies.svd import filter_strength, pretraining
-from dclm_nb.studies.svd.profiles import TRAINING
+from dclm_nb.studies.svd import controls, filter_strength, pretraining
+from dclm_nb.studies.svd.profiles import CLIP_FRAMES, TRAINING
 from dclm_nb.studies.svd.training_runs import (
-    BASE, BASELINES, HIGH, SCRATCH, SEARCHED, UNCURATED, Choice, all_words, chosen, kept, new_network, prompts_of,
-    set_world, workshop,
+    BASE, BASELINES, HIGH, SCRATCH, SEARCHED, TWO_FLAWS_LESS, UNCURATED, Choice, all_words, chosen, kept, new_network,
+    prompts_of, set_world, workshop,
 )
+from dclm_nb.video.judges import faults_of, preferred
 from dclm_nb.video.world import meanings_of
 
 CLAIMS = {claim.id: claim for claim in read_claims("svd")}
@@ -115,6 +116,33 @@ def test_a_choice_reads_no_truth(runs, tmp_path):
     assert np.array_equal(found.clips, again.clips) and found.captions == again.captions and found.flaws != again.flaws
     by_chance = chosen(Choice(like=SEARCHED), [own], seed=3)
     assert len(by_chance) == len(found) < len(told["captions"]) and by_chance.captions != found.captions
+
+
+def test_the_one_choice_that_reads_the_truth_says_so(runs):
+    own = runs.set("own", 0)
+    told = json.loads((own.folder / "told.json").read_text())
+    left = chosen(TWO_FLAWS_LESS.choice, [own])
+    assert len(left) == sum(not {"still", "wrong"} & set(some) for some in told["flaws"]) < len(told["flaws"])
+    assert not {"still", "wrong"} & set().union(*left.flaws) and set().union(*left.flaws)
+    # keys of the runs that came before it stay as they were
+    assert "without" not in BASE.choice.as_dict() and TWO_FLAWS_LESS.choice.as_dict()["without"] == ["still", "wrong"]
+
+
+def test_equal_frames_are_equal():
+    "As many frames as the picture stage and the films, at most one batch more."
+    for study in TRAINING.values():
+        frames = study.batch * CLIP_FRAMES * study.steps + study.picture_batch * study.picture_steps
+        assert 0 <= study.batch * CLIP_FRAMES * study.equal_steps - frames < study.batch * CLIP_FRAMES
+
+
+def test_faults_of_one_group_say_nothing_of_another():
+    "Grain costs votes on the ground, and none on the shape; the groups hold every fault of the judge once."
+    names = [name for group in controls.FAULT_GROUPS.values() for name in group]
+    clean = np.full((8, 16, 16, 3), 90, np.uint8)
+    assert sorted(names) == sorted(faults_of(clean, TRAINING["laptop"].world)) and len(set(names)) == len(names)
+    one, other = [dict.fromkeys(names, 1.0)], [dict.fromkeys(names, 1.0) | {"grain": 5.0}]
+    share = lambda group: preferred(*(controls.quality_by(f, controls.FAULT_GROUPS[group]) for f in (one, other)))
+    assert [share(group) for group in controls.FAULT_GROUPS] == [1.0, 0.5, 0.5]
 
 
 def test_prompts_that_are_held_out_are_never_shown(runs):
