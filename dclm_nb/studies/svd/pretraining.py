@@ -332,7 +332,7 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
         "50M": f"the same of {2 * s.clips:,} clips: twice as many, where the paper has twenty times as many",
         "WebVid-10M": f"{s.clips:,} clips, each with a watermark",
         "InternVid-10M": f"{s.clips:,} clips, none of which looks poor; stills, text and wrong captions stay",
-        "equal frames": f"{s.equal_steps:,} steps from random weights: as many frames as picture stage and films together",
+        "equal frames": f"{s.equal_steps:,} steps from random weights, as many frames as picture stage and films have",
         "by chance": "as many of all clips as curation leaves, drawn by chance",
         "without stills and wrong captions": "chosen by the truth, which no curation has; all other flaws stay",
         "seeds": "each has its own clips, pictures, first weights, batches and noise",
