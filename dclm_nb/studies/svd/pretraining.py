@@ -83,7 +83,8 @@ def gate(runs: TrainingRuns, seeds: Sequence[int]) -> list[Bar]:
         *words,
         Bar("quality of the median film", mean(map(quality, films)), floor_of(runs)),
         *(Bar(f"words followed, more than {name}", mean(leads(name).mean(1)), 0.0) for name in BASELINES[:2]),
-        Bar(f"words followed in prompts never shown, more than {BASELINES[2]}", _lead_where_unseen(leads(BASELINES[2]), runs), 0.0),
+        Bar(f"words followed in prompts never shown, more than {BASELINES[2]}",
+            _lead_where_unseen(leads(BASELINES[2]), runs), 0.0),
     ]
 
 def unseen_prompts(runs: TrainingRuns) -> np.ndarray:

@@ -569,7 +569,8 @@ class TrainingRuns:
     def video_plan(self, variant: Variant, seed: int) -> PlannedRun:
         "A training of films; what it starts from is made first."
         s = self.study
-        steps = {"full": s.steps, "finetune": s.marks[-1], "short": s.short, "equal frames": s.equal_steps}[variant.kind]
+        steps = {"full": s.steps, "short": s.short, "finetune": s.marks[-1], "equal frames": s.equal_steps}
+        steps = steps[variant.kind]
         marks = list(s.marks) if variant.kind == "finetune" else [steps]
         inputs = {name: self.set(name, seed) for name in variant.choice.of} | {"pictures": self.set("pictures", seed)}
         if variant.start == "image": inputs["start"] = self.image(seed)
