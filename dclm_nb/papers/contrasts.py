@@ -346,7 +346,8 @@ def _with_votes(by_seeds: Contrast, share: float, votes: int, models: int) -> Co
     said = f"preferred by {share:.0%} of {votes} votes, 95 % interval {low:.0%} to {high:.0%}"
     if models == 1: return replace(by_seeds, said=f"{said}, on one trained model")
     if models > 1: said = f"{said} over votes and {models} trained models"
-    return replace(by_seeds, low=found.low, high=found.high, at=at, said=said, noise="" if models else f"of {votes} votes")
+    noise = "" if models else f"of {votes} votes"
+    return replace(by_seeds, low=found.low, high=found.high, at=at, said=said, noise=noise)
 
 def _wider(one: Interval, other: Interval) -> Interval:
     "The smallest interval that holds both, around the first."

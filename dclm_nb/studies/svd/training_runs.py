@@ -474,7 +474,8 @@ def _nearest(asked: Sequence[tuple[str, Meaning]], captions: Sequence[str], seed
 @dataclass(frozen=True)
 class Variant:
     """One training of films: `start`: `image`, `random`, or the name of another variant; `kind` of length: `full`,
-    `finetune`, `short`, or `equal frames`, see `TrainingStudy.equal_steps`; `levels`: mean and spread of the logarithm of noise."""
+    `finetune`, `short`, or `equal frames`, see `TrainingStudy.equal_steps`; `levels`: mean and spread of the
+    logarithm of noise."""
     name: str
     choice: Choice = Choice(rules=SEARCHED)
     start: str = "image"
