@@ -28,7 +28,7 @@ __all__ = ['Read', 'NOTHING', 'GUESSING', 'MEANT_FOR', 'FIGURE_3', 'FIGURE_4', '
            'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'unseen_prompts', 'floor_of',
            'gate_table', 'used', 'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares',
            'preference_frame', 'models_table', 'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame',
-           'finetune_table', 'film_strips', 'training_notes']
+           'finetune_table', 'film_strips', 'training_notes', 'quality_note']
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #films-of
 Read = Callable[[Variant, int], dict]
@@ -337,6 +337,11 @@ def training_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
         "by chance": "as many of all clips as curation leaves, drawn by chance",
         "without stills and wrong captions": "chosen by the truth, which no curation has; all other flaws stay",
         "seeds": "each has its own clips, pictures, first weights, batches and noise",
-        "quality": f"0 is flawless; clean clips have {runs.judges.result['quality']['']:.1f}, those with half of the "
-                   f"world's grain {runs.judges.result['floor']:.1f}, with all of it {floor_of(runs):.1f}",
+        "quality": quality_note(runs),
     })
+
+def quality_note(runs: TrainingRuns) -> str:
+    "What a quality means: that of clean clips, and of those under the world's grain."
+    found = runs.judges.result
+    return (f"0 is flawless; clean clips have {found['quality']['']:.1f}, those with half of the world's grain "
+            f"{found['floor']:.1f}, with all of it, which is the floor, {floor_of(runs):.1f}")

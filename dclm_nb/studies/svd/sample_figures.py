@@ -14,7 +14,7 @@ from ...drawing.style import COLOURS, styled
 from ...papers.frames import RowNotes, tidy
 from .given_measures import MoveReader, faded, fidelity, film_motion, middle_psnr, saturation_error
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
-from .pretraining import Bar, gate, used
+from .pretraining import Bar, floor_of, gate, quality_note, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import ASKED, changes, first_move_right, two_prompts
 from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
@@ -87,11 +87,10 @@ def picture_gate(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
     "The bars of the model that continues pictures."
     rows = [_picture_row(runs, seed) for seed in used(runs.shop, seeds)]
     mean = lambda name: mean_interval([row[name] for row in rows])
-    floor = runs.shop.judges.result["floor"]
     return [Bar("likeness with the picture, decibels above the nearest training clip", mean("ahead"), 0.0),
             Bar("films that move", mean("moves"), 0.5),
             Bar("colour kept", mean("colour"), 1 / 3), Bar("shape kept", mean("shape"), 1 / 3),
-            Bar("quality of the median film", mean("quality"), floor)]
+            Bar("quality of the median film", mean("quality"), floor_of(runs.shop))]
 
 def _picture_row(runs: GivenRuns, seed: int) -> dict[str, float]:
     from dclm_nb.video.baselines import nearest_clip
@@ -301,10 +300,10 @@ def temporal_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
 
 def _prompt_bars(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
     drawn = [two_prompts(runs.shop, seed, runs.study.films) for seed in used(runs.shop, seeds)]
-    judge, floor = quality_judge(runs.shop.judges, runs.shop.world), runs.shop.judges.result["floor"]
+    judge = quality_judge(runs.shop.judges, runs.shop.world)
     quality = [np.median(judge.qualities(np.load(one.folder / "films.npz")["one prompt"])) for one in drawn]
     return [Bar("films of one prompt that move as it says", mean_interval([first_move_right(d) for d in drawn]), 0.5),
-            Bar("quality of the median film of one prompt", mean_interval(quality), floor)]
+            Bar("quality of the median film of one prompt", mean_interval(quality), floor_of(runs.shop))]
 
 def temporal_strips(runs: GivenRuns | None, seed: int, pairs: Sequence[int] = (0, 9)) -> list[Strip]:
     "Some pairs of prompts: the film of the first, and the film whose layers along time were told the second."
@@ -336,6 +335,7 @@ def sample_notes(runs: GivenRuns | None) -> RowNotes:
                   "clips of one move; all clips are told bucket 127",
         "between": f"{s.ends_steps:,} steps, from the base model and from random weights; no guidance",
         "seeds": "each has its own clips, weights, pictures and noise",
+        "quality": quality_note(runs.shop),
     })
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #smoke-def

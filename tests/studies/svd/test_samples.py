@@ -13,7 +13,7 @@ from dclm_nb.studies.svd.given_runs import (
     CAMERA_SETS, GivenRuns, add_mixer_lora, draw_given, given_network, load_given, moves_world, plain_world, read_films,
     take_over, world_of,
 )
-from dclm_nb.studies.svd.pretraining import Bar
+from dclm_nb.studies.svd.pretraining import Bar, gate
 from dclm_nb.studies.svd.sample_figures import gate_of, given_workshop, guidance_frame, shut, text_strips
 from dclm_nb.studies.svd.strips import Strip, marks_of, moving, strip_figure
 from dclm_nb.studies.svd.temporal_prompt import ASKED, draw_prompted, prompt_pairs
@@ -188,3 +188,10 @@ def test_a_smoke_run_goes_from_base_to_films_and_is_found_again(tmp_path):
     assert runs.films(model, 0, of="far").key == drawn.key
     assert load_given(model, 12).gap is not None
     assert len(np.load(runs.cameras(0).folder / "clips.npy")) == 6
+
+
+def test_all_gates_have_one_floor_of_quality():
+    runs, seeds = given_workshop("smoke"), (0, 1)
+    bars = [*gate(runs.shop, seeds), *gate_of(runs, seeds), *gate_of(runs, seeds, "text")]
+    floors = [bar.needed for bar in bars if bar.what.startswith("quality")]
+    assert len(floors) == 3 and len(set(floors)) == 1
