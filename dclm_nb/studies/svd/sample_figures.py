@@ -21,7 +21,7 @@ from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import ASKED, changes, first_move_right, two_prompts
 from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
 from ...video.judges import motion_of, read_clip
-from ...video.world import Meaning, parse_caption
+from ...video.world import Meaning, WorldSpec, parse_caption
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,22 +134,28 @@ def gate_shown(bars: Sequence[Bar]) -> pd.DataFrame | str: return bars_table(bar
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #guidance-frame
 def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
     """For Figure 16, a value a seed: likeness of the ground with the given picture (decibels), share of films in which
-    its colour and shape are kept, and error of saturation (grey levels)."""
+    its colour and shape are kept, error of saturation (grey levels), and share of films that move; also of the picture
+    repeated, which needs no model."""
     if runs is None: return tidy([])
     high, world = runs.study.high, runs.shop.world
     weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
     records = []
     for seed in used(runs.shop, seeds):
-        for row, weight in weights.items():
-            films, true = read_films(continued(runs, seed, guidance=weight))
-            like = np.mean([fidelity(film, clip[0], world).mean() for film, clip in zip(films, true)])
-            error = np.mean([saturation_error(film, clip[0]) for film, clip in zip(films, true)])
-            read = [(read_clip(film, world), read_clip(clip, world)) for film, clip in zip(films, true)]
-            kept = np.mean([(a.colour, a.shape) == (b.colour, b.shape) for a, b in read])
-            records += [dict(row=row, column=column, seed=seed, value=float(value), n=len(films))
-                        for column, value in
-                        (("first_frame_fidelity", like), ("thing_kept", kept), ("saturation_error", error))]
+        drawn = {row: read_films(continued(runs, seed, guidance=weight)) for row, weight in weights.items()}
+        true = drawn["linear"][1]
+        drawn["the picture, repeated"] = np.repeat(true[:, :1], true.shape[1], axis=1), true
+        records += [dict(row=row, column=column, seed=seed, value=float(value), n=len(true))
+                    for row, films in drawn.items() for column, value in _continues(*films, world).items()]
     return tidy(records, paper="svd", exhibit="figure-16", scale=runs.shop.study.scale, source="rerun")
+
+def _continues(films: np.ndarray, true: np.ndarray, world: WorldSpec) -> dict[str, float]:
+    "Means over films that continue the first frames of true clips: what of the picture they keep, and whether they move."
+    pairs = list(zip(films, true))
+    read = [(read_clip(film, world), read_clip(clip, world)) for film, clip in pairs]
+    return {"first_frame_fidelity": np.mean([fidelity(film, clip[0], world).mean() for film, clip in pairs]),
+            "thing_kept": np.mean([(a.colour, a.shape) == (b.colour, b.shape) for a, b in read]),
+            "saturation_error": np.mean([saturation_error(film, clip[0]) for film, clip in pairs]),
+            "moves": np.mean([motion_of(film, world) > MOVES for film in films])}
 
 def guidance_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int] = (0, 1)) -> list[Strip]:
     "Some pictures, continued under the three weights."
@@ -326,7 +332,7 @@ def temporal_strips(runs: GivenRuns | None, seed: int, pairs: Sequence[int] = (0
         for name in ("one prompt", "temporal prompt", "spatial prompt"):
             asked = [said[k][which] for which in ASKED[name]]
             wanted = _mixed(*map(parse_caption, asked))
-            strips.append(Strip(f"pair {k}, seed {seed}", films[name][k], f"frames “{asked[0]}”\ntime “{asked[1]}”",
+            strips.append(Strip(f"pair {k}, {name}", films[name][k], f"frames “{asked[0]}”\ntime “{asked[1]}”",
                                 marks_of(films[name][k], wanted, runs.shop.world)))
     return strips
 
