@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['MOVES', 'STARTS', 'given_workshop', 'make', 'continued', 'text_strips', 'all_marks', 'continued_strips',
            'picture_gate', 'bars_table', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips',
-           'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table', 'camera_strips',
-           'between_films', 'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure', 'temporal_frame',
-           'temporal_strips', 'sample_notes', 'smoke_samples']
+           'guidance_table', 'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table',
+           'camera_strips', 'between_films', 'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure',
+           'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #workshop-def
 def given_workshop(scale: str, force: bool = False) -> GivenRuns | None:
@@ -137,19 +137,23 @@ def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
     its colour and shape are kept, error of saturation (grey levels), and share of films that move; also of the picture
     repeated, which needs no model."""
     if runs is None: return tidy([])
-    high, world = runs.study.high, runs.shop.world
-    weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
-    records = []
+    world, records = runs.shop.world, []
     for seed in used(runs.shop, seeds):
-        drawn = {row: read_films(continued(runs, seed, guidance=weight)) for row, weight in weights.items()}
+        drawn = _under_weights(runs, seed)
         true = drawn["linear"][1]
         drawn["the picture, repeated"] = np.repeat(true[:, :1], true.shape[1], axis=1), true
         records += [dict(row=row, column=column, seed=seed, value=float(value), n=len(true))
                     for row, films in drawn.items() for column, value in _continues(*films, world).items()]
     return tidy(records, paper="svd", exhibit="figure-16", scale=runs.shop.study.scale, source="rerun")
 
+def _under_weights(runs: GivenRuns, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    "Films and true clips under the three weights, by row."
+    high = runs.study.high
+    weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
+    return {row: read_films(continued(runs, seed, guidance=weight)) for row, weight in weights.items()}
+
 def _continues(films: np.ndarray, true: np.ndarray, world: WorldSpec) -> dict[str, float]:
-    "Means over films that continue the first frames of true clips: what of the picture they keep, and whether they move."
+    "Means over films that continue the first frames of true clips: what of the picture is kept, and which films move."
     pairs = list(zip(films, true))
     read = [(read_clip(film, world), read_clip(clip, world)) for film, clip in pairs]
     return {"first_frame_fidelity": np.mean([fidelity(film, clip[0], world).mean() for film, clip in pairs]),
@@ -165,6 +169,32 @@ def guidance_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int] =
     films = {name: read_films(continued(runs, seed, guidance=weight)) for name, weight in weights.items()}
     return [Strip(f"picture {k}, {name}", found[k], "", _kept(found[k], true[k], runs),
                   (true[k, 0],)) for k in pictures for name, (found, true) in films.items()]
+
+# %% ../../../nbs/studies/svd/24_sample_figures.ipynb #moving-def
+def guidance_table(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
+    "By how much linear guidance is ahead, with intervals over seeds: of all films, and of those that move under both."
+    if runs is None: return NOTHING_DRAWN
+    leads = [_leads(runs, seed) for seed in used(runs.shop, seeds)]
+    return pd.DataFrame({films: {name: _lead([lead[name][films] for lead in leads]) for name in leads[0]}
+                         for films in ("all films", "films that move under both")})
+
+def _leads(runs: GivenRuns, seed: int) -> dict[str, dict[str, float]]:
+    "One seed's leads of linear guidance over a constant weight; not a number where no film moves."
+    world, drawn = runs.shop.world, _under_weights(runs, seed)
+    moves = {row: np.array([motion_of(film, world) > MOVES for film in films]) for row, (films, _) in drawn.items()}
+    like = lambda film, clip: fidelity(film, clip[0], world).mean()
+    wrong = lambda film, clip: -saturation_error(film, clip[0])
+    def lead(other: str, score) -> dict[str, float]:
+        ahead = np.subtract(*([score(*pair) for pair in zip(*drawn[row])] for row in ("linear", other)))
+        some = ahead[moves["linear"] & moves[other]]
+        return {"all films": ahead.mean(), "films that move under both": some.mean() if len(some) else np.nan}
+    return {"likeness, decibels above constant low": lead("constant low", like),
+            "saturation, grey levels nearer than constant high": lead("constant high", wrong)}
+
+def _lead(values: Sequence[float]) -> str:
+    if not np.isfinite(values).all(): return "a seed has no such film"
+    found = mean_interval(values)
+    return f"{found.mid:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #camera-frame
 def move_reader(runs: GivenRuns, seed: int) -> MoveReader:
