@@ -15,7 +15,7 @@ from ...video.world import WorldSpec
 
 # %% auto #0
 __all__ = ['SECONDS', 'fidelity', 'saturation', 'saturation_error', 'middle_psnr', 'faded', 'enlarged', 'signature_of',
-           'film_motion', 'MoveReader']
+           'film_motion', 'rightward', 'MoveReader']
 
 # %% ../../../nbs/studies/svd/21_given_measures.ipynb #fidelity-def
 def fidelity(film: np.ndarray, picture: np.ndarray, world: WorldSpec) -> np.ndarray:
@@ -62,13 +62,27 @@ def enlarged(frames: np.ndarray, by: int = 4) -> np.ndarray:
 
 def signature_of(frames: np.ndarray) -> Signature:
     "The flow signature of a film of three seconds, uint8 `\"T H W 3\"`."
+    return motion_signature(_flow(frames))
+
+def _flow(frames: np.ndarray) -> np.ndarray:
+    "Flow between neighbouring frames of a film of three seconds, `\"T-1 16 16 2\"`."
     times = np.linspace(0, SECONDS, len(frames))
     every = FlowConfig(rate=(len(frames) - 1) / SECONDS, side=64, shutter=0.0, window=21)
-    return motion_signature(flow_maps(enlarged(frames), times, every))
+    return flow_maps(enlarged(frames), times, every)
 
 def film_motion(frames: np.ndarray) -> float:
     "Motion of a film of three seconds, as motion of clips is measured, in pixels a second."
     return motion_score(enlarged(frames), np.linspace(0, SECONDS, len(frames)))
+
+# %% ../../../nbs/studies/svd/21_given_measures.ipynb #ground-def
+def rightward(film: np.ndarray, world: WorldSpec) -> tuple[float, float]:
+    "How fast the ground and the shape of a film of three seconds go to the right, pixels a second of a picture of 128."
+    from scipy import ndimage
+    right, cover = _flow(film)[..., 0], follow(film, world).cover > 0.05
+    shape = cover[1:] | cover[:-1]
+    near = np.stack([ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=3) for mask in shape])
+    mean = lambda where: float(right[where].mean()) if where.any() else 0.0
+    return mean(~near), mean(shape)
 
 # %% ../../../nbs/studies/svd/21_given_measures.ipynb #kinds-def
 @dataclass(frozen=True)

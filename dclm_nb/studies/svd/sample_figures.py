@@ -14,7 +14,9 @@ import pandas as pd
 from ...core.statistics import mean_interval
 from ...drawing.style import COLOURS, styled
 from ...papers.frames import RowNotes, tidy
-from .given_measures import MoveReader, faded, fidelity, film_motion, middle_psnr, saturation_error
+from dclm_nb.studies.svd.given_measures import (
+    MoveReader, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
+)
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
 from .pretraining import Bar, floor_of, gate, quality_note, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ['MOVES', 'STARTS', 'given_workshop', 'make', 'continued', 'text_strips', 'all_marks', 'continued_strips',
            'picture_gate', 'bars_table', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips',
            'guidance_table', 'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table',
-           'camera_strips', 'between_films', 'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure',
-           'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
+           'camera_strips', 'speed_table', 'between_films', 'between_frame', 'between_strips', 'bucket_frame',
+           'bucket_figure', 'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #workshop-def
 def given_workshop(scale: str, force: bool = False) -> GivenRuns | None:
@@ -264,6 +266,23 @@ def camera_strips(runs: GivenRuns | None, seed: int, pictures: Sequence[int]) ->
 def _read_as(reader: MoveReader, film: np.ndarray, name: str) -> str:
     seen = reader.read(film)
     return f"flow says {seen}" + (f" {'✓' if seen == name else '✗'}" if name else "")
+
+# %% ../../../nbs/studies/svd/24_sample_figures.ipynb #ground-table
+def speed_table(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
+    "For true clips and films of each move: speed of ground and shape to the right, and growth; means over seeds."
+    if runs is None: return NOTHING_DRAWN
+    seeds = used(runs.shop, seeds)
+    drawn = {seed: camera_films(runs, seed) for seed in seeds}
+    sets = {f"true clips, {name}": [_held(runs, name, seed) for seed in seeds] for name in CAMERA_SETS}
+    sets |= {f"LoRA, {name}": [drawn[seed][name] for seed in seeds] for name in CAMERA_SETS}
+    sets["no LoRA"] = [drawn[seed][""] for seed in seeds]
+    return pd.DataFrame({row: _speeds(np.concatenate(films), runs.shop.world) for row, films in sets.items()}).T
+
+def _speeds(films: np.ndarray, world: WorldSpec) -> dict[str, str]:
+    ground, shape = np.mean([rightward(film, world) for film in films], axis=0)
+    growth = np.mean([signature_of(film).growth for film in films])
+    return {"ground to the right, pixels a second": f"{ground:.2f}", "shape to the right": f"{shape:.2f}",
+            "growth, % a second": f"{100 * growth:.1f}", "films": f"{len(films)}"}
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #between-frame
 STARTS = {"from the video prior": "film", "from scratch": "random"}
