@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dclm_nb.video.text_area import TextDetector
 
 # %% auto #0
-__all__ = ['PICTURES', 'THRESHOLDS', 'frame_difference', 'text_looks', 'contrast_and_sharpness', 'changed_captions', 'alike',
-           'measure_plainly', 'PlainRuns', 'plain_runs']
+__all__ = ['PICTURES', 'FLOWS', 'THRESHOLDS', 'frame_difference', 'text_looks', 'contrast_and_sharpness', 'changed_captions',
+           'alike', 'measure_plainly', 'PlainRuns', 'plain_runs']
 
 # %% ../../../nbs/studies/svd/08_plain_measures.ipynb #pictures-def
 PICTURES = {
@@ -36,6 +36,12 @@ PICTURES = {
     "full size, single frames": FlowConfig(side=0, shutter=0),
 }
 "The pictures that are compared, two a second; the first are those of the score as it was run."
+
+FLOWS = PICTURES | {
+    "full size, window of 52 pixels, mean of half a second": FlowConfig(side=0, window=52),
+    "full size, window of 52 pixels, single frames": FlowConfig(side=0, shutter=0, window=52),
+}
+"The flows that are computed: at 128 pixels a window of 52 sees as much of the picture as one of 13 does at 32."
 
 # %% ../../../nbs/studies/svd/08_plain_measures.ipynb #difference-def
 def frame_difference(frames: np.ndarray, times: Sequence[float], config: FlowConfig = FlowConfig()) -> float:
@@ -137,7 +143,7 @@ def _measured(path: Path, clips: pd.DataFrame, config: dict, reader: PictureRead
         shots = {side: [f for f in film if clip["first"] <= f.index < clip["after"]] for side, film in films.items()}
         pictures = {side: np.stack([frame.picture for frame in shot]) for side, shot in shots.items()}
         frames, times = pictures[0], [frame.time - shots[0][0].time for frame in shots[0]]
-        flows = {name: motion_score(pictures[how.side], times, how) for name, how in PICTURES.items()}
+        flows = {name: motion_score(pictures[how.side], times, how) for name, how in FLOWS.items()}
         differences = {name: frame_difference(pictures[how.side], times, how) for name, how in PICTURES.items()}
         captions = changed_captions(clip["caption"], config["colours"], config["shapes"])
         rows.append({"id": clip["id"], "flow": flows, "difference": differences, **contrast_and_sharpness(frames),

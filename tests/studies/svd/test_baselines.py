@@ -8,7 +8,8 @@ from dclm_nb.core.store import RunStore
 from dclm_nb.studies.svd import baseline_tables as tables
 from dclm_nb.studies.svd.curation_funnel import ONE
 from dclm_nb.studies.svd.plain_measures import (
-    PICTURES, THRESHOLDS, alike, changed_captions, contrast_and_sharpness, frame_difference, plain_runs, text_looks,
+    FLOWS, PICTURES, THRESHOLDS, alike, changed_captions, contrast_and_sharpness, frame_difference, plain_runs,
+    text_looks,
 )
 from dclm_nb.video.motion import FlowConfig
 from dclm_nb.video.text_area import TextConfig
@@ -97,7 +98,7 @@ def test_plain_measures_are_those_of_the_clips(plain, tiny):
 
 def test_every_table_has_its_rows(plain):
     stills = tables.still_measures_table(plain)
-    assert len(stills) == 2 * len(PICTURES) and float(stills["below the first row"].iloc[0]) == 0
+    assert len(stills) == len(FLOWS) + len(PICTURES) and float(stills["below the first row"].iloc[0]) == 0
     cuts = tables.thresholds_table(plain)
     assert len(cuts) == len(THRESHOLDS) + 1 and set(cuts) >= {"precision", "recall crossfade"}
     text = tables.text_measures_table(plain)
