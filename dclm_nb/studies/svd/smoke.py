@@ -18,6 +18,13 @@ def _smoke_curation(store: RunStore) -> None:
     from dclm_nb.studies.svd.profiles import profile
     run_curation(profile("smoke").curation, (0,), workers=0, store=store)
 
+def _smoke_plain(store: RunStore) -> None:
+    "The films of one seed, and plain measures of what is made of them."
+    from dclm_nb.studies.svd.curation_funnel import run_curation
+    from dclm_nb.studies.svd.plain_measures import plain_runs
+    from dclm_nb.studies.svd.profiles import profile
+    plain_runs(run_curation(profile("smoke").curation, (0,), workers=0, store=store), store=store)
+
 def smoke_films(store: RunStore) -> None:
     "The films of one seed alone."
     from dclm_nb.core.parallel import run_in_parallel
@@ -56,6 +63,7 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     return {
         "svd/films": smoke_films,
         **dict.fromkeys(("svd/cuts", "svd/film-scorers", "svd/curate"), _smoke_curation),
+        "svd/plain-measures": _smoke_plain,
         **dict.fromkeys(
             ("svd/scorers", "svd/clips", "svd/captions", "svd/image", "svd/video", "svd/judges", "svd/samples",
              "svd/baselines"),
