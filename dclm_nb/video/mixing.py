@@ -120,6 +120,8 @@ def _waves(values: Tensor, width: int) -> Tensor:
 # %% ../../nbs/video/34_what_learns.ipynb #network-def
 class MixingUNet(nn.Module):
     "A small video UNet whose time layers see all frames at once; see `MixingSettings`."
+    parts_time = True   # `temporal` and `images` are for its own call, not for hooks on the layers of diffusers
+
     def __init__(self, settings: MixingSettings = MixingSettings(), seed: int = 0):
         super().__init__()
         self.settings = settings
@@ -152,11 +154,19 @@ class MixingUNet(nn.Module):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, added_time_ids: Tensor,
-        temporal: Tensor | None = None,
+        temporal: Tensor | None = None, images: bool | Tensor = False,
     ) -> SimpleNamespace:
         """Scaled latents `"B T C H W"`, noise numbers `"B"`, captions `"B L D"` and other numbers `"B K"`; perhaps
-        other captions for what looks along time. `.sample` is the raw output `"B T C H W"`. Raises `UserError` for
-        films of another length."""
+        other captions for what looks along time. With `images`, all frames are loose pictures. `.sample` is the raw
+        output `"B T C H W"`. Raises `UserError` for films of another length, or a batch of which some frames are loose.
+        """
+        shape = sample.shape
+        if _all_loose(images):
+            sample = sample.flatten(0, 1)[:, None]
+            timestep, encoder_hidden_states, added_time_ids = (
+                each.repeat_interleave(shape[1], 0) for each in (timestep, encoder_hidden_states, added_time_ids)
+            )
+            temporal = None                 # nothing looks along time
         if sample.shape[1] not in (1, self.settings.frames):
             raise UserError(f"films have {self.settings.frames} frames here, or one, not {sample.shape[1]}")
         told = self._told(timestep, encoder_hidden_states, added_time_ids)
@@ -174,12 +184,18 @@ class MixingUNet(nn.Module):
             if level: x = _each(self.grow[level - 1], _each(lambda y: F.interpolate(y, scale_factor=2), x))
         kept, kept_mean = (layer(told)[:, None, :, None, None] for layer in (self.kept, self.kept_mean))
         x = _each(lambda y: self.leave(F.silu(self.norm(y))), x)
-        return SimpleNamespace(sample=x + kept * sample + kept_mean * beside)
+        return SimpleNamespace(sample=(x + kept * sample + kept_mean * beside).reshape(shape))
 
     def _told(self, noise: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
         "Everything that the network is told, `\"B known\"`."
         level = self.time_embedding(_waves(40 * noise, 32))
         return F.silu(level + self.caption(captions.flatten(1)) + self.add_embedding(_waves(numbers, 32).flatten(1)))
+
+def _all_loose(images: bool | Tensor) -> bool:
+    "Is every frame of a batch a loose picture? Raises `UserError` where some are."
+    if isinstance(images, bool): return images
+    if images.any() and not images.all(): raise UserError("this network takes all frames for loose pictures, or none")
+    return bool(images.all())
 
 def _each(layer, x: Tensor) -> Tensor:
     "A layer for pictures, on every frame of `\"B T C H W\"`."

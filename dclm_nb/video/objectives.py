@@ -56,6 +56,7 @@ class VideoNetwork(nn.Module):
         self.unet, self.words, self.eye = unet, words, eye
         self.gap = nn.Parameter(torch.zeros(gap_channels)) if gap_channels else None
         self.for_films = getattr(unet, "add_embedding", None) is not None
+        self.parts_time = getattr(unet, "parts_time", False)  # is its call told what looks along time, and where?
 
     def read(self, captions: Tensor) -> Tensor:
         """Captions as numbers int64 `"B M"`, or as embeddings `"B L D"`, to context `"B L D"`. Raises `UserError` for
@@ -69,8 +70,10 @@ class VideoNetwork(nn.Module):
         frames, all or those that bool `"B T"` says."""
         if not self.for_films: return self._pictures(x, noise, asked)
         given = x if asked.beside is None else torch.cat([x, asked.beside.to(x)], dim=2)
+        inputs = given, noise, asked.context.to(x), asked.numbers
+        if self.parts_time: return self.unet(*inputs, temporal=asked.temporal, images=images).sample
         with images_only(self.unet, images), temporal_prompt(self.unet, asked.temporal):
-            return self.unet(given, noise, asked.context.to(x), asked.numbers).sample
+            return self.unet(*inputs).sample
 
     def _pictures(self, x: Tensor, noise: Tensor, asked: Asked) -> Tensor:
         "The same from a picture UNet, which takes every frame for itself."

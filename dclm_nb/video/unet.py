@@ -119,7 +119,7 @@ def is_temporal(name: str) -> bool:
 @contextmanager
 def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
     """Frames do not see each other within: all samples are loose pictures, or those that `which`, bool `"B T"`,
-    says."""
+    says. Raises `UserError` for a network in which nothing can be told so."""
     def tell(_module, args, named):
         indicator = named["image_only_indicator"]
         told = torch.ones_like(indicator) if which is True else which.to(indicator)
@@ -127,6 +127,7 @@ def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
     _diffusers()
     from diffusers.models.resnet import AlphaBlender
     mixers = [module for module in unet.modules() if isinstance(module, AlphaBlender)] if which is not False else []
+    if which is not False and not mixers: raise UserError("this network cannot take frames for loose pictures")
     handles = [mixer.register_forward_pre_hook(tell, with_kwargs=True) for mixer in mixers]
     try: yield
     finally:
@@ -136,7 +137,7 @@ def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
 @contextmanager
 def temporal_prompt(unet: nn.Module, context: Tensor | None) -> Iterator[None]:
     """Within, the temporal layers look at `context`, `"B L D"`, and the spatial ones at what the network is called
-    with. None changes nothing."""
+    with. None changes nothing. Raises `UserError` for a network without temporal layers that read a context."""
     def tell(_module, args, named):
         places = named["encoder_hidden_states"].shape[0] // len(context)
         told = context.repeat_interleave(places, dim=0).to(named["encoder_hidden_states"])
@@ -144,6 +145,7 @@ def temporal_prompt(unet: nn.Module, context: Tensor | None) -> Iterator[None]:
     _diffusers()
     from diffusers.models.attention import TemporalBasicTransformerBlock as Block
     blocks = [m for m in unet.modules() if isinstance(m, Block)] if context is not None else []
+    if context is not None and not blocks: raise UserError("no layer of this network looks along time and reads words")
     handles = [block.register_forward_pre_hook(tell, with_kwargs=True) for block in blocks]
     try: yield
     finally:

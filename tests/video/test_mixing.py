@@ -1,9 +1,13 @@
 """The small network on cases that no notebook shows."""
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.video.mixing import MixingSettings, MixingUNet, TimeMixer
+from dclm_nb.video.models import GivenMixing
+from dclm_nb.video.objectives import Asked, VideoNetwork
 
 SMALL = MixingSettings(channels=4, frames=4, widths=(8, 16), lanes=(2, 4), context=8, words=2, known=16)
 
@@ -61,3 +65,30 @@ def test_wrong_sizes_are_refused():
     with pytest.raises(UserError, match="films have 4 frames"): MixingUNet(SMALL)(short, **asked(1))
     mixer = TimeMixer(8, 16, 4, 2)
     assert not [p for name, p in mixer.named_parameters() if "widen" in name and p.abs().sum()]
+
+
+def test_a_network_of_films_hands_on_what_is_for_time_alone_and_which_frames_are_loose():
+    small = awake(MixingUNet(SMALL))
+    network, film, level = VideoNetwork(small), torch.randn(2, 4, 4, 4, 4), torch.zeros(2)
+    said, other = (asked(2, seed)["encoder_hidden_states"] for seed in (0, 5))
+    condition = Asked(said, torch.ones(2, 2))
+    with torch.no_grad():
+        plain, apart = (network(film, level, one) for one in (condition, replace(condition, temporal=other)))
+        assert torch.equal(apart, small(film, **asked(2), temporal=other).sample) and not torch.allclose(plain, apart)
+        loose = network(film, level, replace(condition, temporal=other), images=True)
+        one_by_one = torch.cat([network(film[:, t:t + 1], level, condition) for t in range(4)], 1)
+        assert torch.allclose(loose, one_by_one, atol=1e-5) and not torch.allclose(loose, plain)
+        marked = torch.ones(2, 4, dtype=torch.bool)
+        assert torch.equal(network(film, level, condition, marked), loose)
+        assert torch.equal(network(film, level, condition, ~marked), plain)
+        marked[0, 0] = False
+        with pytest.raises(UserError, match="all frames for loose pictures, or none"):
+            network(film, level, condition, marked)
+
+
+def test_given_frames_are_read_by_loose_pictures_too():
+    network = awake(GivenMixing(SMALL, 4))
+    film, inputs = torch.randn(2, 4, 8, 4, 4), asked(2).values()
+    with torch.no_grad():
+        one_by_one = torch.cat([network(film[:, t:t + 1], *inputs).sample for t in range(4)], 1)
+        assert torch.allclose(network(film, *inputs, images=True).sample, one_by_one, atol=1e-5)

@@ -110,6 +110,12 @@ def test_a_temporal_prompt_reaches_the_temporal_layers_only():
     assert torch.equal(say(unet), plain)  # and nothing is left behind
 
 
+def test_a_network_that_cannot_be_told_so_is_refused():
+    for within in (temporal_prompt(torch.nn.Linear(1, 1), CONTEXT), images_only(torch.nn.Linear(1, 1))):
+        with pytest.raises(UserError), within: pass
+    with temporal_prompt(torch.nn.Linear(1, 1), None), images_only(torch.nn.Linear(1, 1), False): pass
+
+
 def test_what_is_new_is_ignored_at_first_and_learned_later():
     unet = shaken(build_unet(DWARF))
     wide = widened(unet, replace(DWARF, channels_in=9, numbers=3))

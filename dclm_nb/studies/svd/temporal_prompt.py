@@ -50,18 +50,15 @@ def draw_prompted(
     guidance: float,
 ) -> np.ndarray:
     "Films uint8 `\"B 8 16 16 3\"` of captions for what looks at a frame, and for what looks along time."
-    from dclm_nb.video.edm import denoised
     from dclm_nb.video.guidance import guide
+    from dclm_nb.video.objectives import Asked, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
     words, chance = all_words(), torch.Generator().manual_seed(seed_for("films of two prompts", seed))
     noise = torch.randn(len(spatial), 8, codec.channels, 16 // codec.factor, 16 // codec.factor, generator=chance)
     numbers = torch.tensor([RATE, BUCKET]).expand(2 * len(spatial), 2)
     with torch.no_grad(): in_frame, in_time = (_and_nothing(model, words.encode(said)) for said in (spatial, temporal))
-
-    def predict(x: Tensor, level: Tensor) -> Tensor:
-        return model.unet(x, level, in_frame, numbers, temporal=in_time).sample
-    both = lambda noisy, sigma: denoised(predict, noisy, sigma)
+    both = denoiser(model, Asked(in_frame, numbers, temporal=in_time))
     return to_frames(codec.decode(draw(guide(both, guidance), noise, karras_levels(steps, LOWEST, 80.0))))
 
 def _and_nothing(model: VideoNetwork, captions: Tensor) -> Tensor:
