@@ -22,7 +22,7 @@ from .edm import discrete_scaling, edm_scaling
 from .given_frames import Eye, between_frames, from_picture, without_condition
 from .guidance import guide, linear_scale
 from .mixing import MixingSettings, MixingUNet
-from .objectives import Asked, VideoNetwork, denoiser
+from .objectives import Condition, VideoNetwork, denoiser
 from .sampling import ddim_levels, draw, karras_levels
 from .unet import UNetSettings, build_image_unet, build_unet, load_unet, video_from_image, widened
 from .vae import PixelCodec, TemporalVAE, to_frames, to_numbers
@@ -32,7 +32,7 @@ from .words import Words, WordTable
 # %% auto #0
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkPlan', 'GivenMixing',
            'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel', 'save_video_model',
-           'load_video_model', 'load_vae', 'word_count', 'Question', 'both_answers', 'fitting', 'sample_films',
+           'load_video_model', 'load_vae', 'word_count', 'Question', 'doubled_condition', 'fitting', 'sample_films',
            'draw_one']
 
 # %% ../../nbs/video/37_models.ipynb #stages-def
@@ -120,7 +120,7 @@ class GivenMixing(MixingUNet):
         handle = self.enter.register_forward_hook(lambda _layer, _inputs, found: found + seen)
         try: answer = super().forward(noisy, noise, context, numbers, **more)
         finally: handle.remove()
-        kept = self.kept_given(self._told(noise, context, numbers))[:, None, :, None, None]
+        kept = self.kept_given(self._embedding(noise, context, numbers))[:, None, :, None, None]
         answer.sample = answer.sample + kept * given[:, :, :own]
         return answer
 
@@ -191,7 +191,7 @@ class WordCaptions:
                  for caption in captions]
         return self.words.encode(clean)
 
-    def told(self) -> dict: return {"words": list(self.words.words), "length": self.words.length}
+    def facts(self) -> dict: return {"words": list(self.words.words), "length": self.words.length}
 
 # %% ../../nbs/video/37_models.ipynb #text-captions-def
 class TextEncoder:
@@ -219,13 +219,13 @@ class TextEncoder:
                                return_tensors="pt")
         return self.model(found["input_ids"]).last_hidden_state.float()
 
-    def told(self) -> dict: return {"encoder": self.folder, "length": self.length}
+    def facts(self) -> dict: return {"encoder": self.folder, "length": self.length}
 
 # %% ../../nbs/video/37_models.ipynb #model-def
 @dataclass(frozen=True)
 class VideoModel:
-    """A network of `plan` and everything around it; `fps_id` and `motion_bucket_id` are what is told unless something
-    else is asked, `highest` and `lowest` the noise levels of drawing."""
+    """A network of `plan` and everything around it; `fps_id` and `motion_bucket_id` stand where a question
+    names none; `highest` and `lowest` are the noise levels of drawing."""
     network: VideoNetwork
     plan: NetworkPlan
     codec: PixelCodec | TemporalVAE
@@ -238,9 +238,9 @@ class VideoModel:
 
     def facts(self) -> dict:
         "Plain values that describe it."
-        told = {name: getattr(self, name) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
-        captions = None if self.captions is None else self.captions.told()
-        return {"plan": asdict(self.plan), "captions": captions, "lineage": list(self.lineage), **told}
+        numbers = {name: getattr(self, name) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
+        captions = None if self.captions is None else self.captions.facts()
+        return {"plan": asdict(self.plan), "captions": captions, "lineage": list(self.lineage), **numbers}
 
 # %% ../../nbs/video/37_models.ipynb #save-def
 FORMAT = "dclm_nb.video/1"
@@ -275,8 +275,8 @@ def load_video_model(folder: str | Path) -> VideoModel:
         plan = NetworkPlan(**{name: _tuple(value) for name, value in record["plan"].items()})
         captions, codec = _captions(record["captions"]), _codec(folder)
         network = _filled_network(folder, plan, captions, record["weights"])
-        told = {name: float(record[name]) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
-        return VideoModel(network.eval(), plan, codec, captions, lineage=tuple(record["lineage"]), **told)
+        numbers = {name: float(record[name]) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
+        return VideoModel(network.eval(), plan, codec, captions, lineage=tuple(record["lineage"]), **numbers)
     except UserError: raise
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
@@ -291,10 +291,10 @@ def _model_folder(folder: Path) -> Path:
 
 def _tuple(value): return tuple(value) if isinstance(value, list) else value
 
-def _captions(told: dict | None) -> WordCaptions | TextEncoder | None:
-    if told is None: return None
-    if "encoder" in told: return TextEncoder(told["encoder"])
-    return WordCaptions(Words(tuple(told["words"]), told["length"]))
+def _captions(facts: dict | None) -> WordCaptions | TextEncoder | None:
+    if facts is None: return None
+    if "encoder" in facts: return TextEncoder(facts["encoder"])
+    return WordCaptions(Words(tuple(facts["words"]), facts["length"]))
 
 def _codec(folder: Path) -> PixelCodec | TemporalVAE:
     return PixelCodec.load(folder / "codec.json") if (folder / "codec.json").is_file() else load_vae(folder / "vae")
@@ -356,31 +356,33 @@ class Question:
 
 _PICTURES = {1: "one picture", 2: "two pictures, the first and the last"}
 
-# %% ../../nbs/video/37_models.ipynb #asked-def
-def both_answers(model: VideoModel, questions: Sequence[Question], chance: torch.Generator) -> Asked:
-    "What is asked, and behind it the same without a condition: a doubled batch."
+# %% ../../nbs/video/37_models.ipynb #condition-def
+def doubled_condition(model: VideoModel, questions: Sequence[Question], chance: torch.Generator) -> Condition:
+    "The condition of some questions, and behind it none: a doubled batch, for guidance."
     for question in questions: question.check(model)
-    told = lambda name: torch.tensor([float(getattr(model, name) if (v := getattr(q, name)) is None else v)
+    numbers_of = lambda name: torch.tensor([float(getattr(model, name) if (v := getattr(q, name)) is None else v)
                                       for q in questions])
-    fps, bucket = told("fps_id"), told("motion_bucket_id")
+    fps, bucket = numbers_of("fps_id"), numbers_of("motion_bucket_id")
     if not model.plan.given: return _by_words(model, [q.caption for q in questions], torch.stack([fps, bucket], 1))
     given = torch.stack([_latents_of(model, q.frames) for q in questions])
     level = torch.full((len(given),), GIVEN_NOISE)
     noised = given + GIVEN_NOISE * torch.randn(given.shape, generator=chance)
     network, frames = model.network, model.plan.frames
     with torch.no_grad():
-        if model.plan.stage == "interpolate": asked = between_frames(network, given, noised, level, fps, bucket, frames)
+        if model.plan.stage == "interpolate":
+            condition = between_frames(network, given, noised, level, fps, bucket, frames)
         elif model.plan.stage == "views":
             elevation = torch.tensor([float(q.elevation) for q in questions])
-            asked = from_view(network, given[:, 0], noised[:, 0], level, fps, bucket, elevation, frames)
-        else: asked = from_picture(network, given[:, 0], noised[:, 0], level, fps, bucket, frames)
-    return asked + without_condition(asked)
+            condition = from_view(network, given[:, 0], noised[:, 0], level, fps, bucket, elevation, frames)
+        else: condition = from_picture(network, given[:, 0], noised[:, 0], level, fps, bucket, frames)
+    return condition + without_condition(condition)
 
 GIVEN_NOISE = 0.02
 
-def _by_words(model: VideoModel, captions: list[str], numbers: Tensor) -> Asked:
+def _by_words(model: VideoModel, captions: list[str], numbers: Tensor) -> Condition:
     read = model.captions.encode(captions)
-    with torch.no_grad(): return Asked(model.network.read(read), numbers) + Asked(model.network.read(0 * read), numbers)
+    with torch.no_grad(): said, nothing = model.network.read(read), model.network.read(0 * read)
+    return Condition(said, numbers) + Condition(nothing, numbers)
 
 def _latents_of(model: VideoModel, frames: Sequence[np.ndarray]) -> Tensor:
     "Pictures uint8 `\"H W 3\"` as latents `\"N C h w\"`."
@@ -409,13 +411,13 @@ def sample_films(
     chance = torch.Generator().manual_seed(seed_for("video sample", seed))
     frames = 1 if plan.stage in PICTURES else plan.frames
     noise = torch.randn(len(questions), frames, plan.channels, *plan.side, generator=chance)
-    asked = both_answers(model, questions, chance)
-    asked = Asked(**{name: None if v is None else v.to(device) for name, v in vars(asked).items()})
+    condition = doubled_condition(model, questions, chance)
+    condition = Condition(**{name: None if v is None else v.to(device) for name, v in vars(condition).items()})
     scale = linear_scale(1.0, guidance, frames) if plan.given else guidance
     discrete = plan.stage == "image"
     scaling = (lambda sigma: discrete_scaling(sigma, predicts="v")) if discrete else edm_scaling
     levels = ddim_levels(steps) if discrete else karras_levels(steps, model.lowest, model.highest)
-    denoise = guide(denoiser(model.network.to(device), asked, scaling), scale)
+    denoise = guide(denoiser(model.network.to(device), condition, scaling), scale)
     latents = draw(denoise, noise.to(device), levels).cpu()
     with torch.no_grad(): return to_frames(model.codec.decode(latents))
 
@@ -424,7 +426,7 @@ def draw_one(
     folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
     guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,
 ) -> tuple[np.ndarray, str, float]:
-    """Draw one film from the model in `folder`, and print what was told to the model: frames uint8 `"T H W 3"`, a name
+    """Draw one film from the model in `folder`, and print what it was conditioned on: frames uint8 `"T H W 3"`, a name
     for a file, frames a second. Raises `UserError`."""
     model = load_video_model(folder)
     frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))

@@ -20,7 +20,7 @@ from dclm_nb.video import training as t
 from dclm_nb.video.models import (
     STAGES, NetworkPlan, Question, build_network, load_video_model, next_network, sample_films, save_video_model,
 )
-from dclm_nb.video.objectives import Asked
+from dclm_nb.video.objectives import Condition
 from dclm_nb.video.stages import PAPER_STAGES
 from dclm_nb.video.training_clips import ClipTaking
 from dclm_nb.video.training_set import clip_shards, prepare
@@ -140,8 +140,9 @@ def test_a_film_model_begins_as_the_picture_model_was():
     plan = NetworkPlan("image", 12, (4, 4), widths=(16, 32), lanes=(2, 4), length=3)
     old = build_network(plan, 5)
     new = next_network(old, plan, replace(plan, stage="video"), 5, seed=9)
-    x, asked = torch.randn(2, 8, 12, 4, 4), Asked(old.read(torch.tensor([[1, 2, 3], [4, 0, 0]])), torch.ones(2, 2))
-    assert torch.equal(old(x, torch.zeros(2), asked), new(x, torch.zeros(2), asked))
+    x, said = torch.randn(2, 8, 12, 4, 4), old.read(torch.tensor([[1, 2, 3], [4, 0, 0]]))
+    condition = Condition(said, torch.ones(2, 2))
+    assert torch.equal(old(x, torch.zeros(2), condition), new(x, torch.zeros(2), condition))
 
 
 def test_words_that_are_new_join_those_that_are_known(shards, stages, tmp_path):
