@@ -57,8 +57,8 @@ class ClipReader:
     def read(self, captions: Sequence[str]) -> np.ndarray:
         "Captions to unit vectors `\"M D\"`; what is longer than the model can read is cut off."
         longest = self.model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        ids, mask = tokens["input_ids"].to(self.model.device), tokens["attention_mask"].to(self.model.device)
+        told = self.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        ids, mask = told["input_ids"].to(self.model.device), told["attention_mask"].to(self.model.device)
         return _unit(self.model.get_text_features, input_ids=ids, attention_mask=mask)
 
 def _unit(call: Any, **given) -> np.ndarray:

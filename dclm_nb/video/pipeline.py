@@ -118,8 +118,8 @@ def film_book(folder: str | Path, films: int) -> pd.DataFrame:
     """`films`: how many were met. One row for these, one for each cause of refusal, one for those used. Raises
     `RuntimeError` if they do not balance."""
     refused: Counter = Counter()
-    for record in _films(folder): refused.update(record["refused"])
-    used = sum(len(record["used"]) for record in _films(folder))
+    for told in _films(folder): refused.update(told["refused"])
+    used = sum(len(told["used"]) for told in _films(folder))
     if refused.total() + used != films:
         raise RuntimeError(f"the films do not balance: {films} met, {refused.total()} refused, {used} used in {folder}")
     causes = [(f"refused: {cause}", n) for cause, n in refused.most_common()]
@@ -174,7 +174,7 @@ class WriteCard(books.WriteReport):
     def more(self, left: int) -> dict:
         "Films, sizes, thresholds, settings and libraries."
         folder = Path(self.folder)
-        used = [film for record in _films(folder) for film in record["used"]]
+        used = [film for told in _films(folder) for film in told["used"]]
         lost: Counter = Counter()
         faults: Counter = Counter()
         for film in used: lost.update(film["lost"]), faults.update({name: 1 for name in film["faults"]})
@@ -200,28 +200,28 @@ class WriteCard(books.WriteReport):
         "Write both. Raises `RuntimeError` where a book does not balance."
         folder = Path(self.folder)
         table = self.books.funnel(folder, self.kept)
-        facts = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
-        facts |= self.more(int(table.left.iloc[-1]))
+        told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
+        told |= self.more(int(table.left.iloc[-1]))
         # the report last: where it is, everything is
-        atomic_write(folder / "card.md", card(facts))
-        atomic_write(folder / "report.json", json.dumps(facts, indent=1) + "\n")
+        atomic_write(folder / "card.md", card(told))
+        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n")
 
 # %% ../../nbs/video/17_pipeline.ipynb #card-text-def
-def card(facts: dict) -> str:
+def card(told: dict) -> str:
     "The data card as Markdown, from what `report.json` tells."
-    lines = ["# Data card", "", f"{facts['kept']:,} clips of {facts['films'][-1]['count']:,} films.", ""]
-    lines += ["## Films", "", *_rows(facts["films"]), ""]
-    passed = f"{facts['passed_over']} files with other endings were passed over"
-    lines += [f"{facts['hours']:.3f} hours were read; {passed}.", ""]
-    lines += ["## Shots", "", *_rows([_percent(row) for row in facts["funnel"]]), ""]
-    lines += ["## Why", "", *_rows(facts["reasons"]), ""]
-    sizes = [dict(set=name, **{k: round(v, 3) for k, v in size.items()}) for name, size in facts["sets"].items()]
+    lines = ["# Data card", "", f"{told['kept']:,} clips of {told['films'][-1]['count']:,} films.", ""]
+    lines += ["## Films", "", *_rows(told["films"]), ""]
+    passed = f"{told['passed_over']} files with other endings were passed over"
+    lines += [f"{told['hours']:.3f} hours were read; {passed}.", ""]
+    lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
+    lines += ["## Why", "", *_rows(told["reasons"]), ""]
+    sizes = [dict(set=name, **{k: round(v, 3) for k, v in size.items()}) for name, size in told["sets"].items()]
     lines += ["## Sizes", "", *_rows(sizes), ""]
     cuts = [dict(rule=str(Rule(**c["rule"])), threshold=f"{c['threshold']:.4g}", measured=c["measured"],
-                 missing=c["missing"], ties=c["ties"]) for c in facts["thresholds"]]
+                 missing=c["missing"], ties=c["ties"]) for c in told["thresholds"]]
     lines += ["## Thresholds", "", *_rows(cuts), ""]
-    lines += ["## Settings", "", "```yaml", yaml.safe_dump(facts["settings"], sort_keys=False).strip(), "```", ""]
-    lines += ["## Libraries", "", *_rows([dict(library=name, version=v) for name, v in facts["libraries"].items()]), ""]
+    lines += ["## Settings", "", "```yaml", yaml.safe_dump(told["settings"], sort_keys=False).strip(), "```", ""]
+    lines += ["## Libraries", "", *_rows([dict(library=name, version=v) for name, v in told["libraries"].items()]), ""]
     return "\n".join(lines)
 
 
@@ -329,11 +329,11 @@ class FilmReport(Report):
 
     def used(self) -> list[dict]:
         "What is known about each film that was used."
-        return [film for record in _films(self.folder) for film in record["used"]]
+        return [film for told in _films(self.folder) for film in told["used"]]
 
     def faults(self) -> list[dict]:
         "The films that were refused: `source`, `cause`, `detail`."
-        return [fault for record in _films(self.folder) for fault in record["faults"]]
+        return [fault for told in _films(self.folder) for fault in told["faults"]]
 
 
 class NoClips(UserError):

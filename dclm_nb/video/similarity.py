@@ -179,24 +179,22 @@ class _Rating(Objective):
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         return {"loss": F.mse_loss(self.network(batch[0]), batch[1])}
 
-def _batch(pixels: Tensor, targets: Tensor, seed: int, step: int, rank: int, size: int) -> tuple[Tensor, Tensor]:
+def _batch(pixels: Tensor, told: Tensor, seed: int, step: int, rank: int, size: int) -> tuple[Tensor, Tensor]:
     "Some examples, each picture more or less soft, as codecs leave them."
     chance = torch.Generator().manual_seed(seed_for("scorer batch", seed, step, rank))
     chosen = torch.randint(len(pixels), (size,), generator=chance)
     sharp, share = pixels[chosen], torch.rand(size, 1, 1, 1, generator=chance)
     soft = F.avg_pool2d(sharp, 3, 1, 1, count_include_pad=False)
-    return torch.lerp(sharp, soft, share / 2), targets[chosen]
+    return torch.lerp(sharp, soft, share / 2), told[chosen]
 
-def _trained(
-    objective: Callable, network: nn.Module, pixels: Tensor, targets: Tensor, folder: Path, name: str, seed: int
-):
+def _trained(objective: Callable, network: nn.Module, pixels: Tensor, told: Tensor, folder: Path, name: str, seed: int):
     "Train on the core, keep weights and settings in `folder`, and give the network back."
     config = network.config
     settings = {"kind": name, "config": asdict(config), "words": getattr(network, "words", [])}
-    whose = Identity.of(f"video/{name}", 1, settings, {"examples": hash_tensors(pixels=pixels, told=targets)}, seed)
+    whose = Identity.of(f"video/{name}", 1, settings, {"examples": hash_tensors(pixels=pixels, told=told)}, seed)
     folder.mkdir(parents=True, exist_ok=True)
     rated = objective(network, partial(_schedule, config=config), OptimConfig(weight_decay=1e-3, fused=None))
-    batches = SeededSteps(partial(_batch, pixels, targets, seed), config.steps, config.batch)
+    batches = SeededSteps(partial(_batch, pixels, told, seed), config.steps, config.batch)
     how = FitConfig(config.steps, checkpoint_every=max(1, config.steps // 4))
     network = fit(rated, batches, how, folder, whose, name).objective.network.cpu().eval()
     save_weights(folder / WEIGHTS, network=network)
@@ -232,8 +230,8 @@ def train_rater(
     if not len(frames) or len(frames) != len(ratings):
         raise UserError(f"{len(frames)} frames do not fit {len(ratings)} ratings")
     network = _new(lambda: Rater(config), "video rater", seed)
-    targets = torch.tensor(np.asarray(ratings, np.float32))
-    return _trained(_Rating, network, _seen(frames, config.side), targets, Path(folder), "rater", seed)
+    told = torch.tensor(np.asarray(ratings, np.float32))
+    return _trained(_Rating, network, _seen(frames, config.side), told, Path(folder), "rater", seed)
 
 # %% ../../nbs/video/12_similarity.ipynb #load-def
 def load_scorer(folder: str | Path) -> Towers | Rater:
