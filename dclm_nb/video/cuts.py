@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -219,37 +219,88 @@ def _widened(start: int, end: int, before: np.ndarray, after: np.ndarray, pictur
     while y + 2 < len(done) and y - (end - low) < most and done[y + 2] - done[y] > 2 * slope * 0.4: y += 1
     return x + low, y + low
 
+# %% ../../nbs/video/04_cuts.ipynb #cascade-def
+class _Cascade:
+    "Detectors of one film, each at the rate of its watch."
+    def __init__(self, watches: Sequence[Watch]):
+        detector, self._timecode = _scenedetect()
+        self.watches = watches
+        self.detectors = [detector(threshold=watch.threshold, min_scene_len=0) for watch in watches]
+        self.due = [0.0] * len(watches)
+        self.last = [0] * len(watches)                  # the frame that each detector saw last
+
+    def alarms(self, frame: Frame) -> list[Alarm]:
+        "What the next frame sets off."
+        import cv2
+        picture, code = cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR), self._timecode(frame.index, 1000.0)
+        found = []
+        for k, (watch, detector) in enumerate(zip(self.watches, self.detectors)):
+            if watch.fps is not None:
+                if frame.time < self.due[k] - 1e-6: continue
+                self.due[k] = max(self.due[k] + 1 / watch.fps, frame.time + 0.5 / watch.fps)
+            if detector.process_frame(code, picture):
+                found.append(Alarm(frame.time, self.last[k], frame.index, watch.fps))
+            self.last[k] = frame.index
+        return found
+
+
+def _scenedetect():
+    "PySceneDetect's detector and its timecode, or one line that says how to get them."
+    try:
+        from scenedetect import FrameTimecode
+        from scenedetect.detectors import ContentDetector
+    except ImportError as e: raise UserError("finding cuts needs PySceneDetect: pip install 'dclm_nb[video]'") from e
+    return ContentDetector, FrameTimecode
+
+# %% ../../nbs/video/04_cuts.ipynb #fades-def
+class _Fades:
+    "The fades of one film, as they are found."
+    def __init__(self):
+        self.found: list[Transition] = []
+        self.unexplained: dict[Transition, float] = {}
+
+    @property
+    def last(self) -> list[Transition]:
+        "Those that a new one may overlap."
+        return self.found[-8:]
+
+    def add(self, fade: Transition, unexplained: float) -> None:
+        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those
+        that touch are one, to black and from black."""
+        over = [f for f in self.last if f.first < fade.after and f.after > fade.first]
+        longer = lambda f: 0.1 if fade.after - fade.first > f.after - f.first else -0.1
+        if any(self.unexplained[f] + longer(f) <= unexplained for f in over): return
+        self.found = [f for f in self.found if f not in over]
+        near = [f for f in self.last if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
+        if near: fade = _joined([*near, fade])
+        self.found = [f for f in self.found if f not in near] + [fade]
+        self.unexplained = {f: self.unexplained.get(f, unexplained) for f in self.last}
+
+
+def _joined(parts: list[Transition]) -> Transition:
+    "One fade of several that overlap: to black and from black, or the same one seen at two rates."
+    first, last = min(parts, key=lambda part: part.first), max(parts, key=lambda part: part.after)
+    return Transition("fade", first.first, last.after, first.start, last.end, parts[0].fps)
+
 # %% ../../nbs/video/04_cuts.ipynb #finder
 class CutFinder:
     """Finds the transitions of one film. Frames are pushed one after the other; `finish` gives what was found.
     `heard`: a list to which every alarm is added, whatever becomes of it."""
 
     def __init__(self, settings: CutSettings = CutSettings(), heard: list[Alarm] | None = None):
-        detector, self._timecode = _scenedetect()
         self.settings, self.heard = settings, heard
-        self.detectors = [detector(threshold=w.threshold, min_scene_len=0) for w in settings.watches]
-        self.due = [0.0] * len(self.detectors)
-        self.last = [0] * len(self.detectors)           # the frame that each detector saw last
+        self.cascade, self.fades = _Cascade(settings.watches), _Fades()
         self.ahead = max(settings.lengths) / 2 + 0.2
         self.memory = _Memory(2 * self.ahead + 1.2)
         self.waiting: deque[Alarm] = deque()
         self.cuts: list[tuple[int, float, float]] = []                         # (frame, excess, time)
-        self.fades: list[Transition] = []
-        self.unexplained: dict[Transition, float] = {}
 
     def push(self, frame: Frame) -> None:
         "The next frame, every one of the film, about `settings.short_side` pixels high."
-        import cv2
         self.memory.keep(frame.time, frame.picture)
-        picture, code = cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR), self._timecode(frame.index, 1000.0)
-        for k, (watch, detector) in enumerate(zip(self.settings.watches, self.detectors)):
-            if watch.fps is not None:
-                if frame.time < self.due[k] - 1e-6: continue
-                self.due[k] = max(self.due[k] + 1 / watch.fps, frame.time + 0.5 / watch.fps)
-            if detector.process_frame(code, picture):
-                self.waiting.append(Alarm(frame.time, self.last[k], frame.index, watch.fps))
-                if self.heard is not None: self.heard.append(self.waiting[-1])
-            self.last[k] = frame.index
+        alarms = self.cascade.alarms(frame)
+        self.waiting += alarms
+        if self.heard is not None: self.heard += alarms
         self._settle(frame.time)
 
     def finish(self) -> list[Transition]:
@@ -257,7 +308,7 @@ class CutFinder:
         self._settle(float("inf"))
         cuts = [Transition("cut", k, k, time, time, None) for k, _, time in self.cuts]
         at = [k for k, *_ in self.cuts]
-        fades = [fade for fade in self.fades if not _between(at, fade.first - 2, fade.after + 1)]
+        fades = [fade for fade in self.fades.found if not _between(at, fade.first - 2, fade.after + 1)]
         return sorted(cuts + fades, key=lambda found: found.first)
 
     def _settle(self, now: float) -> None:
@@ -284,45 +335,18 @@ class CutFinder:
     def _decide_fade(self, alarm: Alarm) -> None:
         first, last, cuts = alarm.before, alarm.frame, self._near_cuts()
         if any(first < k <= last for k in cuts): return                         # a cut explains it
-        low = max((k for k in (*cuts, *(fade.after for fade in self.fades[-8:])) if k <= first), default=0)
+        low = max((k for k in (*cuts, *(fade.after for fade in self.fades.last)) if k <= first), default=0)
         high = min((k for k in cuts if k >= last), default=self.memory.end)
         found = _fade(self.memory, first, last, low, high, self.settings)
         if found is None: return
         start, end = found[0], min(found[1], self.memory.end - 1)
         fade = Transition("fade", start, end, self.memory.time(start), self.memory.time(end), alarm.fps)
-        self._add_fade(fade, found[2])
-
-    def _add_fade(self, fade: Transition, unexplained: float) -> None:
-        """Of fades that overlap, the one that explains more stays, a longer one if it explains nearly as much; those
-        that touch are one, to black and from black."""
-        over = [f for f in self.fades[-8:] if f.first < fade.after and f.after > fade.first]
-        longer = lambda f: 0.1 if fade.after - fade.first > f.after - f.first else -0.1
-        if any(self.unexplained[f] + longer(f) <= unexplained for f in over): return
-        self.fades = [f for f in self.fades if f not in over]
-        near = [f for f in self.fades[-8:] if f.start <= fade.end + 0.25 and f.end >= fade.start - 0.25]
-        if near: fade = _joined([*near, fade])
-        self.fades = [f for f in self.fades if f not in near] + [fade]
-        self.unexplained = {f: self.unexplained.get(f, unexplained) for f in self.fades[-8:]}
+        self.fades.add(fade, found[2])
 
 
 def _between(frames: list[int], low: int, high: int) -> bool:
     "Is one of the `frames`, which are in order, between `low` and `high` or one of them?"
     return bisect_left(frames, low) < bisect_right(frames, high)
-
-
-def _joined(parts: list[Transition]) -> Transition:
-    "One fade of several that overlap: to black and from black, or the same one seen at two rates."
-    first, last = min(parts, key=lambda part: part.first), max(parts, key=lambda part: part.after)
-    return Transition("fade", first.first, last.after, first.start, last.end, parts[0].fps)
-
-
-def _scenedetect():
-    "PySceneDetect's detector and its timecode, or one line that says how to get them."
-    try:
-        from scenedetect import FrameTimecode
-        from scenedetect.detectors import ContentDetector
-    except ImportError as e: raise UserError("finding cuts needs PySceneDetect: pip install 'dclm_nb[video]'") from e
-    return ContentDetector, FrameTimecode
 
 # %% ../../nbs/video/04_cuts.ipynb #find-cuts-def
 def find_cuts(path: str | Path, settings: CutSettings = CutSettings(), limits: Limits = Limits()) -> list[Transition]:

@@ -96,7 +96,7 @@ class FilmWatch(L.Callback):
         self.real, self.path = Signs.of(real), Path(folder) / "looks.jsonl"
         self.looks: list[Look] = []
         self.losses: list[torch.Tensor] = []  # since the last look
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         self.done = 0
 
     def on_train_start(self, trainer: L.Trainer, objective: Objective) -> None:
@@ -131,8 +131,8 @@ class FilmWatch(L.Callback):
         "Tells of what the last two looks have in common, once."
         before, last = ((), *(look.named for look in self.looks))[-2:]
         for name in last:
-            if name in self.told or name != IDLE and name not in before: continue
-            self.told.add(name)
+            if name in self.warned or name != IDLE and name not in before: continue
+            self.warned.add(name)
             self._tell(name)
 
     def _tell(self, name: str) -> None:
@@ -145,11 +145,11 @@ class FilmWatch(L.Callback):
     def state_dict(self) -> dict:
         """What was seen, so that a run that goes on knows it."""
         losses = [float(loss) for loss in self.losses]
-        return {"looks": [asdict(look) for look in self.looks], "losses": losses, "told": sorted(self.told)}
+        return {"looks": [asdict(look) for look in self.looks], "losses": losses, "warned": sorted(self.warned)}
 
     def load_state_dict(self, state: dict) -> None:
         """What `state_dict` kept."""
-        self.losses, self.told = [torch.tensor(loss) for loss in state["losses"]], set(state["told"])
+        self.losses, self.warned = [torch.tensor(loss) for loss in state["losses"]], set(state["warned"])
         self.looks = [Look(**{**look, "signs": Signs(**look["signs"]), "named": tuple(look["named"])})
                       for look in state["looks"]]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .edm import NoiseLevels, over
-from .objectives import Asked, Denoising, VideoNetwork
+from .objectives import Condition, Denoising, VideoNetwork
 
 # %% auto #0
 __all__ = ['AUGMENTATION', 'Eye', 'augmented', 'from_picture', 'without_condition', 'PictureToFilm', 'between_frames',
@@ -42,24 +42,24 @@ def augmented(picture: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]
 # %% ../../nbs/video/29_given_frames.ipynb #from-picture
 def from_picture(
     network: VideoNetwork, picture: Tensor, noised: Tensor, level: Tensor, fps: Tensor, bucket: Tensor, frames: int
-) -> Asked:
-    """What is asked for a film of `frames` frames that begins with a latent `picture`, `"B C H W"`: the same `noised`
+) -> Condition:
+    """The condition of a film of `frames` frames that begins with a latent `picture`, `"B C H W"`: the same `noised`
     at `level` `"B"`, at some frames per second and motion bucket, both `"B"`."""
     beside = noised[:, None].expand(-1, frames, -1, -1, -1)
-    return Asked(network.eye(picture), torch.stack([fps, bucket, level], 1), beside)
+    return Condition(network.eye(picture), torch.stack([fps, bucket, level], 1), beside)
 
 # %% ../../nbs/video/29_given_frames.ipynb #without
-def without_condition(asked: Asked, kept: Tensor | None = None) -> Asked:
+def without_condition(condition: Condition, kept: Tensor | None = None) -> Condition:
     """The same without context and without latents beside, which become zero where `kept`, `"B"`, is zero; everywhere
     by default."""
-    kept = torch.zeros(len(asked.context), device=asked.context.device) if kept is None else kept
-    beside = None if asked.beside is None else asked.beside * over(kept, asked.beside)
-    return replace(asked, context=asked.context * over(kept, asked.context), beside=beside)
+    kept = torch.zeros(len(condition.context), device=condition.context.device) if kept is None else kept
+    beside = None if condition.beside is None else condition.beside * over(kept, condition.beside)
+    return replace(condition, context=condition.context * over(kept, condition.context), beside=beside)
 
 # %% ../../nbs/video/29_given_frames.ipynb #i2v
 class PictureToFilm(Denoising):
     """The first frame, noised, beside every frame, and its embedding as the context."""
-    def asked(self, clips: dict[str, Tensor], chance: torch.Generator) -> Asked:
+    def condition(self, clips: dict[str, Tensor], chance: torch.Generator) -> Condition:
         """See `from_picture`; some examples get neither."""
         kept, first = self.kept(clips, chance), clips["latents"][:, 0]
         noised, level = augmented(first, chance)
@@ -70,8 +70,8 @@ class PictureToFilm(Denoising):
 # %% ../../nbs/video/29_given_frames.ipynb #between
 def between_frames(
     network: VideoNetwork, ends: Tensor, noised: Tensor, level: Tensor, fps: Tensor, bucket: Tensor, frames: int
-) -> Asked:
-    """What is asked for a film of `frames` frames between two latents, `"B 2 C H W"`: the same `noised` at `level`
+) -> Condition:
+    """The condition of a film of `frames` frames between two latents, `"B 2 C H W"`: the same `noised` at `level`
     `"B"`, at some frames per second and motion bucket, both `"B"`. Raises `UserError` where nothing lies between."""
     if frames < 3: raise UserError(f"a film of {frames} frames has none between its first and its last")
     batch, _, channels, height, width = ends.shape
@@ -80,12 +80,12 @@ def between_frames(
     mask = latents.new_zeros(batch, frames, 1, height, width)
     mask[:, [0, -1]] = 1
     context = torch.cat([network.eye(ends[:, 0]), network.eye(ends[:, 1])], 1)
-    return Asked(context, torch.stack([fps, bucket, level], 1), torch.cat([latents, mask], 2))
+    return Condition(context, torch.stack([fps, bucket, level], 1), torch.cat([latents, mask], 2))
 
 # %% ../../nbs/video/29_given_frames.ipynb #interpolation
 class BetweenFrames(Denoising):
     """First and last frame, noised, a learned latent in between, a mask, and both embeddings as the context."""
-    def asked(self, clips: dict[str, Tensor], chance: torch.Generator) -> Asked:
+    def condition(self, clips: dict[str, Tensor], chance: torch.Generator) -> Condition:
         """See `between_frames`; some examples get neither."""
         kept, ends = self.kept(clips, chance), clips["latents"][:, [0, -1]]
         noised, level = augmented(ends, chance)

@@ -19,27 +19,27 @@ __all__ = ['TimeMixer', 'MixingSettings', 'MixingUNet']
 # %% ../../nbs/video/34_what_learns.ipynb #mixer-def
 class TimeMixer(nn.Module):
     """Frames `"B T C H W"` that see each other, all frames and 3 x 3 places at once, through `lanes` channels each;
-    `known` is the width of what the network was told. Changes nothing at first."""
+    `known` is the width of the embedding of all conditions. Changes nothing at first."""
     def __init__(self, channels: int, known: int, frames: int, lanes: int):
         super().__init__()
         wide = frames * lanes
         self.norm = nn.GroupNorm(8, channels)
         self.squeeze = nn.Conv2d(channels, lanes, 1)
         self.first = nn.Conv2d(wide, wide, 3, padding=1)
-        self.told = nn.Linear(known, 2 * wide)
+        self.told = nn.Linear(known, 2 * wide)      # scale and shift; the name stands in saved weights
         self.middle_norm = nn.GroupNorm(8, wide, affine=False)
         self.second = nn.Conv2d(wide, wide, 3, padding=1)
         self.widen = nn.Conv2d(lanes, channels, 1)
         nn.init.zeros_(self.widen.weight)
         nn.init.zeros_(self.widen.bias)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         "A loose frame (T = 1) has nobody to look at, and stays as it is."
         batch, frames = x.shape[:2]
         if frames == 1: return x
         lanes = self.squeeze(F.silu(self.norm(x.flatten(0, 1))))
         side_by_side = lanes.unflatten(0, (batch, frames)).flatten(1, 2)
-        scale, shift = _over_places(self.told(told)).chunk(2, 1)
+        scale, shift = _over_places(self.told(embedding)).chunk(2, 1)
         mixed = self.second(F.silu(self.middle_norm(self.first(side_by_side)) * (1 + scale) + shift))
         apart = F.silu(mixed).unflatten(1, (frames, -1)).flatten(0, 1)
         return x + self.widen(apart).unflatten(0, (batch, frames))
@@ -48,7 +48,7 @@ def _over_places(values: Tensor) -> Tensor: return values[:, :, None, None]
 
 # %% ../../nbs/video/34_what_learns.ipynb #frame-def
 class _InFrame(nn.Module):
-    "Two convolutions within each frame, `\"B T C H W\"`, told what is `known`."
+    "Two convolutions within each frame, `\"B T C H W\"`, scaled and shifted by an embedding of width `known`."
     def __init__(self, channels: int, out: int, known: int):
         super().__init__()
         self.norm, self.first = nn.GroupNorm(8, channels), nn.Conv2d(channels, out, 3, padding=1)
@@ -58,10 +58,10 @@ class _InFrame(nn.Module):
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         batch, frames = x.shape[:2]
         x = x.flatten(0, 1)
-        scale, shift = _over_places(self.told(told).repeat_interleave(frames, 0)).chunk(2, 1)
+        scale, shift = _over_places(self.told(embedding).repeat_interleave(frames, 0)).chunk(2, 1)
         y = self.middle_norm(self.first(F.silu(self.norm(x)))) * (1 + scale) + shift
         return (self.past(x) + self.second(F.silu(y))).unflatten(0, (batch, frames))
 
@@ -87,8 +87,8 @@ class _Block(nn.Module):
         self.in_frame = _InFrame(channels, out, known)
         self.time_mixer = TimeMixer(out, known, frames, lanes)
 
-    def forward(self, x: Tensor, told: Tensor, told_time: Tensor) -> Tensor:
-        return self.time_mixer(self.in_frame(x, told), told_time)
+    def forward(self, x: Tensor, embedding: Tensor, temporal: Tensor) -> Tensor:
+        return self.time_mixer(self.in_frame(x, embedding), temporal)
 
 # %% ../../nbs/video/34_what_learns.ipynb #settings-def
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def _waves(values: Tensor, width: int) -> Tensor:
 # %% ../../nbs/video/34_what_learns.ipynb #network-def
 class MixingUNet(nn.Module):
     "A small video UNet whose time layers see all frames at once; see `MixingSettings`."
+    parts_time = True   # `temporal` and `images` are for its own call, not for hooks on the layers of diffusers
+
     def __init__(self, settings: MixingSettings = MixingSettings(), seed: int = 0):
         super().__init__()
         self.settings = settings
@@ -152,34 +154,48 @@ class MixingUNet(nn.Module):
 
     def forward(
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, added_time_ids: Tensor,
-        temporal: Tensor | None = None,
+        temporal: Tensor | None = None, images: bool | Tensor = False,
     ) -> SimpleNamespace:
         """Scaled latents `"B T C H W"`, noise numbers `"B"`, captions `"B L D"` and other numbers `"B K"`; perhaps
-        other captions for what looks along time. `.sample` is the raw output `"B T C H W"`. Raises `UserError` for
-        films of another length."""
+        other captions for what looks along time. With `images`, all frames are loose pictures. `.sample` is the raw
+        output `"B T C H W"`. Raises `UserError` for films of another length, or a batch of which some frames are loose.
+        """
+        shape = sample.shape
+        if _all_loose(images):
+            sample = sample.flatten(0, 1)[:, None]
+            timestep, encoder_hidden_states, added_time_ids = (
+                each.repeat_interleave(shape[1], 0) for each in (timestep, encoder_hidden_states, added_time_ids)
+            )
+            temporal = None                 # nothing looks along time
         if sample.shape[1] not in (1, self.settings.frames):
             raise UserError(f"films have {self.settings.frames} frames here, or one, not {sample.shape[1]}")
-        told = self._told(timestep, encoder_hidden_states, added_time_ids)
-        told_time = told if temporal is None else self._told(timestep, temporal, added_time_ids)
+        embedding = self._embedding(timestep, encoder_hidden_states, added_time_ids)
+        for_time = embedding if temporal is None else self._embedding(timestep, temporal, added_time_ids)
         # what stands still is seen best in the mean of all frames; a loose frame is its own mean
         beside = sample.mean(1, keepdim=True) - sample
         x, past = _each(self.enter, sample) + _each(self.enter_mean, beside), []
         for level, block in enumerate(self.down):
-            x = block(x, told, told_time)
+            x = block(x, embedding, for_time)
             past.append(x)
             if level < len(self.shrink): x = _each(self.shrink[level], x)
-        x = self.attention(self.middle(x, told, told_time))
+        x = self.attention(self.middle(x, embedding, for_time))
         for level in reversed(range(len(self.up))):
-            x = self.up[level](torch.cat([x, past[level]], 2), told, told_time)
+            x = self.up[level](torch.cat([x, past[level]], 2), embedding, for_time)
             if level: x = _each(self.grow[level - 1], _each(lambda y: F.interpolate(y, scale_factor=2), x))
-        kept, kept_mean = (layer(told)[:, None, :, None, None] for layer in (self.kept, self.kept_mean))
+        kept, kept_mean = (layer(embedding)[:, None, :, None, None] for layer in (self.kept, self.kept_mean))
         x = _each(lambda y: self.leave(F.silu(self.norm(y))), x)
-        return SimpleNamespace(sample=x + kept * sample + kept_mean * beside)
+        return SimpleNamespace(sample=(x + kept * sample + kept_mean * beside).reshape(shape))
 
-    def _told(self, noise: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
-        "Everything that the network is told, `\"B known\"`."
+    def _embedding(self, noise: Tensor, captions: Tensor, numbers: Tensor) -> Tensor:
+        "Noise, captions and other numbers in one vector, `\"B known\"`."
         level = self.time_embedding(_waves(40 * noise, 32))
         return F.silu(level + self.caption(captions.flatten(1)) + self.add_embedding(_waves(numbers, 32).flatten(1)))
+
+def _all_loose(images: bool | Tensor) -> bool:
+    "Is every frame of a batch a loose picture? Raises `UserError` where some are."
+    if isinstance(images, bool): return images
+    if images.any() and not images.all(): raise UserError("this network takes all frames for loose pictures, or none")
+    return bool(images.all())
 
 def _each(layer, x: Tensor) -> Tensor:
     "A layer for pictures, on every frame of `\"B T C H W\"`."

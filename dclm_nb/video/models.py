@@ -22,7 +22,7 @@ from .edm import discrete_scaling, edm_scaling
 from .given_frames import Eye, between_frames, from_picture, without_condition
 from .guidance import guide, linear_scale
 from .mixing import MixingSettings, MixingUNet
-from .objectives import Asked, VideoNetwork, denoiser
+from .objectives import Condition, VideoNetwork, denoiser
 from .sampling import ddim_levels, draw, karras_levels
 from .unet import UNetSettings, build_image_unet, build_unet, load_unet, video_from_image, widened
 from .vae import PixelCodec, TemporalVAE, to_frames, to_numbers
@@ -30,28 +30,24 @@ from .views import from_view
 from .words import Words, WordTable
 
 # %% auto #0
-__all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkPlan', 'GivenMixing',
-           'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel', 'save_video_model',
-           'load_video_model', 'load_vae', 'word_count', 'Question', 'both_answers', 'fitting', 'sample_films',
-           'draw_one']
+__all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkSizes', 'NetworkPlan',
+           'GivenMixing', 'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel',
+           'save_video_model', 'load_video_model', 'load_vae', 'word_count', 'Question', 'doubled_condition', 'fitting',
+           'sample_films', 'draw_one']
 
 # %% ../../nbs/video/37_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
 STAGES = (*PICTURES, *FROM_WORDS, *FROM_FRAMES)
 "All stages, by what they begin with."
 
-# %% ../../nbs/video/37_models.ipynb #plan-def
+# %% ../../nbs/video/37_models.ipynb #sizes-def
 NETWORKS = ("mixing", "diffusers")
 
 @dataclass(frozen=True)
-class NetworkPlan:
-    """A network for `stage`, of a kind of `NETWORKS`: latents of `channels` and `side` (height, width), films of
-    `frames`; widths by level; `lanes` are those of "mixing", the rest belongs to "diffusers"; captions have up to
-    `length` words or tokens of width `context`. Raises `UserError` for an unknown stage or kind."""
-    stage: str
-    channels: int
-    side: tuple[int, int]
-    frames: int = 8
+class NetworkSizes:
+    """A network of a kind of `NETWORKS`, whatever it is for: widths by level; `lanes` are those of "mixing"; `heads`,
+    `attention`, `layers` and `number_width` those of "diffusers"; words and tokens come as vectors of width `context`.
+    Raises `UserError` for an unknown kind."""
     kind: str = "mixing"
     widths: tuple[int, ...] = (32, 64)
     lanes: tuple[int, ...] = (8, 16)
@@ -60,15 +56,30 @@ class NetworkPlan:
     layers: int = 1
     context: int = 32
     number_width: int = 32
+
+    def __post_init__(self):
+        if self.kind not in NETWORKS: raise unknown("network", self.kind, NETWORKS)
+
+
+# %% ../../nbs/video/37_models.ipynb #plan-def
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A network for `stage`: latents of `channels` and `side` (height, width), films of `frames`, captions of up to
+    `length` words or tokens. Raises `UserError` for an unknown stage, or sides that cannot be halved at each level."""
+    stage: str
+    channels: int
+    side: tuple[int, int]
+    frames: int = 8
     length: int = 8
+    sizes: NetworkSizes = NetworkSizes()
 
     def __post_init__(self):
         if self.stage not in STAGES: raise unknown("stage", self.stage, STAGES)
-        if self.kind not in NETWORKS: raise unknown("network", self.kind, NETWORKS)
-        deep = 2 ** (len(self.widths) - 1)
+        halvings = len(self.sizes.widths) - 1
+        deep = 2 ** halvings
         if uneven := [side for side in self.side if side % deep]:
             high, wide = self.side
-            raise UserError(f"latents of {high} x {wide} cannot be halved {len(self.widths) - 1} times: "
+            raise UserError(f"latents of {high} x {wide} cannot be halved {halvings} times: "
                             f"{uneven[0]} is no multiple of {deep}")
 
     @property
@@ -89,15 +100,16 @@ class NetworkPlan:
 
     def unet(self) -> UNetSettings:
         "The same for diffusers."
+        s = self.sizes
         return UNetSettings(
-            self.channels + self.given, self.channels, self.widths, self.attention, self.heads, self.layers,
-            self.context, self.numbers, self.number_width, self.frames, max(self.side),
+            self.channels + self.given, self.channels, s.widths, s.attention, s.heads, s.layers, s.context,
+            self.numbers, s.number_width, self.frames, max(self.side),
         )
 
     def mixing(self) -> MixingSettings:
         "The same for the small network."
-        return MixingSettings(self.channels, self.frames, self.widths, self.lanes, self.context, self.tokens,
-                              self.numbers)
+        s = self.sizes
+        return MixingSettings(self.channels, self.frames, s.widths, s.lanes, s.context, self.tokens, self.numbers)
 
 # %% ../../nbs/video/37_models.ipynb #given-def
 class GivenMixing(MixingUNet):
@@ -120,20 +132,20 @@ class GivenMixing(MixingUNet):
         handle = self.enter.register_forward_hook(lambda _layer, _inputs, found: found + seen)
         try: answer = super().forward(noisy, noise, context, numbers, **more)
         finally: handle.remove()
-        kept = self.kept_given(self._told(noise, context, numbers))[:, None, :, None, None]
+        kept = self.kept_given(self._embedding(noise, context, numbers))[:, None, :, None, None]
         answer.sample = answer.sample + kept * given[:, :, :own]
         return answer
 
 # %% ../../nbs/video/37_models.ipynb #build-def
 def build_network(plan: NetworkPlan, words: int = 0, seed: int = 0) -> VideoNetwork:
     "The network of a plan, untrained; `words` is how many words it has a table for, 0 where captions are embeddings."
-    table = WordTable(words, plan.length, plan.context, seed) if words and not plan.given else None
-    eye = Eye(plan.channels, plan.context, seed) if plan.given else None
+    table = WordTable(words, plan.length, plan.sizes.context, seed) if words and not plan.given else None
+    eye = Eye(plan.channels, plan.sizes.context, seed) if plan.given else None
     gap = plan.channels if plan.stage == "interpolate" else 0
     return VideoNetwork(_unet(plan, seed), table, eye, gap)
 
 def _unet(plan: NetworkPlan, seed: int) -> nn.Module:
-    if plan.kind == "diffusers":
+    if plan.sizes.kind == "diffusers":
         return build_image_unet(plan.unet(), seed) if plan.stage in PICTURES else build_unet(plan.unet(), seed)
     if plan.given: return GivenMixing(plan.mixing(), plan.given, seed)
     return MixingUNet(plan.mixing(), seed)
@@ -144,18 +156,23 @@ def next_network(
     old: VideoNetwork, before: NetworkPlan, plan: NetworkPlan, words: int = 0, seed: int = 0
 ) -> VideoNetwork:
     """A network of `plan` with the weights of `old`. Raises `UserError` where they are of different kinds or sizes."""
-    same = ("kind", "channels", "widths", "lanes", "heads", "attention", "layers", "context", "length", "number_width")
-    if before.kind == "mixing": same += ("frames",)
-    if other := [name for name in same if getattr(before, name) != getattr(plan, name)]:
-        was, now = getattr(before, other[0]), getattr(plan, other[0])
-        raise UserError(f"the stage before had a network with {other[0]} {was}, and here it is {now}: keep the same")
+    was, now = _kept(before), _kept(plan)
+    if other := [name for name in was if was[name] != now[name]]:
+        raise UserError(f"the stage before had a network with {other[0]} {was[other[0]]}, and here it is "
+                        f"{now[other[0]]}: keep the same")
     new = build_network(plan, words, seed)
-    new.unet = _next_mixing(old.unet, new.unet) if plan.kind == "mixing" else _next_unet(old.unet, before, plan, seed)
+    if plan.sizes.kind == "mixing": new.unet = _next_mixing(old.unet, new.unet)
+    else: new.unet = _next_unet(old.unet, before, plan, seed)
     for name in ("words", "eye"):
         mine, theirs = getattr(new, name), getattr(old, name)
         if mine is not None and theirs is not None: mine.load_state_dict(theirs.state_dict())
     if new.gap is not None and old.gap is not None: new.gap.copy_(old.gap)
     return new
+
+def _kept(plan: NetworkPlan) -> dict:
+    "What stays as it is from stage to stage, by name; only diffusers' networks take films of another length."
+    frames = {"frames": plan.frames} if plan.sizes.kind == "mixing" else {}
+    return vars(plan.sizes) | {"channels": plan.channels, "length": plan.length} | frames
 
 def _next_unet(old: nn.Module, before: NetworkPlan, plan: NetworkPlan, seed: int) -> nn.Module:
     if plan.stage in PICTURES or before.stage not in PICTURES: return _same_or_wider(old, before, plan)
@@ -191,7 +208,7 @@ class WordCaptions:
                  for caption in captions]
         return self.words.encode(clean)
 
-    def told(self) -> dict: return {"words": list(self.words.words), "length": self.words.length}
+    def facts(self) -> dict: return {"words": list(self.words.words), "length": self.words.length}
 
 # %% ../../nbs/video/37_models.ipynb #text-captions-def
 class TextEncoder:
@@ -219,13 +236,13 @@ class TextEncoder:
                                return_tensors="pt")
         return self.model(found["input_ids"]).last_hidden_state.float()
 
-    def told(self) -> dict: return {"encoder": self.folder, "length": self.length}
+    def facts(self) -> dict: return {"encoder": self.folder, "length": self.length}
 
 # %% ../../nbs/video/37_models.ipynb #model-def
 @dataclass(frozen=True)
 class VideoModel:
-    """A network of `plan` and everything around it; `fps_id` and `motion_bucket_id` are what is told unless something
-    else is asked, `highest` and `lowest` the noise levels of drawing."""
+    """A network of `plan` and everything around it; `fps_id` and `motion_bucket_id` stand where a question
+    names none; `highest` and `lowest` are the noise levels of drawing."""
     network: VideoNetwork
     plan: NetworkPlan
     codec: PixelCodec | TemporalVAE
@@ -238,12 +255,12 @@ class VideoModel:
 
     def facts(self) -> dict:
         "Plain values that describe it."
-        told = {name: getattr(self, name) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
-        captions = None if self.captions is None else self.captions.told()
-        return {"plan": asdict(self.plan), "captions": captions, "lineage": list(self.lineage), **told}
+        numbers = {name: getattr(self, name) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
+        captions = None if self.captions is None else self.captions.facts()
+        return {"plan": asdict(self.plan), "captions": captions, "lineage": list(self.lineage), **numbers}
 
 # %% ../../nbs/video/37_models.ipynb #save-def
-FORMAT = "dclm_nb.video/1"
+FORMAT = "dclm_nb.video/2"
 
 def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     "Write a model. Raises `UserError` for weights that are not finite."
@@ -255,7 +272,7 @@ def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model.codec, PixelCodec): model.codec.save(folder / "codec.json")
     else: model.codec.vae.save_pretrained(folder / "vae")
-    if model.plan.kind == "diffusers":
+    if model.plan.sizes.kind == "diffusers":
         model.network.unet.save_pretrained(folder / "unet")
         state = {name: value for name, value in state.items() if not name.startswith("unet.")}
     weights = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
@@ -272,11 +289,11 @@ def load_video_model(folder: str | Path) -> VideoModel:
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if record["format"] != FORMAT: raise ValueError(f"its format is {record['format']}")
-        plan = NetworkPlan(**{name: _tuple(value) for name, value in record["plan"].items()})
+        plan = _plan(record["plan"])
         captions, codec = _captions(record["captions"]), _codec(folder)
         network = _filled_network(folder, plan, captions, record["weights"])
-        told = {name: float(record[name]) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
-        return VideoModel(network.eval(), plan, codec, captions, lineage=tuple(record["lineage"]), **told)
+        numbers = {name: float(record[name]) for name in ("fps_id", "motion_bucket_id", "highest", "lowest")}
+        return VideoModel(network.eval(), plan, codec, captions, lineage=tuple(record["lineage"]), **numbers)
     except UserError: raise
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
@@ -289,12 +306,14 @@ def _model_folder(folder: Path) -> Path:
     then = "its training has not finished: run it again, and it goes on" if unfinished else "model.json is missing"
     raise UserError(f"there is no model in {folder}: {then}")
 
-def _tuple(value): return tuple(value) if isinstance(value, list) else value
+def _plan(facts: dict) -> NetworkPlan:
+    tuples = lambda values: {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return NetworkPlan(**tuples(facts) | {"sizes": NetworkSizes(**tuples(facts["sizes"]))})
 
-def _captions(told: dict | None) -> WordCaptions | TextEncoder | None:
-    if told is None: return None
-    if "encoder" in told: return TextEncoder(told["encoder"])
-    return WordCaptions(Words(tuple(told["words"]), told["length"]))
+def _captions(facts: dict | None) -> WordCaptions | TextEncoder | None:
+    if facts is None: return None
+    if "encoder" in facts: return TextEncoder(facts["encoder"])
+    return WordCaptions(Words(tuple(facts["words"]), facts["length"]))
 
 def _codec(folder: Path) -> PixelCodec | TemporalVAE:
     return PixelCodec.load(folder / "codec.json") if (folder / "codec.json").is_file() else load_vae(folder / "vae")
@@ -305,7 +324,7 @@ def _filled_network(folder: Path, plan: NetworkPlan, captions, sha256: str) -> V
     if hashlib.sha256(weights).hexdigest() != sha256: raise ValueError("network.safetensors is not the file it names")
     network = build_network(plan, word_count(captions))
     state = load(weights)
-    if plan.kind == "diffusers":
+    if plan.sizes.kind == "diffusers":
         network.unet = _load_unet(folder / "unet", plan)
         state |= {f"unet.{name}": value for name, value in network.unet.state_dict().items()}
     network.load_state_dict(state)
@@ -356,31 +375,33 @@ class Question:
 
 _PICTURES = {1: "one picture", 2: "two pictures, the first and the last"}
 
-# %% ../../nbs/video/37_models.ipynb #asked-def
-def both_answers(model: VideoModel, questions: Sequence[Question], chance: torch.Generator) -> Asked:
-    "What is asked, and behind it the same without a condition: a doubled batch."
+# %% ../../nbs/video/37_models.ipynb #condition-def
+def doubled_condition(model: VideoModel, questions: Sequence[Question], chance: torch.Generator) -> Condition:
+    "The condition of some questions, and behind it none: a doubled batch, for guidance."
     for question in questions: question.check(model)
-    told = lambda name: torch.tensor([float(getattr(model, name) if (v := getattr(q, name)) is None else v)
+    numbers_of = lambda name: torch.tensor([float(getattr(model, name) if (v := getattr(q, name)) is None else v)
                                       for q in questions])
-    fps, bucket = told("fps_id"), told("motion_bucket_id")
+    fps, bucket = numbers_of("fps_id"), numbers_of("motion_bucket_id")
     if not model.plan.given: return _by_words(model, [q.caption for q in questions], torch.stack([fps, bucket], 1))
     given = torch.stack([_latents_of(model, q.frames) for q in questions])
     level = torch.full((len(given),), GIVEN_NOISE)
     noised = given + GIVEN_NOISE * torch.randn(given.shape, generator=chance)
     network, frames = model.network, model.plan.frames
     with torch.no_grad():
-        if model.plan.stage == "interpolate": asked = between_frames(network, given, noised, level, fps, bucket, frames)
+        if model.plan.stage == "interpolate":
+            condition = between_frames(network, given, noised, level, fps, bucket, frames)
         elif model.plan.stage == "views":
             elevation = torch.tensor([float(q.elevation) for q in questions])
-            asked = from_view(network, given[:, 0], noised[:, 0], level, fps, bucket, elevation, frames)
-        else: asked = from_picture(network, given[:, 0], noised[:, 0], level, fps, bucket, frames)
-    return asked + without_condition(asked)
+            condition = from_view(network, given[:, 0], noised[:, 0], level, fps, bucket, elevation, frames)
+        else: condition = from_picture(network, given[:, 0], noised[:, 0], level, fps, bucket, frames)
+    return condition + without_condition(condition)
 
 GIVEN_NOISE = 0.02
 
-def _by_words(model: VideoModel, captions: list[str], numbers: Tensor) -> Asked:
+def _by_words(model: VideoModel, captions: list[str], numbers: Tensor) -> Condition:
     read = model.captions.encode(captions)
-    with torch.no_grad(): return Asked(model.network.read(read), numbers) + Asked(model.network.read(0 * read), numbers)
+    with torch.no_grad(): said, nothing = model.network.read(read), model.network.read(0 * read)
+    return Condition(said, numbers) + Condition(nothing, numbers)
 
 def _latents_of(model: VideoModel, frames: Sequence[np.ndarray]) -> Tensor:
     "Pictures uint8 `\"H W 3\"` as latents `\"N C h w\"`."
@@ -409,13 +430,13 @@ def sample_films(
     chance = torch.Generator().manual_seed(seed_for("video sample", seed))
     frames = 1 if plan.stage in PICTURES else plan.frames
     noise = torch.randn(len(questions), frames, plan.channels, *plan.side, generator=chance)
-    asked = both_answers(model, questions, chance)
-    asked = Asked(**{name: None if v is None else v.to(device) for name, v in vars(asked).items()})
+    condition = doubled_condition(model, questions, chance)
+    condition = Condition(**{name: None if v is None else v.to(device) for name, v in vars(condition).items()})
     scale = linear_scale(1.0, guidance, frames) if plan.given else guidance
     discrete = plan.stage == "image"
     scaling = (lambda sigma: discrete_scaling(sigma, predicts="v")) if discrete else edm_scaling
     levels = ddim_levels(steps) if discrete else karras_levels(steps, model.lowest, model.highest)
-    denoise = guide(denoiser(model.network.to(device), asked, scaling), scale)
+    denoise = guide(denoiser(model.network.to(device), condition, scaling), scale)
     latents = draw(denoise, noise.to(device), levels).cpu()
     with torch.no_grad(): return to_frames(model.codec.decode(latents))
 
@@ -424,7 +445,7 @@ def draw_one(
     folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
     guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,
 ) -> tuple[np.ndarray, str, float]:
-    """Draw one film from the model in `folder`, and print what was told to the model: frames uint8 `"T H W 3"`, a name
+    """Draw one film from the model in `folder`, and print what it was conditioned on: frames uint8 `"T H W 3"`, a name
     for a file, frames a second. Raises `UserError`."""
     model = load_video_model(folder)
     frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))

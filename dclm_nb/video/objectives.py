@@ -29,22 +29,24 @@ from .unet import images_only, temporal_prompt
 from .words import WordTable
 
 # %% auto #0
-__all__ = ['Asked', 'VideoNetwork', 'denoiser', 'Training', 'Denoising', 'Pictures', 'EdmPictures', 'EdmSwitch', 'train_stage']
+__all__ = ['Condition', 'VideoNetwork', 'denoiser', 'Training', 'Denoising', 'Pictures', 'EdmPictures', 'EdmSwitch',
+           'train_stage']
 
-# %% ../../nbs/video/26_objectives.ipynb #asked
+# %% ../../nbs/video/26_objectives.ipynb #condition
 @dataclass(frozen=True)
-class Asked:
-    """What films are conditioned on: `context` for cross-attention, `"B L D"`; `numbers`, `"B K"`; perhaps latents
-    `beside` the noisy ones, `"B T C H W"`; and perhaps another context for what looks along time."""
+class Condition:
+    """What films are conditioned on: `context` for cross-attention, `"B L D"`; `numbers`, `"B K"`, such as frames per
+    second, motion bucket and noise on what is given (micro-conditioning); perhaps latents `beside` the noisy ones,
+    `"B T C H W"`; and perhaps another context for what looks along time."""
     context: Tensor
     numbers: Tensor
     beside: Tensor | None = None
     temporal: Tensor | None = None
 
-    def __add__(self, other: Asked) -> Asked:
+    def __add__(self, other: Condition) -> Condition:
         """Both, one behind the other: a doubled batch for guidance."""
         mine, theirs = vars(self), vars(other)
-        return Asked(**{name: None if v is None else torch.cat([v, theirs[name]]) for name, v in mine.items()})
+        return Condition(**{name: None if v is None else torch.cat([v, theirs[name]]) for name, v in mine.items()})
 
 # %% ../../nbs/video/26_objectives.ipynb #network
 class VideoNetwork(nn.Module):
@@ -56,6 +58,7 @@ class VideoNetwork(nn.Module):
         self.unet, self.words, self.eye = unet, words, eye
         self.gap = nn.Parameter(torch.zeros(gap_channels)) if gap_channels else None
         self.for_films = getattr(unet, "add_embedding", None) is not None
+        self.parts_time = getattr(unet, "parts_time", False)  # is its call told what looks along time, and where?
 
     def read(self, captions: Tensor) -> Tensor:
         """Captions as numbers int64 `"B M"`, or as embeddings `"B L D"`, to context `"B L D"`. Raises `UserError` for
@@ -64,24 +67,26 @@ class VideoNetwork(nn.Module):
         if self.words is None: raise UserError("this network reads embeddings of captions, not words")
         return self.words(captions)
 
-    def forward(self, x: Tensor, noise: Tensor, asked: Asked, images: bool | Tensor = False) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, condition: Condition, images: bool | Tensor = False) -> Tensor:
         """Scaled latents `"B T C H W"` and noise numbers `"B"` to the raw output `"B T C H W"`; `images` are loose
         frames, all or those that bool `"B T"` says."""
-        if not self.for_films: return self._pictures(x, noise, asked)
-        given = x if asked.beside is None else torch.cat([x, asked.beside.to(x)], dim=2)
-        with images_only(self.unet, images), temporal_prompt(self.unet, asked.temporal):
-            return self.unet(given, noise, asked.context.to(x), asked.numbers).sample
+        if not self.for_films: return self._pictures(x, noise, condition)
+        given = x if condition.beside is None else torch.cat([x, condition.beside.to(x)], dim=2)
+        inputs = given, noise, condition.context.to(x), condition.numbers
+        if self.parts_time: return self.unet(*inputs, temporal=condition.temporal, images=images).sample
+        with images_only(self.unet, images), temporal_prompt(self.unet, condition.temporal):
+            return self.unet(*inputs).sample
 
-    def _pictures(self, x: Tensor, noise: Tensor, asked: Asked) -> Tensor:
+    def _pictures(self, x: Tensor, noise: Tensor, condition: Condition) -> Tensor:
         "The same from a picture UNet, which takes every frame for itself."
         frames = x.shape[1]
-        context = asked.context.repeat_interleave(frames, 0).to(x)
+        context = condition.context.repeat_interleave(frames, 0).to(x)
         return self.unet(x.flatten(0, 1), noise.repeat_interleave(frames), context).sample.unflatten(0, x.shape[:2])
 
 # %% ../../nbs/video/26_objectives.ipynb #denoiser
-def denoiser(network: VideoNetwork, asked: Asked, scaling=edm_scaling) -> Denoiser:
-    """The network, asked for one thing, as what a sampler walks with."""
-    return lambda noisy, sigma: denoised(lambda x, c: network(x, c, asked), noisy, sigma, scaling)
+def denoiser(network: VideoNetwork, condition: Condition, scaling=edm_scaling) -> Denoiser:
+    """The network under one condition, as what a sampler calls."""
+    return lambda noisy, sigma: denoised(lambda x, c: network(x, c, condition), noisy, sigma, scaling)
 
 # %% ../../nbs/video/26_objectives.ipynb #settings
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Training:
 
 # %% ../../nbs/video/26_objectives.ipynb #denoising
 class Denoising(Objective):
-    """Text to film: clips, and the source of their chance, to the loss. Other stages change what is `asked`. Raises
+    """Text to film: clips, and the source of their chance, to the loss. Other stages change the `condition`. Raises
     `UserError` for a network of which nothing learns."""
     images = False
     scaling = staticmethod(edm_scaling)
@@ -124,11 +129,11 @@ class Denoising(Objective):
         """Does the parameter of this name learn?"""
         return True
 
-    def asked(self, clips: dict[str, Tensor], chance: torch.Generator) -> Asked:
+    def condition(self, clips: dict[str, Tensor], chance: torch.Generator) -> Condition:
         """Captions, some of them dropped; frames per second and motion bucket."""
         kept = self.kept(clips, chance)
         captions = clips["captions"] * over(kept, clips["captions"])
-        return Asked(self.network.read(captions), torch.stack([clips["fps"], clips["bucket"]], dim=1))
+        return Condition(self.network.read(captions), torch.stack([clips["fps"], clips["bucket"]], dim=1))
 
     def kept(self, clips: dict[str, Tensor], chance: torch.Generator) -> Tensor:
         """One where an example keeps its condition, zero where it loses it, `"B"`."""
@@ -146,8 +151,8 @@ class Denoising(Objective):
         clean = clips["latents"]
         sigma = self.levels(len(clean), chance).to(clean)
         noise = draw_noise(clean.shape, chance, self.how.offset_noise).to(clean)
-        asked = self.asked(clips, chance)
-        predict = lambda x, c: self.network(x, c, asked, self.images)
+        condition = self.condition(clips, chance)
+        predict = lambda x, c: self.network(x, c, condition, self.images)
         found = denoised(predict, clean + over(sigma, clean) * noise, sigma, self.scaling)
         return {"loss": denoising_loss(found, clean, self.scaling(sigma).out.pow(-2)).mean()}
 

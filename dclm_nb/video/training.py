@@ -26,8 +26,8 @@ from .edm import NoiseLevels
 from .failures import FilmWatch
 from .lora import TIME_ATTENTION, add_lora, merge_lora, save_lora
 from dclm_nb.video.models import (
-    FROM_FRAMES, PICTURES, STAGES, NetworkPlan, Question, TextEncoder, VideoModel, WordCaptions, build_network,
-    load_video_model, load_vae, next_network, sample_films, save_video_model, word_count,
+    FROM_FRAMES, PICTURES, STAGES, NetworkPlan, NetworkSizes, Question, TextEncoder, VideoModel, WordCaptions,
+    build_network, load_video_model, load_vae, next_network, sample_films, save_video_model, word_count,
 )
 from .objectives import Training, VideoNetwork, train_stage
 from .stages import OBJECTIVES, PAPER_STAGES, PaperStage, accelerator_hours, state_bytes, step_cost
@@ -70,11 +70,10 @@ assert tuple(RECIPES) == STAGES
 class VideoTraining:
     """How a stage is trained. `frames`, `size` (height, width), `fps` and `moments` say what is taken of a clip;
     `captions`: "own" for a clip's own, "mix" for three captioners in the paper's shares, or the name of one; "" is the
-    mix, where clips have all three, and else their own. `network` and the sizes behind it: as in `NetworkPlan`;
-    `factor`: pixels to a place of a latent, where there is no `vae` (a folder); `text`: a folder with CLIP's text
-    encoder, where there is no table of words. None: as the stage's recipe has it. `looks`: how often films are drawn
-    and watched for failures; `stop`: end at the first instead of warning. Raises `UserError` for values that do not
-    exist."""
+    mix, where clips have all three, and else their own. `factor`: pixels to a place of a latent, where there is no
+    `vae` (a folder); `text`: a folder with CLIP's text encoder, where there is no table of words. None: as the stage's
+    recipe has it. `looks`: how often films are drawn and watched for failures; `stop`: end at the first instead of
+    warning. Raises `UserError` for values that do not exist."""
     frames: int = 8
     size: tuple[int, ...] = (16, 16)
     fps: float | None = 4.0
@@ -82,14 +81,7 @@ class VideoTraining:
     captions: str = ""
     length: int = 8
     elevation: float | None = None
-    network: str = "mixing"
-    widths: tuple[int, ...] = (32, 64)
-    lanes: tuple[int, ...] = (8, 16)
-    heads: tuple[int, ...] = (2, 4)
-    attention: tuple[bool, ...] = (False, True)
-    layers: int = 1
-    context: int = 32
-    number_width: int = 32
+    network: NetworkSizes = NetworkSizes()
     factor: int = 2
     vae: str = ""
     text: str = ""
@@ -141,9 +133,7 @@ class VideoTraining:
 
     def plan(self, stage: str, channels: int, side: tuple[int, int], length: int) -> NetworkPlan:
         "The network of a stage."
-        same = ("frames", "widths", "lanes", "heads", "attention", "layers", "context", "number_width")
-        chosen = {name: getattr(self, name) for name in same}
-        return NetworkPlan(stage, channels, side, kind=self.network, length=length, **chosen)
+        return NetworkPlan(stage, channels, side, self.frames, length, self.network)
 
 # %% ../../nbs/video/39_training.ipynb #grown-def
 @torch.no_grad()
@@ -273,7 +263,7 @@ def _train(
 ) -> None:
     "Trains, reports, and writes the model."
     stage, network, folder = model.plan.stage, model.network, out / "training"
-    if stage == "camera": add_lora(network.unet, how.rank, seed, where=_WHERE[model.plan.kind])
+    if stage == "camera": add_lora(network.unet, how.rank, seed, where=_WHERE[model.plan.sizes.kind])
     clips = made.clips.frames() if stage in PICTURES else made.clips
     folder.mkdir(parents=True, exist_ok=True)
     options = dict(strategy=how.strategy, precision=how.precision, devices=how.devices, num_nodes=how.nodes)
@@ -332,8 +322,8 @@ def describe(plan: NetworkPlan, network: VideoNetwork, training: Training) -> li
     levels = "Stable Diffusion's 1000" if training.levels is None else \
         f"e^N({training.levels.mean:g}, {training.levels.std:g}²)"
     return [
-        f"network   {plan.kind}, stage {plan.stage}: {sum(sizes.values()):,} parameters, {time_share:,} of them look "
-        "along time",
+        f"network   {plan.sizes.kind}, stage {plan.stage}: {sum(sizes.values()):,} parameters, {time_share:,} of them "
+        "look along time",
         f"training  {training.steps:,} steps of {training.batch_size}, rate {training.lr:g}, noise {levels}",
     ]
 
@@ -381,12 +371,13 @@ def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> V
     training = stage.training(batch_size=how.batch or stage.batch_size, lr=how.lr or stage.lr)
     levels = None if training.levels is None else (training.levels.mean, training.levels.std)
     unet = RELEASED_UNET
+    sizes = NetworkSizes("diffusers", unet.widths, heads=unet.heads, attention=unet.attention, layers=unet.layers,
+                         context=unet.context, number_width=unet.number_width)
     return replace(
-        how, frames=max(2, stage.frames), size=(stage.height, stage.width), network="diffusers", widths=unet.widths,
-        heads=unet.heads, attention=unet.attention, layers=unet.layers, context=unet.context,
-        number_width=unet.number_width, length=77, factor=8, steps=training.steps, batch=training.batch_size,
-        lr=training.lr, levels=levels, caption_drop=training.caption_drop, ema=training.ema, warmup=1000, decay=0.0,
-        highest=700.0, lowest=0.002, strategy="fsdp", precision="bf16-mixed", looks=0, checkpoint_every=1000,
+        how, frames=max(2, stage.frames), size=(stage.height, stage.width), network=sizes, length=77, factor=8,
+        steps=training.steps, batch=training.batch_size, lr=training.lr, levels=levels,
+        caption_drop=training.caption_drop, ema=training.ema, warmup=1000, decay=0.0, highest=700.0, lowest=0.002,
+        strategy="fsdp", precision="bf16-mixed", looks=0, checkpoint_every=1000,
     )
 
 # %% ../../nbs/video/39_training.ipynb #paper-launch

@@ -83,9 +83,9 @@ class TrainingSet:
     def lines(self) -> list[str]:
         "What it is, for people."
         n, frames, _, height, width = self.clips.latents.shape
-        told = ", ".join(f"{what}: {k:,}" for what, k in self.counts.items())
+        counted = ", ".join(f"{what}: {k:,}" for what, k in self.counts.items())
         size = f"{frames} frames of {height * self.codec.factor} x {width * self.codec.factor} pixels"
-        return [f"moments   {n:,}, each {size}; {told}"]
+        return [f"moments   {n:,}, each {size}; {counted}"]
 
 # %% ../../nbs/video/38_training_set.ipynb #prepare-def
 AT_ONCE, SHOWN = 256, 32
@@ -104,7 +104,7 @@ def prepare(
     settings = dict(taking=json.loads(json.dumps(asdict(taking))), moments=moments, factor=factor, length=length)
     inputs = {path.name: sha256_of(path) for path in found}
     inputs |= {} if codec is None else {"codec": _fingerprint(codec)}
-    inputs |= {"captions": str(captions.told())} if isinstance(captions, TextEncoder) else {}
+    inputs |= {"captions": str(captions.facts())} if isinstance(captions, TextEncoder) else {}
     claim(folder / "whose.json", Identity.of("video/training-set", 1, settings, inputs, seed), "another set of clips")
     if not (folder / "told.json").is_file(): _write(shards, folder, taking, moments, seed, factor, codec)
     return _read(folder, codec, captions, length, elevation)
@@ -113,8 +113,8 @@ def _fingerprint(codec: PixelCodec | TemporalVAE) -> str:
     return codec.fingerprint() if isinstance(codec, PixelCodec) else hash_tensors(**codec.vae.state_dict())
 
 def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: int, factor: int, codec) -> None:
-    "Latents, the first frames, the codec if it is fitted here, and last what is told about each moment."
-    counts, told, shape = Counter(), [], None
+    "Latents, the first frames, the codec if it is fitted here, and last caption, rate and motion of each moment."
+    counts, rows, shape = Counter(), [], None
     stream = read_moments(shards, taking, moments, seed, counts)
     with whole_file(folder / "latents.f32") as file, Progress("taking moments") as progress:
         while some := list(itertools.islice(stream, AT_ONCE)):
@@ -126,10 +126,10 @@ def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: in
             with torch.no_grad(): latents = codec.encode(to_numbers(frames)).float()
             shape = tuple(latents.shape[1:])
             file.write(latents.contiguous().numpy().tobytes())
-            told += [(clip.caption, clip.fps_id, clip.motion_bucket_id) for clip in some]
+            rows += [(clip.caption, clip.fps_id, clip.motion_bucket_id) for clip in some]
             progress.update(len(some), note=some[-1].id)
-        if not told: raise UserError(f"not one of the clips can be trained on ({_listed(counts)})")
-    record = dict(shape=shape, told=told, counts=dict(counts))
+        if not rows: raise UserError(f"not one of the clips can be trained on ({_listed(counts)})")
+    record = dict(shape=shape, told=rows, counts=dict(counts))
     atomic_write(folder / "told.json", json.dumps(record) + "\n")
 
 def _keep_first(folder: Path, frames: np.ndarray) -> None:

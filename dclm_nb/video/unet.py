@@ -119,15 +119,16 @@ def is_temporal(name: str) -> bool:
 @contextmanager
 def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
     """Frames do not see each other within: all samples are loose pictures, or those that `which`, bool `"B T"`,
-    says."""
-    def tell(_module, args, named):
+    says. Raises `UserError` for a network without layers that can do so."""
+    def mark(_module, args, named):
         indicator = named["image_only_indicator"]
-        told = torch.ones_like(indicator) if which is True else which.to(indicator)
-        return args, {**named, "image_only_indicator": told}
+        marked = torch.ones_like(indicator) if which is True else which.to(indicator)
+        return args, {**named, "image_only_indicator": marked}
     _diffusers()
     from diffusers.models.resnet import AlphaBlender
     mixers = [module for module in unet.modules() if isinstance(module, AlphaBlender)] if which is not False else []
-    handles = [mixer.register_forward_pre_hook(tell, with_kwargs=True) for mixer in mixers]
+    if which is not False and not mixers: raise UserError("this network cannot take frames for loose pictures")
+    handles = [mixer.register_forward_pre_hook(mark, with_kwargs=True) for mixer in mixers]
     try: yield
     finally:
         for handle in handles: handle.remove()
@@ -136,15 +137,16 @@ def images_only(unet: nn.Module, which: Tensor | bool = True) -> Iterator[None]:
 @contextmanager
 def temporal_prompt(unet: nn.Module, context: Tensor | None) -> Iterator[None]:
     """Within, the temporal layers look at `context`, `"B L D"`, and the spatial ones at what the network is called
-    with. None changes nothing."""
-    def tell(_module, args, named):
+    with. None changes nothing. Raises `UserError` for a network without temporal layers that read a context."""
+    def prompt(_module, args, named):
         places = named["encoder_hidden_states"].shape[0] // len(context)
-        told = context.repeat_interleave(places, dim=0).to(named["encoder_hidden_states"])
-        return args, {**named, "encoder_hidden_states": told}
+        own = context.repeat_interleave(places, dim=0).to(named["encoder_hidden_states"])
+        return args, {**named, "encoder_hidden_states": own}
     _diffusers()
     from diffusers.models.attention import TemporalBasicTransformerBlock as Block
     blocks = [m for m in unet.modules() if isinstance(m, Block)] if context is not None else []
-    handles = [block.register_forward_pre_hook(tell, with_kwargs=True) for block in blocks]
+    if context is not None and not blocks: raise UserError("no layer of this network looks along time and reads words")
+    handles = [block.register_forward_pre_hook(prompt, with_kwargs=True) for block in blocks]
     try: yield
     finally:
         for handle in handles: handle.remove()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from .given_frames import PictureToFilm, from_picture
-from .objectives import Asked, VideoNetwork
+from .objectives import Condition, VideoNetwork
 
 # %% auto #0
 __all__ = ['ELEVATIONS', 'orbit', 'from_view', 'AroundObjects', 'view_psnr', 'trivial_views']
@@ -33,20 +33,20 @@ def orbit(views: int, elevation: float) -> Tensor:
 def from_view(
     network: VideoNetwork, picture: Tensor, noised: Tensor, level: Tensor, fps: Tensor, bucket: Tensor,
     elevation: Tensor, views: int
-) -> Asked:
-    """What is asked for an orbit of `views` views that begins with a latent `picture`, `"B C H W"`, seen from
+) -> Condition:
+    """The condition of an orbit of `views` views that begins with a latent `picture`, `"B C H W"`, seen from
     `elevation` degrees, `"B"`; the rest as in `from_picture`."""
-    asked = from_picture(network, picture, noised, level, fps, bucket, views)
-    return replace(asked, numbers=torch.cat([asked.numbers, elevation[:, None]], 1))
+    condition = from_picture(network, picture, noised, level, fps, bucket, views)
+    return replace(condition, numbers=torch.cat([condition.numbers, elevation[:, None]], 1))
 
 # %% ../../nbs/video/31_views.ipynb #stage
 class AroundObjects(PictureToFilm):
     """Picture to film, which also hears the elevation. Raises `UserError` for clips without one."""
-    def asked(self, clips: dict[str, Tensor], chance: torch.Generator) -> Asked:
+    def condition(self, clips: dict[str, Tensor], chance: torch.Generator) -> Condition:
         """See `from_view`; some examples get neither picture nor embedding, and all the elevation."""
         if "elevation" not in clips: raise UserError("orbits need the camera's elevation beside each clip")
-        asked = super().asked(clips, chance)
-        return replace(asked, numbers=torch.cat([asked.numbers, clips["elevation"][:, None]], 1))
+        condition = super().condition(clips, chance)
+        return replace(condition, numbers=torch.cat([condition.numbers, clips["elevation"][:, None]], 1))
 
 # %% ../../nbs/video/31_views.ipynb #psnr
 def view_psnr(found: Tensor, true: Tensor, size: float) -> Tensor:

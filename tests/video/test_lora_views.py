@@ -110,18 +110,18 @@ def test_elevation_is_the_last_number_and_is_heard():
     clips = spots(elevation=torch.linspace(-5, 30, 16))
     network = VideoNetwork(shaken(build_unet(replace(WIDE, numbers=4))), eye=Eye(4, 8))
     batch = clips.batch(5, chance())
-    asked = AroundObjects(network, TRAINING).asked(batch, chance())
-    assert torch.equal(asked.numbers[:, 3], batch["elevation"]) and asked.numbers.shape == (5, 4)
-    higher = replace(asked, numbers=asked.numbers + torch.tensor([0, 0, 0, 20.0]))
+    condition = AroundObjects(network, TRAINING).condition(batch, chance())
+    assert torch.equal(condition.numbers[:, 3], batch["elevation"]) and condition.numbers.shape == (5, 4)
+    higher = replace(condition, numbers=condition.numbers + torch.tensor([0, 0, 0, 20.0]))
     with torch.no_grad():
-        a, b = (network(batch["latents"], torch.zeros(5), each) for each in (asked, higher))
+        a, b = (network(batch["latents"], torch.zeros(5), each) for each in (condition, higher))
     assert not torch.allclose(a, b, atol=1e-4)
 
 
 def test_orbits_without_elevation_are_refused():
     network = VideoNetwork(build_unet(replace(WIDE, numbers=4)), eye=Eye(4, 8))
     with pytest.raises(UserError, match="elevation"):
-        AroundObjects(network, TRAINING).asked(spots().batch(2, chance()), chance())
+        AroundObjects(network, TRAINING).condition(spots().batch(2, chance()), chance())
 
 
 def test_decibels_do_not_count_the_given_view():

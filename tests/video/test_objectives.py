@@ -17,7 +17,7 @@ from dclm_nb.video.given_frames import (
 )
 from dclm_nb.video.latent_clips import Clips
 from dclm_nb.video.objectives import (
-    Asked, Denoising, EdmPictures, EdmSwitch, Pictures, Training, VideoNetwork, denoiser, train_stage,
+    Condition, Denoising, EdmPictures, EdmSwitch, Pictures, Training, VideoNetwork, denoiser, train_stage,
 )
 from dclm_nb.video.unet import build_image_unet, build_unet
 from dclm_nb.video.words import Words, WordTable
@@ -98,7 +98,7 @@ def test_a_network_that_says_nothing_has_a_loss_of_one():
 
         def read(self, captions): return captions
 
-        def forward(self, x, noise, asked, images=False): return 0 * self.only * x
+        def forward(self, x, noise, condition, images=False): return 0 * self.only * x
 
     n = 512
     batch = {"latents": numbers(n, 4, 4, 4, 4), "captions": torch.zeros(n, 1, 8), "fps": torch.ones(n),
@@ -114,54 +114,55 @@ def test_captions_are_dropped_as_often_as_said():
     assert abs(float(kept.mean()) - 0.85) < 0.01
     batch = spots().batch(400, chance())
     nothing = objective.network.read(torch.zeros(1, 1, dtype=torch.int64))
-    dropped = (objective.asked(batch, chance()).context == nothing).all((1, 2)).float().mean()
+    dropped = (objective.condition(batch, chance()).context == nothing).all((1, 2)).float().mean()
     assert 0.08 < float(dropped) < 0.22
 
 
 def test_what_a_film_is_conditioned_on_is_heard():
     network = shaken(dwarf())
-    x, asked = numbers(1, 4, 4, 4, 4), Asked(numbers(1, 1, 8), torch.tensor([[8.0, 60.0]]))
+    x, condition = numbers(1, 4, 4, 4, 4), Condition(numbers(1, 1, 8), torch.tensor([[8.0, 60.0]]))
     with torch.no_grad():
-        said = network(x, torch.zeros(1), asked)
+        said = network(x, torch.zeros(1), condition)
         for other in ({"context": numbers(1, 1, 8, seed=1)}, {"numbers": torch.tensor([[24.0, 60.0]])},
                       {"numbers": torch.tensor([[8.0, 200.0]])}, {"temporal": numbers(1, 1, 8, seed=1)}):
-            assert not torch.allclose(network(x, torch.zeros(1), replace(asked, **other)), said, atol=1e-5)
+            assert not torch.allclose(network(x, torch.zeros(1), replace(condition, **other)), said, atol=1e-5)
 
 
 def test_a_doubled_question_is_both_questions():
     network = shaken(to_film())
-    first, level, told = numbers(2, 4, 4, 4), torch.full((2,), 0.05), torch.full((2,), 8.0)
-    asked = from_picture(network, first, first, level, told, told, 4)
-    both, x = asked + without_condition(asked), numbers(2, 4, 4, 4, 4)
+    first, level, eight = numbers(2, 4, 4, 4), torch.full((2,), 0.05), torch.full((2,), 8.0)
+    condition = from_picture(network, first, first, level, eight, eight, 4)
+    both, x = condition + without_condition(condition), numbers(2, 4, 4, 4, 4)
     with torch.no_grad():
         found = denoiser(network, both)(torch.cat([x, x]), torch.ones(4)).chunk(2)
-        assert torch.allclose(found[0], denoiser(network, asked)(x, torch.ones(2)), atol=1e-5)
-        assert torch.allclose(found[1], denoiser(network, without_condition(asked))(x, torch.ones(2)), atol=1e-5)
+        assert torch.allclose(found[0], denoiser(network, condition)(x, torch.ones(2)), atol=1e-5)
+        assert torch.allclose(found[1], denoiser(network, without_condition(condition))(x, torch.ones(2)), atol=1e-5)
     assert not torch.allclose(*found, atol=1e-3)
 
 
-def test_a_given_picture_lies_beside_every_frame_noised_by_what_is_told():
+def test_a_given_picture_lies_beside_every_frame_noised_by_the_number_beside_it():
     objective, batch = PictureToFilm(to_film(), replace(TRAINING, caption_drop=0.0)), spots().batch(64, chance())
-    asked = objective.asked(batch, chance())
-    assert all(torch.equal(asked.beside[:, 0], asked.beside[:, t]) for t in range(4))
-    noise = (asked.beside[:, 0] - batch["latents"][:, 0]).flatten(1).std(1)
-    assert torch.allclose(noise / asked.numbers[:, 2], torch.ones(64), atol=0.4)
-    assert abs(float(asked.numbers[:, 2].log().mean()) - AUGMENTATION.mean) < 0.2
+    condition = objective.condition(batch, chance())
+    assert all(torch.equal(condition.beside[:, 0], condition.beside[:, t]) for t in range(4))
+    noise = (condition.beside[:, 0] - batch["latents"][:, 0]).flatten(1).std(1)
+    assert torch.allclose(noise / condition.numbers[:, 2], torch.ones(64), atol=0.4)
+    assert abs(float(condition.numbers[:, 2].log().mean()) - AUGMENTATION.mean) < 0.2
 
 
 def test_a_lost_condition_is_zeros_in_both_places():
-    asked = PictureToFilm(to_film(), replace(TRAINING, caption_drop=1.0)).asked(spots().batch(3, chance()), chance())
-    assert not asked.context.any() and not asked.beside.any() and asked.numbers.any()
+    objective = PictureToFilm(to_film(), replace(TRAINING, caption_drop=1.0))
+    condition = objective.condition(spots().batch(3, chance()), chance())
+    assert not condition.context.any() and not condition.beside.any() and condition.numbers.any()
 
 
 def test_between_two_frames_stands_the_learned_vector_and_the_mask_says_so():
     network = between()
     torch.nn.init.constant_(network.gap, 7.0)
     ends, one = numbers(2, 2, 4, 4, 4), torch.ones(2)
-    asked = between_frames(network, ends, ends, one, one, one, 5)
-    assert asked.beside.shape == (2, 5, 5, 4, 4) and asked.context.shape == (2, 2, 8)
-    assert (asked.beside[:, 1:4, :4] == 7).all() and torch.equal(asked.beside[:, [0, 4], :4], ends)
-    assert asked.beside[:, :, 4].mean((0, 2, 3)).tolist() == [1, 0, 0, 0, 1]
+    condition = between_frames(network, ends, ends, one, one, one, 5)
+    assert condition.beside.shape == (2, 5, 5, 4, 4) and condition.context.shape == (2, 2, 8)
+    assert (condition.beside[:, 1:4, :4] == 7).all() and torch.equal(condition.beside[:, [0, 4], :4], ends)
+    assert condition.beside[:, :, 4].mean((0, 2, 3)).tolist() == [1, 0, 0, 0, 1]
 
 
 def test_augmentation_does_not_move_what_was_given():

@@ -18,7 +18,7 @@ X, LEVEL, CONTEXT, NUMBERS = numbers(2, 4, 4, 4, 4), numbers(2), numbers(2, 3, 8
 
 
 @torch.no_grad()
-def say(unet, x=X, context=CONTEXT, told=NUMBERS): return unet(x, LEVEL, context, told).sample
+def say(unet, x=X, context=CONTEXT, micro=NUMBERS): return unet(x, LEVEL, context, micro).sample
 
 
 def test_the_released_network_has_the_released_number_of_parameters():
@@ -110,12 +110,18 @@ def test_a_temporal_prompt_reaches_the_temporal_layers_only():
     assert torch.equal(say(unet), plain)  # and nothing is left behind
 
 
+def test_a_network_that_cannot_be_told_so_is_refused():
+    for within in (temporal_prompt(torch.nn.Linear(1, 1), CONTEXT), images_only(torch.nn.Linear(1, 1))):
+        with pytest.raises(UserError), within: pass
+    with temporal_prompt(torch.nn.Linear(1, 1), None), images_only(torch.nn.Linear(1, 1), False): pass
+
+
 def test_what_is_new_is_ignored_at_first_and_learned_later():
     unet = shaken(build_unet(DWARF))
     wide = widened(unet, replace(DWARF, channels_in=9, numbers=3))
-    more, told = torch.cat([X, numbers(2, 4, 5, 4, 4)], 2), torch.cat([NUMBERS, numbers(2, 1)], 1)
-    assert torch.allclose(say(wide, more, told=told), say(unet), atol=1e-5)
-    wide(more, LEVEL, CONTEXT, told).sample.square().mean().backward()
+    more, micro = torch.cat([X, numbers(2, 4, 5, 4, 4)], 2), torch.cat([NUMBERS, numbers(2, 1)], 1)
+    assert torch.allclose(say(wide, more, micro=micro), say(unet), atol=1e-5)
+    wide(more, LEVEL, CONTEXT, micro).sample.square().mean().backward()
     assert wide.conv_in.weight.grad[:, 4:].any() and wide.add_embedding.linear_1.weight.grad[:, 64:].any()
 
 

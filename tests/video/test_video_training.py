@@ -18,18 +18,18 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.shards.clips import write_clip_shards
 from dclm_nb.video import training as t
 from dclm_nb.video.models import (
-    STAGES, NetworkPlan, Question, build_network, load_video_model, next_network, sample_films, save_video_model,
+    STAGES, NetworkPlan, NetworkSizes, Question, build_network, load_video_model, next_network, sample_films,
+    save_video_model,
 )
-from dclm_nb.video.objectives import Asked
+from dclm_nb.video.objectives import Condition
 from dclm_nb.video.stages import PAPER_STAGES
 from dclm_nb.video.training_clips import ClipTaking
 from dclm_nb.video.training_set import clip_shards, prepare
 from dclm_nb.video.words import WordTable
 from films_made import made
 
-SMALL = t.VideoTraining(
-    widths=(16, 32), lanes=(2, 4), steps=4, batch=4, moments=2, looks=2, checkpoint_every=2, fps=None
-)
+SIZES = NetworkSizes(widths=(16, 32), lanes=(2, 4))
+SMALL = t.VideoTraining(network=SIZES, steps=4, batch=4, moments=2, looks=2, checkpoint_every=2, fps=None)
 CAPTIONS = ("a red square moves right", "a blue square moves right", "a green square moves left")
 
 
@@ -74,7 +74,7 @@ def command(capsys, *words) -> tuple[int, str, str]:
 @pytest.fixture()
 def settings(tmp_path) -> Path:
     path = tmp_path / "small.yaml"
-    path.write_text("widths: [16, 32]\nlanes: [2, 4]\nsteps: 4\nbatch: 4\nmoments: 2\nlooks: 2\nfps: null\n")
+    path.write_text("network: {widths: [16, 32], lanes: [2, 4]}\nsteps: 4\nbatch: 4\nmoments: 2\nlooks: 2\nfps: null\n")
     return path
 
 
@@ -137,11 +137,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(shards, tmp_path, monkey
 
 
 def test_a_film_model_begins_as_the_picture_model_was():
-    plan = NetworkPlan("image", 12, (4, 4), widths=(16, 32), lanes=(2, 4), length=3)
+    plan = NetworkPlan("image", 12, (4, 4), length=3, sizes=SIZES)
     old = build_network(plan, 5)
     new = next_network(old, plan, replace(plan, stage="video"), 5, seed=9)
-    x, asked = torch.randn(2, 8, 12, 4, 4), Asked(old.read(torch.tensor([[1, 2, 3], [4, 0, 0]])), torch.ones(2, 2))
-    assert torch.equal(old(x, torch.zeros(2), asked), new(x, torch.zeros(2), asked))
+    x, said = torch.randn(2, 8, 12, 4, 4), old.read(torch.tensor([[1, 2, 3], [4, 0, 0]]))
+    condition = Condition(said, torch.ones(2, 2))
+    assert torch.equal(old(x, torch.zeros(2), condition), new(x, torch.zeros(2), condition))
 
 
 def test_words_that_are_new_join_those_that_are_known(shards, stages, tmp_path):
@@ -165,7 +166,7 @@ def test_diffusers_own_pipeline_plays_what_was_trained(shards, tmp_path):
 
     from dclm_nb.video.vae import TINY_VAE, build_vae
     build_vae(TINY_VAE).save_pretrained(tmp_path / "vae")
-    how = replace(SMALL, network="diffusers", widths=(32, 64), vae=str(tmp_path / "vae"), steps=2, looks=0)
+    how = replace(SMALL, network=NetworkSizes("diffusers"), vae=str(tmp_path / "vae"), steps=2, looks=0)
     start = ""
     for stage in ("image", "video", "i2v"): start = t.train_video(shards, tmp_path / stage, stage, how, start)
     model = load_video_model(start)

@@ -3,13 +3,14 @@
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from ...core.seeds import seed_for
 from ...core.statistics import mean_interval
+from ...core.store import Run
 from ...papers.frames import read_printed, tidy
 from dclm_nb.studies.svd.curation_funnel import (
     CASCADE,
@@ -39,11 +40,15 @@ __all__ = ['NOTHING', 'YEAR', 'MINUTE', 'BEFORE', 'AFTER', 'TRUE', 'DISSOLVES', 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #frame-of
 NOTHING = "Nothing is curated at replay: ask for SCALE=smoke (a minute or two) or SCALE=laptop (a quarter of an hour)."
 
-def _frame(runs: CurationRuns, exhibit: str, rows: Iterable[dict]) -> pd.DataFrame:
-    return tidy(rows, paper="svd", exhibit=exhibit, scale=runs.study.scale, source="rerun")
+_Cell = tuple[str, str, float, Run]                              # row, column, value, and the run that it was read from
 
-def _cell(row: str, column: str, seed: int, value: float, key: str) -> dict:
-    return dict(row=row, column=column, seed=seed, value=float(value), run=key)
+def _frame(runs: CurationRuns | None, exhibit: str, cells_of: Callable[[int], Iterator[_Cell]]) -> pd.DataFrame:
+    "The cells of all seeds as tidy rows; nothing at replay."
+    if runs is None: return tidy([])
+    return tidy((
+        dict(row=row, column=column, seed=seed, value=float(value), run=run.key)
+        for seed in runs.seeds for row, column, value, run in cells_of(seed)
+    ), paper="svd", exhibit=exhibit, scale=runs.study.scale, source="rerun")
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #rules-of
 def measured_rules(rules: tuple[Rule, ...], clips: pd.DataFrame) -> tuple[Rule, ...]:
@@ -81,11 +86,10 @@ YEAR, MINUTE = 365.25 * 24 * 3600, 60                           # seconds
 
 def table_one_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Table 1's numbers of the six sets; the total is in minutes, where the paper's is in years."
-    if runs is None: return tidy([])
-    return _frame(runs, "table-1", (
-        _cell(row, name, seed, value, runs.clips[seed].key)
-        for seed in runs.seeds for name, clips in sets_of(runs, seed).items() for row, value in _sizes(clips).items()
-    ))
+    def cells(seed: int) -> Iterator[_Cell]:
+        for name, clips in sets_of(runs, seed).items():
+            for row, value in _sizes(clips).items(): yield row, name, value, runs.clips[seed]
+    return _frame(runs, "table-1", cells)
 
 def _sizes(clips: pd.DataFrame) -> dict[str, float]:
     if not len(clips): return dict(num_clips=0)
@@ -131,14 +135,13 @@ DISSOLVES = ("crossfade", "fade")
 
 def figure_two_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Clips per film, recall of dissolves, and the area under the curve of the flow score for stills."
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
-        key, recall = runs.cuts["", seed].key, lambda name: recall_of(runs.counts(seed, name), *DISSOLVES)
-        rows += [_cell(row, "left", seed, value, key) for row, value in clips_per_film(runs, seed).items()]
-        rows += [_cell(name, "recall_dissolves", seed, recall(name), key) for name in (CASCADE, ONE)]
-        rows.append(_cell("flow score", "auc_static", seed, auc_of(runs.table(seed), "motion"), runs.clips[seed].key))
-    return _frame(runs, "figure-2", rows)
+    def cells(seed: int) -> Iterator[_Cell]:
+        cuts = runs.cuts["", seed]
+        for row, value in clips_per_film(runs, seed).items(): yield row, "left", value, cuts
+        for name in (CASCADE, ONE):
+            yield name, "recall_dissolves", recall_of(runs.counts(seed, name), *DISSOLVES), cuts
+        yield "flow score", "auc_static", auc_of(runs.table(seed), "motion"), runs.clips[seed]
+    return _frame(runs, "figure-2", cells)
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #per-film
 def clips_per_film(runs: CurationRuns, seed: int) -> dict[str, float]:
@@ -182,14 +185,12 @@ def stills_table(runs: CurationRuns | None) -> pd.DataFrame | str:
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #twelve-def
 def figure_twelve_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Recall of each kind of join and precision of each detector."
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
+    def cells(seed: int) -> Iterator[_Cell]:
         for name in DETECTORS:
-            counts = runs.counts(seed, name)
-            values = {f"recall_{kind}": recall_of(counts, kind) for kind in JOINS} | {"precision": precision_of(counts)}
-            rows += [_cell(name, column, seed, value, runs.cuts["", seed].key) for column, value in values.items()]
-    return _frame(runs, "figure-12", rows)
+            counts, cuts = runs.counts(seed, name), runs.cuts["", seed]
+            for kind in JOINS: yield name, f"recall_{kind}", recall_of(counts, kind), cuts
+            yield name, "precision", precision_of(counts), cuts
+    return _frame(runs, "figure-12", cells)
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #false-def
 CAMERA = ("pan", "zoom", "orbit")
@@ -254,21 +255,19 @@ def _after_silence(spans, frames: float) -> list:
 def filters_frame(runs: CurationRuns | None) -> pd.DataFrame:
     """Of each rule of the large set `auc`, `precision`, `recall` and `removed`, all of them together, and the share of
     clips with a flaw before and after."""
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
-        clips, key = runs.table(seed), runs.clips[seed].key
+    def cells(seed: int) -> Iterator[_Cell]:
+        clips, run = runs.table(seed), runs.clips[seed]
         outcome = filtered(clips, LARGE_SET)
         for cut, goes in zip(outcome.cuts, outcome.goes):
             name = cut.rule.measure
             values = {"auc": auc_of(clips, name)} | _rightness(goes, clips[AIMS[name]])
-            rows += [_cell(name.replace("_", " "), column, seed, value, key) for column, value in values.items()]
-        rows += [_cell("all filters", column, seed, value, key)
-                 for column, value in _rightness(outcome.removed, clips["flawed"]).items()]
+            for column, value in values.items(): yield name.replace("_", " "), column, value, run
+        for column, value in _rightness(outcome.removed, clips["flawed"]).items():
+            yield "all filters", column, value, run
         before, after = clips["flawed"].mean(), clips["flawed"][~outcome.removed].mean()
         shares = {"before filtering": before, "after filtering": after, "after over before": after / before}
-        rows += [_cell(row, "flawed", seed, value, key) for row, value in shares.items()]
-    return _frame(runs, "extra-filters", (row for row in rows if not np.isnan(row["value"])))
+        for row, value in shares.items(): yield row, "flawed", value, run
+    return _frame(runs, "extra-filters", lambda seed: (cell for cell in cells(seed) if not np.isnan(cell[2])))
 
 def _rightness(goes: np.ndarray, flaw: pd.Series) -> dict[str, float]:
     "Precision and recall of a filter, and the share that it removes."
@@ -452,35 +451,29 @@ def _words(text: str, truth) -> dict:
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #fourteen-def
 def figure_fourteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Of each captioner, how often it names colour, shape and move rightly among all clips; not said is not right."
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
+    def cells(seed: int) -> Iterator[_Cell]:
         for name, said in captions_table(runs, seed).groupby("captioner", sort=False):
-            rows += [_cell(name, f"right_{part}", seed, said[part].fillna(0).mean(), runs.clips[seed].key)
-                     for part in ("colour", "shape", "move")]
-    return _frame(runs, "figure-14", rows)
+            for part in ("colour", "shape", "move"):
+                yield name, f"right_{part}", said[part].fillna(0).mean(), runs.clips[seed]
+    return _frame(runs, "figure-14", cells)
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #thirteen-def
 def figure_thirteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "Motion in pixels a second at 128 pixels: the median of true stills and of all else, and the threshold."
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
+    def cells(seed: int) -> Iterator[_Cell]:
         clips = runs.table(seed)
         motion, still = clips["motion"], clips["still"].astype(bool)
         values = {"true stills": motion[still].median(), "all else": motion[~still].median(),
                   "the threshold of the lowest quarter": filtered(clips, LARGE_SET[:1]).cuts[0].threshold}
-        rows += [_cell(row, "motion", seed, value, runs.clips[seed].key) for row, value in values.items()]
-    return _frame(runs, "figure-13", rows)
+        for row, value in values.items(): yield row, "motion", value, runs.clips[seed]
+    return _frame(runs, "figure-13", cells)
 
 # %% ../../../nbs/studies/svd/03_curation_tables.ipynb #fifteen-def
 def figure_fifteen_frame(runs: CurationRuns | None) -> pd.DataFrame:
     "The share of the picture under text, measured and true, by kind of text; and the share of such clips over 7 %."
-    if runs is None: return tidy([])
-    rows = []
-    for seed in runs.seeds:
+    def cells(seed: int) -> Iterator[_Cell]:
         for kind, part in runs.table(seed).groupby("text_kind"):
             values = {"measured_area": part["text_area"].mean(), "true_area": part["text_area_true"].mean(),
                       "over_limit": (part["text_area"] > 0.07).mean()}
-            rows += [_cell(kind or "no text", column, seed, v, runs.clips[seed].key) for column, v in values.items()]
-    return _frame(runs, "figure-15", rows)
+            for column, value in values.items(): yield kind or "no text", column, value, runs.clips[seed]
+    return _frame(runs, "figure-15", cells)

@@ -124,15 +124,15 @@ def take_over(network: VideoNetwork, weights: Mapping[str, Tensor]) -> int:
     return len(same)
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #clips-def
-def latent_moves(moves: Run, codec: PixelCodec, told_motion: bool = False) -> Clips:
-    "A set of clips as a network reads it, with measured motion buckets (`told_motion`), or 127 for all."
+def latent_moves(moves: Run, codec: PixelCodec, measured_motion: bool = False) -> Clips:
+    "A set of clips as a network reads it, with measured motion buckets (`measured_motion`), or 127 for all."
     from dclm_nb.video.conditioning import DEFAULT_BUCKET, MotionScale
     from dclm_nb.video.latent_clips import Clips
     from dclm_nb.video.vae import to_numbers
     told = json.loads((moves.folder / "told.json").read_text(encoding="utf-8"))
     latents = codec.encode(to_numbers(np.load(moves.folder / "clips.npy")))
     buckets = torch.full((len(latents),), float(DEFAULT_BUCKET))
-    if told_motion:
+    if measured_motion:
         scale = MotionScale(moves.result["middle"], moves.result["spread"])
         buckets = torch.tensor([float(scale.bucket(motion)) for motion in told["motion"]])
     no_words = torch.zeros(len(latents), 1, dtype=torch.int64)
@@ -152,7 +152,7 @@ def train_given(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     network = given_network(task, config["network"], codec.channels, seed)
     taken = take_over(network, _weights_of(inputs["start"])) if "start" in inputs else 0
     objective = {"picture": PictureToFilm, "ends": BetweenFrames, "views": AroundObjects}[task]
-    clips = latent_moves(inputs["moves"], codec, told_motion=task == "picture")
+    clips = latent_moves(inputs["moves"], codec, measured_motion=task == "picture")
     averaged, loss = _trained(objective, network, clips, config["training"], folder, seed)
     save_weights(folder / "weights.safetensors", network=averaged)
     return {"taken": taken, "clips": len(clips.latents), "loss": loss}
@@ -239,11 +239,11 @@ def draw_given(
     noise = torch.randn(true.latents.shape, generator=chance)
     given = true.latents[:, [0, -1]] if task == "ends" else true.latents[:, 0]
     noised = given + GIVEN_NOISE * torch.randn(given.shape, generator=chance)
-    told = (torch.full((n,), GIVEN_NOISE), true.fps, torch.full((n,), float(bucket)))
+    numbers = (torch.full((n,), GIVEN_NOISE), true.fps, torch.full((n,), float(bucket)))
     ask = {"picture": from_picture, "ends": between_frames, "views": from_view}[task]
     more = (true.elevation,) if task == "views" else ()
-    with torch.no_grad(): asked = ask(network, given, noised, *told, *more, frames)
-    both = denoiser(network, asked + without_condition(asked))
+    with torch.no_grad(): condition = ask(network, given, noised, *numbers, *more, frames)
+    both = denoiser(network, condition + without_condition(condition))
     return draw(guide(both, linear_scale(*guidance, frames)), noise, karras_levels(steps, LOWEST, 80.0))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #draw-run

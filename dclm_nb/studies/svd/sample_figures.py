@@ -20,7 +20,7 @@ from dclm_nb.studies.svd.given_measures import (
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
 from .pretraining import Bar, floor_of, gate, quality_note, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
-from .temporal_prompt import ASKED, changes, first_move_right, two_prompts
+from .temporal_prompt import LAYER_PROMPTS, changes, first_move_right, two_prompts
 from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
 from ...video.judges import motion_of, read_clip
 from ...video.world import Meaning, WorldSpec, parse_caption
@@ -356,13 +356,13 @@ def bucket_figure(runs: GivenRuns | None, seeds: Sequence[int]) -> Figure | str:
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #temporal-frame
 def temporal_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
-    "For Figure 22: shares of films whose motion, and whose content, changed, for each of `ASKED`, a share a seed."
+    "For Figure 22: shares of films whose motion, and whose content, changed, by `LAYER_PROMPTS`, a share a seed."
     if runs is None: return tidy([])
     records = []
     for seed in used(runs.shop, seeds):
         drawn = two_prompts(runs.shop, seed, runs.study.films)
         records += [dict(row=row, column=column, seed=seed, value=value, n=len(drawn.result["pairs"]))
-                    for row in ASKED for column, value in changes(drawn, row).items()]
+                    for row in LAYER_PROMPTS for column, value in changes(drawn, row).items()]
     return tidy(records, paper="svd", exhibit="figure-22", scale=runs.shop.study.scale, source="rerun")
 
 def _prompt_bars(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
@@ -373,13 +373,13 @@ def _prompt_bars(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
             Bar("quality of the median film of one prompt", mean_interval(quality), floor_of(runs.shop))]
 
 def temporal_strips(runs: GivenRuns | None, seed: int, pairs: Sequence[int] = (0, 9)) -> list[Strip]:
-    "Some pairs of prompts: the film of the first, and the film whose layers along time were told the second."
+    "Some pairs of prompts: the film of the first, and the film whose layers along time read the second."
     if runs is None: return []
     drawn = two_prompts(runs.shop, seed, runs.study.films)
     films, said, strips = np.load(drawn.folder / "films.npz"), drawn.result["pairs"], []
     for k in [k for k in pairs if k < len(said)]:
         for name in ("one prompt", "temporal prompt", "spatial prompt"):
-            asked = [said[k][which] for which in ASKED[name]]
+            asked = [said[k][which] for which in LAYER_PROMPTS[name]]
             wanted = _mixed(*map(parse_caption, asked))
             strips.append(Strip(f"pair {k}, {name}", films[name][k], f"frames “{asked[0]}”\ntime “{asked[1]}”",
                                 marks_of(films[name][k], wanted, runs.shop.world)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dclm_nb.video.vae import PixelCodec
 
 # %% auto #0
-__all__ = ['ASKED', 'prompt_pairs', 'draw_prompted', 'draw_two_prompts', 'two_prompts', 'changes', 'first_move_right']
+__all__ = ['LAYER_PROMPTS', 'prompt_pairs', 'draw_prompted', 'draw_two_prompts', 'two_prompts', 'changes', 'first_move_right']
 
 # %% ../../../nbs/studies/svd/23_temporal_prompt.ipynb #pairs
 def prompt_pairs(world: WorldSpec, n: int) -> list[tuple[Meaning, Meaning]]:
@@ -41,8 +41,8 @@ def _next(move: str, k: int, moves: Sequence[str]) -> str:
     others = [other for other in moves if other != move]
     return others[k % len(others)]
 
-ASKED = {"one prompt": (0, 0), "temporal prompt": (0, 1), "spatial prompt": (1, 0), "both prompts": (1, 1)}
-"Which of a pair's prompts the spatial and the temporal layers are told."
+LAYER_PROMPTS = {"one prompt": (0, 0), "temporal prompt": (0, 1), "spatial prompt": (1, 0), "both prompts": (1, 1)}
+"Which of a pair's prompts the spatial and the temporal layers read."
 
 # %% ../../../nbs/studies/svd/23_temporal_prompt.ipynb #draw-def
 def draw_prompted(
@@ -50,18 +50,15 @@ def draw_prompted(
     guidance: float,
 ) -> np.ndarray:
     "Films uint8 `\"B 8 16 16 3\"` of captions for what looks at a frame, and for what looks along time."
-    from dclm_nb.video.edm import denoised
     from dclm_nb.video.guidance import guide
+    from dclm_nb.video.objectives import Condition, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
     words, chance = all_words(), torch.Generator().manual_seed(seed_for("films of two prompts", seed))
     noise = torch.randn(len(spatial), 8, codec.channels, 16 // codec.factor, 16 // codec.factor, generator=chance)
     numbers = torch.tensor([RATE, BUCKET]).expand(2 * len(spatial), 2)
     with torch.no_grad(): in_frame, in_time = (_and_nothing(model, words.encode(said)) for said in (spatial, temporal))
-
-    def predict(x: Tensor, level: Tensor) -> Tensor:
-        return model.unet(x, level, in_frame, numbers, temporal=in_time).sample
-    both = lambda noisy, sigma: denoised(predict, noisy, sigma)
+    both = denoiser(model, Condition(in_frame, numbers, temporal=in_time))
     return to_frames(codec.decode(draw(guide(both, guidance), noise, karras_levels(steps, LOWEST, 80.0))))
 
 def _and_nothing(model: VideoNetwork, captions: Tensor) -> Tensor:
@@ -71,8 +68,8 @@ def _and_nothing(model: VideoNetwork, captions: Tensor) -> Tensor:
 # %% ../../../nbs/studies/svd/23_temporal_prompt.ipynb #run
 @run("svd/temporal-prompt", version=1, libraries=("numpy", "scipy", "torch"))
 def draw_two_prompts(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
-    """Run: films for each of `ASKED` in `films.npz`; by its name, what the rule reads of them: lists `colour`, `shape`
-    and `move`; `pairs`: what was asked."""
+    """Run: films for each of `LAYER_PROMPTS` in `films.npz`; by its name, what the rule reads of them: lists `colour`,
+    `shape` and `move`; `pairs`: the prompts."""
     from dclm_nb.video.judges import read_clip
     torch.set_num_threads(1)
     world, model = world_of(config["world"]), inputs["model"]
@@ -80,7 +77,7 @@ def draw_two_prompts(config: dict, seed: int, folder: Path, inputs: dict) -> dic
     pairs, codec = prompt_pairs(world, config["films"]), codec_of(inputs["pictures"])
     said = lambda which: [str(pair[which]) for pair in pairs]
     films = {name: draw_prompted(network, codec, said(a), said(b), seed, config["steps"], config["guidance"])
-             for name, (a, b) in ASKED.items()}
+             for name, (a, b) in LAYER_PROMPTS.items()}
     np.savez(folder / "films.npz", **films)
     read = {name: [read_clip(film, world) for film in some] for name, some in films.items()}
     words = {name: {word: [getattr(m, word) for m in seen] for word in ("colour", "shape", "move")}
@@ -96,7 +93,7 @@ def two_prompts(shop: TrainingRuns, seed: int, films: int) -> Run:
 
 # %% ../../../nbs/studies/svd/23_temporal_prompt.ipynb #read-def
 def changes(drawn: Run, name: str) -> dict[str, float]:
-    "`motion_changed` and `content_changed`: shares of films of one of `ASKED`."
+    "`motion_changed` and `content_changed`: shares of films of one of `LAYER_PROMPTS`."
     from dclm_nb.video.world import parse_caption
     found, before = drawn.result[name], drawn.result["one prompt"]
     wanted = [parse_caption(second).move for _, second in drawn.result["pairs"]]

@@ -385,7 +385,7 @@ def draw_films(
     import torch
     from dclm_nb.learn.device import this_device
     from dclm_nb.video.guidance import guide
-    from dclm_nb.video.objectives import Asked, denoiser
+    from dclm_nb.video.objectives import Condition, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
     on, model = this_device(), model.to(this_device())
@@ -393,7 +393,7 @@ def draw_films(
     side = 16 // codec.factor
     noise = torch.randn(len(captions), frames, codec.channels, side, side, generator=chance)
     told = torch.tensor([RATE, BUCKET], device=on).expand(len(captions), 2)
-    with torch.no_grad(): asked = Asked(model.read(numbers), told) + Asked(model.read(0 * numbers), told)
+    with torch.no_grad(): asked = Condition(model.read(numbers), told) + Condition(model.read(0 * numbers), told)
     found = draw(guide(denoiser(model, asked), guidance), noise.to(on), karras_levels(steps, 0.03, 80.0))
     return to_frames(codec.decode(found.cpu()))
 

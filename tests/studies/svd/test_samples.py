@@ -16,7 +16,7 @@ from dclm_nb.studies.svd.given_runs import (
 from dclm_nb.studies.svd.pretraining import Bar, gate
 from dclm_nb.studies.svd.sample_figures import gate_of, given_workshop, guidance_frame, shut, text_strips
 from dclm_nb.studies.svd.strips import Strip, marks_of, moving, strip_figure
-from dclm_nb.studies.svd.temporal_prompt import ASKED, draw_prompted, prompt_pairs
+from dclm_nb.studies.svd.temporal_prompt import LAYER_PROMPTS, draw_prompted, prompt_pairs
 from dclm_nb.studies.svd.training_runs import TrainingRuns, new_network
 from dclm_nb.video.latent_clips import Clips
 from dclm_nb.video.vae import PixelCodec
@@ -145,7 +145,7 @@ def test_each_prompt_reaches_its_layers():
     model, codec = shaken(new_network(SIZES, seed=0)), PixelCodec.fit(CLIPS.clips)
     one, two = ["a red circle moves left"], ["a red circle moves right"]
     films = {name: draw_prompted(model, codec, (one, two)[a], (one, two)[b], 0, 2, 2.0)
-             for name, (a, b) in ASKED.items()}
+             for name, (a, b) in LAYER_PROMPTS.items()}
     names = list(films)
     for i, name in enumerate(names):
         for other in names[i + 1:]: assert not np.array_equal(films[name], films[other]), (name, other)
