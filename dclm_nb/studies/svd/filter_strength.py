@@ -11,7 +11,10 @@ import pandas as pd
 
 from ...core.statistics import mean_interval
 from ...papers.frames import RowNotes, tidy
-from .pretraining import NOTHING, elo_of, judged_films, model_votes, shares, used
+from dclm_nb.studies.svd.pretraining import (
+    GUESSING, NOTHING, Bar, bars_shown, elo_of, floor_of, gate, judged_films, model_votes, shares, used,
+    withheld,
+)
 from dclm_nb.studies.svd.training_runs import (
     BASE, CAPTIONERS, SCRATCH, UNCURATED, TrainingRuns, Variant, by_captioner, strengths,
 )
@@ -20,8 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['AXES', 'ELO', 'NOTICED', 'MUST_NOTICE', 'compared', 'all_compared', 'strength_frame', 'strength_curves',
-           'curve_figure', 'captions_table', 'unnoticed', 'distance_table', 'strength_notes']
+__all__ = ['AXES', 'ELO', 'NOTICED', 'MUST_NOTICE', 'compared', 'all_compared', 'strength_frame', 'strength_gate',
+           'strength_gate_table', 'strength_withheld', 'strength_curves', 'curve_figure', 'captions_table', 'unnoticed',
+           'distance_table', 'strength_notes']
 
 # %% ../../../nbs/studies/svd/12_filter_strength.ipynb #axes
 AXES = {"motion": "motion", "aesthetics": "aesthetics", "clip_score": "similarity", "ocr": "text"}
@@ -60,6 +64,28 @@ def _rated(runs: TrainingRuns, rows: dict[str, Variant], seed: int) -> list[dict
         trained = runs.video(variant, seed).result
         records.append(dict(row=row, column="flawed", seed=seed, value=trained["any_flaw"] / trained["clips"]))
     return records
+
+# %% ../../../nbs/studies/svd/12_filter_strength.ipynb #gate-def
+def strength_gate(runs: TrainingRuns, seeds: Sequence[int]) -> list[Bar]:
+    "The bars of the base model and of the unfiltered one."
+    none = strengths(runs.study)["motion", 0.0]
+    films = [judged_films(runs, none, s) for s in seeds]
+    colour, quality = ([float(f(one)) for one in films] for f in (lambda one: np.mean(one["colour"]),
+                                                                 lambda one: np.median(one["quality"])))
+    return [*gate(runs, seeds),
+            Bar("unfiltered: colour right", mean_interval(colour), GUESSING["colour"]),
+            Bar("unfiltered: quality of the median film", mean_interval(quality), floor_of(runs))]
+
+def strength_gate_table(runs: TrainingRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
+    "The bars, one a row."
+    return bars_shown(runs and strength_gate(runs, used(runs, seeds)))
+
+def strength_withheld(runs: TrainingRuns | None, seeds: Sequence[int], claims: Sequence[str]) -> dict[str, str]:
+    "Claims that may not be decided, with the reason, as `pretraining.withheld`; also where the unfiltered model fails."
+    if runs is None: return {}
+    shut = [bar.what for bar in strength_gate(runs, used(runs, seeds)) if not bar.passes]
+    said = dict.fromkeys(claims, f"a gate is shut: {', '.join(shut)}") if shut else {}
+    return withheld(runs, seeds, claims) or said
 
 # %% ../../../nbs/studies/svd/12_filter_strength.ipynb #curve-def
 def strength_curves(runs: TrainingRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
@@ -151,7 +177,7 @@ def strength_notes(runs: TrainingRuns | None, seeds: Sequence[int]) -> RowNotes:
     if runs is None: return RowNotes()
     s, n = runs.study, len(used(runs, seeds))
     return RowNotes({
-        "all models": f"{s.short:,} steps of {s.batch} clips, from the same picture model; of the first "
+        "all models": f"{s.short:,} steps on films of {s.batch} clips, from the same picture model; of the first "
                       f"{min(s.searched, s.clips):,} clips of the uncurated set what the filter leaves; {n} seeds",
         "elo": "of the models on one axis among themselves, each training seed by itself; quality and prompt together",
         "motion 0": "the same model for all four filters",

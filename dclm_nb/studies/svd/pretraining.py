@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Read', 'NOTHING', 'GUESSING', 'MEANT_FOR', 'FIGURE_3', 'FIGURE_4', 'PAIRS', 'FINETUNED', 'CHECKPOINTS',
            'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'unseen_prompts', 'floor_of',
-           'gate_table', 'used', 'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares',
+           'gate_table', 'bars_shown', 'used', 'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares',
            'preference_frame', 'models_table', 'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame',
            'finetune_table', 'film_strips', 'training_notes', 'quality_note']
 
@@ -105,11 +105,14 @@ def floor_of(runs: TrainingRuns) -> float:
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #gate-table
 def gate_table(runs: TrainingRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
     "The gate, a bar a row."
-    if runs is None: return NOTHING
+    return bars_shown(runs and gate(runs, used(runs, seeds)))
+
+def bars_shown(bars: Sequence[Bar] | None) -> pd.DataFrame | str:
+    "Bars, one a row; None where nothing is trained."
+    if bars is None: return NOTHING
     return pd.DataFrame([
         {"bar": bar.what, "found": f"{bar.found.mid:.2f} [{bar.found.low:.2f}, {bar.found.high:.2f}]",
-         "needed": f"> {bar.needed:.2f}", "passes": "yes" if bar.passes else "NO"}
-        for bar in gate(runs, used(runs, seeds))
+         "needed": f"> {bar.needed:.2f}", "passes": "yes" if bar.passes else "NO"} for bar in bars
     ]).set_index("bar")
 
 def used(runs: TrainingRuns, seeds: Sequence[int]) -> Sequence[int]:

@@ -18,7 +18,7 @@ from dclm_nb.studies.svd.given_measures import (
     MoveReader, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
 )
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
-from .pretraining import Bar, floor_of, gate, quality_note, used
+from .pretraining import Bar, bars_shown, floor_of, gate, quality_note, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import LAYER_PROMPTS, changes, first_move_right, two_prompts
 from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MOVES', 'STARTS', 'given_workshop', 'make', 'continued', 'text_strips', 'all_marks', 'continued_strips',
-           'picture_gate', 'bars_table', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips',
-           'guidance_table', 'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table',
-           'camera_strips', 'speed_table', 'between_films', 'between_frame', 'between_strips', 'bucket_frame',
-           'bucket_figure', 'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
+           'picture_gate', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips', 'guidance_table',
+           'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table', 'camera_strips',
+           'speed_table', 'between_films', 'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure',
+           'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #workshop-def
 def given_workshop(scale: str, force: bool = False) -> GivenRuns | None:
@@ -110,13 +110,6 @@ def _picture_row(runs: GivenRuns, seed: int) -> dict[str, float]:
             "shape": np.mean([a.shape == b.shape for a, b in read]),
             "quality": np.median(quality_judge(shop.judges, world).qualities(films))}
 
-def bars_table(bars: Sequence[Bar]) -> pd.DataFrame:
-    "Bars, one a row."
-    return pd.DataFrame([
-        {"bar": bar.what, "found": f"{bar.found.mid:.2f} [{bar.found.low:.2f}, {bar.found.high:.2f}]",
-         "needed": f"> {bar.needed:.2f}", "passes": "yes" if bar.passes else "NO"} for bar in bars
-    ]).set_index("bar")
-
 def gate_of(runs: GivenRuns | None, seeds: Sequence[int], what: str = "picture") -> list[Bar]:
     "All bars of a page: of what continues a `picture`, of the `camera`, of what is `between`, of a `text`; or none."
     if runs is None: return []
@@ -131,7 +124,7 @@ def shut(bars: Sequence[Bar], claims: Sequence[str]) -> dict[str, str]:
     failed = [bar.what for bar in bars if not bar.passes]
     return dict.fromkeys(claims, f"the gate is shut: {', '.join(failed)}") if failed else {}
 
-def gate_shown(bars: Sequence[Bar]) -> pd.DataFrame | str: return bars_table(bars) if bars else NOTHING_DRAWN
+def gate_shown(bars: Sequence[Bar]) -> pd.DataFrame | str: return bars_shown(bars) if bars else NOTHING_DRAWN
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #guidance-frame
 def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
