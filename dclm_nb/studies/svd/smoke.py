@@ -57,6 +57,11 @@ def _smoke_samples(store: RunStore) -> None:
     from dclm_nb.studies.svd.sample_figures import smoke_samples
     smoke_samples(store)
 
+def _smoke_levels(store: RunStore) -> None:
+    "Pictures at two sizes and two levels of noise."
+    from dclm_nb.studies.svd.noise_levels import smoke_levels
+    smoke_levels(store)
+
 # %% ../../../nbs/studies/svd/07_smoke.ipynb #table-def
 def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
     "{run: the procedure that makes it in a store}."
@@ -73,5 +78,6 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
             ("svd/moves", "svd/moves-joined", "svd/given", "svd/camera", "svd/continued", "svd/temporal-prompt"),
             _smoke_samples,
         ),
+        **dict.fromkeys(("svd/sized-pictures", "svd/picture-judge", "svd/sized-samples"), _smoke_levels),
         "video/curate": _smoke_pipeline,
     }
