@@ -56,7 +56,8 @@ CURATION: dict[str, CurationStudy] = {
 class TrainingStudy:
     """How much is drawn, trained and judged for one seed. `clips` of a set, and the larger set has twice as many;
     `high` clean clips to finetune on; `marks`: steps of finetuning at which it is judged; `short` steps where the
-    strength of filters is compared (200 had been tried: no direction is learned in them), on the first `searched` clips; `prompts` films for each meaning."""
+    strength of filters is compared, on the first `searched` clips (in 200 no direction was learned); `prompts` films
+    for each meaning."""
 
     scale: str
     clips: int = 2400
