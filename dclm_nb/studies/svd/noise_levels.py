@@ -338,8 +338,8 @@ NO_LEVELS = "Nothing is trained at replay: ask for SCALE=smoke, or for SCALE=lap
 
 def level_gate_table(runs: LevelRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
     "The gate, a bar a row."
-    from dclm_nb.studies.svd.sample_figures import bars_table
-    return NO_LEVELS if runs is None else bars_table(level_gate(runs, seeds))
+    from dclm_nb.studies.svd.pretraining import bars_shown
+    return NO_LEVELS if runs is None else bars_shown(level_gate(runs, seeds))
 
 def size_judge_table(runs: LevelRuns | None) -> pd.DataFrame | str:
     "By planted flaw: how often the clean picture was preferred, and the quality of the flawed ones, at both sizes."
