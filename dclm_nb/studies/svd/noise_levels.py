@@ -20,7 +20,7 @@ from ...core.statistics import Interval, mean_interval
 from ...core.store import Run
 from ...papers.frames import RowNotes, tidy
 from .given_runs import plain_world, world_of
-from .pretraining import Bar, used
+from .pretraining import Bar, bars_shown, used
 from .profiles import film_seed
 from dclm_nb.studies.svd.training_runs import (
     BUCKET, JUDGE_SEED, RATE, TrainingRuns, all_words, codec_of, load_network, quality_judge, train_pictures,
@@ -338,7 +338,6 @@ NO_LEVELS = "Nothing is trained at replay: ask for SCALE=smoke, or for SCALE=lap
 
 def level_gate_table(runs: LevelRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
     "The gate, a bar a row."
-    from dclm_nb.studies.svd.pretraining import bars_shown
     return NO_LEVELS if runs is None else bars_shown(level_gate(runs, seeds))
 
 def size_judge_table(runs: LevelRuns | None) -> pd.DataFrame | str:
