@@ -124,7 +124,7 @@ def draw_sized_pictures(
     import torch
     from dclm_nb.learn.device import this_device
     from dclm_nb.video.guidance import guide
-    from dclm_nb.video.objectives import Asked, denoiser
+    from dclm_nb.video.objectives import Condition, denoiser
     from dclm_nb.video.sampling import draw, karras_levels
     from dclm_nb.video.vae import to_frames
     on, model = this_device(), model.to(this_device())
@@ -133,7 +133,7 @@ def draw_sized_pictures(
     noise = torch.randn(len(captions), 1, codec.channels, side, side, generator=chance).to(on)
     told = torch.tensor([RATE, BUCKET], device=on).expand(len(captions), 2)
     numbers = all_words().encode(captions).to(on)
-    with torch.no_grad(): asked = Asked(model.read(numbers), told) + Asked(model.read(0 * numbers), told)
+    with torch.no_grad(): asked = Condition(model.read(numbers), told) + Condition(model.read(0 * numbers), told)
     found = draw(guide(denoiser(model, asked), guidance), noise, karras_levels(steps, 0.03, 80.0))
     return to_frames(codec.decode(found.cpu()))[:, 0]
 
