@@ -282,7 +282,6 @@ class CaptionModel:
     name: str
     model: str
     frames: int = 1
-    prompt: str = ""
 
 
 CAPTIONS = ("told", "world")
@@ -322,7 +321,7 @@ class Gauges:
         self.measuring, m = measuring, measuring
         self.detector = rapidocr_detector() if m.text else None
         self.captioners = list(three_captioners()) if "world" in m.captions else []
-        self.captioners += [ModelCaptioner.pretrained(c.model, c.frames, c.name, prompt=c.prompt) for c in m.models]
+        self.captioners += [ModelCaptioner.pretrained(c.model, c.frames, c.name) for c in m.models]
         self.reader, self.rater = (_scorer(folder) if folder else None for folder in (m.reader, m.rater))
 
     def read(self, look: Look, told: str = "") -> dict:
