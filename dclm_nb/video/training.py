@@ -264,10 +264,11 @@ def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoM
     return made
 
 def _no_captions(stage: str) -> UserError:
-    return UserError(f"the clips have no captions, and --stage {stage} reads them: curate again with a captioning model "
-                     "(models in the settings), or with a text file beside each film (captions: [told]; FILM.json: "
-                     '{"said": [[0.5, "a dog runs"]]}, seconds and sentences); or train --stage i2v or interpolate, '
-                     "which read none")
+    return UserError(
+        f"the clips have no captions, and --stage {stage} reads them: curate again with a captioning model (models in "
+        "the settings), or with a text file beside each film (captions: [told]; FILM.json: "
+        '{"said": [[0.5, "a dog runs"]]}, seconds and sentences); or train --stage i2v or interpolate, which read none'
+    )
 
 # %% ../../nbs/video/39_training.ipynb #one-training
 def _train(

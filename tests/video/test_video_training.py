@@ -226,7 +226,8 @@ def test_films_without_captions_train_what_reads_none(tmp_path):
 
 def muted(folder: Path, texts=("", "", ""), **more) -> Path:
     "Shards in `folder` of clips that say `texts`."
-    clips, path = [], made(folder.parent / f"{folder.name}.mp4", moving(0, True))
+    folder.mkdir(parents=True)
+    clips, path = [], made(folder / "film.mp4", moving(0, True))
     for k, text in enumerate(texts):
         facts = dict(film="m", fps=25.0, frames=24, width=32, height=32, path=str(path), start=0.0, end=0.96,
                      motion_bucket_id=9, captions=None, **more)
