@@ -494,5 +494,5 @@ def _kept_since(began: float) -> str:
 
 def _stamp(manifest: dict) -> float:
     from datetime import datetime
-    try: return datetime.fromisoformat(manifest["finished"]).timestamp() + 1          # whole seconds are written
+    try: return datetime.fromisoformat(manifest["finished"]).timestamp()
     except (KeyError, TypeError, ValueError): return 0.0

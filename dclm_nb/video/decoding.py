@@ -143,7 +143,7 @@ def _opened(path: str | Path, limits: Limits):
 
 def _sounds(container) -> str:
     names = [stream.codec_context.name for stream in container.streams.audio if stream.codec_context]
-    return f"sound: {', '.join(names)}" if names else ""
+    return f"sound only: {', '.join(names)}" if names else "neither picture nor sound"
 
 
 def _picture_stream(container, limits: Limits):

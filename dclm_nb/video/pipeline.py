@@ -145,15 +145,17 @@ def set_sizes(clips: Sequence[Document]) -> dict:
 # %% ../../nbs/video/17_pipeline.ipynb #remarks-def
 DAMAGE = {"frame damaged": "frame", "packet damaged": "packet", "breaks off": ""}
 
-def remarks(folder: str | Path, films: FilmsFound, most: int = 10) -> list[str]:
+def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: int = 10) -> list[str]:
     "Lines on films that are damaged and used, or there several times, and on what was passed over."
     used = [film for told in _films(folder) for film in told["used"]]
     names = {film["name"]: _shown(Path(film["path"]).name) for film in used}
     hurt = [f"{names[film['name']]} ({_damage(film['faults'])})" for film in used if DAMAGE.keys() & film["faults"]]
     twins = [[names[name] for name in same if name in names] for same in films.same]
     again = [f"{name} (as {first})" for first, *others in filter(None, twins) for name in others]
+    then = "" if config.duplicates else " and stay (duplicates in the settings drops near duplicates)"
     return [*_line(hurt, "is damaged and used", "are damaged and used", most),
-            *_line(again, "has the same content as another", "have the same content as another", most),
+            *_line(again, f"has the same content as another{then.replace('stay', 'stays')}",
+                   f"have the same content as another{then}", most),
             *_passed_over(films)]
 
 
@@ -229,7 +231,7 @@ class WriteCard(books.WriteReport):
             films=film_book(folder, self.films).to_dict("records"),
             passed_over=self.found.passed_over,
             links=self.found.links,
-            remarks=remarks(folder, self.found),
+            remarks=remarks(folder, self.found, self.config),
             refused=[dict(film=_shown(Path(fault["source"]).name), cause=fault["cause"], detail=fault["detail"])
                      for told in _films(folder) for fault in told["faults"]],
             hours=sum(film["seconds"] for film in used) / 3600,
@@ -309,7 +311,7 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
         Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
         Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
-        Stage("sheet", 1, [WriteSheet(folder, films)], ("contact_sheet.html",), share=0.05),
+        Stage("sheet", 1, [WriteSheet(folder, films, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
 
@@ -352,9 +354,9 @@ def _filter_stages(c: VideoCuration, n: int, f: Path) -> list[Stage]:
 class WriteSheet(PipelineStep):
     "Writes [the contact sheet](18_contact_sheet.ipynb) of what each rule removed and kept."
     type, name = "💽 - WRITER", "sheet"
-    def __init__(self, folder: str | Path, films: FilmsFound):
+    def __init__(self, folder: str | Path, films: FilmsFound, config: VideoCuration):
         super().__init__()
-        self.folder, self.films = str(folder), films
+        self.folder, self.films, self.config = str(folder), films, config
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
@@ -370,7 +372,7 @@ class WriteSheet(PipelineStep):
         shots = [f"{r['step']}: {r['documents']}" for r in BOOKS.reasons(folder) if r["stage"] in ("clips", "measures")]
         told = [("films refused", films), ("shots that went before they were measured", shots)]
         lines = [f"{what}: {', '.join(which) or 'none'}" for what, which in told]
-        return [f"{len(self.films.films)} films were met", *lines, *remarks(folder, self.films)]
+        return [f"{len(self.films.films)} films were met", *lines, *remarks(folder, self.films, self.config)]
 
 # %% ../../nbs/video/17_pipeline.ipynb #report-def
 class FilmReport(Report):

@@ -126,6 +126,7 @@ def test_killed_and_continued_equals_uninterrupted(films, report, killed, tmp_pa
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+KILLED_AT = (2, "measure", 0.3)
 CURATE = """
 import sys
 from dclm_nb.video.pipeline import VideoCuration, curate_films
@@ -133,8 +134,11 @@ curate_films(sys.argv[1], sys.argv[2], VideoCuration(shortest=0.3, text=None), w
 """
 
 
-@pytest.mark.parametrize("workers, stage, delay", [(2, "measure", 0.3), *nightly(
-    *((w, s, d) for w in (1, 2) for s in ("cut", "measure") for d in (0.0, 0.1, 0.3, 1.0)))])
+RARE = [(w, s, d) for w in (1, 2) for s in ("cut", "measure") for d in (0.0, 0.1, 0.3, 1.0) if (w, s, d) != KILLED_AT]
+
+
+@pytest.mark.parametrize("workers, stage, delay",
+                         [KILLED_AT, *(pytest.param(*at, marks=pytest.mark.nightly) for at in RARE)])
 def test_nothing_outlives_a_curation_that_is_killed(films, tmp_path, workers, stage, delay):
     import subprocess
     import sys
@@ -240,6 +244,33 @@ def test_a_wrong_line_in_the_settings_is_named(tmp_path, line, said):
     assert str(file) in str(error.value)
 
 
+def test_an_unknown_setting_lists_all_with_what_they_are(tmp_path):
+    import dataclasses
+    from dclm_nb.video.training import VideoTraining
+    (file := tmp_path / "a.yaml").write_text("shortst: 2")
+    for kind in (VideoCuration, VideoTraining):
+        with pytest.raises(UserError) as error: read_settings(file, kind)
+        assert all(f"{field.name} (" in str(error.value) for field in dataclasses.fields(kind))
+    file.write_text("limits: {second: 1}")
+    with pytest.raises(UserError, match=r"seconds \(28800\)"): read_settings(file, VideoCuration)
+    file.write_text("shortst: 2")
+    with pytest.raises(UserError) as error: read_settings(file, VideoCuration)
+    for default in ("shortest (1.0)", "captions ([])", "motion_scale (real)", "filters (null)", "duplicates (null)"):
+        assert default in str(error.value)
+
+
+def test_the_example_of_the_help_and_the_template_of_the_card_can_be_read(report, tmp_path):
+    import inspect
+    from dclm_nb.cli import curate_video
+    lines = inspect.cleandoc(curate_video.__doc__).splitlines()
+    first = next(k for k, line in enumerate(lines) if line.strip().startswith("shortest:"))
+    (file := tmp_path / "a.yaml").write_text("\n".join(lines[first:lines.index("", first)]))
+    rules = read_settings(file, VideoCuration).filters
+    assert any(rule.share for rule in rules) and any(rule.limit for rule in rules)
+    file.write_text((report.folder / "card.md").read_text().partition("```yaml")[2].partition("```")[0])
+    assert read_settings(file, VideoCuration) == QUICK
+
+
 def test_the_settings_that_we_ship_can_be_read():
     folder = Path(__file__).parents[2] / "reproduce" / "svd" / "curation"
     found = {path.name: read_settings(path, VideoCuration) for path in folder.glob("*.yaml")}
@@ -319,7 +350,8 @@ def test_damage_copies_and_what_was_passed_over_stand_everywhere(mixed, capsys):
     assert hurt
     for page in pages:
         assert f"1 film is damaged and used: scratched|ä.mp4 ({hurt[0]}" in page
-        assert "2 films have the same content as another: b.mp4 (as a.mp4), c.mp4 (as a.mp4)" in page
+        assert "2 films have the same content as another and stay (duplicates in the settings" in page
+        assert "): b.mp4 (as a.mp4), c.mp4 (as a.mp4)" in page
         assert "passed over: 1 file with another ending and 2 links to folders" in page
         assert "empty" in page
     assert len(mixed.used()) == 4 and "documents" not in printed + pages[1]
