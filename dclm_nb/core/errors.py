@@ -5,7 +5,7 @@ __all__ = ['UserError', 'unknown']
 
 # %% ../../nbs/core/00_errors.ipynb #imports
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # %% ../../nbs/core/00_errors.ipynb #user-error-def
 class UserError(Exception):
@@ -17,8 +17,10 @@ class UserError(Exception):
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    "The error for a `name` that is not among `known`; suggests the nearest one. Raise what it returns."
+    """The error for a `name` that is not among `known`; suggests the nearest one. Where `known` is a mapping, it shows
+    what each name stands for. Raise what it returns."""
+    listed = [f"{k} ({v})" for k, v in known.items()] if isinstance(known, Mapping) else [str(k) for k in known]
     known = [str(k) for k in known]
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"unknown {kind} {str(name)!r}{hint}; choose from: {', '.join(known) or 'nothing is available'}")
+    return UserError(f"unknown {kind} {str(name)!r}{hint}; choose from: {', '.join(listed) or 'nothing is available'}")
