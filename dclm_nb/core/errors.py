@@ -17,10 +17,13 @@ class UserError(Exception):
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a `name` that is not among `known`; suggests the nearest one. Where `known` is a mapping, it shows
-    what each name stands for. Raise what it returns."""
-    listed = [f"{k} ({v})" for k, v in known.items()] if isinstance(known, Mapping) else [str(k) for k in known]
+    """The error for a `name` that is not among `known`; suggests the nearest one. Where `known` maps names to texts, it
+    shows them beside the names. Raise what it returns."""
+    try: name = str(name)
+    except Exception: name = type(name).__name__            # somebody's object that cannot even be printed
+    told = known if isinstance(known, Mapping) and all(isinstance(v, str) for v in known.values()) else {}
     known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"unknown {kind} {str(name)!r}{hint}; choose from: {', '.join(listed) or 'nothing is available'}")
+    listed = ", ".join(f"{k} ({told[k]})" if k in told else k for k in known)
+    return UserError(f"unknown {kind} {name!r}{hint}; choose from: {listed or 'nothing is available'}")
