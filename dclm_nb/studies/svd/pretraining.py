@@ -222,9 +222,10 @@ def models_table(runs: TrainingRuns | None, variants: Sequence[Variant], seeds: 
     return pd.DataFrame(rows).T.fillna("")
 
 def _frames_seen(variant: Variant, steps: int, runs: TrainingRuns) -> int:
-    "Frames in the batches of a training and of the picture stage before it."
-    s = runs.study
-    return s.batch * CLIP_FRAMES * steps + (s.picture_batch * s.picture_steps if variant.start == "image" else 0)
+    "Frames in the batches of a training and of those that it goes on from."
+    s, pictures = runs.study, runs.study.picture_batch * runs.study.picture_steps
+    before = {"image": pictures, "random": 0}.get(variant.start, pictures + s.batch * CLIP_FRAMES * s.steps)
+    return s.batch * CLIP_FRAMES * steps + before
 
 def _model_row(films: Sequence[dict], unseen: np.ndarray) -> dict:
     part = lambda f, which: np.mean(np.array(f["follows"])[which])

@@ -144,7 +144,9 @@ def guidance_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
 def _under_weights(runs: GivenRuns, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     "Films and true clips under the three weights, by row."
     high = runs.study.high
-    weights = {"constant low": (1.0, 1.0), "constant high": (high, high), "linear": (1.0, high)}
+    middle = (1.0 + high) / 2
+    weights = {"constant low": (1.0, 1.0), "constant middle": (middle, middle), "constant high": (high, high),
+               "linear": (1.0, high)}
     return {row: read_films(continued(runs, seed, guidance=weight)) for row, weight in weights.items()}
 
 def _continues(films: np.ndarray, true: np.ndarray, world: WorldSpec) -> dict[str, float]:
@@ -184,7 +186,9 @@ def _leads(runs: GivenRuns, seed: int) -> dict[str, dict[str, float]]:
         some = ahead[moves["linear"] & moves[other]]
         return {"all films": ahead.mean(), "films that move under both": some.mean() if len(some) else np.nan}
     return {"likeness, decibels above constant low": lead("constant low", like),
-            "saturation, grey levels nearer than constant high": lead("constant high", wrong)}
+            "saturation, grey levels nearer than constant high": lead("constant high", wrong),
+            "likeness, decibels above constant middle": lead("constant middle", like),
+            "saturation, grey levels nearer than constant middle": lead("constant middle", wrong)}
 
 def _lead(values: Sequence[float]) -> str:
     if not np.isfinite(values).all(): return "a seed has no such film"
