@@ -323,11 +323,12 @@ def _seen(watch: FilmWatch) -> str:
 
 # %% ../../nbs/video/39_training.ipynb #cost-def
 def _cost(objective, clips, training: Training, seed: int, options: dict) -> list[str]:
-    "What a step takes here and all of them, in one line, from one batch forward; nothing where that is not known."
+    "What a step takes here and all of them, in one line, from a batch forward; nothing where that is not known."
     if torch.cuda.is_available() or options["devices"] * options["num_nodes"] > 1: return []
-    batch = clips.batch(training.batch_size, (chance := torch.Generator().manual_seed(seed))), chance
+    batch = clips.batch(training.batch_size, chance := torch.Generator().manual_seed(seed)), chance
     # the numbers that the training draws stay what they are
     with torch.random.fork_rng(devices=[]), torch.no_grad():
+        objective.losses(batch)                             # the first is slower than any other
         began = time.perf_counter()
         objective.losses(batch)
         step = 3 * (time.perf_counter() - began)            # backward costs about twice as much as forward

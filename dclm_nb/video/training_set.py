@@ -164,6 +164,8 @@ def _shown(stream: Iterator[TrainingClip], progress: Progress) -> Iterator[Train
     for clip in stream:
         yield clip
         progress.update(note=clip.id)
+    # those that were refused are done, too
+    progress.update(max(0, (progress.total or 0) - progress.done))
 
 def _keep_first(folder: Path, frames: np.ndarray) -> None:
     with whole_file(folder / "first.npy") as file: np.save(file, frames[:SHOWN], allow_pickle=False)
