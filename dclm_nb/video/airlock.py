@@ -50,6 +50,7 @@ def _serve(descriptor: int, memory: int) -> None:
             target, args, kwargs = pickle.loads(door.recv_bytes())
             module, _, function = target.partition(":")
             call = getattr(import_module(module), function)
+            _send(door, "loaded")                       # from here on the task's time is counted
             if not limited: _limit(memory)
             limited = True
             _send(door, *_answer(door, call, args, kwargs))
@@ -78,6 +79,7 @@ def _limit(memory: int) -> None:
 
 # %% ../../nbs/video/03_airlock.ipynb #airlock
 _MODULE = "dclm_nb.video.airlock"
+_START = 300.0                                          # seconds in which a child, or a module, has to be there
 
 
 class Airlock:
@@ -114,7 +116,7 @@ class Airlock:
                                       stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": _search_path()})
         inner.close()
         self.starts += 1
-        _receive(self.door, time.monotonic() + 120)
+        _receive(self.door, time.monotonic() + _START)
         return self.door
 
     def run(self, target: str, *args, **kwargs) -> object:
@@ -126,9 +128,10 @@ class Airlock:
 
     def each(self, target: str, *args, **kwargs) -> Iterator:
         "What the function `module:name` yields, as it comes. Raises as `run`."
-        door, left, ended = self._ready(), self.in_all, False
+        door, left, ended, asked = self._ready(), self.in_all, False, time.monotonic()
         try:
             door.send_bytes(pickle.dumps((target, args, kwargs)))
+            _receive(door, time.monotonic() + _START)
             while True:
                 asked = time.monotonic()
                 kind, thing = _receive(door, asked + min(self.patience, left))

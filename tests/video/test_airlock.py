@@ -91,6 +91,12 @@ def test_patience_for_all_waiting_together(airlock):
         assert time.monotonic() - started < 30
 
 
+def test_a_module_that_loads_slowly_is_no_slow_task(airlock, tmp_path, monkeypatch):
+    (tmp_path / "sluggish.py").write_text("import time\ntime.sleep(2)\ndef one(): return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Airlock(patience=1.0) as hasty: assert hasty.run("sluggish:one") == 1
+
+
 def test_no_child_is_left_behind(airlock):
     with Airlock() as other:
         other.run("neighbour:double", 1)
