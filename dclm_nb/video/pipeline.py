@@ -294,7 +294,7 @@ def _rows(rows: Sequence[dict]) -> list[str]:
 def _cell(value: object) -> str: return str(value).replace("|", "\\|")
 
 # %% ../../nbs/video/17_pipeline.ipynb #build-def
-@run("video/curate", version=2,
+@run("video/curate", version=3,
      libraries=("av", "datatrove", "numpy", "onnxruntime", "opencv-python-headless", "pyarrow", "rapidocr",
                 "scenedetect-headless"), clock=("curated/*/logs/*", "curated/*/heartbeat/*"))
 def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path) -> list[Stage]:
