@@ -18,8 +18,8 @@ __all__ = ['budget']
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-def
 def budget(exhibit: Exhibit, scale: str | Scale | None = None) -> Lines:
     """(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes; without a `scale`
-    that at which `reproduce` runs it. Raises `UserError` for a scale that is unknown, or a position of the dial that this
-    exhibit does not offer."""
+    that at which `reproduce` runs it. Raises `UserError` for a scale that is unknown, or one that this exhibit does
+    not offer."""
     scale, cost = _scale_of(exhibit, scale), get_paper(exhibit.paper).cost
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
     if scale.needs != "cluster": lines += _on_this_machine(exhibit, scale)
