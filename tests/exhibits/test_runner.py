@@ -149,7 +149,7 @@ from pathlib import Path
 from dclm_nb.papers.catalogue import Exhibit
 Exhibit.notebook = property(lambda self: Path(sys.argv[1]))
 from dclm_nb.cli import main
-main(["reproduce", "table-20", "--scale", "smoke", "--out", sys.argv[2]])
+main(["reproduce", "table-4", "--scale", "smoke", "--out", sys.argv[2]])
 """
 
 
