@@ -196,7 +196,7 @@ def gallery(paper: str, root: Path | None = None) -> str:
 def index_of_papers(root: Path | None = None) -> str:
     "The page above the galleries."
     found = lambda paper, kind: len(list(((root or project_root()) / "figures" / paper).glob(f"{kind}_*.md")))
-    extras = lambda paper: f" and {n} extras of ours" if (n := found(paper, "extra")) else ""
+    extras = lambda paper: f" and {n} extra{'s' * (n > 1)} of ours" if (n := found(paper, "extra")) else ""
     counts = {name: found(name, "table") + found(name, "figure") for name in papers()}
     lines = [
         f"- [{paper.title}]({name}/README.md): {counts[name]} tables and figures{extras(name)}"
