@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ...core.statistics import mean_interval
-from .pretraining import NOTHING, used
+from .pretraining import NOTHING, mean_said, used
 from .training_runs import TrainingRuns, Variant, prompts_of, quality_judge
 from ...video.judges import Path, preferred
 from ...video.world import MOTIONS
@@ -42,7 +41,7 @@ def fault_table(
     by |= {f"{name} alone": [name] for name in every}
     faults = _Faults(runs)
     share = lambda pair, seed, names: preferred(*(quality_by(faults.of(model, seed), names) for model in pair))
-    said = lambda pair, names: _said([share(pair, seed, names) for seed in used(runs, seeds)])
+    said = lambda pair, names: mean_said([share(pair, s, names) for s in used(runs, seeds)], 0, 1)
     return pd.DataFrame({row: {judge: said(pair, names) for judge, names in by.items()} for row, pair in pairs.items()})
 
 class _Faults:
@@ -55,11 +54,6 @@ class _Faults:
             films = np.load(self.runs.samples(model, seed).folder / "films.npy")
             self.known[model, seed] = [self.judge.faults(film) for film in films]
         return self.known[model, seed]
-
-def _said(values: Sequence[float]) -> str:
-    share = mean_interval(list(values))
-    if not np.isfinite(share.low): return f"{share.mid:.2f} from one seed"
-    return f"{share.mid:.2f} [{max(0, share.low):.2f}, {min(1, share.high):.2f}]"
 
 # %% ../../../nbs/studies/svd/13_controls.ipynb #words-def
 def words_table(runs: TrainingRuns | None, models: Sequence[Variant], seeds: Sequence[int]) -> pd.DataFrame | str:

@@ -20,7 +20,7 @@ from ...core.statistics import Interval, mean_interval
 from ...core.store import Run
 from ...papers.frames import RowNotes, tidy
 from .given_runs import plain_world, world_of
-from .pretraining import Bar, bars_shown, used
+from .pretraining import Bar, bars_shown, mean_said, used
 from .profiles import film_seed
 from dclm_nb.studies.svd.training_runs import (
     BUCKET, JUDGE_SEED, RATE, TrainingRuns, all_words, codec_of, load_network, quality_judge, train_pictures,
@@ -357,7 +357,7 @@ def levels_table(runs: LevelRuns | None, seeds: Sequence[int]) -> pd.DataFrame |
     if runs is None: return NO_LEVELS
     curves = level_curves(runs, seeds)
     rows = {(f"{PIXELS[row]} pixels", f"{mean:+g}"): {
-                "quality": _said(one["quality"]), "words followed": _said(one["follows"]),
+                "quality": mean_said(one["quality"]), "words followed": mean_said(one["follows"]),
                 "colour right": f"{one['colour'].mean():.2f}", "shape right": f"{one['shape'].mean():.2f}",
                 "pictures": int(one["pictures"].sum())}
             for (row, mean), one in curves.groupby(["row", "p_mean"], sort=False)}
@@ -381,12 +381,7 @@ def _paired(by_row: Mapping[str, Mapping[int, float]]) -> dict[str, str]:
     low, high = (by_row[row] for row in PIXELS)
     listed = lambda values: ", ".join(f"{value:.2f}" for value in values)
     return {**{f"{PIXELS[row]} pixels, seed by seed": listed(by_row[row].values()) for row in PIXELS},
-            "rise, paired by seed": _said([high[seed] - low[seed] for seed in low])}
-
-def _said(values: Sequence[float]) -> str:
-    found = mean_interval(list(values))
-    if not np.isfinite(found.low): return f"{found.mid:.2f} from one seed"
-    return f"{found.mid:.2f} [{found.low:.2f}, {found.high:.2f}]"
+            "rise, paired by seed": mean_said([high[seed] - low[seed] for seed in low])}
 
 # %% ../../../nbs/studies/svd/14_noise_levels.ipynb #figure-def
 def level_figure(runs: LevelRuns | None, seeds: Sequence[int]) -> Figure | str:

@@ -28,7 +28,7 @@ __all__ = ['Read', 'NOTHING', 'GUESSING', 'MEANT_FOR', 'FIGURE_3', 'FIGURE_4', '
            'judged_films', 'judge_calibration', 'judge_table', 'Bar', 'gate', 'unseen_prompts', 'floor_of',
            'gate_table', 'bars_shown', 'used', 'withheld', 'learned_parts', 'learned_shown', 'filter_table', 'shares',
            'preference_frame', 'models_table', 'model_votes', 'elo_of', 'finetuned_films', 'finetune_frame',
-           'finetune_table', 'film_strips', 'training_notes', 'quality_note']
+           'finetune_table', 'mean_said', 'film_strips', 'training_notes', 'quality_note']
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #films-of
 Read = Callable[[Variant, int], dict]
@@ -284,14 +284,16 @@ def finetune_table(runs: TrainingRuns | None, seeds: Sequence[int]) -> pd.DataFr
                      (finetuned_films(runs, s, mark) for s in used(runs, seeds))]
             steps = runs.study.marks[mark]
             rows[f"{ours} over {theirs}, after {steps} steps"] = {
-                axis.replace("_", " "): _said(mean_interval([f[axis] for f in found]))
+                axis.replace("_", " "): mean_said([f[axis] for f in found], 0, 1)
                 for axis in ("quality", "prompt_alignment")
             }
     return pd.DataFrame(rows).T
 
-def _said(share: Interval) -> str:
-    if not np.isfinite(share.low): return f"{share.mid:.2f} from one seed"
-    return f"{share.mid:.2f} [{share.low:.2f}, {share.high:.2f}]"
+def mean_said(values: Sequence[float], least: float = -np.inf, most: float = np.inf) -> str:
+    "The mean of a value a seed and its interval, in words; no end lies beyond `least` or `most`, as of a share."
+    found = mean_interval(list(values))
+    if not np.isfinite(found.low): return f"{found.mid:.2f} from one seed"
+    return f"{found.mid:.2f} [{max(least, found.low):.2f}, {min(most, found.high):.2f}]"
 
 # %% ../../../nbs/studies/svd/11_pretraining.ipynb #strips-def
 def film_strips(

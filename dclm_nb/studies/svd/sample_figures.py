@@ -18,7 +18,7 @@ from dclm_nb.studies.svd.given_measures import (
     MoveReader, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
 )
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
-from .pretraining import Bar, bars_shown, floor_of, gate, quality_note, used
+from .pretraining import Bar, bars_shown, floor_of, gate, mean_said, quality_note, used
 from .strips import NOTHING_DRAWN, Strip, marks_of
 from .temporal_prompt import LAYER_PROMPTS, changes, first_move_right, two_prompts
 from .training_runs import BASE, TrainingRuns, prompts_of, quality_judge, workshop
@@ -192,8 +192,7 @@ def _leads(runs: GivenRuns, seed: int) -> dict[str, dict[str, float]]:
 
 def _lead(values: Sequence[float]) -> str:
     if not np.isfinite(values).all(): return "a seed has no such film"
-    found = mean_interval(values)
-    return f"{found.mid:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return mean_said(values)
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #camera-frame
 def move_reader(runs: GivenRuns, seed: int) -> MoveReader:

@@ -1,5 +1,6 @@
 """Films that begin with a picture: what is given, what is measured, and what stays shut."""
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.studies.svd.given_measures import (
-    MoveReader, enlarged, faded, fidelity, film_motion, middle_psnr, saturation_error, signature_of,
+    MoveReader, enlarged, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
 )
 from dclm_nb.studies.svd.given_runs import (
     CAMERA_SETS, GivenRuns, add_mixer_lora, draw_given, given_network, load_given, moves_world, plain_world, read_films,
@@ -195,3 +196,25 @@ def test_all_gates_have_one_floor_of_quality():
     bars = [*gate(runs.shop, seeds), *gate_of(runs, seeds), *gate_of(runs, seeds, "text")]
     floors = [bar.needed for bar in bars if bar.what.startswith("quality")]
     assert len(floors) == 3 and len(set(floors)) == 1
+
+
+def test_guidance_leads_are_signed_and_leave_out_films_that_stand_still(monkeypatch):
+    "A repeated picture is as like as can be, and is no film that moves."
+    from dclm_nb.studies.svd import sample_figures
+    still = np.repeat(CLIPS.clips[:, :1], 8, axis=1)
+    drifting = np.clip(CLIPS.clips + np.linspace(0, 40, 8)[:, None, None, None], 0, 255).astype(np.uint8)
+    rows = {"linear": still, "constant low": drifting, "constant middle": still, "constant high": drifting}
+    monkeypatch.setattr(sample_figures, "_under_weights", lambda *_: {r: (f, CLIPS.clips) for r, f in rows.items()})
+    leads = sample_figures._leads(SimpleNamespace(shop=SimpleNamespace(world=WORLD)), 0)
+    low, middle = (leads[f"likeness, decibels above constant {name}"] for name in ("low", "middle"))
+    assert low["all films"] > 5 and middle["all films"] == 0 and np.isnan(low["films that move under both"])
+
+
+def test_the_ground_of_a_pan_goes_along_and_that_of_a_walking_shape_does_not():
+    wide = replace(WORLD, camera=1.0)
+    scenes = [draw_scene(wide, "kinds", 3, i) for i in range(200)]
+    pans = [clip_of(scene) for scene in scenes if scene.meaning.move == "pan left"][:6]
+    walks = clip_set(60, WORLD, seed=5)
+    walking = [clip for clip, scene in zip(walks.clips, walks.scenes) if scene.meaning.move == "right"][:6]
+    ground = lambda clips: np.mean([rightward(clip, WORLD)[0] for clip in clips])
+    assert ground(pans) > 1 > 0.3 > abs(ground(walking)) and np.mean([rightward(c, WORLD)[1] for c in walking]) > 1

@@ -21,7 +21,8 @@ from dclm_nb.studies.svd.training_runs import (
     BASE, BASELINES, HIGH, SCRATCH, SEARCHED, TWO_FLAWS_LESS, UNCURATED, Choice, all_words, chosen, kept, new_network,
     prompts_of, set_world, workshop,
 )
-from dclm_nb.video.judges import faults_of, preferred
+from dclm_nb.core.statistics import mean_interval
+from dclm_nb.video.judges import Path, faults_of, preferred
 from dclm_nb.video.world import meanings_of
 
 CLAIMS = {claim.id: claim for claim in read_claims("svd")}
@@ -216,3 +217,25 @@ def test_replay_trains_nothing():
                   filter_strength.distance_table(None, (0,)), filter_strength.captions_table(None, (0,))):
         assert "replay" in table
     assert pretraining.film_strips(None, {"base": BASE}, 0) is None
+
+
+def test_the_way_along_is_read_where_the_rule_of_moves_abstains():
+    "A short or unsteady path has a way, too; no path has none."
+    ways = [controls._way(path) for path in (Path(0.05, 0.01, 0.3), Path(-0.4, 0.3, 0.9), Path(0.1, -0.2), Path())]
+    assert ways == ["right", "left", "up", ""]
+
+
+def test_no_share_is_said_to_lie_beyond_zero_or_one():
+    assert pretraining.mean_said([0.9, 1.0, 0.98], 0, 1).endswith(", 1.00]")
+    assert float(pretraining.mean_said([0.9, 1.0, 0.98]).split(", ")[1][:-1]) > 1
+    assert pretraining.mean_said([0.5]) == "0.50 from one seed"
+
+
+def test_filters_are_compared_with_a_model_that_has_learned(monkeypatch):
+    "An unfiltered model that draws noise shuts the gate, whatever the base has learned."
+    bars = lambda quality: [pretraining.Bar("unfiltered: quality", mean_interval([quality, quality + 0.1]), -5.0)]
+    monkeypatch.setattr(filter_strength, "withheld", lambda *_: {})
+    runs = SimpleNamespace(study=SimpleNamespace(scale="laptop"))
+    for quality, said in ((-9.0, {"claim-10": "a gate is shut: unfiltered: quality"}), (-3.0, {})):
+        monkeypatch.setattr(filter_strength, "strength_gate", lambda *_: bars(quality))
+        assert filter_strength.strength_withheld(runs, (0, 1), ["claim-10"]) == said
