@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
-from .given_frames import PictureToFilm, from_picture
+from .given_frames import PictureToFilm, augmented, from_picture, without_condition
 from .objectives import Condition, VideoNetwork
 
 # %% auto #0
-__all__ = ['ELEVATIONS', 'orbit', 'from_view', 'AroundObjects', 'view_psnr', 'trivial_views']
+__all__ = ['ELEVATIONS', 'orbit', 'from_view', 'AroundObjects', 'from_angle', 'OneView', 'view_psnr', 'trivial_views']
 
 # %% ../../nbs/video/31_views.ipynb #orbit
 ELEVATIONS = (-5.0, 30.0)
@@ -47,6 +47,34 @@ class AroundObjects(PictureToFilm):
         if "elevation" not in clips: raise UserError("orbits need the camera's elevation beside each clip")
         condition = super().condition(clips, chance)
         return replace(condition, numbers=torch.cat([condition.numbers, clips["elevation"][:, None]], 1))
+
+# %% ../../nbs/video/31_views.ipynb #one-view
+def from_angle(
+    network: VideoNetwork, picture: Tensor, noised: Tensor, level: Tensor, fps: Tensor, bucket: Tensor,
+    elevation: Tensor, view: Tensor
+) -> Condition:
+    "The condition of one view alone, the one numbered `view`, `\"B\"`, of an orbit; the rest as in `from_view`."
+    condition = from_view(network, picture, noised, level, fps, bucket, elevation, 1)
+    return replace(condition, numbers=torch.cat([condition.numbers, view[:, None]], 1))
+
+class OneView(AroundObjects):
+    "A view of an orbit, chosen by chance, from its first one: loose pictures, as a picture model is trained."
+    images = True
+
+    def losses(self, batch: tuple[dict[str, Tensor], torch.Generator]) -> dict[str, Tensor]:
+        "See `Denoising.losses`; of each orbit one view is learned."
+        clips, chance = batch
+        orbits = clips["latents"]
+        view = torch.randint(orbits.shape[1], (len(orbits),), generator=chance)
+        alone = orbits[torch.arange(len(orbits)), view][:, None]
+        return super().losses((clips | {"latents": alone, "given": orbits[:, 0], "view": view.to(orbits)}, chance))
+
+    def condition(self, clips: dict[str, Tensor], chance: torch.Generator) -> Condition:
+        "See `from_angle`; some examples get neither picture nor embedding."
+        if "elevation" not in clips: raise UserError("orbits need the camera's elevation beside each clip")
+        kept, (noised, level) = self.kept(clips, chance), augmented(clips["given"], chance)
+        numbers = clips["fps"], clips["bucket"], clips["elevation"], clips["view"]
+        return without_condition(from_angle(self.network, clips["given"], noised, level, *numbers), kept)
 
 # %% ../../nbs/video/31_views.ipynb #psnr
 def view_psnr(found: Tensor, true: Tensor, size: float) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ from ...core.runs import run
 from ...core.seeds import seed_for
 from ...core.store import Run
 from .profiles import film_seed
-from .training_runs import BASE, RATE, TrainingRuns, codec_of
+from dclm_nb.studies.svd.training_runs import (
+    BASE, RATE, TrainingRuns, Variant, codec_of, kept_marks, mark_name,
+)
 from ...video.given_frames import Eye
 from ...video.mixing import MixingSettings
 from ...video.models import GivenMixing
@@ -33,14 +35,15 @@ if TYPE_CHECKING:
     from dclm_nb.video.vae import PixelCodec
 
 # %% auto #0
-__all__ = ['CAMERA_SETS', 'CLIP_SETS', 'TASKS', 'MIXER_MAPS', 'GIVEN_NOISE', 'LOWEST', 'GIVEN', 'moves_world', 'draw_moves',
-           'world_of', 'plain_world', 'join_moves', 'given_network', 'take_over', 'latent_moves', 'train_given',
-           'load_given', 'add_mixer_lora', 'train_camera', 'draw_given', 'draw_continued', 'GivenStudy', 'GivenRuns',
-           'read_films']
+__all__ = ['CAMERA_SETS', 'ORBITS', 'CLIP_SETS', 'TASKS', 'NUMBERS', 'MIXER_MAPS', 'GIVEN_NOISE', 'LOWEST', 'GIVEN',
+           'moves_world', 'draw_moves', 'world_of', 'plain_world', 'join_moves', 'given_network', 'take_over',
+           'latent_moves', 'train_given', 'load_given', 'add_mixer_lora', 'train_camera', 'draw_given',
+           'draw_continued', 'GivenStudy', 'GivenRuns', 'read_films']
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets
 CAMERA_SETS = {"horizontal": "pan left", "zoom": "zoom in", "static": "still"}
-CLIP_SETS = ("paths", "far", *CAMERA_SETS, "orbits")
+ORBITS = ("orbits", "free orbits")
+CLIP_SETS = ("paths", "far", *CAMERA_SETS, *ORBITS)
 
 def moves_world(name: str, world: WorldSpec) -> WorldSpec:
     "The clean world from which a set of `CLIP_SETS` is drawn. Raises `UserError` for another name."
@@ -49,7 +52,7 @@ def moves_world(name: str, world: WorldSpec) -> WorldSpec:
     if name == "far": return clean
     if name == "paths": return replace(clean, travel=(0.05, 0.5))
     if name == "static": return replace(clean, still=1.0)
-    return replace(clean, camera=1.0, cameras=5, turn=(1.6, 1.6))
+    return replace(clean, camera=1.0, cameras=5, turn=(0.8, 2.4) if name == "free orbits" else (1.6, 1.6))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #sets-run
 @run("svd/moves", version=1, libraries=("numpy", "opencv-python-headless"))
@@ -76,7 +79,7 @@ def _scenes(config: Mapping, seed: int) -> list:
     from itertools import count
     from dclm_nb.video.world import draw_scene
     name, world = config["set"], world_of(config["world"])
-    wanted = CAMERA_SETS.get(name) if name != "orbits" else "orbit"
+    wanted = "orbit" if name in ORBITS else CAMERA_SETS.get(name)
     found = []
     for i in count():
         scene = draw_scene(world, "moves", name, film_seed(seed), i, split=config["split"])
@@ -104,15 +107,17 @@ def join_moves(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     return {"clips": len(clips)}
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #network-of
-TASKS = {"picture": 1, "ends": 2, "views": 1}
+TASKS = {"picture": 1, "ends": 2, "views": 1, "free views": 1, "one view": 1}
 "What is learned, and how many pictures are given."
+
+NUMBERS = {"views": 4, "one view": 5}   # how many numbers the network hears, where not three
 
 def given_network(task: str, network: Mapping, channels: int, seed: int) -> VideoNetwork:
     "An untrained network for a task. Raises `UserError` for one that is not in `TASKS`."
     if task not in TASKS: raise unknown("task", task, TASKS)
     pictures, ends = TASKS[task], task == "ends"
     settings = MixingSettings(channels=channels, widths=tuple(network["widths"]), lanes=tuple(network["lanes"]),
-                              words=pictures, numbers=4 if task == "views" else 3)
+                              words=pictures, numbers=NUMBERS.get(task, 3))
     unet = GivenMixing(settings, channels + ends, seed)
     return VideoNetwork(unet, eye=Eye(channels, settings.context, seed), gap_channels=channels if ends else 0)
 
@@ -143,17 +148,19 @@ def latent_moves(moves: Run, codec: PixelCodec, measured_motion: bool = False) -
 @run("svd/given", version=1, libraries=("lightning", "torch"))
 def train_given(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     """Run: a network for one of `TASKS`, trained on the run `moves` among the inputs, from the weights of `start` where
-    there is one; `weights.safetensors` are the averaged ones."""
+    there is one; `weights.safetensors` are the averaged ones. Those after some steps (`marks`) are kept as they are:
+    so early an average is mostly what training began with."""
     from dclm_nb.learn.checkpoints import save_weights
     from dclm_nb.video.given_frames import BetweenFrames, PictureToFilm
-    from dclm_nb.video.views import AroundObjects
+    from dclm_nb.video.views import AroundObjects, OneView
     torch.set_num_threads(1)
     codec, task = codec_of(inputs["pictures"]), config["task"]
     network = given_network(task, config["network"], codec.channels, seed)
     taken = take_over(network, _weights_of(inputs["start"])) if "start" in inputs else 0
-    objective = {"picture": PictureToFilm, "ends": BetweenFrames, "views": AroundObjects}[task]
+    objective = {"ends": BetweenFrames, "views": AroundObjects, "one view": OneView}.get(task, PictureToFilm)
     clips = latent_moves(inputs["moves"], codec, measured_motion=task == "picture")
-    averaged, loss = _trained(objective, network, clips, config["training"], folder, seed)
+    marks = kept_marks(config.get("marks", ()), folder, averaged=False)
+    averaged, loss = _trained(objective, network, clips, config["training"], folder, seed, [marks])
     save_weights(folder / "weights.safetensors", network=averaged)
     return {"taken": taken, "clips": len(clips.latents), "loss": loss}
 
@@ -163,23 +170,24 @@ def _weights_of(model: Run) -> dict[str, Tensor]:
     from dclm_nb.learn.checkpoints import split_weights
     return split_weights(load_file(model.folder / model.result["marks"][-1]), "network")
 
-def _trained(objective, network: VideoNetwork, clips: Clips, how: Mapping, folder: Path, seed: int):
+def _trained(objective, network: VideoNetwork, clips: Clips, how: Mapping, folder: Path, seed: int, callbacks=()):
     "The averaged network after training, and the mean loss of the last tenth of steps."
     from dclm_nb.video.edm import NoiseLevels
     from dclm_nb.video.objectives import Training, train_stage
     training = Training(**{**how, "levels": NoiseLevels(*how["levels"])})
-    fitted = train_stage(objective(network.train(), training), clips, folder, seed)
+    fitted = train_stage(objective(network.train(), training), clips, folder, seed, callbacks)
     losses = fitted.losses()
     fitted.finish("last.ckpt")
     return fitted.objective.averaged.module, float(np.mean(losses[-max(1, len(losses) // 10):]))
 
-def load_given(model: Run, channels: int) -> VideoNetwork:
-    "The network of a run of `svd/given` or `svd/camera`."
+def load_given(model: Run, channels: int, mark: int = 0) -> VideoNetwork:
+    "The network of a run of `svd/given` or `svd/camera`; with `mark` as it was after so many steps."
     from safetensors.torch import load_file
     from dclm_nb.learn.checkpoints import split_weights
     config = model.manifest["config"]
     network = given_network(config["task"], config["network"], channels, 0)
-    network.load_state_dict(split_weights(load_file(model.folder / "weights.safetensors"), "network"))
+    weights = mark_name(mark) if mark else "weights.safetensors"
+    network.load_state_dict(split_weights(load_file(model.folder / weights), "network"))
     return network.eval()
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #camera-lora
@@ -229,22 +237,33 @@ def draw_given(
 ) -> Tensor:
     """Latents `"N T C H W"` of films that begin as the true ones do (`ends`: and end), at a motion bucket, with
     guidance that grows along the film. Equal seeds are equal noise."""
-    from dclm_nb.video.given_frames import between_frames, from_picture, without_condition
-    from dclm_nb.video.guidance import guide, linear_scale
-    from dclm_nb.video.objectives import denoiser
-    from dclm_nb.video.sampling import draw, karras_levels
-    from dclm_nb.video.views import from_view
+    from dclm_nb.video.given_frames import between_frames, from_picture
+    from dclm_nb.video.views import from_angle, from_view
     chance = torch.Generator().manual_seed(seed_for("films that begin with a picture", seed))
     n, frames = true.latents.shape[:2]
     noise = torch.randn(true.latents.shape, generator=chance)
     given = true.latents[:, [0, -1]] if task == "ends" else true.latents[:, 0]
     noised = given + GIVEN_NOISE * torch.randn(given.shape, generator=chance)
     numbers = (torch.full((n,), GIVEN_NOISE), true.fps, torch.full((n,), float(bucket)))
-    ask = {"picture": from_picture, "ends": between_frames, "views": from_view}[task]
-    more = (true.elevation,) if task == "views" else ()
-    with torch.no_grad(): condition = ask(network, given, noised, *numbers, *more, frames)
+    whole = partial(_drawn, network, guidance=guidance, steps=steps)
+    with torch.no_grad():
+        if task == "one view":
+            each = [from_angle(network, given, noised, *numbers, true.elevation, torch.full((n,), float(view)))
+                    for view in range(frames)]
+            return torch.cat([whole(one, noise[:, v:v + 1]) for v, one in enumerate(each)], 1)
+        if task == "views":
+            return whole(from_view(network, given, noised, *numbers, true.elevation, frames), noise)
+        ask = between_frames if task == "ends" else from_picture
+        return whole(ask(network, given, noised, *numbers, frames), noise)
+
+def _drawn(network: VideoNetwork, condition, noise: Tensor, guidance: tuple[float, float], steps: int) -> Tensor:
+    "From noise `\"N T C H W\"` down to latents, under a condition and against none."
+    from dclm_nb.video.given_frames import without_condition
+    from dclm_nb.video.guidance import guide, linear_scale
+    from dclm_nb.video.objectives import denoiser
+    from dclm_nb.video.sampling import draw, karras_levels
     both = denoiser(network, condition + without_condition(condition))
-    return draw(guide(both, linear_scale(*guidance, frames)), noise, karras_levels(steps, LOWEST, 80.0))
+    return draw(guide(both, linear_scale(*guidance, noise.shape[1])), noise, karras_levels(steps, LOWEST, 80.0))
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #draw-run
 @run("svd/continued", version=1, libraries=("torch",))
@@ -257,7 +276,7 @@ def draw_continued(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     codec, task = codec_of(inputs["pictures"]), inputs["model"].manifest["config"]["task"]
     every = latent_moves(inputs["moves"], codec)
     true = Clips(**{name: value[:config["films"]] for name, value in every.tensors().items()})
-    network = load_given(inputs["model"], codec.channels)
+    network = load_given(inputs["model"], codec.channels, config.get("mark", 0))
     found = draw_given(network, task, true, config["bucket"], config["guidance"], config["steps"], seed)
     np.save(folder / "films.npy", to_frames(codec.decode(found)))
     np.save(folder / "true.npy", np.load(inputs["moves"].folder / "clips.npy")[:config["films"]])
@@ -267,7 +286,8 @@ def draw_continued(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
 @dataclass(frozen=True)
 class GivenStudy:
     """How much is drawn and trained for one seed; `camera_rate`, `rank`: learning rate and rank of the camera's
-    matrices; `high`: the highest weight of guidance."""
+    matrices; `high`: the highest weight of guidance; `views_marks`: steps after which views are looked at, the first
+    after a twelfth, as in the paper's Figure 10."""
     clips: int = 2000
     camera_clips: int = 200
     picture_steps: int = 500
@@ -275,17 +295,18 @@ class GivenStudy:
     camera_rate: float = 6e-3
     ends_steps: int = 300
     views_steps: int = 250
+    views_marks: tuple[int, ...] = (21, 62, 125)
     rank: int = 16
     films: int = 36
     high: float = 3.0
     buckets: tuple[int, ...] = (16, 72, 127, 184, 240)
 
 GIVEN = {
-    "smoke": GivenStudy(clips=24, camera_clips=8, picture_steps=3, camera_steps=2, ends_steps=2, views_steps=2, rank=2,
-                        films=4, buckets=(16, 127, 240)),
+    "smoke": GivenStudy(clips=24, camera_clips=8, picture_steps=3, camera_steps=2, ends_steps=2, views_steps=3, rank=2,
+                        views_marks=(1, 2), films=4, buckets=(16, 127, 240)),
     "laptop": GivenStudy(),
     "gpu": GivenStudy(clips=20_000, camera_clips=2000, picture_steps=4000, camera_steps=1000, ends_steps=1500,
-                      views_steps=2000, films=144),
+                      views_steps=2000, views_marks=(167, 500, 1000), films=144),
 }
 
 # %% ../../../nbs/studies/svd/20_given_runs.ipynb #workshop-class
@@ -293,6 +314,7 @@ GIVEN = {
 class GivenRuns:
     "All runs upon the base models of a workshop, made when they are asked for."
     shop: TrainingRuns
+    base: Variant = BASE
 
     @cached_property
     def study(self) -> GivenStudy: return GIVEN[self.shop.study.scale]
@@ -308,11 +330,12 @@ class GivenRuns:
     def given_plan(self, task: str, seed: int, start: str = "film") -> PlannedRun:
         "A training of one of `TASKS`; `start`: `film` (the base model), `image` or `random`."
         s = self.study
-        steps = {"picture": s.picture_steps, "ends": s.ends_steps, "views": s.views_steps}[task]
+        steps = {"picture": s.picture_steps, "ends": s.ends_steps}.get(task, s.views_steps)
         config = {"task": task, "network": self.shop.network, "training": self._training(steps)}
-        of = {"picture": "paths", "ends": "far", "views": "orbits"}[task]
+        if task == "views": config["marks"] = list(s.views_marks)
+        of = {"picture": "paths", "ends": "far", "free views": "free orbits"}.get(task, "orbits")
         inputs = {"moves": self.moves(of, seed), "pictures": self.shop.set("pictures", seed)}
-        if start == "film": inputs["start"] = self.shop.video(BASE, seed)
+        if start == "film": inputs["start"] = self.shop.video(self.base, seed)
         elif start == "image": inputs["start"] = self.shop.image(seed)
         elif start != "random": raise unknown("start", start, ("film", "image", "random"))
         return PlannedRun(f"{task} from {start}, seed {seed}", train_given, config, seed, inputs, steps / 11)
@@ -344,11 +367,12 @@ class GivenRuns:
                                    {name: self.moves(name, seed, held=True) for name in CAMERA_SETS})
 
     def films(
-        self, model: Run, seed: int, bucket: int = 127, guidance: tuple[float, float] = (1.0, 1.0), of: str = "paths"
+        self, model: Run, seed: int, bucket: int = 127, guidance: tuple[float, float] = (1.0, 1.0), of: str = "paths",
+        mark: int = 0,
     ) -> Run:
-        "Films that a model draws of the held-out clips of a set, or of all `cameras`."
+        "Films that a model, or what it was after `mark` steps, draws of the held-out clips of a set, or of `cameras`."
         config = {"films": self.study.films, "bucket": bucket, "guidance": list(guidance),
-                  "steps": self.shop.study.draw_steps}
+                  "steps": self.shop.study.draw_steps} | ({"mark": mark} if mark else {})
         moves = self.cameras(seed) if of == "cameras" else self.moves(of, seed, held=True)
         inputs = {"model": model, "moves": moves, "pictures": self.shop.set("pictures", seed)}
         return self.shop.store.run(draw_continued, config, seed, inputs)
@@ -359,7 +383,7 @@ class GivenRuns:
              starts: Sequence[tuple[str, str]] = ()) -> None:
         "Trainings side by side: base models, then what continues `pictures`, other (task, start), and camera moves."
         shop = self.shop
-        shop.make([BASE], seeds)
+        shop.make([self.base], seeds)
         together = lambda plans, name: run_in_parallel(plans, shop.store, shop.workers, shop.force, name)
         tasks = [*([("picture", "film")] if pictures else []), *starts]
         together([self.given_plan(task, seed, start) for seed in seeds for task, start in tasks], "given frames")

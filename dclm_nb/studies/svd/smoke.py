@@ -57,6 +57,11 @@ def _smoke_samples(store: RunStore) -> None:
     from dclm_nb.studies.svd.sample_figures import smoke_samples
     smoke_samples(store)
 
+def _smoke_views(store: RunStore) -> None:
+    "Views around an object, and views of words."
+    from dclm_nb.studies.svd.view_figures import smoke_views
+    smoke_views(store)
+
 def _smoke_levels(store: RunStore) -> None:
     "Pictures at two sizes and two levels of noise."
     from dclm_nb.studies.svd.noise_levels import smoke_levels
@@ -79,5 +84,6 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
             _smoke_samples,
         ),
         **dict.fromkeys(("svd/sized-pictures", "svd/picture-judge", "svd/sized-samples"), _smoke_levels),
+        "svd/views-of-words": _smoke_views,
         "video/curate": _smoke_pipeline,
     }

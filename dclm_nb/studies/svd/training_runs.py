@@ -37,9 +37,9 @@ __all__ = ['SETS', 'MEASURES', 'FLAWS', 'SEARCHED', 'RATE', 'BUCKET', 'JUDGE_SEE
            'SCRATCH', 'UNCURATED', 'LARGER', 'AS_MANY', 'EQUAL_FRAMES', 'BY_CHANCE', 'TWO_FLAWS_LESS', 'CONTROLS',
            'FROM_OUTSIDE', 'HIGH', 'CAPTIONERS', 'VARIANTS', 'set_world', 'train_scorers', 'draw_clips', 'strokes',
            'write_captions', 'Choice', 'kept', 'Chosen', 'chosen', 'all_words', 'codec_of', 'new_network',
-           'load_network', 'train_pictures', 'train_films', 'fit_judges', 'quality_judge', 'prompts_of', 'draw_films',
-           'draw_and_judge', 'judged', 'judge_baselines', 'Variant', 'strengths', 'by_captioner', 'TrainingRuns',
-           'workshop']
+           'load_network', 'mark_name', 'kept_marks', 'train_pictures', 'train_films', 'fit_judges', 'quality_judge',
+           'prompts_of', 'draw_films', 'draw_and_judge', 'judged', 'judge_baselines', 'Variant', 'strengths',
+           'by_captioner', 'TrainingRuns', 'workshop']
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #sets
 SETS = ("pictures", "own", "own, second part", *OUTSIDE, "high")
@@ -259,24 +259,25 @@ def _train(objective, network: Mapping, clips: Clips, config: dict, start: Run |
     model = load_network(network, begun, seed) if start else new_network(network, seed)
     how = config["training"]
     training = Training(**{**how, "levels": NoiseLevels(*how["levels"])})
-    marks = _marks(config["marks"], folder)
+    marks = kept_marks(config["marks"], folder)
     fitted = train_stage(objective(model.train(), training), clips, folder, seed, [marks])
     losses = fitted.losses()
     fitted.finish("last.ckpt")
     tail = losses[-max(1, len(losses) // 10):]
-    return {"marks": [marks.name(step) for step in config["marks"]], "steps": training.steps,
+    return {"marks": [mark_name(step) for step in config["marks"]], "steps": training.steps,
             "clips": len(clips.latents), "loss": float(np.mean(tail))}
 
-def _marks(steps: Sequence[int], folder: Path):
-    "A callback that keeps the averaged weights after some steps."
+def mark_name(step: int) -> str: return f"after_{step}.safetensors"
+
+def kept_marks(steps: Sequence[int], folder: Path, averaged: bool = True):
+    "A callback that keeps the weights after some steps: the averaged ones, or as they are."
     import lightning as L
     from dclm_nb.learn.checkpoints import save_weights
     class Marks(L.Callback):
-        def name(self, step: int) -> str: return f"after_{step}.safetensors"
-
         def on_train_batch_end(self, trainer, objective, *_):
             if trainer.global_step in steps:
-                save_weights(folder / self.name(trainer.global_step), network=objective.averaged.module)
+                network = objective.averaged.module if averaged else objective.network
+                save_weights(folder / mark_name(trainer.global_step), network=network)
     return Marks()
 
 # %% ../../../nbs/studies/svd/10_training_runs.ipynb #pictures-run
