@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from dclm_nb.core.store import RunStore
 
 # %% auto #0
-__all__ = ['AGAIN', 'MEAN', 'BARS', 'PAIRS', 'START_COLOURS', 'view_workshop', 'make', 'trivial', 'answers', 'view_frame',
-           'view_gate', 'pair_table', 'progress_figure', 'view_strips', 'word_strips', 'word_table', 'free_table',
-           'view_notes', 'smoke_views']
+__all__ = ['AGAIN', 'MEAN', 'BARS', 'DECIDED', 'PAIRS', 'START_COLOURS', 'view_workshop', 'make', 'trivial', 'answers',
+           'view_frame', 'view_gate', 'pair_table', 'progress_figure', 'view_strips', 'word_strips', 'word_table',
+           'free_table', 'view_notes', 'smoke_views']
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #workshop-def
 def view_workshop(scale: str, force: bool = False) -> ViewRuns | None:
@@ -83,6 +83,9 @@ def view_gate(runs: ViewRuns | None, seeds: Sequence[int]) -> list[Bar]:
 
 BARS = ((f"decibels above {AGAIN}", 0.0), (f"decibels above {MEAN}", 0.0),
         (f"where something turns, decibels above {AGAIN}", 1.0))
+
+DECIDED = ("claim-14", "claim-15", "prediction-25", "prediction-26", "prediction-27")
+"What rests on the gate."
 
 def _leads(runs: ViewRuns, seed: int) -> list[float]:
     "By how much the video prior is ahead, a value for each of `BARS`."
