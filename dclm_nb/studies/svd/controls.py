@@ -10,11 +10,11 @@ import pandas as pd
 
 from .pretraining import NOTHING, mean_said, used
 from .training_runs import TrainingRuns, Variant, prompts_of, quality_judge
-from ...video.judges import Path, preferred
-from ...video.world import MOTIONS
+from ...video.judges import preferred
+from ...video.world import MOTIONS, WorldSpec
 
 # %% auto #0
-__all__ = ['FAULT_GROUPS', 'quality_by', 'fault_table', 'words_table']
+__all__ = ['FAULT_GROUPS', 'quality_by', 'fault_table', 'words_table', 'way_along']
 
 # %% ../../../nbs/studies/svd/13_controls.ipynb #groups
 FAULT_GROUPS = {
@@ -63,21 +63,23 @@ def words_table(runs: TrainingRuns | None, models: Sequence[Variant], seeds: Seq
     return pd.DataFrame({m.name: _read_words(runs, m, used(runs, seeds), asked) for m in models}).T
 
 def _read_words(runs: TrainingRuns, model: Variant, seeds: Sequence[int], asked: Sequence) -> dict[str, str]:
-    from dclm_nb.video.judges import follow, path_of, read_clip
+    from dclm_nb.video.judges import read_clip
     films = [film for s in seeds for film in np.load(runs.samples(model, s).folder / "films.npy")]
     seen, asked = [read_clip(film, runs.world) for film in films], [*asked] * len(seeds)
     right = lambda shape: [s.shape == shape for s, m in zip(seen, asked) if m.shape == shape]
     moves = {"right way": lambda s, m: s.move == m.move, "no move read": lambda s, m: not s.move,
              "another way, or still": lambda s, m: s.move not in ("", m.move)}
-    ways = [_way(path_of(follow(film, runs.world))) for film in films]
+    ways = [way_along(film, runs.world) for film in films]
     return {
         **{f"{shape} right": f"{np.mean(right(shape)):.2f}" for shape in runs.world.shape_names},
         **{name: f"{np.mean([is_so(s, m) for s, m in zip(seen, asked)]):.2f}" for name, is_so in moves.items()},
         "gets along the right way": f"{np.mean([way == m.move for way, m in zip(ways, asked)]):.2f}",
     }
 
-def _way(path: Path) -> str:
-    "The move along the longer axis of a path, however short and unsteady; empty where there is no path."
+def way_along(film: np.ndarray, world: WorldSpec) -> str:
+    "The move along the longer axis of the shape's path, however short and unsteady; empty where there is no path."
+    from dclm_nb.video.judges import follow, path_of
+    path = path_of(follow(film, world))
     if not path.length: return ""
     right, down = (np.sign(path.right), 0) if abs(path.right) > abs(path.down) else (0, np.sign(path.down))
     return next(name for name, direction in MOTIONS.items() if direction == (right, down))

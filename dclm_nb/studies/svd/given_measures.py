@@ -15,7 +15,7 @@ from ...video.world import WorldSpec
 
 # %% auto #0
 __all__ = ['SECONDS', 'fidelity', 'saturation', 'saturation_error', 'middle_psnr', 'faded', 'enlarged', 'signature_of',
-           'film_motion', 'rightward', 'MoveReader']
+           'film_motion', 'rightward', 'ground_shift', 'MoveReader']
 
 # %% ../../../nbs/studies/svd/21_given_measures.ipynb #fidelity-def
 def fidelity(film: np.ndarray, picture: np.ndarray, world: WorldSpec) -> np.ndarray:
@@ -83,6 +83,23 @@ def rightward(film: np.ndarray, world: WorldSpec) -> tuple[float, float]:
     near = np.stack([ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=3) for mask in shape])
     mean = lambda where: float(right[where].mean()) if where.any() else 0.0
     return mean(~near), mean(shape)
+
+# %% ../../../nbs/studies/svd/21_given_measures.ipynb #shift-def
+def ground_shift(film: np.ndarray, world: WorldSpec, most: int = 6) -> int:
+    """By how many pixels the ground of the last frame of a film uint8 `"T H W 3"` stands to the right of that of the
+    first one, at most `most`: where their mean difference is least, away from the shape. Of equals, the shortest."""
+    from scipy import ndimage
+    cover = [ndimage.binary_dilation(cover > 0.05, np.ones((3, 3))) for cover in follow(film[[0, -1]], world).cover]
+    shifts = sorted(range(-most, most + 1), key=abs)
+    return min(shifts, key=lambda by: _misfit(film[0], film[-1], *cover, by))
+
+def _misfit(first: np.ndarray, last: np.ndarray, hidden: np.ndarray, hidden_last: np.ndarray, by: int) -> float:
+    "Mean difference of two frames `\"H W 3\"`, the first moved to the right, where neither hides its ground."
+    width = first.shape[1]
+    here, there = slice(max(0, -by), width - max(0, by)), slice(max(0, by), width - max(0, -by))
+    free = ~(hidden[:, here] | hidden_last[:, there])
+    apart = abs(first[:, here].astype(np.float32) - last[:, there]).mean(-1)
+    return float(apart[free].mean()) if free.any() else np.inf
 
 # %% ../../../nbs/studies/svd/21_given_measures.ipynb #kinds-def
 @dataclass(frozen=True)

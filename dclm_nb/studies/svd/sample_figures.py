@@ -14,8 +14,9 @@ import pandas as pd
 from ...core.statistics import mean_interval
 from ...drawing.style import COLOURS, styled
 from ...papers.frames import RowNotes, tidy
+from .controls import way_along
 from dclm_nb.studies.svd.given_measures import (
-    MoveReader, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
+    MoveReader, faded, fidelity, film_motion, ground_shift, middle_psnr, rightward, saturation_error, signature_of,
 )
 from .given_runs import CAMERA_SETS, GivenRuns, read_films
 from .pretraining import Bar, bars_shown, floor_of, gate, mean_said, quality_note, used
@@ -34,7 +35,7 @@ __all__ = ['MOVES', 'STARTS', 'given_workshop', 'make', 'continued', 'text_strip
            'picture_gate', 'gate_of', 'shut', 'gate_shown', 'guidance_frame', 'guidance_strips', 'guidance_table',
            'move_reader', 'camera_films', 'camera_reads', 'camera_frame', 'camera_table', 'camera_strips',
            'speed_table', 'between_films', 'between_frame', 'between_strips', 'bucket_frame', 'bucket_figure',
-           'temporal_frame', 'temporal_strips', 'sample_notes', 'smoke_samples']
+           'temporal_frame', 'ways_table', 'temporal_strips', 'sample_notes', 'smoke_samples']
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #workshop-def
 def given_workshop(scale: str, force: bool = False) -> GivenRuns | None:
@@ -278,7 +279,9 @@ def _speeds(films: np.ndarray, world: WorldSpec) -> dict[str, str]:
     ground, shape = np.mean([rightward(film, world) for film in films], axis=0)
     growth = np.mean([signature_of(film).growth for film in films])
     return {"ground to the right, pixels a second": f"{ground:.2f}", "shape to the right": f"{shape:.2f}",
-            "growth, % a second": f"{100 * growth:.1f}", "films": f"{len(films)}"}
+            "growth, % a second": f"{100 * growth:.1f}",
+            "ground moved, share of films": f"{np.mean([ground_shift(film, world) >= 1 for film in films]):.2f}",
+            "films": f"{len(films)}"}
 
 # %% ../../../nbs/studies/svd/24_sample_figures.ipynb #between-frame
 STARTS = {"from the video prior": "film", "from scratch": "random"}
@@ -360,6 +363,23 @@ def temporal_frame(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame
         records += [dict(row=row, column=column, seed=seed, value=value, n=len(drawn.result["pairs"]))
                     for row in LAYER_PROMPTS for column, value in changes(drawn, row).items()]
     return tidy(records, paper="svd", exhibit="figure-22", scale=runs.shop.study.scale, source="rerun")
+
+def ways_table(runs: GivenRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
+    """Of films of two prompts: shares whose move, by the rule, is that of the first or the second, or is not read; and
+    shares whose shape gets along the way of either, however unsteadily."""
+    if runs is None: return NOTHING_DRAWN
+    drawn = [two_prompts(runs.shop, seed, runs.study.films) for seed in used(runs.shop, seeds)]
+    return pd.DataFrame({row: _ways(drawn, row, runs.shop.world) for row in LAYER_PROMPTS}).T
+
+def _ways(drawn: Sequence[Run], row: str, world: WorldSpec) -> dict[str, str]:
+    asked = [[parse_caption(said).move for said in pair] for one in drawn for pair in one.result["pairs"]]
+    films = [film for one in drawn for film in np.load(one.folder / "films.npz")[row]]
+    found = {"by the rule": [move for one in drawn for move in one.result[row]["move"]],
+             "by the way along": [way_along(film, world) for film in films]}
+    share = lambda moves, which: np.mean([move == pair[which] for move, pair in zip(moves, asked)])
+    rows = {f"{name} prompt's move, {how}": f"{share(moves, k):.2f}" for how, moves in found.items()
+            for k, name in enumerate(("first", "second"))}
+    return rows | {"no move read": f"{np.mean([not move for move in found['by the rule']]):.2f}"}
 
 def _prompt_bars(runs: GivenRuns, seeds: Sequence[int]) -> list[Bar]:
     drawn = [two_prompts(runs.shop, seed, runs.study.films) for seed in used(runs.shop, seeds)]

@@ -8,7 +8,8 @@ import torch
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.studies.svd.given_measures import (
-    MoveReader, enlarged, faded, fidelity, film_motion, middle_psnr, rightward, saturation_error, signature_of,
+    MoveReader, enlarged, faded, fidelity, film_motion, ground_shift, middle_psnr, rightward, saturation_error,
+    signature_of,
 )
 from dclm_nb.studies.svd.given_runs import (
     CAMERA_SETS, GivenRuns, add_mixer_lora, draw_given, given_network, load_given, moves_world, plain_world, read_films,
@@ -218,3 +219,14 @@ def test_the_ground_of_a_pan_goes_along_and_that_of_a_walking_shape_does_not():
     walking = [clip for clip, scene in zip(walks.clips, walks.scenes) if scene.meaning.move == "right"][:6]
     ground = lambda clips: np.mean([rightward(clip, WORLD)[0] for clip in clips])
     assert ground(pans) > 1 > 0.3 > abs(ground(walking)) and np.mean([rightward(c, WORLD)[1] for c in walking]) > 1
+
+
+@pytest.mark.parametrize("by", [-2, -1, 0, 1, 3])
+def test_the_ground_is_found_where_it_was_moved_to(by):
+    wide = np.random.default_rng(3).integers(90, 160, (16, 24, 3)).astype(np.uint8)
+    film = np.stack([wide[:, 4:20]] + [wide[:, 4 - by:20 - by]] * 7)
+    assert ground_shift(film, WORLD) == by
+
+
+def test_a_shape_that_moves_moves_no_ground():
+    assert [ground_shift(clip, WORLD) for clip in CLIPS.clips] == [0] * len(CLIPS)
