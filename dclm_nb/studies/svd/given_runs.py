@@ -294,8 +294,8 @@ class GivenStudy:
     camera_steps: int = 250
     camera_rate: float = 6e-3
     ends_steps: int = 300
-    views_steps: int = 250
-    views_marks: tuple[int, ...] = (21, 62, 125)
+    views_steps: int = 400
+    views_marks: tuple[int, ...] = (33, 100, 200)
     rank: int = 16
     films: int = 36
     high: float = 3.0

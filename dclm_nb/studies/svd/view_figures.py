@@ -84,7 +84,7 @@ def view_gate(runs: ViewRuns | None, seeds: Sequence[int]) -> list[Bar]:
 BARS = ((f"decibels above {AGAIN}", 0.0), (f"decibels above {MEAN}", 0.0),
         (f"where something turns, decibels above {AGAIN}", 1.0))
 
-DECIDED = ("claim-14", "claim-15", "prediction-25", "prediction-26", "prediction-27")
+DECIDED = ("claim-14", "claim-15", "prediction-25", "prediction-26", "prediction-27", "prediction-28")
 "What rests on the gate."
 
 def _leads(runs: ViewRuns, seed: int) -> list[float]:
