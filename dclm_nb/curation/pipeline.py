@@ -31,7 +31,7 @@ from dclm_nb.curation.blocks import (
 )
 from .extract import METHODS
 from .fetch import warc_address
-from .quality import ClassifierConfig, classifier_file
+from .quality import ClassifierConfig, check_classifier, classifier_file
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
@@ -272,6 +272,7 @@ def curate(
         for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)
     ]
     if not warcs: raise UserError("give at least one WARC file")
+    if config.classifier: check_classifier(classifier_file(config.classifier))
     key = run_key(config, warcs)
     folder = Path(folder).resolve() / key
     data = run_pipeline(
