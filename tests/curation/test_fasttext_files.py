@@ -188,11 +188,3 @@ def test_a_run_with_a_spoiled_classifier_ends_before_it_begins(tmp_path, whole):
     with pytest.raises(UserError, match="not a whole fastText model"):
         curate([archive], tmp_path / "out", CurationConfig(classifier=str(_file(tmp_path, whole[:-100]))))
     assert not (tmp_path / "out").exists()
-
-
-def test_the_command_line_ends_with_one_line(tmp_path, whole):
-    archive, model = tmp_path / "a.warc", _file(tmp_path, whole[:8])
-    archive.write_bytes(b"")
-    code = f"from dclm_nb.cli import main; main(['curate', '--warc', {str(archive)!r}, '--classifier', {str(model)!r}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "not a whole" in done.stderr
