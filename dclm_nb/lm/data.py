@@ -22,6 +22,14 @@ from ..shards.records import Records, content_identity, map_rows, narrowed, read
 __all__ = ['TOKEN_FORMAT', 'write_token_folder', 'read_manifest', 'TokenShards', 'pass_order', 'context_stream', 'BatchStream',
            'TokenDataModule', 'check_fits']
 
+# %% ../../nbs/lm/05_data.ipynb #check-ids
+def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
+    """Raises `UserError` for an id beyond the vocabulary."""
+    if shard.size and (largest := int(shard.max())) >= vocab_size:
+        raise UserError(
+            f"{name} has the token {largest} and its vocabulary ends at {vocab_size - 1}; tokenise again."
+        )
+
 # %% ../../nbs/lm/05_data.ipynb #write
 def write_token_folder(
     folder: str | Path,
@@ -83,14 +91,6 @@ def _open_shard(folder: Path, entry: dict, context: np.dtype, verify: bool) -> n
     path = folder / Path(str(entry.get("file", ""))).name  # a manifest cannot point outside its folder
     digest = str(entry.get("sha256")) if verify else None
     return map_rows(path, context, entry.get("contexts"), digest, "fetch or tokenise it again.")
-
-# %% ../../nbs/lm/05_data.ipynb #check-ids
-def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
-    """Raises `UserError` for an id beyond the vocabulary."""
-    if shard.size and (largest := int(shard.max())) >= vocab_size:
-        raise UserError(
-            f"{name} has the token {largest} and its vocabulary ends at {vocab_size - 1}; tokenise again."
-        )
 
 # %% ../../nbs/lm/05_data.ipynb #shards
 class TokenShards(Dataset):
