@@ -280,7 +280,7 @@ def curate(
         str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")
     ] = "embedded",
     classifier: Annotated[
-        str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB), or none; one is trained by default.")
+        str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):

@@ -26,4 +26,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 # %% ../../nbs/core/00_errors.ipynb #several-def
 def several(texts: Iterable) -> None:
     "Raises `UserError` for one string in the place of a list of texts: Python would take it for a list of letters."
-    if isinstance(texts, (str, bytes)): raise UserError(f"a list of texts is read, not one string: say [{str(texts[:40])!r}]")
+    if isinstance(texts, (str, bytes)):
+        raise UserError(f"a list of texts is read, not one string: say [{str(texts[:40])!r}]")

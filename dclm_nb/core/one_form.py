@@ -18,4 +18,4 @@ def one_form(text: str) -> str:
     return unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", text)))
 
 # %% ../../nbs/core/22_one_form.ipynb #words-def
-LETTER = r"[\p{L}\p{N}][\p{M}]*"                               # for patterns of `regex`: a letter or digit with its marks
+LETTER = r"[\p{L}\p{N}][\p{M}]*"  # for patterns of `regex`: a letter or digit with its marks

@@ -166,8 +166,8 @@ class BloomDedup(DecidePage):
         )
 
     def prepare(self, rank: int, world_size: int) -> None:
-        """Sizes the filter by what is counted, and never smaller than a third of the characters: more than there are in a
-        text with blanks, so that it answers better than it must."""
+        """Sizes the filter by what is counted, and never smaller than a third of the characters: more than there are
+        in a text with blanks, so that it answers better than it must."""
         from dclm_nb.curation.bloom import BloomDeduplicator
         from dclm_nb.curation.ngrams import most_ngrams
         mine = shards_of_task(self.shards, rank, world_size)

@@ -26,7 +26,8 @@ class _Fields:
 
     def skip(self, size: int) -> None:
         left = len(self.data) - self.at
-        if not 0 <= size <= left: raise _Damaged(f"at byte {self.at:,} its header implies {size:,} more and {left:,} follow")
+        if not 0 <= size <= left:
+            raise _Damaged(f"at byte {self.at:,} its header implies {size:,} more and {left:,} follow")
         self.at += size
 
     def read(self, form: str) -> tuple:
@@ -68,8 +69,10 @@ def _dictionary(fields: _Fields) -> tuple[int, list[str], int]:
     data, at, names = fields.data, fields.at, []
     for number in range(size):                                  # a name, a zero, how often (8 bytes), word or label (1)
         end = data.find(b"\0", at)
-        if end < 0 or end + 10 > len(data): raise _Damaged(f"its dictionary breaks off at {number:,} of {size:,} entries")
-        if data[end + 9] != (number >= words): raise _Damaged(f"entry {number:,} of its dictionary is neither word nor label")
+        if end < 0 or end + 10 > len(data):
+            raise _Damaged(f"its dictionary breaks off at {number:,} of {size:,} entries")
+        if data[end + 9] != (number >= words):
+            raise _Damaged(f"entry {number:,} of its dictionary is neither word nor label")
         if number >= words: names.append(data[at:end].decode("utf-8", "replace"))
         at = end + 10
     fields.at = at
@@ -114,7 +117,8 @@ def _walked(fields: _Fields) -> ModelFacts:
     (quantised,) = fields.read("?")
     if pruned >= 0 and not quantised: raise _Damaged("it is pruned and not quantised")
     rows = words + (pruned if pruned >= 0 else bucket)
-    if (_codes if quantised else _table)(fields) != (rows, dim): raise _Damaged(f"its first table is not one of {rows:,} rows")
+    if (_codes if quantised else _table)(fields) != (rows, dim):
+        raise _Damaged(f"its first table is not one of {rows:,} rows")
     (output_too,) = fields.read("?")
     output = (_codes if quantised and output_too else _table)(fields)
     if output != (len(labels), dim): raise _Damaged(f"its last table is not one of {len(labels):,} labels")
@@ -147,4 +151,4 @@ def check_model(path: str | Path) -> ModelFacts:
         raise UserError(f"{Path(path).name} could not be loaded within {seconds:.0f} s: train another model") from None
     if not done.returncode: return facts
     ended = f"signal {-done.returncode}" if done.returncode < 0 else "an error"
-    raise UserError(f"{Path(path).name} cannot be used: fastText ended with {ended} when it was tried; train another model")
+    raise UserError(f"{Path(path).name} cannot be used: fastText ended with {ended} when it was tried; train another")

@@ -45,8 +45,8 @@ NO_CLASSIFIER = "none"                                          # in the place o
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
 @dataclass(frozen=True)
 class CurationConfig:
-    """One curation run. `classifier` is a model file, `released` for the authors', None to train one as `training` says,
-    or `none`: the whole pool becomes tokens;
+    """One curation run. `classifier` is a model file, `released` for the authors', None to train one as `training`
+    says, or `none`: the whole pool becomes tokens;
     `tokenizer` is `train`, `gpt-neox-20b` or a file. Raises `UserError` for values that do not exist."""
     faithful: bool = True
     extraction: str = "resiliparse"
@@ -226,7 +226,8 @@ def run_key(config: CurationConfig, warcs: Sequence[str]) -> str:
     """16 hex digits over configuration, inputs and declared version.
     A file counts by its content, wherever it lies; a WARC's address as it stands."""
     settings = config.settings()
-    if config.classifier not in (None, NO_CLASSIFIER): settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
+    if config.classifier not in (None, NO_CLASSIFIER):
+        settings["classifier"] = _content(classifier_file(config.classifier), "classifier")
     if config.tokenizer not in ("train", "gpt-neox-20b"):
         settings["tokenizer"] = _content(config.tokenizer, "tokenizer")
     inputs = {f"archive {i:05d}": warc_address(str(w)) or sha256_of(open_warc(str(w))) for i, w in enumerate(warcs)}

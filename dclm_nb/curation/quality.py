@@ -79,8 +79,8 @@ def check_classifier(path: str | Path, tried: bool = False) -> None:
     facts = (model_facts if tried else check_model)(path)
     if tuple(sorted(facts.labels)) != LABELS:
         raise UserError(
-            f"{Path(path).name} tells {', '.join(facts.labels[:4])} apart and not {' from '.join(LABELS)}: give a quality "
-            "classifier"
+            f"{Path(path).name} tells {', '.join(facts.labels[:4])} apart and not {' from '.join(LABELS)}: give a "
+            "quality classifier"
         )
 
 # %% ../../nbs/curation/17_quality.ipynb #write-examples

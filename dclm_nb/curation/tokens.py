@@ -33,8 +33,8 @@ def neox_tokenizer() -> Path:
 
 # %% ../../nbs/curation/20_tokens.ipynb #load-def
 def load_tokenizer(path: str | Path):
-    """The `tokenizers.Tokenizer` at `path`, as a `plain_tokenizer`. Raises `UserError` if the file is missing, not a tokenizer,
-    or has no end-of-text token."""
+    """The `tokenizers.Tokenizer` at `path`, as a `plain_tokenizer`. Raises `UserError` if the file is missing,
+    not a tokenizer, or has no end-of-text token."""
     from tokenizers import Tokenizer
     if not Path(path).is_file(): raise UserError(f"no tokenizer at {path}")
     try:

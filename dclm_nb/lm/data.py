@@ -39,8 +39,8 @@ def write_token_folder(
     shards: int = 1,
     tokenizer: dict | None = None,
 ) -> Path:
-    """Writes contexts `"N context"`, ids below `vocab_size`, as a token folder; returns it. Raises `UserError` for other
-    ids, and when the disk is full."""
+    """Writes contexts `"N context"`, ids below `vocab_size`, as a token folder; returns it. Raises `UserError` for
+    other ids, and when the disk is full."""
     folder, dtype = Path(folder), np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     contexts = narrowed(contexts, dtype)
     if contexts.ndim != 2: raise UserError(f'contexts are rows of ids, "N context", not {contexts.ndim} dimensions')

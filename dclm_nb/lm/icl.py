@@ -276,8 +276,8 @@ def score_task(
     prompts = build_prompts(records, tokenizer, task, eos_id=eos_id, limit=limit)
     if (shown := min(len(prompt.shown) for prompt in prompts)) < task.shots:
         raise UserError(
-            f"task {task.name!r} shows {task.shots} examples and has only {shown} other records to take them from: give "
-            f"more records, or shots={shown}, which is another task"
+            f"task {task.name!r} shows {task.shots} examples and has only {shown} other records to take them from: "
+            f"give more records, or shots={shown}, which is another task"
         )
     if task.type == "generation":
         items = _write_answers(

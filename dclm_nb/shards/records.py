@@ -27,13 +27,14 @@ def write_rows(path: str | Path, rows: np.ndarray) -> str:
 
 # %% ../../nbs/shards/04_records.ipynb #narrowed
 def narrowed(ids: np.ndarray, kind: np.dtype | str) -> np.ndarray:
-    """Whole numbers `"..."` as the type `kind`. Raises `UserError` for one that it cannot hold, and for other numbers."""
+    """Whole numbers `"..."` as the type `kind`. Raises `UserError` for one that it cannot hold."""
     ids, kind = np.asarray(ids), np.dtype(kind)
     if ids.dtype.kind not in "iu": raise UserError(f"ids are whole numbers, not {ids.dtype}")
     if not ids.size: return ids.astype(kind)
     low, high, fits = int(ids.min()), int(ids.max()), np.iinfo(kind)
     if low >= fits.min and high <= fits.max: return ids.astype(kind, copy=False)
-    raise UserError(f"the id {low if low < fits.min else high:,} does not fit into {kind.name}, which ends at {fits.max:,}")
+    wrong = low if low < fits.min else high
+    raise UserError(f"the id {wrong:,} does not fit into {kind.name}, which ends at {fits.max:,}")
 
 # %% ../../nbs/shards/04_records.ipynb #map-rows
 def map_rows(

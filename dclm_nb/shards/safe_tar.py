@@ -76,8 +76,8 @@ def _members(path: Path, layout: Layout) -> Iterator[tuple[str, str | None, byte
         if file.read(512) != bytes(512): raise tarfile.ReadError("no end mark")
 
 def _place(path: str, layout: Layout, before: str | None) -> tuple[str, str | None]:
-    """(key, part) of a file. Its ending begins at the first dot, as in WebDataset; where none such is known, and the file
-    is not one more of the sample `before`, at the last one: *photo.v1.jpg*."""
+    """(key, part) of a file. Its ending begins at the first dot, as in WebDataset; where none such is known, and the
+    file is not one more of the sample `before`, at the last one: *photo.v1.jpg*."""
     folder, _, name = path.rpartition("/")
     for stem, _, ending in (name.partition("."), name.rpartition(".")):
         key = f"{folder}/{stem}".lstrip("/")

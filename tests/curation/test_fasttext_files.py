@@ -31,8 +31,8 @@ AT = {"dim": 8, "wordNgrams": 28, "loss": 32, "model": 36, "bucket": 40, "minn":
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     "A classifier as ours are, as bytes."
-    path = train_classifier(GOOD * 40, JUNK * 40, tmp_path_factory.mktemp("c"), ClassifierConfig(dim=DIM, bucket=BUCKET))
-    return path.read_bytes()
+    config = ClassifierConfig(dim=DIM, bucket=BUCKET)
+    return train_classifier(GOOD * 40, JUNK * 40, tmp_path_factory.mktemp("c"), config).read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -389,8 +389,9 @@ def test_tokens_without_a_classifier_are_those_of_the_whole_pool(crawl, report, 
     from dclm_nb.curation.tokens import tokenise
     plain = curate(crawl.warcs, tmp_path, replace(CONFIG, classifier="none"), workers=1)
     assert not (plain.folder / "classifier.json").exists() and not (plain.folder / "scores").exists()
-    assert plain.data["pool"] == plain.data["kept"] == report.data["pool"] and plain.funnel.left.iloc[-1] == plain.data["pool"]
-    assert plain.data["used"]["classifier"] == "none was needed" and list(plain.texts()) == [d.text for d in report.pool()]
+    assert plain.data["pool"] == plain.data["kept"] == report.data["pool"] == plain.funnel.left.iloc[-1]
+    assert plain.data["used"]["classifier"] == "none was needed"
+    assert list(plain.texts()) == [d.text for d in report.pool()]
     tokenizer = next(plain.folder.glob("bpe*.json"))
     mine = tokenise(plain.texts(), tokenizer, tmp_path / "mine", CONFIG.seq_len, CONFIG.seed)
     for file in mine.folder.iterdir(): assert file.read_bytes() == (plain.tokens / file.name).read_bytes()

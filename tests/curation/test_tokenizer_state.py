@@ -80,7 +80,8 @@ def test_the_tokenizer_that_is_handed_over_stays_what_it_is(plain_file, tmp_path
 
 # -- text that spells a marker ----------------------------------------------------------------------------------------
 
-HALVES = st.sampled_from(["<|endof", "text|>", END_OF_TEXT, "<|", "<|endoftext", "|>", "tea ", "<", "\n", "<|padding|>"])
+HALVES = st.sampled_from(["<|endof", "text|>", END_OF_TEXT, "<|", "<|endoftext", "|>", "tea ", "<", "\n",
+                          "<|padding|>"])
 
 
 @settings(max_examples=60, deadline=None)

@@ -28,7 +28,7 @@ def test_dots_in_names(tmp_path, stems):
 
 
 def test_a_dotted_name_behind_its_own_stem_is_refused_and_counted(tmp_path):
-    members = [(f"{stem}.{end}", data) for stem in ("photo", "photo.v1") for end, data in (("jpg", JPEG), ("txt", CAPTION))]
+    members = [("photo.jpg", JPEG), ("photo.txt", CAPTION), ("photo.v1.jpg", JPEG), ("photo.v1.txt", CAPTION)]
     assert report(tmp_path, members) == ([CAPTION.decode()], {"read": 1, "extra file": 2})
 
 
@@ -49,7 +49,8 @@ def test_every_sample_is_somewhere_in_the_count(tmp_path, seed):
     rng = random.Random(seed)
     endings = ["jpg", "txt", "json", "gif", "v1.jpg", "", "JPG", "cls"]
     keys, members = [f"k{i}" for i in range(10)], []
-    for key in keys: members += [(f"{key}.{end}".rstrip("."), CAPTION) for end in rng.sample(endings, rng.randint(1, 3))]
+    for key in keys:
+        members += [(f"{key}.{end}".rstrip("."), CAPTION) for end in rng.sample(endings, rng.randint(1, 3))]
     _, counts = report(tmp_path, members)
     assert sum(counts.values()) >= len(keys)
 
@@ -58,7 +59,8 @@ def test_every_sample_is_somewhere_in_the_count(tmp_path, seed):
 @pytest.mark.parametrize("order", [("txt", "json"), ("json", "txt")])
 def test_a_txt_that_says_nothing_beside_a_json_that_does(tmp_path, text, order):
     data = {"txt": text, "json": json.dumps({"caption": "from json"}).encode()}
-    assert report(tmp_path, [("p.jpg", JPEG), *((f"p.{end}", data[end]) for end in order)]) == (["from json"], {"read": 1})
+    members = [("p.jpg", JPEG), *((f"p.{end}", data[end]) for end in order)]
+    assert report(tmp_path, members) == (["from json"], {"read": 1})
     [cause] = report(tmp_path, [("p.jpg", JPEG), ("p.txt", text), ("p.json", b"{}")])[1]
     assert cause in ("caption empty", "caption not UTF-8")
 
