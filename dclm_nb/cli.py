@@ -280,7 +280,7 @@ def curate(
         str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")
     ] = "embedded",
     classifier: Annotated[
-        str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")
+        str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
@@ -457,3 +457,6 @@ def main(arguments: list[str] | None = None):
     if code == 130: line = "interrupted: finished runs are kept, the same command continues"
     if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)
+
+# %% ../nbs/cli.ipynb #module-def
+if __name__ == "__main__" and "__file__" in globals(): main()  # a notebook has no file

@@ -136,9 +136,19 @@ def contexts(record: Mapping[str, Any], task: ICLTask, shown: str) -> list[str]:
 # %% ../../nbs/lm/11_prompts.ipynb #encode
 def encode(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     """Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only
-    if `special`."""
+    if `special`. Raises `UserError` for a `Tokenizer` that cuts or pads: `load_tokenizer` gives one that does not."""
+    if getattr(tokenizer, "truncation", None) or getattr(tokenizer, "padding", None) or _draws(tokenizer):
+        raise UserError(
+            "this tokenizer has truncation, padding or dropout stored in it, so prompts would not be what they say: "
+            "read its file with dclm_nb.curation.tokens.load_tokenizer, which switches them off"
+        )
     encoded = tokenizer.encode(text, add_special_tokens=special)
     return list(getattr(encoded, "ids", encoded))
+
+# %% ../../nbs/lm/11_prompts.ipynb #draws
+def _draws(tokenizer: Any) -> bool:
+    "BPE dropout: another row of ids at each call."
+    return bool(getattr(getattr(tokenizer, "model", None), "dropout", None))
 
 # %% ../../nbs/lm/11_prompts.ipynb #prefix-space
 def joins_prefix_space(tokenizer: Any) -> bool:
