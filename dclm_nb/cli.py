@@ -59,7 +59,7 @@ def _exhibits(paper: str):
 def reproduce(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …; all for every one that is built.")],
     paper: PaperOption = "",
-    scale: ScaleOption = "laptop",
+    scale: ScaleOption = "",
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
     out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
@@ -82,9 +82,9 @@ def reproduce(
     if limit is not None and not limit > 0: _fail(f"--limit is a number of minutes above 0, not {limit:g}")
     options = dict(seeds=seeds, force=force, limit=limit and limit * 60, console=_console(), here=here)
     if exhibit != "all":
-        raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale, out_dir=out, **options).exit_code)
+        raise typer.Exit(runner.reproduce(get_exhibit(exhibit, paper), scale or None, out_dir=out, **options).exit_code)
     if out: _fail("--out is for one exhibit, not for all")
-    results = runner.reproduce_all(_exhibits(paper), scale, **options)
+    results = runner.reproduce_all(_exhibits(paper), scale or None, **options)
     raise typer.Exit(int(any(r.status != "ok" for r in results)))
 
 def _fail(line: str):
@@ -133,14 +133,14 @@ def claims(
 def budget(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …")],
     paper: PaperOption = "",
-    scale: ScaleOption = "laptop",
+    scale: ScaleOption = "",
 ):
     "What a run would cost before it starts: here, and at the paper's size."
     from rich.table import Table
     from dclm_nb.exhibits.budget import budget as lines
     from dclm_nb.papers.catalogue import get_exhibit
     table = Table.grid(padding=(0, 2))
-    for name, value in lines(get_exhibit(exhibit, paper), scale): table.add_row(f"[bold]{name}[/]", value)
+    for name, value in lines(get_exhibit(exhibit, paper), scale or None): table.add_row(f"[bold]{name}[/]", value)
     _console().print(table)
 
 # %% ../nbs/cli.ipynb #report-command

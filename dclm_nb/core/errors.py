@@ -18,10 +18,12 @@ class UserError(Exception):
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     "The error for a `name` that is not among `known`; suggests the nearest one. Raise what it returns."
+    try: name = str(name)
+    except Exception: name = type(name).__name__            # somebody's object that cannot even be printed
     known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"unknown {kind} {str(name)!r}{hint}; choose from: {', '.join(known) or 'nothing is available'}")
+    return UserError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(known) or 'nothing is available'}")
 
 # %% ../../nbs/core/00_errors.ipynb #several-def
 def several(texts: Iterable) -> None:

@@ -16,14 +16,20 @@ from ..papers.scale import Scale
 __all__ = ['budget']
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-def
-def budget(exhibit: Exhibit, scale: str | Scale = "laptop") -> Lines:
-    """(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes. Raises `UserError`
-    for an unknown scale."""
-    scale, cost = get_scale(scale, exhibit.paper), get_paper(exhibit.paper).cost
+def budget(exhibit: Exhibit, scale: str | Scale | None = None) -> Lines:
+    """(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes; without a `scale`
+    that at which `reproduce` runs it. Raises `UserError` for a scale that is unknown, or a position of the dial that this
+    exhibit does not offer."""
+    scale, cost = _scale_of(exhibit, scale), get_paper(exhibit.paper).cost
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
     if scale.needs != "cluster": lines += _on_this_machine(exhibit, scale)
     there = cost.there(exhibit, scale) or _trainings(exhibit) or [("at paper size", "not known")]
     return lines + there
+
+def _scale_of(exhibit: Exhibit, asked: str | Scale | None) -> Scale:
+    "The scale that is spoken of: one of the paper's own, whether its notebook offers it or not, or one it offers."
+    scale = get_scale(asked, exhibit.paper) if asked else None
+    return scale if scale and scale.needs == "cluster" else settle_scale(exhibit, scale)
 
 def _notebook(exhibit: Exhibit) -> str:
     "Where its notebook is, and whether that is only a page from the catalogue."
@@ -32,20 +38,18 @@ def _notebook(exhibit: Exhibit) -> str:
     return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-here
-def _on_this_machine(exhibit: Exhibit, asked: Scale) -> Lines:
-    "What is known of a run on this machine, at the scale that `reproduce` would settle on."
-    scale = settle_scale(exhibit, asked) if exhibit.has_page else asked
-    instead = "" if scale == asked else f"runs at {scale.name}: " if scale.trains else "no rerun: replay, "
-    lines = [(f"at {asked.name}", instead + _time(exhibit, scale))]
+def _on_this_machine(exhibit: Exhibit, scale: Scale) -> Lines:
+    "What is known of a run on this machine."
+    lines = [(f"at {scale.name}", ("" if scale.trains else "no rerun: replay, ") + _time(exhibit, scale))]
     return lines + ((get_paper(exhibit.paper).cost.here(exhibit, scale) or []) if scale.trains else [])
 
 def _time(exhibit: Exhibit, scale: Scale) -> str:
     "How long it takes, as far as it was measured."
     seconds = measured_seconds(exhibit, scale.name)
-    if not seconds: return f"not measured yet ({scale.sentence})" if scale.trains else "seconds"
+    if not scale.trains: return duration(seconds) if seconds else "seconds"
     making = seconds_to_make(exhibit, scale.name)
-    if making is None or making / 2 <= seconds:
-        return f"{duration(seconds)}, measured by the longest stored run on this checkout"
+    if not making or not seconds: return f"not measured yet ({scale.sentence})"
+    if making / 2 <= seconds: return f"{duration(seconds)}, measured by the longest stored run on this checkout"
     return (f"{duration(making)} of one core to make its runs, about half of that with two (measured); "
             f"{duration(seconds)} once they are stored")
 

@@ -12,7 +12,7 @@ from ..papers.paper import get_scale
 from ..papers.scale import DIAL, Scale
 
 # %% auto #0
-__all__ = ['read_parameters', 'check_parameters', 'settle_scale', 'parse_seeds']
+__all__ = ['USUAL', 'read_parameters', 'check_parameters', 'settle_scale', 'trains_nothing', 'parse_seeds']
 
 # %% ../../nbs/exhibits/04_offers.ipynb #read-parameters
 def read_parameters(notebook: Path) -> dict[str, str]:
@@ -41,20 +41,25 @@ def check_parameters(notebook: Path, given: dict) -> dict:
     return given
 
 # %% ../../nbs/exhibits/04_offers.ipynb #settle
-def settle_scale(exhibit: Exhibit, scale: Scale) -> Scale:
-    """The scale that `exhibit` is run at when `scale` is asked for: that one, or else the largest smaller one on the
-    dial.
+USUAL = "laptop"
 
-    A replay-only table asked for at `laptop` has nothing to train, so its replay is the whole answer. A paper's scale
-    that is not offered raises `UserError`.
-    """
-    if scale.name in exhibit.scales: return scale
-    dial = list(DIAL)
-    smaller = dial[:dial.index(scale.name)] if scale.name in dial else []
-    below = [name for name in smaller if name in exhibit.scales]
-    if below: return get_scale(below[-1])
+def settle_scale(exhibit: Exhibit, asked: Scale | None = None) -> Scale:
+    """The scale at which `exhibit` is run when `asked` for: that one; where none was asked for, the usual one or the
+    largest below it. Raises `UserError` with the scales of this exhibit for one that it does not offer."""
+    if asked is None: return get_scale(_largest_up_to(exhibit, USUAL))
+    if asked.name in exhibit.scales: return asked
     offered = ", ".join(exhibit.scales)
-    raise UserError(f"{exhibit.id} of {exhibit.paper} is not offered at {scale.name}; it is at: {offered}")
+    raise UserError(f"{exhibit.id} of {exhibit.paper} is not offered at {asked.name}; it is at: {offered}")
+
+def _largest_up_to(exhibit: Exhibit, name: str) -> str:
+    "The largest position of the dial that `exhibit` offers, up to the one called `name`; else its first scale."
+    dial = list(DIAL)
+    offered = [n for n in dial[:dial.index(name) + 1] if n in exhibit.scales]
+    return offered[-1] if offered else exhibit.scales[0]
+
+def trains_nothing(exhibit: Exhibit) -> bool:
+    "Whether a replay is all there is: then it answers at any scale."
+    return not any(get_scale(name, exhibit.paper).trains for name in exhibit.scales)
 
 # %% ../../nbs/exhibits/04_offers.ipynb #seeds-def
 def parse_seeds(text: str) -> list[int]:

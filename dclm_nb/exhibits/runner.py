@@ -17,7 +17,7 @@ from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from ..core.progress import duration, read_progress
 from .in_process import execute_here
-from .offers import check_parameters, parse_seeds, settle_scale
+from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
 from .results import known_already, out_folder, recipe_frame, stored_frame
 from ..papers.exhibit import Exhibit
@@ -222,7 +222,7 @@ def _not_built(exhibit: Exhibit) -> UserError:
 # %% ../../nbs/exhibits/12_runner.ipynb #reproduce
 def reproduce(
     exhibit: Exhibit,
-    scale: str | Scale = "laptop",
+    scale: str | Scale | None = None,
     seeds: str | None = None,
     force: bool = False,
     out_dir: str | Path | None = None,
@@ -233,12 +233,13 @@ def reproduce(
     """Show what is known, run the notebook, show the result; see `Reproduction` for how it ended. `here`: without a
     kernel, in this process.
 
-    Raises `UserError` for what can be seen before the run: no notebook, a scale or parameter that it does not have, a
-    folder that cannot be written.
+    Without a `scale` it is the usual one, laptop, or the largest below it that there is. Raises `UserError` for what
+    can be seen before the run: no notebook, a scale or parameter that it does not have, a folder that cannot be
+    written.
     """
     from rich.console import Console
     console = console or Console()
-    asked = get_scale(scale, exhibit.paper)
+    asked = get_scale(scale, exhibit.paper) if scale else None
     if not exhibit.has_page: raise _not_built(exhibit)
     scale = settle_scale(exhibit, asked)
     out_dir = Path(out_dir).expanduser().absolute() if out_dir else out_folder(exhibit, scale.name)
@@ -247,7 +248,7 @@ def reproduce(
     )
     check_parameters(exhibit.notebook, {"scale": "", "out_dir": ""})
     _made(out_dir)
-    show_known(exhibit, asked, scale, console)
+    show_known(exhibit, scale, console)
     if here: result = execute_here(exhibit, scale, parameters, out_dir)
     else:
         with Reporter(console) as say: result = execute(exhibit, scale, parameters, out_dir, say, limit)
@@ -255,17 +256,13 @@ def reproduce(
     return result
 
 # %% ../../nbs/exhibits/12_runner.ipynb #show-known
-def show_known(exhibit: Exhibit, asked: Scale, scale: Scale, console):
+def show_known(exhibit: Exhibit, scale: Scale, console):
     "The table of what needs no run, and one line on what runs now."
     from dclm_nb.exhibits.described import not_yet
     from dclm_nb.exhibits.render import for_terminal
     comparison = known_already(exhibit)
     if comparison.rows or not exhibit.built: console.print(for_terminal(comparison, console.width))
     if missing := not_yet(exhibit): console.print(f"\n{missing}", style="yellow", highlight=False)
-    if asked != scale:
-        console.print(
-            f"{exhibit.id} is not offered at {asked.name}: running {scale.name}", style="yellow", highlight=False
-        )
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #show-result
@@ -311,12 +308,19 @@ def over_budget(results: Iterable[Reproduction]) -> str:
     return f"over {WARM_SECONDS:g} s: {named}" if slow else ""
 
 # %% ../../nbs/exhibits/12_runner.ipynb #reproduce-all
+def _offering(exhibits: list[Exhibit], scale: str | None) -> tuple[list[Exhibit], list[Exhibit]]:
+    "Those that answer at `scale`, a replay at any, and those that do not."
+    answer = lambda e: not scale or scale in e.scales or trains_nothing(e)
+    return [e for e in exhibits if answer(e)], [e for e in exhibits if not answer(e)]
+
+
 def reproduce_all(
-    exhibits: Iterable[Exhibit], scale: str = "laptop", console=None, here: bool = False, **options
+    exhibits: Iterable[Exhibit], scale: str | None = None, console=None, here: bool = False, **options
 ) -> list[Reproduction]:
     """One after the other; a failure does not stop the rest.
 
     Those that are not built are counted and skipped, a page from the catalogue among them: it would say nothing new.
+    So are those that could train but not at this `scale`; those that train nothing are replayed.
     `here`: in this process, but for the first exhibit of each paper, which has a kernel of its own.
     Raises `UserError` where none is built.
     """
@@ -325,27 +329,31 @@ def reproduce_all(
     console, results = console or Console(), []
     exhibits = list(exhibits)
     papers, built = sorted({e.paper for e in exhibits}), [e for e in exhibits if e.built]
-    scale = get_scale(scale, papers[0] if len(papers) == 1 else None).name
+    if scale: scale = get_scale(scale, papers[0] if len(papers) == 1 else "all").name
     if not built:
         raise UserError(
             f"no exhibit of {', '.join(papers)} is built yet: dclm-nb status lists them, and each has a page "
             f"that can be made by itself, for example make reproduce-{exhibits[0].id} PAPER={exhibits[0].paper}"
         )
+    built, elsewhere = _offering(built, scale)
     first = {exhibit.paper: exhibit for exhibit in reversed(built)}
     for number, exhibit in enumerate(built, 1):
         console.print(Rule(f"{number} of {len(built)}: {exhibit.paper} {exhibit.id}", align="left", style="dim"))
         in_process = here and exhibit is not first[exhibit.paper]
-        try: results.append(reproduce(exhibit, scale, console=console, here=in_process, **options))
+        at = None if trains_nothing(exhibit) else scale
+        try: results.append(reproduce(exhibit, at, console=console, here=in_process, **options))
         except UserError as e:
             console.print(str(e), style="bold red", highlight=False, soft_wrap=True)
-            results.append(Reproduction(exhibit, scale, "error", 0.0, out_folder(exhibit, scale), str(e)))
-    _summary(results, scale, len(exhibits) - len(built), console)
+            failed_at = at or settle_scale(exhibit).name
+            results.append(Reproduction(exhibit, failed_at, "error", 0.0, out_folder(exhibit, failed_at), str(e)))
+    _summary(results, len(exhibits) - len(built) - len(elsewhere), console)
+    if elsewhere: console.print(f"not offered at {scale}, and left out: {', '.join(e.id for e in elsewhere)}")
     warm = [r for r in results if here and r.exhibit not in first.values()]
     if slow := over_budget(warm): console.print(slow, highlight=False)
     return results
 
 # %% ../../nbs/exhibits/12_runner.ipynb #summary
-def _summary(results: list[Reproduction], scale: str, skipped: int, console):
+def _summary(results: list[Reproduction], skipped: int, console):
     from rich import box
     from rich.table import Table
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -362,7 +370,7 @@ def _summary(results: list[Reproduction], scale: str, skipped: int, console):
     console.print("", table)
     console.print(
         f"{sum(r.status == 'ok' for r in results)} of {len(results)} ran, "
-        f"{sum(r.scale != scale for r in results)} of them at a smaller scale than {scale}; {skipped} "
+        f"{sum(r.scale == 'replay' for r in results)} of them as a replay; {skipped} "
         f"exhibit{'s are' if skipped != 1 else ' is'} not built yet",
         highlight=False,
     )

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from ..core.errors import UserError, unknown
+from ..core.given import briefly, number
 from .tasks import CATEGORIES, CORE, TASKS, VERSIONS, Version
 
 # %% ../../nbs/lm/09_aggregate.ipynb #centered-accuracy
@@ -18,7 +19,7 @@ def centered_accuracy(score: float, baseline: float) -> float:
 
     Raises `UserError` for a baseline outside [0, 1), the mark of a percentage. Source: DCLM, Section 3.5.
     """
-    if not 0 <= baseline < 1: raise UserError(f"a baseline is a fraction from 0 to below 1, not {baseline}")
+    number("a score", score), number("a baseline (a fraction, not a percentage)", baseline, least=0, below=1)
     return (score - baseline) / (1 - baseline)
 
 # %% ../../nbs/lm/09_aggregate.ipynb #missing-task
@@ -35,7 +36,8 @@ class MissingTask(UserError):
 # %% ../../nbs/lm/09_aggregate.ipynb #missing-tasks
 def _missing_tasks(scores: Mapping[str, float], tasks: Iterable[str] = TASKS) -> tuple[str, ...]:
     """Names among `tasks` that have no score: absent, None or NaN."""
-    def has(name): return name in scores and scores[name] is not None and not math.isnan(scores[name])
+    if not isinstance(scores, Mapping): raise UserError(f"scores must be fractions by task name, not {briefly(scores)}")
+    def has(name): return scores.get(name) is not None and scores[name] == scores[name]  # NaN is not equal to itself
     return tuple(name for name in tasks if not has(name))
 
 # %% ../../nbs/lm/09_aggregate.ipynb #centered-scores
@@ -49,7 +51,7 @@ def _centered_scores(
     if version not in VERSIONS: raise unknown("baseline version", version, VERSIONS)
     tasks = tuple(tasks)
     absent = _missing_tasks(scores, tasks)
-    present = {name: float(scores[name]) for name in tasks if name not in absent}
+    present = {name: number(f"the score of {name}", scores[name]) for name in tasks if name not in absent}
     for name, score in present.items():
         if not 0 <= score <= 1: raise UserError(f"the score of {name} is a fraction from 0 to 1, not {score}")
     return {name: centered_accuracy(score, TASKS[name].baseline(version)) for name, score in present.items()}
@@ -79,7 +81,7 @@ def extended_score(scores: Mapping[str, float], version: Version = "v1", allow_m
 def mmlu_score(scores: Mapping[str, float]) -> float:
     """MMLU as the paper's tables print it: `mmlu_fewshot` in percent, not centered. Raises `MissingTask`."""
     if _missing_tasks(scores, ("mmlu_fewshot",)): raise MissingTask("MMLU", ("mmlu_fewshot",))
-    return 100 * float(scores["mmlu_fewshot"])
+    return 100 * number("the score of mmlu_fewshot", scores["mmlu_fewshot"])
 
 # %% ../../nbs/lm/09_aggregate.ipynb #category-scores
 def category_scores(

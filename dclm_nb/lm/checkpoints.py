@@ -3,9 +3,12 @@
 # %% ../../nbs/lm/07_checkpoints.ipynb #imports
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.given import as_folder, as_path, briefly, number, whole
 from .config import OpenLMConfig, config_from_dict, config_to_dict
 from .model import Block, OpenLM, rotary_frequencies
 
@@ -25,7 +29,7 @@ __all__ = ['OPEN_LM_NAMES', 'read_tensors', 'save_model', 'load_model', 'rename_
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, by name, of any shape. Raises `UserError` for a missing, damaged or pickled
     file."""
-    path = Path(path)
+    path = as_path("a weight file", path)
     if not path.is_file():
         raise UserError(
             f"there is no weight file {path.name} in {path.parent.name or '.'}; give a model.safetensors or the folder "
@@ -64,16 +68,23 @@ def _replace(path: Path, write) -> None:
 # %% ../../nbs/lm/07_checkpoints.ipynb #save
 def _save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
     """Writes a safetensors file atomically; returns its path."""
-    whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    _replace(Path(path), lambda temporary: save_file(whole, temporary, metadata={"format": "pt"}))
+    own, seen = {}, set()
+    for name, tensor in tensors.items():
+        own[name] = tensor.detach().cpu().contiguous()
+        if own[name].data_ptr() in seen: own[name] = own[name].clone()  # tied weights: the file has no ties
+        seen.add(own[name].data_ptr())
+    _replace(Path(path), lambda temporary: save_file(own, temporary, metadata={"format": "pt"}))
     return Path(path)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #save-model
 def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | Path) -> Path:
     """Writes `config.json` and `model.safetensors` (a state dict, named and shaped as the network of `config` has it)
-    into `folder`; returns the path of the weights."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    into `folder`; returns the path of the weights. Raises `UserError` where they do not fit."""
+    if not isinstance(config, OpenLMConfig): raise UserError(f"an OpenLMConfig is needed, not {briefly(config)}.")
+    _check_tensors(weights)
+    _account(_shapes(config), weights)
+    weights = _one_type(weights)
+    folder = as_folder("the model's folder", folder)
     _replace(
         folder / "config.json",
         lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"),
@@ -91,34 +102,71 @@ def _load_config(folder: str | Path) -> OpenLMConfig:
             f"{path.parent.name}/config.json is missing or is not JSON; a model folder holds config.json and "
             "model.safetensors."
         ) from None
+    if not isinstance(values, dict): raise UserError(f"{path.parent.name}/config.json holds no fields; write it again.")
     return config_from_dict(OpenLMConfig, values)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-model
+@torch.inference_mode(False)
 def load_model(path: str | Path) -> OpenLM:
     """The network in a folder written by `save_model` (or the path of its weight file), ready to evaluate. Raises
     `UserError` if anything is missing or left over."""
-    folder = Path(path).parent if Path(path).suffix == ".safetensors" else Path(path)
+    path = as_path("a model", path)
+    folder = path.parent if path.suffix == ".safetensors" else path
     return _model_from_tensors(_load_config(folder), read_tensors(folder / "model.safetensors"))
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #from-tensors
 def _model_from_tensors(config: OpenLMConfig, tensors: dict[str, Tensor]) -> OpenLM:
-    """A network that holds exactly these weights. Raises `UserError` that names missing, unknown or misshapen ones."""
-    with torch.device("meta"): model = OpenLM(config)
-    _account(
-        {name: tuple(t.shape) for name, t in model.state_dict().items()},
-        {name: tuple(t.shape) for name, t in tensors.items()},
-    )
-    model.load_state_dict(tensors, assign=True)
+    """A network that holds exactly these weights, all in one type. Raises `UserError` that names missing, unknown or
+    misshapen ones."""
+    model = _shapes(config)
+    _account(model, tensors)
+    model.load_state_dict(_one_type(tensors), assign=True)
     return model.requires_grad_(True).eval()
 
+# %% ../../nbs/lm/07_checkpoints.ipynb #one-type
+_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _one_type(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, of any shape, in the smallest type that holds every one of them exactly. Raises `UserError` for one
+    of no plain numbers."""
+    _check_values(tensors)
+    for name, t in tensors.items():
+        if t.dtype not in _TYPES or t.layout != torch.strided:
+            kind = str(t.dtype).removeprefix("torch.") if t.layout == torch.strided else "sparse"
+            raise UserError(f"{name} is {kind}; convert it to float32, float16 or bfloat16 first.")
+    common = functools.reduce(torch.promote_types, {t.dtype for t in tensors.values()})
+    return {name: t.to(common) for name, t in tensors.items()}
+
 # %% ../../nbs/lm/07_checkpoints.ipynb #account
-def _account(expected: dict[str, tuple], found: dict[str, tuple]) -> None:
-    """Raises `UserError` unless names and shapes agree exactly."""
+def _shapes(config: OpenLMConfig) -> OpenLM:
+    """A network without memory."""
+    with torch.device("meta"): return OpenLM(config)
+
+
+def _account(model: OpenLM, tensors: dict[str, Tensor]) -> None:
+    """Raises `UserError` unless names and shapes are those of the network."""
+    expected, found = ({name: tuple(t.shape) for name, t in state.items()} for state in (model.state_dict(), tensors))
     some = lambda names: ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     problems = {"missing": set(expected) - set(found), "unknown": set(found) - set(expected),
                 "of another shape": {n for n in set(found) & set(expected) if found[n] != expected[n]}}
     if text := "; ".join(f"{kind}: {some(names)}" for kind, names in problems.items() if names):
         raise UserError(f"these weights do not fit the architecture ({text}).")
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #check-tensors
+def _check_tensors(tensors: dict[str, Tensor]) -> None:
+    """Raises `UserError` for what is no state dict, tensors of any shape by name."""
+    if not isinstance(tensors, Mapping):
+        raise UserError(f"a state dict is needed, not a {type(tensors).__name__}; read_tensors(path) returns one.")
+    for name, t in tensors.items():
+        if not isinstance(name, str) or not isinstance(t, Tensor):
+            raise UserError(f"{name!r} is a {type(t).__name__} and no tensor; give the state dict that lies inside.")
+
+
+def _check_values(tensors: dict[str, Tensor]) -> None:
+    """Raises `UserError` for a tensor of any shape that is a shape only."""
+    if empty := [name for name, t in tensors.items() if t.is_meta]:
+        raise UserError(f"{empty[0]} has a shape but no values: it is on the meta device.")
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #names
 # Ours on the left, open_lm's on the right; `{n}` is a layer.
@@ -143,6 +191,7 @@ _FREQUENCIES = re.compile(r"layers\.\d+\.attention\.pos_embed\.inv_freq")
 def rename_tensors(tensors: dict[str, Tensor], table: dict[str, str]) -> dict[str, Tensor]:
     """Each name translated by `table`, tensors of any shape kept; raises `UserError` that names those it does not
     know."""
+    _check_tensors(tensors)
     translated, strange = {}, []
     for name, tensor in tensors.items():
         layer = re.search(r"\.(\d+)\.", name)
@@ -154,12 +203,41 @@ def rename_tensors(tensors: dict[str, Tensor], table: dict[str, str]) -> dict[st
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #to-open-lm
 def to_open_lm(model: OpenLM) -> dict[str, Tensor]:
-    """The network's state under open_lm's names, in the same shapes, rotary frequencies `"head_dim/2"` included."""
+    """The network's state under open_lm's names, in the same shapes, rotary frequencies `"head_dim/2"` included; like a
+    state dict it has the network's own tensors, no copies."""
+    if not isinstance(model, OpenLM): raise UserError(f"an OpenLM is needed, not {briefly(model)}.")
     config = model.config
     frequencies = rotary_frequencies(config.head_dim, config.rotary_base, config.rotary_bf16)
     return rename_tensors(model.state_dict(), OPEN_LM_NAMES) | {
         f"layers.{n}.attention.pos_embed.inv_freq": frequencies.clone() for n in range(config.n_layers)
     }
+
+# %% ../../nbs/lm/07_checkpoints.ipynb #frequencies
+def _frequencies(tensors: dict[str, Tensor]) -> Tensor:
+    """The rotary frequencies `"head_dim/2"` of an open_lm state dict. Raises `UserError` unless all its layers have the
+    same."""
+    found = {name: t for name, t in tensors.items() if _FREQUENCIES.fullmatch(name)}
+    first = found.get("layers.0.attention.pos_embed.inv_freq")
+    if first is None:
+        raise UserError(
+            "this is not a whole open_lm state dict: 'layers.0.attention.pos_embed.inv_freq' is missing, which tells "
+            "the number of heads."
+        )
+    if other := [name for name, t in found.items() if not torch.equal(t, first)]:
+        raise UserError(f"{other[0]} differs from layer 0's: our layers share their rotary frequencies.")
+    if first.ndim != 1 or not len(first) or not first.is_floating_point():
+        raise UserError("the rotary frequencies (inv_freq) are no list of numbers; the file is damaged.")
+    return first
+
+
+def _are_rounded(frequencies: Tensor, base: float) -> bool:
+    """Whether frequencies `"head_dim/2"` were rounded to bfloat16; a file in half precision may have rounded them once
+    more. Raises `UserError` for those of another base."""
+    given = frequencies.detach().cpu()
+    like = lambda b: rotary_frequencies(2 * len(given), base, b).to(given.dtype).float()
+    fits = [b for b in (False, True) if torch.allclose(given.float(), like(b), rtol=1e-6, atol=0)]
+    if not fits: raise UserError(f"the rotary frequencies belong to another base than {base:g}; give rotary_base.")
+    return given.dtype == torch.bfloat16 or fits[0]
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #open-lm-config
 def _open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLMConfig:
@@ -167,16 +245,11 @@ def _open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base
     they fit none of ours."""
     try:
         vocab_size, width = tensors["tok_embeddings.weight"].shape
-        ffn_width = tensors["layers.0.feed_forward.w3.weight"].shape[1]
-        frequencies = tensors["layers.0.attention.pos_embed.inv_freq"].float()
+        _, ffn_width = tensors["layers.0.feed_forward.w3.weight"].shape
     except KeyError as error: raise UserError(f"this is not a whole open_lm state dict: {error} is missing.") from None
-    rounded = [
-        b
-        for b in (False, True)
-        if torch.allclose(frequencies, rotary_frequencies(2 * len(frequencies), rotary_base, b), rtol=1e-6, atol=0)
-    ]
-    if not rounded:
-        raise UserError(f"the rotary frequencies belong to another base than {rotary_base:g}; give rotary_base.")
+    except ValueError: raise UserError("the embeddings or w3 of this state dict are no matrices.") from None
+    frequencies = _frequencies(tensors)
+    rounded = _are_rounded(frequencies, rotary_base)
     layers = {int(m[1]) for name in tensors if (m := re.match(r"layers\.(\d+)\.", name))}
     return OpenLMConfig(
         width,
@@ -187,16 +260,43 @@ def _open_lm_config(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base
         ffn_width,
         rotary_base=rotary_base,
         qk_norm="layers.0.attention.q_norm.weight" in tensors,
-        rotary_bf16=rounded[0],
+        rotary_bf16=rounded,
     )
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #from-open-lm
+_WRAPPERS = re.compile(r"\b(?:module|model|_orig_mod|_fsdp_wrapped_module)\.")
+_EMBEDDINGS = ("tok_embeddings.weight", "output.weight")
+
+
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the names of wrappers. Raises `UserError` for what is no state dict."""
+    _check_tensors(tensors)
+    _check_values(tensors)
+    bare = {_WRAPPERS.sub("", name): t for name, t in tensors.items()}
+    if len(bare) < len(tensors): raise UserError("two tensors have one name, wrappers aside; give one state dict.")
+    return bare
+
+
+def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With both embeddings, of which a file of tied ones may have kept one name."""
+    kept = [name for name in _EMBEDDINGS if name in tensors]
+    if len(kept) != 1: return tensors
+    lost = next(name for name in _EMBEDDINGS if name not in tensors)
+    warnings.warn(f"there is no {lost}: taken as tied, so {kept[0]} is used for both embeddings", stacklevel=3)
+    return tensors | {lost: tensors[kept[0]]}
+
+
+@torch.inference_mode(False)
 def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: float = 10_000.0) -> OpenLM:
-    """The network of an open_lm state dict (a `module.` or `model.` prefix is dropped), whose names and shapes tell its
-    size. Every tensor is used or explained, else `UserError`."""
-    tensors = {re.sub(r"^(module|model)\.", "", name): t for name, t in tensors.items()}
+    """The network of an open_lm state dict, whose names and shapes tell its size; it has copies of the tensors.
+
+    Names of wrappers (`module.`, `_orig_mod.`, ...) are dropped. One of two tied embeddings is enough, and a warning
+    says so. The type stays; mixed ones become the smallest that holds all. Every tensor is used or explained, else
+    `UserError`."""
+    tensors = _untied(_bare(tensors))
+    number("rotary_base", rotary_base, positive=True)
     config = _open_lm_config(tensors, seq_len, rotary_base)
-    weights = {name: t for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
+    weights = {name: t.detach().clone() for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
     return _model_from_tensors(
         config, rename_tensors(weights, {theirs: ours for ours, theirs in OPEN_LM_NAMES.items()})
     )
@@ -249,6 +349,7 @@ def _hugging_face_tensors(model: OpenLM) -> dict[str, Tensor]:
 # %% ../../nbs/lm/07_checkpoints.ipynb #hf-config
 def _hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dict:
     """The `config.json` that goes with `_hugging_face_tensors`. Raises `UserError` where no architecture fits."""
+    if eot_id is not None: eot_id = whole("eot_id", eot_id, most=config.vocab_size - 1)
     if config.rotary_bf16:
         raise UserError(
             "Hugging Face's Llama and OLMoE compute rotary frequencies in float32 and cannot hold the bfloat16-rounded "
@@ -286,8 +387,9 @@ def _hugging_face_config(config: OpenLMConfig, eot_id: int | None = None) -> dic
 def export_hugging_face(model: OpenLM, folder: str | Path, eot_id: int | None = None) -> Path:
     """Writes a folder that `AutoModelForCausalLM.from_pretrained` reads without custom code; returns it. Raises
     `UserError` where no architecture fits."""
-    folder, values = Path(folder), _hugging_face_config(model.config, eot_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(model, OpenLM): raise UserError(f"an OpenLM is needed, not {briefly(model)}.")
+    values = _hugging_face_config(model.config, eot_id)
+    folder = as_folder("the folder", folder)
     _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(values, indent=1) + "\n"))
     _save_tensors(_hugging_face_tensors(model), folder / "model.safetensors")
     return folder

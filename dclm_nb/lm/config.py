@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass
 
 from ..core.errors import UserError, unknown
+from ..core.given import briefly, flag, number, whole
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'STRATEGIES', 'PAPER_SCALES', 'PAPER_RECIPES', 'swiglu_width', 'OpenLMConfig', 'parameter_count',
-           'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict', 'config_from_dict']
+__all__ = ['PRECISIONS', 'STRATEGIES', 'ACCELERATORS', 'PAPER_SCALES', 'PAPER_RECIPES', 'swiglu_width', 'OpenLMConfig',
+           'parameter_count', 'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict', 'config_from_dict']
 
 # %% ../../nbs/lm/00_config.ipynb #ffn-width
 def swiglu_width(width: int, multiple: int = 256) -> int:
@@ -37,10 +38,12 @@ class OpenLMConfig:
     rotary_bf16: bool = False
 
     def __post_init__(self):
+        whole("OpenLMConfig.width", self.width, least=1)
         if self.ffn_width is None: object.__setattr__(self, "ffn_width", swiglu_width(self.width))
-        for name in ("width", "n_layers", "n_heads", "vocab_size", "seq_len", "ffn_width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"OpenLMConfig.{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("n_layers", "n_heads", "vocab_size", "seq_len", "ffn_width"):
+            whole(f"OpenLMConfig.{name}", getattr(self, name), least=1)
+        for name in ("norm_eps", "rotary_base"): number(f"OpenLMConfig.{name}", getattr(self, name), positive=True)
+        for name in ("qk_norm", "rotary_bf16"): flag(f"OpenLMConfig.{name}", getattr(self, name))
         if self.width % self.n_heads:
             raise UserError(f"width {self.width} does not split into {self.n_heads} heads; choose a multiple.")
         if self.head_dim % 2:
@@ -104,23 +107,38 @@ class TrainConfig:
     "Keep the optimiser's state after the last step."
 
     def __post_init__(self):
-        for name in ("tokens", "batch_size", "grad_accumulation", "log_every", "checkpoint_every", "loss_chunk"):
-            if getattr(self, name) < 1:
-                raise UserError(f"TrainConfig.{name} must be at least 1, not {getattr(self, name)}.")
+        self._check_numbers()
         if self.batch_size % self.grad_accumulation:
             raise UserError(f"batch_size {self.batch_size} does not split into {self.grad_accumulation} micro-batches.")
         if self.precision not in PRECISIONS: raise unknown("precision", self.precision, PRECISIONS)
         if self.strategy not in STRATEGIES: raise unknown("strategy", self.strategy, STRATEGIES)
         if self.precision == "bf16-pure" and self.strategy != "fsdp":
             raise UserError('precision "bf16-pure" needs strategy="fsdp"; without sharding choose "bf16-mixed".')
+        if self.accelerator not in ACCELERATORS: raise unknown("accelerator", self.accelerator, ACCELERATORS)
+        if self.devices != "auto": whole('TrainConfig.devices, where it is not "auto",', self.devices, least=1)
+
+    def _check_numbers(self) -> None:
+        at_least_one = ("tokens", "batch_size", "grad_accumulation", "log_every", "checkpoint_every", "loss_chunk")
+        value = lambda name: (f"TrainConfig.{name}", getattr(self, name))
+        for name in (*at_least_one, "num_nodes"): whole(*value(name), least=1)
+        for name in ("warmup_steps", "num_workers"): whole(*value(name))
+        for name in ("lr", "adam_eps"): number(*value(name), positive=True)
+        for name in ("weight_decay", "z_loss", "final_lr"): number(*value(name), least=0)
+        for name in ("beta1", "beta2"): number(*value(name), least=0, below=1)
+        never_clipped = isinstance(self.clip_norm, float) and self.clip_norm == math.inf
+        if not never_clipped: number(*value("clip_norm"), positive=True)
+        for name in ("tensorboard", "keep_checkpoint"): flag(*value(name))
 
 # %% ../../nbs/lm/00_config.ipynb #choices
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "bf16-pure")  # of TrainConfig.precision
 STRATEGIES = ("auto", "ddp", "fsdp")  # of TrainConfig.strategy
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # of TrainConfig.accelerator
 
 # %% ../../nbs/lm/00_config.ipynb #steps
 def total_steps(train: TrainConfig, seq_len: int) -> int:
     """Optimiser steps that the token budget pays for: whole batches only."""
+    if not isinstance(train, TrainConfig): raise UserError(f"a TrainConfig is needed, not {briefly(train)}")
+    seq_len = whole("seq_len", seq_len, least=1)
     steps = train.tokens // (train.batch_size * seq_len)
     if steps < 1:
         raise UserError(
@@ -131,7 +149,7 @@ def total_steps(train: TrainConfig, seq_len: int) -> int:
 
 # %% ../../nbs/lm/00_config.ipynb #chinchilla
 def _paper(width, n_layers, n_heads, multiplier=1, **recipe) -> tuple[OpenLMConfig, TrainConfig]:
-    model = OpenLMConfig(width, n_layers, n_heads)
+    model = OpenLMConfig(width, n_layers, n_heads, rotary_bf16=True)
     recipe = {"lr": 3e-3, "weight_decay": 0.033, "warmup_steps": 5000, "batch_size": 256, "z_loss": 1e-4} | recipe
     shared = {"strategy": "fsdp", "devices": "auto", "num_workers": 2, "checkpoint_every": 1000, "log_every": 20}
     return model, TrainConfig(tokens=20 * multiplier * parameter_count(model), **(shared | recipe))
@@ -177,7 +195,7 @@ PAPER_RECIPES: dict[str, tuple[OpenLMConfig, TrainConfig]] = {
 def lm_config(name: str) -> tuple[OpenLMConfig, TrainConfig]:
     """Architecture and recipe of one of the paper's scales or recipes. Raises `UserError` that lists the names."""
     known = PAPER_SCALES | PAPER_RECIPES
-    if name not in known: raise unknown("language model", name, known)
+    if not isinstance(name, str) or name not in known: raise unknown("language model", name, known)
     return known[name]
 
 # %% ../../nbs/lm/00_config.ipynb #to-json
@@ -188,6 +206,9 @@ def config_to_dict(config: OpenLMConfig | TrainConfig) -> dict:
 # %% ../../nbs/lm/00_config.ipynb #from-json
 def config_from_dict(kind: type, values: dict) -> OpenLMConfig | TrainConfig:
     """The inverse of `config_to_dict`. Raises `UserError` that names unknown or missing keys."""
+    if kind is not OpenLMConfig and kind is not TrainConfig:
+        raise UserError(f"an OpenLMConfig or a TrainConfig can be read, not {briefly(kind)}")
+    if not isinstance(values, dict): raise UserError(f"{kind.__name__} must be a mapping, not {briefly(values)}")
     fields = {f.name: f for f in dataclasses.fields(kind)}
     extra = sorted(set(values) - set(fields))
     missing = sorted(n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in values)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.given import briefly, listed, number, whole
 from ..core.seeds import seed_for
-from .inference import PlainModel, as_scorable
-from .prompts import joins_prefix_space
+from .inference import PlainModel, as_scorable, check_ids, id_rows, reading
+from .prompts import joins_prefix_space, stop_pattern
 
 # %% auto #0
 __all__ = ['next_tokens', 'length_batches', 'generate', 'decode', 'cut_answer', 'clean_answer', 'is_exact_match', 'stops_at']
@@ -26,6 +27,8 @@ def next_tokens(
     if torch.isnan(logits).any(): raise UserError("the model returned NaN: it has diverged, or its weights are damaged")
     if temperature == 0: return logits.argmax(-1)
     probabilities, order = (logits.float() / temperature).softmax(-1).sort(-1, descending=True)
+    if not torch.isfinite(probabilities).all():
+        raise UserError(f"no token can be drawn from these logits at temperature {temperature:g}; raise it")
     if top_k: probabilities[:, top_k:] = 0
     probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
     drawn = torch.cat([torch.multinomial(row.cpu(), 1, generator=g) for row, g in zip(probabilities, generators)]).to(
@@ -75,6 +78,10 @@ def _decode(
     return made
 
 # %% ../../nbs/lm/13_generate.ipynb #generate
+def _ends(end_ids: Any) -> list[int]:
+    return [whole("one of end_ids", id) for id in listed("end_ids", end_ids, of="ids")]
+
+
 def generate(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -93,18 +100,21 @@ def generate(
     true.
 
     `model` is any callable ids `"B T"` -> logits `"B T V"`; one with a cache is used with it unless `remember` is
-    false. Raises `UserError` for an empty prompt, for
-    `new_tokens` below 1 and for NaN logits."""
-    if new_tokens < 1: raise UserError(f"new_tokens is {new_tokens}; ask for 1 or more")
-    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise UserError("sampling needs temperature >= 0, top_k >= 0 and 0 < top_p <= 1")
+    false. Raises `UserError` for a prompt that is empty or has ids the model does not know, for a setting that cannot
+    be, and for NaN logits."""
+    scorable, prompts, last = as_scorable(model, remember), id_rows(prompts), set(_ends(end_ids))
+    for name, value in (("new_tokens", new_tokens), ("batch_tokens", batch_tokens)): whole(name, value, least=1)
+    number("temperature", temperature, least=0), whole("top_k", top_k), whole("seed", seed, least=None)
+    if not number("top_p", top_p, positive=True) <= 1: raise UserError(f"top_p must be at most 1, not {briefly(top_p)}")
+    if stop is not None and not callable(stop):
+        raise UserError(f"stop must be a function of the new ids, not {briefly(stop)}")
     empty = [i for i, prompt in enumerate(prompts) if not len(prompt)]
     if empty: raise UserError(f"prompt {empty[0]} is empty; give it at least one token, such as the end-of-text id")
-    scorable, last = as_scorable(model, remember), set(end_ids)
+    check_ids(prompts, scorable.vocab_size)
     ends = lambda ids: ids[-1] in last or (stop is not None and stop(ids))
     generators = [torch.Generator().manual_seed(seed_for("generate", seed, i)) for i in range(len(prompts))]
     out: list[list[int]] = [[] for _ in prompts]
-    with torch.inference_mode():
+    with reading():
         for batch in length_batches([len(prompt) + new_tokens for prompt in prompts], batch_tokens):
             choose = lambda logits, rows: next_tokens(
                 logits, [generators[batch[i]] for i in rows], temperature, top_k, top_p
@@ -143,7 +153,8 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 # %% ../../nbs/lm/13_generate.ipynb #cut
 def cut_answer(text: str, stop_strings: Sequence[str] = (), cot_delimiter: str = "") -> str:
     "The part before the first stop string (read as a regular expression) and after the last `cot_delimiter`."
-    if stop_strings: text = re.split("|".join(stop_strings), text)[0]
+    pattern = stop_pattern(stop_strings)
+    if pattern is not None: text = pattern.split(text)[0]
     return text.split(cot_delimiter)[-1] if cot_delimiter else text
 
 # %% ../../nbs/lm/13_generate.ipynb #clean
@@ -172,6 +183,6 @@ def is_exact_match(
 # %% ../../nbs/lm/13_generate.ipynb #stops
 def stops_at(tokenizer: Any, stop_strings: Sequence[str]) -> Callable[[list[int]], bool] | None:
     "A test for `generate(stop=...)`: has one of the stop strings (as a regular expression) been written?"
-    if not stop_strings: return None
-    pattern = re.compile("|".join(stop_strings))
+    pattern = stop_pattern(stop_strings)
+    if pattern is None: return None
     return lambda ids: pattern.search(decode(tokenizer, ids)) is not None

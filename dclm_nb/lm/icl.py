@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from ..core.errors import UserError
+from ..core.given import listed, whole
 from ..core.statistics import Interval, mean_interval, wilson
 from .generate import decode, generate, is_exact_match, stops_at
-from .inference import PlainModel, as_scorable, pad_right
+from .inference import PlainModel, as_scorable, check_ids, pad_right, reading
 from .prompts import ICLTask, Prompt, Row, build_prompts, end_of_text, max_answer_length
 
 # %% auto #0
@@ -44,6 +45,21 @@ def _make_work(number: int, rows: Sequence[Row], remembers: bool) -> _Work:
     inputs = tuple(dict.fromkeys(row.ids[:-1] for row in rows))
     shared = min(shared_length(inputs), min(row.start for row in rows) - 1) if remembers and len(inputs) > 1 else 0
     return _Work(number, tuple(rows), inputs, shared)
+
+# %% ../../nbs/lm/14_icl.ipynb #check-group
+def _check_rows(number: int, rows: Sequence[Row], vocab_size: int | None) -> list[Row]:
+    "The rows of record `number`. Raises `UserError` unless each has something to predict, and something before it."
+    rows = listed(f"the rows of record {number}", rows, Row, "rows")
+    if not rows: raise UserError(f"record {number} has no rows; give one per option")
+    for row in rows:
+        if not 1 <= whole("the start of a row", row.start) < len(row.ids):
+            raise UserError(
+                f"record {number}: of a row of {len(row.ids)} tokens none but those from {row.start} on are to be "
+                "predicted; one at least must be, and one stand before it"
+            )
+    try: check_ids([row.ids for row in rows], vocab_size)
+    except UserError as error: raise UserError(f"record {number}: {error}") from None
+    return rows
 
 # %% ../../nbs/lm/14_icl.ipynb #batches
 def _batches(works: Sequence[_Work], batch_tokens: int) -> Iterator[list[_Work]]:
@@ -103,9 +119,14 @@ def _score_batch(model: PlainModel, batch: Sequence[_Work], chunk: int) -> Itera
             for position in range(row.start, len(row.ids))
         ]
     rows, positions, targets = torch.tensor(where, device=model.device).T
-    losses, hits = [], []
+    losses, hits, largest = [], [], int(targets.max())
     for r, p, t in zip(rows.split(chunk), positions.split(chunk), targets.split(chunk)):
         logits = model.logits(features[r, p]).float()
+        if largest >= logits.shape[-1]:
+            raise UserError(
+                f"the model gives {logits.shape[-1]:,} logits, and the id {largest} is to be predicted; use the "
+                "tokenizer that the model was trained with"
+            )
         losses.append(F.cross_entropy(logits, t, reduction="none"))
         hits.append(logits.argmax(-1) == t)
     losses, hits, done = torch.cat(losses).cpu().numpy(), torch.cat(hits).cpu().numpy(), 0
@@ -124,10 +145,12 @@ def score_rows(
     `model` is any callable ids `"B T"` -> logits `"B T V"`; where it has a cache, what a group shares is read once,
     unless `remember` is false. `batch_tokens` bounds the padded
     tokens of a forward pass (a plain callable makes logits for all of them: lower it for a large vocabulary), `chunk`
-    the positions whose logits exist at once. Raises `UserError` when the model returns NaN."""
-    scorable, out = as_scorable(model, remember), [None] * len(groups)
-    works = [_make_work(i, rows, scorable.remembers) for i, rows in enumerate(groups)]
-    with torch.inference_mode():
+    the positions whose logits exist at once. Raises `UserError` when the model returns NaN, or does not know an id."""
+    scorable, groups = as_scorable(model, remember), listed("groups", groups, of="lists of rows")
+    batch_tokens, chunk = whole("batch_tokens", batch_tokens, least=1), whole("chunk", chunk, least=1)
+    checked = [_check_rows(i, rows, scorable.vocab_size) for i, rows in enumerate(groups)]
+    works, out = [_make_work(i, rows, scorable.remembers) for i, rows in enumerate(checked)], [None] * len(groups)
+    with reading():
         for batch in _batches(works, batch_tokens):
             for number, scores in _score_batch(scorable, batch, chunk):
                 if any(np.isnan(score.losses).any() for score in scores):
@@ -162,7 +185,7 @@ class ItemScore:
 def score_prompts(model: Any, prompts: Sequence[Prompt], **how: Any) -> list[ItemScore]:
     """Score prompts that have continuations. With a gold option the choice must be it; without one every token must be
     the most probable. `how`: see `score_rows`."""
-    items = []
+    items, prompts = [], listed("prompts", prompts, Prompt, "prompts")
     for prompt, scores in zip(prompts, score_rows(model, [prompt.rows for prompt in prompts], **how)):
         means = tuple(score.mean for score in scores)
         selected = choose(means) if prompt.gold is not None else None
@@ -237,6 +260,7 @@ class TaskScore:
 # %% ../../nbs/lm/14_icl.ipynb #summarise
 def summarise(task: ICLTask, prompts: Sequence[Prompt], items: Sequence[ItemScore]) -> TaskScore:
     "Accuracy over all records, or the mean over categories where the task has them."
+    if not items: raise UserError(f"task {task.name!r}: nothing was scored, so there is no accuracy")
     accuracy = lambda chosen: sum(item.correct for item in chosen) / len(chosen)
     parts = (
         {name: [item for item in items if item.category == name] for name in sorted({item.category for item in items})}
@@ -271,7 +295,8 @@ def score_task(
     `model`: any callable ids `"B T"` -> logits `"B T V"`. `task`: a `lm.tasks.Task`, an `ICLTask` or a mapping.
     `records`: llm-foundry's format. `context_length` replaces the task's 2048 (give a small model's own);
     `limit` scores only the first records (of each category) with the examples of the whole file. Raises `UserError` for
-    an empty task, fewer records than shots, a broken record or NaN logits."""
+    an empty task, fewer records than shots, a broken record, a tokenizer of another model or NaN logits."""
+    as_scorable(model)
     task = ICLTask.of(task, context_length=context_length)
     prompts = build_prompts(records, tokenizer, task, eos_id=eos_id, limit=limit)
     if (shown := min(len(prompt.shown) for prompt in prompts)) < task.shots:

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.given import briefly, flag
 
 # %% auto #0
-__all__ = ['PlainModel', 'OpenLMModel', 'TransformersModel', 'as_scorable', 'pad_right']
+__all__ = ['PlainModel', 'check_ids', 'id_rows', 'OpenLMModel', 'TransformersModel', 'as_scorable', 'reading', 'pad_right']
 
 # %% ../../nbs/lm/12_inference.ipynb #plain
 class PlainModel:
@@ -22,14 +26,59 @@ class PlainModel:
 
     def __init__(self, model: Callable[[Tensor], Tensor], device: str | torch.device | None = None):
         self.model, self.device = model, torch.device(device or "cpu")
+        self.vocab_size = _vocabulary(model)
 
     def features(self, ids: Tensor, cache: Any = None) -> Tensor:
         "Ids `\"B T\"` -> features `\"B T D\"`, from which `logits` are made only where they are wanted."
-        return self.model(ids)
+        try: logits = self.model(ids)
+        except IndexError as error:
+            said = f"the model cannot read ids up to {int(ids.max())} ({str(error)[:80]})"
+            raise UserError(f"{said}; {_OTHER_IDS}") from error
+        if isinstance(logits, Tensor) and logits.ndim == 3 and logits.shape[:2] == ids.shape: return logits
+        made = tuple(logits.shape) if isinstance(logits, Tensor) else briefly(logits)
+        raise UserError(f"a model makes logits 'B T V' of ids 'B T'; this one made {made} of {tuple(ids.shape)}")
 
     def logits(self, features: Tensor) -> Tensor:
         "Features `\"N D\"` -> logits `\"N V\"`."
         return features
+
+# %% ../../nbs/lm/12_inference.ipynb #vocabulary
+_OTHER_IDS = "use the tokenizer that the model was trained with"
+
+
+def _vocabulary(model: Any) -> int | None:
+    "How many ids a network can read; None for one that does not say."
+    ask = getattr(model, "get_input_embeddings", lambda: getattr(model, "embedding", None))
+    return getattr(ask(), "num_embeddings", None)
+
+
+def check_ids(rows: Iterable[Sequence[int]], vocab_size: int | None) -> None:
+    "Raises `UserError` for an id that is negative, or none of the `vocab_size` that a model knows."
+    for i, row in enumerate(rows):
+        if not len(row): continue
+        low, high = min(row), max(row)
+        if low < 0: raise UserError(f"row {i} has the id {low}; ids begin at 0")
+        if vocab_size is not None and high >= vocab_size:
+            raise UserError(f"row {i} has the id {high}, and the model knows {vocab_size:,}, from 0; {_OTHER_IDS}")
+
+# %% ../../nbs/lm/12_inference.ipynb #id-rows
+def id_rows(rows: Any, what: str = "prompts") -> list[list[int]]:
+    "`rows`, a list of lists or a tensor `\"B T\"`, as lists of ids. Raises `UserError` for anything else."
+    whole = _plain(rows)
+    if not isinstance(whole, Sequence) or isinstance(whole, (str, bytes)):
+        raise UserError(f"{what} must be a list of lists of ids, not {briefly(whole)}")
+    made = [_plain(row) for row in whole]
+    for i, row in enumerate(made):
+        if isinstance(row, Integral):
+            raise UserError(f"{what} must be a list of lists of ids; put one alone in a list: [[...]]")
+        right = isinstance(row, Sequence) and not isinstance(row, (str, bytes))
+        if not right or not all(isinstance(id, Integral) and not isinstance(id, bool) for id in row):
+            raise UserError(f"{what} must be a list of lists of ids; its member {i} is {briefly(row)}")
+    return [[int(id) for id in row] for row in made]
+
+
+def _plain(rows: Any) -> Any:
+    return rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else rows
 
 # %% ../../nbs/lm/12_inference.ipynb #openlm
 class OpenLMModel(PlainModel):
@@ -89,15 +138,25 @@ class TransformersModel(OpenLMModel):
 # %% ../../nbs/lm/12_inference.ipynb #as-scorable
 def as_scorable(model: Any, remember: bool = True) -> PlainModel:
     "The interface around `model`. Raises `UserError` for something that cannot be called."
+    flag("remember", remember)
     if isinstance(model, PlainModel): return model
-    if not callable(model):
-        raise UserError(f"cannot score a {type(model).__name__}: give a callable from ids 'B T' to logits 'B T V'")
+    if not callable(model) or isinstance(model, type):
+        kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise UserError(f"cannot score {kind}: give a callable from ids 'B T' to logits 'B T V'")
     if hasattr(model, "get_output_embeddings") and hasattr(model, "base_model"):
         return TransformersModel(model) if remember else PlainModel(lambda ids: model(ids).logits, model.device)
     if not remember or not all(hasattr(model, name) for name in ("hidden", "head", "new_cache")):
         weights = next(model.parameters(), None) if hasattr(model, "parameters") else None
         return PlainModel(model, None if weights is None else weights.device)
     return OpenLMModel(model)
+
+# %% ../../nbs/lm/12_inference.ipynb #reading
+@contextmanager
+def reading() -> Iterator[None]:
+    "Inference mode; what autocast has kept meanwhile is dropped at the end."
+    try:
+        with torch.inference_mode(): yield
+    finally: torch.clear_autocast_cache()
 
 # %% ../../nbs/lm/12_inference.ipynb #pad
 def pad_right(rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.given import briefly, whole
 from ..core.seeds import seed_for
 from .config import OpenLMConfig
 
@@ -19,7 +20,8 @@ __all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache
 
 # %% ../../nbs/lm/01_model.ipynb #norm
 class GainNorm(nn.Module):
-    """LayerNorm with a gain and no bias, in the precision of autocast where that is on."""
+    """LayerNorm with a gain and no bias. Under a GPU's autocast it computes in that precision; on a processor in that
+    of its input, as the original does."""
     def __init__(self, width: int, eps: float = 1e-5):
         super().__init__()
         self.eps = eps
@@ -28,11 +30,14 @@ class GainNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last dimension: `"... D"` to `"... D"`."""
         device = x.device.type
-        if device == "meta" or not torch.is_autocast_enabled(device):
-            return F.layer_norm(x, self.gain.shape, self.gain, None, self.eps)
-        low = torch.get_autocast_dtype(device)
+        if device == "meta" or not torch.is_autocast_enabled(device): return self._norm(x, self.gain)
         with torch.autocast(device, enabled=False):
-            return F.layer_norm(x.to(low), self.gain.shape, self.gain.to(low), None, self.eps)
+            if device == "cpu": return self._norm(x, self.gain)
+            low = torch.get_autocast_dtype(device)
+            return self._norm(x.to(low), self.gain.to(low))
+
+    def _norm(self, x: Tensor, gain: Tensor) -> Tensor:
+        return F.layer_norm(x, gain.shape, gain, None, self.eps)
 
 # %% ../../nbs/lm/01_model.ipynb #frequencies
 def rotary_frequencies(head_dim: int, base: float = 10_000.0, bf16: bool = False) -> Tensor:
@@ -58,6 +63,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class KVCache:
     """Keys and values that a network has already computed, for `max_len` positions of `batch_size` sequences."""
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         config: OpenLMConfig,
@@ -84,6 +90,7 @@ class KVCache:
         self.length = min(self.length, length)
         return self
 
+    @torch.inference_mode(False)
     def repeat(self, n: int) -> KVCache:
         """A new cache with each sequence repeated `n` times in a row."""
         new = object.__new__(KVCache)
@@ -172,8 +179,11 @@ def initialise(model: nn.Module, seed: int = 0) -> None:
 class OpenLM(nn.Module):
     """The decoder of DataComp-LM, freshly initialised. `OpenLM(config)(ids "B T")` gives logits `"B T V"`. Inside
     `torch.device("meta")` it takes no memory."""
+    @torch.inference_mode(False)
     def __init__(self, config: OpenLMConfig, seed: int = 0):
         super().__init__()
+        if not isinstance(config, OpenLMConfig): raise UserError(f"an OpenLMConfig is needed, not {briefly(config)}.")
+        whole("seed", seed, least=None)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
@@ -185,12 +195,20 @@ class OpenLM(nn.Module):
     def positions(self, start: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Rotary tables (cosine and sine, float32 `"length head_dim"`) of `length` positions from `start` on, computed
         once per device and grown on demand."""
+        end = start + length
         cos, sin = self._tables.get(device, (None, None))
-        if cos is None or cos.shape[0] < start + length:
-            frequencies = rotary_frequencies(self.config.head_dim, self.config.rotary_base, self.config.rotary_bf16)
-            cos, sin = (t.to(device) for t in rotary_tables(frequencies, max(self.config.seq_len, start + length)))
-            self._tables[device] = cos, sin
-        return cos[start : start + length], sin[start : start + length]
+        if cos is None or len(cos) < end:
+            cos, sin = self._tabulate(max(self.config.seq_len, end), device)
+            if type(cos) is Tensor: self._tables[device] = cos, sin  # a stand-in (fake, traced) is nobody else's
+        return cos[start:end], sin[start:end]
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _tabulate(self, n_positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Rotary tables `"n_positions head_dim"`, float32 whatever the caller computes in."""
+        frequencies = rotary_frequencies(self.config.head_dim, self.config.rotary_base, self.config.rotary_bf16)
+        with torch.autocast("cpu", enabled=False): tables = rotary_tables(frequencies, n_positions)
+        return tuple(table.to(device) for table in tables)
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The stream after the last norm: ids `"B T"` to `"B T D"`. A cache is read and extended."""

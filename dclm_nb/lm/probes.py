@@ -9,11 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.given import as_text, briefly, listed, whole
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval, wilson
 from .aggregate import centered_accuracy
@@ -49,6 +51,20 @@ def _question(context: str, right: str, wrong: Sequence[str], category: str, dra
     draw.shuffle(choices)
     return {"query": context, "choices": choices, "gold": choices.index(right), "category": category}
 
+# %% ../../nbs/lm/15_probes.ipynb #check-asked
+def _check_articles(articles: Any) -> None:
+    "Raises `UserError` unless `articles` are lists of texts by source."
+    if not isinstance(articles, Mapping):
+        raise UserError(f"articles must be lists of texts by source, not {briefly(articles)}")
+    for source, texts in articles.items():
+        for text in listed(f"articles[{source!r}]", texts, of="texts"): as_text(f"an article of {source!r}", text)
+
+def _check_asked(articles: Any, per_source: int, seed: int, options: int, **words: int) -> None:
+    "Raises `UserError` for what no questions can be made of."
+    _check_articles(articles)
+    whole("per_source", per_source, least=1), whole("options", options, least=2), whole("seed", seed, least=None)
+    for name, value in words.items(): whole(name, value, least=1)
+
 # %% ../../nbs/lm/15_probes.ipynb #order
 def order_records(
     articles: Mapping[str, Sequence[str]],
@@ -60,6 +76,8 @@ def order_records(
 ) -> list[dict[str, Any]]:
     """Which arrangement of the same words continues the article? At most `per_source` records of each source; articles
     that are too short are passed over."""
+
+    _check_asked(articles, per_source, context_words=context_words, words=words, options=options, seed=seed)
 
     def made(source: str, text: str) -> dict[str, Any] | None:
         draw = _draw("order", source, text, seed)
@@ -98,6 +116,8 @@ def continuation_records(
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     "Which passage continues the article? The others, equally long, are drawn from other articles of the same source."
+    _check_asked(articles, per_source, context_words=context_words, words=words, options=options, seed=seed)
+
     def made(source: str, text: str) -> dict[str, Any] | None:
         draw = _draw("continuation", source, text, seed)
         found, wrong = passage(text, context_words, words, draw), []
@@ -113,7 +133,7 @@ _SENTENCE_END = re.compile(r"\b([a-z]{3,})[.;:!?]$")
 
 def frequency_class(count: int) -> int:
     "Words seen 1, 2-3, 4-7, 8-15, ... times are of class 0, 1, 2, 3, ..."
-    return int(math.log2(count))
+    return int(math.log2(whole("a count of words", count, least=1)))
 
 # %% ../../nbs/lm/15_probes.ipynb #cloze-records
 def cloze_records(
@@ -125,6 +145,7 @@ def cloze_records(
 ) -> list[dict[str, Any]]:
     """Which word ends the sentence? The others end other sentences of the source and are as frequent; none of them
     stands in the context."""
+    _check_asked(articles, per_source, context_words=context_words, options=options, seed=seed)
     ends = {
         source: Counter(m[1] for text in texts for w in _words(text) if (m := _SENTENCE_END.search(w)))
         for source, texts in articles.items()
@@ -149,8 +170,10 @@ def cloze_records(
 # %% ../../nbs/lm/15_probes.ipynb #bits-rows
 def text_rows(ids: Sequence[int], context_length: int, eot_id: int) -> list[Row]:
     "A text as rows of at most `context_length` predictions; every token is predicted exactly once."
-    whole = (eot_id, *ids)
-    return [Row(whole[i:i + context_length + 1], 1) for i in range(0, len(ids), context_length)]
+    whole("context_length", context_length, least=1), whole("eot_id", eot_id)
+    ids = listed("ids", ids, Integral, "ids")
+    text = (eot_id, *ids)
+    return [Row(text[i:i + context_length + 1], 1) for i in range(0, len(ids), context_length)]
 
 # %% ../../nbs/lm/15_probes.ipynb #bits
 @dataclass(frozen=True)
@@ -167,7 +190,7 @@ def bits_per_byte(
     model: Any, tokenizer: Any, texts: Sequence[str], *, context_length: int, eot_id: int = 0, **how: Any
 ) -> Bits:
     "Bits per UTF-8 byte of held-out texts. Raises `UserError` when there is no text. `how`: see `lm.icl.score_rows`."
-    texts = [text for text in texts if text]
+    texts = [text for text in listed("texts", texts, of="texts") if as_text("one of the texts", text)]
     if not texts: raise UserError("bits per byte needs at least one text that is not empty")
     groups = [text_rows(encode(tokenizer, text), context_length, eot_id) for text in texts]
     return _bits(model, groups, [len(text.encode()) for text in texts], how)
@@ -196,6 +219,9 @@ def build_suite(
     articles: Mapping[str, Sequence[str]], texts_per_source: int = 24, records_per_source: int = 60, seed: int = 0
 ) -> ProbeSuite:
     "All probes from held-out articles by source. The same articles and seed give the same suite."
+    _check_articles(articles)
+    for name, value in (("texts_per_source", texts_per_source), ("records_per_source", records_per_source)):
+        whole(name, value, least=1)
     if not articles or not all(articles.values()):
         raise UserError("probes need at least one held-out article of every source named")
     return ProbeSuite(
@@ -209,6 +235,8 @@ class EncodedSuite:
     Raises `UserError` when no question of a probe fits."""
 
     def __init__(self, suite: ProbeSuite, tokenizer: Any, *, context_length: int, eot_id: int = 0):
+        if not isinstance(suite, ProbeSuite): raise UserError(f"the suite must be a ProbeSuite, not {briefly(suite)}")
+        whole("context_length", context_length, least=1), whole("eot_id", eot_id)
         self.texts = {
             source: [text_rows(encode(tokenizer, text), context_length, eot_id) for text in texts]
             for source, texts in suite.texts.items()
@@ -269,6 +297,7 @@ def score_suite(model: Any, suite: EncodedSuite, **how: Any) -> dict[str, ProbeS
 
     `model` is any callable ids `"B T"` -> logits `"B T V"`. Raises `UserError` on NaN. `how`: see
     `lm.icl.score_rows`."""
+    if not isinstance(suite, EncodedSuite): raise UserError(f"the suite must be an EncodedSuite, not {briefly(suite)}")
     scores: dict[str, ProbeScore] = {}
     for source, groups in suite.texts.items():
         bits = _bits(model, groups, suite.bytes[source], how)

@@ -3,17 +3,20 @@
 # %% ../../nbs/lm/11_prompts.ipynb #imports
 from __future__ import annotations
 
+import os
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.given import as_text, briefly, flag, listed, whole
 
 # %% auto #0
-__all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'ICLTask', 'few_shot_indices', 'strip_record', 'preamble', 'contexts',
-           'encode', 'joins_prefix_space', 'end_of_text', 'Row', 'make_row', 'Prompt', 'max_answer_length',
+__all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'stop_pattern', 'ICLTask', 'few_shot_indices', 'strip_record', 'preamble',
+           'contexts', 'encode', 'joins_prefix_space', 'end_of_text', 'Row', 'make_row', 'Prompt', 'max_answer_length',
            'build_prompts']
 
 # %% ../../nbs/lm/11_prompts.ipynb #task
@@ -27,14 +30,34 @@ HEAVY_YAML = {
     "fewshot_random_seed": "seed",
     "max_seq_len": "context_length",
 }
+_TEXTS = (
+    "name",
+    "continuation_delimiter",
+    "example_delimiter",
+    "prompt_string",
+    "question_prelimiter",
+    "cot_delimiter",
+)
 # of llm-foundry v0.9.0 and of earlier versions
 GENERATION_NAMES = ("generation_task_with_answers", "question_answering")
+
+# %% ../../nbs/lm/11_prompts.ipynb #stop-pattern
+def stop_pattern(stop_strings: Iterable[str]) -> re.Pattern | None:
+    """The stop strings as the one regular expression that the original makes of them; None where there are none. Raises
+    `UserError` where that is no expression."""
+    strings = listed("stop_strings", stop_strings, str, "texts")
+    if not strings: return None
+    try: return re.compile("|".join(strings))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"the stop strings {briefly(strings)} are no regular expression, as which they are read ({error}); write "
+            "a mark such as ? as \\?"
+        ) from None
 
 # %% ../../nbs/lm/11_prompts.ipynb #icltask
 @dataclass(frozen=True)
 class ICLTask:
-    """How one task is asked, with llm-foundry's defaults. Raises `UserError` for an unknown kind of task or a negative
-    number of shots."""
+    """How one task is asked, with llm-foundry's defaults. Raises `UserError` that names the setting which cannot be."""
 
     name: str
     type: str
@@ -51,10 +74,16 @@ class ICLTask:
     context_length: int = 2048
 
     def __post_init__(self):
+        here = f"task {briefly(self.name)}:"
         if self.type not in KINDS:
-            raise UserError(f"task {self.name!r}: unknown kind {self.type!r}; it must be one of {', '.join(KINDS)}")
-        if self.shots < 0 or self.context_length < 1:
-            raise UserError(f"task {self.name!r}: shots must be 0 or more and context_length 1 or more")
+            raise UserError(f"{here} unknown kind {briefly(self.type)}; it must be one of {', '.join(KINDS)}")
+        for name in _TEXTS: as_text(f"{here} {name}", getattr(self, name))
+        for name, least in (("shots", 0), ("context_length", 1), ("seed", None)):
+            whole(f"{here} {name}", getattr(self, name), least)
+        for name in ("normalize", "has_categories"): flag(f"{here} {name}", getattr(self, name))
+        stops = stop_pattern(self.stop_strings)
+        if stops is not None and stops.fullmatch(""):
+            raise UserError(f"{here} the stop strings {briefly(self.stop_strings)} would end every answer at once")
 
     @classmethod
     def of(cls, task: Any, **changes: Any) -> "ICLTask":
@@ -67,9 +96,12 @@ class ICLTask:
         )
         given = {HEAVY_YAML.get(name, name): value for name, value in (given | changes).items() if value is not None}
         given = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
-        given["stop_strings"] = tuple(given.get("stop_strings", ()))
+        if lacking := [name for name in ("name", "type") if name not in given]:
+            raise UserError(f"a task needs a name and a type, and {briefly(task)} has no {lacking[0]}; see get_task")
+        given["stop_strings"] = tuple(listed("stop_strings", given.get("stop_strings", ()), str, "texts"))
         if given.get("type") in GENERATION_NAMES: given["type"] = "generation"
-        if isinstance(shots := given.get("shots"), Sequence):  # `num_fewshot: [10]` in the list
+        shots = given.get("shots")
+        if isinstance(shots, Sequence) and not isinstance(shots, str):  # `num_fewshot: [10]` in the list
             if len(shots) != 1:
                 raise UserError(
                     f"task {given.get('name')!r}: num_fewshot is {list(shots)}; give one number, a task with several "
@@ -82,7 +114,8 @@ class ICLTask:
 def few_shot_indices(n: int, k: int, seed: int = 1234) -> Iterator[list[int]]:
     """For each of `n` records in order, the indices of its `min(k, n - 1)` examples in prompt order (llm-foundry
     v0.9.0: Python's set order)."""
-    generator = random.Random(seed)
+    whole("the number of records", n), whole("the number of examples", k)
+    generator = random.Random(whole("seed", seed, least=None))
     for own in range(n):
         drawn = set(generator.sample(range(n), min(k, n - 1))) if k > 0 else set()
         if own in drawn:
@@ -104,7 +137,7 @@ def _context_and_answer(record: Mapping[str, Any], task: ICLTask, chain_of_thoug
     if kind == "multiple_choice": return record["query"], record["choices"][record["gold"]]
     if kind == "schema": return record["context_options"][record["gold"]], record["continuation"]
     if kind == "language_modeling": return record["context"], record["continuation"]
-    reasoning = record.get("chain_of_thought", "") + task.cot_delimiter if chain_of_thought else ""
+    reasoning = (record.get("chain_of_thought") or "") + task.cot_delimiter if chain_of_thought else ""
     return record["context"], reasoning + record["answer"]
 
 # %% ../../nbs/lm/11_prompts.ipynb #preamble
@@ -136,14 +169,29 @@ def contexts(record: Mapping[str, Any], task: ICLTask, shown: str) -> list[str]:
 # %% ../../nbs/lm/11_prompts.ipynb #encode
 def encode(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     """Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only
-    if `special`. Raises `UserError` for a `Tokenizer` that cuts or pads: `load_tokenizer` gives one that does not."""
+    if `special`. Raises `UserError` where it cannot, and for a `Tokenizer` that cuts or pads: `load_tokenizer` gives one
+    that does not."""
     if getattr(tokenizer, "truncation", None) or getattr(tokenizer, "padding", None) or _draws(tokenizer):
         raise UserError(
             "this tokenizer has truncation, padding or dropout stored in it, so prompts would not be what they say: "
             "read its file with dclm_nb.curation.tokens.load_tokenizer, which switches them off"
         )
-    encoded = tokenizer.encode(text, add_special_tokens=special)
+    try: encoded = tokenizer.encode(text, add_special_tokens=special)
+    except Exception as error: raise _not_encoded(tokenizer, text, error) from error
     return list(getattr(encoded, "ids", encoded))
+
+
+def _not_encoded(tokenizer: Any, text: Any, error: Exception) -> UserError:
+    "Why a text could not be encoded, in one line."
+    if isinstance(tokenizer, (str, bytes, os.PathLike)):
+        return UserError(
+            f"a tokenizer is needed, not its path {briefly(tokenizer)}; load it: dclm_nb.curation.tokens.load_tokenizer(path)"
+        )
+    if not hasattr(tokenizer, "encode"): return UserError(f"a tokenizer is needed, and {briefly(tokenizer)} is none")
+    try: as_text("what is encoded", text)
+    except UserError as said: return said
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return UserError(f"the tokenizer cannot encode {briefly(text)}: {cause}")
 
 # %% ../../nbs/lm/11_prompts.ipynb #draws
 def _draws(tokenizer: Any) -> bool:
@@ -225,14 +273,17 @@ class _Encoder:
 # %% ../../nbs/lm/11_prompts.ipynb #answers
 def _answers_of(record: Mapping[str, Any]) -> set[str]:
     "The accepted answers of a generation record as the file has them: its answer and its aliases."
-    return {record["answer"], *record.get("aliases", ())}
+    return {record["answer"], *(record.get("aliases") or ())}
 
 # %% ../../nbs/lm/11_prompts.ipynb #max-answer-length
 def max_answer_length(records: Sequence[Mapping[str, Any]], tokenizer: Any, task: ICLTask) -> int:
     """Tokens of the longest answer of the whole file (reasoning included), plus 10 where a chain of thought is asked
     for: how far the model may write."""
+    task, records = ICLTask.of(task, type="generation"), listed("records", records, Mapping, "records")
+    if not records: raise UserError(f"task {task.name!r} has no records; check its data file")
+    _check(records, task)
     reasons = any("chain_of_thought" in record for record in records)
-    lead = lambda record: record.get("chain_of_thought", "") + task.cot_delimiter if reasons else ""
+    lead = lambda record: (record.get("chain_of_thought") or "") + task.cot_delimiter if reasons else ""
     longest = max(
         len(encode(tokenizer, lead(record) + answer, special=True))
         for record in records
@@ -253,8 +304,10 @@ def build_prompts(
     then).
 
     `limit` builds only the first records of each category, with the examples they have in the full task. Raises
-    `UserError` for an empty task or a record that lacks a field."""
-    task = ICLTask.of(task)
+    `UserError` for an empty task, or a record that lacks a field or has another kind of value in it."""
+    task, records = ICLTask.of(task), listed("records", records, Mapping, "records")
+    if limit is not None: whole("limit", limit, least=1)
+    if eos_id is not None: whole("eos_id", eos_id)
     if not records: raise UserError(f"task {task.name!r} has no records; check its data file")
     if not task.has_categories: return _build(records, tokenizer, task, None, eos_id, limit)
     lacking = sum("category" not in record for record in records)
@@ -262,6 +315,8 @@ def build_prompts(
         raise UserError(
             f"task {task.name!r}: {lacking} of {len(records)} records have no 'category', which this task needs"
         )
+    for index, record in enumerate(records):
+        as_text(f"task {task.name!r}, record {index}: category", record["category"])
     parts = {name: [r for r in records if r["category"] == name] for name in sorted({r["category"] for r in records})}
     return [prompt for name, part in parts.items() for prompt in _build(part, tokenizer, task, name, eos_id, limit)]
 
@@ -269,26 +324,29 @@ def build_prompts(
 _OPTIONS = {"multiple_choice": "choices", "schema": "context_options"}
 _FIELDS = {"multiple_choice": ("query", "choices", "gold"), "schema": ("context_options", "continuation", "gold"),
            "language_modeling": ("context", "continuation"), "generation": ("context", "answer")}
+_OPTIONAL, _LISTS = ("chain_of_thought", "aliases"), ("choices", "context_options", "aliases")
 
 def _check(records: Sequence[Mapping[str, Any]], task: ICLTask) -> None:
-    for index, record in enumerate(records):
-        missing = [name for name in _FIELDS[task.type] if name not in record]
-        if missing:
-            raise UserError(
-                f"task {task.name!r}, record {index}: no field {missing[0]!r}, which a {task.type} record needs"
-            )
-        if task.type in _OPTIONS:
-            options = record[_OPTIONS[task.type]]
-            if not isinstance(record["gold"], Integral):
-                raise UserError(
-                    f"task {task.name!r}, record {index}: gold is {record['gold']!r}, but the index of one option is "
-                    "needed"
-                )
-            if not 0 <= record["gold"] < len(options):
-                raise UserError(
-                    f"task {task.name!r}, record {index}: gold is {record['gold']}, but there are {len(options)} "
-                    "options"
-                )
+    "Raises `UserError` that names the first record and field that a task of this kind cannot have."
+    for index, record in enumerate(listed("records", records, Mapping, "records")):
+        here = f"task {task.name!r}, record {index}:"
+        if missing := [name for name in _FIELDS[task.type] if name not in record]:
+            raise UserError(f"{here} no field {missing[0]!r}, which a {task.type} record needs")
+        _check_texts(record, task, here)
+        if task.type in _OPTIONS: _check_gold(record["gold"], len(record[_OPTIONS[task.type]]), here)
+
+def _check_texts(record: Mapping[str, Any], task: ICLTask, here: str) -> None:
+    "Texts are texts, and lists of texts are lists; null stands for an optional field that is not there."
+    for name in (*_FIELDS[task.type], *_OPTIONAL):
+        if name == "gold" or name not in record or (name in _OPTIONAL and record[name] is None): continue
+        if name not in _LISTS: as_text(f"{here} {name}", record[name])
+        else:
+            for text in listed(f"{here} {name}", record[name], of="texts"): as_text(f"{here} one of the {name}", text)
+
+def _check_gold(gold: Any, options: int, here: str) -> None:
+    if not isinstance(gold, Integral) or isinstance(gold, bool):
+        raise UserError(f"{here} gold is {briefly(gold)}, but the index of one option is needed")
+    if not 0 <= gold < options: raise UserError(f"{here} gold is {gold}, but there are {options} options")
 
 # %% ../../nbs/lm/11_prompts.ipynb #build
 def _build(

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError, unknown
+from ..core.given import as_path, as_text, briefly
 from ..core.seeds import seed_for
+from .tasks import get_task
 from ..core.sources import PinnedFile, PinnedPackage
 
 # %% ../../nbs/lm/10_readers.ipynb #parse-line
@@ -27,7 +29,7 @@ def _parse(line: bytes) -> dict[str, Any]:
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """All records of a JSON-lines file. Raises `UserError` that counts the bad lines and names file, line and cause of
     the first."""
-    path, records, bad = Path(path), [], []
+    path, records, bad = as_path("the file of records", path), [], []
     try: lines = path.read_bytes().split(b"\n")
     except OSError as error: raise UserError(f"cannot read {path}: {error.strerror}") from error
     for number, line in enumerate(lines, 1):
@@ -47,24 +49,25 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 # %% ../../nbs/lm/10_readers.ipynb #eval-folder
 def eval_data_dir(folder: str | Path | None = None) -> Path:
     "The folder of task data: the one given, else `$DCLM_NB_EVAL_DATA`. Raises `UserError` where there is none."
-    folder = folder or os.environ.get("DCLM_NB_EVAL_DATA")
-    if not folder:
+    if folder is None: folder = os.environ.get("DCLM_NB_EVAL_DATA")
+    if folder is None or folder == "":
         raise UserError(
             "no folder of task data: set DCLM_NB_EVAL_DATA to a copy of llm-foundry's scripts/eval/local_data, or read "
             "the task from 'origin' or 'bigbench'"
         )
-    if not Path(folder).is_dir():
+    folder = as_path("the folder of task data", folder)
+    if not folder.is_dir():
         raise UserError(
             f"the folder of task data {folder} does not exist; DCLM_NB_EVAL_DATA must name a copy of llm-foundry's "
             "scripts/eval/local_data"
         )
-    return Path(folder)
+    return folder
 
 # %% ../../nbs/lm/10_readers.ipynb #local-records
 def local_records(file: str, folder: str | Path | None = None) -> list[dict[str, Any]]:
     """Records of one data file (`world_knowledge/arc_easy.jsonl`) in a local folder. Raises `UserError` when it is not
     there."""
-    path = eval_data_dir(folder) / file
+    path = eval_data_dir(folder) / as_path("the data file", file)
     if not path.is_file():
         raise UserError(
             f"{path} does not exist: this task's data are not in the folder; read the task from 'origin', or copy the "
@@ -124,10 +127,10 @@ SHA256 = {
 # %% ../../nbs/lm/10_readers.ipynb #origin-file
 def origin_file(file: str) -> PinnedFile:
     "The published file, pinned. Raises `UserError` for a file without a known SHA-256."
-    if file not in SHA256:
+    if as_text("the data file", file) not in SHA256:
         raise UserError(
-            f"{file} has no known SHA-256 and is not fetched; clone https://github.com/mosaicml/llm-foundry at "
-            f"{COMMIT[:12]} and set DCLM_NB_EVAL_DATA to its scripts/eval/local_data"
+            f"{briefly(file)} has no known SHA-256 and is not fetched; clone https://github.com/mosaicml/llm-foundry "
+            f"at {COMMIT[:12]} and set DCLM_NB_EVAL_DATA to its scripts/eval/local_data"
         )
     return PinnedFile(
         ORIGIN + file,
@@ -189,7 +192,8 @@ def _bigbench_json() -> dict[str, dict[str, Any]]:
 def bigbench_records(name: str) -> list[dict[str, Any]]:
     """Records of one of the six BIG-bench tasks in Core, made from the `bigbench` package. Raises `UserError` for
     another task."""
-    if name not in BIGBENCH: raise unknown("BIG-bench task of the Core set", name, BIGBENCH)
+    if not isinstance(name, str) or name not in BIGBENCH:
+        raise unknown("BIG-bench task of the Core set", name, BIGBENCH)
     make = lettered_record if name == "bigbench_language_identification" else completion_record
     records = [
         make(task, example)
@@ -202,8 +206,12 @@ def bigbench_records(name: str) -> list[dict[str, Any]]:
 SOURCES: tuple[str, ...] = ("auto", "local", "origin", "bigbench")
 
 def read_task(task: Any, source: str = "auto", folder: str | Path | None = None) -> list[dict[str, Any]]:
-    "Records of a task from one of `SOURCES`. Raises `UserError` that says what to do where they cannot be had."
+    """Records of a task, or of the one so called, from one of `SOURCES`. Raises `UserError` that says what to do where
+    they cannot be had."""
+    if isinstance(task, str): task = get_task(task)
+    if not all(isinstance(getattr(task, field, None), str) for field in ("name", "file")):
+        raise UserError(f"a task is needed, as get_task(name) returns, not {briefly(task)}")
     if source not in SOURCES: raise unknown("source of task data", source, SOURCES)
     if source == "bigbench": return bigbench_records(task.name)
-    if source == "auto" and (folder or os.environ.get("DCLM_NB_EVAL_DATA")): source = "local"
+    if source == "auto" and (folder is not None or os.environ.get("DCLM_NB_EVAL_DATA")): source = "local"
     return local_records(task.file, folder) if source == "local" else read_jsonl(origin_file(task.file).fetch())

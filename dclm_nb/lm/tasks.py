@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..core.errors import UserError, unknown
+from ..core.given import briefly
 
 # %% ../../nbs/lm/08_tasks.ipynb #types
 TaskType = Literal["multiple_choice", "schema", "language_modeling", "generation"]
@@ -313,6 +314,7 @@ CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(task.category for task in TASK
 # %% ../../nbs/lm/08_tasks.ipynb #get-task
 def get_task(name: str) -> Task:
     """The task called `name`. Raises `UserError` with the nearest names for an unknown one."""
+    if not isinstance(name, str): raise UserError(f"a task is asked for by its name, not by {briefly(name)}")
     if name in TASKS: return TASKS[name]
     from difflib import get_close_matches
     near = get_close_matches(name, TASKS, n=3)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core.errors import UserError
 from ..core.files import atomic_write
+from ..core.given import as_folder, as_path, briefly, whole
 from ..core.identity import Identity, claim
 from ..learn.fit import LAST, RUN, FitConfig, Fitted, fit
 from ..learn.objective import Objective, OptimConfig
@@ -141,8 +143,10 @@ def train(
     `losses` (the curve's file), `steps`, `tokens`, `flops`, `seconds`, `tokens_per_second`, `share_of_peak`.
     Raises `UserError` for tokens that do not fit, a folder of another run, or a diverging loss.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    for config, kind in ((model_config, OpenLMConfig), (train_config, TrainConfig)):
+        if not isinstance(config, kind): raise UserError(f"a {kind.__name__} is needed, not {briefly(config)}.")
+    whole("seed", seed, least=None)
+    tokens_folder, folder = as_path("the folder of tokens", tokens_folder), as_folder("the folder of the run", folder)
     steps = total_steps(train_config, model_config.seq_len)
     shards = TokenShards(tokens_folder)
     check_fits(shards, model_config)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.given import listed, whole
 
 # %% auto #0
 __all__ = ['TrigramReader', 'article_bits']
@@ -41,6 +43,14 @@ class _Counts:
         return _Counts(runs, follow), _Counts(runs, kinds)
 
 # %% ../../nbs/lm/16_trigram.ipynb #reader-def
+def _ids(name: str, ids: Any) -> np.ndarray:
+    "Token ids as int64 `\"N\"`. Raises `UserError` for what are no whole numbers in a row."
+    try: found = np.asarray(ids)
+    except ValueError: raise UserError(f"{name} must be one row of token ids") from None
+    if found.ndim == 1 and (found.dtype.kind in "iu" or not found.size): return found.astype(np.int64)
+    raise UserError(f"{name} must be one row of token ids, not {found.dtype} of {found.ndim} dimensions")
+
+
 class TrigramReader:
     """Counts of `tokens`, a long sequence of ids below `vocab`; documents are separated by an end-of-text token, which
     counts like any other.
@@ -48,10 +58,10 @@ class TrigramReader:
     discount = 0.75
 
     def __init__(self, tokens: np.ndarray, vocab: int):
-        tokens = np.asarray(tokens, dtype=np.int64)
+        tokens, vocab = _ids("tokens", tokens), whole("vocab", vocab, least=1)
         if len(tokens) < 3: raise UserError("a trigram reader needs at least three tokens")
         if tokens.min() < 0 or tokens.max() >= vocab:
-            raise UserError(f"token {tokens.max()} is outside the vocabulary of {vocab}")
+            raise UserError(f"token {tokens[(tokens < 0) | (tokens >= vocab)][0]} is outside the vocabulary of {vocab}")
         if vocab >= 2**21: raise UserError("three tokens of so large a vocabulary do not fit into 63 bits")
         self.vocab, self.tokens = vocab, len(tokens)
         self.singles = np.bincount(tokens, minlength=vocab)
@@ -70,7 +80,9 @@ class TrigramReader:
 
     def probabilities(self, ids: np.ndarray) -> np.ndarray:
         """P(token | the two before it) for each token of `ids` `"N"` from the third on: float64 `"N-2"`."""
-        ids = np.asarray(ids, dtype=np.int64)
+        ids = _ids("ids", ids)
+        if len(ids) and (ids.min() < 0 or ids.max() >= self.vocab):
+            raise UserError(f"a token is outside the vocabulary of {self.vocab}")
         pairs = ids[1:-1] * self.vocab + ids[2:]
         single = (self.singles[ids[2:]] + 1) / (self.tokens + self.vocab)
         double = self._discounted(self.pairs, self.after_one, pairs, single)
@@ -79,8 +91,10 @@ class TrigramReader:
 # %% ../../nbs/lm/16_trigram.ipynb #bits-def
 def article_bits(reader: TrigramReader, articles: Sequence[Sequence[int]], eot_id: int = 0) -> np.ndarray:
     """Bits that each article costs: float64 `"articles"`. `articles` are token ids; an empty one costs nothing."""
-    if not len(articles): return np.zeros(0)
-    joined = np.concatenate([[eot_id, eot_id, *ids] for ids in articles]).astype(np.int64)
+    if not isinstance(reader, TrigramReader): raise UserError("the first argument must be a TrigramReader")
+    articles = [_ids("an article", ids) for ids in listed("articles", articles, of="rows of ids")]
+    if not articles: return np.zeros(0)
+    joined = np.concatenate([np.r_[[whole("eot_id", eot_id)] * 2, ids] for ids in articles]).astype(np.int64)
     bits = np.zeros(len(joined))
     bits[2:] = -np.log2(reader.probabilities(joined))
     ends = np.cumsum([len(ids) + 2 for ids in articles])

@@ -53,14 +53,14 @@ def test_gpu_tells_what_all_runs_cost_before_the_first_one():
         parts["grid"] >= 3 * 3 * sum(flops for _, flops in study.budgets) and parts["sweeps"] >= 9 * study.tuning_budget
     )
     assert "on one H100" not in dict(budget(FIGURE, "laptop")) and "all runs" not in dict(
-        budget(get_exhibit("table-a", "tradeoffs"), "gpu")
+        budget(get_exhibit("table-a", "tradeoffs"))
     )
 
 
 def test_a_page_from_the_catalogue_tells_what_the_paper_trained():
     lines = dict(budget(get_exhibit("figure-10", "svd")))
     assert lines["paper: multi view"] == "21 frames, 576 × 576 pixels, 12,000 iterations, 192,000 samples in all"
-    assert "not built yet" in lines["notebook"] and lines["at laptop"].startswith("no rerun")
+    assert "not built yet" in lines["notebook"] and lines["at replay"].startswith("no rerun")
 
 
 def test_a_built_page_tells_it_too():
@@ -83,8 +83,10 @@ def test_every_exhibit_that_rests_on_trained_models_has_parts_and_offers_gpu():
 def test_so_does_that_of_a_table_of_dclm(offered):
     assert dict(budget(replace(get_exhibit("table-4"), scales=offered), "1B-1x"))[
         "launch"
-    ] == "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x" + (
-        "" if "1B-1x" in offered else "; not offered by its notebook yet"
+    ] == (
+        "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x"
+        if "1B-1x" in offered
+        else "not offered by its notebook, which has: laptop"
     )
 
 
@@ -92,7 +94,7 @@ def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothin
     assert "next-token" not in dict(budget(get_exhibit("figure-h", "tradeoffs"), "S"))["at S"]
     for exhibit in ("table-a", "table-c", "table-d"):
         assert (
-            "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs"), "laptop"))
+            "at S" not in dict(lines := budget(get_exhibit(exhibit, "tradeoffs")))
             and "trains no model" in dict(lines)["at paper size"]
         )
 
@@ -106,14 +108,16 @@ def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
 
 def test_what_would_only_be_replayed_costs_seconds_and_no_model(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: None)
-    lines = dict(budget(get_exhibit("table-2"), "laptop"))
-    assert lines["at laptop"] == "no rerun: replay, seconds" and "one model" not in lines and "7B-1x" in lines["launch"]
-    assert dict(budget(get_exhibit("table-4"), "gpu"))["at gpu"].startswith("runs at laptop: not measured yet")
+    lines = dict(budget(get_exhibit("table-2")))
+    assert lines["at replay"] == "no rerun: replay, seconds" and "one model" not in lines
+    assert "reproduce" not in lines["launch"]
+    with pytest.raises(UserError, match="not offered at gpu; it is at: replay, smoke, laptop"):
+        budget(get_exhibit("table-4"), "gpu")
 
 
 def test_every_exhibit_has_a_budget():
     for exhibit in everything("tradeoffs"):
-        assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else "laptop")) >= 3
+        assert len(budget(exhibit, "S" if "recipe" in exhibit.answers else None)) >= 3
 
 
 def test_a_size_of_another_paper_is_refused():
@@ -128,3 +132,19 @@ def test_a_page_made_from_stored_runs_does_not_give_its_seconds_as_the_price(mon
     assert told.startswith("40 min") and "one core" in told and told.endswith("11 s once they are stored")
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 1500.0)
     assert dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"].startswith("25 min")
+
+
+@pytest.mark.parametrize("making", [None, 0.0])
+def test_seconds_of_a_page_are_no_price_where_nobody_knows_what_its_runs_took(monkeypatch, making):
+    "A page that found its runs in the store is quick, and says nothing about making them."
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 16.0)
+    monkeypatch.setattr(module, "seconds_to_make", lambda exhibit, scale: making)
+    for exhibit in (get_exhibit("figure-b", "tradeoffs"), get_exhibit("table-4"), get_exhibit("figure-2", "svd")):
+        assert dict(budget(exhibit, "laptop"))["at laptop"].startswith("not measured yet")
+
+
+@pytest.mark.parametrize("exhibit", everything(), ids=lambda e: f"{e.paper} {e.id}")
+def test_no_launch_line_is_one_that_is_refused(exhibit):
+    for scale in [None, *exhibit.paper_runs]:
+        said = dict(budget(exhibit, scale)).get("launch", "")
+        if "dclm-nb reproduce" in said: settle_scale(exhibit, get_scale(said.split("--scale ")[1], exhibit.paper))

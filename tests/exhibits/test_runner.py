@@ -16,9 +16,9 @@ from rich.console import Console
 from tiers import nightly
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.papers.paper import get_scale
+from dclm_nb.papers.paper import get_scale, scales_of
 from dclm_nb.exhibits import runner
-from dclm_nb.papers.catalogue import catalogue, get_exhibit
+from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
 from dclm_nb.papers.exhibit import Exhibit
 
 PARAMETERS = 'scale: str = "smoke"  # replay, smoke\nseeds: list = [0]\nforce: bool = False\nout_dir: str = ""'
@@ -114,7 +114,7 @@ def test_what_can_be_seen_before_is_refused_before(run, tmp_path, monkeypatch):
     for options, line in [
         (dict(seeds="many"), "seeds are a number"),
         (
-            dict(scale="laptop", parameters="scale: str = 'x'  # replay\nout_dir = ''", seeds="2"),
+            dict(scale="smoke", parameters="scale: str = 'x'  # replay\nout_dir = ''", seeds="2"),
             "has no parameter seeds",
         ),
         (dict(parameters="scale = 'smoke'"), "has no parameter out_dir"),
@@ -127,8 +127,11 @@ def test_what_can_be_seen_before_is_refused_before(run, tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_a_smaller_scale_is_run_where_the_asked_one_is_not_offered(run):
-    assert run("print(scale)", scale="laptop").scale == "smoke"
+def test_a_scale_that_is_not_offered_is_refused_with_those_that_are(run):
+    for scale in ("laptop", "gpu"):
+        with pytest.raises(UserError, match=f"not offered at {scale}; it is at: replay, smoke$"):
+            run("print(scale)", scale=scale)
+    assert run("print(scale)", scale=None).scale == "smoke"
     assert run("print(scale)", scale="replay").scale == "replay"
 
 
@@ -219,11 +222,33 @@ def test_the_manifest_learns_the_wall_time(tmp_path):
     assert json.loads((tmp_path / "table_20.manifest.json").read_text()) == {"scale": "smoke", "wall_seconds": 12.3}
 
 
-def test_settling_the_scale_follows_the_dial():
-    assert [runner.settle_scale(TABLE, get_scale(s)).name for s in ("replay", "smoke", "laptop", "gpu")] == [
-        "replay",
-        "smoke",
-        "smoke",
-        "smoke",
-    ]
+def test_settling_the_scale_is_for_who_asks_for_none():
+    assert runner.settle_scale(TABLE).name == "smoke"
+    assert [runner.settle_scale(TABLE, get_scale(s)).name for s in ("replay", "smoke")] == ["replay", "smoke"]
+
+
+@pytest.mark.parametrize("exhibit", everything(), ids=lambda e: f"{e.paper} {e.id}")
+def test_every_scale_is_offered_or_refused_with_the_list_of_this_exhibit(exhibit):
+    for scale in scales_of(exhibit.paper).values():
+        if scale.name in exhibit.scales: assert runner.settle_scale(exhibit, scale) == scale
+        else:
+            with pytest.raises(UserError, match=f"it is at: {', '.join(exhibit.scales)}$"):
+                runner.settle_scale(exhibit, scale)
+    assert runner.settle_scale(exhibit).name in exhibit.scales and runner.settle_scale(exhibit).needs == "cpu"
+
+
+def test_all_leaves_out_what_could_train_but_not_at_this_scale(monkeypatch):
+    asked = []
+
+    def ran(exhibit, scale, **options):
+        asked.append((exhibit.id, scale))
+        return runner.Reproduction(exhibit, scale or "replay", "ok", 1.0, Path())
+
+    monkeypatch.setattr(runner, "reproduce", ran)
+    console = Console(file=io.StringIO(), width=100)
+    replayed = next(e for e in catalogue("dclm") if e.built and e.scales == ("replay",))
+    exhibits = [get_exhibit("table-4"), replayed, get_exhibit("figure-a", "tradeoffs")]
+    runner.reproduce_all(exhibits, "gpu", console=console)
+    assert asked == [(replayed.id, None), ("figure-a", "gpu")]
+    assert "not offered at gpu, and left out: table-4" in console.file.getvalue()
     assert os.environ.get("DCLM_NB_PROGRESS") is None
