@@ -21,7 +21,7 @@ from ..core.sources import PinnedFile, PinnedPackage
 # %% ../../nbs/lm/10_readers.ipynb #parse-line
 def _parse(line: bytes) -> dict[str, Any]:
     "One record. Raises `ValueError` with the cause."
-    record = json.loads(line.decode("utf-8"))
+    record = json.loads(line.decode("utf-8-sig"))      # a mark may stand before any line: files are joined
     if not isinstance(record, dict): raise ValueError(f"a {type(record).__name__}, not an object")
     return record
 

@@ -48,6 +48,14 @@ def test_bad_lines_name_file_and_line(tmp_path, bad, why):
     assert why in str(error.value) and len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf%s\n%s", b"%s\r\n\xef\xbb\xbf%s\r\n", b"\xef\xbb\xbf%s\n\xef\xbb\xbf%s"])
+def test_byte_order_marks_are_no_part_of_a_record(tmp_path, data):
+    """As Windows editors write them, also within a file that was joined from two."""
+    path, line = tmp_path / "task.jsonl", '{"context": "Grüße"}'.encode()
+    path.write_bytes(data % (line, line))
+    assert read_jsonl(path) == [{"context": "Grüße"}] * 2
+
+
 def test_an_empty_file_is_an_error(tmp_path):
     (tmp_path / "task.jsonl").write_text("\n\n")
     with pytest.raises(UserError, match="no records"): read_jsonl(tmp_path / "task.jsonl")
