@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import Annotated, Optional
 
 import typer
@@ -312,14 +313,31 @@ def curate_video(
     films: Annotated[str, typer.Argument(help="A folder of films, of any depth, or one film.")],
     config: Annotated[
         str,
-        typer.Option(help="A YAML file with settings, such as captions: [world] (to train on words); an unknown one "
-                          "lists them all. The paper's by default, without captions."),
+        typer.Option(help="A YAML file with settings; an unknown one lists them all. Without it: the paper's filters "
+                          "of motion and text, and no captions."),
     ] = "",
     out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
 ):
-    "Films to clips: cuts, clips without re-encoding, motion, text, thresholds. The same command continues."
+    """Films to clips: cuts, clips without re-encoding, motion, text, thresholds. The same command continues.
+
+    Settings as YAML, a small file that is complete (filters: by a share of all measured clips, or by a limit):
+
+    \b
+      shortest: 2.0                  # seconds of a clip
+      filters:
+        # the quarter of all clips that moves least goes
+        - {measure: motion, share: 0.25}
+        # what has more than 7 % of the picture under text goes
+        - {measure: text_area, too_high: true, limit: 0.07}
+
+    All settings, as they were, stand in the card.md of every curation: a template to copy from.
+
+    To train on words, clips need captions: a model of the Hugging Face hub or its folder, as in
+    models: \\[{name: frame, model: Salesforce/blip-image-captioning-base}], or sentences beside each film, with
+    captions: \\[told], and in FILM.json: {"said": \\[\\[0.5, "a dog runs"]]} (seconds, sentence). Without captions the
+    stages i2v and interpolate can be trained. (The captions named world are a rule for coloured shapes.)"""
     from dclm_nb.core.settings import read_settings
     from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films
     settings = read_settings(config, VideoCuration) if config else VideoCuration()
@@ -336,11 +354,13 @@ def _printable(line: str) -> str:
 def _print_films(report, most: int = 20):
     "Both books, what was refused, the thresholds, and where to look."
     print(report.films.to_string(index=False, header=False))
-    faults = report.faults()
-    for fault in faults[:most]: print(_printable(f"  {fault['source']}: {fault['cause']} {fault['detail']}".rstrip()))
+    faults, told = report.faults(), lambda fault: f": {fault['detail']}" if fault["detail"] else ""
+    for fault in faults[:most]: print(_printable(f"  {fault['source']}: {fault['cause']}{told(fault)}"))
     if len(faults) > most: print(f"  and {len(faults) - most} more, in {report.folder / 'films'}")
-    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
-    if len(report.reasons): print(report.reasons.to_string(index=False))
+    for line in report.remarks: print(_printable(line))
+    shares = report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format))
+    print(shares.rename(columns={"share": "of all shots"}).to_string(index=False))
+    if len(report.reasons): print(report.reasons.rename(columns={"documents": "shots"}).to_string(index=False))
     for cut in report.thresholds:
         print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
     if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
@@ -394,12 +414,16 @@ def train_video(
     seed: Annotated[int, typer.Option(help="Of weights, moments, batches and noise.")] = 0,
 ):
     """Curated clips to a model: one stage of Stable Video Diffusion. The same command continues. For example: --stage
-    image first, then --stage video --from trained/image, then dclm-nb sample video."""
+    image first, then --stage video --from trained/image, then dclm-nb sample video. The stages image, edm, video and hq
+    read captions (dclm-nb curate video --help says how clips get them); i2v and interpolate read none, and may come
+    first."""
     from dclm_nb.core.errors import unknown
     from dclm_nb.core.settings import read_settings
     from dclm_nb.video import training as t
     if size not in ("laptop", "paper"): raise unknown("size", size, ("laptop", "paper"))
-    if not stage: _fail(f"name a stage with --stage: {', '.join(t.RECIPES)}")
+    if not stage:
+        _fail("name a stage with --stage: image comes first, or i2v where clips have no captions; in the paper's order "
+              + ", ".join(t.RECIPES))
     settings = read_settings(config, t.VideoTraining) if config else t.VideoTraining()
     where = out or f"trained/{stage}"
     if size == "paper":
@@ -423,10 +447,13 @@ def sample_video(
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="How often the network is asked.")] = 25,
     guidance: Annotated[
-        float, typer.Option(help="How much more than without a condition; from a picture it rises from 1 to this.")
+        float,
+        typer.Option(help="How strongly the words or the picture count; 1 is plain. From a picture, the first frame "
+                          "has 1 and the last this."),
     ] = 2.0,
     fps_id: Annotated[
-        Optional[float], typer.Option(help="Frames a second less one; the median of its training by default.")
+        Optional[float],
+        typer.Option(help="Frames a second, minus 1 (24 for 25 of them); the median of its training by default."),
     ] = None,
     motion_bucket_id: Annotated[
         Optional[float], typer.Option(min=0, max=255, help="How much moves, 0 to 255; the median by default.")
@@ -445,7 +472,7 @@ def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
     from dclm_nb.core.errors import UserError
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    code, line = 0, ""
+    code, line, began = 0, "", time.time()
     try: code = app(args=arguments, standalone_mode=False) or 0
     except UserError as e: code, line = e.exit_code, str(e)
     # which of them depends on the version of typer
@@ -454,9 +481,21 @@ def main(arguments: list[str] | None = None):
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
         # it says nothing where the help stands already
         code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
-    if code == 130: line = "interrupted: finished runs are kept, the same command continues"
+    if code == 130: line = f"interrupted: {_kept_since(began)}the same command continues"
     if line: print(f"dclm-nb: {line}", file=sys.stderr)
     sys.exit(code)
+
+def _kept_since(began: float) -> str:
+    "What is worth saying about the runs that were finished since a moment, in seconds: nothing where there is none."
+    from dclm_nb.core.store import RunStore
+    try: runs = sum(_stamp(run.manifest) >= began for run in RunStore().list())
+    except Exception: return ""                         # whoever interrupts wants the end, and no other error
+    return f"{runs} finished {'run is' if runs == 1 else 'runs are'} kept, " if runs else ""
+
+def _stamp(manifest: dict) -> float:
+    from datetime import datetime
+    try: return datetime.fromisoformat(manifest["finished"]).timestamp()
+    except (KeyError, TypeError, ValueError): return 0.0
 
 # %% ../nbs/cli.ipynb #module-def
 if __name__ == "__main__" and "__file__" in globals(): main()  # a notebook has no file

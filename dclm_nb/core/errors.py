@@ -5,7 +5,7 @@ __all__ = ['UserError', 'unknown', 'several']
 
 # %% ../../nbs/core/00_errors.ipynb #imports
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # %% ../../nbs/core/00_errors.ipynb #user-error-def
 class UserError(Exception):
@@ -17,13 +17,16 @@ class UserError(Exception):
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    "The error for a `name` that is not among `known`; suggests the nearest one. Raise what it returns."
+    """The error for a `name` that is not among `known`; suggests the nearest one. Where `known` maps names to texts, it
+    shows them beside the names. Raise what it returns."""
     try: name = str(name)
     except Exception: name = type(name).__name__            # somebody's object that cannot even be printed
+    told = known if isinstance(known, Mapping) and all(isinstance(v, str) for v in known.values()) else {}
     known = [str(k) for k in known]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(known) or 'nothing is available'}")
+    listed = ", ".join(f"{k} ({told[k]})" if k in told else k for k in known)
+    return UserError(f"unknown {kind} {name!r}{hint}; choose from: {listed or 'nothing is available'}")
 
 # %% ../../nbs/core/00_errors.ipynb #several-def
 def several(texts: Iterable) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -35,11 +36,22 @@ def _filled(kind: type, values: object, where: str) -> object:
     if not isinstance(values, Mapping): raise UserError(f"{where} should list settings by name, not {values!r}")
     hints = typing.get_type_hints(kind)
     for name in values:
-        if name not in hints: raise UserError(f"{where}: {unknown('setting', name, hints)}")
+        if name not in hints: raise UserError(f"{where}: {unknown('setting', name, _defaults(kind))}")
     found = {name: _value(hints[name], value, f"{where}: {name}") for name, value in values.items()}
     try: return kind(**found)
     except TypeError as e: raise UserError(f"{where}: {str(e).rpartition('() ')[2]}") from e
     except UserError as e: raise UserError(f"{where}: {e}") from e
+
+def _defaults(kind: type) -> dict[str, str]:
+    "The settings of a dataclass, and what each is where nothing is said, as YAML in one line."
+    return {field.name: _shown(field) for field in dataclasses.fields(kind)}
+
+def _shown(field: dataclasses.Field) -> str:
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    if value is dataclasses.MISSING: return "needed"
+    if dataclasses.is_dataclass(value): value = dataclasses.asdict(value)
+    plain = json.loads(json.dumps(value, default=str))
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("\n...\n").strip()
 
 def _value(hint: object, value: object, where: str) -> object:
     "A value as its type hint wants it."

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -191,6 +192,8 @@ def _pip_download(pin: Pin, into: Path) -> Path:
         "-d",
         str(into / "got"),
     ]
+    if find_spec("pip") is None:
+        raise OSError(f"there is no pip in this environment: {sys.executable} -m ensurepip, or uv pip install pip")
     try: done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     except subprocess.TimeoutExpired as e: raise OSError("pip took more than 30 minutes") from e
     if done.returncode:

@@ -11,11 +11,11 @@ __all__ = ['MAX_WORKERS', 'Refused', 'Tally']
 
 # %% ../../nbs/shards/00_tally.ipynb #refused
 class Refused(Exception):
-    "A sample that is not used, and the `cause`: one of those that its `Tally` counts."
+    "A sample that is not used, and the `cause`: one of those that its `Tally` counts; `detail`: what this one is."
 
-    def __init__(self, cause: str):
+    def __init__(self, cause: str, detail: str = ""):
         super().__init__(cause)
-        self.cause = cause
+        self.cause, self.detail = cause, detail
 
 # %% ../../nbs/shards/00_tally.ipynb #tally-class
 MAX_WORKERS = 256

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import multiprocess
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 
 from ..core.errors import UserError, unknown
-from ..core.workers import main_script_hidden
+from ..core.workers import forks_end_with_us, main_script_hidden
 from .documents import replacing
 from .stage import Stage
 
@@ -49,10 +50,16 @@ class _Quiet:
 
     def run(self):
         "Run the tasks that are not complete."
-        with datatrove_logs_to(self._console()), main_script_hidden(): return super().run()
+        with datatrove_logs_to(self._console()), main_script_hidden(): return self._run()
+
+    def _run(self): return super().run()
 
 class QuietLocalExecutor(_Quiet, LocalPipelineExecutor):
-    "datatrove's local executor with its console output in `console.log`."
+    "datatrove's local executor with its console output in `console.log`; its processes end with the one that runs it."
+
+    def _run(self):
+        multiprocess.set_forkserver_preload(["dclm_nb.core.bound_forks"])
+        with forks_end_with_us(): return super()._run()
 
 # %% ../../nbs/stages/05_executors.ipynb #ray-def
 class QuietRayExecutor(_Quiet, RayPipelineExecutor):

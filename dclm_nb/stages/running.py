@@ -41,23 +41,26 @@ def sweep(folder: Path, halves: Iterable[Path] = ()) -> None:
 
 # %% ../../nbs/stages/06_running.ipynb #watch-def
 @contextmanager
-def watching(heartbeat: Path, report: Progress, expected: float):
-    "Advance `report` by the documents that the readers have reported; about `expected` are in each shard."
+def watching(heartbeat: Path, report: Progress, expected: Sequence[float], signs: str = ""):
+    """Advance `report` by the documents that the readers have reported, in files whose names begin with `signs`;
+    `expected`: about how many are in each shard."""
     stop = threading.Event()
     def beats():
-        texts = [p.read_text() for p in heartbeat.glob("[0-9]*")] if heartbeat.is_dir() else []
-        return sum(expected if t == "done" else min(float(t or 0), expected) for t in texts)
+        found = {p: int(p.name[len(signs):]) for p in heartbeat.glob(f"{signs}[0-9]*")} if heartbeat.is_dir() else {}
+        told = [(p.read_text(), expected[shard]) for p, shard in found.items() if shard < len(expected)]
+        return sum(most if text == "done" else min(float(text or 0), most) for text, most in told)
+    def update():
+        try: report.update(beats() - report.done)
+        except (OSError, ValueError): pass
     def look():
-        while not stop.wait(0.5):
-            try: done = beats()
-            except (OSError, ValueError): continue
-            report.update(done - report.done)
+        while not stop.wait(0.5): update()
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     try: yield
     finally:
         stop.set()
         thread.join()
+        update()                                        # what came since the last look
 
 # %% ../../nbs/stages/06_running.ipynb #run-stages-def
 def run_stages(
@@ -69,10 +72,10 @@ def run_stages(
         Progress(name, sum(stage.share for stage in stages)) as whole,
     ):
         for stage in stages:
-            total = stage.documents * stage.shards or 1
+            expected = stage.expected(folder)
             with (
-                whole.stage(stage.name, total, share=stage.share) as report,
-                watching(folder / "heartbeat", report, stage.documents) if stage.documents else nullcontext(),
+                whole.stage(stage.name, sum(expected) or 1, share=stage.share) as report,
+                watching(folder / "heartbeat", report, expected, stage.signs) if sum(expected) else nullcontext(),
             ):
                 _run_stage(stage, folder, executor, workers, options)
 

@@ -3,6 +3,7 @@
 # %% ../../nbs/stages/04_stage.ipynb #imports
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,15 @@ class Stage:
     shards: int = 1
     light: bool = True
     share: float = 1.0                                          # its part of the pipeline's time, for the time left
-    documents: float = 0                                        # about how many its reader will report for each shard
+    documents: float | tuple[float, ...] = 0                    # about how many will be reported, for each shard
+    counted: str = ""                                           # instead: the folder of documents that it reads
+    signs: str = ""                                             # how the names of its signs of life begin
+
+    def expected(self, folder: Path) -> list[float]:
+        "How many documents will be reported for each shard; what it reads is there when it begins, and is counted."
+        shards, lines = range(self.shards), folder / self.counted
+        if self.counted: return [_lines(lines / f"{shard:05d}.jsonl.gz") for shard in shards]
+        return list(self.documents) if isinstance(self.documents, tuple) else [self.documents] * self.shards
 
     def is_whole(self, folder: Path, rank: int) -> bool:
         "Is all output of task `rank` there? A task that no shard fell to owes only its own."
@@ -36,6 +45,11 @@ class Stage:
         for shard in shards_of_task(self.shards, rank, self.tasks):
             names += [output.format(shard) for output in self.shard_outputs]
         return all((folder / name).exists() for name in names)
+
+def _lines(path: Path) -> int:
+    try:
+        with gzip.open(path) as file: return sum(1 for _ in file)
+    except (OSError, EOFError): return 0
 
 # %% ../../nbs/stages/04_stage.ipynb #forget-def
 def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:

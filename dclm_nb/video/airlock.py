@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -41,10 +40,9 @@ def _bytes(door: Connection, until: float) -> bytearray | bytes:
     return door.recv_bytes()
 
 # %% ../../nbs/video/03_airlock.ipynb #serve-def
-def _serve(descriptor: int, memory: int, parent: int) -> None:
+def _serve(descriptor: int, memory: int) -> None:
     "The child's whole life. `memory`: bytes that it may take beyond what Python and the libraries hold at the start."
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C ends the parent, and that ends the child
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     limited = False
     with Connection(descriptor) as door, contextlib.suppress(EOFError, BrokenPipeError):
         _send(door, "ready")
@@ -67,8 +65,8 @@ def _answer(door: Connection, call, args, kwargs) -> tuple[str, object]:
                 _send(door, "yielded", thing)
                 if door.poll() and door.recv_bytes() == b"stop": break
         return "returned", None
-    except Refused as refused: return "refused", refused.cause
-    except MemoryError: return "refused", "too much memory"
+    except Refused as refused: return "refused", (refused.cause, refused.detail)
+    except MemoryError: return "refused", ("too much memory", "")
     except (EOFError, BrokenPipeError): raise
     except Exception as error: return "failed", f"{type(error).__name__}: {error}"
 
@@ -77,11 +75,6 @@ def _limit(memory: int) -> None:
     with open("/proc/self/statm") as file: held = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (held + memory, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent: time.sleep(0.5)
-    os._exit(1)
 
 # %% ../../nbs/video/03_airlock.ipynb #airlock
 _MODULE = "dclm_nb.video.airlock"
@@ -114,7 +107,9 @@ class Airlock:
         if self.child is not None and self.child.poll() is None: return self.door
         self.close()
         self.door, inner = Pipe()
-        code = f"from {_MODULE} import _serve; _serve({inner.fileno()}, {self.memory}, {os.getpid()})"
+        # before anything large is loaded: a parent may be killed while its child begins
+        code = f"from dclm_nb.core.workers import end_with; end_with({os.getpid()}); "
+        code += f"from {_MODULE} import _serve; _serve({inner.fileno()}, {self.memory})"
         self.child = subprocess.Popen([sys.executable, "-c", code], pass_fds=[inner.fileno()], stdin=subprocess.DEVNULL,
                                       stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": _search_path()})
         inner.close()
@@ -143,10 +138,10 @@ class Airlock:
                     continue
                 ended = True
                 if kind == "returned": return thing
-                raise Refused(thing) if kind == "refused" else RuntimeError(thing)
+                raise Refused(*thing) if kind == "refused" else RuntimeError(thing)
         except TimeoutError as e:
             self.close()
-            raise Refused("too slow") from e
+            raise Refused("too slow", f"nothing came for {time.monotonic() - asked:.0f} s") from e
         except (EOFError, OSError) as e:
             self.close()
             raise Refused("decoder crashed") from e

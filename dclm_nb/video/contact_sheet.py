@@ -7,7 +7,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,19 +67,25 @@ def _ends(order: list[int], most: int) -> list[int]:
 
 # %% ../../nbs/video/18_contact_sheet.ipynb #sheet-def
 def write_sheet(
-    clips: Sequence[Document], cuts: Sequence[Cut], folder: str | Path, path: str | Path, most: int = 8
+    clips: Sequence[Document], cuts: Sequence[Cut], folder: str | Path, path: str | Path, most: int = 8,
+    kept: Container[str] | None = None, unseen: Sequence[str] = (),
 ) -> Path:
     """One HTML file at `path` of what each cut removes of all measured `clips`, and what it keeps; the `path` of a clip
-    is as seen from `folder`. Raises `UserError` when the disk is full."""
+    is as seen from `folder`. `kept`: ids of what stays at the end (None: what no cut removes); `unseen`: lines on what
+    has no picture here. Raises `UserError` when the disk is full."""
     values = {cut.rule.measure: [clip.metadata.get(cut.rule.measure) for clip in clips] for cut in cuts}
     shown = {cut: chosen(values[cut.rule.measure], cut, most) for cut in cuts}
     every = [k for k, clip in enumerate(clips) if not any(c.drops(clip.metadata.get(c.rule.measure)) for c in cuts)]
+    if kept is not None: every = [k for k in every if clips[k].id in kept]
     stay = [every[k] for k in np.unique(np.linspace(0, len(every) - 1, min(2 * most, len(every))).round().astype(int))]
     numbers = sorted({k for gone, kept in shown.values() for k in (*gone, *kept)} | set(stay))
     styles = _styles(numbers, clips, Path(folder))
     parts = [_section(cut, *picked, values[cut.rule.measure], clips) for cut, picked in shown.items()]
-    parts.append(f"<h2>What stays: {len(every)} of {len(clips)} clips</h2><div class=row>"
+    some = f"<p>{len(stay)} of the {len(every)} clips that stay are shown.</p>" if len(stay) < len(every) else ""
+    parts.append(f"<h2>What stays: {len(every)} of {len(clips)} clips</h2>{some}<div class=row>"
                  + "".join(_cell(k, clips[k], cuts) for k in stay) + "</div>")
+    lines = "".join(f"<li>{_text(line)}</li>" for line in unseen)
+    if lines: parts.append(f"<h2>What is not shown</h2><ul>{lines}</ul>")
     return atomic_write(path, _PAGE.format(styles=styles, body="\n".join(parts), clips=len(clips)))
 
 
@@ -101,6 +107,7 @@ def _section(cut: Cut, gone: list[int], kept: list[int], values: Sequence, clips
     known = [v for v in values if v is not None and not math.isnan(v)]
     n = sum(cut.drops(v) for v in known)
     told = f"{n} of {len(known)} clips go; the line is at {cut.threshold:.4g}"
+    if len(gone) < n or len(kept) < len(known) - n: told += f"; {len(gone)} of them and {len(kept)} others are shown"
     if cut.ties > 1: told += f", where {cut.ties} clips tie and stay"
     if cut.missing: told += f"; {cut.missing} have no value and {'stay' if rule.keep_missing else 'go'}"
     return "\n".join([
@@ -114,10 +121,12 @@ def _cell(k: int, clip: Document, cuts: Sequence[Cut], kind: str = "kept") -> st
     "One clip: its strip, its values, its name and its caption."
     measures = [cut.rule.measure for cut in cuts]
     told = ", ".join(f"{name.replace('_', ' ')} {_number(clip.metadata.get(name))}" for name in measures)
-    lines = f"<b>{html.escape(told)}</b><br>{html.escape(clip.id)}"
-    if clip.text: lines += f"<br><i>{html.escape(clip.text)}</i>"
+    lines = f"<b>{html.escape(told)}</b><br>{_text(clip.id)}"
+    if clip.text: lines += f"<br><i>{_text(clip.text)}</i>"
     return f"<figure class={kind}><div class='strip c{k}'></div><figcaption>{lines}</figcaption></figure>"
 
+
+def _text(words: str) -> str: return html.escape(words.encode(errors="backslashreplace").decode())
 
 def _number(value: float | None) -> str: return "missing" if value is None or math.isnan(value) else f"{value:.3g}"
 

@@ -20,8 +20,8 @@ from ..core.errors import UserError
 from ..shards.tally import Refused
 
 # %% auto #0
-__all__ = ['CAUSES', 'FAULTS', 'CONTAINERS', 'Limits', 'Clock', 'Packets', 'packet_table', 'FilmFacts', 'frame_aspect', 'probe',
-           'Frame', 'read_frames', 'picture_of']
+__all__ = ['CAUSES', 'FAULTS', 'CONTAINERS', 'Limits', 'no_film', 'Clock', 'Packets', 'packet_table', 'FilmFacts', 'frame_aspect',
+           'probe', 'Frame', 'read_frames', 'picture_of']
 
 # %% ../../nbs/video/02_decoding.ipynb #causes
 CAUSES = {
@@ -70,13 +70,50 @@ def _check_file(path: Path, limits: Limits) -> None:
     "Raises `Refused` for what is not a readable file of sensible size."
     try:
         found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode): raise Refused("not a file")
+        if not stat.S_ISREG(found.st_mode): raise Refused("not a file", _kind(found.st_mode))
         with open(path, "rb"): pass
     except OSError as e:
         causes = {errno.ELOOP: "links in a circle", errno.ENOENT: "not there", errno.ENOTDIR: "not there"}
-        raise Refused(causes.get(e.errno, "not readable")) from e
+        raise Refused(causes.get(e.errno, "not readable"), e.strerror or "") from e
     if not found.st_size: raise Refused("empty")
-    if found.st_size > limits.file_bytes: raise Refused("file too large")
+    if found.st_size > limits.file_bytes: raise Refused("file too large", f"{found.st_size / 2**30:,.1f} GiB")
+
+def _kind(mode: int) -> str:
+    "What a thing is that is no file."
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+# how files begin that are often given the name of a film
+_BEGINNINGS = {b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG": "a PNG picture", b"%PDF": "a PDF document",
+               b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"Rar!": "a RAR archive",
+               b"7z\xbc\xaf": "a 7z archive", b"ID3": "an MP3 sound", b"#EXTM3U": "a playlist"}
+
+def no_film(path: str | Path) -> str:
+    "What a file is, by its beginning, that cannot be opened as a film."
+    with open(path, "rb") as file:
+        head = file.read(4096)
+        for beginning, kind in _BEGINNINGS.items():
+            if head.startswith(beginning): return kind
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"): return _no_index(file)
+        if head.startswith((b"RIFF", b"\x1aE\xdf\xa3")): return "it begins as a film, cut off or damaged?"
+    if not head.strip(b"\0"): return "zeros, an unfinished download?"
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"): return "a web page"
+    try: text = head[:4000].decode()
+    except UnicodeDecodeError as e: text = head[:e.start].decode() if e.start > len(head[:4000]) - 4 else "\0"
+    return "text" if all(c.isprintable() or c.isspace() for c in text) else "no known beginning"
+
+def _no_index(file) -> str:
+    "What is wrong with an MP4, from the names and sizes of its parts."
+    at, end = 0, file.seek(0, os.SEEK_END)
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1: size = int.from_bytes(head[8:16], "big")
+        if head[4:8] == b"moov": return "an MP4 whose index is damaged" + (", cut off?" if at + size > end else "")
+        if size < 8: break                               # 0: to the end of the file
+        at += size
+    return "an MP4 without its index, cut off?"
 
 # %% ../../nbs/video/02_decoding.ipynb #open-def
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,m4v,mxf,nut,gif,"
@@ -99,18 +136,24 @@ def _opened(path: str | Path, limits: Limits):
     allowed = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try: container = av.open(f"file:{path.absolute()}", options=allowed, metadata_errors="replace")
     except MemoryError as e: raise Refused("too much memory") from e
-    except (av.FFmpegError, OSError, ValueError) as e: raise Refused("not a film") from e
+    except (av.FFmpegError, OSError, ValueError) as e: raise Refused("not a film", no_film(path)) from e
     with container:
         yield container, _picture_stream(container, limits)
+
+
+def _sounds(container) -> str:
+    names = [stream.codec_context.name for stream in container.streams.audio if stream.codec_context]
+    return f"sound only: {', '.join(names)}" if names else "neither picture nor sound"
 
 
 def _picture_stream(container, limits: Limits):
     "The first stream of moving pictures; its decoder is told to refuse frames beyond the limit."
     moving = [s for s in container.streams.video if not int(s.disposition) & 0x400]        # 0x400: a cover picture
-    if not moving: raise Refused("no picture")
+    if not moving: raise Refused("no picture", _sounds(container))
     stream = moving[0]
     if stream.codec_context is None: raise Refused("codec unknown")
-    if stream.codec_context.width * stream.codec_context.height > limits.pixels: raise Refused("frame too large")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > limits.pixels: raise Refused("frame too large", f"{width} x {height} pixels")
     stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     stream.codec_context.thread_count = 1               # many films at once use the cores better than one film
     return stream
@@ -166,7 +209,7 @@ def _packets(container, stream, limits: Limits, faults: Counter) -> Packets:
             decoded.append(packet.dts)
             keys.append(packet.is_keyframe)
             numbers.append(n)
-            if len(keys) > limits.frames: raise Refused("too long")
+            if len(keys) > limits.frames: raise Refused("too long", f"more than {limits.frames:,} frames")
             if n % 256 == 0 and time.monotonic() > until: raise Refused("too slow")
     except (av.FFmpegError, OSError): faults["breaks off"] += 1
     stamped = None not in shown
@@ -175,7 +218,7 @@ def _packets(container, stream, limits: Limits, faults: Counter) -> Packets:
     base = float(stream.time_base)
     stamps = shown if stamped else [p if p is not None else d for p, d in zip(shown, decoded)]
     times = np.array([clock.at(None if stamps[k] is None else stamps[k] * base) for k in order])
-    if len(times) and times[-1] > limits.seconds: raise Refused("too long")
+    if len(times) and times[-1] > limits.seconds: raise Refused("too long", f"{times[-1]:,.0f} s")
     reordered = not (np.diff(order) == 1).all()
     ordered = stamped and (reordered or not stream.codec_context.has_b_frames)          # not so: AVI with B-frames
     return Packets(times, np.array(keys, bool)[order], np.array(numbers, np.int64)[order], ordered)
@@ -249,7 +292,10 @@ def probe(path: str | Path, limits: Limits = Limits()) -> FilmFacts:
 def _ends_early(container, stream, packets: Packets, faults: Counter) -> bool:
     "Does the container promise more packets than there are, or clearly more time (sound or a jump may be longer)?"
     promised = (container.duration or 0) / 1e6 if len(container.streams) == 1 and not faults["time jump"] else 0
-    return stream.frames > packets.order.max() + 1 or promised > 1.02 * packets.times[-1] + 0.5
+    if promised > 1.02 * packets.times[-1] + 0.5: return True
+    # a frame may be left out inside a film, as AVI does: what breaks off ends before its time, too
+    usual = float(np.median(np.diff(packets.times))) if len(packets.times) > 1 else _step(stream)
+    return stream.frames > packets.order.max() + 1 and packets.times[-1] + 1.5 * usual < stream.frames * usual
 
 
 def _first_frames(path: str | Path, limits: Limits, n: int = 3):

@@ -7,7 +7,7 @@ import atexit
 import functools
 import json
 import os
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ from .captions import ModelCaptioner, caption_all, three_captioners
 from .clips import plan_clips, shots, write_clips
 from .conditioning import fps_id
 from .cuts import CutFinder, CutSettings, Transition
-from .decoding import Limits, Packets, packet_table, picture_of, probe, read_frames
+from .decoding import Limits, Packets, no_film, packet_table, picture_of, probe, read_frames
 from .decoding import _decoded, _opened, _progressive
 from .films import read_notes
 from .filters import Cut, Rule, settle
@@ -49,9 +49,12 @@ FILM_ENDINGS = frozenset(
 # %% ../../nbs/video/16_film_blocks.ipynb #found-class
 @dataclass(frozen=True)
 class FilmsFound:
-    "Films by name, each with its path, in order of name, and how many other files were passed over."
+    """Films by name, each with its path, in order of name; how many files with other endings were passed over, and how
+    many links to folders; and which films have the same content, a list of names for each content."""
     films: dict[str, str]
     passed_over: int = 0
+    links: int = 0
+    same: tuple[tuple[str, ...], ...] = ()
 
 # %% ../../nbs/video/16_film_blocks.ipynb #find-def
 def find_films(source: str | Path | Sequence[str | Path]) -> FilmsFound:
@@ -65,32 +68,51 @@ def find_films(source: str | Path | Sequence[str | Path]) -> FilmsFound:
     root = os.path.realpath(source)
     if os.path.isfile(root): return FilmsFound(_named([root], os.path.dirname(root)))
     if not os.path.isdir(root): raise UserError(f"there is no folder {str(source)!r}")
-    every = list(_below(root))
+    links: list[str] = []
+    every = list(_below(root, links))
     paths = sorted(path for path in every if os.path.splitext(path)[1].lower() in FILM_ENDINGS)
     if not paths: raise UserError(f"no file below {str(source)!r} has the ending of a film, such as .mp4, .mov or .mkv")
-    return FilmsFound(_named(paths, root), len(every) - len(paths))
+    return FilmsFound(_named(paths, root), len(every) - len(paths), len(links))
 
 
-def _below(root: str) -> Iterator[str]:
-    "Files and links below a folder, and folders whose name has the ending of a film; hidden ones are left out."
+def _below(root: str, links: list[str]) -> Iterator[str]:
+    """Files and links below a folder, and folders whose name has the ending of a film; hidden ones are left out. Links
+    to other folders are not entered: they are added to `links`."""
     if not os.access(root, os.R_OK | os.X_OK): raise UserError(f"the folder {root!r} cannot be read: permission denied")
     for place, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         films = [name for name in folders if os.path.splitext(name)[1].lower() in FILM_ENDINGS]
+        links += [name for name in folders if name not in films and os.path.islink(os.path.join(place, name))]
         for name in [*files, *films]:
             if not name.startswith("."): yield os.path.join(place, name)
 
 
 def _named(paths: Sequence[str], root: str) -> dict[str, str]:
-    "Paths by a name of letters, digits, `.`, `_` and `-` that none shares with another."
-    named: dict[str, str] = {}
-    for path in paths:
-        stem = os.path.splitext(os.path.relpath(path, root))[0].replace(os.sep, "-")
-        name = plain = re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip(".")[:100] or "film"
-        number = 1
-        while name in named: name = f"{plain}-{(number := number + 1)}"
+    """Paths by a name of letters and digits of any script, `.`, `_` and `-` that none shares with another. Where two
+    would, what is clearly no film comes last."""
+    plain = {path: _plain(os.path.splitext(os.path.relpath(path, root))[0].replace(os.sep, "-")) for path in paths}
+    wanted, named = Counter(plain.values()), {}
+    for path in sorted(paths, key=lambda path: wanted[plain[path]] > 1 and _is_hopeless(path)):
+        name, number = plain[path], 1
+        while name in named: name = f"{plain[path]}-{(number := number + 1)}"
         named[name] = path
     return dict(sorted(named.items()))
+
+
+def _plain(stem: str, characters: int = 100, most: int = 200) -> str:
+    "At most `characters` characters, and `most` bytes, that every file system and archive can hold."
+    stem = unicodedata.normalize("NFC", stem)
+    keep = lambda c: c in "._-" or c.isalnum() if c.isascii() else unicodedata.category(c)[0] in "LMN"
+    name = "".join(c if keep(c) else "_" for c in stem).lstrip(".")[:characters]
+    return name.encode()[:most].decode(errors="ignore") or "film"
+
+
+def _is_hopeless(path: str) -> bool:
+    "Is this no file, empty, or of a kind that is no film?"
+    try: return not os.path.isfile(path) or not os.path.getsize(path) or no_film(path) not in _PERHAPS
+    except OSError: return True
+
+_PERHAPS = ("no known beginning", "an MP4 whose index is damaged", "it begins as a film, cut off or damaged?")
 
 # %% ../../nbs/video/16_film_blocks.ipynb #cutting-class
 @dataclass(frozen=True)
@@ -189,7 +211,7 @@ def _inside(target: str, memory: int, patience: float, limits: Limits, **task) -
     calls = airlock.each(name, limits=limits, **task)
     try:
         if (returned := (yield from calls)) is not None: yield returned
-    except Refused as e: raise Unreadable(e.cause) from e
+    except Refused as e: raise Unreadable(e.cause, e.detail) from e
     except RuntimeError as e:
         kind, _, line = str(e).partition(": ")
         raise (UserError(line) if kind == "UserError" else Unreadable(f"error: {kind}", line[:200])) from e
@@ -209,7 +231,7 @@ class ReadFilms(ReadFiles):
 
     def documents(self, shard: int, unread: Unread) -> Iterator[Document]:
         "The shots of the shard; films are counted beside them, not among them."
-        self.used, refused = [], Unread()
+        self.used, self.shard, self.films_done, refused = [], shard, 0, Unread()
         yield from super().documents(shard, refused)
         told = dict(used=self.used, refused=refused.as_dict()["unreadable"], faults=refused.faults)
         with replacing(Path(self.folder) / "films" / f"{shard:05d}.json") as file:
@@ -217,6 +239,18 @@ class ReadFilms(ReadFiles):
 
     def documents_of(self, path: Path) -> Iterator[Document]:
         "One document for each shot of a film. Raises `Unreadable` under the name of its cause."
+        try: yield from self._shots(path)
+        finally: self._beat_films()
+
+    def _beat_films(self) -> None:
+        "Tell whoever watches how many films of this shard are done; never a reason to fail."
+        self.films_done += 1
+        try:
+            (folder := Path(self.folder) / "heartbeat").mkdir(parents=True, exist_ok=True)
+            (folder / f"films-{self.shard:05d}").write_text(str(self.films_done))
+        except OSError: pass
+
+    def _shots(self, path: Path) -> Iterator[Document]:
         name = self.names[str(path)]
         last, clips = None, str(Path(self.folder) / "clips" / name)
         study = _inside("study_film", self.memory, self.patience, self.limits, path=str(path), name=name, folder=clips,
@@ -282,7 +316,6 @@ class CaptionModel:
     name: str
     model: str
     frames: int = 1
-    prompt: str = ""
 
 
 CAPTIONS = ("told", "world")
@@ -322,7 +355,7 @@ class Gauges:
         self.measuring, m = measuring, measuring
         self.detector = rapidocr_detector() if m.text else None
         self.captioners = list(three_captioners()) if "world" in m.captions else []
-        self.captioners += [ModelCaptioner.pretrained(c.model, c.frames, c.name, prompt=c.prompt) for c in m.models]
+        self.captioners += [ModelCaptioner.pretrained(c.model, c.frames, c.name) for c in m.models]
         self.reader, self.rater = (_scorer(folder) if folder else None for folder in (m.reader, m.rater))
 
     def read(self, look: Look, told: str = "") -> dict:

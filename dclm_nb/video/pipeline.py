@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
 
@@ -49,8 +50,9 @@ from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
-__all__ = ['SCALES', 'STEPS', 'BOOKS', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'ExportClips', 'WriteCard', 'card',
-           'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films', 'films_key']
+__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
+           'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films',
+           'with_same', 'films_key']
 
 # %% ../../nbs/video/17_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
@@ -140,6 +142,49 @@ def set_sizes(clips: Sequence[Document]) -> dict:
     return dict(clips=len(clips), mean_seconds=sum(seconds) / len(clips), hours=sum(seconds) / 3600,
                 mean_frames=frames / len(clips), clips_per_film=len(clips) / len(films))
 
+# %% ../../nbs/video/17_pipeline.ipynb #remarks-def
+DAMAGE = {"frame damaged": "frame", "packet damaged": "packet", "breaks off": ""}
+
+def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: int = 10) -> list[str]:
+    "Lines on films that are damaged and used, or there several times, and on what was passed over."
+    used = [film for told in _films(folder) for film in told["used"]]
+    names = {film["name"]: _shown(Path(film["path"]).name) for film in used}
+    hurt = [f"{names[film['name']]} ({_damage(film['faults'])})" for film in used if DAMAGE.keys() & film["faults"]]
+    twins = [[names[name] for name in same if name in names] for same in films.same]
+    again = [f"{name} (as {first})" for first, *others in filter(None, twins) for name in others]
+    then = "" if config.duplicates else " and stay (duplicates in the settings drops near duplicates)"
+    return [*_line(hurt, "is damaged and used", "are damaged and used", most),
+            *_line(again, f"has the same content as another{then.replace('stay', 'stays')}",
+                   f"have the same content as another{then}", most),
+            *_passed_over(films)]
+
+
+def _line(which: list[str], one: str, many: str, most: int) -> list[str]:
+    if not which: return []
+    more = f" and {len(which) - most} more" if len(which) > most else ""
+    return [f"{_count(len(which), 'film')} {one if len(which) == 1 else many}: {', '.join(which[:most])}{more}"]
+
+
+def _damage(faults: dict[str, int]) -> str:
+    "What is wrong with a film: `58 frames, 1 packet, breaks off`."
+    return ", ".join(_count(faults[name], what) if what else name for name, what in DAMAGE.items() if name in faults)
+
+
+def _passed_over(films: FilmsFound) -> list[str]:
+    counts = [(films.passed_over, "file with another ending", "files with other endings"),
+              (films.links, "link to a folder", "links to folders")]
+    told = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
+    return [f"passed over: {' and '.join(told)}"] if told else []
+
+
+def _count(n: int, what: str) -> str: return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _shown(name: str) -> str:
+    "A file's name as any page and terminal can show it, half characters and line breaks spelled out."
+    shown = name.encode(errors="backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
 # %% ../../nbs/video/17_pipeline.ipynb #export-def
 class ExportClips(PipelineStep):
     "Writes the clips that stay to `shards`, and the motion scale to `motion_scale.json`."
@@ -169,7 +214,7 @@ class WriteCard(books.WriteReport):
     "Balances both books and writes `report.json` and `card.md`; `kept` is the folder of what is left at the end."
     def __init__(self, folder: str | Path, kept: str, config: VideoCuration, films: FilmsFound):
         super().__init__(folder, BOOKS, kept)
-        self.config, self.films, self.passed_over = config, len(films.films), films.passed_over
+        self.config, self.found, self.films = config, films, len(films.films)
 
     def more(self, left: int) -> dict:
         "Films, sizes, thresholds, settings and libraries."
@@ -184,7 +229,11 @@ class WriteCard(books.WriteReport):
         return dict(
             kept=left,
             films=film_book(folder, self.films).to_dict("records"),
-            passed_over=self.passed_over,
+            passed_over=self.found.passed_over,
+            links=self.found.links,
+            remarks=remarks(folder, self.found, self.config),
+            refused=[dict(film=_shown(Path(fault["source"]).name), cause=fault["cause"], detail=fault["detail"])
+                     for told in _films(folder) for fault in told["faults"]],
             hours=sum(film["seconds"] for film in used) / 3600,
             found=dict(cuts=sum(f["cuts"] for f in used), fades=sum(f["fades"] for f in used)),
             frames=dict(in_films=sum(f["frames"] for f in used), lost=dict(sorted(lost.items()))),
@@ -207,17 +256,22 @@ class WriteCard(books.WriteReport):
         atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n")
 
 # %% ../../nbs/video/17_pipeline.ipynb #card-text-def
+MOST = 100                                              # refused films that the card lists
+
 def card(told: dict) -> str:
     "The data card as Markdown, from what `report.json` tells."
     lines = ["# Data card", "", f"{told['kept']:,} clips of {told['films'][-1]['count']:,} films.", ""]
     lines += ["## Films", "", *_rows(told["films"]), ""]
-    passed = f"{told['passed_over']} files with other endings were passed over"
-    lines += [f"{told['hours']:.3f} hours were read; {passed}.", ""]
+    lines += [f"{told['hours']:.3f} hours were read.", "", *(f"- {_cell(line)}" for line in told["remarks"]), ""]
+    if refused := told["refused"]: lines += ["## Refused", "", *_rows(refused[:MOST]), ""]
+    if len(refused) > MOST: lines += [f"And {len(refused) - MOST:,} more, in `films`.", ""]
     lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
-    lines += ["## Why", "", *_rows(told["reasons"]), ""]
+    lines += ["A share in this table is one of all shots found; a share in a rule is one of the clips measured.", ""]
+    lines += ["## Why", "", *_rows([dict(stage=r["stage"], step=r["step"], shots=r["documents"])
+                                    for r in told["reasons"]]), ""]
     sizes = [dict(set=name, **{k: round(v, 3) for k, v in size.items()}) for name, size in told["sets"].items()]
     lines += ["## Sizes", "", *_rows(sizes), ""]
-    cuts = [dict(rule=str(Rule(**c["rule"])), threshold=f"{c['threshold']:.4g}", measured=c["measured"],
+    cuts = [dict(rule=str(Rule(**c["rule"])), threshold=f"{c['threshold']:.4g}", clips_measured=c["measured"],
                  missing=c["missing"], ties=c["ties"]) for c in told["thresholds"]]
     lines += ["## Thresholds", "", *_rows(cuts), ""]
     lines += ["## Settings", "", "```yaml", yaml.safe_dump(told["settings"], sort_keys=False).strip(), "```", ""]
@@ -225,14 +279,19 @@ def card(told: dict) -> str:
     return "\n".join(lines)
 
 
-def _percent(row: dict) -> dict: return row | dict(share=f"{row['share']:.1%}")
+def _percent(row: dict) -> dict:
+    share = {"share of all shots": f"{row['share']:.1%}"}
+    return dict(stage=row["stage"], removed=row["removed"], **share, left=row["left"])
 
 
 def _rows(rows: Sequence[dict]) -> list[str]:
     "A table in Markdown."
     if not rows: return ["none"]
-    cells = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    cells = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     return ["| " + " | ".join(row) + " |" for row in cells]
+
+
+def _cell(value: object) -> str: return str(value).replace("|", "\\|")
 
 # %% ../../nbs/video/17_pipeline.ipynb #build-def
 @run("video/curate", version=1,
@@ -252,7 +311,7 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
         Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
         Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
-        Stage("sheet", 1, [WriteSheet(folder, config)], ("contact_sheet.html",), share=0.05),
+        Stage("sheet", 1, [WriteSheet(folder, films, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
 
@@ -268,7 +327,8 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     n = len(shards)
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
     blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
-    return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4)
+    return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4,
+                 documents=tuple(map(len, shards)), signs="films-")
 
 
 def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:
@@ -276,7 +336,7 @@ def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:
     measure = MeasureClips(f / "removed", f, c.measuring, int(c.memory * 2**30), c.patience, c.limits)
     blocks = [LoadDocuments(f / "found", n), measure, SaveDocuments(f / "measured", n)]
     removed, left = (f"removed/measures/{_LINES}",), (f"measured/{_LINES}",)
-    return Stage("measure", n, blocks, removed, left, n, light=False, share=0.5, documents=5 * c.films_a_task)
+    return Stage("measure", n, blocks, removed, left, n, light=False, share=0.5, counted="found")
 
 # %% ../../nbs/video/17_pipeline.ipynb #filter-stages
 def _filter_stages(c: VideoCuration, n: int, f: Path) -> list[Stage]:
@@ -294,15 +354,25 @@ def _filter_stages(c: VideoCuration, n: int, f: Path) -> list[Stage]:
 class WriteSheet(PipelineStep):
     "Writes [the contact sheet](18_contact_sheet.ipynb) of what each rule removed and kept."
     type, name = "💽 - WRITER", "sheet"
-    def __init__(self, folder: str | Path, config: VideoCuration):
+    def __init__(self, folder: str | Path, films: FilmsFound, config: VideoCuration):
         super().__init__()
-        self.folder, self.config = str(folder), config
+        self.folder, self.films, self.config = str(folder), films, config
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
         folder = Path(self.folder)
-        write_sheet(list(load_documents(folder / "measured")), load_cuts(folder), folder, folder / "contact_sheet.html")
+        write_sheet(list(load_documents(folder / "measured")), load_cuts(folder), folder, folder / "contact_sheet.html",
+                    kept={clip.id for clip in load_documents(folder / "kept")}, unseen=self._unseen(folder))
         return data
+
+    def _unseen(self, folder: Path) -> list[str]:
+        "Lines on what has no picture: films that were refused, shots that went before they were measured."
+        book = film_book(folder, len(self.films.films))
+        films = [f"{cause.removeprefix('refused: ')}: {n}" for cause, n in book.values[1:-1]]
+        shots = [f"{r['step']}: {r['documents']}" for r in BOOKS.reasons(folder) if r["stage"] in ("clips", "measures")]
+        told = [("films refused", films), ("shots that went before they were measured", shots)]
+        lines = [f"{what}: {', '.join(which) or 'none'}" for what, which in told]
+        return [f"{len(self.films.films)} films were met", *lines, *remarks(folder, self.films, self.config)]
 
 # %% ../../nbs/video/17_pipeline.ipynb #report-def
 class FilmReport(Report):
@@ -318,6 +388,11 @@ class FilmReport(Report):
 
     @property
     def thresholds(self) -> list[Cut]: return [Cut.from_dict(cut) for cut in self.data["thresholds"]]
+
+    @property
+    def remarks(self) -> list[str]:
+        "Lines on damaged films, films that are there several times, and what was passed over."
+        return self.data.get("remarks", [])
 
     def kept(self) -> list[Document]:
         "The clips that are left at the end, with the whole path of each."
@@ -357,7 +432,7 @@ def curate_films(
     there is no clip to filter."""
     check_executor(executor)
     _check_libraries(config)
-    found = find_films(films)
+    found = with_same(find_films(films))
     out = Path(out).resolve()
     if any(Path(path).is_relative_to(out) for path in found.films.values()):
         raise UserError(f"the films lie in {out}, where the result would be: choose another folder for it")
@@ -369,6 +444,16 @@ def curate_films(
     report = FilmReport(folder, key, data)
     if not data["sets"]["measured"]["clips"]: raise NoClips(report)
     return report
+
+
+def with_same(found: FilmsFound) -> FilmsFound:
+    "The films, and which of them have the same content; what cannot be read, or is empty, is like nothing."
+    names: dict[str, list[str]] = {}
+    for name, path in found.films.items(): names.setdefault(_content(Path(path)), []).append(name)
+    known = {content: same for content, same in names.items() if len(content) == 64 and content != _EMPTY}
+    return replace(found, same=tuple(tuple(same) for same in known.values() if len(same) > 1))
+
+_EMPTY = sha256(b"").hexdigest()
 
 
 def films_key(config: VideoCuration, found: FilmsFound) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,14 +33,14 @@ from dclm_nb.video.models import (
 from .objectives import Training, VideoNetwork, train_stage
 from .stages import OBJECTIVES, PAPER_STAGES, PaperStage, accelerator_hours, state_bytes, step_cost
 from .training_clips import ClipTaking
-from .training_set import TrainingSet, captioners_of, clip_shards, prepare, words_of
+from .training_set import TrainingSet, are_mute, captioners_of, clip_shards, prepare, words_of
 from .unet import RELEASED_UNET, is_temporal
 from .words import WordTable
 
 # %% auto #0
-__all__ = ['RECIPES', 'PAPER_NAMES', 'Recipe', 'VideoTraining', 'with_words', 'begin', 'check_order', 'questions_of',
-           'film_watch', 'train_video', 'best_weights', 'describe', 'paper_stages', 'paper_lines', 'paper_settings',
-           'train_paper']
+__all__ = ['RECIPES', 'PAPER_NAMES', 'Recipe', 'VideoTraining', 'with_words', 'begin', 'check_order', 'check_captions',
+           'questions_of', 'film_watch', 'train_video', 'best_weights', 'describe', 'paper_stages', 'paper_lines',
+           'paper_settings', 'train_paper']
 
 # %% ../../nbs/video/39_training.ipynb #recipe-def
 @dataclass(frozen=True)
@@ -176,6 +177,10 @@ def check_order(stage: str, before: VideoModel | None) -> str:
         raise UserError(f"--stage {stage} follows on {named}, not on {before.plan.stage}")
     return f"the model of the stage {before.plan.stage}"
 
+def check_captions(stage: str, shards: str) -> None:
+    "Raises `UserError` for a stage that reads captions, and clips of which nothing is said. No clip is decoded."
+    if stage not in FROM_FRAMES and are_mute(shards): raise _no_captions(stage)
+
 # %% ../../nbs/video/39_training.ipynb #questions-def
 def questions_of(stage: str, data: TrainingSet, n: int = 8) -> list[Question]:
     "What the first clips of a training set would answer; different captions first."
@@ -221,10 +226,13 @@ def train_video(
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     before = load_video_model(start) if start else None
     came_from = check_order(stage, before)
+    shards = clip_shards(data)
+    check_captions(stage, shards)
     if stage == "views" and how.elevation is None:
         raise UserError("--stage views needs the camera's elevation, in degrees: elevation in the settings")
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
+    say(f"reading   {how.moments} moments of each clip in {Path(shards).parent}")
     with exclusive(out / ".preparing.lock"): made = _prepared(data, out / "clips", stage, how, before, seed)
     say(*made.lines())
     if made.captions: say(f"captions  such as {', '.join(repr(one) for one in dict.fromkeys(made.said[:3]))}")
@@ -252,10 +260,15 @@ def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoM
     if encoder is None and before and isinstance(before.captions, WordCaptions):
         known = before.captions.words
         made = make(words_of(made.captions.words.words if made.captions else (), known.length, known))
-    if made.captions is None and stage not in FROM_FRAMES:
-        raise UserError(f"the clips have no captions, and --stage {stage} reads them: curate with captions or models "
-                        "in the settings (captions: [world])")
+    if made.captions is None and stage not in FROM_FRAMES: raise _no_captions(stage)
     return made
+
+def _no_captions(stage: str) -> UserError:
+    return UserError(
+        f"the clips have no captions, and --stage {stage} reads them: curate again with a captioning model (models in "
+        "the settings), or with a text file beside each film (captions: [told]; FILM.json: "
+        '{"said": [[0.5, "a dog runs"]]}, seconds and sentences); or train --stage i2v or interpolate, which read none'
+    )
 
 # %% ../../nbs/video/39_training.ipynb #one-training
 def _train(
@@ -270,6 +283,7 @@ def _train(
     switch = _switch(model, clips, out / "switch", training, seed, options, say) if stage == "edm" else None
     objective = OBJECTIVES[RECIPES[stage].objective](network, training)
     watch = None if how.strategy == "fsdp" else film_watch(model, made, folder, how, training.steps)
+    if not (folder / LAST).is_file(): say(*_cost(objective, clips, training, seed, options))
     with _warnings_as_lines(leads):
         fitted = train_stage(objective, clips, folder, seed, [watch] if watch else [], **options)
     learned = best_weights(fitted)
@@ -306,6 +320,18 @@ def _seen(watch: FilmWatch) -> str:
     named = ", ".join(look.named) or "nothing wrong"
     return (f"watch     after {look.step} steps a frame differs from the one before by {look.signs.change:.1%} of the "
             f"range (clips: {watch.real.change:.1%}); seen: {named}")
+
+# %% ../../nbs/video/39_training.ipynb #cost-def
+def _cost(objective, clips, training: Training, seed: int, options: dict) -> list[str]:
+    "What a step takes here and all of them, in one line, from one batch forward; nothing where that is not known."
+    if torch.cuda.is_available() or options["devices"] * options["num_nodes"] > 1: return []
+    batch = clips.batch(training.batch_size, (chance := torch.Generator().manual_seed(seed))), chance
+    # the numbers that the training draws stay what they are
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        began = time.perf_counter()
+        objective.losses(batch)
+        step = 3 * (time.perf_counter() - began)            # backward costs about twice as much as forward
+    return [f"cost      about {step:.2g} s a step here, {duration(step * training.steps)} for {training.steps:,} steps"]
 
 # %% ../../nbs/video/39_training.ipynb #best-def
 def best_weights(fitted: Fitted) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..shards.clips import CLIP_SHARDS
 from ..shards.safe_tar import shard_samples
 from ..shards.sources import find_shards
 from ..shards.tally import Tally
+from .filters import Rule
 from .latent_clips import Clips
 from .models import TextEncoder, WordCaptions
 from .training_clips import CLIP_CAUSES, ClipStream, ClipTaking, TrainingClip
@@ -30,7 +32,7 @@ from .vae import PixelCodec, TemporalVAE, to_numbers
 from .words import Words
 
 # %% auto #0
-__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'captioners_of', 'read_moments', 'TrainingSet', 'prepare', 'words_of']
+__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'captioners_of', 'are_mute', 'read_moments', 'TrainingSet', 'prepare', 'words_of']
 
 # %% ../../nbs/video/38_training_set.ipynb #find-def
 def clip_shards(data: str | Path) -> str:
@@ -40,22 +42,48 @@ def clip_shards(data: str | Path) -> str:
     if not folder.is_dir(): return str(data)
     for place in (folder, folder / "shards"):
         if any(place.glob("*.tar")): return str(place / "*.tar")
-    curations = sorted({path.parent for path in folder.glob("*/shards/*.tar")})
+    curations = sorted({path.parent.parent for path in folder.glob("*/shards/*.tar")})
     if not curations: raise UserError(f"there are no shards of clips in {folder}: dclm-nb curate video writes them")
-    if len(curations) > 1:
-        names = ", ".join(path.parent.name for path in curations)
-        raise UserError(f"{folder} holds {len(curations)} curations ({names}): name one of them")
-    return str(curations[0] / "*.tar")
+    # one that has logs and no report was stopped: its shards may be those of a part
+    whole = [path for path in curations if (path / "report.json").is_file() or not (path / "logs").is_dir()]
+    if not whole: raise UserError(f"the curation in {folder} has not finished: the same dclm-nb curate video continues")
+    if len(whole) > 1:
+        told = "; ".join(f"{path} ({_curation(path)})" for path in whole)
+        raise UserError(f"{folder} holds {len(whole)} curations; name one of them instead of {folder}: {told}")
+    return str(whole[0] / "shards" / "*.tar")
+
+def _curation(folder: Path) -> str:
+    "When a curation was made, of how many films, and by which filters."
+    try: told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return "without a report"
+    when = datetime.fromtimestamp((folder / "report.json").stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+    rules = [str(Rule(**rule)) for rule in told["settings"]["filters"]]
+    films, captions = told["films"][-1]["count"], [*told["settings"]["captions"]]
+    captions += [model["name"] for model in told["settings"]["models"]]
+    return (f"{when}, {told['kept']} clips of {films} films, drops {' and '.join(rules) or 'nothing'}, "
+            f"captions: {', '.join(captions) or 'none'}")
 
 # %% ../../nbs/video/38_training_set.ipynb #captioners-def
 def captioners_of(shards: str) -> tuple[str, ...]:
     "Who has said something about the first clip of some shards that can be read."
+    for facts in _told(shards): return tuple(name for name, text in (facts.get("captions") or {}).items() if text)
+    return ()
+
+def are_mute(shards: str) -> bool:
+    "Is nothing said of any clip of some shards? Read up to the first caption; nothing is decoded."
+    known = False
+    for facts in _told(shards):
+        known = True
+        if facts.get("text") or any((facts.get("captions") or {}).values()): return False
+    return known
+
+def _told(shards: str) -> Iterator[dict]:
+    "What is told about each clip of some shards that can be read."
     for path in find_shards(shards):
         for _, parts in shard_samples(path, CLIP_SHARDS, Tally(tuple(CLIP_CAUSES))):
             try: facts = json.loads(parts["json"])
             except (KeyError, TypeError, ValueError): continue
-            return tuple(name for name, text in (facts.get("captions") or {}).items() if text)
-    return ()
+            if isinstance(facts, dict): yield facts
 
 # %% ../../nbs/video/38_training_set.ipynb #moments-def
 def read_moments(
@@ -115,8 +143,9 @@ def _fingerprint(codec: PixelCodec | TemporalVAE) -> str:
 def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: int, factor: int, codec) -> None:
     "Latents, the first frames, the codec if it is fitted here, and last caption, rate and motion of each moment."
     counts, rows, shape = Counter(), [], None
-    stream = read_moments(shards, taking, moments, seed, counts)
-    with whole_file(folder / "latents.f32") as file, Progress("taking moments") as progress:
+    total = moments * sum(1 for _ in _told(shards))
+    with whole_file(folder / "latents.f32") as file, Progress("taking moments", total) as progress:
+        stream = _shown(read_moments(shards, taking, moments, seed, counts), progress)
         while some := list(itertools.islice(stream, AT_ONCE)):
             frames = np.stack([clip.frames for clip in some])
             if codec is None:
@@ -127,10 +156,14 @@ def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: in
             shape = tuple(latents.shape[1:])
             file.write(latents.contiguous().numpy().tobytes())
             rows += [(clip.caption, clip.fps_id, clip.motion_bucket_id) for clip in some]
-            progress.update(len(some), note=some[-1].id)
         if not rows: raise UserError(f"not one of the clips can be trained on ({_listed(counts)})")
     record = dict(shape=shape, told=rows, counts=dict(counts))
     atomic_write(folder / "told.json", json.dumps(record) + "\n")
+
+def _shown(stream: Iterator[TrainingClip], progress: Progress) -> Iterator[TrainingClip]:
+    for clip in stream:
+        yield clip
+        progress.update(note=clip.id)
 
 def _keep_first(folder: Path, frames: np.ndarray) -> None:
     with whole_file(folder / "first.npy") as file: np.save(file, frames[:SHOWN], allow_pickle=False)

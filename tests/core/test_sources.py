@@ -239,3 +239,11 @@ def test_fetch_all_gets_the_rest_and_names_what_is_missing(index, monkeypatch, t
     assert len(said) == 1 and "tiny" in said[0]
     monkeypatch.setattr(sources, "pins", lambda: {"tiny": right})
     assert list(fetch_all(say=said.append)) == ["tiny"]
+
+
+def test_without_pip_the_advice_is_how_to_get_pip(tmp_path, monkeypatch):
+    from dclm_nb.core import sources
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources.subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
+    with pytest.raises(OSError, match="no pip in this environment: .* -m ensurepip, or uv pip install pip"):
+        sources._pip_download(sources.Pin("tiny", "1.0", "0" * 64), tmp_path)

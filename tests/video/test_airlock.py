@@ -7,6 +7,7 @@ import pytest
 
 from dclm_nb.shards.tally import Refused
 from dclm_nb.video.airlock import Airlock
+from forked import marked
 
 NEIGHBOUR = """
 import os, time
@@ -110,3 +111,29 @@ def test_films_come_through_the_door(airlock, tmp_path):
     assert all((a.picture == b.picture).all() and a.time == b.time for a, b in zip(there, here))
     assert airlock.run("dclm_nb.video.decoding:probe", film).frames == 40
     with pytest.raises(Refused, match="too long"): airlock.run("dclm_nb.video.decoding:probe", film, Limits(frames=3))
+
+
+START = """
+from dclm_nb.video.airlock import Airlock
+def main(): Airlock().run("dclm_nb.core.progress:duration", 1.0)
+main()
+input()
+"""
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.3, 1.0, 3.0])
+def test_a_child_ends_with_a_parent_that_is_killed_while_it_begins(delay):
+    import subprocess
+    import sys
+    mark = f"{os.getpid()}-{delay}"
+    parent = subprocess.Popen([sys.executable, "-c", START], env=os.environ | {"KILLED_AIRLOCK": mark},
+                              stdin=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while len(marked("KILLED_AIRLOCK", mark)) < 2 and time.monotonic() < until: time.sleep(0.005)
+    time.sleep(delay)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 60
+    # one that has not come to ask the kernel yet ends as soon as it does
+    while (left := marked("KILLED_AIRLOCK", mark)) and time.monotonic() < until: time.sleep(0.05)
+    assert not left

@@ -320,3 +320,29 @@ def test_memory_is_flat_for_a_film_ten_times_as_long(tmp_path):
         made(tmp_path / f"{n}.mp4", np.concatenate([ball(50, 128, 160)] * (n // 50)), preset="ultrafast")
     peak = {n: float(subprocess.check_output([sys.executable, "-c", PEAK, tmp_path / f"{n}.mp4"])) for n in (100, 1000)}
     assert peak[1000] - peak[100] < 10                  # MiB; all frames together would be 59
+
+
+@pytest.mark.parametrize("data, kind", [
+    (b"Dear Sir,\n" * 500, "text"), ("Größe ".encode() * 900, "text"), (b"<!DOCTYPE html><html>", "a web page"),
+    (b"\xff\xd8\xff\xe0" + bytes(60), "a JPEG picture"), (b"%PDF-1.7 ...", "a PDF document"),
+    (b"PK\x03\x04" + bytes(60), "a ZIP archive"), (bytes(10_000), "zeros, an unfinished download?"),
+    (b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "a playlist"), (bytes(range(1, 256)) * 4, "no known beginning"),
+    (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\xff\xffmdat" + b"x" * 400, "an MP4 without its index, cut off?"),
+])
+def test_what_is_no_film_is_named(tmp_path, data, kind):
+    (path := tmp_path / "a.mp4").write_bytes(data)
+    with pytest.raises(Refused) as refused: probe(path)
+    assert (refused.value.cause, refused.value.detail) == ("not a film", kind)
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    import socket
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (door := socket.socket(socket.AF_UNIX)).bind(str(tmp_path / "socket"))
+    for name in ("folder", "pipe", "socket"):
+        with pytest.raises(Refused) as refused: probe(tmp_path / name)
+        assert (refused.value.cause, refused.value.detail) == ("not a file", f"a {name}")
+    door.close()
+    with pytest.raises(Refused) as refused: probe("/dev/null")
+    assert refused.value.detail == "a device"

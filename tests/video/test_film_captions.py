@@ -266,3 +266,14 @@ def test_the_captioners_are_there_without_the_heavy_libraries():
             "print(caption_all(np.zeros((3, 16, 16, 3), np.uint8)))")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0 and "a shape" in out.stdout, out.stderr
+
+
+def test_a_model_that_the_settings_name_is_asked_for_as_it_can_be(monkeypatch):
+    from unittest.mock import create_autospec
+
+    from dclm_nb.video import film_blocks as blocks
+    asked = create_autospec(blocks.ModelCaptioner.pretrained, return_value="a captioner")
+    monkeypatch.setattr(blocks.ModelCaptioner, "pretrained", asked)
+    measuring = blocks.Measuring(text=None, models=(blocks.CaptionModel("clip", "some/model", 3),))
+    assert blocks.Gauges(measuring).captioners == ["a captioner"]
+    asked.assert_called_once_with("some/model", 3, "clip")

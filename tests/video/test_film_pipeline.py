@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from forked import forked, started
+from forked import forked, marked, started
 from tiers import nightly
 
 pytest.importorskip("av")
@@ -57,6 +57,10 @@ def test_both_books_balance_and_every_cause_is_named(films, report):
     assert {Path(f["source"]).stem: f["cause"] for f in report.faults()} == dict(
         empty="empty", text="not a film", cut="not a film", folder="not a file", loop="links in a circle",
         pipe="not a file",
+    )
+    assert {Path(f["source"]).stem: f["detail"] for f in report.faults()} == dict(
+        empty="", text="text", cut="an MP4 without its index, cut off?", folder="a folder",
+        loop="Too many levels of symbolic links", pipe="a pipe",
     )
     removed, kept = report.removed(), report.kept()
     shots = sum(film["shots"] for film in report.used())
@@ -120,6 +124,35 @@ def test_killed_and_continued_equals_uninterrupted(films, report, killed, tmp_pa
     assert not list(tmp_path.rglob("report.json"))
     assert bytes_of(curate_films(films, tmp_path, QUICK, workers=1)) == bytes_of(report)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+KILLED_AT = (2, "measure", 0.3)
+CURATE = """
+import sys
+from dclm_nb.video.pipeline import VideoCuration, curate_films
+curate_films(sys.argv[1], sys.argv[2], VideoCuration(shortest=0.3, text=None), workers=int(sys.argv[3]))
+"""
+
+
+RARE = [(w, s, d) for w in (1, 2) for s in ("cut", "measure") for d in (0.0, 0.1, 0.3, 1.0) if (w, s, d) != KILLED_AT]
+
+
+@pytest.mark.parametrize("workers, stage, delay",
+                         [KILLED_AT, *(pytest.param(*at, marks=pytest.mark.nightly) for at in RARE)])
+def test_nothing_outlives_a_curation_that_is_killed(films, tmp_path, workers, stage, delay):
+    import subprocess
+    import sys
+    mark = dict(KILLED_CURATION=str(tmp_path))
+    alive = lambda: marked("KILLED_CURATION", str(tmp_path))
+    words = [sys.executable, "-c", CURATE, str(films), str(tmp_path), str(workers)]
+    killed = subprocess.Popen(words, env=os.environ | mark, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not list(tmp_path.glob(f"*/logs/{stage}")): time.sleep(0.01)
+    time.sleep(delay)
+    killed.kill()
+    killed.wait()
+    until = time.monotonic() + 60
+    while (left := alive()) and time.monotonic() < until: time.sleep(0.05)
+    assert not left
 
 
 def test_two_processes_at_one_folder_wait_for_each_other(films, report, tmp_path):
@@ -211,6 +244,33 @@ def test_a_wrong_line_in_the_settings_is_named(tmp_path, line, said):
     assert str(file) in str(error.value)
 
 
+def test_an_unknown_setting_lists_all_with_what_they_are(tmp_path):
+    import dataclasses
+    from dclm_nb.video.training import VideoTraining
+    (file := tmp_path / "a.yaml").write_text("shortst: 2")
+    for kind in (VideoCuration, VideoTraining):
+        with pytest.raises(UserError) as error: read_settings(file, kind)
+        assert all(f"{field.name} (" in str(error.value) for field in dataclasses.fields(kind))
+    file.write_text("limits: {second: 1}")
+    with pytest.raises(UserError, match=r"seconds \(28800\)"): read_settings(file, VideoCuration)
+    file.write_text("shortst: 2")
+    with pytest.raises(UserError) as error: read_settings(file, VideoCuration)
+    for default in ("shortest (1.0)", "captions ([])", "motion_scale (real)", "filters (null)", "duplicates (null)"):
+        assert default in str(error.value)
+
+
+def test_the_example_of_the_help_and_the_template_of_the_card_can_be_read(report, tmp_path):
+    import inspect
+    from dclm_nb.cli import curate_video
+    lines = inspect.cleandoc(curate_video.__doc__).splitlines()
+    first = next(k for k, line in enumerate(lines) if line.strip().startswith("shortest:"))
+    (file := tmp_path / "a.yaml").write_text("\n".join(lines[first:lines.index("", first)]))
+    rules = read_settings(file, VideoCuration).filters
+    assert any(rule.share for rule in rules) and any(rule.limit for rule in rules)
+    file.write_text((report.folder / "card.md").read_text().partition("```yaml")[2].partition("```")[0])
+    assert read_settings(file, VideoCuration) == QUICK
+
+
 def test_the_settings_that_we_ship_can_be_read():
     folder = Path(__file__).parents[2] / "reproduce" / "svd" / "curation"
     found = {path.name: read_settings(path, VideoCuration) for path in folder.glob("*.yaml")}
@@ -230,4 +290,94 @@ def test_names_of_films_are_safe_and_their_own(tmp_path):
     (tmp_path / "circle").symlink_to(".")
     found = find_films(tmp_path)
     assert len(found.films) == 7 - 1 and found.passed_over >= 1
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,110}", name) for name in found.films)
+    assert all(re.fullmatch(r"[A-Za-z0-9ß._-]{1,110}", name) for name in found.films) and found.links == 1
+
+
+@pytest.mark.parametrize("file, name", [
+    ("Ferien in Köln.mov", "Ferien_in_Köln"), ("Ko\u0308ln.mp4", "Köln"), ("đường phố.mp4", "đường_phố"),
+    ("東京 タワー.mp4", "東京_タワー"), ("हिन्दी.mp4", "हिन्दी"), ("a:b*c?.mp4", "a_b_c_"), ("\N{FILM FRAMES}.mp4", "_"),
+    ("tab\there.mp4", "tab_here"), ("half\udce9.mp4", "half_"), ("x\u202ey.mp4", "x_y"),
+    ("plain-1_2.3.mp4", "plain-1_2.3"),
+])
+def test_names_keep_the_letters_of_any_script(tmp_path, file, name):
+    (tmp_path / file).touch()
+    assert list(find_films(tmp_path).films) == [name]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "東", "𝒳", "ह"])
+def test_a_long_name_fits_into_a_file_system(tmp_path, letter):
+    many = 230 // len(letter.encode())
+    (tmp_path / (letter * many + ".mp4")).touch()
+    (name,) = find_films(tmp_path).films
+    assert set(name) == {letter} and len(name.encode()) <= 200 and len(name) == min(100, 200 // len(letter.encode()))
+
+
+HALF = b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\1\0\0mdat" + b"x" * 900
+
+
+@pytest.mark.parametrize("data", [b"", b"only text", b"\0" * 5000, HALF])
+def test_what_is_no_film_takes_no_name_away_from_a_film(films, tmp_path, data):
+    (tmp_path / "trip.avi").write_bytes(data)
+    (tmp_path / "trip.mp4").write_bytes((films / "film-00000.mp4").read_bytes())
+    found = find_films(tmp_path).films
+    assert {name: Path(path).suffix for name, path in found.items()} == {"trip": ".mp4", "trip-2": ".avi"}
+
+
+@pytest.fixture(scope="module")
+def mixed(films, tmp_path_factory):
+    "Films there twice, a damaged one, a link to a folder, and text, as anybody has them."
+    folder = tmp_path_factory.mktemp("mixed")
+    good = (films / "film-00001.mp4").read_bytes()
+    for name in ("a.mp4", "b.mp4", "c.mp4"): (folder / name).write_bytes(good)
+    for name in ("x.mov", "y.mov"): (folder / name).write_bytes(b"")
+    hurt, at = bytearray(good), good.index(b"mdat") + 1500
+    for k in range(at, min(at + 4000, len(good) - 2000), 400): hurt[k:k + 30] = bytes(range(k % 200, k % 200 + 30))
+    (folder / "scratched|ä.mp4").write_bytes(hurt)
+    (folder / "readme.txt").touch()
+    (folder / "elsewhere").symlink_to(films)
+    (folder / "elsewhere too").symlink_to(films)
+    return curate_films(folder, tmp_path_factory.mktemp("out"), QUICK, workers=1)
+
+
+def test_damage_copies_and_what_was_passed_over_stand_everywhere(mixed, capsys):
+    from dclm_nb.cli import _print_films
+    _print_films(mixed)
+    printed = capsys.readouterr().out
+    pages = printed, (mixed.folder / "card.md").read_text().replace("\\|", "|"), mixed.sheet.read_text()
+    damage = next(film["faults"] for film in mixed.used() if film["name"].startswith("scratched"))
+    hurt = [f"{n} {what}{'' if n == 1 else 's'}" for fault, what in (("frame damaged", "frame"),
+            ("packet damaged", "packet")) if (n := damage.get(fault))]
+    assert hurt
+    for page in pages:
+        assert f"1 film is damaged and used: scratched|ä.mp4 ({hurt[0]}" in page
+        assert "2 films have the same content as another and stay (duplicates in the settings" in page
+        assert "): b.mp4 (as a.mp4), c.mp4 (as a.mp4)" in page
+        assert "passed over: 1 file with another ending and 2 links to folders" in page
+        assert "empty" in page
+    assert len(mixed.used()) == 4 and "documents" not in printed + pages[1]
+
+
+def test_the_sheet_says_how_many_of_those_that_stay_are_shown(tmp_path):
+    pytest.importorskip("cv2")
+    from datatrove.data import Document
+    from dclm_nb.video.contact_sheet import write_sheet
+    from dclm_nb.video.filters import settle
+    clips = [Document("", f"f/{k:04d}", metadata=dict(motion=float(k), path="gone.mp4")) for k in range(23)]
+    cut = settle(Rule("motion", limit=5.0), [clip.metadata["motion"] for clip in clips])
+    page = write_sheet(clips, [cut], tmp_path, tmp_path / "a.html", unseen=["films refused: empty: 2"]).read_text()
+    assert "What stays: 18 of 23 clips" in page and "16 of the 18 clips that stay are shown" in page
+    assert page.index("films refused: empty: 2") > page.index("What stays")
+    page = write_sheet(clips, [cut], tmp_path, tmp_path / "b.html", kept={"f/0007"}).read_text()
+    assert "What stays: 1 of 23 clips" in page and "are shown." not in page.partition("What stays")[2]
+
+
+@pytest.mark.parametrize("workers", [1, *nightly(2)])
+def test_every_step_ends_at_its_total(films, tmp_path, monkeypatch, workers):
+    from dclm_nb.core.progress import Progress
+    ends = {}
+    close = Progress.close
+    monkeypatch.setattr(Progress, "close", lambda self, *a, **k: (ends.setdefault(
+        self.name, (self.done, self.total)), close(self, *a, **k))[1])
+    report = curate_films(films, tmp_path, QUICK, workers=workers)
+    clips = sum(1 for _ in report.measured())
+    assert ends["cut"] == (8, 8) and ends["measure"] == (clips, clips) and clips > 2

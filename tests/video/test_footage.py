@@ -54,3 +54,21 @@ def test_joins_are_where_they_are_said_to_be():
         assert all(any(join.first <= k <= join.last + 1 for join in film.joins) for k in changes)
         assert (joined_film(shots, seed).frames == film.frames).all()
     assert kinds == {"cut", "crossfade", "fade"}
+
+
+@pytest.mark.parametrize("left_out, breaks_off", [((), False), ((7,), False), ((3, 4, 20), False), ((39,), True),
+                                                  (range(20, 40), True)])
+def test_a_frame_that_is_left_out_inside_is_no_end(left_out, breaks_off):
+    from collections import Counter
+    from types import SimpleNamespace
+
+    from dclm_nb.video.decoding import Packets, _ends_early
+    kept = np.array([k for k in range(40) if k not in left_out])
+    packets = Packets(kept / 25, np.ones(len(kept), bool), np.arange(len(kept)))
+    container = SimpleNamespace(duration=None, streams=[0])
+    assert _ends_early(container, SimpleNamespace(frames=40), packets, Counter()) == breaks_off
+
+
+def test_the_avi_film_is_whole():
+    from dclm_nb.video.decoding import probe
+    assert probe(film_or_skip("earth-avi")).faults == {}

@@ -224,8 +224,67 @@ def test_films_without_captions_train_what_reads_none(tmp_path):
         t.train_video(mute, tmp_path / "c", "i2v", replace(SMALL, captions="clip"))
 
 
+def muted(folder: Path, texts=("", "", ""), **more) -> Path:
+    "Shards in `folder` of clips that say `texts`."
+    folder.mkdir(parents=True)
+    clips, path = [], made(folder / "film.mp4", moving(0, True))
+    for k, text in enumerate(texts):
+        facts = dict(film="m", fps=25.0, frames=24, width=32, height=32, path=str(path), start=0.0, end=0.96,
+                     motion_bucket_id=9, captions=None, **more)
+        clips.append(Document(text=text, id=f"m/{k:04d}", metadata=facts))
+    write_clip_shards(clips, folder / "shards", 2)
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["image", "edm", "video", "hq"])
+def test_a_stage_that_reads_captions_refuses_mute_clips_before_any_work(tmp_path, monkeypatch, stage):
+    monkeypatch.setattr(t, "prepare", lambda *_, **__: pytest.fail("clips were decoded"))
+    with pytest.raises(UserError, match="have no captions") as said:
+        t.train_video(muted(tmp_path / "mute"), tmp_path / "out", stage, SMALL)
+    for way in ("models in the settings", "beside each film (captions: [told]", "--stage i2v"):
+        assert way in str(said.value)
+    assert "world" not in str(said.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("texts, stage", [(("", "", "late"), "image"), (("", "", ""), "i2v"), (("", "", ""), "views")])
+def test_one_caption_is_enough_and_some_stages_need_none(tmp_path, texts, stage):
+    t.check_captions(stage, clip_shards(muted(tmp_path / "few", texts)))
+
+
+def test_several_curations_say_what_each_is_and_unfinished_ones_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(t, "prepare", lambda *_, **__: pytest.fail("clips were decoded"))
+    rules = [dict(measure="motion", share=0.25), dict(measure="text_area", too_high=True, limit=0.07)]
+    told = dict(kept=3, films=[{"films": "films used", "count": 7}],
+                settings=dict(filters=rules, captions=["told"], models=[]))
+    for name in ("0a", "0b"): muted(tmp_path / "curated" / name)
+    (tmp_path / "curated" / "0a" / "report.json").write_text(json.dumps(told))
+    (tmp_path / "curated" / "0b" / "logs").mkdir()
+    assert clip_shards(tmp_path / "curated").startswith(str(tmp_path / "curated" / "0a"))
+    (tmp_path / "curated" / "0b" / "report.json").write_text(json.dumps(told | dict(kept=9)))
+    with pytest.raises(UserError, match="holds 2 curations") as said:
+        t.train_video(tmp_path / "curated", tmp_path / "out", "i2v", SMALL)
+    line = str(said.value)
+    assert not (tmp_path / "out").exists() and "3 clips of 7 films" in line and "9 clips of 7 films" in line
+    assert "the lowest 0.25 of motion and text_area over 0.07" in line and "captions: told" in line and ":" in line
+    assert all(str(tmp_path / "curated" / name) in line for name in ("0a", "0b"))
+    for name in ("0a", "0b"): (tmp_path / "curated" / name / "report.json").unlink()
+    (tmp_path / "curated" / "0a" / "logs").mkdir()
+    with pytest.raises(UserError, match="has not finished"): clip_shards(tmp_path / "curated")
+
+
+def test_what_is_done_is_said_before_it_is_done(shards, tmp_path, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(t, "prepare", lambda *a, _real=t.prepare, **k: (seen.append(capsys.readouterr().out), _real(
+        *a, **k))[1])
+    monkeypatch.setattr(t, "train_stage", lambda *a, _real=t.train_stage, **k: (seen.append(
+        capsys.readouterr().out), _real(*a, **k))[1])
+    t.train_video(shards, tmp_path / "out", "i2v", SMALL)
+    assert "reading   2 moments of each clip" in seen[0]
+    assert "cost      about" in seen[1] and "for 4 steps" in seen[1]
+
+
 @pytest.mark.parametrize("words, said", [
-    (["train", "video", "SHARDS"], "name a stage with --stage: image, edm"),
+    (["train", "video", "SHARDS"], "name a stage with --stage: image comes first"),
     (["train", "video", "--stage", "image"], "name the folder that dclm-nb curate video wrote"),
     (["train", "video", "SHARDS", "--stage", "vidoe"], "unknown stage 'vidoe' (did you mean 'video'?)"),
     (["train", "video", "SHARDS", "--stage", "image", "--size", "large"], "unknown size 'large'"),
