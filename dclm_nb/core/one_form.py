@@ -10,12 +10,16 @@ import regex
 
 # %% ../../nbs/core/24_one_form.ipynb #form-def
 _UNSEEN = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
+_BUT_FRACTIONS = regex.compile(r"\P{No}+")      # ½ is no 1 beside a 2: so taken apart, all recipes would be alike
 
 def one_form(text: str) -> str:
-    """`text` in the form in which texts are compared: composed, without ligatures and wide letters (NFKC), and without
-    characters that nobody sees. ASCII stays as it is."""
+    """`text` in the form in which texts are compared: composed, without ligatures and wide letters (NFKC, but for
+    fractions and raised digits), and without characters that nobody sees. ASCII stays as it is."""
     if text.isascii(): return text
-    return unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", text)))
+    return _composed(_UNSEEN.sub("", _composed(text)))
+
+def _composed(text: str) -> str:
+    return _BUT_FRACTIONS.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)
 
 # %% ../../nbs/core/24_one_form.ipynb #words-def
 LETTER = r"[\p{L}\p{N}][\p{M}]*"  # for patterns of `regex`: a letter or digit with its marks

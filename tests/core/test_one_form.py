@@ -68,3 +68,9 @@ def test_a_caption_in_another_spelling_has_the_same_ids(name):
 def test_one_form_is_one(text):
     assert one_form(one_form(text)) == one_form(text)
     assert len(NgramIndex([text], 1).hits(text)) == len(match_words(text)) and NgramIndex([text], 1).hits(text).all()
+
+
+@pytest.mark.parametrize("text", ["1½ cups", "¾ of it", "3 m²", "①"])
+def test_a_fraction_stays_one_word(text):
+    assert one_form(text) == text
+    assert match_words("1½ tsp salt ½ tsp") == ["1½", "tsp", "salt", "½", "tsp"]
