@@ -169,8 +169,8 @@ def contexts(record: Mapping[str, Any], task: ICLTask, shown: str) -> list[str]:
 # %% ../../nbs/lm/11_prompts.ipynb #encode
 def encode(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     """Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only
-    if `special`. Raises `UserError` where it cannot, and for a `Tokenizer` that cuts or pads: `load_tokenizer` gives one
-    that does not."""
+    if `special`. Raises `UserError` where it cannot, and for a `Tokenizer` that cuts or pads: `load_tokenizer` gives
+    one that does not."""
     if getattr(tokenizer, "truncation", None) or getattr(tokenizer, "padding", None) or _draws(tokenizer):
         raise UserError(
             "this tokenizer has truncation, padding or dropout stored in it, so prompts would not be what they say: "
@@ -185,7 +185,8 @@ def _not_encoded(tokenizer: Any, text: Any, error: Exception) -> UserError:
     "Why a text could not be encoded, in one line."
     if isinstance(tokenizer, (str, bytes, os.PathLike)):
         return UserError(
-            f"a tokenizer is needed, not its path {briefly(tokenizer)}; load it: dclm_nb.curation.tokens.load_tokenizer(path)"
+            f"a tokenizer is needed, not its path {briefly(tokenizer)}; load it: "
+            "dclm_nb.curation.tokens.load_tokenizer(path)"
         )
     if not hasattr(tokenizer, "encode"): return UserError(f"a tokenizer is needed, and {briefly(tokenizer)} is none")
     try: as_text("what is encoded", text)
