@@ -281,7 +281,7 @@ def curate(
         str, typer.Option(help="embedded, or original: DCLM's own ban lists and language model, fetched.")
     ] = "embedded",
     classifier: Annotated[
-        str, typer.Option(help="A fastText model file, or released (the authors', 2.39 GB); one is trained by default.")
+        str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
@@ -496,3 +496,6 @@ def _stamp(manifest: dict) -> float:
     from datetime import datetime
     try: return datetime.fromisoformat(manifest["finished"]).timestamp()
     except (KeyError, TypeError, ValueError): return 0.0
+
+# %% ../nbs/cli.ipynb #module-def
+if __name__ == "__main__" and "__file__" in globals(): main()  # a notebook has no file

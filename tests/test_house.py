@@ -22,6 +22,7 @@ FLOORS = [
     {"studies.<paper>"},
     {"exhibits"},
     {"cli"},
+    {"__main__"},
 ]
 PACKAGE = "dclm_nb"
 

@@ -166,11 +166,16 @@ class BloomDedup(DecidePage):
         )
 
     def prepare(self, rank: int, world_size: int) -> None:
-        "Sizes the filter: a text has no more n-grams than a third of its characters."
+        """Sizes the filter by what is counted, and never smaller than a third of the characters: more than there are
+        in a text with blanks, so that it answers better than it must."""
         from dclm_nb.curation.bloom import BloomDeduplicator
+        from dclm_nb.curation.ngrams import most_ngrams
         mine = shards_of_task(self.shards, rank, world_size)
-        characters = sum(len(d.text) for d in load_documents(self.source, mine))
-        self.bloom = BloomDeduplicator(max(characters // 3, 1000), **self.settings)
+        characters = ngrams = 0
+        for doc in load_documents(self.source, mine):
+            characters += len(doc.text)
+            ngrams += most_ngrams(doc.text, self.settings["min_ngram_size"], self.settings["max_ngram_size"])
+        self.bloom = BloomDeduplicator(max(characters // 3, ngrams, 1000), **self.settings)
 
     def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
         """Removes paragraphs that were seen before; a document goes if nothing is left. Batches, because the filter is

@@ -19,7 +19,7 @@ import psutil
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ..core.errors import UserError
+from ..core.errors import UserError, several
 from .ngrams import mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
@@ -256,11 +256,13 @@ class BloomDeduplicator:
         paragraph_ngrams("", min_ngram_size, max_ngram_size)     # checks the sizes
         self.min_ngram_size, self.max_ngram_size, self.threshold = min_ngram_size, max_ngram_size, threshold
         self.filter = BloomFilter(expected_ngrams, false_positive_rate)
-        # n-grams added so far; above expected_ngrams the false-positive rate exceeds what was asked for
-        self.inserted = 0
+        # n-grams of all that stayed, and those among them that were new: no more of these than expected_ngrams
+        self.inserted = self.added = 0
 
     def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
-        """One result per text, in order."""
+        """One result per text, in order. Raises `UserError` for a string in the place of a list, and where there are
+        more n-grams than the filter was made for."""
+        several(texts)
         return [result for batch in batches(texts) for result in self._deduplicate_batch(batch)]
 
     def _deduplicate_batch(self, texts: list[str]) -> list[DedupResult]:
@@ -270,9 +272,19 @@ class BloomDeduplicator:
         contained = _contained_in_order(grams.hashes, grams.paragraph, seen, totals, self.threshold)
         removed = above(contained, totals, self.threshold)
         stays = ~removed[grams.paragraph]
-        self.filter.add(grams.hashes[stays & ~seen])
+        self._add(grams.hashes[stays & ~seen])
         self.inserted += int(stays.sum())
         return self._results(texts, totals, contained, removed)
+
+    def _add(self, hashes: np.ndarray) -> None:
+        "A filter that is fuller than it was made for would soon call everything seen."
+        self.added += len(hashes)
+        if self.added > self.filter.expected:
+            raise UserError(
+                f"this Bloom filter was made for {self.filter.expected:,} n-grams and now has {self.added:,}: it would "
+                "take new text for seen text, so give more expected_ngrams and begin again"
+            )
+        self.filter.add(hashes)
 
     def _results(
         self, texts: list[str], totals: np.ndarray, contained: np.ndarray, removed: np.ndarray
@@ -295,6 +307,7 @@ class BloomDeduplicator:
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
         settings |= {
             "format": "dclm_nb.bloom/1",
+            "added": self.added,
             "expected_ngrams": self.filter.expected,
             "false_positive_rate": self.filter.false_positive_rate,
         }
@@ -308,8 +321,9 @@ class BloomDeduplicator:
                 settings, words = json.loads((file.metadata() or {})["settings"]), file.get_tensor("words")
             if settings.pop("format") != "dclm_nb.bloom/1": raise ValueError("unknown format")
             inserted = settings.pop("inserted")
+            added = settings.pop("added", inserted)
             loaded = cls(**settings)
-            loaded.filter.words[:], loaded.inserted = words, inserted
+            loaded.filter.words[:], loaded.inserted, loaded.added = words, inserted, added
         except UserError:
             raise
         except Exception as error:

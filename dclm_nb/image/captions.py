@@ -4,27 +4,28 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import regex
 import torch
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.one_form import LETTER, one_form
 
 # %% auto #0
 __all__ = ['DROPPED', 'PADDING', 'caption_words', 'CaptionVocabulary']
 
 # %% ../../nbs/image/06_captions.ipynb #words-def
 DROPPED = frozenset({"a", "an", "of"})
-_WORD = re.compile(r"[^\W_]+(?:['’-]+[^\W_]+)*")
+_WORD = regex.compile(rf"(?:{LETTER})+(?:['’-]+(?:{LETTER})+)*")
 
 def caption_words(caption: str) -> list[str]:
-    "The words of a caption in lower case, without punctuation and without `DROPPED`."
-    return [word for word in _WORD.findall(caption.lower()) if word not in DROPPED]
+    "The words of a caption in one form and lower case, without punctuation and without `DROPPED`."
+    return [word for word in _WORD.findall(one_form(one_form(caption).lower())) if word not in DROPPED]
 
 # %% ../../nbs/image/06_captions.ipynb #plural-def
 def _singular(word: str, known: Sequence[str] | set[str]) -> str:

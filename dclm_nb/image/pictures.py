@@ -32,11 +32,18 @@ __all__ = ['PICTURE_SPLITS', 'PACKAGES', 'on_white', 'picture_tensor', 'chosen',
 # %% ../../nbs/image/02_pictures.ipynb #white-def
 def on_white(image: Image.Image) -> Image.Image:
     "A Pillow image in RGB, what is transparent on white."
-    if image.mode.startswith("I;16"): image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I;16"): image = _eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    "16-bit grey as 8 bits; the value that stands for transparent is compared with all 16."
+    values, clear = np.asarray(image), image.info.get("transparency")
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if not isinstance(clear, int): return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))))
 
 # %% ../../nbs/image/02_pictures.ipynb #tensor-def
 def picture_tensor(image: Image.Image) -> Tensor:

@@ -46,6 +46,8 @@ CAUSES = (
     "caption not UTF-8",
     "caption not JSON",
     "caption empty",
+    "extra file",
+    "no part known by its name",
     "shard damaged",
     "stream broken",
 )
@@ -138,11 +140,18 @@ def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tup
     for part in parts.values():
         if isinstance(part, Refused): raise part
     if "picture" not in parts: raise Refused("picture missing")
-    kind = next((kind for kind in ("caption", *CAPTIONS) if kind in parts), None)
-    if kind is None: raise Refused("caption missing")
     # the cheaper of the two comes first
-    caption = _clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
+    caption = _caption_of(parts, field)
     return reader(parts["picture"]), caption
+
+def _caption_of(parts: Sample, field: str) -> str:
+    "The first caption that can be read: an empty txt beside a json is no reason to lose the picture."
+    reasons = []
+    for kind in ("caption", *CAPTIONS):
+        if kind not in parts: continue
+        try: return _clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
+        except Refused as refused: reasons.append(refused)
+    raise reasons[0] if reasons else Refused("caption missing")
 
 # %% ../../nbs/image/03_webdata.ipynb #write-def
 def write_shard(path: str | Path, pictures: CaptionedImages, first: int = 0) -> Path:

@@ -16,11 +16,19 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .config import OpenLMConfig, TrainConfig
-from ..shards.records import Records, content_identity, map_rows, read_header, write_rows
+from ..shards.records import Records, content_identity, map_rows, narrowed, read_header, write_rows
 
 # %% auto #0
 __all__ = ['TOKEN_FORMAT', 'write_token_folder', 'read_manifest', 'TokenShards', 'pass_order', 'context_stream', 'BatchStream',
            'TokenDataModule', 'check_fits']
+
+# %% ../../nbs/lm/05_data.ipynb #check-ids
+def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
+    """Raises `UserError` for an id beyond the vocabulary."""
+    if shard.size and (largest := int(shard.max())) >= vocab_size:
+        raise UserError(
+            f"{name} has the token {largest} and its vocabulary ends at {vocab_size - 1}; tokenise again."
+        )
 
 # %% ../../nbs/lm/05_data.ipynb #write
 def write_token_folder(
@@ -31,14 +39,17 @@ def write_token_folder(
     shards: int = 1,
     tokenizer: dict | None = None,
 ) -> Path:
-    """Writes contexts `"N context"` as a token folder; returns it. Raises `UserError` when the disk is full."""
-    folder = Path(folder)
+    """Writes contexts `"N context"`, ids below `vocab_size`, as a token folder; returns it. Raises `UserError` for
+    other ids, and when the disk is full."""
+    folder, dtype = Path(folder), np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    contexts = narrowed(contexts, dtype)
+    if contexts.ndim != 2: raise UserError(f'contexts are rows of ids, "N context", not {contexts.ndim} dimensions')
+    _check_ids(contexts, vocab_size, "the array of contexts")
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     entries = []
     for i, part in enumerate(np.array_split(contexts, shards)):
         file = f"shard_{i:05d}.bin"
-        entries.append({"file": file, "contexts": len(part), "sha256": write_rows(folder / file, part.astype(dtype))})
+        entries.append({"file": file, "contexts": len(part), "sha256": write_rows(folder / file, part)})
     manifest = {
         "format": TOKEN_FORMAT,
         "vocab_size": vocab_size,
@@ -80,14 +91,6 @@ def _open_shard(folder: Path, entry: dict, context: np.dtype, verify: bool) -> n
     path = folder / Path(str(entry.get("file", ""))).name  # a manifest cannot point outside its folder
     digest = str(entry.get("sha256")) if verify else None
     return map_rows(path, context, entry.get("contexts"), digest, "fetch or tokenise it again.")
-
-# %% ../../nbs/lm/05_data.ipynb #check-ids
-def _check_ids(shard: np.ndarray, vocab_size: int, name: str) -> None:
-    """Raises `UserError` for an id beyond the vocabulary."""
-    if shard.size and (largest := int(shard.max())) >= vocab_size:
-        raise UserError(
-            f"{name} has the token {largest} and its manifest a vocabulary of {vocab_size}; tokenise again."
-        )
 
 # %% ../../nbs/lm/05_data.ipynb #shards
 class TokenShards(Dataset):

@@ -295,10 +295,15 @@ def score_task(
     `model`: any callable ids `"B T"` -> logits `"B T V"`. `task`: a `lm.tasks.Task`, an `ICLTask` or a mapping.
     `records`: llm-foundry's format. `context_length` replaces the task's 2048 (give a small model's own);
     `limit` scores only the first records (of each category) with the examples of the whole file. Raises `UserError` for
-    an empty task, a broken record, a tokenizer of another model or NaN logits."""
+    an empty task, fewer records than shots, a broken record, a tokenizer of another model or NaN logits."""
     as_scorable(model)
     task = ICLTask.of(task, context_length=context_length)
     prompts = build_prompts(records, tokenizer, task, eos_id=eos_id, limit=limit)
+    if (shown := min(len(prompt.shown) for prompt in prompts)) < task.shots:
+        raise UserError(
+            f"task {task.name!r} shows {task.shots} examples and has only {shown} other records to take them from: "
+            f"give more records, or shots={shown}, which is another task"
+        )
     if task.type == "generation":
         items = _write_answers(
             model, tokenizer, prompts, task, max(max_answer_length(records, tokenizer, task), 1), eos_id=eos_id, **how

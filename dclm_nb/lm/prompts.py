@@ -169,7 +169,13 @@ def contexts(record: Mapping[str, Any], task: ICLTask, shown: str) -> list[str]:
 # %% ../../nbs/lm/11_prompts.ipynb #encode
 def encode(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     """Token ids by a `tokenizers.Tokenizer` or a transformers tokenizer, with the tokenizer's own special tokens only
-    if `special`. Raises `UserError` where it cannot."""
+    if `special`. Raises `UserError` where it cannot, and for a `Tokenizer` that cuts or pads: `load_tokenizer` gives
+    one that does not."""
+    if getattr(tokenizer, "truncation", None) or getattr(tokenizer, "padding", None) or _draws(tokenizer):
+        raise UserError(
+            "this tokenizer has truncation, padding or dropout stored in it, so prompts would not be what they say: "
+            "read its file with dclm_nb.curation.tokens.load_tokenizer, which switches them off"
+        )
     try: encoded = tokenizer.encode(text, add_special_tokens=special)
     except Exception as error: raise _not_encoded(tokenizer, text, error) from error
     return list(getattr(encoded, "ids", encoded))
@@ -179,13 +185,19 @@ def _not_encoded(tokenizer: Any, text: Any, error: Exception) -> UserError:
     "Why a text could not be encoded, in one line."
     if isinstance(tokenizer, (str, bytes, os.PathLike)):
         return UserError(
-            f"a tokenizer is needed, not its path {briefly(tokenizer)}; load it: tokenizers.Tokenizer.from_file(path)"
+            f"a tokenizer is needed, not its path {briefly(tokenizer)}; load it: "
+            "dclm_nb.curation.tokens.load_tokenizer(path)"
         )
     if not hasattr(tokenizer, "encode"): return UserError(f"a tokenizer is needed, and {briefly(tokenizer)} is none")
     try: as_text("what is encoded", text)
     except UserError as said: return said
     cause = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return UserError(f"the tokenizer cannot encode {briefly(text)}: {cause}")
+
+# %% ../../nbs/lm/11_prompts.ipynb #draws
+def _draws(tokenizer: Any) -> bool:
+    "BPE dropout: another row of ids at each call."
+    return bool(getattr(getattr(tokenizer, "model", None), "dropout", None))
 
 # %% ../../nbs/lm/11_prompts.ipynb #prefix-space
 def joins_prefix_space(tokenizer: Any) -> bool:

@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, sha256_of
 
 # %% auto #0
-__all__ = ['write_rows', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
+__all__ = ['write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
 
 # %% ../../nbs/shards/04_records.ipynb #write-rows
 def write_rows(path: str | Path, rows: np.ndarray) -> str:
@@ -24,6 +24,17 @@ def write_rows(path: str | Path, rows: np.ndarray) -> str:
     data = rows.tobytes()
     atomic_write(path, data)
     return hashlib.sha256(data).hexdigest()
+
+# %% ../../nbs/shards/04_records.ipynb #narrowed
+def narrowed(ids: np.ndarray, kind: np.dtype | str) -> np.ndarray:
+    """Whole numbers `"..."` as the type `kind`. Raises `UserError` for one that it cannot hold."""
+    ids, kind = np.asarray(ids), np.dtype(kind)
+    if ids.dtype.kind not in "iu": raise UserError(f"ids are whole numbers, not {ids.dtype}")
+    if not ids.size: return ids.astype(kind)
+    low, high, fits = int(ids.min()), int(ids.max()), np.iinfo(kind)
+    if low >= fits.min and high <= fits.max: return ids.astype(kind, copy=False)
+    wrong = low if low < fits.min else high
+    raise UserError(f"the id {wrong:,} does not fit into {kind.name}, which ends at {fits.max:,}")
 
 # %% ../../nbs/shards/04_records.ipynb #map-rows
 def map_rows(

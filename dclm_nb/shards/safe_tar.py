@@ -42,6 +42,8 @@ TAR_CAUSES = {
     "part twice": "two files of one name are the same part: nobody knows which is meant",
     "not a plain file": "a link, a device, a pipe or a sparse file: never opened",
     "member too large": "beyond the limit of its part: never read",
+    "extra file": "photo.mask.png beside photo.jpg: of a kind that is read, and not under a name that is",
+    "no part known by its name": "no ending of the sample's files is one that is read here",
     "shard damaged": "the file breaks off, or a header is broken: what came before is used",
 }
 
@@ -60,18 +62,31 @@ class _Bounded:
 # %% ../../nbs/shards/01_safe_tar.ipynb #members-def
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error)
 
-def _members(path: Path, layout: Layout) -> Iterator[tuple[str, str, bytes | Refused]]:
-    """(key, part, bytes or why not) of every member whose ending the layout knows. Raises one of `_DAMAGE` where the
-    shard breaks off."""
+def _members(path: Path, layout: Layout) -> Iterator[tuple[str, str | None, bytes | Refused | None]]:
+    """(key, part, bytes or why not) of every file; the part is None where the layout does not know its name. Raises one
+    of `_DAMAGE` where the shard breaks off."""
+    key = None
     with open(path, "rb") as file, tarfile.open(fileobj=_Bounded(file, layout.most), mode="r:") as shard:
         for entry in shard:
-            folder, _, name = entry.name.rpartition("/")
-            stem, _, ending = name.partition(".")
-            part = layout.endings.get(ending.lower())
-            if part is None or entry.isdir(): continue
-            yield f"{folder}/{stem}".lstrip("/"), part, _content(shard, entry, layout.limits[part])
+            if entry.isdir(): continue
+            key, part = _place(entry.name, layout, key)
+            if part: yield key, part, _content(shard, entry, layout.limits[part])
+            else: yield key, None, Refused("extra file") if _is_extra(entry.name, layout) else None
         file.seek(shard.offset)
         if file.read(512) != bytes(512): raise tarfile.ReadError("no end mark")
+
+def _place(path: str, layout: Layout, before: str | None) -> tuple[str, str | None]:
+    """(key, part) of a file. Its ending begins at the first dot, as in WebDataset; where none such is known, and the
+    file is not one more of the sample `before`, at the last one: *photo.v1.jpg*."""
+    folder, _, name = path.rpartition("/")
+    for stem, _, ending in (name.partition("."), name.rpartition(".")):
+        key = f"{folder}/{stem}".lstrip("/")
+        if part := layout.endings.get(ending.lower()): return key, part
+        if key == before: return key, None
+    return f"{folder}/{name.partition('.')[0]}".lstrip("/"), None
+
+def _is_extra(path: str, layout: Layout) -> bool:
+    return "." in path and path.rpartition(".")[2].lower() in layout.endings
 
 def _content(shard: tarfile.TarFile, entry: tarfile.TarInfo, most: int) -> bytes | Refused:
     if not entry.isreg() or entry.issparse(): return Refused("not a plain file")
@@ -91,10 +106,13 @@ def shard_samples(path: Path, layout: Layout, tally: Tally) -> Iterator[tuple[st
             tally.add("shard damaged", f"{path.name}: {e}")
             if not layout.is_whole(parts): return
             member = None
-        if parts and (member is None or member[0] != key): yield f"{path.name}/{key}", parts
+        if key is not None and (member is None or member[0] != key):
+            if parts: yield f"{path.name}/{key}", parts
+            else: tally.add("no part known by its name", f"{path.name}/{key}")
         if member is None: return
         if member[0] != key: key, parts = member[0], {}
-        parts[member[1]] = Refused(layout.twice) if member[1] in parts else member[2]
+        if isinstance(member[2], Refused) and not member[1]: tally.add(member[2].cause, f"{path.name}/{key}")
+        if member[1]: parts[member[1]] = Refused(layout.twice) if member[1] in parts else member[2]
 
 # %% ../../nbs/shards/01_safe_tar.ipynb #write-def
 def write_tar(path: str | Path, members: Iterable[tuple[str, bytes]]) -> Path:

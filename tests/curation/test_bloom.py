@@ -201,7 +201,7 @@ import hashlib, random
 from dclm_nb.curation.bloom import BloomDeduplicator
 rng = random.Random(1)
 texts = [" ".join(rng.choices(["a", "b", "c", "é", "don’t"], k=rng.randrange(40))) for _ in range(300)]
-dedup = BloomDeduplicator(3000, 3, 5)
+dedup = BloomDeduplicator(30_000, 3, 5)
 print(hashlib.sha256(repr(dedup.deduplicate(texts)).encode() + dedup.filter.words.tobytes()).hexdigest())
 """
 
@@ -271,3 +271,49 @@ def test_fingerprints_do_not_collide():
         hashlib.sha256(hashes[:3].tobytes()).hexdigest()
         == hashlib.sha256(paragraph_ngrams("\n".join(text.split("\n")[:3]), 1, 2).hashes.tobytes()).hexdigest()
     )
+
+
+@pytest.mark.parametrize("text", [
+    "".join(chr(0x4E00 + (i * 7919) % 20_000) for i in range(9000)),                     # Chinese, no blanks
+    " ".join("abc"[i % 3] + ",.;!?"[i * i % 5] for i in range(6000)),                    # a sign after each letter
+    " ".join(f"word{i}" for i in range(3000)), "ไทย" * 2000, "🙂🙃" * 3000, "a\n" * 5000, "-" * 9000,
+])
+@pytest.mark.parametrize("sizes", [(13, 13), (1, 3), (5, 13)])
+def test_the_block_sizes_its_filter_by_what_it_counts(tmp_path, text, sizes):
+    from datatrove.data import Document
+    from dclm_nb.curation.blocks import BloomDedup
+    from dclm_nb.stages.documents import SaveDocuments
+    docs = [Document(text=text, id="0", metadata={"shard": 0})]
+    list(SaveDocuments(tmp_path / "in", 1).run(iter(docs), 0, 1))
+    block = BloomDedup(tmp_path / "removed", tmp_path / "in", 1, *sizes)
+    block.prepare(0, 1)
+    assert block.bloom.deduplicate([text])[0].ngrams <= block.bloom.filter.expected
+    strangers = np.random.default_rng(0).integers(0, 2**63, 50_000).astype(np.uint64)
+    assert block.bloom.filter.contains(strangers).mean() < 0.0115
+
+
+@pytest.mark.parametrize("how", ["at once", "in steps", "after loading"])
+def test_an_overfull_filter_says_so(tmp_path, how):
+    texts = [" ".join(f"w{i}x{j}" for j in range(100)) for i in range(76)]
+    dedup = BloomDeduplicator(100)
+    with pytest.raises(UserError, match="made for 100 n-grams and now has"):
+        if how == "at once": dedup.deduplicate(texts)
+        dedup.deduplicate(texts[:1])
+        if how == "after loading":
+            dedup.save(tmp_path / "b.safetensors")
+            dedup = BloomDeduplicator.load(tmp_path / "b.safetensors")
+        for text in texts[1:]: dedup.deduplicate([text])
+
+
+def test_what_repeats_does_not_fill_a_filter():
+    text = " ".join(f"w{j}" for j in range(100))
+    dedup = BloomDeduplicator(100, false_positive_rate=EXACT)
+    assert [r.kept for _ in range(50) for r in dedup.deduplicate([text])] == [True] + [False] * 49
+
+
+@pytest.mark.parametrize("call", [
+    lambda: BloomDeduplicator(1000).deduplicate("text"),
+    lambda: BloomDeduplicator(1000).deduplicate(b"text"),
+])
+def test_a_string_is_no_list_of_texts(call):
+    with pytest.raises(UserError, match="not one string"): call()

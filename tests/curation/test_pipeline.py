@@ -381,3 +381,18 @@ def test_the_record_of_a_removed_page_says_which_page_and_how_it_begins(report):
     assert all(set(r) == fields and r["url"] for r in report.removed())
     assert all(r["characters"] == len(r["begins"]) for r in report.removed() if r["characters"] < 200)
     assert max(r["characters"] for r in report.removed()) > max(len(r["begins"]) for r in report.removed()) == 200
+
+
+def test_tokens_without_a_classifier_are_those_of_the_whole_pool(crawl, report, tmp_path):
+    "No score is made and no page is dropped for one; the pool can also be read a text at a time."
+    from dataclasses import replace
+    from dclm_nb.curation.tokens import tokenise
+    plain = curate(crawl.warcs, tmp_path, replace(CONFIG, classifier="none"), workers=1)
+    assert not (plain.folder / "classifier.json").exists() and not (plain.folder / "scores").exists()
+    assert plain.data["pool"] == plain.data["kept"] == report.data["pool"] == plain.funnel.left.iloc[-1]
+    assert plain.data["used"]["classifier"] == "none was needed"
+    assert list(plain.texts()) == [d.text for d in report.pool()]
+    tokenizer = next(plain.folder.glob("bpe*.json"))
+    mine = tokenise(plain.texts(), tokenizer, tmp_path / "mine", CONFIG.seq_len, CONFIG.seed)
+    for file in mine.folder.iterdir(): assert file.read_bytes() == (plain.tokens / file.name).read_bytes()
+    assert plain.key != report.key

@@ -114,3 +114,13 @@ def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
         and "everything lies in" in done.stdout
         and list(tmp_path.glob("out/*/report.json"))
     )
+
+
+@pytest.mark.parametrize("module", ["dclm_nb", "dclm_nb.cli"])
+def test_the_command_is_also_a_module(module, tmp_path):
+    import subprocess
+    import sys
+    done = [subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, cwd=tmp_path)
+            for words in (["--help"], ["claim"])]
+    assert done[0].returncode == 0 and "reproduce" in done[0].stdout
+    assert done[1].returncode == 2 and "claim" in done[1].stderr and "Traceback" not in done[1].stderr

@@ -155,14 +155,19 @@ def test_writing_stops_at_the_tokenizers_own_end():
     assert item.text == " y" and item.correct
 
 
-def test_more_shots_than_records_shows_all_the_others():
+@pytest.mark.parametrize("shots, n", [(10, 3), (3, 3), (1, 1)])
+def test_fewer_records_than_shots_is_another_task(shots, n):
+    "The original quietly shows all the others, and so do the prompts; a score under the task's name is refused."
     class Words:
         def encode(self, text, add_special_tokens=False): return [ord(c) % 128 for c in text]
-    records = [{"context": f"{i} is", "continuation": f"{i}"} for i in range(3)]
-    result = score_task(
-        lambda ids: torch.zeros(*ids.shape, 128), Words(), ICLTask("t", "language_modeling", shots=10), records
-    )
-    assert result.shots == 2 and 0 <= result.interval().low <= result.score <= result.interval().high <= 1
+    records = [{"context": f"{i} is", "continuation": f"{i}"} for i in range(n)]
+    task = ICLTask("t", "language_modeling", shots=shots)
+    same = lambda ids: torch.zeros(*ids.shape, 128)
+    assert {len(prompt.shown) for prompt in build_prompts(records, Words(), task)} == {n - 1}
+    with pytest.raises(UserError, match=f"shows {shots} examples and has only {n - 1} other"):
+        score_task(same, Words(), task, records)
+    result = score_task(same, Words(), dataclasses.replace(task, shots=n - 1), records)
+    assert result.shots == n - 1 and 0 <= result.interval().low <= result.score <= result.interval().high <= 1
 
 
 @pytest.mark.parametrize(
