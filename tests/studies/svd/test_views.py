@@ -33,7 +33,7 @@ def test_some_films_of_the_prior_turn_and_those_of_the_control_never_do(runs):
 def test_the_three_starts_differ_in_their_first_weights_and_in_nothing_else(runs):
     plans = [runs.plan(row, 0) for row in STARTS]
     assert len({str(plan.config) for plan in plans}) == 1
-    assert len({plan.inputs["moves"].key for plan in plans}) == len({plan.inputs["pictures"].key for plan in plans}) == 1
+    for name in ("moves", "pictures"): assert len({plan.inputs[name].key for plan in plans}) == 1
     starts = [plan.inputs["start"].key if "start" in plan.inputs else None for plan in plans]
     assert len(set(starts)) == 3 and starts[2] is None
 
