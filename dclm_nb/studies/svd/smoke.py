@@ -84,6 +84,6 @@ def smoke_runs() -> dict[str, Callable[[RunStore], None]]:
             _smoke_samples,
         ),
         **dict.fromkeys(("svd/sized-pictures", "svd/picture-judge", "svd/sized-samples"), _smoke_levels),
-        "svd/views-of-words": _smoke_views,
+        **dict.fromkeys(("svd/views-of-words", "svd/views-loss"), _smoke_views),
         "video/curate": _smoke_pipeline,
     }

@@ -15,7 +15,9 @@ from ...papers.frames import RowNotes, tidy
 from .pretraining import Bar, mean_said, used
 from .strips import NOTHING_DRAWN, Strip
 from .training_runs import workshop
-from .view_runs import ALONE, ROWS, STARTS, WITHOUT_ORBITS, ViewRuns, things, views_of_words
+from dclm_nb.studies.svd.view_runs import (
+    ALONE, ALONE_EQUAL, LEVELS, ROWS, STARTS, WITHOUT_ORBITS, ViewRuns, things, views_of_words,
+)
 from ...video.judges import read_clip
 from ...video.view_measures import perceptual_distance, psnr, turned_psnr, view_similarity
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['AGAIN', 'MEAN', 'BARS', 'DECIDED', 'PAIRS', 'START_COLOURS', 'view_workshop', 'make', 'trivial', 'answers',
-           'view_frame', 'view_gate', 'pair_table', 'progress_figure', 'view_strips', 'word_strips', 'word_table',
-           'free_table', 'view_notes', 'smoke_views']
+           'view_frame', 'view_gate', 'pair_table', 'loss_table', 'progress_figure', 'view_strips', 'word_strips',
+           'word_table', 'free_table', 'view_notes', 'smoke_views']
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #workshop-def
 def view_workshop(scale: str, force: bool = False) -> ViewRuns | None:
@@ -96,8 +98,9 @@ def _leads(runs: ViewRuns, seed: int) -> list[float]:
             score(turned_psnr, row) - score(turned_psnr, AGAIN)]
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #pairs-def
-PAIRS = (("SVD-MV (ours)", "SD2.1-MV"), ("SD2.1-MV", "Scratch-MV"), ("SVD-MV (ours)", WITHOUT_ORBITS),
-         ("SVD-MV (ours)", ALONE), ("SVD-MV (ours)", AGAIN), ("SD2.1-MV", AGAIN), ("Scratch-MV", AGAIN))
+PAIRS = (("SVD-MV (ours)", "SD2.1-MV"), ("SD2.1-MV", "Scratch-MV"), ("SVD-MV (ours)", "Scratch-MV"),
+         ("SVD-MV (ours)", WITHOUT_ORBITS), ("SVD-MV (ours)", ALONE), ("SVD-MV (ours)", ALONE_EQUAL),
+         ("SVD-MV (ours)", AGAIN), ("SD2.1-MV", AGAIN), ("Scratch-MV", AGAIN))
 
 def pair_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
     "Differences of two rows, with intervals over seeds."
@@ -108,6 +111,17 @@ def pair_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | st
     apart = lambda column, a, b: mean_said((values.loc[column, a] - values.loc[column, b]).tolist())
     return pd.DataFrame({f"{a} minus {b}": {said: apart(column, a, b) for column, said in columns.items()}
                          for a, b in PAIRS}).T
+
+# %% ../../../nbs/studies/svd/26_view_figures.ipynb #loss-def
+def loss_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
+    "Held-out loss by noise level, and by how much a row is below random weights, as the mean logarithm of their ratio."
+    if runs is None: return NOTHING_DRAWN
+    seeds, rows = used(runs.plain, seeds), (*STARTS, WITHOUT_ORBITS)
+    found = {row: np.array([list(runs.loss(row, seed).values()) for seed in seeds]) for row in rows}
+    below = lambda row: np.log(found[row] / found[rows[2]]).mean(1)
+    cells = lambda row: {f"noise {level:g}": f"{found[row][:, k].mean():.3f}" for k, level in enumerate(LEVELS)}
+    return pd.DataFrame({row: cells(row) | {"log ratio to random weights": mean_said(below(row).tolist())}
+                         for row in rows}).T
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #progress-def
 def progress_figure(runs: ViewRuns | None, seeds: Sequence[int]) -> Figure | str:
@@ -153,7 +167,7 @@ def view_strips(
     return [Strip(f"{k}, {_SHORT.get(row, row)}", found[row][k], f"seed {seed}", said(row, k), (true[k, 0],))
             for k in objects if k < len(true) for row in shown]
 
-_SHORT = {"SVD-MV (ours)": "SVD-MV", WITHOUT_ORBITS: "no orbits", ALONE: "alone"}
+_SHORT = {"SVD-MV (ours)": "SVD-MV", WITHOUT_ORBITS: "no orbits", ALONE: "alone", ALONE_EQUAL: "alone, as many"}
 
 def _near(films: np.ndarray, true: np.ndarray, k: int) -> str:
     some = films[k:k + 1], true[k:k + 1]
@@ -227,4 +241,4 @@ def smoke_views(store: RunStore) -> None:
     from dclm_nb.studies.svd.profiles import profile
     from dclm_nb.studies.svd.training_runs import TrainingRuns
     runs = ViewRuns(TrainingRuns(profile("smoke").training, store, workers=0))
-    runs.films(ALONE, 0), views_of_words(runs, 0)
+    runs.films(ALONE, 0), views_of_words(runs, 0), runs.loss(WITHOUT_ORBITS, 0)

@@ -16,7 +16,11 @@ from ...core.errors import unknown
 from ...core.parallel import PlannedRun, run_in_parallel
 from ...core.runs import run
 from ...core.store import Run
-from .given_runs import GivenRuns, draw_given, load_given, read_films
+from .profiles import CLIP_FRAMES
+from ...core.seeds import seed_for
+from dclm_nb.studies.svd.given_runs import (
+    GIVEN_NOISE, GivenRuns, draw_given, latent_moves, load_given, read_films,
+)
 from dclm_nb.studies.svd.training_runs import (
     RATE, Choice, TrainingRuns, Variant, codec_of, draw_films, load_network,
 )
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
     from dclm_nb.video.similarity import Towers
 
 # %% auto #0
-__all__ = ['TURNING', 'STARTS', 'WITHOUT_ORBITS', 'ALONE', 'ROWS', 'turning', 'ViewRuns', 'draw_views_of_words', 'things',
-           'views_of_words']
+__all__ = ['TURNING', 'STARTS', 'WITHOUT_ORBITS', 'ALONE', 'ALONE_EQUAL', 'ROWS', 'LEVELS', 'turning', 'views_loss', 'ViewRuns',
+           'draw_views_of_words', 'things', 'views_of_words']
 
 # %% ../../../nbs/studies/svd/25_view_runs.ipynb #turning
 TURNING = Variant("films in which cameras turn", Choice(("high",)))
@@ -43,7 +47,34 @@ STARTS = {"SVD-MV (ours)": "film", "SD2.1-MV": "image", "Scratch-MV": "random"}
 "Rows of the paper's Figure 10, and what each begins with."
 
 WITHOUT_ORBITS, ALONE = "SVD-MV, films without orbits", "each view by itself"
-ROWS = (*STARTS, WITHOUT_ORBITS, ALONE)
+ALONE_EQUAL = "each view by itself, equal views"
+ROWS = (*STARTS, WITHOUT_ORBITS, ALONE, ALONE_EQUAL)
+
+# %% ../../../nbs/studies/svd/25_view_runs.ipynb #loss-run
+LEVELS = (0.3, 1.0, 3.0, 10.0, 30.0)
+"Noise levels of the held-out loss; training draws from a median of 2.7, two in three between 0.4 and 20."
+
+@run("svd/views-loss", version=1, libraries=("torch",))
+def views_loss(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
+    """Run: the squared mistake of what a model of views (`model`) believes to be under noise, a value a level, over the
+    first held-out orbits (`moves`), in units of what training weighs it with. Equal seeds are equal noise."""
+    from dclm_nb.video.edm import denoised, denoising_loss, edm_scaling
+    from dclm_nb.video.views import from_view
+    torch.set_num_threads(1)
+    codec = codec_of(inputs["pictures"])
+    network, true = load_given(inputs["model"], codec.channels), latent_moves(inputs["moves"], codec)
+    clean = true.latents[:config["films"]]
+    n, chance = len(clean), torch.Generator().manual_seed(seed_for("held-out loss of views", seed))
+    numbers = torch.full((n,), GIVEN_NOISE), true.fps[:n], true.bucket[:n], true.elevation[:n]
+    found = []
+    with torch.no_grad():
+        given = from_view(network, clean[:, 0], clean[:, 0], *numbers, clean.shape[1])
+        for level in config["levels"]:
+            sigma = torch.full((n,), float(level))
+            noisy = clean + level * torch.randn(clean.shape, generator=chance)
+            mean = denoised(lambda x, c: network(x, c, given), noisy, sigma)
+            found.append(float(denoising_loss(mean, clean, edm_scaling(sigma).out.pow(-2)).mean()))
+    return {"loss": found}
 
 # %% ../../../nbs/studies/svd/25_view_runs.ipynb #runs-class
 @dataclass(frozen=True)
@@ -64,8 +95,15 @@ class ViewRuns:
         "The training of one of `ROWS`; `task`: `views`, or `free views`. Raises `UserError` for another row."
         if row not in ROWS: raise unknown("row", row, ROWS)
         if row == WITHOUT_ORBITS: return GivenRuns(self.plain).given_plan(task, seed, "film")
-        if row == ALONE: return self.turning.given_plan("one view", seed, "image")
+        if row in (ALONE, ALONE_EQUAL): return self._alone_plan(seed, CLIP_FRAMES if row == ALONE_EQUAL else 1)
         return self.turning.given_plan(task, seed, STARTS[row])
+
+    def _alone_plan(self, seed: int, larger: int) -> PlannedRun:
+        "Each view by itself, in batches so many times larger."
+        plan = self.turning.given_plan("one view", seed, "image")
+        training = plan.config["training"]
+        config = plan.config | {"training": training | {"batch_size": larger * training["batch_size"]}}
+        return replace(plan, config=config, name=f"{plan.name}, {larger} x batch", cost=plan.cost * (1 + larger) / 4)
 
     def model(self, row: str, seed: int, task: str = "views") -> Run:
         return self.plan(row, seed, task).run(self.plain.store)
@@ -81,6 +119,14 @@ class ViewRuns:
         return read_films(runs.films(self.model(row, seed, task), seed, of=self._set(task), mark=mark))
 
     def _set(self, task: str) -> str: return "free orbits" if task == "free views" else "orbits"
+
+    def loss(self, row: str, seed: int) -> dict[float, float]:
+        "Held-out loss of a row, by noise level; see `views_loss`."
+        runs = GivenRuns(self.plain) if row == WITHOUT_ORBITS else self.turning
+        inputs = {"model": self.model(row, seed), "moves": runs.moves("orbits", seed, held=True),
+                  "pictures": runs.shop.set("pictures", seed)}
+        config = {"films": runs.study.films, "levels": list(LEVELS)}
+        return dict(zip(LEVELS, self.plain.store.run(views_loss, config, seed, inputs).result["loss"]))
 
     def make(self, seeds: Sequence[int], task: str = "views", rows: Sequence[str] = ROWS) -> None:
         "All trainings behind some rows, side by side."

@@ -8,7 +8,9 @@ from dclm_nb.studies.svd.given_runs import moves_world
 from dclm_nb.studies.svd.profiles import profile
 from dclm_nb.studies.svd.training_runs import TrainingRuns
 from dclm_nb.studies.svd.view_figures import view_frame, view_gate, view_strips
-from dclm_nb.studies.svd.view_runs import ALONE, ROWS, STARTS, WITHOUT_ORBITS, ViewRuns, views_of_words
+from dclm_nb.studies.svd.view_runs import (
+    ALONE, ALONE_EQUAL, LEVELS, ROWS, STARTS, WITHOUT_ORBITS, ViewRuns, views_of_words,
+)
 from dclm_nb.video.world import meanings_of
 
 
@@ -69,9 +71,20 @@ def test_pictures_of_words_come_before_their_views(runs):
 def test_an_untrained_prior_does_not_pass(runs):
     assert not all(bar.passes for bar in view_gate(runs, (0, 1)))
     frame = view_frame(runs, (0, 1))
-    assert set(frame["row"]) == {*ROWS, "the given view again", "the mean view"} and len(frame) == 2 * (7 * 4 + 3)
+    assert set(frame["row"]) == {*ROWS, "the given view again", "the mean view"} and len(frame) == 2 * (8 * 4 + 3)
     assert len(view_strips(runs, 0, (0, 1), [ALONE, WITHOUT_ORBITS])) == 6
 
 
 def test_an_unknown_row_is_refused(runs):
     with pytest.raises(UserError, match="unknown row"): runs.plan("Zero123", 0)
+
+
+def test_views_by_themselves_are_trained_on_as_many_views_too(runs):
+    few, many = (runs.plan(row, 0).config["training"] for row in (ALONE, ALONE_EQUAL))
+    assert many["batch_size"] == 8 * few["batch_size"] and many | {"batch_size": 0} == few | {"batch_size": 0}
+
+
+def test_the_held_out_loss_is_that_of_the_same_noise(runs):
+    one, other = (runs.loss(row, 0) for row in ("SVD-MV (ours)", "Scratch-MV"))
+    assert list(one) == list(LEVELS) and one != other
+    assert all(0 < value < 10 for value in one.values())
