@@ -57,7 +57,8 @@ def answers(runs: ViewRuns, seed: int, task: str = "views", rows: Sequence[str] 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #frame-def
 def view_frame(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame:
     """For Figure 10: `psnr` and `psnr_turned` (where something turns), `lpips` and `clip_s` (both by our own small
-    networks), and `psnr_first_checkpoint`, by row."""
+    networks), `shape_kept` (the share of orbits in which the rule reads the true shape), and `psnr_first_checkpoint`,
+    by row."""
     if runs is None: return tidy([])
     records = []
     for seed in used(runs.plain, seeds):
@@ -74,7 +75,9 @@ def _measured(runs: ViewRuns, films: np.ndarray, true: np.ndarray) -> dict[str, 
     towers = runs.towers
     found = {"psnr": psnr(films, true), "psnr_turned": turned_psnr(films, true),
              "lpips": perceptual_distance(films, true, towers), "clip_s": view_similarity(films, true, towers)}
-    return {column: float(np.nanmean(values)) for column, values in found.items()}
+    kept = [read_clip(film, runs.plain.world).shape == read_clip(clip, runs.plain.world).shape
+            for film, clip in zip(films, true)]
+    return {column: float(np.nanmean(values)) for column, values in (found | {"shape_kept": kept}).items()}
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #gate-def
 def view_gate(runs: ViewRuns | None, seeds: Sequence[int]) -> list[Bar]:
@@ -107,7 +110,7 @@ def pair_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | st
     if runs is None: return NOTHING_DRAWN
     values = view_frame(runs, seeds).pivot(index=["column", "seed"], columns="row", values="value")
     columns = {"psnr": "PSNR, dB", "psnr_turned": "where something turns, dB", "lpips": "perceptual distance",
-               "clip_s": "similarity"}
+               "clip_s": "similarity", "shape_kept": "shape kept"}
     apart = lambda column, a, b: mean_said((values.loc[column, a] - values.loc[column, b]).tolist())
     return pd.DataFrame({f"{a} minus {b}": {said: apart(column, a, b) for column, said in columns.items()}
                          for a, b in PAIRS}).T
