@@ -3,6 +3,7 @@
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #imports
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['AGAIN', 'MEAN', 'BARS', 'DECIDED', 'PAIRS', 'START_COLOURS', 'view_workshop', 'make', 'trivial', 'answers',
            'view_frame', 'view_gate', 'pair_table', 'loss_table', 'progress_figure', 'view_strips', 'word_strips',
-           'word_table', 'free_table', 'view_notes', 'smoke_views']
+           'word_table', 'free_frame', 'shape_table', 'view_notes', 'smoke_views']
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #workshop-def
 def view_workshop(scale: str, force: bool = False) -> ViewRuns | None:
@@ -80,10 +81,10 @@ def _measured(runs: ViewRuns, films: np.ndarray, true: np.ndarray) -> dict[str, 
     return {column: float(np.nanmean(values)) for column, values in (found | {"shape_kept": kept}).items()}
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #gate-def
-def view_gate(runs: ViewRuns | None, seeds: Sequence[int]) -> list[Bar]:
+def view_gate(runs: ViewRuns | None, seeds: Sequence[int], task: str = "views") -> list[Bar]:
     "The bars of the model with the video prior; none at replay."
     if runs is None: return []
-    leads = [_leads(runs, seed) for seed in used(runs.plain, seeds)]
+    leads = [_leads(runs, seed, task) for seed in used(runs.plain, seeds)]
     return [Bar(what, mean_interval([lead[k] for lead in leads]), needed) for k, (what, needed) in enumerate(BARS)]
 
 BARS = ((f"decibels above {AGAIN}", 0.0), (f"decibels above {MEAN}", 0.0),
@@ -92,10 +93,10 @@ BARS = ((f"decibels above {AGAIN}", 0.0), (f"decibels above {MEAN}", 0.0),
 DECIDED = ("claim-14", "claim-15", "prediction-25", "prediction-26", "prediction-27", "prediction-28")
 "What rests on the gate."
 
-def _leads(runs: ViewRuns, seed: int) -> list[float]:
+def _leads(runs: ViewRuns, seed: int, task: str) -> list[float]:
     "By how much the video prior is ahead, a value for each of `BARS`."
     row = next(iter(STARTS))
-    found = answers(runs, seed, rows=(row,))
+    found = answers(runs, seed, task, (row,))
     score = lambda measure, name: float(np.nanmean(measure(found[name], found["truth"])))
     return [score(psnr, row) - score(psnr, AGAIN), score(psnr, row) - score(psnr, MEAN),
             score(turned_psnr, row) - score(turned_psnr, AGAIN)]
@@ -205,14 +206,31 @@ def _words_kept(film: np.ndarray, thing, runs: ViewRuns) -> str:
     return ", ".join(f"{word} {'✓' if right else '✗'}" for word, right in marks.items())
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #free-table
-def free_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
-    "PSNR of the three starts and of plain guesses on orbits of free cameras, means over seeds with intervals."
+def free_frame(runs: ViewRuns | None, exhibit: str, seeds: Sequence[int]) -> pd.DataFrame:
+    "For Figures 11 and 26: three starts and plain guesses on orbits of free cameras, by the measures of `view_frame`."
+    if runs is None: return tidy([])
+    records = []
+    for seed in used(runs.plain, seeds):
+        found = answers(runs, seed, "free views", tuple(STARTS))
+        true = found.pop("truth")
+        records += [dict(row=row, column=column, seed=seed, value=value, n=len(true))
+                    for row, films in found.items() for column, value in _measured(runs, films, true).items()]
+    return tidy(records, paper="svd", exhibit=exhibit, scale=runs.plain.study.scale, source="rerun")
+
+# %% ../../../nbs/studies/svd/26_view_figures.ipynb #shapes-def
+def shape_table(runs: ViewRuns | None, seeds: Sequence[int], task: str = "views") -> pd.DataFrame | str:
+    "For each held-out thing, how many of the orbits of a row are read as which shape."
     if runs is None: return NOTHING_DRAWN
-    found = [answers(runs, seed, "free views", tuple(STARTS)) for seed in used(runs.plain, seeds)]
-    rows = [row for row in found[0] if row != "truth"]
-    said = lambda measure, row: mean_said([float(np.nanmean(measure(one[row], one["truth"]))) for one in found])
-    return pd.DataFrame({row: {"PSNR, dB": said(psnr, row), "where something turns, dB": said(turned_psnr, row)}
-                         for row in rows}).T
+    world, rows = runs.plain.world, ROWS if task == "views" else tuple(STARTS)
+    counts = {}
+    for seed in used(runs.plain, seeds):
+        found = answers(runs, seed, task, rows)
+        things = [read_clip(clip, world) for clip in found["truth"]]
+        for row in rows:
+            for thing, film in zip(things, found[row]):
+                key = f"{thing.colour} {thing.shape}", row
+                counts.setdefault(key, Counter())[read_clip(film, world).shape or "no shape"] += 1
+    return pd.DataFrame({" | ".join(key): count for key, count in sorted(counts.items())}).T.fillna(0).astype(int)
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #notes-def
 def view_notes(runs: ViewRuns | None) -> RowNotes:
