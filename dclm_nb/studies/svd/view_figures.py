@@ -118,14 +118,14 @@ def pair_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | st
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #loss-def
 def loss_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | str:
-    "Held-out loss by noise level, and by how much a row is below random weights, as the mean logarithm of their ratio."
+    "Held-out loss of random weights by noise level, and the logarithm of the others' ratio to it, with intervals."
     if runs is None: return NOTHING_DRAWN
-    seeds, rows = used(runs.plain, seeds), (*STARTS, WITHOUT_ORBITS)
+    seeds, rows = used(runs.plain, seeds), ("Scratch-MV", *list(STARTS)[:2], WITHOUT_ORBITS)
     found = {row: np.array([list(runs.loss(row, seed).values()) for seed in seeds]) for row in rows}
-    below = lambda row: np.log(found[row] / found[rows[2]]).mean(1)
-    cells = lambda row: {f"noise {level:g}": f"{found[row][:, k].mean():.3f}" for k, level in enumerate(LEVELS)}
-    return pd.DataFrame({row: cells(row) | {"log ratio to random weights": mean_said(below(row).tolist())}
-                         for row in rows}).T
+    plain = found[rows[0]]
+    ratios = lambda row: [mean_said(values) for values in np.log(found[row] / plain).T.tolist()]
+    said = {rows[0]: [f"{value:.3f}" for value in plain.mean(0)]} | {row: ratios(row) for row in rows[1:]}
+    return pd.DataFrame(said, index=[f"noise {level:g}" for level in LEVELS]).T
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #progress-def
 def progress_figure(runs: ViewRuns | None, seeds: Sequence[int]) -> Figure | str:
