@@ -3,6 +3,7 @@
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #imports
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -50,7 +51,13 @@ AGAIN, MEAN, LINEAR = "the given view again", "the mean view", "a linear map"
 def trivial(runs: ViewRuns, true: np.ndarray, seed: int, task: str = "views") -> dict[str, np.ndarray]:
     "Answers without a network to orbits uint8 `\"N T H W 3\"`, by name."
     seen = runs.orbits(seed, task)
-    return {AGAIN: repeated_first(true), MEAN: mean_clip(seen, len(true)), LINEAR: linear_film(seen, true[:, 0])}
+    return {AGAIN: repeated_first(true), MEAN: mean_clip(seen, len(true)),
+            LINEAR: _linear(seen.tobytes(), true[:, 0].tobytes(), seen.shape[1:])}
+
+@functools.cache                        # a page asks for it again and again, and it takes seconds
+def _linear(seen: bytes, first: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    clips, asked = (np.frombuffer(raw, np.uint8) for raw in (seen, first))
+    return linear_film(clips.reshape(-1, *shape), asked.reshape(-1, *shape[1:]))
 
 def answers(runs: ViewRuns, seed: int, task: str = "views", rows: Sequence[str] = ROWS) -> dict[str, np.ndarray]:
     "Orbits by row, the true ones under `truth`, uint8 `\"N T H W 3\"`."
