@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from ..core.paths import project_root
 
 # %% auto #0
-__all__ = ['RAN', 'LINK', 'page_of', 'turned_links', 'Relinker']
+__all__ = ['RAN', 'LINK', 'FENCE', 'SPAN', 'page_of', 'turned_links', 'Relinker']
 
 # %% ../../nbs/site/00_places.ipynb #page-of
 RAN = "_ran"                                    # ends the name of a page that shows a notebook as it ran
@@ -43,9 +43,9 @@ def _has_index(folder: Path, root: Path) -> bool:
 
 # %% ../../nbs/site/00_places.ipynb #relinker
 LINK = re.compile(r"(?P<open>!?\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\](?:\([^()\s]*\))?)*)\]\()(?P<to>[^()\s]+)\)")
-_FENCE = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
-_SPAN = r"(?<!`)(?P<tick>`+)(?!`)[^\n]+?(?<!`)(?P=tick)(?!`)"
-_LINK_OR_CODE = re.compile(rf"{_FENCE}|{LINK.pattern}|{_SPAN}", re.M | re.S)
+FENCE = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
+SPAN = r"(?<!`)(?P<tick>`+)(?!`)[^\n]+?(?<!`)(?P=tick)(?!`)"
+_LINK_OR_CODE = re.compile(rf"{FENCE}|{LINK.pattern}|{SPAN}", re.M | re.S)
 _AWAY = re.compile(r"[a-z]+:|//")
 
 def turned_links(markdown: str, turned: Callable[[re.Match], str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.paths import project_root
 from ..papers.catalogue import everything
+from ..papers.exhibit import Exhibit
 from ..papers.paper import papers
 from .notebook_pages import title_and_lead
 from .places import RAN, page_of
@@ -21,10 +22,11 @@ __all__ = ['ROOMS', 'Entry', 'Room', 'library_rooms', 'result_rooms', 'start_roo
 # %% ../../nbs/site/06_rooms.ipynb #room-class
 @dataclass(frozen=True)
 class Entry:
-    "A page in a list: its title, and what it is about."
+    "A page in a list: its title, what it is about, and its picture."
     title: str
     page: str
     lead: str = ""
+    picture: str = ""
 
 @dataclass(frozen=True)
 class Room:
@@ -78,12 +80,17 @@ def _room(folder: str, root: Path) -> Room:
     notebooks = sorted(f.relative_to(root) for f in (root / "nbs" / folder).glob("*.ipynb"))
     return Room("The library", title, f"nbs/{folder}/index", tuple(_entry(f, root) for f in notebooks), about)
 
+def _result(exhibit: Exhibit, root: Path) -> Entry:
+    "The page of an exhibit, with its figure where it has one."
+    page = f"figures/{exhibit.paper}/{exhibit.name}"
+    picture = f"{exhibit.name}.svg" if (root / f"{page}.svg").is_file() else ""
+    return Entry(exhibit.label, page, exhibit.title, picture)
+
 def result_rooms(root: Path | None = None) -> list[Room]:
     "A room for the results of each paper, the exhibits of the paper first."
     root = root or project_root()
     shown = lambda e: (root / "figures" / e.paper / f"{e.name}.md").is_file()
-    entry = lambda e: Entry(e.label, f"figures/{e.paper}/{e.name}", e.title)
-    entries = lambda name: tuple(entry(e) for e in everything(name) if shown(e))
+    entries = lambda name: tuple(_result(e, root) for e in everything(name) if shown(e))
     about = lambda paper: f"{paper.title} (arXiv {paper.arxiv})"
     return [Room("Results", paper.title.split(":")[0], f"figures/{name}/index", entries(name), about(paper))
             for name, paper in papers().items()]
@@ -135,7 +142,10 @@ def neighbours(rooms: Iterable[Room], page: str) -> tuple[Entry | None, Entry | 
 def room_index(room: Room) -> str:
     "The index of a room as Markdown."
     below = Path(room.page).parent
-    link = lambda e: f"- [{e.title}]({Path(e.page).relative_to(below).as_posix()}.md)"
+    picture = lambda e: f"![The figure of {e.title}]({e.picture})<br>" if e.picture else ""
+    link = lambda e: f"- [{picture(e)}{e.title}]({Path(e.page).relative_to(below).as_posix()}.md)"
     item = lambda e: link(e) + (f"<br>{e.lead}" if e.lead else "")
     about = f"{room.about[:1].upper()}{room.about[1:].rstrip('.')}." if room.about else ""
-    return "\n\n".join(filter(None, [f"# {room.title}", about, "\n".join(map(item, room.entries))])) + "\n"
+    kind = "gallery" if any(e.picture for e in room.entries) else "contents"
+    entries = "\n".join(map(item, room.entries))
+    return "\n\n".join(filter(None, [f"# {room.title}", about, f'<div class="{kind}">', entries, "</div>"])) + "\n"

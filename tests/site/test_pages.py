@@ -221,3 +221,29 @@ def test_the_walk_finds_what_is_lost(tmp_path):
     assert {address for _, address in found.broken} == {"b.html#lost", "../out.html", "p.png"}
     assert found.wordless == ["a.html"] and found.fetched == {"https://cdn.example/x.js"}
     assert found.away == {"https://cdn.example/x.js", "https://example.org"}
+
+
+NAMES = {"atomic_write": "nbs/core/06_files.html#cell-a", "UserError": "nbs/core/00_errors.html#cell-b", "main": "x"}
+
+
+@pytest.mark.parametrize("prose, links", {
+    "With `atomic_write` it is whole.": 1,
+    "With `atomic_write(path, data)` it is whole; `UserError` says why.": 2,
+    "`main` is a word, `other_name` is nobody's.": 0,
+    "# About `atomic_write`": 0,
+    "[`atomic_write`](06_files.md)": 0,
+    '<a href="x">`atomic_write`</a>': 0,
+    "```\n`atomic_write`\n```": 0,
+    "``a `atomic_write` b``": 0,
+}.items())
+def test_names_in_prose_become_links(prose, links):
+    from dclm_nb.site.names import linked_names
+    assert linked_names(prose, "nbs/lm/01_model", NAMES).count('<a class="name"') == links
+
+
+def test_a_name_leads_to_the_cell_that_defines_it():
+    from dclm_nb.site.names import defined_names, linked_names
+    names = defined_names(ROOT)
+    assert len(names) > 500 and names["atomic_write"].startswith("nbs/core/06_files.html#cell-")
+    linked = linked_names("`atomic_write`", "nbs/core/06_files", names)
+    assert f'href="#{names["atomic_write"].partition("#")[2]}"' in linked
