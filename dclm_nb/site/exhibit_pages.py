@@ -18,7 +18,8 @@ from .number_links import linked_table, runs_behind, value_anchors, values_by_ce
 from .places import RAN
 
 # %% auto #0
-__all__ = ['manifest_of', 'films_play', 'sections_of', 'chip', 'outcome_kind', 'exhibit_page', 'raw']
+__all__ = ['manifest_of', 'films_play', 'sections_of', 'chip', 'outcome_kind', 'answers_of', 'answers_shown', 'exhibit_page',
+           'raw']
 
 # %% ../../nbs/site/04_exhibit_pages.ipynb #manifest-of
 def manifest_of(exhibit: Exhibit, root: Path | None = None) -> dict:
@@ -58,10 +59,18 @@ def outcome_kind(outcome: str) -> str:
     if outcome in ("does not say so", "does not follow", "not reproduced"): return "against"
     return "open" if outcome in ("within noise", "inconclusive") else "silent"
 
+def answers_of(manifest: Mapping) -> list[str]:
+    "The answers with numbers that a page has, besides the recipe."
+    return [answer for answer in manifest.get("answers", []) if answer != "recipe"]
+
+def answers_shown(manifest: Mapping) -> str:
+    "The answers of a page as chips; samples are no numbers, and are told as what they are."
+    if answers := answers_of(manifest): return " ".join(chip(answer, answer) for answer in answers)
+    return chip("samples, no numbers", "samples") if manifest.get("runs") else chip("no answer yet", "silent")
+
 def _glance(exhibit: Exhibit, manifest: Mapping, ran: bool) -> str:
     "The answers of a page, where it stands in the paper, and its notebook."
-    answers = [answer for answer in manifest.get("answers", []) if answer != "recipe"]
-    shown = " ".join(chip(answer, answer) for answer in answers) or chip("no answer yet", "open")
+    shown = answers_shown(manifest)
     paper = get_paper(exhibit.paper)
     place = f"{exhibit.place}, " if exhibit.place and not exhibit.is_extra else ""
     notebook = f' · <a href="{exhibit.name}{RAN}.html">the notebook as it ran</a>' if ran else ""

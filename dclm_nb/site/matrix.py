@@ -14,7 +14,7 @@ from ..papers.claims import Claim, read_claims
 from ..papers.contrasts import SILENT, VERDICTS
 from ..papers.exhibit import Exhibit
 from ..papers.paper import papers
-from .exhibit_pages import chip, manifest_of, outcome_kind
+from .exhibit_pages import answers_of, answers_shown, chip, manifest_of, outcome_kind
 
 # %% auto #0
 __all__ = ['Outcomes', 'SOURCES', 'outcomes_of', 'said', 'exhibit_row', 'claim_row', 'filters', 'matrix', 'counts']
@@ -55,7 +55,7 @@ def _head_cell(text: str, order: int) -> str:
 
 def exhibit_row(order: int, exhibit: Exhibit, manifest: Mapping, outcomes: Outcomes) -> str:
     "A row of the table of exhibits."
-    answers = [a for a in manifest.get("answers", []) if a != "recipe"]
+    answers = answers_of(manifest)
     claims = [c for c in read_claims(exhibit.paper) if exhibit.id in c.exhibits]
     chips, words = [], []
     for claim in claims:
@@ -68,7 +68,7 @@ def exhibit_row(order: int, exhibit: Exhibit, manifest: Mapping, outcomes: Outco
     cells = [
         _head_cell(f"{name}<br><span class=\"shows\">{html.escape(exhibit.title)}</span>", order),
         _cell("Paper", exhibit.paper),
-        _cell("Answers", (" ".join(chip(a, a) for a in answers) or chip("none yet", "open")) + scale, len(answers)),
+        _cell("Answers", answers_shown(manifest) + scale, len(answers)),
         _cell("Verdicts", " ".join(chips) or "no claim rests on it", len(chips)),
     ]
     data = _attributes(paper=exhibit.paper, answer=answers or ["none"], verdict=words)

@@ -83,7 +83,8 @@ def _room(folder: str, root: Path) -> Room:
 def _result(exhibit: Exhibit, root: Path) -> Entry:
     "The page of an exhibit, with its figure where it has one."
     page = f"figures/{exhibit.paper}/{exhibit.name}"
-    picture = f"{exhibit.name}.svg" if (root / f"{page}.svg").is_file() else ""
+    drawn = [root / f"{page}.svg", *sorted((root / page).parent.glob(f"{exhibit.name}.*.svg"))]
+    picture = next((file.name for file in drawn if file.is_file()), "")
     return Entry(exhibit.label, page, exhibit.title, picture)
 
 def result_rooms(root: Path | None = None) -> list[Room]:

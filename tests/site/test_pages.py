@@ -1,5 +1,6 @@
 "Pages of the site, piece by piece: places, links, cells, numbers, manifests, and what of a notebook is shown."
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,23 @@ def test_the_sidebar_opens_the_room_of_a_page():
     assert "figures/dclm/table_05.html" in shown and "figures/svd/figure_01.html" not in shown
     before, after = neighbours(rooms, "figures/dclm/table_04")
     assert (before.title, after.title) == ("Table 3", "Table 5")
+
+
+def light(colour: str) -> float:
+    "The relative luminance of `#rrggbb`, as WCAG 2 defines it."
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_words_on_colour_can_be_read():
+    "Each colour of a chip on its ground, in both themes: a contrast of 4.5 at least."
+    css = (ROOT / "nbs/site/assets/site.css").read_text()
+    pairs = re.findall(r"--(\w+): (#\w{6}); --\1-back: (#\w{6})", css)
+    assert len(pairs) == 12
+    for name, front, back in pairs:
+        low, high = sorted((light(front), light(back)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, name
 
 
 def test_the_walk_finds_what_is_lost(tmp_path):
