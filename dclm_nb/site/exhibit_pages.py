@@ -66,7 +66,8 @@ def answers_of(manifest: Mapping) -> list[str]:
 def answers_shown(manifest: Mapping) -> str:
     "The answers of a page as chips; samples are no numbers, and are told as what they are."
     if answers := answers_of(manifest): return " ".join(chip(answer, answer) for answer in answers)
-    return chip("samples, no numbers", "samples") if manifest.get("runs") else chip("no answer yet", "silent")
+    drawn = any(name.endswith((".svg", ".png", ".gif")) for name in manifest.get("files", {}))
+    return chip("samples, no numbers", "samples") if drawn else chip("no answer yet", "silent")
 
 def _glance(exhibit: Exhibit, manifest: Mapping, ran: bool) -> str:
     "The answers of a page, where it stands in the paper, and its notebook."
