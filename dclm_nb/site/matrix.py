@@ -28,11 +28,15 @@ def outcomes_of(manifests: Mapping[Exhibit, Mapping]) -> Outcomes:
     for exhibit, manifest in manifests.items():
         for verdict in manifest.get("verdicts", []):
             of = found.setdefault((exhibit.paper, verdict["claim"]), {})
-            if verdict["source"] not in of or _names(exhibit, verdict["claim"]): of[verdict["source"]] = verdict
+            if _decides(exhibit, verdict, of.get(verdict["source"])): of[verdict["source"]] = verdict
     return found
 
-def _names(exhibit: Exhibit, claim: str) -> bool:
-    return any(c.id == claim and c.exhibit == exhibit.id for c in read_claims(exhibit.paper))
+def _decides(exhibit: Exhibit, verdict: Mapping, before: Mapping | None) -> bool:
+    "Whether a verdict replaces the one before it: any replaces silence, and that of the named page any but silence."
+    if before is None: return True
+    silent = lambda v: v["outcome"] == SILENT[v["source"]]
+    if silent(verdict) or silent(before): return silent(before)
+    return any(c.id == verdict["claim"] and c.exhibit == exhibit.id for c in read_claims(exhibit.paper))
 
 def said(outcome: str) -> str:
     "An outcome with its mark."

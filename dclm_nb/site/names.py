@@ -41,7 +41,7 @@ def defined_names(root: Path | None = None) -> dict[str, str]:
     return {name: place for name, place in found if count[name] == 1}
 
 # %% ../../nbs/site/09_names.ipynb #linked-names
-_OTHER = rf"^#.*$|<a .*?</a>|{FENCE}|{LINK.pattern}"
+_OTHER = rf"^#[^\n]*$|<a .*?</a>|{FENCE}|{LINK.pattern}"
 _SEEN = re.compile(rf"(?P<other>{_OTHER})|(?P<span>{SPAN})", re.M | re.S)
 _NAME = re.compile(r"`(?P<name>[A-Za-z]\w+)(?P<call>\([^`]*\))?`")
 

@@ -7,7 +7,7 @@ import pytest
 
 from dclm_nb.core.paths import project_root
 from dclm_nb.papers.catalogue import everything, get_exhibit
-from dclm_nb.site.exhibit_pages import exhibit_page, films_play
+from dclm_nb.site.exhibit_pages import exhibit_page, films_play, manifest_of
 from dclm_nb.site.links import walk
 from dclm_nb.site.made import made_in_words
 from dclm_nb.site.matrix import counts, matrix, outcomes_of
@@ -196,6 +196,23 @@ def test_the_page_that_a_claim_names_decides_before_others():
         assert said[exhibit.paper, "claim-6a"]["rerun"]["outcome"] == "reproduced"
 
 
+def test_a_page_that_is_silent_decides_nothing():
+    exhibit, other = get_exhibit("table-4"), get_exhibit("table-5")
+    verdict = lambda outcome: {"verdicts": [{"claim": "claim-6a", "source": "rerun", "outcome": outcome}]}
+    for order in ((exhibit, other), (other, exhibit)):
+        said = outcomes_of({e: verdict("not run" if e is exhibit else "inconclusive") for e in order})
+        assert said[exhibit.paper, "claim-6a"]["rerun"]["outcome"] == "inconclusive"
+
+
+def test_the_matrix_says_what_the_ledger_says():
+    "Of every claim that some page has judged."
+    from dclm_nb.exhibits.ledger import ledger
+    said = outcomes_of({exhibit: manifest_of(exhibit) for exhibit in everything("all")})
+    ours = {(v.claim.paper, v.claim.id, v.source): v.outcome for v in ledger("all")}
+    found = {(*claim, source): verdict["outcome"] for claim, of in said.items() for source, verdict in of.items()}
+    assert {key: ours[key] for key in found} == found
+
+
 def test_the_matrix_holds_every_exhibit_and_every_claim():
     tables, found = matrix(), counts()
     assert tables["exhibits"].count('<tr role="row" data-') == len(everything("all"))
@@ -249,6 +266,7 @@ NAMES = {"atomic_write": "nbs/core/06_files.html#cell-a", "UserError": "nbs/core
     "With `atomic_write(path, data)` it is whole; `UserError` says why.": 2,
     "`main` is a word, `other_name` is nobody's.": 0,
     "# About `atomic_write`": 0,
+    "# About `atomic_write`\n\nWith `atomic_write` it is whole.\n\n```\nx\n```\n\n`UserError`": 2,
     "[`atomic_write`](06_files.md)": 0,
     '<a href="x">`atomic_write`</a>': 0,
     "```\n`atomic_write`\n```": 0,
