@@ -7,7 +7,7 @@ TORCH  ?= cpu
 TORCH_VERSION   ?= 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# Groups of requirements in settings.ini: dev, lab, image, video, cluster, gpu.
+# Groups of requirements in settings.ini: dev, lab, docs, image, video, cluster, gpu.
 EXTRAS ?= dev,video
 
 VENV := .venv
@@ -92,11 +92,16 @@ report: $(STAMP)  ## one page over all exhibits: reproduce/_out/report.md
 pages: $(STAMP)  ## write the notebooks of exhibits that nobody has built, from the catalogue
 	@$(NB) pages
 
-lab: $(STAMP)  ## open the notebooks
-	@$(PIP) install -q -c constraints.txt -e '.[lab]' && $(BIN)/jupyter lab nbs
+# The server starts in the root, so that nbs/, reproduce/ and figures/ are all there; PORT= chooses its port.
+lab: $(STAMP)  ## open the notebooks: make lab, make lab PORT=8890
+	@$(BIN)/jupyter lab --version > /dev/null 2>&1 || $(PIP) install -q -c constraints.txt -e '.[lab]'
+	@$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' $(if $(PORT),--port=$(PORT) --ServerApp.port_retries=0) \
+	  $(if $(filter 0,$(shell id -u)),--allow-root)
 
-docs: $(STAMP)  ## the notebooks as HTML pages under _docs/
-	@$(BIN)/jupyter nbconvert --to html --output-dir _docs nbs/*.ipynb nbs/*/*.ipynb
+docs: $(STAMP)  ## the site under _docs/: every exhibit and notebook, with search; needs no server
+	@$(BIN)/python -c 'import sphinx, furo, myst_parser, latex2mathml' 2> /dev/null \
+	  || $(PIP) install -q -c constraints.txt -e '.[docs]'
+	@$(NB) site
 
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/readme

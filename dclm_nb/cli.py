@@ -13,9 +13,9 @@ import typer
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'runs_app', 'curate_app', 'train_app', 'sample_app', 'PaperOption', 'ScaleOption', 'reproduce',
-           'status', 'claims', 'budget', 'report', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump', 'runs_same',
-           'runs_verify', 'why', 'data_fetch', 'curate', 'curate_video', 'train_image', 'train_video', 'sample_video',
-           'main']
+           'status', 'claims', 'budget', 'report', 'site', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump',
+           'runs_same', 'runs_verify', 'why', 'data_fetch', 'curate', 'curate_video', 'train_image', 'train_video',
+           'sample_video', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
 app = typer.Typer(
@@ -150,6 +150,14 @@ def report():
     "Write one page over all results: reproduce/_out/report.md."
     from dclm_nb.exhibits.report import report as write
     print(write())
+
+# %% ../nbs/cli.ipynb #site-command
+@app.command()
+def site(out: Annotated[Optional[str], typer.Option(help="Folder of the site, made anew; _docs by default.")] = None):
+    "Make the site: every exhibit, every notebook and the matrix of claims as pages that need no server."
+    from pathlib import Path
+    from dclm_nb.site.build import build_site
+    print(build_site(Path(out) if out else None))
 
 # %% ../nbs/cli.ipynb #pages-command
 @app.command()

@@ -21,6 +21,7 @@ FLOORS = [
     {"studies"},                        # what several papers' studies share
     {"studies.<paper>"},
     {"exhibits"},
+    {"site"},
     {"cli"},
     {"__main__"},
 ]
@@ -92,7 +93,7 @@ def test_modules_import_each_other_without_a_circle():
 
 def shared_texts() -> dict[str, str]:
     "What belongs to no paper: code of the shared rooms without comments and docstrings, and the Makefile."
-    rooms = ("core", "papers", "drawing", "exhibits", "cli")
+    rooms = ("core", "papers", "drawing", "exhibits", "site", "cli")
     texts = {m: ast.unparse(ast.parse(f.read_text())) for m, f in modules().items() if room(m) in rooms}
     return texts | {"Makefile": (project_root() / "Makefile").read_text()}
 
