@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, versions
+from ..core.store import given_runs
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
@@ -245,7 +246,7 @@ class Showcase:
         self.foundations: dict[str, str] = {}
         self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
         self.attached: list[Path] = []
-        self.began = time.time()
+        self.began, self.given_before = time.time(), len(given_runs())
 
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
@@ -253,6 +254,12 @@ class Showcase:
     def frame(self) -> pd.DataFrame:
         "Everything added, as one tidy frame."
         return self.results.frame
+
+    @property
+    def runs(self) -> set[str]:
+        "The keys of the stored runs that the rerun values name, and of all that the page was given."
+        named = set(self.frame.loc[self.frame["source"].eq("rerun"), "run"]) - {""}
+        return named | set(given_runs(self.given_before))
 
     def add(self, *frames: pd.DataFrame) -> Self:
         "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
@@ -395,8 +402,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.answers.has(a)],
         "mismatches": [list(m) for m in show.answers.mismatches()],
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
-        "runs": sorted(set(rerun["run"]) - {""}),
-        "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
+        "runs": sorted(show.runs),
+        "runs_seconds": round(seconds_of_runs(show.runs), 1),
         "verdicts": [v.as_dict() for v in show.judged],
         "withheld": show.withheld,
         "rests_on": show.foundations,
