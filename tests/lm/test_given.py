@@ -237,7 +237,7 @@ HALF = json.loads('"half \\ud83d"')
     ({"records": [{"query": "a", "choices": ["a", "b"], "gold": 2}]}, "there are 2 options"),
     ({"records": []}, "no records"),
     ({"records": "text"}, "records must be a list of records"),
-    ({"records": iter(RECORDS[:1])}, ""),
+    ({"records": iter(RECORDS[:2])}, ""),
     ({"task": "copa"}, "has no name"),
     ({"task": CHOICE | {"stop_strings": ["?"]}}, r"no regular expression.*write a mark such as \? as"),
     ({"task": CHOICE | {"stop_strings": ["a*"]}}, "would end every answer at once"),

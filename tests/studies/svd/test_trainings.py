@@ -219,10 +219,13 @@ def test_replay_trains_nothing():
     assert pretraining.film_strips(None, {"base": BASE}, 0) is None
 
 
-def test_the_way_along_is_read_where_the_rule_of_moves_abstains():
+def test_the_way_along_is_read_where_the_rule_of_moves_abstains(monkeypatch):
     "A short or unsteady path has a way, too; no path has none."
-    ways = [controls._way(path) for path in (Path(0.05, 0.01, 0.3), Path(-0.4, 0.3, 0.9), Path(0.1, -0.2), Path())]
-    assert ways == ["right", "left", "up", ""]
+    from dclm_nb.video import judges
+    monkeypatch.setattr(judges, "follow", lambda film, world: film)
+    monkeypatch.setattr(judges, "path_of", lambda path: path)
+    paths = Path(0.05, 0.01, 0.3), Path(-0.4, 0.3, 0.9), Path(0.1, -0.2), Path()
+    assert [controls.way_along(path, None) for path in paths] == ["right", "left", "up", ""]
 
 
 def test_no_share_is_said_to_lie_beyond_zero_or_one():
