@@ -17,10 +17,12 @@ from ..core.paths import project_root
 from ..papers.catalogue import everything
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper, papers
+from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['LEAD', 'BESIDE', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Shows', 'page_markdown', 'without_comparison',
-           'made_by', 'published_notebook', 'gallery', 'index_of_papers', 'write_galleries', 'rebased']
+__all__ = ['LEAD', 'BESIDE', 'PLUMBING', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Shows', 'page_markdown',
+           'without_comparison', 'made_by', 'published_notebook', 'gallery', 'index_of_papers', 'write_galleries',
+           'rebased']
 
 # %% ../../nbs/exhibits/07_published.ipynb #cell-text
 def _cells(notebook: Path) -> list[dict]:
@@ -75,9 +77,13 @@ class Shows(Protocol):
     """A page: what its sections have shown (texts with `markdown` in their order, and headings by the same names), the
     answers of its table, and the numbers behind them."""
     exhibit: Exhibit
+    scale: Scale
     sections: Any
     answers: Any
     frame: Any
+
+PLUMBING = ("**This is a run at {scale}: tiny inputs and trainings of a few steps, which prove that everything fits "
+            "together. Its numbers mean nothing, and it may claim nothing.**")
 
 def page_markdown(page: Shows) -> str:
     "Everything that a page has shown, as one Markdown file."
@@ -85,10 +91,12 @@ def page_markdown(page: Shows) -> str:
     texts, heads = page.sections.texts, page.sections.heads
     written = lambda id: cell_text(exhibit.notebook, id).strip() if exhibit.notebook.is_file() else ""
     shown = lambda name: (f"## {heads[name]}\n\n" if heads.get(name) else "") + texts[name].markdown.strip()
+    plumbing = page.scale.trains and not page.scale.may_claim
     parts = [
         written("title") or f"# {exhibit.label}: {exhibit.title}",
+        PLUMBING.format(scale=page.scale.name) if plumbing else "",
         *map(shown, (name for name in texts if name in LEAD)),
-        written("reading"),
+        "" if plumbing else written("reading"),          # it reads the blessed numbers, and these are others
         *map(shown, (name for name in texts if name not in LEAD)),
         made_by(exhibit, _data_files(page)),
     ]

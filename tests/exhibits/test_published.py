@@ -8,7 +8,7 @@ import pytest
 
 from dclm_nb.core.paths import project_root
 from dclm_nb.papers.catalogue import get_exhibit
-from dclm_nb.papers.paper import papers
+from dclm_nb.papers.paper import get_scale, papers
 from dclm_nb.exhibits.published import (
     gallery, index_of_papers, library_behind, page_markdown, published_notebook, rebased,
 )
@@ -58,13 +58,23 @@ def test_what_is_shown_first_comes_first(tmp_path):
 
 def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
     class Bare:
-        exhibit = get_exhibit("figure-3", "svd")
+        exhibit, scale = get_exhibit("figure-3", "svd"), get_scale("replay")
         sections = Sections("figure_03")
         frame = ()
         answers = Comparison(get_exhibit("figure-3", "svd"), (), (), {})
     page = page_markdown(Bare())
     assert page.startswith("# Figure 3: ") or Bare.exhibit.built
     assert "arXiv 2311.15127" in page
+
+
+def test_a_smoke_run_says_that_it_means_nothing_and_does_not_read_other_numbers():
+    class Smoke:
+        exhibit, scale = get_exhibit("table-4"), get_scale("smoke")
+        sections, frame = Sections("table_04"), ()
+        answers = Comparison(get_exhibit("table-4"), (), (), {})
+    page, Smoke.scale = page_markdown(Smoke()), get_scale("laptop")
+    assert "Its numbers mean nothing" in page and "## Reading" not in page
+    assert "mean nothing" not in page_markdown(Smoke()) and "## Reading" in page_markdown(Smoke())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(FIGURES).as_posix())
