@@ -6,8 +6,8 @@ __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
 import json
+from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,33 +60,26 @@ class ReadWarcs(ReadShards):
 
 # %% ../../nbs/curation/21_blocks.ipynb #extract-def
 class Extract(DecidePage):
-    "HTML bytes to text."
+    "HTML bytes to text; a page that has none, or takes more than it may, goes."
     name, stage = "extract", "extraction"
     def __init__(self, removed: str, method: str = "resiliparse", faithful: bool = True):
         super().__init__(removed)
         self.method, self.faithful = method, faithful
 
-    def prepare(self, rank: int, world_size: int) -> None:
-        "Chooses the extractor: trafilatura can hang on a page, so it works in a child process with a limit on time."
-        from dclm_nb.curation.extract import IsolatedExtractor, extract_text
-
-        self.text_of = (
-            IsolatedExtractor(self.method, self.faithful)
-            if self.method == "trafilatura"
-            else partial(extract_text, method=self.method, faithful=self.faithful)
-        )
-
-    def finish(self) -> None:
-        "Ends the child process."
-        from dclm_nb.curation.extract import IsolatedExtractor
-        if isinstance(self.text_of, IsolatedExtractor): self.text_of.close()
-
-    def decide(self, doc: Document) -> Removal | None:
-        "Puts the page's text into the document, or says why it has none."
-        from dclm_nb.curation.extract import ExtractionFailure
-        html, charset = doc.metadata.pop("html"), doc.metadata.pop("charset", "")
-        try: doc.text = self.text_of(html, charset=charset)
-        except ExtractionFailure as e: return Removal(self.stage, e.cause)
+    def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
+        "Puts each page's text into its document, or says why it has none."
+        from dclm_nb.curation.extract import ExtractionFailure, extract_texts
+        waiting: deque[Document] = deque()
+        def pages() -> Iterator[tuple[bytes, str]]:
+            for doc in data:
+                waiting.append(doc)
+                yield doc.metadata.pop("html"), doc.metadata.pop("charset", "")
+        for text in extract_texts(pages(), self.method, self.faithful):
+            doc = waiting.popleft()
+            if isinstance(text, ExtractionFailure): yield doc, Removal(self.stage, text.cause)
+            else:
+                doc.text = text
+                yield doc, None
 
 # %% ../../nbs/curation/21_blocks.ipynb #stage-of-def
 def stage_of(step_number: int) -> str:
