@@ -470,6 +470,7 @@ def sample_video(
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
+    from dclm_nb.core.addresses import bare_addresses
     from dclm_nb.core.errors import UserError
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, line, began = 0, "", time.time()
@@ -482,7 +483,7 @@ def main(arguments: list[str] | None = None):
         # it says nothing where the help stands already
         code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
     if code == 130: line = f"interrupted: {_kept_since(began)}the same command continues"
-    if line: print(f"dclm-nb: {line}", file=sys.stderr)
+    if line: print(f"dclm-nb: {bare_addresses(line)}", file=sys.stderr)
     sys.exit(code)
 
 def _kept_since(began: float) -> str:
