@@ -114,3 +114,29 @@ def test_a_commit_is_known_where_it_was_made(tmp_path, other):
                   git(here, "rev-parse", "HEAD^{tree}")):
         assert not has_commit(wrong, here), wrong
     assert not has_commit(commit, tmp_path) and not has_commit(git(other, "rev-parse", "HEAD"), checkout(other / "x"))
+
+
+MEMORY = """
+import sys
+from dclm_nb.core.provenance import give_back, peak_mb, peak_memory
+import re
+from pathlib import Path
+held = lambda: int(re.search(r"VmRSS:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+with peak_memory() as first: block = bytearray(300_000_000)
+del block
+with peak_memory() as second: inside = peak_mb()
+print(first() - second() > 200, peak_mb() >= first(), inside < first() - 200)
+# pieces of 100 kB among what is kept: freed, and not given back
+pieces = [(bytes(100_000), bytearray(1000)) for _ in range(3000)]
+kept = [small for _, small in pieces]
+del pieces
+before = held()
+give_back()
+print(before - held() > 200)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark of memory is reset on Linux alone")
+def test_a_peak_is_the_whole_process_s_and_what_was_freed_is_given_back():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 4, done.stdout + done.stderr
