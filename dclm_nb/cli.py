@@ -3,6 +3,7 @@
 # %% ../nbs/cli.ipynb #imports
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -470,10 +471,18 @@ def sample_video(
 # %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
+    from dclm_nb.core.addresses import bare_addresses
     from dclm_nb.core.errors import UserError
+    from dclm_nb.core.scratch import scratch
+    from dclm_nb.core.workers import forks_end_with_us
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, line, began = 0, "", time.time()
-    try: code = app(args=arguments, standalone_mode=False) or 0
+    try:
+        with contextlib.ExitStack() as ours:
+            # where there can be no temporary folder, what needs one says so
+            with contextlib.suppress(OSError): ours.enter_context(scratch())
+            ours.enter_context(forks_end_with_us())
+            code = app(args=arguments, standalone_mode=False) or 0
     except UserError as e: code, line = e.exit_code, str(e)
     # which of them depends on the version of typer
     except (KeyboardInterrupt, typer.Abort): code = 130
@@ -482,7 +491,7 @@ def main(arguments: list[str] | None = None):
         # it says nothing where the help stands already
         code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
     if code == 130: line = f"interrupted: {_kept_since(began)}the same command continues"
-    if line: print(f"dclm-nb: {line}", file=sys.stderr)
+    if line: print(f"dclm-nb: {bare_addresses(line)}", file=sys.stderr)
     sys.exit(code)
 
 def _kept_since(began: float) -> str:

@@ -23,7 +23,7 @@ from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir
-from .provenance import git_state, host, peak_memory, scrub, versions
+from .provenance import git_state, give_back, host, peak_memory, scrub, versions
 from .ranks import alone, began, is_follower, leading, wait_for_leader
 from .runs import Declared, declared, is_strict, library_versions
 
@@ -324,6 +324,7 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
         began = time.perf_counter()
         result = fn(json.loads(recipe.identity.config), recipe.seed, files, *extra)
         wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
+    give_back()
     if not isinstance(result, dict):
         raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
     return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}

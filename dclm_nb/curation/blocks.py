@@ -239,11 +239,12 @@ class TrainQuality(PipelineStep):
         against a passage of random pages."""
         from dataclasses import replace
         from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
-        from dclm_nb.curation.quality import drawn_passage, keep_random, tune_classifier
-        pool = [d.text for d in load_documents(self.pool)]
-        positives = equally_many(positive_passages(), min(max(len(pool) // 4, self.fewest), self.most))
-        chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
-        negatives = [drawn_passage(t, EXAMPLE_WORDS, self.seed) for t, c in zip(pool, chosen) if c]
+        from dclm_nb.curation.quality import draws_of, drawn_passage, keep_drawn, tune_classifier
+        draws = draws_of((d.text for d in load_documents(self.pool)), self.seed)
+        positives = equally_many(positive_passages(), min(max(len(draws) // 4, self.fewest), self.most))
+        chosen = keep_drawn(draws, min(1.0, len(positives) / len(draws)))
+        drawn = (d.text for d, c in zip(load_documents(self.pool), chosen) if c)
+        negatives = [drawn_passage(text, EXAMPLE_WORDS, self.seed) for text in drawn]
         tuned = tune_classifier(
             [p for _, p in positives],
             negatives,
@@ -270,7 +271,7 @@ class ScoreQuality(PipelineStep):
         from dclm_nb.curation.quality import quality_scores
         model = Path(self.folder) / json.loads((Path(self.folder) / "classifier.json").read_text())["model"]
         for shard in shards_of_task(self.shards, rank, world_size):
-            scores = quality_scores([d.text for d in load_documents(self.pool, [shard])], model)
+            scores = quality_scores((d.text for d in load_documents(self.pool, [shard])), model)
             with replacing(Path(self.folder) / "scores" / f"{shard:05d}.npy") as file:
                 np.save(file, scores, allow_pickle=False)
         yield from ()

@@ -5,6 +5,7 @@ __all__ = ['PATIENCE_S', 'ModelFacts', 'model_facts', 'check_model']
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #imports
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.workers import ending_with
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #fields
 class _Damaged(Exception):
@@ -146,7 +148,8 @@ PATIENCE_S = 60
 def check_model(path: str | Path) -> ModelFacts:
     """`model_facts`, and the file was loaded and asked by a child. Raises `UserError` where that ended badly."""
     facts, seconds = model_facts(path), PATIENCE_S + Path(path).stat().st_size / 2e7
-    try: done = subprocess.run([sys.executable, "-c", _TRIAL, str(path)], capture_output=True, timeout=seconds)
+    command = [sys.executable, "-c", ending_with(os.getpid(), _TRIAL), str(path)]
+    try: done = subprocess.run(command, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         raise UserError(f"{Path(path).name} could not be loaded within {seconds:.0f} s: train another model") from None
     if not done.returncode: return facts

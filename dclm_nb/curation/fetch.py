@@ -4,9 +4,11 @@
 __all__ = ['COMMON_CRAWL', 'ATTEMPTS', 'FIRST_WAIT', 'FINAL', 'warc_address', 'fetch_warc']
 
 # %% ../../nbs/curation/03_fetch.ipynb #imports
+import base64
 import hashlib
 import http.client
 import os
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -26,13 +28,22 @@ def warc_address(source: str) -> str | None:
     """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of
     another kind."""
     if source.startswith("s3://commoncrawl/"): return COMMON_CRAWL + source.removeprefix("s3://commoncrawl/")
-    if source.startswith(("https://", "http://")): return source
+    if source.startswith(("https://", "http://")): return _checked(source)
     if "://" in source:
         raise UserError(
             f"{source} is of no kind that can be fetched: https://, http://, s3://commoncrawl/ or crawl-data/"
         )
     if source.startswith("crawl-data/") and not Path(source).exists(): return COMMON_CRAWL + source
     return None
+
+def _checked(address: str) -> str:
+    "The address, if it can be asked for. Raises `UserError`."
+    if re.search(r"[\s\x00-\x1f\x7f]", address):
+        raise UserError(f"the address {address.split('?')[0]} holds a blank: write %20 in its place")
+    try: host = urllib.parse.urlsplit(address).hostname
+    except ValueError: host = None
+    if not host: raise UserError(f"the address {address} names no host")
+    return address
 
 # %% ../../nbs/curation/03_fetch.ipynb #fetch
 ATTEMPTS, FIRST_WAIT = 5, 1.0
@@ -69,11 +80,8 @@ def _fetch_rest(url: str, part: Path) -> bool:
     """Ask for what `part` does not hold yet and append it; whether the file is whole now. Raises `OSError` or
     `HTTPException`."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(
-        url,
-        headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"}
-        | ({"Range": f"bytes={have}-"} if have else {}),
-    )
+    request = _request(url)
+    if have: request.add_header("Range", f"bytes={have}-")
     try: answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         # nothing is missing
@@ -91,3 +99,17 @@ def _fetch_rest(url: str, part: Path) -> bool:
                 file.write(data)
                 progress.update(len(data) / 1e6)
         return total is None or part.stat().st_size == total
+
+# %% ../../nbs/curation/03_fetch.ipynb #request
+def _request(url: str) -> urllib.request.Request:
+    "The request for an address. A login in it goes to this host alone, as a header that no redirection takes along."
+    parts = urllib.parse.urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(
+        urllib.parse.urlunsplit(parts._replace(netloc=host)),
+        headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"},
+    )
+    if login:
+        code = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode()
+        request.add_unredirected_header("Authorization", f"Basic {code}")
+    return request

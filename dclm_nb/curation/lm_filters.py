@@ -60,11 +60,12 @@ def token_scorer(
     batch: int = 16,
     first: int | None = None,
     on_batch: Callable[[int], None] = lambda n: None,
+    told: Callable[[TokenScores], object] = lambda scores: scores,
 ) -> Scorer:
     """A scorer from `model`: ids "B T" -> logits "B T V", and `encode`: text -> ids. `first` is the id put before each
     document (the end-of-text token
     that preceded it in training), so that its first token counts too. `on_batch(n)` is called after each batch of n
-    documents."""
+    documents. `told` says what is kept of a document, all by default: a number or two keep the memory flat."""
     def token_scores(texts: Sequence[str]) -> list[TokenScores]:
         import torch
         prefix = [] if first is None else [first]
@@ -73,16 +74,16 @@ def token_scorer(
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch):
             rows = order[start:start + batch]
-            with torch.inference_mode(): _score_rows(torch, model, ids, rows, k, out)
+            with torch.inference_mode(): _score_rows(torch, model, ids, rows, k, out, told)
             on_batch(len(rows))
         return out
     return token_scores
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #score-rows
-def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out: list) -> None:
+def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out: list, told: Callable) -> None:
     longest = max(len(ids[i]) for i in rows)
     if longest < 2:
-        for i in rows: out[i] = TokenScores(np.zeros(0), np.zeros((0, k)))
+        for i in rows: out[i] = told(TokenScores(np.zeros(0), np.zeros((0, k))))
         return
     padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in rows])
     # B T V; padding lies to the right, where a causal model cannot see it from the left
@@ -91,4 +92,4 @@ def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out
     largest = logits.topk(min(k, logits.shape[-1]), -1).values
     for row, i in enumerate(rows):
         n = max(len(ids[i]) - 1, 0)
-        out[i] = TokenScores(logprobs[row, :n].numpy().astype(np.float64), largest[row, :n].numpy())
+        out[i] = told(TokenScores(logprobs[row, :n].numpy().astype(np.float64), largest[row, :n].numpy()))

@@ -11,7 +11,6 @@ import json
 import random
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
 from .crawl_pages import (
     RULE_BREAKERS, SITES, legal_notice, near_duplicate, page, paragraphs, parts_list, phrase_salad, product_blurbs,
@@ -459,8 +459,8 @@ def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlMani
             )
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        (whole := Path(scratch) / "whole").mkdir()
+    with owned_folder(folder.parent, f".{folder.name}-") as scratch:
+        (whole := scratch / "whole").mkdir()
         pages, damaged = _all_pages(size, seed)
         names = _write_crawl(whole, pages, damaged, size.shards)
         counts = Counter([label.kind for label, _ in pages] + [label.kind for _, label, _ in damaged])

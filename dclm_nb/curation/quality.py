@@ -4,7 +4,8 @@
 __all__ = ['LABELS', 'RATES', 'EPOCHS', 'LEAST_AUC', 'LEAST_SPREAD', 'RELEASED_REPO', 'RELEASED_FILE', 'RELEASED_THRESHOLD',
            'ClassifierConfig', 'one_line', 'load_classifier', 'check_classifier', 'train_classifier', 'quality_scores',
            'auc', 'log_loss', 'drawn_passage', 'TunedClassifier', 'least_auc', 'tune_classifier', 'score_spread',
-           'percentile_threshold', 'keep_best', 'keep_random', 'released_classifier', 'classifier_file']
+           'percentile_threshold', 'keep_best', 'draws_of', 'keep_drawn', 'keep_random', 'released_classifier',
+           'classifier_file']
 
 # %% ../../nbs/curation/17_quality.ipynb #imports
 import hashlib
@@ -14,11 +15,10 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ from scipy.stats import mannwhitneyu
 
 from ..core.errors import UserError
 from ..core.learned import Learned
+from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
+from ..core.workers import ending_with
 from .fasttext_files import check_model, model_facts
 
 # %% ../../nbs/curation/17_quality.ipynb #config-def
@@ -60,16 +62,19 @@ def one_line(text: str) -> str:
 LABELS = ("__label__cc", "__label__hq")
 
 def load_classifier(path: str | Path, tried: bool = False):
-    """The fastText model at `path`, kept. A file is looked through, and loaded by a child first unless it was `tried`.
-    Raises `UserError` if there is none, it is damaged, or has other labels than `LABELS`."""
+    """The fastText model at `path`; the last one is kept. A file is looked through, and loaded by a child first unless
+    it was `tried`. Raises `UserError` if there is none, it is damaged, or has other labels than `LABELS`."""
     path = Path(path)
     if not path.is_file(): raise UserError(f"no classifier at {path}: train one with train_classifier")
     state = path.stat()
-    return _loaded(path, state.st_mtime_ns, state.st_size, tried)
+    return _kept(path, state.st_mtime_ns, state.st_size, tried)
 
-@lru_cache(maxsize=4)
-def _loaded(path: Path, mtime_ns: int, size: int, tried: bool):
+@lru_cache(maxsize=1)                                           # one of the paper's takes 0.8 GB
+def _kept(path: Path, mtime_ns: int, size: int, tried: bool):
     "A file that was replaced under its name is another model."
+    return _loaded(path, tried)
+
+def _loaded(path: Path, tried: bool):
     import fasttext
     check_classifier(path, tried)
     return fasttext.load_model(str(path))
@@ -102,7 +107,7 @@ def _train_in_child(examples: Path, output: Path, settings: dict) -> None:
     fastText trusts them to be initialised."""
     arguments = json.dumps({**settings, "input": str(examples), "output": str(output)})
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD, arguments],
+        [sys.executable, "-c", ending_with(os.getpid(), _CHILD), arguments],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
         capture_output=True,
         text=True,
@@ -123,20 +128,27 @@ def train_classifier(
     empty."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".classifier-") as scratch:
-        examples = Path(scratch) / "examples.txt"
+    with owned_folder(folder, ".classifier-") as scratch:
+        examples = scratch / "examples.txt"
         with examples.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
             _write_examples(file, positives, negatives, config.seed)
-        _train_in_child(examples, fresh := Path(scratch) / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
-        named = folder / f"quality-{hashlib.sha256(fresh.read_bytes()).hexdigest()[:16]}.bin"
+        _train_in_child(examples, fresh := scratch / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
+        with open(fresh, "rb") as file: content = hashlib.file_digest(file, "sha256").hexdigest()
+        named = folder / f"quality-{content[:16]}.bin"
         os.replace(fresh, named)
     return named
 
 # %% ../../nbs/curation/17_quality.ipynb #score-def
-def quality_scores(texts: Sequence[str], model) -> np.ndarray:
+_BATCH = 256
+
+def quality_scores(texts: Iterable[str], model) -> np.ndarray:
     "P(`__label__hq`) of each text, float64, shape (texts,). `model` is a loaded classifier or its path."
     if isinstance(model, (str, Path)): model = load_classifier(model)
-    if not len(texts): return np.zeros(0)
+    texts, found = iter(texts), [np.zeros(0)]
+    while batch := list(islice(texts, _BATCH)): found.append(_scores_of(batch, model))
+    return np.concatenate(found)
+
+def _scores_of(texts: list[str], model) -> np.ndarray:
     labels, chances = model.predict([one_line(text) for text in texts], k=1, on_unicode_error="replace")
     return np.array(
         [
@@ -255,7 +267,8 @@ def _trial(
     config: ClassifierConfig, learn: tuple, ask: tuple, folder: str | Path
 ) -> tuple[dict, ClassifierConfig, Path, tuple]:
     path = train_classifier(*learn, folder, config)
-    scores = tuple(quality_scores(texts, load_classifier(path, tried=True)) for texts in ask)
+    model = _loaded(path, tried=True)
+    scores = tuple(quality_scores(texts, model) for texts in ask)
     found = {"lr": config.lr, "epoch": config.epoch, "log_loss": log_loss(*scores), "auc": auc(*scores)}
     return found, config, path, scores
 
@@ -296,14 +309,21 @@ def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
+def draws_of(texts: Iterable[str], seed: int = 0) -> np.ndarray:
+    "What chance draws for each text, by its content: int64, shape (texts,)."
+    return np.fromiter((seed_for("keep_random", seed, text) for text in texts), dtype=np.int64)
+
+def keep_drawn(draws: np.ndarray, fraction: float = 0.1) -> np.ndarray:
+    "The `round(fraction * len(draws))` texts that drew least: bool, shape (texts,)."
+    if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
+    kept = np.zeros(len(draws), dtype=bool)
+    kept[np.argsort(draws, kind="stable")[:round(fraction * len(draws))]] = True
+    return kept
+
 def keep_random(texts: Sequence[str], fraction: float = 0.1, seed: int = 0) -> np.ndarray:
     """A random choice of exactly `round(fraction * len(texts))` documents, independent of their order: bool, shape
     (texts,)."""
-    if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
-    draws = np.array([seed_for("keep_random", seed, text) for text in texts], dtype=np.int64)
-    kept = np.zeros(len(texts), dtype=bool)
-    kept[np.argsort(draws, kind="stable")[:round(fraction * len(texts))]] = True
-    return kept
+    return keep_drawn(draws_of(texts, seed), fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #released-def
 RELEASED_REPO, RELEASED_FILE = "mlfoundations/fasttext-oh-eli5", "openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train.bin"

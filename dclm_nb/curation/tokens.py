@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
 from ..shards.records import narrowed, write_rows
 
@@ -231,9 +231,9 @@ def tokenise(
         _counted(token_stream(texts, tokenizer), end, counts), length, vocab + 2 if faithful else None
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        (cell_folder := Path(scratch) / "cells").mkdir()
-        (whole := Path(scratch) / "whole").mkdir()
+    with owned_folder(folder.parent, f".{folder.name}-") as scratch:
+        (cell_folder := scratch / "cells").mkdir()
+        (whole := scratch / "whole").mkdir()
         _scatter(contexts, cell_folder, cells, dtype, np.random.default_rng(seed_for("cells", seed)))
         shards = _write_shards(_gather(cell_folder, length, dtype, seed), whole, contexts_per_shard)
         if not shards: raise _too_small(counts["tokens"], seq_len)

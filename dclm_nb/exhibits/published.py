@@ -73,11 +73,13 @@ BESIDE = "Beside the blessed run"
 
 class Shows(Protocol):
     """A page: what its sections have shown (texts with `markdown` in their order, and headings by the same names), the
-    answers of its table, and the numbers behind them."""
+    answers of its table, the numbers behind them, the runs that these name, and the memory of the largest process."""
     exhibit: Exhibit
     sections: Any
     answers: Any
     frame: Any
+    runs: Any
+    peak_mb: float
 
 def page_markdown(page: Shows) -> str:
     "Everything that a page has shown, as one Markdown file."
@@ -90,7 +92,7 @@ def page_markdown(page: Shows) -> str:
         *map(shown, (name for name in texts if name in LEAD)),
         written("reading"),
         *map(shown, (name for name in texts if name not in LEAD)),
-        made_by(exhibit, _data_files(page)),
+        made_by(exhibit, _data_files(page), page.peak_mb if page.runs else None),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -109,8 +111,9 @@ def _data_files(page: Shows) -> dict[str, str]:
     )
 
 # %% ../../nbs/exhibits/07_published.ipynb #made-by
-def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
-    "Where the numbers of a page come from, as links from `figures/<paper>/`."
+def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}, peak_mb: float | None = None) -> str:
+    """Where the numbers of a page come from, as links from `figures/<paper>/`, and how much memory they took, where
+    something was run."""
     link = lambda path: f"[{path.stem}](../../{path.relative_to(project_root()).as_posix()})"
     paper, name = get_paper(exhibit.paper), exhibit.name
     lines = [f"The paper: *{paper.title}*, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."]
@@ -121,6 +124,7 @@ def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
             f"it, in the library: {behind}."
         )
     if data: lines.append(f"The numbers: {', '.join(f'[{said}]({name}.{end})' for end, said in data.items())}.")
+    if peak_mb: lines.append(f"Peak memory: {peak_mb / 1000:.1f} GB in the largest process.")
     return "## How this was made\n\n" + "\n".join(f"- {line}" for line in lines)
 
 # %% ../../nbs/exhibits/07_published.ipynb #executed

@@ -16,6 +16,8 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from ..core.progress import duration, read_progress
+from ..core.scratch import scratch
+from ..core.workers import ending_with
 from .in_process import execute_here
 from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
@@ -29,15 +31,24 @@ __all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 
            'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
-_CHILD = """
-import sys
-try:
-    import ctypes; ctypes.CDLL(None).prctl(1, 15)       # Linux: SIGTERM for us when our parent dies
-except Exception: pass
-from papermill.cli import papermill
-sys.argv[0] = "papermill"
-papermill()
+_PAPERMILL = "from papermill.cli import papermill; sys.argv[0] = 'papermill'; papermill()"
+
+# as `python -m ipykernel_launcher`, which is how Jupyter starts a kernel
+_KERNEL = """
+from dclm_nb.core.workers import bind_forks
+import runpy
+bind_forks()
+runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
 """
+
+def _write_kernel(folder: Path) -> Path:
+    "The kernel `python3` as Jupyter finds it where `$JUPYTER_PATH` begins with `folder`."
+    code = ending_with("int(os.environ['JPY_PARENT_PID'])", _KERNEL)
+    about = {"display_name": "python3", "language": "python",
+             "argv": [sys.executable, "-Xfrozen_modules=off", "-c", code, "-f", "{connection_file}"]}
+    (place := folder / "kernels" / "python3").mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder
 
 # %% ../../nbs/exhibits/12_runner.ipynb #start
 def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) -> subprocess.Popen:
@@ -62,10 +73,14 @@ def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) 
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYTHONWARNINGS": "ignore",
         "IPYTHONDIR": str(progress.parent / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(progress.parent / "runtime"),
+        "JUPYTER_PATH": os.pathsep.join(
+            [str(_write_kernel(progress.parent / "jupyter")), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        ),
     }
     environment.pop("MPLBACKEND", None)  # a kernel draws inline
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, *arguments],
+        [sys.executable, "-c", ending_with(os.getpid(), _PAPERMILL), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -154,7 +169,7 @@ def execute(
     out_dir = _made(out_dir)
     began, killed_before = time.monotonic(), oom_kills()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
-    with tempfile.TemporaryDirectory(prefix="dclm_nb-run-") as work:
+    with scratch() as place, tempfile.TemporaryDirectory(prefix="run-", dir=place) as work:
         output, progress, log = Path(work) / done.name, Path(work) / "progress.jsonl", Path(work) / "log"
         with open(log, "wb") as sink:
             process = _start(

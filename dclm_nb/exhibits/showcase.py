@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
-from ..core.provenance import git_state, host, versions
+from ..core.provenance import git_state, host, peak_mb, scrub, versions
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
-           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'manifest']
+           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'peak_of_runs', 'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -254,6 +254,16 @@ class Showcase:
         "Everything added, as one tidy frame."
         return self.results.frame
 
+    @property
+    def runs(self) -> set[str]:
+        "The keys of the stored runs that the rerun values name."
+        return set(self.frame.loc[self.frame["source"].eq("rerun"), "run"]) - {""}
+
+    @property
+    def peak_mb(self) -> float:
+        "Memory of the largest process, in MB: of this one, or of one that made a run behind the page."
+        return max(peak_mb(), peak_of_runs({*self.runs, *self.foundations.values()}))
+
     def add(self, *frames: pd.DataFrame) -> Self:
         "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
         self.results.add(*frames)
@@ -368,25 +378,30 @@ def _file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
         for kind in ("svg", "png"): yield f"{_figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #runs-seconds
-def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
-    """Seconds, one after the other, that these stored runs and all that they rest on took when they were made; runs
-    that are not in the store count nothing."""
+def _runs_behind(keys: Iterable[str], store: Path | None = None) -> Iterator[dict]:
+    "The manifests of stored runs and of all that they rest on, each once; runs that are not in the store are left out."
     from dclm_nb.core.paths import runs_dir
-    store, seen, waiting, total = store or runs_dir(), set(), list(keys), 0.0
+    store, seen, waiting = store or runs_dir(), set(), list(keys)
     while waiting:
         key = waiting.pop()
         if key in seen or not (file := store / key / "manifest.json").is_file(): continue
         seen.add(key)
-        run = json.loads(file.read_text(encoding="utf-8"))
-        total += run.get("wall_s") or 0.0
+        yield (run := json.loads(file.read_text(encoding="utf-8")))
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
-    return total
+
+def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
+    "Seconds, one after the other, that these runs and all that they rest on took when they were made."
+    return sum((run.get("wall_s") or 0.0 for run in _runs_behind(keys, store)), 0.0)
+
+def peak_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
+    "The highest memory, in MB, of a process that made one of these runs or what they rest on; 0 where none is known."
+    return max((run.get("peak_memory_mb") or 0.0 for run in _runs_behind(keys, store)), default=0.0)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #manifest
 def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     "What a reader needs to trust a result: where it comes from and what it consists of."
     rerun = show.frame[show.frame["source"].eq("rerun")]
-    return {
+    told = {
         "paper": show.exhibit.paper,
         "exhibit": show.exhibit.id,
         "scale": show.scale.name,
@@ -395,8 +410,9 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "answers": [a for a in ("printed", "replayed", "rerun", "recipe") if show.answers.has(a)],
         "mismatches": [list(m) for m in show.answers.mismatches()],
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
-        "runs": sorted(set(rerun["run"]) - {""}),
-        "runs_seconds": round(seconds_of_runs(set(rerun["run"]) - {""}), 1),
+        "runs": sorted(show.runs),
+        "runs_seconds": round(seconds_of_runs(show.runs), 1),
+        "peak_memory_mb": round(show.peak_mb, 1),
         "verdicts": [v.as_dict() for v in show.judged],
         "withheld": show.withheld,
         "rests_on": show.foundations,
@@ -406,8 +422,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - show.began, 1),
         "printed_sha256": _file_hash(show.exhibit.printed_file),
-        "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files},
     }
+    return scrub(told) | {"files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""

@@ -14,6 +14,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError
+from ..core.provenance import scrub
 from .decisions import read_removals
 from .documents import load_documents, replacing
 
@@ -83,7 +84,7 @@ class WriteReport(PipelineStep):
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
         told |= self.more(int(table.left.iloc[-1]))
-        with replacing(folder / "report.json") as file: file.write((json.dumps(told, indent=1) + "\n").encode())
+        with replacing(folder / "report.json") as file: file.write((json.dumps(scrub(told), indent=1) + "\n").encode())
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."

@@ -94,7 +94,7 @@ def test_a_cut_file_is_refused(tmp_path, request, kind, share):
 def test_a_file_cut_or_grown_anywhere_is_refused(tmp_path, whole, data):
     at = data.draw(st.integers(0, len(whole) - 1))
     tail = data.draw(st.sampled_from([b"", b"\0", whole[at:] + b"\0", whole]))
-    if whole[:at] + tail == whole: return
+    if len(whole[:at] + tail) == len(whole): return                     # another last byte is another number
     with pytest.raises(UserError): model_facts(_file(tmp_path, whole[:at] + tail))
 
 
