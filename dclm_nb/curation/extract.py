@@ -21,6 +21,7 @@ import webencodings
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from ..core.doors import door
 from ..core.errors import unknown
 
 # %% ../../nbs/curation/04_extract.ipynb #failure
@@ -100,6 +101,7 @@ def _declared_inside(html: bytes) -> str:
     return next(filter(webencodings.lookup, labels), "")
 
 
+@door
 def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
     """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when
     faithful."""
@@ -162,6 +164,7 @@ METHODS: dict[str, Callable[[str], str]] = {
 }
 
 # %% ../../nbs/curation/04_extract.ipynb #extract
+@door
 def extract_text(html: bytes, method: str = "resiliparse", faithful: bool = True, charset: str = "") -> str:
     """The text of a page; "" if it has none.
 
