@@ -474,11 +474,10 @@ def sample_video(
     print(*write_film_files(film, Path(out, name), fps), sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
-_NEAR = str.maketrans({"✓": "y", "✗": "x", "●": "*", "○": "o", "·": ".", "↺": "r", "…": "~", "±": "+", "−": "-", "–": "-",
-                       "—": "-", "×": "x", "≠": "!", "↓": "v", "↗": "^", "⏳": ">", "σ": "s"})
+_NEAR = str.maketrans("✓✗●○·↺…±−–—×≠↓↗⏳σ", "yx*o.r~+---x!v^>s")
 
 def _near(error: UnicodeEncodeError) -> tuple[str, int]:
-    "Something near each character that a terminal does not have, of the same width where we use it; others spelled out."
+    "Something near each character that a terminal does not have, of its width where we use it; others spelled out."
     text = error.object[error.start:error.end].translate(_NEAR)
     return text.encode(error.encoding, "backslashreplace").decode(error.encoding), error.end
 

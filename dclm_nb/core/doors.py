@@ -19,7 +19,7 @@ from .errors import UserError, several, unknown
 from .given import as_path, as_text, briefly, flag, whole
 
 # %% auto #0
-__all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Momentum', 'Devices',
+__all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Momentum', 'AnyText', 'Devices',
            'MayBeInfinite', 'Public', 'Limits', 'held', 'door']
 
 # %% ../../nbs/core/25_doors.ipynb #limits
@@ -37,10 +37,13 @@ Level = Annotated[float, Limits("between 0 and 1", lambda x: 0 < x < 1)]
 Positive = Annotated[float, Limits("above 0", lambda x: x > 0)]
 NotNegative = Annotated[float, Limits("at least 0", lambda x: x >= 0)]
 Momentum = Annotated[float, Limits("at least 0 and below 1", lambda x: 0 <= x < 1)]
+AnyText = Annotated[object, Limits("a text", lambda x: isinstance(x, str))]     # as a page has it, half characters too
 Devices = Annotated[object, Limits('"auto" or a whole number of at least 1', lambda n: (
     isinstance(n, str) and n == "auto" or isinstance(n, int) and n is not True and n >= 1
 ))]
-MayBeInfinite = Annotated[object, Limits("a number above 0", lambda x: isinstance(x, Real) and x is not True and x > 0)]
+MayBeInfinite = Annotated[object, Limits("a number above 0", lambda x: (
+    isinstance(x, Real) and x is not True and x > 0
+))]
 
 # %% ../../nbs/core/25_doors.ipynb #kinds
 _TEXTS, _LISTS = (str, bytes, bytearray), (list, tuple, set, frozenset)
@@ -94,8 +97,9 @@ def _many(name: str, value: Any, origin: type, members: tuple) -> Any:
             held(f"a key of {name}", key, members[0])
             held(f"{name}[{briefly(key)}]", one, members[1])
         return value
-    if isinstance(value, str) and members and members[0] is str: _one_text(name, value)
-    sized, odd = issubclass(origin, Sized), (*_TEXTS, Mapping, *((set, frozenset) if issubclass(origin, Sequence) else ()))
+    if isinstance(value, str) and members and members[0] in (str, AnyText): _one_text(name, value)
+    sized, odd = issubclass(origin, Sized), (*_TEXTS, Mapping)
+    if issubclass(origin, Sequence): odd += (set, frozenset)    # they have no order
     if origin is tuple and not isinstance(value, (list, tuple)): odd += (Iterable,)
     if isinstance(value, odd) or not isinstance(value, Iterable) or sized > isinstance(value, Sized):
         raise UserError(f"{name} must be a list, not {briefly(value)}")

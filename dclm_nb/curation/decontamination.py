@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import regex
 
-from ..core.doors import Count, Share, door
+from ..core.doors import AnyText, Count, Share, door
 from ..core.errors import UserError
 from ..core.one_form import LETTER, one_form
 
@@ -49,7 +49,7 @@ def ngram_numbers(text: str, n: int) -> np.ndarray:
 @door
 class NgramIndex:
     "All n-grams of a set of texts."
-    def __init__(self, texts: Iterable[str], n: Count = 13):
+    def __init__(self, texts: Iterable[AnyText], n: Count = 13):
         if n < 1: raise UserError(f"n-grams need at least one word, not {n}")
         self.n = n
         found = [ngram_numbers(t, n) for t in texts]
@@ -72,7 +72,7 @@ class NgramIndex:
 
 # %% ../../nbs/curation/19_decontamination.ipynb #share-def
 @door
-def contaminated_share(text: str, training: NgramIndex) -> float:
+def contaminated_share(text: AnyText, training: NgramIndex) -> float:
     """The share of the words of `text` inside shared runs; 0 for a text without words. Build `training` with n=10 for
     the paper's analysis."""
     shared = training.shared_words(text)
@@ -106,7 +106,9 @@ def _question_part(question: str, last_sentence: bool) -> str:
 
 # %% ../../nbs/curation/19_decontamination.ipynb #holds-def
 @door
-def holds_question(document: str, question: str, options: Sequence[str], last_sentence: bool = False) -> bool:
+def holds_question(
+    document: AnyText, question: AnyText, options: Sequence[AnyText], last_sentence: bool = False
+) -> bool:
     "Does the document hold the question and at least one option? `last_sentence` for MMLU."
     part = _question_part(question, last_sentence)
     if not part.strip() or not _pattern(part).search(document): return False
@@ -114,7 +116,7 @@ def holds_question(document: str, question: str, options: Sequence[str], last_se
 
 # %% ../../nbs/curation/19_decontamination.ipynb #cut-def
 @door
-def cut_question(document: str, question: str, options: Sequence[str], last_sentence: bool = False) -> str:
+def cut_question(document: AnyText, question: AnyText, options: Sequence[AnyText], last_sentence: bool = False) -> str:
     "The document without the matched strings; unchanged where it is not flagged."
     if not holds_question(document, question, options, last_sentence): return document
     for part in (_question_part(question, last_sentence), *sorted(options, key=len, reverse=True)):
@@ -123,7 +125,7 @@ def cut_question(document: str, question: str, options: Sequence[str], last_sent
 
 # %% ../../nbs/curation/19_decontamination.ipynb #overlap-def
 @door
-def overlap_report(sets: Mapping[str, Sequence[str]], n: Count = 13) -> pd.DataFrame:
+def overlap_report(sets: Mapping[str, Sequence[AnyText]], n: Count = 13) -> pd.DataFrame:
     """For every ordered pair of sets: `documents` of `set`, how many share an n-gram with `against`, and the share of
     all its words inside shared runs."""
     indexes = {name: NgramIndex(texts, n) for name, texts in sets.items()}
@@ -156,7 +158,7 @@ class Decontaminated:
 
 # %% ../../nbs/curation/19_decontamination.ipynb #remove-def
 @door
-def decontaminate(pool: Sequence[str], evaluation: Iterable[str], n: Count = 13) -> Decontaminated:
+def decontaminate(pool: Sequence[AnyText], evaluation: Iterable[AnyText], n: Count = 13) -> Decontaminated:
     "Flag every document of the pool that shares an n-gram of words with the evaluation texts."
     index = NgramIndex(evaluation, n)
     shared = np.array([int(index.hits(t).sum()) for t in pool], dtype=np.int64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.doors import Count, Fraction, door
+from ..core.doors import AnyText, Count, Fraction, door
 from ..core.errors import UserError
 from ..core.given import briefly
 from .quality import keep_best
@@ -41,13 +41,13 @@ def topk_average_logit(scores: TokenScores) -> float:
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #keep-perplexity-def
 @door
-def keep_by_perplexity(texts: Sequence[str], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
+def keep_by_perplexity(texts: Sequence[AnyText], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
     "The `keep_fraction` of lowest perplexity (released run name: `perplexity_f0.1`): bool, shape (texts,)."
     return keep_best(-np.array([perplexity(s) for s in _scored(texts, token_scores)]), keep_fraction)
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #keep-topk-def
 @door
-def keep_by_topk_logits(texts: Sequence[str], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
+def keep_by_topk_logits(texts: Sequence[AnyText], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
     "The `keep_fraction` of highest top-k average logit: bool, shape (texts,)."
     return keep_best(np.array([topk_average_logit(s) for s in _scored(texts, token_scores)]), keep_fraction)
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from ..core.doors import AtLeast0, Count, Fraction, Seed, Share, door
+from ..core.doors import AtLeast0, Count, Fraction, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .crawl_pages import (

@@ -25,7 +25,7 @@ import numpy as np
 
 from scipy.stats import mannwhitneyu
 
-from ..core.doors import AtLeast0, Count, Fraction, Level, Positive, Seed, Share, door
+from ..core.doors import AnyText, Count, Fraction, Level, Positive, Seed, Share, door
 from ..core.errors import UserError
 from ..core.given import briefly
 from ..core.learned import Learned
@@ -119,8 +119,8 @@ def _train_in_child(examples: Path, output: Path, settings: dict) -> None:
 # %% ../../nbs/curation/17_quality.ipynb #train-def
 @door
 def train_classifier(
-    positives: Sequence[str],
-    negatives: Sequence[str],
+    positives: Sequence[AnyText],
+    negatives: Sequence[AnyText],
     folder: str | Path,
     config: ClassifierConfig = ClassifierConfig(),
 ) -> Path:
@@ -140,7 +140,7 @@ def train_classifier(
 
 # %% ../../nbs/curation/17_quality.ipynb #score-def
 @door
-def quality_scores(texts: Sequence[str], model) -> np.ndarray:
+def quality_scores(texts: Sequence[AnyText], model) -> np.ndarray:
     "P(`__label__hq`) of each text, float64, shape (texts,). `model` is a loaded classifier or its path."
     if isinstance(model, (str, Path)): model = load_classifier(model)
     if not hasattr(model, "predict"): raise UserError(f"model must be a classifier or its path, not {briefly(model)}")
@@ -173,7 +173,7 @@ def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
 
 # %% ../../nbs/curation/17_quality.ipynb #passage-def
 @door
-def drawn_passage(text: str, words: Count, seed: Seed = 0) -> str:
+def drawn_passage(text: AnyText, words: Count, seed: Seed = 0) -> str:
     "`words` successive words of `text` from a place drawn by its hash and `seed`; all of it where it is shorter."
     found = text.split()
     start = seed_for("passage", seed, text) % max(len(found) - words + 1, 1)
@@ -240,8 +240,8 @@ def _classifier_evidence(
 # %% ../../nbs/curation/17_quality.ipynb #tune-def
 @door
 def tune_classifier(
-    positives: Sequence[str],
-    negatives: Sequence[str],
+    positives: Sequence[AnyText],
+    negatives: Sequence[AnyText],
     folder: str | Path,
     config: ClassifierConfig = ClassifierConfig(),
     *,
@@ -316,7 +316,7 @@ def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
 @door
-def keep_random(texts: Sequence[str], fraction: Fraction = 0.1, seed: Seed = 0) -> np.ndarray:
+def keep_random(texts: Sequence[AnyText], fraction: Fraction = 0.1, seed: Seed = 0) -> np.ndarray:
     """A random choice of exactly `round(fraction * len(texts))` documents, independent of their order: bool, shape
     (texts,)."""
     if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")

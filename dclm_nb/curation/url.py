@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import xxhash
 
-from ..core.doors import door
+from ..core.doors import AnyText, door
 from ..core.errors import UserError
 from ..core.files import atomic_write, exclusive
 from ..core.paths import data_dir
@@ -97,7 +97,7 @@ def _address_start(text: str, start: int, lowest: int, blanks: str | None) -> in
 
 # %% ../../nbs/curation/06_url.ipynb #removal
 @door
-def remove_urls(text: str, faithful: bool = True) -> str:
+def remove_urls(text: AnyText, faithful: bool = True) -> str:
     """`text` without addresses that contain a top-level domain: part (a) of step 6.
 
     `faithful=False` repairs three things: the test at the start of the page is left out, line breaks before an address
@@ -134,7 +134,7 @@ def _in_word(text: str, position: int) -> bool:
 
 
 @door
-def remove_ip_addresses(text: str, faithful: bool = True) -> str:
+def remove_ip_addresses(text: AnyText, faithful: bool = True) -> str:
     """`text` without IPv4-like numbers: part (b) of step 6. `faithful=False` wants groups up to 255, exactly four of
     them, and keeps line breaks."""
     if not faithful: return _ADDRESS.sub("", text) if _FIRST_DOT.search(text) else text

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.doors import Seed, door, held
-from ..core.doors import door
 from ..core.errors import UserError
 from ..core.given import briefly, flag
 from ..papers.exhibit import Exhibit
@@ -80,7 +79,7 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError: raise UserError(f"seeds are a number (3) or a list (1,2,5), not {text!r}") from None
     if len(seeds) == 1 and seeds[0] < 1: raise UserError("at least one seed is needed")
     if len(seeds) == 1 and seeds[0] > MOST_SEEDS:
-        raise UserError(f"seeds are counted (3) or named (1,2,5), and {seeds[0]:,} are too many: at most {MOST_SEEDS:,}")
+        raise UserError(f"seeds are counted (3) or named (1,2,5); {seeds[0]:,} are too many, at most {MOST_SEEDS:,}")
     return _different(seeds) if len(seeds) > 1 else list(range(seeds[0]))
 
 def _different(seeds: Sequence[int]) -> list[int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..core.doors import AtLeast0, Count, NotNegative, door
+from ..core.doors import Count, NotNegative, door
 from ..core.errors import UserError, unknown
 
 # %% auto #0

@@ -354,7 +354,9 @@ def _check_pairs(images: Tensor, captions: Sequence[str]) -> None:
 
 # %% ../../nbs/image/17_features.ipynb #retrieval-accuracy
 @door
-def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str], k: Count = 16, seed: Seed = 0) -> float:
+def retrieval_accuracy(
+    network: TwoTower, images: Tensor, captions: Sequence[str], k: Count = 16, seed: Seed = 0
+) -> float:
     """Share of pictures uint8 `"N 3 H W"` that prefer their caption to k - 1 others of the set, all of another meaning;
     chance is 1/k. Raises `UserError` where the set has not that many."""
     _check_pairs(images, captions)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..core.doors import AtLeast0, Count, Seed, door
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error, exclusive, sha256_of
 from ..core.paths import data_dir

@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'STAND_IN', 'Test', 'Claim', 'read_claims', 'claims_of']
 import functools
 from dataclasses import dataclass, field
 
-from ..core.doors import AtLeast0, NotNegative, door, held
+from ..core.doors import AtLeast0, door, held
 from ..core.errors import UserError, unknown
 from ..core.paths import project_root
 from .catalogue import get_exhibit, read_entries
@@ -33,7 +33,7 @@ class Test:
     x: str = ""                                     # correlation
     y: str = ""
     grid: tuple[float, ...] = ()                    # the numbers of a rerun were picked from these values
-    points: AtLeast0 = 0                                 # bound, ordering: the numbers are Pearson's r over so many points
+    points: AtLeast0 = 0                            # bound, ordering: the numbers are Pearson's r over so many points
     # what a rerun is tested by instead where it lacks the columns: fields of this class, with a limit of its own
     stand_in: dict = field(default_factory=dict, hash=False)
 
@@ -83,7 +83,8 @@ def _test(exhibit: str, entry: dict) -> Test:
         pairs=pairs,
         **entry,
     )
-    if strange := sorted(map(str, set(test.stand_in) - STAND_IN)): raise unknown("field of a stand-in", strange[0], STAND_IN)
+    if strange := sorted(map(str, set(test.stand_in) - STAND_IN)):
+        raise unknown("field of a stand-in", strange[0], STAND_IN)
     if test.kind not in KINDS: raise unknown("kind of test", test.kind, KINDS)
     needs = {
         "above": test.pairs,

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def map_npy(path: Path, then: str = "remove it and make it again") -> np.ndarray
     about it."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise UserError(f"the shard {path.name} cannot be read ({type(error).__name__}); {then}") from None
 
 # %% ../../nbs/shards/04_records.ipynb #records

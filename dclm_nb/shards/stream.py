@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..core.doors import Count, Seed, door
+from ..core.doors import AtLeast0, Seed, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .safe_tar import Sample
@@ -50,7 +50,7 @@ class SampleStream(IterableDataset):
         decode: Callable[[Sample], object],
         causes: Sequence[str],
         seed: Seed = 0,
-        buffer: Count = 1000,
+        buffer: AtLeast0 = 1000,
         endless: bool = False,
     ):
         self.source = source

@@ -15,7 +15,8 @@ from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.exhibits.outcome import Reproduction
 
 TYPED = ["", " ", "-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "99999999999", "1,2", "foo", "no", "🙂", "a\udcffb",
-         "**", "?", "[", "../../x", "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb", "!!python/object:os.system x",
+         "**", "?", "[", "../../x", "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb",
+         "!!python/object:os.system x",
          "{0..99999999999}", "*", "/dev/null", "/"]
 RIGHT = {  # a line of each command that is right, or refused at once: one parameter at a time is then replaced
     "reproduce": dict(exhibit="figure-3", paper="dclm", scale="replay", seeds="1,2", force=None, out="out", strict=None,
