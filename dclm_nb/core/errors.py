@@ -15,7 +15,8 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, message: str):
-        super().__init__(bare_addresses(" ".join(str(message).split())))
+        line = bare_addresses(" ".join(str(message).split()))
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -18,6 +18,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 from ..core.airlock import Airlock, Ended, allow, alone
+from ..core.doors import door
 from ..core.errors import unknown
 
 # %% ../../nbs/curation/04_extract.ipynb #failure
@@ -97,6 +98,7 @@ def _declared_inside(html: bytes) -> str:
     return next(filter(webencodings.lookup, labels), "")
 
 
+@door
 def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
     """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when
     faithful."""
@@ -283,6 +285,7 @@ def extract_texts(
     return (answer for batch in _batches(pages) for answer in _answers(batch, *how))
 
 
+@door
 def extract_text(
     html: bytes, method: str = "resiliparse", faithful: bool = True, charset: str = "", bounds: Bounds | None = None
 ) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.workers import ending_with
 
@@ -128,6 +129,7 @@ def _walked(fields: _Fields) -> ModelFacts:
     return ModelFacts(dim, bucket, words, tuple(labels), quantised)
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #check-def
+@door
 def model_facts(path: str | Path) -> ModelFacts:
     "What the model file at `path` is. Raises `UserError` for one that is not whole, or no classifier of fastText."
     path = Path(path)
@@ -145,6 +147,7 @@ _TRIAL = "import fasttext, resource, sys; resource.setrlimit(resource.RLIMIT_COR
 
 PATIENCE_S = 60
 
+@door
 def check_model(path: str | Path) -> ModelFacts:
     """`model_facts`, and the file was loaded and asked by a child. Raises `UserError` where that ended badly."""
     facts, seconds = model_facts(path), PATIENCE_S + Path(path).stat().st_size / 2e7

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import exclusive
 from ..core.paths import data_dir
@@ -24,6 +25,7 @@ from ..core.progress import Progress
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 
 
+@door
 def warc_address(source: str) -> str | None:
     """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of
     another kind."""
@@ -50,6 +52,7 @@ ATTEMPTS, FIRST_WAIT = 5, 1.0
 FINAL = (400, 401, 403, 404, 410)
 
 
+@door
 def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -> Path:
     """The file behind an address, downloaded once into the cache. Raises `UserError` where it cannot be had."""
     folder = folder or data_dir() / "warc"

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from ..core.doors import AtLeast0, Count, Fraction, door
 from ..core.errors import UserError
 from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
@@ -67,15 +68,16 @@ REAL_PAGE, REAL_TEXT, MADE = "real page", "real text, made markup", "made"
 Labelled = tuple[PageLabel, bytes]
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #sizes-def
+@door
 @dataclass(frozen=True)
 class CrawlSize:
     "How much of each kind goes into a crawl. Raises `UserError` for a share outside (0, 1], or without a shard."
-    share: float                                                # of the real documents
-    worthless: int                                              # pages of each kind of worthless text
+    share: Fraction                                             # of the real documents
+    worthless: AtLeast0                                              # pages of each kind of worthless text
     # pages of each rule breaker; other plants are multiples of it
-    planted: int
-    foreign: int                                                # pages in French and in Spanish
-    shards: int
+    planted: AtLeast0
+    foreign: AtLeast0                                                # pages in French and in Spanish
+    shards: Count
     name: str = ""                                              # stands for the numbers in the crawl's manifest
 
     def __post_init__(self):
@@ -446,6 +448,7 @@ def _write_crawl(
 # %% ../../nbs/curation/16_minicrawl.ipynb #build-def
 CRAWL_VERSION = 3                                               # raise when the crawl's content changes
 
+@door
 def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlManifest:
     """Build the mini crawl in `folder`, or take the one that is there if it has the same size and seed. Byte for byte
     the same at every build. Raises `UserError` when a pinned package is neither cached nor to be had."""

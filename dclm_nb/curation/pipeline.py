@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from datatrove.data import Document
 
+from ..core.doors import Count, Fraction, Level, Seed, Share, door
 from ..core.errors import UserError, unknown
 from ..core.files import sha256_of
 from ..core.runs import run
@@ -43,6 +44,7 @@ from ..stages.stage import Stage
 NO_CLASSIFIER = "none"                                          # in the place of a model file: keep the whole pool
 
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
+@door
 @dataclass(frozen=True)
 class CurationConfig:
     """One curation run. `classifier` is a model file, `released` for the authors', None to train one as `training`
@@ -52,21 +54,21 @@ class CurationConfig:
     extraction: str = "resiliparse"
     # or "original": DCLM's own ban lists and lid.176.bin, fetched
     lists: str = "embedded"
-    min_ngram_size: int = 13
-    max_ngram_size: int = 13
-    dedup_threshold: float = 0.8
-    false_positive_rate: float = 0.01
-    dedup_shards: int = 1                                       # DCLM: 100, each with a filter of its own
+    min_ngram_size: Count = 13
+    max_ngram_size: Count = 13
+    dedup_threshold: Share = 0.8
+    false_positive_rate: Level = 0.01
+    dedup_shards: Count = 1                                       # DCLM: 100, each with a filter of its own
     decontaminate: tuple[str, ...] = ("evaluation", "positives")  # sets that the pool must not overlap with
     # or "pool": stop after deduplication and decontamination
     until: str = "tokens"
     classifier: str | None = None
     training: ClassifierConfig = ClassifierConfig(dim=16, bucket=400_000)       # tables of 26 MB; the paper's have 800
-    keep_fraction: float = 0.1
+    keep_fraction: Fraction = 0.1
     tokenizer: str = "train"
-    vocab_size: int = 4096
-    seq_len: int = 256
-    seed: int = 0
+    vocab_size: Count = 4096
+    seq_len: Count = 256
+    seed: Seed = 0
     name: str = ""                                              # stands for `training` in the key and in the report
 
     def __post_init__(self):
@@ -173,6 +175,7 @@ NOTHING_LEFT = ("no page is left after heuristics, deduplication and decontamina
                 "classifier against")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-def
+@door
 def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
     """`kept`: the folder of what is left at the end. One row a stage: `removed`, `share` of all records read, `left`
     after it. Raises `RuntimeError` if the parts do not sum to the records read."""
@@ -262,12 +265,13 @@ class NothingLeft(UserError):
         self.report = report
 
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
+@door
 def curate(
     warcs: Sequence[str | Path],
     folder: str | Path,
     config: CurationConfig = CurationConfig(),
     executor: str = "local",
-    workers: int = 2,
+    workers: Count = 2,
     **options,
 ) -> CurationReport | None:
     """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
 from ..core.scratch import owned_folder
+from ..core.given import briefly, whole
 from ..core.seeds import seed_for
 from ..shards.records import narrowed, write_rows
 
@@ -32,6 +34,7 @@ def neox_tokenizer() -> Path:
     return package.file(next(m for m in package.members() if m.endswith("20B_tokenizer.json")))
 
 # %% ../../nbs/curation/20_tokens.ipynb #load-def
+@door
 def load_tokenizer(path: str | Path):
     """The `tokenizers.Tokenizer` at `path`, as a `plain_tokenizer`. Raises `UserError` if the file is missing,
     not a tokenizer, or has no end-of-text token."""
@@ -57,6 +60,8 @@ def _make_plain(tokenizer):
 
 def plain_tokenizer(tokenizer):
     """The tokenizer, or a copy of it, that neither cuts nor pads nor draws, and reads no special token from a text."""
+    if not hasattr(tokenizer, "encode_special_tokens"):
+        raise UserError(f"give a tokenizer, and not {briefly(tokenizer)}; load_tokenizer reads one from its file")
     as_loaded = tokenizer.encode_special_tokens and not (tokenizer.truncation or tokenizer.padding)
     if as_loaded and not getattr(tokenizer.model, "dropout", None): return tokenizer
     return _make_plain(copy.deepcopy(tokenizer))
@@ -67,7 +72,8 @@ def vocabulary_size(tokenizer) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 # %% ../../nbs/curation/20_tokens.ipynb #train-def
-def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 4096) -> Path:
+@door
+def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: Count = 4096) -> Path:
     """Train a byte-level BPE of at most `vocab_size` entries, end-of-text first (id 0); returns its file, named by its
     content. Same texts, same bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -93,7 +99,8 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 
     return path
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
-def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[np.ndarray]:
+@door
+def token_stream(texts: Iterable[str], tokenizer, batch: Count = 256) -> Iterator[np.ndarray]:
     """The ids of `texts`, end-of-text after each, in pieces uint32 `"T"` of `batch` documents. A marker inside a text
     is text, not a document border. Raises `UserError` for a tokenizer to which plain words are a marker."""
     tokenizer, texts = plain_tokenizer(tokenizer), iter(texts)
@@ -118,15 +125,17 @@ def _without_markers(texts: list[str], tokenizer, markers: dict[int, str]) -> li
     )
 
 # %% ../../nbs/curation/20_tokens.ipynb #contexts-def
-def cut_contexts(stream: Iterable[np.ndarray], length: int, pad: int | None = None) -> Iterator[np.ndarray]:
+@door
+def cut_contexts(stream: Iterable[np.ndarray], length: Count, pad: int | None = None) -> Iterator[np.ndarray]:
     """Cut a stream of ids into blocks of whole contexts, shape (contexts, length). The tail is padded with `pad`, or
     dropped if that is None."""
+    if pad is not None: whole("pad", pad, most=2**32 - 1)
     rest = np.zeros(0, dtype=np.uint32)
     for piece in stream:
         rest = np.concatenate([rest, piece])
-        whole = len(rest) // length * length
-        if whole: yield rest[:whole].reshape(-1, length)
-        rest = rest[whole:]
+        cut = len(rest) // length * length
+        if cut: yield rest[:cut].reshape(-1, length)
+        rest = rest[cut:]
     if len(rest) and pad is not None:
         yield np.concatenate([rest, np.full(length - len(rest), pad, dtype=np.uint32)])[None]
 
@@ -206,15 +215,16 @@ def _manifest(
     )
 
 # %% ../../nbs/curation/20_tokens.ipynb #tokenise-body
+@door
 def tokenise(
     texts: Iterable[str],
     tokenizer_file: str | Path,
     folder: str | Path,
-    seq_len: int = 2048,
-    seed: int = 0,
+    seq_len: Count = 2048,
+    seed: Seed = 0,
     faithful: bool = False,
-    contexts_per_shard: int = 8192,
-    cells: int = 512,
+    contexts_per_shard: Count = 8192,
+    cells: Count = 512,
 ) -> TokenReport:
     """Tokenise `texts` into the token folder that the trainer reads, globally shuffled. A context is `seq_len` ids for
     a network to read and one more, the last target: `seq_len + 1`. An existing token folder is replaced.

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.paths import inside, project_root
@@ -58,6 +59,7 @@ def _damaged_run(manifest: dict) -> str:
     return ""
 
 # %% ../../nbs/exhibits/16_bless.ipynb #bless-def
+@door
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
     """Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty);
     `allow` copies what would be refused, as long as it is whole."""
@@ -91,6 +93,7 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     atomic_write(target / file.name, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-def
+@door
 def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) -> Path:
     "A file or folder that the blessed result of an exhibit left. Raises `UserError` where it is not there."
     found = get_exhibit(exhibit, paper)
@@ -104,6 +107,7 @@ def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) 
     return path
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-table
+@door
 def blessed_table(exhibit: str, paper: str = "", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
     page = blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.paths import project_root
 from .render import Comparison, compare
 from ..papers.exhibit import Exhibit
@@ -32,12 +33,14 @@ def recipe_frame(exhibit: Exhibit) -> pd.DataFrame:
     return tidy([]) if found is None else found
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-already
+@door
 def known_already(exhibit: Exhibit) -> Comparison:
     "Printed, replayed and recipe side by side."
     frame = replayed_frame(exhibit)
     return compare(exhibit, [recipe_frame(exhibit), *([] if frame is None else [frame])], "replay")
 
 # %% ../../nbs/exhibits/05_results.ipynb #out-dir-def
+@door
 def out_folder(exhibit: Exhibit, scale: str) -> Path:
     "`reproduce/_out/<paper>/<exhibit>/<scale>`: the results of the last run of this exhibit at this scale."
     return project_root() / "reproduce" / "_out" / exhibit.paper / exhibit.name / scale

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
@@ -27,8 +28,8 @@ from ..papers.paper import get_scale
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'reproduce', 'show_known', 'over_budget',
-           'reproduce_all']
+__all__ = ['SCRATCH_BYTES', 'WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'reproduce', 'show_known',
+           'over_budget', 'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
 _PAPERMILL = "from papermill.cli import papermill; sys.argv[0] = 'papermill'; papermill()"
@@ -56,7 +57,7 @@ def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) 
         str(notebook),
         str(output),
         "-y",
-        json.dumps(parameters),
+        json.dumps(parameters, ensure_ascii=False),     # YAML reads no pairs of surrogates
         "-k",
         "python3",
         "--cwd",
@@ -103,6 +104,7 @@ def stop_tree(pid: int, patience: float = 5.0):
         if not tree: return
 
 # %% ../../nbs/exhibits/12_runner.ipynb #line
+@door
 def progress_line(record: dict) -> str:
     "A report of `core.progress` as one line: stage, count, share, time left, then the whole."
     count = f"{record.get('done', 0):,.0f}" + (f" of {record['total']:,.0f}" if record.get("total") else "")
@@ -170,6 +172,7 @@ def execute(
     began, killed_before = time.monotonic(), oom_kills()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
     with scratch() as place, tempfile.TemporaryDirectory(prefix="run-", dir=place) as work:
+        _need_room(work)
         output, progress, log = Path(work) / done.name, Path(work) / "progress.jsonl", Path(work) / "log"
         with open(log, "wb") as sink:
             process = _start(
@@ -185,6 +188,7 @@ def execute(
             _record(exhibit, out_dir, seconds)
             return Reproduction(exhibit, scale.name, "ok", seconds, out_dir)
         if output.is_file() and _is_json(output): atomic_write(failed, output.read_bytes())
+        _need_room(work)                                # otherwise the log ends where the disk did, and says nothing
         status, message = (
             diagnose(output, log.read_text(errors="replace"), oom_kills() > killed_before)
             if in_time
@@ -200,6 +204,16 @@ def _made(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder): pass
     except OSError as e: raise disk_error(e, folder, "choose another with --out") from e
     return folder
+
+SCRATCH_BYTES = 2**20
+
+def _need_room(folder: str | Path) -> None:
+    "Raises `UserError` where the disk of a scratch folder is full: a notebook, its log and its kernel write there."
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(SCRATCH_BYTES))
+            file.flush()
+    except OSError as e: raise disk_error(e, folder, "choose another disk with TMPDIR; finished runs are kept") from e
 
 def _is_json(path: Path) -> bool:
     try: return bool(json.loads(path.read_text(encoding="utf-8")))
@@ -235,6 +249,7 @@ def _not_built(exhibit: Exhibit) -> UserError:
     )
 
 # %% ../../nbs/exhibits/12_runner.ipynb #reproduce
+@door
 def reproduce(
     exhibit: Exhibit,
     scale: str | Scale | None = None,
@@ -329,6 +344,7 @@ def _offering(exhibits: list[Exhibit], scale: str | None) -> tuple[list[Exhibit]
     return [e for e in exhibits if answer(e)], [e for e in exhibits if not answer(e)]
 
 
+@door
 def reproduce_all(
     exhibits: Iterable[Exhibit], scale: str | None = None, console=None, here: bool = False, **options
 ) -> list[Reproduction]:

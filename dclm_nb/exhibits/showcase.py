@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, peak_mb, scrub, versions
@@ -22,6 +23,7 @@ from ..papers.paper import get_scale
 from ..papers.scale import Scale
 from . import described
 from .agreement import agreement_with_blessed
+from .offers import check_page
 from .published import BESIDE, page_markdown
 from .results import out_folder, recipe_frame
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
@@ -233,9 +235,17 @@ def verdicts_shown(exhibit: Exhibit, judged: Sequence) -> Shown:
     return Shown(*(table + elsewhere for table in tables))
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #showcase-page
+def _parameters_here() -> dict:
+    "`seeds` and `force` of the notebook that runs in this process; none outside of one."
+    from IPython import get_ipython
+    names = getattr(get_ipython(), "user_ns", {})
+    return {name: names[name] for name in ("seeds", "force") if name in names}
+
+@door
 class Showcase:
     "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
     def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
+        check_page(_parameters_here())
         self.exhibit, self.scale = get_exhibit(exhibit, paper), get_scale(scale, paper)
         self.results, self.sections = Results(self.exhibit, self.scale), Sections(self.exhibit.name)
         self.answers: Comparison | None = None                  # as `table` showed them

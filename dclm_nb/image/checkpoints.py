@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.seeds import seed_for
@@ -29,6 +30,7 @@ from .methods import MethodSettings, Sampling, draw_latents
 __all__ = ['ImageModel', 'sample', 'save_image_model', 'load_image_model']
 
 # %% ../../nbs/image/16_checkpoints.ipynb #model
+@door
 @dataclass(frozen=True)
 class ImageModel:
     """A generator: network, codec, vocabulary, how it was trained to see noise or masks, and how it is best drawn from.
@@ -52,12 +54,13 @@ class ImageModel:
             raise UserError("the vocabulary is not the one that this network was trained with")
 
 # %% ../../nbs/image/16_checkpoints.ipynb #sample
+@door
 def sample(
     model: ImageModel,
     captions: str | Iterable[str],
-    seed: int = 0,
+    seed: Seed = 0,
     sampling: Sampling | None = None,
-    batch_size: int = 256,
+    batch_size: Count = 256,
 ) -> Tensor:
     """Pictures uint8 `"B 3 H W"` for one caption or several. Raises `UserError` for no captions, an empty one, a word
     that the model does not know, or a batch below 1."""
@@ -82,6 +85,7 @@ def _draw(model: ImageModel, ids: Tensor, sampling: Sampling, generator: torch.G
     )
 
 # %% ../../nbs/image/16_checkpoints.ipynb #save
+@door
 def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     """Write a model; the folder is whole when `model.json` is there. Raises `UserError` for weights that are not
     numbers."""
@@ -105,6 +109,7 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     return folder
 
 # %% ../../nbs/image/16_checkpoints.ipynb #load
+@door
 def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageModel:
     """The model in `folder`, with its own codec or the `codec` given. Raises `UserError` for a folder without a model,
     a damaged one, or a codec that it was not trained with."""

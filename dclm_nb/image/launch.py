@@ -12,15 +12,16 @@ from pathlib import Path
 
 import torch
 
-from ..core.errors import UserError
+from ..core.doors import Count, Devices, Seed, door
+from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error, exclusive
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
 from .checkpoints import ImageModel, save_image_model
 from .codecs import SavedCodec, load_codec
-from .config import ASSUMED_AUTOENCODER, BackboneConfig
+from .config import ASSUMED_AUTOENCODER, BackboneConfig, check_method
 from .latent_shards import LatentShards, encode_shards
-from .recipes import ImageTrainConfig, PaperScale, backbone_config, paper_training
+from .recipes import SIZES, ImageTrainConfig, PaperScale, backbone_config, paper_training
 from .training import FlopBudget, load_weights, train
 from .webdata import CAUSES, PICTURE_SHARDS, PictureReader, pair_of, shard_images
 from ..shards.safe_tar import shard_samples
@@ -32,17 +33,25 @@ __all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'describe_plan', 'prepare'
 
 # %% ../../nbs/image/21_launch.ipynb #words
 def _shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
-    "The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded."
+    """The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded.
+    Raises `UserError` with what was refused where not one can be read."""
+    tally = Tally(CAUSES)
     def readable() -> Iterator[str]:
-        samples = (shard_samples(shard, PICTURE_SHARDS, Tally(CAUSES)) for shard in shards)
-        for _, parts in itertools.chain.from_iterable(samples):
-            try: yield pair_of(parts, lambda data: None)[1]
-            except Refused: continue
-    return itertools.islice(readable(), most)
+        samples = (shard_samples(shard, PICTURE_SHARDS, tally) for shard in shards)
+        for where, parts in itertools.chain.from_iterable(samples):
+            try: caption = pair_of(parts, lambda data: None)[1]
+            except Refused as refused: tally.add(refused.cause, where)
+            else:
+                tally.add("read", where)
+                yield caption
+    yield from itertools.islice(readable(), most)
+    if not tally.report().get("read"):
+        raise UserError(f"the {len(shards)} shards hold not one captioned picture ({tally})")
 
 # %% ../../nbs/image/21_launch.ipynb #codec
 CODEC_PICTURES = 20_000         # that a codec is made from: 4 GB at 256 pixels
 
+@door
 def default_codec(method: str) -> str:
     return "stabilityai/sd-vae-ft-mse" if method == "diffusion" else f"conv-lfq-{PaperScale().codes}"
 
@@ -54,18 +63,17 @@ def _codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder:
     if (Path(name) / "codec.json").is_file(): codec = load_codec(name, reader.size)
     elif "/" in name: codec = pretrained_kl(name, reader.size)
     else:
-        images = [
-            image
-            for image, _ in itertools.islice(shard_images(shards, reader, 0, 1, buffer=1, seed=seed), CODEC_PICTURES)
-        ]
-        if not images: raise UserError("the shards hold not one picture to make a codec from")
+        stream = shard_images(shards, reader, 0, 1, buffer=1, seed=seed)
+        images = [image for image, _ in itertools.islice(stream, CODEC_PICTURES)]
+        if not images: raise UserError(f"the shards hold not one picture to make a codec from ({stream.tally})")
         return make_codec(name, torch.stack(images), ASSUMED_AUTOENCODER, folder, seed)
     codec.save(folder)
     return codec
 
 # %% ../../nbs/image/21_launch.ipynb #plan
+@door
 def plan(
-    method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: int | str = "auto"
+    method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: Devices = "auto"
 ) -> tuple[BackboneConfig, ImageTrainConfig]:
     """Network and training for these latents. Raises `UserError` for a codec of the wrong kind, or an unknown method or
     size."""
@@ -80,6 +88,7 @@ def plan(
     return network, replace(paper_training(network, pictures), strategy="auto", devices=devices)
 
 # %% ../../nbs/image/21_launch.ipynb #plan-lines
+@door
 def describe_plan(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
     "The plan in words."
     from dclm_nb.image.backbone import Backbone
@@ -116,19 +125,22 @@ def prepare(
     )
 
 # %% ../../nbs/image/21_launch.ipynb #train-image
+@door
 def train_image(
     method: str,
     size: str,
     shards: str,
     out: str | Path,
     codec: str = "",
-    devices: int | str = "auto",
-    resolution: int = 256,
-    pictures: int = PaperScale.pictures,
-    seed: int = 0,
+    devices: Devices = "auto",
+    resolution: Count = 256,
+    pictures: Count = PaperScale.pictures,
+    seed: Seed = 0,
 ) -> Path:
     """Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first,
     once for all devices. Raises `UserError`."""
+    check_method(method)
+    if size not in SIZES: raise unknown("size", size, SIZES)
     out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error

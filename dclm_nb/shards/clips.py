@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from ..core.files import atomic_write, exclusive, sha256_of, whole_file
+from ..core.given import as_folder
 from .safe_tar import Layout
 
 # %% auto #0
@@ -50,6 +52,7 @@ def clip_schema(facts: Sequence[dict]) -> pa.Schema:
     return pa.schema(fields)
 
 # %% ../../nbs/shards/05_clips.ipynb #write-clip-table-def
+@door
 def write_clip_table(clips: Sequence[Document], path: str | Path) -> Path:
     "A Parquet file of what is told about the clips, whole or not at all. The same clips give the same bytes."
     facts = [clip_facts(clip) for clip in clips]
@@ -71,7 +74,8 @@ CLIP_SHARDS = Layout(
 )
 
 # %% ../../nbs/shards/05_clips.ipynb #write-clip-shards-def
-def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_shard: int = 1000) -> list[Path]:
+@door
+def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_shard: Count = 1000) -> list[Path]:
     """The clips as tar shards and tables in `folder`; returns the tars. A shard that is there already, made of the same
     clips, is left as it is (a clip's file counts by its size), so the same call continues after an interruption. Shards
     of an earlier, larger set go. Raises `UserError` for a clip without a file, and when the disk is full."""
@@ -79,7 +83,7 @@ def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_s
     if clips_per_shard < 1: raise UserError(f"a shard has 1 clip or more, not {clips_per_shard}")
     facts, files = [clip_facts(clip) for clip in clips], [_file_of(clip) for clip in clips]
     schema, starts = clip_schema(facts), range(0, len(clips), clips_per_shard)
-    folder.mkdir(parents=True, exist_ok=True)
+    as_folder("folder", folder)
     with exclusive(Path(f"{folder}.lock")):
         _sweep(folder, len(starts))
         return [

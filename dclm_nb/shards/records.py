@@ -8,9 +8,11 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, sha256_of
 
@@ -18,6 +20,7 @@ from ..core.files import atomic_write, sha256_of
 __all__ = ['write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
 
 # %% ../../nbs/shards/04_records.ipynb #write-rows
+@door
 def write_rows(path: str | Path, rows: np.ndarray) -> str:
     """The bytes of `rows` `"N ..."`, whole or not at all; returns their SHA-256. Raises `UserError` when the disk is
     full."""
@@ -37,6 +40,7 @@ def narrowed(ids: np.ndarray, kind: np.dtype | str) -> np.ndarray:
     raise UserError(f"the id {wrong:,} does not fit into {kind.name}, which ends at {fits.max:,}")
 
 # %% ../../nbs/shards/04_records.ipynb #map-rows
+@door
 def map_rows(
     path: Path, record: np.dtype, rows: int, sha256: str | None = None, then: str = "fetch or make it again"
 ) -> np.ndarray:
@@ -55,6 +59,7 @@ def map_rows(
     return np.memmap(path, dtype=record, mode="r", shape=(rows,))
 
 # %% ../../nbs/shards/04_records.ipynb #write-npy
+@door
 def write_npy(path: str | Path, rows: np.ndarray) -> Path:
     """`rows` `"N ..."` as a .npy file, whole or not at all. Raises `UserError` when the disk is full."""
     kept = io.BytesIO()
@@ -62,12 +67,13 @@ def write_npy(path: str | Path, rows: np.ndarray) -> Path:
     return atomic_write(path, kept.getvalue())
 
 # %% ../../nbs/shards/04_records.ipynb #map-npy
+@door
 def map_npy(path: Path, then: str = "remove it and make it again") -> np.ndarray:
     """The rows of a .npy file, `"N ..."`, memory-mapped. Raises `UserError` for a damaged one; `then` is what to do
     about it."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise UserError(f"the shard {path.name} cannot be read ({type(error).__name__}); {then}") from None
 
 # %% ../../nbs/shards/04_records.ipynb #records

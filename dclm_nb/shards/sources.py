@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch.utils.data import get_worker_info
 
+from ..core.doors import AtLeast0, Count, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .safe_tar import Layout, Sample, shard_samples
@@ -22,6 +23,7 @@ from .tally import Tally
 __all__ = ['find_shards', 'Source', 'this_rank', 'ShardSource']
 
 # %% ../../nbs/shards/02_sources.ipynb #find-def
+@door
 def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
     """Shards from a path, a pattern with `{000..127}` or `*`, or a list of these. Raises `UserError` for one that does
     not exist."""
@@ -37,6 +39,7 @@ def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _spelled_out(pattern: str, braces: re.Match) -> list[str]:
     low, high = braces.groups()
+    if int(high) - int(low) >= 10**6: raise UserError(f"{pattern} names {int(high) - int(low) + 1:,} shards: too many")
     before, after = pattern[: braces.start()], pattern[braces.end() :]
     return [f"{before}{i:0{len(low)}d}{after}" for i in range(int(low), int(high) + 1)]
 
@@ -50,6 +53,7 @@ class Source(Protocol):
     def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]: ...
 
 # %% ../../nbs/shards/02_sources.ipynb #this-rank
+@door
 def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """(rank, world size): as given, else those of `torch.distributed` if it is running now, else (0, 1). Raises
     `UserError` for a rank outside the world."""
@@ -61,14 +65,15 @@ def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return rank, world_size
 
 # %% ../../nbs/shards/02_sources.ipynb #shard-source
+@door
 @dataclass(frozen=True)
 class ShardSource:
     "Tar shards on disk, whose samples have the parts of `layout`. Raises `UserError` if a rank would have none."
 
     shards: tuple[Path, ...]
     layout: Layout
-    rank: int = 0
-    world_size: int = 1
+    rank: AtLeast0 = 0
+    world_size: Count = 1
 
     def __post_init__(self):
         if len(self.shards) < self.world_size:

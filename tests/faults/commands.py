@@ -1,0 +1,51 @@
+"""The commands themselves, as somebody starts them in a shell, and what they leave."""
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MOVING = {"logs", "heartbeat", "tensorboard", "ipython"}        # belongs to a clock or to a process
+
+
+def command(*words, **environment) -> list:
+    """What to start."""
+    return [sys.executable, "-m", "dclm_nb", *map(str, words)]
+
+
+def surroundings(**more) -> dict:
+    return {**os.environ, "DCLM_NB_OFFLINE": "1", **more}
+
+
+def run(*words, timeout: float = 300, cwd=None, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=timeout, cwd=cwd,
+                          env=surroundings(**environment))
+
+
+def start(*words, **environment) -> subprocess.Popen:
+    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            start_new_session=True, env=surroundings(**environment))
+
+
+def kill_after(seconds: float, *words, **environment) -> bool:
+    """Start, and kill -9 the command and all that it started after so many seconds; False if it had ended before."""
+    process = start(*words, **environment)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    try: os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError: pass
+    process.communicate()
+    return alive
+
+
+def left_by(folder: Path, but: tuple[str, ...] = ()) -> dict[str, str]:
+    """{file: hash} of what a command left, without what belongs to a clock, and without files whose names end in one
+    of `but`."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not MOVING & set(path.relative_to(folder).parts) and not path.name.endswith(but)
+        and not path.name.endswith(".lock")
+    }
