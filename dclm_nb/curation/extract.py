@@ -183,7 +183,7 @@ class Bounds:
 BOUNDS = {
     "resiliparse": Bounds(),
     # ordinary Python, which looks at a page several times
-    "trafilatura": Bounds(seconds=4.0, seconds_a_byte=30e-6, memory=256 << 20, memory_a_byte=512),
+    "trafilatura": Bounds(seconds=4.0, seconds_a_byte=20e-6, memory=128 << 20, memory_a_byte=512),
     "wet": Bounds(),
 }
 
