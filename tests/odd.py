@@ -102,3 +102,8 @@ def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -
         found = wrong_answers(function, call, leave.get(name, ()))
         lines += [f"{name}({parameter}={what}): {said}" for parameter, what, said in found]
     return "\n".join(lines)
+
+
+def cases_in(table: dict, costly: tuple[str, ...] = ()) -> int:
+    """How many values `wrong_in_room` tries."""
+    return len(ODD) * sum(len(call) for function, call in table.items() if function.__name__ not in costly)

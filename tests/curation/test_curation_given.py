@@ -1,7 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import numpy as np
 import pytest
-from odd import run, unlisted, wrong_in_room
+from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.curation
 from dclm_nb.curation.bloom import (
@@ -180,7 +180,8 @@ def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
         if function.__name__ not in COSTLY: run(function, call)
 
 
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch):
+def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(table, COSTLY))
     assert not wrong_in_room(table, LEAVE, costly=COSTLY)

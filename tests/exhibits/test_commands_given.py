@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import typer
 from odd import lay_out
+from tiers import nightly
 
 from dclm_nb.cli import app, main
 from dclm_nb.core.errors import UserError
 from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.exhibits.outcome import Reproduction
 
+FEW = ["", "-1", "nan", "99999999999", "foo", "🙂", "a\udcffb", "**", "a-file", "a\nb"]
 TYPED = ["", " ", "-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "99999999999", "1,2", "foo", "no", "🙂", "a\udcffb",
          "**", "?", "[", "../../x", "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb",
          "!!python/object:os.system x",
@@ -99,17 +101,19 @@ def place(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.parametrize("words", [FEW, *nightly(TYPED)], ids=["few", "all"])
 @pytest.mark.parametrize("name", QUICK)
-def test_any_word_of_any_parameter_is_a_result_or_one_line(name, place, capfd):
+def test_any_word_of_any_parameter_is_a_result_or_one_line(name, words, place, capfd, record_property):
     wrong = []
     for parameter, right in RIGHT[name].items():
-        for word in TYPED if right is not None else []:
+        for word in words if right is not None else []:
             lay_out()
             try: main(line_of(name, RIGHT[name] | {parameter: word}))
             except SystemExit as ended: said, code = capfd.readouterr().err.strip().splitlines(), ended.code
             except Exception as error: said, code = [f"{type(error).__name__}: {error}"[:200]], "a traceback"
             if code not in (0, 1, 2) or code == 2 and (len(said) != 1 or not said[0].startswith("dclm-nb: ")):
                 wrong.append((parameter, word[:40], code, said[:3]))
+    record_property("cases", len(words) * sum(right is not None for right in RIGHT[name].values()))
     assert not wrong, "\n".join(map(ascii, wrong))
 
 
@@ -118,13 +122,13 @@ def dclm_nb(*words: str, **environment: str) -> subprocess.CompletedProcess:
                           env={**os.environ, **environment})
 
 
-@pytest.mark.parametrize("columns", ["", "abc", "0", "-5", "1e3", "٣", "99999999999999999999", "20"])
+@pytest.mark.parametrize("columns", ["", "abc", *nightly("0", "-5", "1e3", "٣", "99999999999999999999", "20")])
 def test_columns_of_any_kind(columns):
     done = dclm_nb("status", "--paper", "tradeoffs", COLUMNS=columns)
     assert done.returncode == 0 and not done.stderr and b"figure-j" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", *nightly("latin-1", "cp1252", "utf-8")])
 @pytest.mark.parametrize("words", [["status", "--paper", "svd"], ["claims", "--paper", "dclm"],
                                    ["reproduce", "figure-3", "--here", "--scale", "replay"], ["reproduce", "🙂"]])
 def test_a_terminal_of_any_alphabet(encoding, words, tmp_path):
@@ -168,9 +172,11 @@ def test_seeds_that_cannot_be(seeds, said, place, capfd):
 
 
 @pytest.mark.parametrize("parameters, said", [
-    (["-p", "seeds", "1,2"], "seeds must be a list"), (["-p", "seeds", "3"], "seeds must be a list"),
-    (["-p", "force", "no"], "force must be True or False"), (["-y", "seeds: [1, 1]"], "named twice"),
-    (["-y", "seeds: [a]"], "seeds[0]"), (["-p", "scale", "foo"], "unknown scale"),
+    (["-p", "seeds", "1,2"], "seeds must be a list"), *(pytest.param(*case, marks=pytest.mark.nightly) for case in (
+        (["-p", "seeds", "3"], "seeds must be a list"), (["-p", "force", "no"], "force must be True or False"),
+        (["-y", "seeds: [1, 1]"], "named twice"), (["-y", "seeds: [a]"], "seeds[0]"),
+        (["-p", "scale", "foo"], "unknown scale"),
+    )),
 ])
 def test_papermill_with_parameters_of_another_kind(parameters, said, tmp_path):
     notebook = Path(__file__).parents[2] / "reproduce" / "dclm" / "figure_03.ipynb"

@@ -3,7 +3,7 @@ import dataclasses
 
 import pytest
 import torch
-from odd import run, unlisted, wrong_in_room
+from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.image
 from dclm_nb.image.autoencoders import build_autoencoder, check_usage, codebook_usage, make_codec, pretrained_kl
@@ -167,7 +167,8 @@ def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
         if function.__name__ not in COSTLY: run(function, call)
 
 
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch):
+def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(table, COSTLY))
     assert not wrong_in_room(table, costly=COSTLY)

@@ -1,7 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import numpy as np
 import torch
-from odd import run, unlisted, wrong_in_room
+from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.judging
 from dclm_nb.core.statistics import Interval
@@ -56,7 +56,8 @@ def test_the_right_calls_are_right(tmp_path, monkeypatch):
         run(function, call)
 
 
-def test_any_value_of_any_parameter_is_a_result_or_one_line(tmp_path, monkeypatch):
+def test_any_value_of_any_parameter_is_a_result_or_one_line(tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(CALLS))
     assert not wrong_in_room(CALLS)

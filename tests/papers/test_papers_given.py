@@ -1,6 +1,6 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import pytest
-from odd import run, unlisted, wrong_in_room
+from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.papers
 from dclm_nb.papers.catalogue import everything, exhibit_id, get_exhibit, read_entries
@@ -67,7 +67,8 @@ def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
         run(function, call)
 
 
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch):
+def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(table))
     assert not wrong_in_room(table)
