@@ -155,8 +155,10 @@ def _unreadable(path: Path) -> str:
 def intact(path: str | Path, then: str) -> Path:
     "The path, if nothing is wrong with the file. Raises `UserError`; `then` is what to do about it."
     path = Path(path)
-    if reason := damage(path): raise UserError(f"{path.parent.name}/{path.name} {reason}; {then}")
-    return path
+    if not (reason := damage(path)): return path
+    is_noted = path.is_file() and _sums(path)
+    own = f" (if you have changed it, remove {sum_beside(path).name} instead)" if is_noted else ""
+    raise UserError(f"{path.parent.name}/{path.name} {reason}; {then.rstrip('.')}{own}")
 
 # %% ../../nbs/core/06_files.ipynb #kept-file-def
 def kept_file(path: str | Path, make: Callable[[], bytes]) -> Path:
@@ -170,7 +172,7 @@ def kept_file(path: str | Path, make: Callable[[], bytes]) -> Path:
     return path
 
 # %% ../../nbs/core/06_files.ipynb #read-json-def
-def read_json(path: str | Path, fields: Mapping[str, type | tuple[type, ...]] = {}, then: str = "make it again") -> dict:
+def read_json(path: str | Path, fields: Mapping[str, type] = {}, then: str = "make it again") -> dict:
     """The JSON object in `path`, which is as it was written and has each of `fields` with its type. Raises `UserError`
     for any other; `then` is what to do about it."""
     path = Path(path)

@@ -160,7 +160,8 @@ def _classifier_damage(folder: Path, rank: int) -> str:
     if told["origin"] != "trained here": return ""
     model = folder / told["model"]
     if not model.is_file(): return f"{model.name} is missing"
-    return "" if sha256_of(model, again=True) == told["sha256"] else f"{model.name} has other content than when it was made"
+    is_whole = sha256_of(model, again=True) == told["sha256"]
+    return "" if is_whole else f"{model.name} has other content than when it was made"
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = (

@@ -165,9 +165,10 @@ class SavedCodec:
         atomic_write(
             folder / "codec.safetensors",
             safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}),
+            noted=True,
         )
         about = {"family": type(self).__name__, "settings": self.settings(), "fingerprint": self.fingerprint()}
-        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n")
+        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n", noted=True)
         return folder
 
 # %% ../../nbs/image/04_codecs.ipynb #load

@@ -56,8 +56,8 @@ def map_rows(
 
 # %% ../../nbs/shards/04_records.ipynb #write-npy
 def write_npy(path: str | Path, rows: np.ndarray) -> Path:
-    """`rows` `"N ..."` as a .npy file, whole or not at all, its sum noted beside it. Raises `UserError` when the disk is
-    full."""
+    """`rows` `"N ..."` as a .npy file, whole or not at all, with its sum beside it. Raises `UserError` when the disk
+    is full."""
     kept = io.BytesIO()
     np.save(kept, rows, allow_pickle=False)
     return atomic_write(path, kept.getvalue(), noted=True)
