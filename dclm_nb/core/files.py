@@ -107,7 +107,9 @@ def sha256_of(path: str | Path, again: bool = False) -> str:
 # %% ../../nbs/core/06_files.ipynb #note-sum-def
 def sum_beside(path: str | Path) -> Path:
     "Where the sum of the file `path` is noted."
-    return Path(path).with_name(f".{Path(path).name}.sum")
+    name = Path(path).name
+    if len(name.encode()) > 240: name = hashlib.sha256(name.encode()).hexdigest()       # no longer than names may be
+    return Path(path).with_name(f".{name}.sum")
 
 def is_sum(path: Path) -> bool:
     "Is this the note beside a file, and so no content of its folder?"
@@ -144,6 +146,7 @@ def _unreadable(path: Path) -> str:
     "What the format of a file says against it."
     try:
         if path.suffix == ".gz":
+            if not path.stat().st_size: return "is empty"               # for gzip itself that is a file of no members
             with gzip.open(path) as file:
                 while file.read(2**20): pass
         elif path.suffix == ".json": json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, sha256_of
+from ..core.files import atomic_write, disk_error, is_sum, read_json, sha256_of
 from ..core.provenance import git_state, host, versions
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
@@ -341,7 +341,7 @@ class Showcase:
         """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
         this scale."""
         if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
-        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
+        self.attached += sorted(file for file in folder.rglob("*") if file.is_file() and not is_sum(file))
         return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
 
     def save(self) -> Shown:
@@ -377,7 +377,8 @@ def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
         key = waiting.pop()
         if key in seen or not (file := store / key / "manifest.json").is_file(): continue
         seen.add(key)
-        run = json.loads(file.read_text(encoding="utf-8"))
+        try: run = read_json(file)
+        except UserError: continue                                  # a damaged one is made again by whoever needs it
         total += run.get("wall_s") or 0.0
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
     return total
@@ -419,4 +420,4 @@ def _write(show: Showcase) -> list[Path]:
     except OSError as e: raise disk_error(e, show.out_dir, "finished runs are untouched") from e
     files = [*(atomic_write(show.out_dir / name, data) for name, data in _file_contents(show)), *show.attached]
     about = json.dumps(manifest(show, files), indent=1, ensure_ascii=False) + "\n"
-    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about)]
+    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about, noted=True)]

@@ -53,6 +53,7 @@ def json_lines(path: Path) -> Iterator:
 def read_lines(path: Path) -> Iterator[dict]:
     "The records of a gzipped JSON-lines file. Raises `UserError` where it is missing or damaged."
     try:
+        if not Path(path).stat().st_size: raise EOFError            # for gzip itself it has no members, and is well
         with gzip.open(path, "rb") as file:
             for line in file: yield json.loads(line)
     except (FileNotFoundError, gzip.BadGzipFile, EOFError, ValueError, zlib.error) as e:
