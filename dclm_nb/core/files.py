@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['is_disk_error', 'disk_error', 'sync_folder', 'whole_file', 'atomic_write', 'sha256_of', 'sum_beside', 'is_sum',
-           'note_sum', 'damage', 'intact', 'kept_file', 'read_json', 'exclusive']
+           'note_sum', 'damage', 'intact', 'read_json', 'exclusive', 'kept_file']
 
 # %% ../../nbs/core/06_files.ipynb #imports
 import errno
@@ -163,17 +163,6 @@ def intact(path: str | Path, then: str) -> Path:
     own = f" (if you have changed it, remove {sum_beside(path).name} instead)" if is_noted else ""
     raise UserError(f"{path.parent.name}/{path.name} {reason}; {then.rstrip('.')}{own}")
 
-# %% ../../nbs/core/06_files.ipynb #kept-file-def
-def kept_file(path: str | Path, make: Callable[[], bytes]) -> Path:
-    """The file `path`, which is only kept to save time: as it was written, or else made and written. A lock beside it
-    lets one process make it. Raises `UserError` where it cannot be written."""
-    path = Path(path)
-    right = lambda: sum_beside(path).is_file() and not damage(path)
-    if right(): return path
-    with exclusive(path.with_name(f".{path.name}.lock")):
-        if not right(): atomic_write(path, make(), noted=True)
-    return path
-
 # %% ../../nbs/core/06_files.ipynb #read-json-def
 def read_json(path: str | Path, fields: Mapping[str, type] = {}, then: str = "make it again") -> dict:
     """The JSON object in `path`, which is as it was written and has each of `fields` with its type. Raises `UserError`
@@ -204,3 +193,14 @@ def exclusive(path: str | Path, waiting: Callable[[], object] = lambda: None, ti
     except OSError as e: raise disk_error(e, path) from e
     try: yield
     finally: lock.release()
+
+# %% ../../nbs/core/06_files.ipynb #kept-file-def
+def kept_file(path: str | Path, make: Callable[[], bytes]) -> Path:
+    """The file `path`, which is only kept to save time: as it was written, or else made and written. A lock beside it
+    lets one process make it. Raises `UserError` where it cannot be written."""
+    path = Path(path)
+    right = lambda: sum_beside(path).is_file() and not damage(path)
+    if right(): return path
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        if not right(): atomic_write(path, make(), noted=True)
+    return path

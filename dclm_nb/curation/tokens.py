@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, damage, note_sum, read_json, sha256_of
+from ..core.files import atomic_write, damage, intact, note_sum, read_json, sha256_of, sum_beside
 from ..core.seeds import seed_for
 from ..shards.records import narrowed, write_rows
 
@@ -38,6 +38,7 @@ def load_tokenizer(path: str | Path):
     not a tokenizer, or has no end-of-text token."""
     from tokenizers import Tokenizer
     if not Path(path).is_file(): raise UserError(f"no tokenizer at {path}")
+    if sum_beside(path).is_file(): intact(path, "make it again")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:
@@ -89,9 +90,7 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 
     data = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1).encode()
     path = Path(folder) / f"bpe{tokenizer.get_vocab_size()}-{hashlib.sha256(data).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    (scratch := path.with_suffix(".tmp")).write_bytes(data)
-    os.replace(scratch, path)
-    return path
+    return atomic_write(path, data, noted=True)
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
 def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[np.ndarray]:
