@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from datatrove.data import Document
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, damage, exclusive, read_json, sha256_of, whole_file
+from ..core.files import atomic_write, damage, exclusive, read_json, sha256_of, sum_beside, whole_file
 from .safe_tar import Layout
 
 # %% auto #0
@@ -163,5 +163,6 @@ def _sweep(folder: Path, shards: int) -> None:
     for stats in folder.glob("*_stats.json"):
         number = re.fullmatch(r"(\d{5,})_stats", stats.stem)
         if number and int(number[1]) >= shards:
-            for name in (f"{number[1]}.tar", f"{number[1]}.parquet"): (folder / name).unlink(missing_ok=True)
-            stats.unlink()
+            table = folder / f"{number[1]}.parquet"
+            for path in (table.with_suffix(".tar"), table, sum_beside(table), sum_beside(stats), stats):
+                path.unlink(missing_ok=True)
