@@ -159,6 +159,8 @@ def _claim(method: str, size: str, shards: str, out: Path, *rest) -> None:
     "The folder belongs to this training from now on. Raises `UserError` where it belongs to another one."
     folder = Path(shards)
     found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
+    if not (out / RUN).is_file() and (out / "model" / "model.json").is_file():
+        raise UserError(f"the folder {out.name} holds a model and does not say of which training; {_THEN}")
     claim(out / RUN, _whose(method, size, found, out, *rest), "another training", _THEN)
     # a folder of an earlier version says not of which shards it is
     if others := {path.stem for path in (out / "latents").glob("*.npy")} - {path.stem for path in found}:
@@ -208,5 +210,5 @@ def train_image(
     if leads and not has_model:
         save_image_model(ImageModel(load_weights(last, network), made, vocabulary, config.settings), out / "model")
         tidy(out / "training", LAST, LOSSES, RUN)
-    say(f"model     {out / 'model'}")
+    say(f"model     {out / 'model'}{' (it was there already)' if has_model else ''}")
     return out / "model"

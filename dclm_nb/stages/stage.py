@@ -50,6 +50,7 @@ class Stage:
         for shard in shards_of_task(self.shards, rank, self.tasks):
             names += [output.format(shard) for output in self.shard_outputs]
         for name in names:
+            if (folder / name).is_dir(): continue                   # `beyond` knows what has to be in it
             if reason := damage(folder / name): return f"{name} {reason}"
         try: return self.beyond(folder, rank)
         except UserError as e: return str(e).partition("; ")[0]

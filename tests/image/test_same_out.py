@@ -1,5 +1,8 @@
 """One folder belongs to one training: another input is refused by its name, an equal one continues, and what was
 damaged in between is made again or named."""
+import json
+import shutil
+
 import pytest
 import torch
 from damages import DAMAGES, harm
@@ -29,9 +32,7 @@ def kept(shards, tmp_path_factory):
     return out
 
 
-def copied(folder, to):
-    import shutil
-    return shutil.copytree(folder, to)
+def copied(folder, to): return shutil.copytree(folder, to)
 
 
 def another_codec(shards, tmp_path, name="vq-16", seed=1):
@@ -82,20 +83,29 @@ def test_the_same_input_is_the_same_training_wherever_it_lies(shards, kept, tmp_
     assert launch.train_image(out=kept, **given) == kept / "model"
 
 
-@pytest.mark.parametrize("other", ["codec", "00001.tar", "00002.tar"])
+@pytest.mark.parametrize("other", ["model", "codec", "00001.tar", "00002.tar"])
 def test_a_folder_of_an_earlier_version_is_not_taken_for_another(shards, kept, tmp_path, other):
     "It says neither of what it is made nor has it sums."
     out = copied(kept, tmp_path / "out")
     for path in (out / "run.json", out / "latents" / "_shards.json", *out.rglob(".*.sum")): path.unlink()
-    more = another_codec(shards, tmp_path, "vq-32") if other == "codec" else {}
-    if other == "00002.tar":
-        (out / "latents" / "00002.npy").write_bytes((out / "latents" / "00001.npy").read_bytes())
-    elif other == "00001.tar":
-        more = another_shard(shards, tmp_path)
-        for path in (out / "model").iterdir():
-            if path.is_file(): path.unlink()
-    with pytest.raises(UserError, match=r"choose another folder"):
+    if other != "model": (out / "model" / "model.json").unlink()
+    more, said = {}, "latents of another shard, 00002.tar"
+    if other == "model": said = "holds a model and does not say of which training"
+    elif other == "codec": more, said = another_codec(shards, tmp_path, "vq-32"), "holds the codec vq-16"
+    elif other == "00001.tar": more, said = another_shard(shards, tmp_path), "made of another 00001.tar"
+    else: (out / "latents" / "00002.npy").write_bytes((out / "latents" / "00001.npy").read_bytes())
+    with pytest.raises(UserError, match=rf"{said}.*choose another folder"):
         launch.train_image(out=out, **(SETTINGS | dict(shards=str(shards)) | more))
+
+
+def test_a_training_of_an_earlier_version_goes_on(shards, kept, tmp_path):
+    out = copied(kept, tmp_path / "out")
+    for path in (out / "run.json", out / "latents" / "_shards.json", *out.rglob(".*.sum")): path.unlink()
+    shutil.rmtree(out / "model")
+    for path in (out / "latents").glob("0*.json"):                  # as it was written: the counts alone
+        path.write_text(json.dumps(json.loads(path.read_text())["counts"]))
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert (out / "model" / "model.safetensors").read_bytes() == (kept / "model" / "model.safetensors").read_bytes()
 
 
 FILES = ["vocabulary.json", "codec/codec.json", "codec/codec.safetensors", "latents/00000.npy", "latents/00001.json",
