@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError, unknown
-from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
+from .files import atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sync_folder
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir
@@ -36,8 +36,9 @@ def tree_hash(path: str | Path) -> str:
     return hash_of(*(part for name, file in _files(path) for part in (name, sha256_of(file))))
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    "(relative name, path) of every file below `folder`, sorted by name."
-    yield from sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
+    "(relative name, path) of every file below `folder`, sorted by name; without the sums that are noted beside some."
+    found = (p for p in folder.rglob("*") if p.is_file() and not is_sum(p))
+    yield from sorted((p.relative_to(folder).as_posix(), p) for p in found)
 
 # %% ../../nbs/core/11_store.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -140,9 +141,11 @@ def _state(path: Path) -> list[int]:
 
 def _verified(path: Path) -> dict[str, list[int]]:
     "{file: [size, time of change]} as of the last whole reading; without files that had just been written then."
-    try: noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
-    return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
+    try:
+        noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))
+        return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
+    # whatever else it says: then every file is read again
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError): return {}
 
 def _note_verified(path: Path, states: dict[str, list[int]]) -> None:
     text = json.dumps({"at": time.time_ns(), "files": states}) + "\n"

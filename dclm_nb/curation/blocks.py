@@ -16,7 +16,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
 from ..core.errors import UserError, unknown
-from ..core.files import sha256_of
+from ..core.files import intact, read_json, sha256_of
 from .fetch import fetch_warc, warc_address
 from .quality import ClassifierConfig
 from ..stages.decisions import Decide, Removal
@@ -259,6 +259,8 @@ class TrainQuality(PipelineStep):
         }
 
 # %% ../../nbs/curation/21_blocks.ipynb #score-quality-def
+_AGAIN = "the command that made it makes it again"
+
 class ScoreQuality(PipelineStep):
     "Writes the score of every document of a shard, in order, to `scores/00000.npy`."
     type, name = "🔢 - SCORE", "score-quality"
@@ -269,7 +271,8 @@ class ScoreQuality(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."
         from dclm_nb.curation.quality import quality_scores
-        model = Path(self.folder) / json.loads((Path(self.folder) / "classifier.json").read_text())["model"]
+        told = read_json(Path(self.folder) / "classifier.json", {"model": str}, _AGAIN)
+        model = Path(self.folder) / told["model"]
         for shard in shards_of_task(self.shards, rank, world_size):
             scores = quality_scores((d.text for d in load_documents(self.pool, [shard])), model)
             with replacing(Path(self.folder) / "scores" / f"{shard:05d}.npy") as file:
@@ -290,7 +293,8 @@ class KeepBest(DecidePage):
         from dclm_nb.curation.quality import keep_best, score_spread
 
         scores = [
-            np.load(Path(self.folder) / "scores" / f"{s:05d}.npy", allow_pickle=False) for s in range(self.shards)
+            np.load(intact(Path(self.folder) / "scores" / f"{s:05d}.npy", _AGAIN), allow_pickle=False)
+            for s in range(self.shards)
         ]
         score_spread(np.concatenate(scores)).require()
         kept = np.split(keep_best(np.concatenate(scores), self.keep_fraction), np.cumsum([len(s) for s in scores])[:-1])

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
+from ..core.files import intact, note_sum
 from .ngrams import mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
@@ -318,10 +319,12 @@ class BloomDeduplicator:
             "false_positive_rate": self.filter.false_positive_rate,
         }
         save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
+        note_sum(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "BloomDeduplicator":
-        """Go on from a saved filter. Raises `UserError` if the file is none."""
+        """Go on from a saved filter. Raises `UserError` if the file is none, or not what was saved."""
+        if Path(path).is_file(): intact(path, "delete it and deduplicate again")
         try:
             with safe_open(path, "np") as file:
                 settings, words = json.loads((file.metadata() or {})["settings"]), file.get_tensor("words")

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import os
 import re
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import exclusive
+from ..core.files import damage, exclusive, note_sum, sum_beside
 from ..core.paths import data_dir
 from ..core.progress import Progress
 
@@ -54,29 +55,37 @@ FINAL = (400, 401, 403, 404, 410)
 
 @door
 def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -> Path:
-    """The file behind an address, downloaded once into the cache. Raises `UserError` where it cannot be had."""
+    """The file behind an address, downloaded once into the cache, and again where it was damaged there. Raises
+    `UserError` where it cannot be had."""
     folder = folder or data_dir() / "warc"
     folder.mkdir(parents=True, exist_ok=True)
     name = Path(urllib.parse.urlsplit(url).path).name or "archive.warc.gz"
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     how = f"Download {url} elsewhere and give its path, or put it at {path}"
-    if path.exists(): return path
+    if _is_there(path): return path
     if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
         raise UserError(f"{name} is not here and DCLM_NB_OFFLINE is set. {how}")
     part, failures = path.with_name(path.name + ".part"), 0
     with exclusive(path.with_name(f".{path.name}.lock")):
-        while not path.exists():
+        while not _is_there(path):
             before = part.stat().st_size if part.exists() else 0
             try: whole = _fetch_rest(url, part)
             except (OSError, http.client.HTTPException) as error: whole, reason = False, error
             else: reason = "the connection ended early"
-            if whole: os.replace(part, path)
+            if whole: note_sum(path, part), os.replace(part, path)
             elif isinstance(reason, urllib.error.HTTPError) and reason.code in FINAL: failures = ATTEMPTS
             else: failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
             if failures == ATTEMPTS:
                 raise UserError(f"{name} could not be fetched ({getattr(reason, 'reason', None) or reason}). {how}")
             if failures: time.sleep(wait * 2 ** (failures - 1))
     return path
+
+def _is_there(path: Path) -> bool:
+    "Is the archive there? One that was fetched here has to be what came; of one that was put there nothing is known."
+    if not path.exists() or not sum_beside(path).is_file() or not (reason := damage(path)): return path.exists()
+    print(f"the archive {path.name} {reason}; it is fetched again", file=sys.stderr)
+    path.unlink()
+    return False
 
 # %% ../../nbs/curation/03_fetch.ipynb #rest
 def _fetch_rest(url: str, part: Path) -> bool:

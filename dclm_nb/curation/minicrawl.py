@@ -20,6 +20,7 @@ from pathlib import Path
 from ..core.doors import AtLeast0, Count, Fraction, door
 from ..core.errors import UserError
 from ..core.scratch import owned_folder
+from ..core.files import atomic_write, damage, note_sum, read_json, sum_beside
 from ..core.seeds import seed_for
 from .crawl_pages import (
     RULE_BREAKERS, SITES, legal_notice, near_duplicate, page, paragraphs, parts_list, phrase_salad, product_blurbs,
@@ -451,15 +452,18 @@ CRAWL_VERSION = 3                                               # raise when the
 @door
 def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlManifest:
     """Build the mini crawl in `folder`, or take the one that is there if it has the same size and seed. Byte for byte
-    the same at every build. Raises `UserError` when a pinned package is neither cached nor to be had."""
+    the same at every build. Raises `UserError` when a pinned package is neither cached nor to be had, and for a folder
+    that holds anything else."""
     folder = Path(folder)
     config = dict(version=CRAWL_VERSION, scale=size.name or asdict(size), seed=seed)
-    if (folder / "manifest.json").is_file():
-        there = json.loads((folder / "manifest.json").read_text())
-        if there["config"] == config:
+    if folder.is_dir() and any(folder.iterdir()):
+        if (there := _told(folder)) and there["config"] == config:
             return CrawlManifest(
                 folder, size, seed, [folder / w for w in there["warcs"]], there["counts"], there["sources"]
             )
+        labels = folder / "labels.jsonl"
+        if not (labels.is_file() or sum_beside(labels).is_file()):
+            raise UserError(f"{folder} holds something other than a mini crawl: choose another folder")
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with owned_folder(folder.parent, f".{folder.name}-") as scratch:
@@ -471,9 +475,16 @@ def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlMani
             dict(name=s.name, title=s.title, package=s.package, licence=s.licence)
             for s in [*SOURCES.values(), *OFF_TARGET.values()]
         ]
-        (whole / "manifest.json").write_text(
-            json.dumps(dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources), indent=1)
-            + "\n"
-        )
+        for path in list(whole.iterdir()): note_sum(path)
+        told = dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources)
+        atomic_write(whole / "manifest.json", json.dumps(told, indent=1) + "\n", noted=True)
         whole.rename(folder)
     return build_crawl(folder, size, seed)
+
+def _told(folder: Path) -> dict | None:
+    "What the manifest of a crawl says, if it and the files beside it are what was written."
+    try: there = read_json(folder / "manifest.json", dict(config=dict, warcs=list, counts=dict, sources=list))
+    except UserError: return None
+    files = [folder / "labels.jsonl", *(folder / name for name in there["warcs"])]
+    # an archive of the crawl is damaged on purpose: its own format has nothing to say
+    return None if any(not path.is_file() or (sum_beside(path).is_file() and damage(path)) for path in files) else there

@@ -5,7 +5,6 @@ __all__ = ['NO_CLASSIFIER', 'FUNNEL', 'BOOKS', 'NOTHING_LEFT', 'CurationConfig',
            'run_key', 'CurationReport', 'NothingLeft', 'curate']
 
 # %% ../../nbs/curation/22_pipeline.ipynb #imports
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from datatrove.data import Document
 
 from ..core.doors import Count, Fraction, Level, Seed, Share, door
 from ..core.errors import UserError, unknown
-from ..core.files import sha256_of
+from ..core.files import read_json, sha256_of
 from ..core.runs import run
 from . import blocks
 from dclm_nb.curation.blocks import (
@@ -33,6 +32,7 @@ from dclm_nb.curation.blocks import (
 from .extract import METHODS
 from .fetch import warc_address
 from .quality import ClassifierConfig, check_classifier, classifier_file
+from .tokens import token_damage
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
@@ -145,13 +145,25 @@ def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]
     encode = [LoadDocuments(kept, n), Tokenise(f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)]
-    if kept == pool: return [Stage("tokens", 1, [need, *encode], ("tokens/manifest.json",), share=0.04)]
+    to_tokens = dict(outputs=("tokens/manifest.json",), share=0.04, beyond=_token_damage)
+    if kept == pool: return [Stage("tokens", 1, [need, *encode], **to_tokens)]
     return [
-        Stage("classifier", 1, train, ("classifier.json",), share=0.06),
+        Stage("classifier", 1, train, ("classifier.json",), share=0.06, beyond=_classifier_damage),
         Stage("score", n, [ScoreQuality(f, pool, n)], (), ("scores/{:05d}.npy",), n, share=0.04),
         Stage("select", n, choose, (f"removed/quality/{_LINES}",), (f"kept/{_LINES}",), n, share=0.03),
-        Stage("tokens", 1, encode, ("tokens/manifest.json",), share=0.04),
+        Stage("tokens", 1, encode, **to_tokens),
     ]
+
+def _token_damage(folder: Path, rank: int) -> str: return token_damage(folder / "tokens")
+
+def _classifier_damage(folder: Path, rank: int) -> str:
+    "What is wrong with a classifier that was trained here, in words; one that was given is in the key of the run."
+    told = read_json(folder / "classifier.json", {"model": str, "origin": str, "sha256": str})
+    if told["origin"] != "trained here": return ""
+    model = folder / told["model"]
+    if not model.is_file(): return f"{model.name} is missing"
+    is_whole = sha256_of(model, again=True) == told["sha256"]
+    return "" if is_whole else f"{model.name} has other content than when it was made"
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = (
@@ -191,7 +203,7 @@ class WriteReport(books.WriteReport):
     def more(self, left: int) -> dict:
         "Pages in the pool and pages kept, what was used, the configuration, the classifier and the tokens."
         folder, config = Path(self.folder), self.config
-        classifier = json.loads(chosen.read_text()) if (chosen := folder / "classifier.json").is_file() else None
+        classifier = read_json(chosen) if (chosen := folder / "classifier.json").is_file() else None
         told = dict(
             pool=sum(1 for _ in load_documents(folder / "pool")),
             kept=left,
@@ -200,7 +212,7 @@ class WriteReport(books.WriteReport):
             classifier=classifier,
         )
         if (manifest := folder / "tokens" / "manifest.json").is_file():
-            tokens = json.loads(manifest.read_text())
+            tokens = read_json(manifest)
             told |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]))
         return told
 

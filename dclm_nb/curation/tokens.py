@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'FORMAT', 'neox_tokenizer', 'load_tokenizer', 'plain_tokenizer', 'vocabulary_size', 'train_tokenizer',
-           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise']
+           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise', 'token_damage']
 
 # %% ../../nbs/curation/20_tokens.ipynb #imports
 import copy
@@ -21,6 +21,7 @@ from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
 from ..core.scratch import owned_folder
 from ..core.given import briefly, whole
+from ..core.files import atomic_write, damage, intact, note_sum, read_json, sha256_of, sum_beside
 from ..core.seeds import seed_for
 from ..shards.records import narrowed, write_rows
 
@@ -40,6 +41,7 @@ def load_tokenizer(path: str | Path):
     not a tokenizer, or has no end-of-text token."""
     from tokenizers import Tokenizer
     if not Path(path).is_file(): raise UserError(f"no tokenizer at {path}")
+    if sum_beside(path).is_file(): intact(path, "make it again")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:
@@ -94,9 +96,7 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: Count 
     data = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1).encode()
     path = Path(folder) / f"bpe{tokenizer.get_vocab_size()}-{hashlib.sha256(data).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    (scratch := path.with_suffix(".tmp")).write_bytes(data)
-    os.replace(scratch, path)
-    return path
+    return atomic_write(path, data, noted=True)
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
 @door
@@ -247,8 +247,13 @@ def tokenise(
         _scatter(contexts, cell_folder, cells, dtype, np.random.default_rng(seed_for("cells", seed)))
         shards = _write_shards(_gather(cell_folder, length, dtype, seed), whole, contexts_per_shard)
         if not shards: raise _too_small(counts["tokens"], seq_len)
-        (whole / "manifest.json").write_text(_manifest(tokenizer_file, highest, end, length, dtype, counts, shards))
+        atomic_write(
+            whole / "manifest.json",
+            _manifest(tokenizer_file, highest, end, length, dtype, counts, shards),
+            noted=True,
+        )
         shutil.copyfile(tokenizer_file, whole / "tokenizer.json")
+        note_sum(whole / "tokenizer.json")
         if folder.exists(): shutil.rmtree(folder)
         os.replace(whole, folder)
     contexts_made = sum(s["contexts"] for s in shards)
@@ -265,3 +270,17 @@ def _counted(pieces: Iterable[np.ndarray], end: int, counts: dict[str, int]) -> 
 def _too_small(tokens: int, seq_len: int) -> UserError:
     needed = f"one context of {seq_len + 1:,}"
     return UserError(f"{tokens:,} tokens do not fill {needed}: the pool is too small for seq_len={seq_len}")
+
+# %% ../../nbs/curation/20_tokens.ipynb #token-damage-def
+def token_damage(folder: str | Path) -> str:
+    "What is wrong with a token folder, in words; empty where every file is what its manifest says."
+    folder = Path(folder)
+    try: manifest = read_json(folder / "manifest.json", {"shards": list, "tokenizer": dict})
+    except UserError as e: return str(e).partition("; ")[0]
+    for entry in manifest["shards"]:
+        path = folder / Path(str(entry.get("file"))).name
+        if not path.is_file(): return f"{folder.name}/{path.name} is missing"
+        if sha256_of(path, again=True) != entry.get("sha256"):
+            return f"{folder.name}/{path.name} has other content than its manifest says"
+    reason = damage(folder / "tokenizer.json")
+    return f"{folder.name}/tokenizer.json {reason}" if reason else ""

@@ -23,7 +23,7 @@ import xxhash
 
 from ..core.doors import AnyText, door
 from ..core.errors import UserError
-from ..core.files import atomic_write, exclusive
+from ..core.files import kept_file
 from ..core.paths import data_dir
 from ..core.sources import PinnedFile
 
@@ -254,17 +254,15 @@ def _datatrove_assets() -> Path:
 @lru_cache
 def datatrove_domains() -> DomainTable:
     """The 4.6 million domains in datatrove's wheel. Hashed once (two seconds) into the data folder, mapped from there
-    afterwards. Raises `UserError` where that cannot be written."""
+    afterwards, and hashed again where the file is not what was written. Raises `UserError` where that cannot be
+    written."""
     path = data_dir() / f"datatrove-{importlib.metadata.version('datatrove')}-domains.u64"
-    if not path.exists():
-        with exclusive(path.with_suffix(".lock")):
-            if not path.exists(): _hash_domains(path)
-    return DomainTable(np.memmap(path, "<u8", "r"))
+    return DomainTable(np.memmap(kept_file(path, _hashed_domains), "<u8", "r"))
 
-def _hash_domains(path: Path) -> None:
+def _hashed_domains() -> bytes:
     with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive:
         table = DomainTable.of(archive.extractfile("domains"))
-    atomic_write(path, table.hashes.astype("<u8", copy=False).data)
+    return table.hashes.astype("<u8", copy=False).tobytes()
 
 # %% ../../nbs/curation/06_url.ipynb #embedded
 @lru_cache

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.paths import project_root
+from .results import read_manifest
 from ..papers.catalogue import everything
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper, papers
@@ -189,7 +190,7 @@ def gallery(paper: str, root: Path | None = None) -> str:
     "The index of `figures/<paper>/` as Markdown. Raises `UserError` for an unknown paper."
     paper, folder = get_paper(paper), (root or project_root()) / "figures" / paper
     found = [(exhibit, folder / f"{exhibit.name}.manifest.json") for exhibit in everything(paper.name)]
-    rows = [_row(exhibit, json.loads(file.read_text(encoding="utf-8"))) for exhibit, file in found if file.is_file()]
+    rows = [_row(exhibit, read_manifest(file)) for exhibit, file in found if file.is_file()]
     head = ["|  | exhibit | answers | verdicts |", "|:--|:--|:--|:--|"]
     about = (
         f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md)."

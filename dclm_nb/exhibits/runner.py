@@ -22,7 +22,7 @@ from ..core.workers import ending_with
 from .in_process import execute_here
 from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
-from .results import known_already, out_folder, recipe_frame, stored_frame
+from .results import known_already, out_folder, read_manifest, recipe_frame, stored_frame
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
@@ -223,15 +223,8 @@ def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
     "Write the wall time of the whole run into its manifest, for the next budget."
     path = out_dir / f"{exhibit.name}.manifest.json"
     if path.is_file():
-        atomic_write(
-            path,
-            json.dumps(
-                {**json.loads(path.read_text(encoding="utf-8")), "wall_seconds": round(seconds, 1)},
-                indent=1,
-                ensure_ascii=False,
-            )
-            + "\n",
-        )
+        told = {**read_manifest(path), "wall_seconds": round(seconds, 1)}
+        atomic_write(path, json.dumps(told, indent=1, ensure_ascii=False) + "\n", noted=True)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #not-built
 def _not_built(exhibit: Exhibit) -> UserError:
@@ -321,7 +314,7 @@ def _show_result(result: Reproduction, console):
 def _withheld(result: Reproduction) -> dict[str, str]:
     "The claims that this result may not decide, from its manifest."
     path = result.out_dir / f"{result.exhibit.name}.manifest.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("withheld", {}) if path.is_file() else {}
+    return read_manifest(path).get("withheld", {}) if path.is_file() else {}
 
 def _short(path: Path) -> str:
     "Relative to the working directory where that is shorter."

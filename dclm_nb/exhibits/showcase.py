@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, sha256_of
 from ..core.provenance import git_state, host, peak_mb, scrub, versions
+from ..core.files import atomic_write, disk_error, is_sum, read_json, sha256_of
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
@@ -361,7 +361,7 @@ class Showcase:
         """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
         this scale."""
         if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
-        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
+        self.attached += sorted(file for file in folder.rglob("*") if file.is_file() and not is_sum(file))
         return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
 
     def save(self) -> Shown:
@@ -396,7 +396,9 @@ def _runs_behind(keys: Iterable[str], store: Path | None = None) -> Iterator[dic
         key = waiting.pop()
         if key in seen or not (file := store / key / "manifest.json").is_file(): continue
         seen.add(key)
-        yield (run := json.loads(file.read_text(encoding="utf-8")))
+        try: run = read_json(file)
+        except UserError: continue                                  # a damaged one is made again by whoever needs it
+        yield run
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
 
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
@@ -445,4 +447,4 @@ def _write(show: Showcase) -> list[Path]:
     except OSError as e: raise disk_error(e, show.out_dir, "finished runs are untouched") from e
     files = [*(atomic_write(show.out_dir / name, data) for name, data in _file_contents(show)), *show.attached]
     about = json.dumps(manifest(show, files), indent=1, ensure_ascii=False) + "\n"
-    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about)]
+    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about, noted=True)]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.seeds import seed_for
 from .backbone import Backbone
 from .captions import CaptionVocabulary
@@ -95,7 +95,7 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model.codec.save(folder / "codec")
     weights = save({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()})
-    atomic_write(folder / "model.safetensors", weights)
+    atomic_write(folder / "model.safetensors", weights, noted=True)
     record = {
         "format": "dclm_nb.image/1",
         "network": asdict(model.network.config),
@@ -105,7 +105,7 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
         "settings": asdict(model.settings),
         "sampling": asdict(model.sampling),
     }
-    atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+    atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n", noted=True)
     return folder
 
 # %% ../../nbs/image/16_checkpoints.ipynb #load
@@ -117,7 +117,7 @@ def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageMod
     if not (folder / "model.json").is_file(): raise UserError(f"there is no model in {folder}: model.json is missing")
     codec = codec or load_codec(folder / "codec")
     try:
-        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        record = json.loads(intact(folder / "model.json", "export it again").read_text(encoding="utf-8"))
         weights = (folder / "model.safetensors").read_bytes()
         if hashlib.sha256(weights).hexdigest() != record["weights"]:
             raise ValueError("model.safetensors is not the file that model.json names")

@@ -166,9 +166,10 @@ class SavedCodec:
         atomic_write(
             folder / "codec.safetensors",
             safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}),
+            noted=True,
         )
         about = {"family": type(self).__name__, "settings": self.settings(), "fingerprint": self.fingerprint()}
-        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n")
+        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n", noted=True)
         return folder
 
 # %% ../../nbs/image/04_codecs.ipynb #load
@@ -188,12 +189,13 @@ def load_codec(folder: str | Path, size: int | None = None, kind: str | None = N
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"codec.json in {folder.name} cannot be read ({error}); fit the codec again") from None
-    if not isinstance(about, dict) or not {"family", "settings", "fingerprint"} <= set(about):
+    kinds = {"family": str, "settings": dict, "fingerprint": str}
+    if not isinstance(about, dict) or any(not isinstance(about.get(name), kind) for name, kind in kinds.items()):
         raise UserError(f"codec.json in {folder.name} does not describe a codec; fit it again")
     if about["family"] not in FAMILIES: raise unknown("family of codecs", about["family"], FAMILIES)
     family = getattr(importlib.import_module(FAMILIES[about["family"]]), about["family"])
     try: codec = family.from_parts(about["settings"], safetensors.torch.load(data))
-    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, AttributeError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"the codec in {folder.name} is damaged ({type(error).__name__}); fit it again") from None
     if codec.fingerprint() != about["fingerprint"]:
         raise UserError(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..core.doors import AtLeast0, Count, Limits, Positive, Seed, door
 from ..core.errors import UserError, unknown
+from ..core.files import intact, note_sum
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from dclm_nb.image.scenes import (
@@ -413,6 +414,7 @@ def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
             temporary,
             metadata={"judge": json.dumps(network.settings, sort_keys=True)},
         )
+        note_sum(path, temporary)
         os.replace(temporary, path)
     finally: temporary.unlink(missing_ok=True)
     return path
@@ -426,6 +428,7 @@ def load_judge(path: str | Path) -> FeatureNet | TwoTower:
         raise UserError(
             f"there is no judge at {path}: train one with fit_feature_net or fit_two_tower and save it there"
         )
+    intact(path, "train it again")
     try:
         with safe_open(path, framework="pt") as file:
             settings = json.loads((file.metadata() or {}).get("judge", "{}"))
@@ -435,7 +438,7 @@ def load_judge(path: str | Path) -> FeatureNet | TwoTower:
             f"{path.name} is not a readable safetensors file of a judge ({str(error).splitlines()[0]})"
         ) from None
     kinds = {"feature net": FeatureNet, "two-tower": TwoTower}
-    if settings.get("kind") not in kinds:
+    if not isinstance(settings, dict) or settings.get("kind") not in kinds:
         raise UserError(f"{path.name} holds weights, but of no judge (its header does not say {' or '.join(kinds)})")
     network = kinds[settings.pop("kind")](**{**settings, "spec": SceneSpec(**settings["spec"])})
     try:

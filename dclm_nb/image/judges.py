@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, read_json
 from ..core.learned import Learned
 from ..core.runs import run
 from ..core.seeds import seed_for
@@ -269,6 +269,7 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     atomic_write(
         folder / "judges.json",
         json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n",
+        noted=True,
     )
     return folder
 
@@ -278,8 +279,8 @@ def load_suite(folder: str | Path) -> JudgeSuite:
     "The suite that `save_suite` or `train_judges` left. Raises `UserError` where something is missing or damaged."
     folder = Path(folder)
     try:
-        facts = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = read_json(folder / "judges.json", {"n": int, "neighbours": int, "blind": dict})
+    except UserError:
         raise UserError(
             f"{folder.name}/judges.json is missing or damaged: a folder of judges is made by train_judges or save_suite"
         ) from None

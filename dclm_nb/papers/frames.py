@@ -49,11 +49,18 @@ def tidy_csv(frame: pd.DataFrame) -> str:
 def read_tidy(path: Path) -> pd.DataFrame:
     "A tidy frame back from its CSV. Raises `UserError` for one that is not tidy."
     text = {column: str for column in COLUMNS if column not in _TYPES}
-    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in _TYPES})
+    try: frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in _TYPES})
+    except ValueError as e: raise _not_tidy(path, e) from None
     for column in ("low", "high", "n"):
         if column not in frame: frame[column] = None
     ordered = [c for c in COLUMNS if c in frame] + [c for c in frame if c not in COLUMNS]
-    return check_frame(frame[ordered].astype({c: kind for c, kind in _TYPES.items() if c in frame}))
+    try: typed = frame[ordered].astype({c: kind for c, kind in _TYPES.items() if c in frame})
+    except (ValueError, TypeError) as e: raise _not_tidy(path, e) from None
+    return check_frame(typed)
+
+def _not_tidy(path: Path, error: Exception) -> UserError:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+    return UserError(f"{path.name} is no table of values ({said}): make it again")
 
 # %% ../../nbs/papers/03_frames.ipynb #check-frame
 @door

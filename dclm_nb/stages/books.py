@@ -15,6 +15,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError
 from ..core.provenance import scrub
+from ..core.files import read_json
 from .decisions import read_removals
 from .documents import load_documents, replacing
 
@@ -64,7 +65,8 @@ class Books:
         return pd.DataFrame(rows)
 
 def _read_records(folder: str | Path) -> Iterator[dict]:
-    for path in sorted((Path(folder) / "records").glob("*.json")): yield json.loads(path.read_text())
+    for path in sorted((Path(folder) / "records").glob("*.json")):
+        yield read_json(path, {"records": int, "unreadable": dict}, "the command that made it makes it again")
 
 # %% ../../nbs/stages/03_books.ipynb #write-report-def
 class WriteReport(PipelineStep):
