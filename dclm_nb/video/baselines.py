@@ -16,7 +16,8 @@ from .judges import QualityJudge, follows, motion_of, read_clip
 from .world import Meaning
 
 # %% auto #0
-__all__ = ['repeated_first', 'mean_clip', 'nearest_clip', 'other_prompt', 'Judged', 'judged', 'grain_floor', 'gate']
+__all__ = ['PENALTIES', 'repeated_first', 'mean_clip', 'nearest_clip', 'linear_film', 'other_prompt', 'Judged', 'judged',
+           'grain_floor', 'gate']
 
 # %% ../../nbs/video/36_baselines.ipynb #repeat
 def repeated_first(clips: np.ndarray) -> np.ndarray:
@@ -35,6 +36,29 @@ def nearest_clip(train: np.ndarray, first: np.ndarray) -> np.ndarray:
     theirs, ours = flat(train[:, 0]), flat(first)
     distance = (theirs**2).sum(1) - 2 * ours @ theirs.T
     return train[distance.argmin(1)]
+
+# %% ../../nbs/video/36_baselines.ipynb #linear
+PENALTIES = (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+def linear_film(train: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """For first frames uint8 `"M H W 3"` the films uint8 `"M T H W 3"` of a linear map from first frames to films,
+    fitted to clips uint8 `"N T H W 3"` by ridge regression; the penalty is chosen on a tenth of them. Raises
+    `UserError` for fewer than ten clips."""
+    if len(train) < 10: raise UserError(f"a linear map is fitted to ten clips or more, not {len(train)}")
+    flat = lambda frames: frames.reshape(len(frames), -1).astype(np.float64) / 255
+    inputs, films, asked = flat(train[:, 0]), flat(train), flat(first)
+    kept = len(train) - max(1, len(train) // 10)
+    missed = lambda penalty: np.square(
+        _ridge(inputs[:kept], films[:kept], penalty)(inputs[kept:]) - films[kept:]).mean()
+    best = _ridge(inputs, films, min(PENALTIES, key=missed))
+    return (255 * best(asked)).round().clip(0, 255).astype(np.uint8).reshape(len(first), *train.shape[1:])
+
+def _ridge(inputs: np.ndarray, outputs: np.ndarray, penalty: float):
+    "Ridge regression around the means."
+    middle, level = inputs.mean(0), outputs.mean(0)
+    apart = inputs - middle
+    weights = np.linalg.solve(apart.T @ apart + penalty * np.eye(inputs.shape[1]), apart.T @ (outputs - level))
+    return lambda asked: level + (asked - middle) @ weights
 
 # %% ../../nbs/video/36_baselines.ipynb #other
 def other_prompt(train: np.ndarray, meanings: Sequence[Meaning], asked: Sequence[Meaning], seed: int = 0) -> np.ndarray:

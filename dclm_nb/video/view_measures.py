@@ -12,7 +12,7 @@ from ..core.errors import UserError
 from .similarity import Towers
 
 # %% auto #0
-__all__ = ['TURNS', 'psnr', 'turned_psnr', 'view_similarity', 'perceptual_distance']
+__all__ = ['TURNS', 'STILL', 'psnr', 'turned_psnr', 'share_of_turn', 'unrest', 'view_similarity', 'perceptual_distance']
 
 # %% ../../nbs/video/42_view_measures.ipynb #psnr-def
 TURNS = 24      # grey levels by which a pixel has to leave the given view, in one of its colours
@@ -35,6 +35,27 @@ def _mistakes(films: np.ndarray, true: np.ndarray) -> np.ndarray:
 def _decibels(mistakes: np.ndarray) -> float:
     "At most 60: an eighth of a grey level."
     return float(10 * np.log10(255**2 / max(mistakes.mean(), 0.065))) if mistakes.size else float("nan")
+
+# %% ../../nbs/video/42_view_measures.ipynb #turn-def
+def share_of_turn(films: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """How much of the true change of brightness from the given view is in the drawn change from the first drawn view, a
+    slope, `"N"`; orbits uint8 `"N T H W 3"`."""
+    _mistakes(films, true)
+    drawn, wanted = (some.astype(np.float32).mean(-1) for some in (films, true))
+    moved, should = drawn[:, 1:] - drawn[:, :1], wanted[:, 1:] - wanted[:, :1]
+    flat = lambda change: change.reshape(len(change), -1)
+    return (flat(moved) * flat(should)).sum(1) / np.maximum((flat(should) ** 2).sum(1), 1e-6)
+
+STILL = 2       # grey levels by which a pixel may change that stands still
+
+def unrest(films: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Mean change of a pixel between neighbouring views where the true one stands still, grey levels, `"N"`; not a
+    number where all of an orbit turns."""
+    _mistakes(films, true)
+    step = lambda some: abs(np.diff(some.astype(np.float32), axis=1))
+    still = step(true).max(-1) <= STILL
+    moved = step(films).mean(-1)
+    return np.array([one[where].mean() if where.any() else np.nan for one, where in zip(moved, still)])
 
 # %% ../../nbs/video/42_view_measures.ipynb #features-def
 def view_similarity(films: np.ndarray, true: np.ndarray, towers: Towers) -> np.ndarray:

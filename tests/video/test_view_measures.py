@@ -4,7 +4,10 @@ import pytest
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.video.similarity import SmallConfig, Towers
-from dclm_nb.video.view_measures import TURNS, perceptual_distance, psnr, turned_psnr, view_similarity
+from dclm_nb.video.baselines import linear_film
+from dclm_nb.video.view_measures import (
+    TURNS, perceptual_distance, psnr, share_of_turn, turned_psnr, unrest, view_similarity,
+)
 
 TOWERS = Towers(SmallConfig(width=8, dimension=16), ["red"]).eval()
 
@@ -54,3 +57,26 @@ def test_networks_see_more_fault_in_more_noise(measure):
 def test_what_is_no_answer_is_refused_in_one_line(films):
     for measure in (psnr, turned_psnr, lambda a, b: view_similarity(a, b, TOWERS)):
         with pytest.raises(UserError, match="one size"): measure(films, orbits())
+
+
+def test_the_share_of_the_turn_is_that_of_the_true_change():
+    true = orbits()
+    half = (true[:, :1].astype(float) + 0.5 * (true.astype(float) - true[:, :1])).round().astype(np.uint8)
+    assert share_of_turn(true, true) == pytest.approx(1) and share_of_turn(half, true) == pytest.approx(0.5, abs=0.01)
+    assert (share_of_turn(np.repeat(true[:, :1], 4, axis=1), true) == 0).all()
+
+
+def test_unrest_is_seen_where_the_truth_stands_still_only():
+    true = np.full((1, 4, 16, 16, 3), 100, np.uint8)
+    true[0, :, :4] = np.array([0, 50, 100, 150], np.uint8)[:, None, None, None]
+    films = true.copy()
+    films[0, 1::2, 8:] += 10
+    assert unrest(true, true)[0] == 0 and unrest(films, true)[0] == pytest.approx(10 * 8 / 12)
+
+
+def test_a_linear_world_is_learned_by_a_linear_map():
+    chance = np.random.default_rng(0)
+    first = chance.integers(0, 120, (300, 4, 4, 3))
+    films = np.stack([first, first[:, :, ::-1] + 20, 2 * first], axis=1).astype(np.uint8)
+    assert abs(linear_film(films[:250], films[250:, 0]).astype(int) - films[250:]).mean() < 2
+    with pytest.raises(UserError, match="ten clips"): linear_film(films[:9], films[:, 0])

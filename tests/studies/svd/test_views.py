@@ -71,7 +71,8 @@ def test_pictures_of_words_come_before_their_views(runs):
 def test_an_untrained_prior_does_not_pass(runs):
     assert not all(bar.passes for bar in view_gate(runs, (0, 1)))
     frame = view_frame(runs, (0, 1))
-    assert set(frame["row"]) == {*ROWS, "the given view again", "the mean view"} and len(frame) == 2 * (8 * 5 + 3)
+    assert set(frame["row"]) == {*ROWS, "the given view again", "the mean view", "a linear map"}
+    assert len(frame) == 2 * (9 * 7 + 3)
     assert len(view_strips(runs, 0, (0, 1), [ALONE, WITHOUT_ORBITS])) == 6
 
 
