@@ -48,7 +48,8 @@ def test_a_result_of_this_checkout_is_blessed(made):
 
 NAMES = [
     "../secret.txt", "table_04/../../secret.txt", "{root}/reproduce/_out/dclm/table_04/secret.txt",
-    "x/../../secret.txt", "table_04.link", "linked/secret.txt", "..\\secret.txt", "./../secret.txt", "", ".", "/", "table_04\0.md",
+    "x/../../secret.txt", "table_04.link", "linked/secret.txt",
+    "..\\secret.txt", "./../secret.txt", "", ".", "/", "table_04\0.md",
 ]
 
 
