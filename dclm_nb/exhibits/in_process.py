@@ -118,7 +118,7 @@ def execute_here(exhibit: Exhibit, scale: Scale, parameters: Mapping, out_dir: P
     began = time.monotonic()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
     given = {**parameters, "scale": scale.name, "out_dir": str(out_dir)}
-    with peak_memory(): notebook, whole = run_notebook(exhibit.notebook, given)      # its own, not others'
+    with peak_memory(): notebook, whole = run_notebook(exhibit.notebook, given)      # its own peak, not that of others
     kept = atomic_write(done if whole else failed, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     status, message = ("ok", "") if whole else diagnose(kept, "", False)
     if whole: failed.unlink(missing_ok=True)
