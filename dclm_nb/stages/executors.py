@@ -28,17 +28,20 @@ __all__ = ['EXECUTORS', 'datatrove_logs_to', 'QuietLocalExecutor', 'QuietRayExec
 # %% ../../nbs/stages/05_executors.ipynb #logs-def
 @contextmanager
 def datatrove_logs_to(path: Path):
-    "datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file."
+    """datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file. A log that cannot
+    be written, on a full disk, tells nobody: the task that meets the disk does."""
     import datatrove.utils.logging as talk
+    from loguru import _error_interceptor as trouble
     path.parent.mkdir(parents=True, exist_ok=True)
     real = talk.sys
+    trouble.sys = SimpleNamespace(stderr=None)
     with open(path, "a", encoding="utf-8") as file:
         talk.sys = SimpleNamespace(stderr=file)
         talk.setup_default_logger()
         try: yield
         finally:
             talk.logger.remove()
-            talk.sys = real
+            talk.sys = trouble.sys = real
 
 # %% ../../nbs/stages/05_executors.ipynb #local-def
 class _Quiet:
