@@ -145,7 +145,9 @@ def quality_scores(texts: Sequence[AnyText], model) -> np.ndarray:
     if isinstance(model, (str, Path)): model = load_classifier(model)
     if not hasattr(model, "predict"): raise UserError(f"model must be a classifier or its path, not {briefly(model)}")
     if not len(texts): return np.zeros(0)
-    labels, chances = model.predict([one_line(text) for text in texts], k=1, on_unicode_error="replace")
+    # as in training: what no file can hold is a question mark
+    lines = [one_line(text).encode("utf-8", "replace").decode() for text in texts]
+    labels, chances = model.predict(lines, k=1, on_unicode_error="replace")
     return np.array(
         [
             0.0 if not len(label) else p[0] if label[0] == "__label__hq" else 1 - p[0]
