@@ -43,11 +43,11 @@ def kill_at(entries: int, out: Path, *words, patience: float = 300, **environmen
 
 
 def left_by(folder: Path, but: tuple[str, ...] = ()) -> dict[str, str]:
-    """{file: hash} of what a command left, without what belongs to a clock, and without files whose names end in one
-    of `but`."""
+    """{file: hash} of what a command left, without what belongs to a clock, without files whose names end in one of
+    `but`, and without litter, which has tests of its own."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not MOVING & set(path.relative_to(folder).parts) and not path.name.endswith(but)
-        and not path.name.endswith(".lock")
+        and not path.name.endswith((".lock", ".tmp"))
     }
