@@ -261,7 +261,8 @@ class RunStore:
 
     def verify(self, key: str = "") -> "list[tuple[str, str]]":
         "(key, what is wrong or empty) of every run whose key begins with `key`; every file is read and hashed."
-        paths = sorted(p.parent for p in self.root.glob(f"{key}*/manifest.json") if not p.parent.name.startswith("."))
+        found = sorted(manifest.parent for manifest in self.root.glob("*/manifest.json"))
+        paths = [path for path in found if path.name.startswith(key) and not path.name.startswith(".")]
         return [(path.name, _damage_of(path)) for path in paths]
 
     def abandoned(self) -> "list[Path]":

@@ -157,7 +157,9 @@ def quality_scores(texts: Iterable[AnyText], model) -> np.ndarray:
     return np.concatenate(found)
 
 def _scores_of(texts: list[str], model) -> np.ndarray:
-    labels, chances = model.predict([one_line(text) for text in texts], k=1, on_unicode_error="replace")
+    # as in training: what no file can hold is a question mark
+    lines = [one_line(text).encode("utf-8", "replace").decode() for text in texts]
+    labels, chances = model.predict(lines, k=1, on_unicode_error="replace")
     return np.array(
         [
             0.0 if not len(label) else p[0] if label[0] == "__label__hq" else 1 - p[0]

@@ -59,10 +59,13 @@ def _without_values(record: dict) -> None:
 
 @contextmanager
 def datatrove_logs_to(path: Path):
-    "datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file."
+    """datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file. A log that cannot
+    be written, on a full disk, tells nobody: the task that meets the disk does."""
     import datatrove.utils.logging as talk
+    from loguru import _error_interceptor as trouble
     path.parent.mkdir(parents=True, exist_ok=True)
     real = talk.sys
+    trouble.sys = SimpleNamespace(stderr=None)
     with open(path, "a", encoding="utf-8") as file:
         talk.sys = SimpleNamespace(stderr=_Scrubbed(file))
         talk.setup_default_logger()
@@ -71,7 +74,7 @@ def datatrove_logs_to(path: Path):
         finally:
             talk.logger.remove()
             talk.logger.configure(patcher=lambda record: None)
-            talk.sys = real
+            talk.sys = trouble.sys = real
 
 # %% ../../nbs/stages/05_executors.ipynb #local-def
 class _Quiet:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.curation.lm_filters import (
     TokenScores, keep_by_perplexity, keep_by_topk_logits, perplexity, token_scorer, topk_average_logit,
 )
@@ -53,7 +54,7 @@ def test_both_filters_keep_their_tenth():
 
 
 def test_a_diverged_model_is_refused():
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(UserError, match="diverged"):
         keep_by_perplexity(["x"], lambda t: [TokenScores(np.array([np.nan]), np.zeros((1, 1)))])
 
 

@@ -29,10 +29,12 @@ def start(*words, **environment) -> subprocess.Popen:
                             start_new_session=True, env=surroundings(**environment))
 
 
-def kill_after(seconds: float, *words, **environment) -> bool:
-    """Start, and kill -9 the command and all that it started after so many seconds; False if it had ended before."""
-    process = start(*words, **environment)
-    time.sleep(seconds)
+def kill_at(entries: int, out: Path, *words, patience: float = 300, **environment) -> bool:
+    """Start, and kill -9 the command and all that it started when so many files and folders lie in `out`; False if it
+    had ended before. No clock decides, so that a busy machine tries the same as a quiet one."""
+    process, until = start(*words, **environment), time.monotonic() + patience
+    while process.poll() is None and sum(1 for _ in out.rglob("*")) < entries and time.monotonic() < until:
+        time.sleep(0.005)
     alive = process.poll() is None
     try: os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError: pass
@@ -41,11 +43,11 @@ def kill_after(seconds: float, *words, **environment) -> bool:
 
 
 def left_by(folder: Path, but: tuple[str, ...] = ()) -> dict[str, str]:
-    """{file: hash} of what a command left, without what belongs to a clock, and without files whose names end in one
-    of `but`."""
+    """{file: hash} of what a command left, without what belongs to a clock, without files whose names end in one of
+    `but`, and without litter, which has tests of its own."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not MOVING & set(path.relative_to(folder).parts) and not path.name.endswith(but)
-        and not path.name.endswith(".lock")
+        and not path.name.endswith((".lock", ".tmp"))
     }

@@ -117,7 +117,8 @@ def test_a_parameter_is_a_text_and_never_code(place, text):
     from dclm_nb.exhibits.in_process import run_notebook
     cell = lambda id, source, *tags: {"cell_type": "code", "id": id, "metadata": {"tags": list(tags)},
                                       "source": source, "outputs": [], "execution_count": None}
-    notebook = {"cells": [cell("first", 'text: str = ""', "parameters"), cell("second", "open('got', 'w').write(text)")],
+    cells = [cell("first", 'text: str = ""', "parameters"), cell("second", "open('got', 'w').write(text)")]
+    notebook = {"cells": cells,
                 "metadata": {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
                 "nbformat": 4, "nbformat_minor": 5}
     Path("a.ipynb").write_text(json.dumps(notebook))
