@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..core.doors import door
 from ..core.errors import UserError
 from ..core.provenance import git_state, host, peak_mb, scrub, versions
+from ..core.store import given_runs
 from ..core.files import atomic_write, disk_error, is_sum, read_json, sha256_of
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
@@ -255,7 +256,7 @@ class Showcase:
         self.foundations: dict[str, str] = {}
         self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
         self.attached: list[Path] = []
-        self.began = time.time()
+        self.began, self.given_before = time.time(), len(given_runs())
 
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
 
@@ -266,8 +267,9 @@ class Showcase:
 
     @property
     def runs(self) -> set[str]:
-        "The keys of the stored runs that the rerun values name."
-        return set(self.frame.loc[self.frame["source"].eq("rerun"), "run"]) - {""}
+        "The keys of the stored runs that the rerun values name, and of all that the page was given."
+        named = set(self.frame.loc[self.frame["source"].eq("rerun"), "run"]) - {""}
+        return named | set(given_runs(self.given_before))
 
     @property
     def peak_mb(self) -> float:

@@ -1,6 +1,7 @@
 """The showcase: what it shows is what it saves; nothing half-written; one line for the user."""
 import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -268,3 +269,15 @@ def test_a_section_leaves_its_files_beside_the_page(tmp_path):
     kept = json.loads((tmp_path / "table_04.manifest.json").read_text())["files"]
     assert {"table_04.funnel.csv", "table_04.a-curve.png", "table_04.it-moves.gif"} <= set(kept)
     with pytest.raises(UserError, match="a section holds"): show.section("Nothing", 7)
+
+
+def _count(config: dict, seed: int, folder: Path) -> dict: return {"seen": config["n"] + seed}
+
+
+def test_a_page_rests_on_every_run_that_it_was_given(tmp_path, monkeypatch):
+    from dclm_nb.core.store import RunStore
+    store = RunStore(tmp_path / "store")
+    before = store.run(_count, {"n": 1})
+    show = Showcase("svd", "figure-8", scale="smoke", out_dir=tmp_path / "out")
+    asked = [store.run(_count, {"n": 2}, seed) for seed in (0, 1, 1)]
+    assert show.runs == {run.key for run in asked} and before.key not in show.runs
