@@ -26,7 +26,7 @@ OF      := $(if $(PAPER),--paper $(PAPER))
 OF_ALL  := --paper $(or $(PAPER),all)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-all check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
+.PHONY: help setup data test test-all faults check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ test: $(STAMP)  ## the notebooks, the tests, smoke runs of the built exhibits: u
 
 test-all: $(STAMP)  ## the same with the nightly tier: every kill, every two-rank run, all fuzzing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
+
+faults: $(STAMP)  ## every fault that is tried, and a table of them: under 15 minutes on 2 cores
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests --faults --nightly
 
 check: $(STAMP)  ## notebooks and library in step, one parameters cell each, lint
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check

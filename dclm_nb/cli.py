@@ -3,6 +3,8 @@
 # %% ../nbs/cli.ipynb #imports
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 import signal
 import sys
@@ -47,7 +49,12 @@ ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, 
 def _console():
     from rich.console import Console
     console = Console()
-    return console if console.is_terminal else Console(width=int(os.environ.get("COLUMNS", 100)), force_terminal=False)
+    return console if console.is_terminal else Console(width=_columns(), force_terminal=False)
+
+def _columns(least: int = 80, usual: int = 100) -> int:
+    "How wide a page is; what `COLUMNS` says, if that is a number that a table can live with."
+    told = os.environ.get("COLUMNS", "")
+    return max(least, int(told)) if told.isascii() and told.isdigit() and len(told) < 6 else usual
 
 def _exhibits(paper: str):
     "The exhibits of a paper and the extras about it."
@@ -193,7 +200,7 @@ def bless(
 
 # %% ../nbs/cli.ipynb #runs-command
 @runs_app.callback(invoke_without_command=True)
-def runs(context: typer.Context, last: Annotated[int, typer.Option(help="How many, newest last.")] = 20):
+def runs(context: typer.Context, last: Annotated[int, typer.Option(min=1, help="How many, newest last.")] = 20):
     "The stored runs: key, what made it, when, how long. Without a further word they are listed."
     if context.invoked_subcommand: return
     from rich import box
@@ -402,7 +409,7 @@ def train_image(
     """Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost
     first."""
     from dclm_nb.image.launch import train_image as run
-    run(method, size, shards, out, codec, int(devices) if devices.isdigit() else devices, resolution, pictures, seed)
+    run(method, size, shards, out, codec, int(devices) if devices.isdecimal() else devices, resolution, pictures, seed)
 
 # %% ../nbs/cli.ipynb #train-video-command
 @train_app.command("video")
@@ -476,13 +483,43 @@ def sample_video(
     print(*write_film_files(film, Path(out, name), fps), sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
+_NEAR = str.maketrans("✓✗●○·↺…±−–—×≠↓↗⏳σ", "yx*o.r~+---x!v^>s")
+
+def _near(error: UnicodeEncodeError) -> tuple[str, int]:
+    "Something near each character that a terminal does not have, of its width where we use it; others spelled out."
+    text = error.object[error.start:error.end].translate(_NEAR)
+    return text.encode(error.encoding, "backslashreplace").decode(error.encoding), error.end
+
+def _speak_any_alphabet() -> None:
+    "No line of ours fails in a Latin-1 or ASCII terminal."
+    codecs.register_error("dclm_nb.near", _near)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="dclm_nb.near")
+
+def _nobody_listens() -> int:
+    "The exit code where the reader of our lines has gone: as if the pipe had ended us. Nothing more is printed."
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
 def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
+    from dclm_nb.core.addresses import bare_addresses
     from dclm_nb.core.errors import UserError
+    from dclm_nb.core.scratch import scratch
+    from dclm_nb.core.workers import forks_end_with_us
+    _speak_any_alphabet()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, line, began = 0, "", time.time()
-    try: code = app(args=arguments, standalone_mode=False) or 0
+    try:
+        with contextlib.ExitStack() as ours:
+            # where there can be no temporary folder, what needs one says so
+            with contextlib.suppress(OSError): ours.enter_context(scratch())
+            ours.enter_context(forks_end_with_us())
+            code = app(args=arguments, standalone_mode=False) or 0
     except UserError as e: code, line = e.exit_code, str(e)
+    except BrokenPipeError: code = _nobody_listens()
+    except OSError as e: code, line = 2, f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e)
+    except MemoryError: code, line = 2, "there is not enough memory for this: use a smaller scale, or fewer workers"
     # which of them depends on the version of typer
     except (KeyboardInterrupt, typer.Abort): code = 130
     except Exception as e:
@@ -490,7 +527,7 @@ def main(arguments: list[str] | None = None):
         # it says nothing where the help stands already
         code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
     if code == 130: line = f"interrupted: {_kept_since(began)}the same command continues"
-    if line: print(f"dclm-nb: {line}", file=sys.stderr)
+    if line: print(f"dclm-nb: {bare_addresses(line)}", file=sys.stderr)
     sys.exit(code)
 
 def _kept_since(began: float) -> str:

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import families
 import pytest
 
 TIERS = {  # marker: what it takes to run it, and why it is left out otherwise
@@ -17,6 +18,7 @@ TIERS = {  # marker: what it takes to run it, and why it is left out otherwise
 
 def pytest_addoption(parser):
     parser.addoption("--benchmarks", action="store_true", help="run the timed comparisons in tests/benchmarks")
+    parser.addoption("--faults", action="store_true", help="run the fault suite alone, and print its table")
     parser.addoption("--nightly", action="store_true", help="run also what is marked `nightly`, and all fuzzing")
 
 
@@ -27,6 +29,7 @@ def pytest_configure(config):
     if config.getoption("--nightly"): os.environ["DCLM_NB_NIGHTLY"] = "1"               # for tests/tiers.py
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
     config.addinivalue_line("markers", "nightly: long, and another test is of its kind: run only with --nightly")
+    config.addinivalue_line("markers", "fault(family): a fault that is tried, of a family of tests/families.py")
     if not hasattr(config, "workerinput"): _one_store(config)
 
 
@@ -44,15 +47,33 @@ def _one_store(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items: item.user_properties.append(("fault", families.family_of(item)))
+    if config.getoption("--faults"):
+        others = [item for item in items if not dict(item.user_properties)["fault"]]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     for marker, (option, reason) in TIERS.items():
         if config.getoption(option): continue
         for item in items:
             if marker in item.keywords: item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def pytest_terminal_summary(terminalreporter):
+def _fault_table(terminalreporter):
+    "The table of the fault suite: family, cases, passed."
+    tried = []
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            told = dict(getattr(report, "user_properties", ()))
+            if not told.get("fault") or outcome == "passed" and report.when != "call": continue
+            tried.append((told["fault"], outcome.replace("error", "failed"), int(told.get("cases", 1))))
+    terminalreporter.section("faults")
+    for line in families.table(tried): terminalreporter.line(line)
+
+
+def pytest_terminal_summary(terminalreporter, config):
     "How many tests were skipped, by reason; `make test` says it again at its end."
     skipped = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    if config.getoption("--faults"): _fault_table(terminalreporter)
     lines = [f"{sum(skipped.values())} tests skipped", *(f"{n:4} {reason}" for reason, n in skipped.most_common())]
     terminalreporter.section("left out")
     for line in lines: terminalreporter.line(line)

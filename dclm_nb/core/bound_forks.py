@@ -7,9 +7,9 @@ __all__ = []
 import os
 import sys
 
-from .workers import end_with, forks_end_with_us
+from .workers import bind_forks, end_with
 
 # %% ../../nbs/core/22_bound_forks.ipynb #bind
 if any("forkserver" in word for word in sys.orig_argv):         # in the server, and nowhere else
     end_with(os.getppid())
-    forks_end_with_us().__enter__()                             # for as long as the server lives
+    bind_forks()

@@ -7,13 +7,16 @@ __all__ = ['UserError', 'unknown', 'several']
 import difflib
 from collections.abc import Iterable, Mapping
 
+from .addresses import bare_addresses
+
 # %% ../../nbs/core/00_errors.ipynb #user-error-def
 class UserError(Exception):
     "What the user can mend, said in one line. The command line prints `str(error)` and exits with `exit_code`."
     exit_code = 2
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        line = bare_addresses(" ".join(str(message).split()))
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

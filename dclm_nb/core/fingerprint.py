@@ -37,7 +37,7 @@ def normalised(source: str) -> str:
 
 # %% ../../nbs/core/09_fingerprint.ipynb #source-class
 PACKAGE = "dclm_nb"
-_PLUMBING = ("errors", "paths", "progress", "files", "archives", "sources", "fingerprint", "identity", "runs",
+_PLUMBING = ("errors", "paths", "progress", "files", "archives", "sources", "doors", "fingerprint", "identity", "runs",
              "provenance", "store", "ranks", "workers", "quiet")
 PLUMBING = {f"{PACKAGE}.core.{m}" for m in _PLUMBING}               # moves bytes and reports; computes nothing
 DECORATOR = "dclm_nb.core.runs", "run"

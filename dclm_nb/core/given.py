@@ -22,6 +22,7 @@ def briefly(value: Any) -> str:
     "`value` as a short text for an error, also where it cannot be printed."
     try: text = reprlib.repr(value)
     except Exception: text = f"a {type(value).__name__}"
+    if len(text) > 200: text = f"{text[:197]}..."
     return text.encode("utf-8", "backslashreplace").decode()
 
 # %% ../../nbs/core/23_given.ipynb #whole-def

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError
-from .files import atomic_write
+from .files import atomic_write, damage
 
 # %% ../../nbs/core/15_identity.ipynb #canonical-def
 def _plain(value, field: str = ""):
@@ -102,11 +102,18 @@ def _leaves(settings: dict, above: str = "") -> dict[str, object]:
 # %% ../../nbs/core/15_identity.ipynb #claim-def
 def claim(path: str | Path, identity: Identity, what: str = "another run",
           then: str = "choose an empty folder") -> None:
-    "Note in the file `path` whose its folder is. Raises `UserError` where it is somebody else's, naming what differs."
+    """Note in the file `path` whose its folder is. Raises `UserError` where it is somebody else's, naming what differs,
+    and where the note is damaged."""
     path = Path(path)
     if not path.is_file():
-        atomic_write(path, json.dumps(identity.as_dict(), indent=1) + "\n")
+        atomic_write(path, json.dumps(identity.as_dict(), indent=1) + "\n", noted=True)
         return
-    try: noted = json.loads(path.read_text(encoding="utf-8"))
+    identity.check(_read_note(path, then), f"the folder {path.parent.name}", what, then)
+
+def _read_note(path: Path, then: str) -> dict:
+    "What a folder says about whose it is."
+    try: noted = {} if damage(path) else json.loads(path.read_text(encoding="utf-8"))
     except ValueError: noted = {}
-    identity.check(noted if isinstance(noted, dict) else {}, f"the folder {path.parent.name}", what, then)
+    if isinstance(noted, dict) and "name" in noted: return noted
+    raise UserError(f"{path.parent.name}/{path.name} {damage(path) or 'is another file'}, so that nobody knows whose "
+                    f"the folder is; remove the folder and start again, or {then}")

@@ -7,7 +7,6 @@ __all__ = ['PlannedRun', 'run_in_parallel']
 import multiprocessing
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,8 +15,9 @@ from pathlib import Path
 
 from .errors import UserError
 from .progress import Progress, read_progress
+from .scratch import scratch
 from .store import Recipe, Run, RunStore
-from .workers import main_script_hidden
+from .workers import bind_forks, end_with, main_script_hidden
 
 # %% ../../nbs/core/20_parallel.ipynb #planned-def
 @dataclass(frozen=True)
@@ -41,14 +41,11 @@ class PlannedRun:
 # %% ../../nbs/core/20_parallel.ipynb #start-worker
 def _start_worker(parent: int) -> None:
     "Silence, one thread, and no life without the parent."
-    import threading
+    end_with(parent)
+    bind_forks()
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2): os.dup2(null, stream)
     os.environ["OMP_NUM_THREADS"] = "1"
-    def watch():
-        while os.getppid() == parent: time.sleep(1)
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
 
 def _work(planned: PlannedRun, root: str, force: bool, report: str) -> str:
     "Make one run; returns its key."
@@ -92,9 +89,10 @@ def _one_by_one(plans: Sequence[PlannedRun], store: RunStore, force: bool, repor
 
 # %% ../../nbs/core/20_parallel.ipynb #side-by-side
 def _side_by_side(plans: Sequence[PlannedRun], store: RunStore, workers: int, force: bool, report: Progress) -> None:
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with (
-        tempfile.TemporaryDirectory() as folder,
+        scratch() as place,
+        tempfile.TemporaryDirectory(dir=place) as folder,
         ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool,
     ):
         followers = [_Follower(Path(folder) / f"{i}.jsonl") for i in range(len(plans))]
@@ -104,8 +102,11 @@ def _side_by_side(plans: Sequence[PlannedRun], store: RunStore, workers: int, fo
                 for i, (p, f) in enumerate(zip(plans, followers))
             }
         try: _watch(futures, plans, followers, report)
-        except BaseException:
+        except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        except BaseException:                           # whoever interrupts does not wait for runs of an hour
+            for worker in set(multiprocessing.active_children()) - others: worker.kill()
             raise
 
 def _watch(

@@ -23,7 +23,9 @@ from .errors import UserError, unknown
 from .files import sha256_of
 from .paths import home, project_root
 from .runs_lock import FoundRun, Lock, find_runs, locked_again
+from .scratch import scratch
 from .store import Run, RunStore
+from .workers import ending_with
 
 # %% ../../nbs/core/19_same.ipynb #compare-def
 def without(value, names: Sequence[str]):
@@ -45,8 +47,8 @@ def _content(path: Path, clock: Sequence[str]) -> str:
     except (OSError, EOFError, zlib.error): return sha256_of(path)      # damaged on purpose: some archives are
 
 def _files(run: Run, clock: Sequence[str]) -> list[str]:
-    "The files that have to be equal."
-    logs = [pattern for pattern in clock if "*" in pattern]
+    "The files that have to be equal. A checkpoint is there for going on only, and knows how long the training took."
+    logs = [*(pattern for pattern in clock if "*" in pattern), "*.ckpt"]
     return [name for name in run.manifest["files"] if not any(fnmatchcase(name, pattern) for pattern in logs)]
 
 def _leaves(value, at: str = "result") -> dict[str, str]:
@@ -99,7 +101,8 @@ def _python(code: str, where: Path) -> str:
     """What a fresh process prints that runs `code` on the package in the folder `where`.
     Raises `UserError` with its last line of complaint."""
     environment = {**os.environ, "PYTHONPATH": str(where), "DCLM_NB_HOME": str(home()), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=where, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", ending_with(os.getpid(), code)]
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
     if not done.returncode: return done.stdout
     said = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
     raise UserError(f"the code in {where.name} fails: {said}")
@@ -110,7 +113,8 @@ def code_before(root: Path, wanted: dict[str, str]) -> Iterator[Path]:
     Raises `UserError` where there is none."""
     ask = ("import json; from dclm_nb.core.runs_lock import find_runs; "
            "print(json.dumps({r.name: r.code for r in find_runs().values()}))")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as place, tempfile.TemporaryDirectory(dir=place) as folder:
+        _git(root, "worktree", "prune")                             # what killed processes had
         tree = Path(folder) / "before"
         for commit in _commits(root):
             _git(root, "worktree", "add", "--detach", "--force", str(tree), commit)
@@ -153,7 +157,7 @@ def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke
 
 def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
     "Make it before and after; what was equal, in words. Raises `UserError` with the first differences."
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as place, tempfile.TemporaryDirectory(dir=place) as folder:
         pairs = _pairs(run, before, root, smoke, Path(folder) / "old", Path(folder) / "new")
         if not pairs: raise UserError(f"the smoke runs of {run.name} hold no such run: dclm-nb runs bump {run.name}")
         if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:

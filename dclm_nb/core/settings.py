@@ -26,7 +26,7 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     wrong kind, or one that `kind` itself refuses."""
     try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, RecursionError) as e:
         reason = " ".join(str(e).split())[:160]
         raise UserError(f"the settings {str(path)!r} are not YAML: {reason}") from e
     return _filled(kind, {} if values is None else values, str(path))

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +24,8 @@ from .errors import UserError, unknown
 from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
 from .paths import data_dir, project_root
 from .progress import Progress
+from .scratch import owned_folder
+from .workers import ending_with
 
 # %% ../../nbs/core/08_sources.ipynb #pin-class
 @dataclass(frozen=True)
@@ -173,14 +174,16 @@ def _noted(path: Path, make: Callable[[], bytes]) -> Path:
 def _offline() -> str: return "DCLM_NB_OFFLINE is set" if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0") else ""
 
 # %% ../../nbs/core/08_sources.ipynb #pip-download
+_PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+
 def _pip_download(pin: Pin, into: Path) -> Path:
     "Let pip fetch `pin` into the empty folder `into`. Raises `OSError` with pip's reason."
     wanted = into / "pin.txt"
     wanted.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n")
     command = [
         sys.executable,
-        "-m",
-        "pip",
+        "-c",
+        ending_with(os.getpid(), _PIP),
         "download",
         "--quiet",
         "--disable-pip-version-check",
@@ -232,8 +235,8 @@ def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], 
     with `how_to_get`."""
     try:
         if reason := _offline(): raise OSError(reason)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-            got = get(Path(scratch))
+        with owned_folder(folder, ".fetch-") as scratch:
+            got = get(scratch)
             if (found := sha256_of(got)) != sha256:
                 raise OSError(f"what came has SHA-256 {found[:16]}..., not {sha256[:16]}...")
             os.replace(got, folder / got.name)

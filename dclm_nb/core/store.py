@@ -19,11 +19,11 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError, unknown
-from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
+from .files import atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sync_folder
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir
-from .provenance import git_state, host, peak_memory, scrub, versions
+from .provenance import git_state, give_back, host, peak_memory, scrub, versions
 from .ranks import alone, began, is_follower, leading, wait_for_leader
 from .runs import Declared, declared, is_strict, library_versions
 
@@ -36,8 +36,9 @@ def tree_hash(path: str | Path) -> str:
     return hash_of(*(part for name, file in _files(path) for part in (name, sha256_of(file))))
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    "(relative name, path) of every file below `folder`, sorted by name."
-    yield from sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
+    "(relative name, path) of every file below `folder`, sorted by name; without the sums that are noted beside some."
+    found = (p for p in folder.rglob("*") if p.is_file() and not is_sum(p))
+    yield from sorted((p.relative_to(folder).as_posix(), p) for p in found)
 
 # %% ../../nbs/core/11_store.ipynb #recipe-class
 @dataclass(frozen=True)
@@ -140,9 +141,11 @@ def _state(path: Path) -> list[int]:
 
 def _verified(path: Path) -> dict[str, list[int]]:
     "{file: [size, time of change]} as of the last whole reading; without files that had just been written then."
-    try: noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
-    return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
+    try:
+        noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))
+        return {name: state for name, state in noted["files"].items() if state[1] + _TICK_NS < noted["at"]}
+    # whatever else it says: then every file is read again
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError): return {}
 
 def _note_verified(path: Path, states: dict[str, list[int]]) -> None:
     text = json.dumps({"at": time.time_ns(), "files": states}) + "\n"
@@ -268,7 +271,8 @@ class RunStore:
 
     def verify(self, key: str = "") -> "list[tuple[str, str]]":
         "(key, what is wrong or empty) of every run whose key begins with `key`; every file is read and hashed."
-        paths = sorted(p.parent for p in self.root.glob(f"{key}*/manifest.json") if not p.parent.name.startswith("."))
+        found = sorted(manifest.parent for manifest in self.root.glob("*/manifest.json"))
+        paths = [path for path in found if path.name.startswith(key) and not path.name.startswith(".")]
         return [(path.name, _damage_of(path)) for path in paths]
 
     def abandoned(self) -> "list[Path]":
@@ -334,6 +338,7 @@ def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
         began = time.perf_counter()
         result = fn(json.loads(recipe.identity.config), recipe.seed, files, *extra)
         wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
+    give_back()
     if not isinstance(result, dict):
         raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
     return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}

@@ -6,8 +6,8 @@ __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
 import json
+from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
 from ..core.errors import UserError, unknown
-from ..core.files import sha256_of
+from ..core.files import intact, read_json, sha256_of
 from .fetch import fetch_warc, warc_address
 from .quality import ClassifierConfig
 from ..stages.decisions import Decide, Removal
@@ -60,33 +60,26 @@ class ReadWarcs(ReadShards):
 
 # %% ../../nbs/curation/21_blocks.ipynb #extract-def
 class Extract(DecidePage):
-    "HTML bytes to text."
+    "HTML bytes to text; a page that has none, or takes more than it may, goes."
     name, stage = "extract", "extraction"
     def __init__(self, removed: str, method: str = "resiliparse", faithful: bool = True):
         super().__init__(removed)
         self.method, self.faithful = method, faithful
 
-    def prepare(self, rank: int, world_size: int) -> None:
-        "Chooses the extractor: trafilatura can hang on a page, so it works in a child process with a limit on time."
-        from dclm_nb.curation.extract import IsolatedExtractor, extract_text
-
-        self.text_of = (
-            IsolatedExtractor(self.method, self.faithful)
-            if self.method == "trafilatura"
-            else partial(extract_text, method=self.method, faithful=self.faithful)
-        )
-
-    def finish(self) -> None:
-        "Ends the child process."
-        from dclm_nb.curation.extract import IsolatedExtractor
-        if isinstance(self.text_of, IsolatedExtractor): self.text_of.close()
-
-    def decide(self, doc: Document) -> Removal | None:
-        "Puts the page's text into the document, or says why it has none."
-        from dclm_nb.curation.extract import ExtractionFailure
-        html, charset = doc.metadata.pop("html"), doc.metadata.pop("charset", "")
-        try: doc.text = self.text_of(html, charset=charset)
-        except ExtractionFailure as e: return Removal(self.stage, e.cause)
+    def decided(self, data: DocumentsPipeline) -> Iterator[tuple[Document, Removal | None]]:
+        "Puts each page's text into its document, or says why it has none."
+        from dclm_nb.curation.extract import ExtractionFailure, extract_texts
+        waiting: deque[Document] = deque()
+        def pages() -> Iterator[tuple[bytes, str]]:
+            for doc in data:
+                waiting.append(doc)
+                yield doc.metadata.pop("html"), doc.metadata.pop("charset", "")
+        for text in extract_texts(pages(), self.method, self.faithful):
+            doc = waiting.popleft()
+            if isinstance(text, ExtractionFailure): yield doc, Removal(self.stage, text.cause)
+            else:
+                doc.text = text
+                yield doc, None
 
 # %% ../../nbs/curation/21_blocks.ipynb #stage-of-def
 def stage_of(step_number: int) -> str:
@@ -246,11 +239,12 @@ class TrainQuality(PipelineStep):
         against a passage of random pages."""
         from dataclasses import replace
         from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
-        from dclm_nb.curation.quality import drawn_passage, keep_random, tune_classifier
-        pool = [d.text for d in load_documents(self.pool)]
-        positives = equally_many(positive_passages(), min(max(len(pool) // 4, self.fewest), self.most))
-        chosen = keep_random(pool, min(1.0, len(positives) / len(pool)), self.seed)
-        negatives = [drawn_passage(t, EXAMPLE_WORDS, self.seed) for t, c in zip(pool, chosen) if c]
+        from dclm_nb.curation.quality import draws_of, drawn_passage, keep_drawn, tune_classifier
+        draws = draws_of((d.text for d in load_documents(self.pool)), self.seed)
+        positives = equally_many(positive_passages(), min(max(len(draws) // 4, self.fewest), self.most))
+        chosen = keep_drawn(draws, min(1.0, len(positives) / len(draws)))
+        drawn = (d.text for d, c in zip(load_documents(self.pool), chosen) if c)
+        negatives = [drawn_passage(text, EXAMPLE_WORDS, self.seed) for text in drawn]
         tuned = tune_classifier(
             [p for _, p in positives],
             negatives,
@@ -265,6 +259,8 @@ class TrainQuality(PipelineStep):
         }
 
 # %% ../../nbs/curation/21_blocks.ipynb #score-quality-def
+_AGAIN = "the command that made it makes it again"
+
 class ScoreQuality(PipelineStep):
     "Writes the score of every document of a shard, in order, to `scores/00000.npy`."
     type, name = "🔢 - SCORE", "score-quality"
@@ -275,9 +271,10 @@ class ScoreQuality(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing."
         from dclm_nb.curation.quality import quality_scores
-        model = Path(self.folder) / json.loads((Path(self.folder) / "classifier.json").read_text())["model"]
+        told = read_json(Path(self.folder) / "classifier.json", {"model": str}, _AGAIN)
+        model = Path(self.folder) / told["model"]
         for shard in shards_of_task(self.shards, rank, world_size):
-            scores = quality_scores([d.text for d in load_documents(self.pool, [shard])], model)
+            scores = quality_scores((d.text for d in load_documents(self.pool, [shard])), model)
             with replacing(Path(self.folder) / "scores" / f"{shard:05d}.npy") as file:
                 np.save(file, scores, allow_pickle=False)
         yield from ()
@@ -296,7 +293,8 @@ class KeepBest(DecidePage):
         from dclm_nb.curation.quality import keep_best, score_spread
 
         scores = [
-            np.load(Path(self.folder) / "scores" / f"{s:05d}.npy", allow_pickle=False) for s in range(self.shards)
+            np.load(intact(Path(self.folder) / "scores" / f"{s:05d}.npy", _AGAIN), allow_pickle=False)
+            for s in range(self.shards)
         ]
         score_spread(np.concatenate(scores)).require()
         kept = np.split(keep_best(np.concatenate(scores), self.keep_fraction), np.cumsum([len(s) for s in scores])[:-1])

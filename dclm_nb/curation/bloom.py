@@ -19,11 +19,14 @@ import psutil
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
+from ..core.files import intact, note_sum
 from .ngrams import mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
-def number_of_hashes(false_positive_rate: float) -> int:
+@door
+def number_of_hashes(false_positive_rate: Level) -> int:
     """The k that needs the fewest bits: -ln(rate) / ln 2, rounded up (appendix L). Raises `UserError` unless 0 < rate <
     1."""
     if not 0 < false_positive_rate < 1:
@@ -31,7 +34,8 @@ def number_of_hashes(false_positive_rate: float) -> int:
     return math.ceil(-math.log(false_positive_rate) / math.log(2))
 
 # %% ../../nbs/curation/12_bloom.ipynb #classic-bits
-def classic_bits(ngrams: int, false_positive_rate: float) -> int:
+@door
+def classic_bits(ngrams: Count, false_positive_rate: Level) -> int:
     """The smallest m with (1 - exp(-k n / m))**k <= rate, by bisection (appendix L)."""
     hashes = number_of_hashes(false_positive_rate)
     return smallest(lambda bits: (1 - math.exp(-hashes * ngrams / bits)) ** hashes <= false_positive_rate)
@@ -59,8 +63,9 @@ def _blocked_false_positive_rate(bits_per_ngram: float, hashes: int) -> float:
     return float(np.sum(np.exp(log_probability) * bit_is_set ** hashes))
 
 
+@door
 @lru_cache
-def number_of_blocks(ngrams: int, false_positive_rate: float) -> int:
+def number_of_blocks(ngrams: Count, false_positive_rate: Level) -> int:
     """Blocks of 512 bits that `ngrams` elements need to be answered with at most this false-positive rate."""
     hashes = number_of_hashes(false_positive_rate)
     never_fewer = classic_bits(ngrams, false_positive_rate) // BLOCK_BITS
@@ -70,6 +75,7 @@ def number_of_blocks(ngrams: int, false_positive_rate: float) -> int:
     )
 
 # %% ../../nbs/curation/12_bloom.ipynb #filter
+@door
 class BloomFilter:
     """A set of 64-bit hashes that forgets nothing and is wrong about a new one with probability `false_positive_rate`
     when full.
@@ -236,6 +242,7 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
     if batch: yield batch
 
 # %% ../../nbs/curation/12_bloom.ipynb #deduplicator
+@door
 class BloomDeduplicator:
     """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the
     paper's run: 13, 13, 0.8, 0.01).
@@ -246,8 +253,8 @@ class BloomDeduplicator:
     def __init__(
         self,
         expected_ngrams: int,
-        min_ngram_size: int = 13,
-        max_ngram_size: int = 13,
+        min_ngram_size: Count = 13,
+        max_ngram_size: Count = 13,
         threshold: float = 0.8,
         false_positive_rate: float = 0.01,
     ):
@@ -312,10 +319,12 @@ class BloomDeduplicator:
             "false_positive_rate": self.filter.false_positive_rate,
         }
         save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
+        note_sum(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "BloomDeduplicator":
-        """Go on from a saved filter. Raises `UserError` if the file is none."""
+        """Go on from a saved filter. Raises `UserError` if the file is none, or not what was saved."""
+        if Path(path).is_file(): intact(path, "delete it and deduplicate again")
         try:
             with safe_open(path, "np") as file:
                 settings, words = json.loads((file.metadata() or {})["settings"]), file.get_tensor("words")
@@ -339,7 +348,10 @@ def _without_paragraphs(text: str, removed: Iterable[bool]) -> str:
     return "".join(paragraph for paragraph, gone in zip(paragraphs, removed) if not gone)
 
 # %% ../../nbs/curation/12_bloom.ipynb #bound
-def false_removal_bound(ngrams: int, known: int, threshold: float = 0.8, false_positive_rate: float = 0.01) -> float:
+@door
+def false_removal_bound(
+    ngrams: Count, known: AtLeast0, threshold: Share = 0.8, false_positive_rate: Level = 0.01
+) -> float:
     """Upper bound of the probability that a paragraph of `ngrams` n-grams, `known` of which are truly in the filter, is
     removed wrongly.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from ..core.paths import project_root
 from ..core.seeds import seed_for
@@ -296,7 +297,8 @@ def _without_shared_lines(texts: list[str]) -> list[str]:
     return ["\n".join(line for line in text.split("\n") if seen[line.strip()] < 2) for text in texts]
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #evaluation-def
-def evaluation_articles(most: int = 400) -> dict[str, list[str]]:
+@door
+def evaluation_articles(most: Count = 400) -> dict[str, list[str]]:
     "Held-out articles by source, each at least 60 words, in a fixed shuffled order; at most `most` of a source."
     articles = defaultdict(list)
     for raw, text in _of_split("evaluation", 60): articles[raw.source].append((seed_for("evaluation", raw.name), text))
@@ -329,6 +331,7 @@ def _passages(text: str, words: int) -> list[str]:
 # %% ../../nbs/curation/14_crawl_texts.ipynb #positives-def
 EXAMPLE_WORDS = 60                                              # of a classifier's example, good or not
 
+@door
 def positive_passages(
     sources: Sequence[str] = (), per_source: int = 1200, words: int = EXAMPLE_WORDS
 ) -> list[tuple[str, str]]:
@@ -352,6 +355,7 @@ def equally_many(passages: Sequence[tuple[str, str]], each: int) -> list[tuple[s
     return [found[i % len(found)] for found in kinds.values() for i in range(each)]
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #positive-texts
+@door
 def positive_texts(sources: Sequence[str] = ()) -> list[str]:
     "The passages of `positive_passages` without the names of their documents."
     return [passage for _, passage in positive_passages(sources)]

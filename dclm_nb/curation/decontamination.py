@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import regex
 
+from ..core.doors import AnyText, Count, Share, door
 from ..core.errors import UserError
 from ..core.one_form import LETTER, one_form
 
@@ -45,9 +46,10 @@ def ngram_numbers(text: str, n: int) -> np.ndarray:
     return total
 
 # %% ../../nbs/curation/19_decontamination.ipynb #index-def
+@door
 class NgramIndex:
     "All n-grams of a set of texts."
-    def __init__(self, texts: Iterable[str], n: int = 13):
+    def __init__(self, texts: Iterable[AnyText], n: Count = 13):
         if n < 1: raise UserError(f"n-grams need at least one word, not {n}")
         self.n = n
         found = [ngram_numbers(t, n) for t in texts]
@@ -69,14 +71,16 @@ class NgramIndex:
         return np.cumsum(edges)[:-1] > 0
 
 # %% ../../nbs/curation/19_decontamination.ipynb #share-def
-def contaminated_share(text: str, training: NgramIndex) -> float:
+@door
+def contaminated_share(text: AnyText, training: NgramIndex) -> float:
     """The share of the words of `text` inside shared runs; 0 for a text without words. Build `training` with n=10 for
     the paper's analysis."""
     shared = training.shared_words(text)
     return float(shared.mean()) if len(shared) else 0.0
 
 # %% ../../nbs/curation/19_decontamination.ipynb #verdict-def
-def contamination_label(share: float) -> str:
+@door
+def contamination_label(share: Share) -> str:
     "`dirty` above 0.8, `clean` below 0.2, else `between` (Figures 11 and 12)."
     return "dirty" if share > 0.8 else "clean" if share < 0.2 else "between"
 
@@ -101,14 +105,18 @@ def _question_part(question: str, last_sentence: bool) -> str:
     return parts[-1] if last_sentence and parts else question
 
 # %% ../../nbs/curation/19_decontamination.ipynb #holds-def
-def holds_question(document: str, question: str, options: Sequence[str], last_sentence: bool = False) -> bool:
+@door
+def holds_question(
+    document: AnyText, question: AnyText, options: Sequence[AnyText], last_sentence: bool = False
+) -> bool:
     "Does the document hold the question and at least one option? `last_sentence` for MMLU."
     part = _question_part(question, last_sentence)
     if not part.strip() or not _pattern(part).search(document): return False
     return any(o.strip() and _pattern(o).search(document) for o in options)
 
 # %% ../../nbs/curation/19_decontamination.ipynb #cut-def
-def cut_question(document: str, question: str, options: Sequence[str], last_sentence: bool = False) -> str:
+@door
+def cut_question(document: AnyText, question: AnyText, options: Sequence[AnyText], last_sentence: bool = False) -> str:
     "The document without the matched strings; unchanged where it is not flagged."
     if not holds_question(document, question, options, last_sentence): return document
     for part in (_question_part(question, last_sentence), *sorted(options, key=len, reverse=True)):
@@ -116,7 +124,8 @@ def cut_question(document: str, question: str, options: Sequence[str], last_sent
     return document
 
 # %% ../../nbs/curation/19_decontamination.ipynb #overlap-def
-def overlap_report(sets: Mapping[str, Sequence[str]], n: int = 13) -> pd.DataFrame:
+@door
+def overlap_report(sets: Mapping[str, Sequence[AnyText]], n: Count = 13) -> pd.DataFrame:
     """For every ordered pair of sets: `documents` of `set`, how many share an n-gram with `against`, and the share of
     all its words inside shared runs."""
     indexes = {name: NgramIndex(texts, n) for name, texts in sets.items()}
@@ -148,7 +157,8 @@ class Decontaminated:
     def removed(self) -> int: return int((~self.kept).sum())
 
 # %% ../../nbs/curation/19_decontamination.ipynb #remove-def
-def decontaminate(pool: Sequence[str], evaluation: Iterable[str], n: int = 13) -> Decontaminated:
+@door
+def decontaminate(pool: Sequence[AnyText], evaluation: Iterable[AnyText], n: Count = 13) -> Decontaminated:
     "Flag every document of the pool that shares an n-gram of words with the evaluation texts."
     index = NgramIndex(evaluation, n)
     shared = np.array([int(index.hits(t).sum()) for t in pool], dtype=np.int64)

@@ -2,31 +2,29 @@
 
 # %% auto #0
 __all__ = ['CODECS', 'NOT_ON_THE_WEB', 'BOMS', 'BEYOND_ASCII', 'DECLARED', 'MAX_BYTES', 'MAX_TAGS', 'MAX_NESTING_WORK',
-           'CONTAINER', 'METHODS', 'ExtractionFailure', 'decode_html', 'nesting_work', 'refuse_traps', 'extract_text',
-           'IsolatedExtractor']
+           'CONTAINER', 'METHODS', 'BOUNDS', 'CAUSES', 'BATCH_PAGES', 'BATCH_BYTES', 'ExtractionFailure', 'decode_html',
+           'nesting_work', 'refuse_traps', 'Bounds', 'extract_texts', 'extract_text']
 
 # %% ../../nbs/curation/04_extract.ipynb #imports
 import codecs
-import json
 import re
-import select
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 
-import numpy as np
 import webencodings
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from ..core.airlock import Airlock, Ended, allow, alone
+from ..core.doors import door
 from ..core.errors import unknown
 
 # %% ../../nbs/curation/04_extract.ipynb #failure
 class ExtractionFailure(Exception):
-    """A page that gives no text. `cause` is one of `not-utf-8`, `too_big`, `too_deep`, `too_many_tags`, `timeout`,
-    `crash`, or `error: ...`."""
+    """A page that gives no text. `cause` is `not-utf-8`; `too_big`, `too_deep` or `too_many_tags`, seen beforehand;
+    `timeout`, `too_much_memory` or `too_much_text`, where a bound was broken; `crash`, or `error: ...`."""
 
     def __init__(self, cause: str):
         super().__init__(cause)
@@ -100,6 +98,7 @@ def _declared_inside(html: bytes) -> str:
     return next(filter(webencodings.lookup, labels), "")
 
 
+@door
 def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
     """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when
     faithful."""
@@ -123,15 +122,15 @@ CONTAINER = re.compile(rb"<(/?)(?:div|article)[\s/>]", re.IGNORECASE)
 
 def nesting_work(html: bytes) -> int:
     """The sum, over all opening <div> and <article> tags, of how many of them are open at that point."""
-    steps = np.array([-1 if tag[1] else 1 for tag in CONTAINER.finditer(html)])
-    if not len(steps): return 0
-    depth = np.cumsum(steps)
-    depth -= np.minimum(np.minimum.accumulate(depth), 0)      # a closing tag too many closes nothing
-    return int(depth[steps > 0].sum())
+    work = depth = 0
+    for tag in CONTAINER.finditer(html):
+        depth = max(depth - 1, 0) if tag[1] else depth + 1       # a closing tag too many closes nothing
+        if not tag[1]: work += depth
+    return work
 
 # %% ../../nbs/curation/04_extract.ipynb #refuse-traps
 def refuse_traps(html: bytes) -> None:
-    """Raise `ExtractionFailure` for a page that would take unbounded time or memory."""
+    """Raise `ExtractionFailure` for a page of which it can be told beforehand that it takes too much."""
     if len(html) > MAX_BYTES: raise ExtractionFailure("too_big")
     tags = html.count(b"<")
     if tags > MAX_TAGS: raise ExtractionFailure("too_many_tags")
@@ -161,86 +160,137 @@ METHODS: dict[str, Callable[[str], str]] = {
     "wet": _as_wet,
 }
 
+# %% ../../nbs/curation/04_extract.ipynb #bounds
+@dataclass(frozen=True)
+class Bounds:
+    """What the extraction of a page may take: so much, and so much more for a byte of its HTML. Time in seconds of a
+    processor, memory in bytes, text in characters."""
+
+    seconds: float = 1.0
+    seconds_a_byte: float = 4e-6        # an ordinary page takes 0.03e-6 to 0.2e-6
+    memory: int = 64 << 20
+    memory_a_byte: int = 128            # tiny tags side by side take up to 100
+    text: int = 100_000
+    text_a_byte: int = 4                # an ordinary page has less than 1
+
+    def most_seconds(self, size: int) -> float: return self.seconds + self.seconds_a_byte * size
+
+    def most_memory(self, size: int) -> int: return self.memory + self.memory_a_byte * size
+
+    def most_text(self, size: int) -> int: return self.text + self.text_a_byte * size
+
+
+BOUNDS = {
+    "resiliparse": Bounds(),
+    # ordinary Python, which looks at a page several times
+    "trafilatura": Bounds(seconds=4.0, seconds_a_byte=20e-6, memory=128 << 20, memory_a_byte=512),
+    "wet": Bounds(),
+}
+
+# %% ../../nbs/curation/04_extract.ipynb #next-door
+CAUSES = {"time": "timeout", "memory": "too_much_memory", "died": "crash"}
+
+
+@cache
+def _warm(method: str) -> None:
+    "What a library loads when it is first used is not the first page's fault."
+    METHODS[method]("<p>warm")
+
+
+def _text(html: bytes, charset: str, method: str, faithful: bool, bounds: Bounds) -> str:
+    "The text of a page, in this process. Raises whatever the method does."
+    text = METHODS[method](decode_html(html, faithful, charset))
+    if len(text) > bounds.most_text(len(html)): raise ExtractionFailure("too_much_text")
+    return text
+
+
+def _texts(pages: list[tuple[bytes, str]], *how) -> list[str | ExtractionFailure | None]:
+    "The text of each page; None where only a process of its own can tell what is wrong. `how`: as in `_text`."
+    _warm(how[0])
+    texts = [_text_if_well(*page, *how) for page in pages]
+    allow()
+    return texts
+
+
+def _text_if_well(html: bytes, charset: str, method: str, faithful: bool, bounds: Bounds):
+    allow(bounds.most_seconds(len(html)), bounds.most_memory(len(html)))
+    try: return _text(html, charset, method, faithful, bounds)
+    except ExtractionFailure as failure: return failure
+    except Exception: return None
+
+
+def _text_alone(html: bytes, charset: str, method: str, faithful: bool, bounds: Bounds) -> str:
+    "The text of a page, in a fork of this process. Raises `ExtractionFailure`."
+    _warm(method)
+    allowed = dict(seconds=bounds.most_seconds(len(html)), memory=bounds.most_memory(len(html)))
+    try: return alone(_text, html, charset, method, faithful, bounds, **allowed)
+    except Ended as ended: raise ExtractionFailure(CAUSES[ended.cause]) from None
+    except RuntimeError as error: raise ExtractionFailure(f"error: {str(error).partition(':')[0]}") from None
+
+# %% ../../nbs/curation/04_extract.ipynb #batches
+BATCH_PAGES, BATCH_BYTES = 256, 1 << 20
+_own = threading.local()                # the child next door, of each thread
+
+
+def _airlock() -> Airlock:
+    if not hasattr(_own, "airlock"): _own.airlock = Airlock(memory=0, patience=1800.0, quiet=True)
+    return _own.airlock
+
+
+def _batches(pages: Iterable[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:
+    batch, size = [], 0
+    for page in pages:
+        batch.append(page)
+        size += len(page[0])
+        if len(batch) < BATCH_PAGES and size < BATCH_BYTES: continue
+        yield batch
+        batch, size = [], 0
+    if batch: yield batch
+
+
+def _answers(pages: list[tuple[bytes, str]], *how) -> list[str | ExtractionFailure]:
+    "The text of each page, or why it has none. `how`: as in `_text`."
+    answers: list = [_trap(html) for html, _ in pages]
+    sent = [k for k, answer in enumerate(answers) if answer is None]
+    try: texts = _airlock().run(_texts, [pages[k] for k in sent], *how)
+    except Ended: texts = [None] * len(sent)
+    for k, text in zip(sent, texts): answers[k] = _verdict(pages[k], *how) if text is None else text
+    return answers
+
+
+def _trap(html: bytes) -> ExtractionFailure | None:
+    try: refuse_traps(html)
+    except ExtractionFailure as failure: return failure
+
+
+def _verdict(page: tuple[bytes, str], *how) -> str | ExtractionFailure:
+    "The text of a page that was in a batch that failed, or why it has none."
+    for _ in range(3):
+        try: return _airlock().run(_text_alone, *page, *how)
+        except ExtractionFailure as failure: return failure
+        except Ended: continue          # not for what the page did: it had a fork to itself
+    return ExtractionFailure("crash")
+
 # %% ../../nbs/curation/04_extract.ipynb #extract
-def extract_text(html: bytes, method: str = "resiliparse", faithful: bool = True, charset: str = "") -> str:
-    """The text of a page; "" if it has none.
+def extract_texts(
+    pages: Iterable[tuple[bytes, str]], method: str = "resiliparse", faithful: bool = True, bounds: Bounds | None = None
+) -> Iterator[str | ExtractionFailure]:
+    """For each page, (HTML, charset that the server declared), its text, "" if it has none, or the `ExtractionFailure`
+    that says why it cannot be extracted; in order.
 
-    `method`: a key of `METHODS`. `faithful`: drop what is not UTF-8, as the original does; else decode it, `charset`
-    being what the server declared.
-    Raises `ExtractionFailure(cause)` for a page that cannot be extracted and `UserError` for an unknown method."""
+    `method`: a key of `METHODS`. `faithful`: drop what is not UTF-8, as the original does; else decode it. `bounds`:
+    those of the method, if none are given. Raises `UserError` for an unknown method."""
     if method not in METHODS: raise unknown("extraction method", method, METHODS)
-    refuse_traps(html)
-    text = decode_html(html, faithful, charset)
-    try: return METHODS[method](text)
-    except Exception as error: raise ExtractionFailure(f"error: {type(error).__name__}") from error
+    how = method, faithful, bounds or BOUNDS[method]
+    return (answer for batch in _batches(pages) for answer in _answers(batch, *how))
 
-# %% ../../nbs/curation/04_extract.ipynb #serve
-def _serve(method: str, faithful: bool) -> None:
-    """The child's loop: a line {"size", "charset"} and that many bytes on stdin; a line {"text"} or {"cause"} on
-    stdout."""
-    source, answers = sys.stdin.buffer, sys.stdout
-    sys.stdout = sys.stderr        # whatever a library prints must not be taken for an answer
-    METHODS[method]("<p>warm")     # imports, before the first page's time starts
-    print(json.dumps({"text": "ready"}), file=answers, flush=True)
-    while line := source.readline():
-        request = json.loads(line)
-        try: answer = {"text": extract_text(source.read(request["size"]), method, faithful, request["charset"])}
-        except ExtractionFailure as failure: answer = {"cause": failure.cause}
-        print(json.dumps(answer), file=answers, flush=True)
 
-# %% ../../nbs/curation/04_extract.ipynb #isolated
-@dataclass
-class IsolatedExtractor:
-    """Calls `extract_text` in a child process with a limit on time (seconds a page). Picklable: a copy starts a child
-    of its own. Use as a context manager or call `close`."""
-    method: str = "trafilatura"
-    faithful: bool = True
-    timeout: float = 10.0
-    child: subprocess.Popen | None = field(default=None, repr=False, compare=False)
-
-    def __post_init__(self):
-        if self.method not in METHODS: raise unknown("extraction method", self.method, METHODS)
-
-    def __call__(self, html: bytes, charset: str = "") -> str:
-        """The text of a page. Raises `ExtractionFailure`, also with the causes `timeout` and `crash`."""
-        refuse_traps(html)
-        try:
-            if self.child is None: self._start()
-            self.child.stdin.write(json.dumps({"size": len(html), "charset": charset}).encode() + b"\n" + html)
-            self.child.stdin.flush()
-            answer = self._answer(self.timeout)
-        except (OSError, EOFError) as error:
-            self.close()
-            raise ExtractionFailure("timeout" if isinstance(error, TimeoutError) else "crash") from None
-        if "cause" in answer: raise ExtractionFailure(answer["cause"])
-        return answer["text"]
-
-    def _start(self) -> None:
-        program = f"from dclm_nb.curation.extract import _serve; _serve({self.method!r}, {self.faithful!r})"
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self._answer(120.0)
-
-    def _answer(self, seconds: float) -> dict:
-        line, deadline = b"", time.monotonic() + seconds
-        while not line.endswith(b"\n"):
-            if not select.select([self.child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError
-            part = self.child.stdout.read1(1 << 16)
-            if not part: raise EOFError
-            line += part
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the child, whatever it is doing."""
-        if self.child is None: return
-        self.child.kill()
-        self.child.communicate()
-        self.child = None
-
-    def __enter__(self): return self
-
-    def __exit__(self, *_): self.close()
-
-    def __getstate__(self): return self.__dict__ | {"child": None}
+@door
+def extract_text(
+    html: bytes, method: str = "resiliparse", faithful: bool = True, charset: str = "", bounds: Bounds | None = None
+) -> str:
+    """The text of one page, as of `extract_texts`. Raises `ExtractionFailure` for a page that cannot be extracted and
+    `UserError` for an unknown method."""
+    answer = next(extract_texts([(html, charset)], method, faithful, bounds))
+    if isinstance(answer, ExtractionFailure): raise answer
+    return answer

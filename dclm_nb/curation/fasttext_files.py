@@ -5,6 +5,7 @@ __all__ = ['PATIENCE_S', 'ModelFacts', 'model_facts', 'check_model']
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #imports
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
+from ..core.workers import ending_with
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #fields
 class _Damaged(Exception):
@@ -126,6 +129,7 @@ def _walked(fields: _Fields) -> ModelFacts:
     return ModelFacts(dim, bucket, words, tuple(labels), quantised)
 
 # %% ../../nbs/curation/25_fasttext_files.ipynb #check-def
+@door
 def model_facts(path: str | Path) -> ModelFacts:
     "What the model file at `path` is. Raises `UserError` for one that is not whole, or no classifier of fastText."
     path = Path(path)
@@ -143,10 +147,12 @@ _TRIAL = "import fasttext, resource, sys; resource.setrlimit(resource.RLIMIT_COR
 
 PATIENCE_S = 60
 
+@door
 def check_model(path: str | Path) -> ModelFacts:
     """`model_facts`, and the file was loaded and asked by a child. Raises `UserError` where that ended badly."""
     facts, seconds = model_facts(path), PATIENCE_S + Path(path).stat().st_size / 2e7
-    try: done = subprocess.run([sys.executable, "-c", _TRIAL, str(path)], capture_output=True, timeout=seconds)
+    command = [sys.executable, "-c", ending_with(os.getpid(), _TRIAL), str(path)]
+    try: done = subprocess.run(command, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         raise UserError(f"{Path(path).name} could not be loaded within {seconds:.0f} s: train another model") from None
     if not done.returncode: return facts

@@ -4,17 +4,21 @@
 __all__ = ['COMMON_CRAWL', 'ATTEMPTS', 'FIRST_WAIT', 'FINAL', 'warc_address', 'fetch_warc']
 
 # %% ../../nbs/curation/03_fetch.ipynb #imports
+import base64
 import hashlib
 import http.client
 import os
+import re
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import exclusive
+from ..core.files import damage, exclusive, note_sum, sum_beside
 from ..core.paths import data_dir
 from ..core.progress import Progress
 
@@ -22,11 +26,12 @@ from ..core.progress import Progress
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 
 
+@door
 def warc_address(source: str) -> str | None:
     """The https address that `source` stands for, or None if it is a local path. Raises `UserError` for an address of
     another kind."""
     if source.startswith("s3://commoncrawl/"): return COMMON_CRAWL + source.removeprefix("s3://commoncrawl/")
-    if source.startswith(("https://", "http://")): return source
+    if source.startswith(("https://", "http://")): return _checked(source)
     if "://" in source:
         raise UserError(
             f"{source} is of no kind that can be fetched: https://, http://, s3://commoncrawl/ or crawl-data/"
@@ -34,29 +39,40 @@ def warc_address(source: str) -> str | None:
     if source.startswith("crawl-data/") and not Path(source).exists(): return COMMON_CRAWL + source
     return None
 
+def _checked(address: str) -> str:
+    "The address, if it can be asked for. Raises `UserError`."
+    if re.search(r"[\s\x00-\x1f\x7f]", address):
+        raise UserError(f"the address {address.split('?')[0]} holds a blank: write %20 in its place")
+    try: host = urllib.parse.urlsplit(address).hostname
+    except ValueError: host = None
+    if not host: raise UserError(f"the address {address} names no host")
+    return address
+
 # %% ../../nbs/curation/03_fetch.ipynb #fetch
 ATTEMPTS, FIRST_WAIT = 5, 1.0
 FINAL = (400, 401, 403, 404, 410)
 
 
+@door
 def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -> Path:
-    """The file behind an address, downloaded once into the cache. Raises `UserError` where it cannot be had."""
+    """The file behind an address, downloaded once into the cache, and again where it was damaged there. Raises
+    `UserError` where it cannot be had."""
     folder = folder or data_dir() / "warc"
     folder.mkdir(parents=True, exist_ok=True)
     name = Path(urllib.parse.urlsplit(url).path).name or "archive.warc.gz"
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     how = f"Download {url} elsewhere and give its path, or put it at {path}"
-    if path.exists(): return path
+    if _is_there(path): return path
     if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
         raise UserError(f"{name} is not here and DCLM_NB_OFFLINE is set. {how}")
     part, failures = path.with_name(path.name + ".part"), 0
     with exclusive(path.with_name(f".{path.name}.lock")):
-        while not path.exists():
+        while not _is_there(path):
             before = part.stat().st_size if part.exists() else 0
             try: whole = _fetch_rest(url, part)
             except (OSError, http.client.HTTPException) as error: whole, reason = False, error
             else: reason = "the connection ended early"
-            if whole: os.replace(part, path)
+            if whole: note_sum(path, part), os.replace(part, path)
             elif isinstance(reason, urllib.error.HTTPError) and reason.code in FINAL: failures = ATTEMPTS
             else: failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
             if failures == ATTEMPTS:
@@ -64,16 +80,20 @@ def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -
             if failures: time.sleep(wait * 2 ** (failures - 1))
     return path
 
+def _is_there(path: Path) -> bool:
+    "Is the archive there? One that was fetched here has to be what came; of one that was put there nothing is known."
+    if not path.exists() or not sum_beside(path).is_file() or not (reason := damage(path)): return path.exists()
+    print(f"the archive {path.name} {reason}; it is fetched again", file=sys.stderr)
+    path.unlink()
+    return False
+
 # %% ../../nbs/curation/03_fetch.ipynb #rest
 def _fetch_rest(url: str, part: Path) -> bool:
     """Ask for what `part` does not hold yet and append it; whether the file is whole now. Raises `OSError` or
     `HTTPException`."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(
-        url,
-        headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"}
-        | ({"Range": f"bytes={have}-"} if have else {}),
-    )
+    request = _request(url)
+    if have: request.add_header("Range", f"bytes={have}-")
     try: answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         # nothing is missing
@@ -91,3 +111,17 @@ def _fetch_rest(url: str, part: Path) -> bool:
                 file.write(data)
                 progress.update(len(data) / 1e6)
         return total is None or part.stat().st_size == total
+
+# %% ../../nbs/curation/03_fetch.ipynb #request
+def _request(url: str) -> urllib.request.Request:
+    "The request for an address. A login in it goes to this host alone, as a header that no redirection takes along."
+    parts = urllib.parse.urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(
+        urllib.parse.urlunsplit(parts._replace(netloc=host)),
+        headers={"User-Agent": "dclm_nb", "Accept-Encoding": "identity"},
+    )
+    if login:
+        code = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode()
+        request.add_unredirected_header("Authorization", f"Basic {code}")
+    return request

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+from ..core.doors import AnyText, door
 from .language import MIN_PROBABILITY, Language, LanguageIdentifier, embedded_language_model, is_english
 from .repetition import first_repetition
 from dclm_nb.curation.url import (
@@ -388,9 +389,10 @@ def _settings(faithful: bool, ban_lists: BanLists | None, language: LanguageIden
     )
 
 # %% ../../nbs/curation/09_heuristics.ipynb #refinedweb
+@door
 def refinedweb(
-    text: str,
-    url: str | None = None,
+    text: AnyText,
+    url: AnyText | None = None,
     faithful: bool = True,
     ban_lists: BanLists | None = None,
     language: LanguageIdentifier | None = None,
@@ -411,9 +413,10 @@ def refinedweb(
     return Decision(True, None, "", None, page.text)
 
 # %% ../../nbs/curation/09_heuristics.ipynb #explain
+@door
 def explain(
-    text: str,
-    url: str | None = None,
+    text: AnyText,
+    url: AnyText | None = None,
     faithful: bool = True,
     ban_lists: BanLists | None = None,
     language: LanguageIdentifier | None = None,

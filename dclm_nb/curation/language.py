@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.doors import door
 from ..core.sources import PinnedFile, PinnedPackage
 from .fasttext_files import check_model, model_facts
 
@@ -35,6 +36,7 @@ def one_line(text: str, faithful: bool = True) -> str:
     return text.replace("\n", "" if faithful else " ")
 
 # %% ../../nbs/curation/07_language.ipynb #fasttext-class
+@door
 class FastTextLanguage:
     """A fastText language model on disk. `name` is shown in reports, so that a run says which model decided. A file is
     looked through, and loaded by a child first unless it was `tried`. Raises `UserError` for one that is damaged."""

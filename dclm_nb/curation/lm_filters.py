@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.doors import AnyText, Count, Fraction, door
+from ..core.errors import UserError
+from ..core.given import briefly
 from .quality import keep_best
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #scores-def
+@door
 @dataclass(frozen=True)
 class TokenScores:
     """One document under a language model. `logprobs`: (T,) of each next token; `topk_logits`: (T, k), the largest
@@ -24,47 +28,55 @@ class TokenScores:
 Scorer = Callable[[Sequence[str]], list[TokenScores]]
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #perplexity-def
+@door
 def perplexity(scores: TokenScores) -> float:
     "exp of the mean negative log-probability a token; infinite for a text with nothing to predict."
     return float(np.exp(-scores.logprobs.mean())) if len(scores.logprobs) else float("inf")
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #topk-def
+@door
 def topk_average_logit(scores: TokenScores) -> float:
     "Mean over positions of the mean of the largest logits; minus infinity for a text with nothing to predict."
     return float(scores.topk_logits.mean()) if scores.topk_logits.size else float("-inf")
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #keep-perplexity-def
-def keep_by_perplexity(texts: Sequence[str], token_scores: Scorer, keep_fraction: float = 0.1) -> np.ndarray:
+@door
+def keep_by_perplexity(texts: Sequence[AnyText], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
     "The `keep_fraction` of lowest perplexity (released run name: `perplexity_f0.1`): bool, shape (texts,)."
     return keep_best(-np.array([perplexity(s) for s in _scored(texts, token_scores)]), keep_fraction)
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #keep-topk-def
-def keep_by_topk_logits(texts: Sequence[str], token_scores: Scorer, keep_fraction: float = 0.1) -> np.ndarray:
+@door
+def keep_by_topk_logits(texts: Sequence[AnyText], token_scores: Scorer, keep_fraction: Fraction = 0.1) -> np.ndarray:
     "The `keep_fraction` of highest top-k average logit: bool, shape (texts,)."
     return keep_best(np.array([topk_average_logit(s) for s in _scored(texts, token_scores)]), keep_fraction)
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #scored
 def _scored(texts: Sequence[str], token_scores: Scorer) -> list[TokenScores]:
-    scores = list(token_scores(texts))
-    if len(scores) != len(texts): raise ValueError(f"the scorer returned {len(scores)} results for {len(texts)} texts")
+    scores = token_scores(texts)
+    if not isinstance(scores, (list, tuple)) or not all(isinstance(s, TokenScores) for s in scores):
+        raise UserError(f"token_scores must make one TokenScores for each text, not {briefly(scores)}")
+    if len(scores) != len(texts): raise UserError(f"the scorer returned {len(scores)} results for {len(texts)} texts")
     if any(np.isnan(s.logprobs).any() for s in scores):
-        raise ValueError("the reference model returned NaN: it diverged in training")
+        raise UserError("the reference model returned NaN: it diverged in training")
     return scores
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #scorer-def
+@door
 def token_scorer(
     model,
     encode: Callable[[str], Sequence[int]],
-    context: int = 512,
-    k: int = 10,
-    batch: int = 16,
+    context: Count = 512,
+    k: Count = 10,
+    batch: Count = 16,
     first: int | None = None,
     on_batch: Callable[[int], None] = lambda n: None,
+    told: Callable[[TokenScores], object] = lambda scores: scores,
 ) -> Scorer:
     """A scorer from `model`: ids "B T" -> logits "B T V", and `encode`: text -> ids. `first` is the id put before each
     document (the end-of-text token
     that preceded it in training), so that its first token counts too. `on_batch(n)` is called after each batch of n
-    documents."""
+    documents. `told` says what is kept of a document, all by default: a number or two keep the memory flat."""
     def token_scores(texts: Sequence[str]) -> list[TokenScores]:
         import torch
         prefix = [] if first is None else [first]
@@ -73,16 +85,16 @@ def token_scorer(
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch):
             rows = order[start:start + batch]
-            with torch.inference_mode(): _score_rows(torch, model, ids, rows, k, out)
+            with torch.inference_mode(): _score_rows(torch, model, ids, rows, k, out, told)
             on_batch(len(rows))
         return out
     return token_scores
 
 # %% ../../nbs/curation/18_lm_filters.ipynb #score-rows
-def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out: list) -> None:
+def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out: list, told: Callable) -> None:
     longest = max(len(ids[i]) for i in rows)
     if longest < 2:
-        for i in rows: out[i] = TokenScores(np.zeros(0), np.zeros((0, k)))
+        for i in rows: out[i] = told(TokenScores(np.zeros(0), np.zeros((0, k))))
         return
     padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in rows])
     # B T V; padding lies to the right, where a causal model cannot see it from the left
@@ -91,4 +103,4 @@ def _score_rows(torch, model, ids: list[list[int]], rows: list[int], k: int, out
     largest = logits.topk(min(k, logits.shape[-1]), -1).values
     for row, i in enumerate(rows):
         n = max(len(ids[i]) - 1, 0)
-        out[i] = TokenScores(logprobs[row, :n].numpy().astype(np.float64), largest[row, :n].numpy())
+        out[i] = told(TokenScores(logprobs[row, :n].numpy().astype(np.float64), largest[row, :n].numpy()))

@@ -6,10 +6,12 @@ __all__ = ['CURVES', 'duplicate_probability', 'curve_distance']
 # %% ../../nbs/curation/13_minhash.ipynb #imports
 import numpy as np
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 
 # %% ../../nbs/curation/13_minhash.ipynb #curve
-def duplicate_probability(similarity: float | np.ndarray, bands: int, rows: int) -> float | np.ndarray:
+@door
+def duplicate_probability(similarity: float | np.ndarray, bands: Count, rows: Count) -> float | np.ndarray:
     """The probability 1 - (1 - s**rows)**bands that two documents of Jaccard similarity s, a number or `"..."`, share a
     band (appendix L). Raises `UserError` outside 0..1."""
     similarity = np.asarray(similarity, float)
@@ -22,7 +24,8 @@ def duplicate_probability(similarity: float | np.ndarray, bands: int, rows: int)
 CURVES = {"RefinedWeb": (450, 20), "DCLM": (93, 15), "Table 23": (14, 9)}      # bands, rows
 
 # %% ../../nbs/curation/13_minhash.ipynb #distance
-def curve_distance(one: tuple[int, int], other: tuple[int, int], points: int = 401) -> float:
+@door
+def curve_distance(one: tuple[int, int], other: tuple[int, int], points: Count = 401) -> float:
     """Root mean square distance of two (bands, rows) curves over similarities 0..1."""
     similarity = np.linspace(0, 1, points)
     return float(

@@ -11,14 +11,16 @@ import json
 import random
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from ..core.doors import AtLeast0, Count, Fraction, door
 from ..core.errors import UserError
+from ..core.scratch import owned_folder
+from ..core.files import atomic_write, damage, note_sum, read_json, sum_beside
 from ..core.seeds import seed_for
 from .crawl_pages import (
     RULE_BREAKERS, SITES, legal_notice, near_duplicate, page, paragraphs, parts_list, phrase_salad, product_blurbs,
@@ -67,15 +69,16 @@ REAL_PAGE, REAL_TEXT, MADE = "real page", "real text, made markup", "made"
 Labelled = tuple[PageLabel, bytes]
 
 # %% ../../nbs/curation/16_minicrawl.ipynb #sizes-def
+@door
 @dataclass(frozen=True)
 class CrawlSize:
     "How much of each kind goes into a crawl. Raises `UserError` for a share outside (0, 1], or without a shard."
-    share: float                                                # of the real documents
-    worthless: int                                              # pages of each kind of worthless text
+    share: Fraction                                             # of the real documents
+    worthless: AtLeast0                                              # pages of each kind of worthless text
     # pages of each rule breaker; other plants are multiples of it
-    planted: int
-    foreign: int                                                # pages in French and in Spanish
-    shards: int
+    planted: AtLeast0
+    foreign: AtLeast0                                                # pages in French and in Spanish
+    shards: Count
     name: str = ""                                              # stands for the numbers in the crawl's manifest
 
     def __post_init__(self):
@@ -446,21 +449,25 @@ def _write_crawl(
 # %% ../../nbs/curation/16_minicrawl.ipynb #build-def
 CRAWL_VERSION = 3                                               # raise when the crawl's content changes
 
+@door
 def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlManifest:
     """Build the mini crawl in `folder`, or take the one that is there if it has the same size and seed. Byte for byte
-    the same at every build. Raises `UserError` when a pinned package is neither cached nor to be had."""
+    the same at every build. Raises `UserError` when a pinned package is neither cached nor to be had, and for a folder
+    that holds anything else."""
     folder = Path(folder)
     config = dict(version=CRAWL_VERSION, scale=size.name or asdict(size), seed=seed)
-    if (folder / "manifest.json").is_file():
-        there = json.loads((folder / "manifest.json").read_text())
-        if there["config"] == config:
+    if folder.is_dir() and any(folder.iterdir()):
+        if (there := _told(folder)) and there["config"] == config:
             return CrawlManifest(
                 folder, size, seed, [folder / w for w in there["warcs"]], there["counts"], there["sources"]
             )
+        labels = folder / "labels.jsonl"
+        if not (labels.is_file() or sum_beside(labels).is_file()):
+            raise UserError(f"{folder} holds something other than a mini crawl: choose another folder")
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        (whole := Path(scratch) / "whole").mkdir()
+    with owned_folder(folder.parent, f".{folder.name}-") as scratch:
+        (whole := scratch / "whole").mkdir()
         pages, damaged = _all_pages(size, seed)
         names = _write_crawl(whole, pages, damaged, size.shards)
         counts = Counter([label.kind for label, _ in pages] + [label.kind for _, label, _ in damaged])
@@ -468,9 +475,16 @@ def build_crawl(folder: str | Path, size: CrawlSize, seed: int = 0) -> CrawlMani
             dict(name=s.name, title=s.title, package=s.package, licence=s.licence)
             for s in [*SOURCES.values(), *OFF_TARGET.values()]
         ]
-        (whole / "manifest.json").write_text(
-            json.dumps(dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources), indent=1)
-            + "\n"
-        )
+        for path in list(whole.iterdir()): note_sum(path)
+        told = dict(config=config, warcs=names, counts=dict(sorted(counts.items())), sources=sources)
+        atomic_write(whole / "manifest.json", json.dumps(told, indent=1) + "\n", noted=True)
         whole.rename(folder)
     return build_crawl(folder, size, seed)
+
+def _told(folder: Path) -> dict | None:
+    "What the manifest of a crawl says, if it and the files beside it are what was written."
+    try: there = read_json(folder / "manifest.json", dict(config=dict, warcs=list, counts=dict, sources=list))
+    except UserError: return None
+    files = [folder / "labels.jsonl", *(folder / name for name in there["warcs"])]
+    # an archive of the crawl is damaged on purpose: its own format has nothing to say
+    return None if any(not path.is_file() or (sum_beside(path).is_file() and damage(path)) for path in files) else there

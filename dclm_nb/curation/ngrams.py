@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from ..core.doors import AnyText, Count, door
 from ..core.errors import UserError
 from .word_boundaries import word_tokens
 
@@ -68,7 +69,8 @@ class Ngrams:
 TOKEN_BASE, NGRAM_BASE = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 
 
-def paragraph_ngrams(text: str, min_ngram_size: int = 13, max_ngram_size: int = 13) -> Ngrams:
+@door
+def paragraph_ngrams(text: AnyText, min_ngram_size: Count = 13, max_ngram_size: Count = 13) -> Ngrams:
     """The n-grams of each paragraph of `text`. Raises `UserError` if the sizes are not 1 <= min <= max."""
     if not 1 <= min_ngram_size <= max_ngram_size:
         raise UserError(f"n-gram sizes must be 1 <= min <= max, not min {min_ngram_size} and max {max_ngram_size}")
@@ -88,6 +90,7 @@ def paragraph_ngrams(text: str, min_ngram_size: int = 13, max_ngram_size: int = 
     return Ngrams(mix64(hashes), owner[begins], len(sizes))
 
 # %% ../../nbs/curation/11_ngrams.ipynb #most-def
-def most_ngrams(text: str, min_ngram_size: int = 13, max_ngram_size: int = 13) -> int:
+@door
+def most_ngrams(text: AnyText, min_ngram_size: Count = 13, max_ngram_size: Count = 13) -> int:
     "An upper bound of the n-grams of `text`: each token begins at most one of every size."
     return len(word_tokens(text).starts) * (max_ngram_size - min_ngram_size + 1)

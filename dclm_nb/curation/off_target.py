@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import PurePosixPath
 
+from ..core.doors import Fraction, door
 from ..core.seeds import seed_for
 from ..core.sources import PinnedPackage
 from .crawl_texts import RawText, TextSource
@@ -196,6 +197,7 @@ READERS = {
 # a browser shows these as paragraphs, the others as they are
 FLOWING = ("change log", "licence", "read-me")
 
-def off_target_texts(share: float = 1.0) -> dict[str, list[RawText]]:
+@door
+def off_target_texts(share: Fraction = 1.0) -> dict[str, list[RawText]]:
     "The documents of every kind in `READERS`; `share` of the full number of each."
     return {kind: read(round(share * most)) for kind, (read, most) in READERS.items()}

@@ -5,7 +5,6 @@ __all__ = ['NO_CLASSIFIER', 'FUNNEL', 'BOOKS', 'NOTHING_LEFT', 'CurationConfig',
            'run_key', 'CurationReport', 'NothingLeft', 'curate']
 
 # %% ../../nbs/curation/22_pipeline.ipynb #imports
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 from datatrove.data import Document
 
+from ..core.doors import Count, Fraction, Level, Seed, Share, door
 from ..core.errors import UserError, unknown
-from ..core.files import sha256_of
+from ..core.files import read_json, sha256_of
 from ..core.runs import run
 from . import blocks
 from dclm_nb.curation.blocks import (
@@ -32,6 +32,7 @@ from dclm_nb.curation.blocks import (
 from .extract import METHODS
 from .fetch import warc_address
 from .quality import ClassifierConfig, check_classifier, classifier_file
+from .tokens import token_damage
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
@@ -43,6 +44,7 @@ from ..stages.stage import Stage
 NO_CLASSIFIER = "none"                                          # in the place of a model file: keep the whole pool
 
 # %% ../../nbs/curation/22_pipeline.ipynb #config-def
+@door
 @dataclass(frozen=True)
 class CurationConfig:
     """One curation run. `classifier` is a model file, `released` for the authors', None to train one as `training`
@@ -52,21 +54,21 @@ class CurationConfig:
     extraction: str = "resiliparse"
     # or "original": DCLM's own ban lists and lid.176.bin, fetched
     lists: str = "embedded"
-    min_ngram_size: int = 13
-    max_ngram_size: int = 13
-    dedup_threshold: float = 0.8
-    false_positive_rate: float = 0.01
-    dedup_shards: int = 1                                       # DCLM: 100, each with a filter of its own
+    min_ngram_size: Count = 13
+    max_ngram_size: Count = 13
+    dedup_threshold: Share = 0.8
+    false_positive_rate: Level = 0.01
+    dedup_shards: Count = 1                                       # DCLM: 100, each with a filter of its own
     decontaminate: tuple[str, ...] = ("evaluation", "positives")  # sets that the pool must not overlap with
     # or "pool": stop after deduplication and decontamination
     until: str = "tokens"
     classifier: str | None = None
     training: ClassifierConfig = ClassifierConfig(dim=16, bucket=400_000)       # tables of 26 MB; the paper's have 800
-    keep_fraction: float = 0.1
+    keep_fraction: Fraction = 0.1
     tokenizer: str = "train"
-    vocab_size: int = 4096
-    seq_len: int = 256
-    seed: int = 0
+    vocab_size: Count = 4096
+    seq_len: Count = 256
+    seed: Seed = 0
     name: str = ""                                              # stands for `training` in the key and in the report
 
     def __post_init__(self):
@@ -143,13 +145,25 @@ def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]
     encode = [LoadDocuments(kept, n), Tokenise(f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)]
-    if kept == pool: return [Stage("tokens", 1, [need, *encode], ("tokens/manifest.json",), share=0.04)]
+    to_tokens = dict(outputs=("tokens/manifest.json",), share=0.04, beyond=_token_damage)
+    if kept == pool: return [Stage("tokens", 1, [need, *encode], **to_tokens)]
     return [
-        Stage("classifier", 1, train, ("classifier.json",), share=0.06),
+        Stage("classifier", 1, train, ("classifier.json",), share=0.06, beyond=_classifier_damage),
         Stage("score", n, [ScoreQuality(f, pool, n)], (), ("scores/{:05d}.npy",), n, share=0.04),
         Stage("select", n, choose, (f"removed/quality/{_LINES}",), (f"kept/{_LINES}",), n, share=0.03),
-        Stage("tokens", 1, encode, ("tokens/manifest.json",), share=0.04),
+        Stage("tokens", 1, encode, **to_tokens),
     ]
+
+def _token_damage(folder: Path, rank: int) -> str: return token_damage(folder / "tokens")
+
+def _classifier_damage(folder: Path, rank: int) -> str:
+    "What is wrong with a classifier that was trained here, in words; one that was given is in the key of the run."
+    told = read_json(folder / "classifier.json", {"model": str, "origin": str, "sha256": str})
+    if told["origin"] != "trained here": return ""
+    model = folder / told["model"]
+    if not model.is_file(): return f"{model.name} is missing"
+    is_whole = sha256_of(model, again=True) == told["sha256"]
+    return "" if is_whole else f"{model.name} has other content than when it was made"
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-order
 FUNNEL = (
@@ -173,6 +187,7 @@ NOTHING_LEFT = ("no page is left after heuristics, deduplication and decontamina
                 "classifier against")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-def
+@door
 def funnel(folder: str | Path, kept: str = "kept") -> pd.DataFrame:
     """`kept`: the folder of what is left at the end. One row a stage: `removed`, `share` of all records read, `left`
     after it. Raises `RuntimeError` if the parts do not sum to the records read."""
@@ -188,7 +203,7 @@ class WriteReport(books.WriteReport):
     def more(self, left: int) -> dict:
         "Pages in the pool and pages kept, what was used, the configuration, the classifier and the tokens."
         folder, config = Path(self.folder), self.config
-        classifier = json.loads(chosen.read_text()) if (chosen := folder / "classifier.json").is_file() else None
+        classifier = read_json(chosen) if (chosen := folder / "classifier.json").is_file() else None
         told = dict(
             pool=sum(1 for _ in load_documents(folder / "pool")),
             kept=left,
@@ -197,7 +212,7 @@ class WriteReport(books.WriteReport):
             classifier=classifier,
         )
         if (manifest := folder / "tokens" / "manifest.json").is_file():
-            tokens = json.loads(manifest.read_text())
+            tokens = read_json(manifest)
             told |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]))
         return told
 
@@ -262,12 +277,13 @@ class NothingLeft(UserError):
         self.report = report
 
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
+@door
 def curate(
     warcs: Sequence[str | Path],
     folder: str | Path,
     config: CurationConfig = CurationConfig(),
     executor: str = "local",
-    workers: int = 2,
+    workers: Count = 2,
     **options,
 ) -> CurationReport | None:
     """Curate WARC files (paths or addresses) into `folder/<key>`. A run with the same key is continued, or taken if it

@@ -4,7 +4,8 @@
 __all__ = ['LABELS', 'RATES', 'EPOCHS', 'LEAST_AUC', 'LEAST_SPREAD', 'RELEASED_REPO', 'RELEASED_FILE', 'RELEASED_THRESHOLD',
            'ClassifierConfig', 'one_line', 'load_classifier', 'check_classifier', 'train_classifier', 'quality_scores',
            'auc', 'log_loss', 'drawn_passage', 'TunedClassifier', 'least_auc', 'tune_classifier', 'score_spread',
-           'percentile_threshold', 'keep_best', 'keep_random', 'released_classifier', 'classifier_file']
+           'percentile_threshold', 'keep_best', 'draws_of', 'keep_drawn', 'keep_random', 'released_classifier',
+           'classifier_file']
 
 # %% ../../nbs/curation/17_quality.ipynb #imports
 import hashlib
@@ -14,34 +15,38 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 
 from scipy.stats import mannwhitneyu
 
+from ..core.doors import AnyText, Count, Fraction, Level, Positive, Seed, Share, door
 from ..core.errors import UserError
+from ..core.given import briefly
 from ..core.learned import Learned
+from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
+from ..core.workers import ending_with
 from .fasttext_files import check_model, model_facts
 
 # %% ../../nbs/curation/17_quality.ipynb #config-def
+@door
 @dataclass(frozen=True)
 class ClassifierConfig:
     "fastText's supervised settings as DCLM uses them (section 4.4; defaults of the tool but for `wordNgrams`)."
-    lr: float = 0.1
-    dim: int = 100
-    ws: int = 5
-    epoch: int = 5
-    minCount: int = 1
-    wordNgrams: int = 2
-    bucket: int = 2_000_000
-    seed: int = 0
+    lr: Positive = 0.1
+    dim: Count = 100
+    ws: Count = 5
+    epoch: Count = 5
+    minCount: Count = 1
+    wordNgrams: Count = 2
+    bucket: Count = 2_000_000
+    seed: Seed = 0
 
     @property
     def bytes_of_buckets(self) -> int:
@@ -59,21 +64,26 @@ def one_line(text: str) -> str:
 # %% ../../nbs/curation/17_quality.ipynb #load-def
 LABELS = ("__label__cc", "__label__hq")
 
+@door
 def load_classifier(path: str | Path, tried: bool = False):
-    """The fastText model at `path`, kept. A file is looked through, and loaded by a child first unless it was `tried`.
-    Raises `UserError` if there is none, it is damaged, or has other labels than `LABELS`."""
+    """The fastText model at `path`; the last one is kept. A file is looked through, and loaded by a child first unless
+    it was `tried`. Raises `UserError` if there is none, it is damaged, or has other labels than `LABELS`."""
     path = Path(path)
     if not path.is_file(): raise UserError(f"no classifier at {path}: train one with train_classifier")
     state = path.stat()
-    return _loaded(path, state.st_mtime_ns, state.st_size, tried)
+    return _kept(path, state.st_mtime_ns, state.st_size, tried)
 
-@lru_cache(maxsize=4)
-def _loaded(path: Path, mtime_ns: int, size: int, tried: bool):
+@lru_cache(maxsize=1)                                           # one of the paper's takes 0.8 GB
+def _kept(path: Path, mtime_ns: int, size: int, tried: bool):
     "A file that was replaced under its name is another model."
+    return _loaded(path, tried)
+
+def _loaded(path: Path, tried: bool):
     import fasttext
     check_classifier(path, tried)
     return fasttext.load_model(str(path))
 
+@door
 def check_classifier(path: str | Path, tried: bool = False) -> None:
     "Raises `UserError` unless the file is a whole classifier with the labels of this one; see `load_classifier`."
     facts = (model_facts if tried else check_model)(path)
@@ -102,7 +112,7 @@ def _train_in_child(examples: Path, output: Path, settings: dict) -> None:
     fastText trusts them to be initialised."""
     arguments = json.dumps({**settings, "input": str(examples), "output": str(output)})
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD, arguments],
+        [sys.executable, "-c", ending_with(os.getpid(), _CHILD), arguments],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
         capture_output=True,
         text=True,
@@ -112,9 +122,10 @@ def _train_in_child(examples: Path, output: Path, settings: dict) -> None:
         raise UserError(f"the classifier could not be trained: {said[-1]}")
 
 # %% ../../nbs/curation/17_quality.ipynb #train-def
+@door
 def train_classifier(
-    positives: Sequence[str],
-    negatives: Sequence[str],
+    positives: Sequence[AnyText],
+    negatives: Sequence[AnyText],
     folder: str | Path,
     config: ClassifierConfig = ClassifierConfig(),
 ) -> Path:
@@ -123,21 +134,32 @@ def train_classifier(
     empty."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".classifier-") as scratch:
-        examples = Path(scratch) / "examples.txt"
+    with owned_folder(folder, ".classifier-") as scratch:
+        examples = scratch / "examples.txt"
         with examples.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
             _write_examples(file, positives, negatives, config.seed)
-        _train_in_child(examples, fresh := Path(scratch) / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
-        named = folder / f"quality-{hashlib.sha256(fresh.read_bytes()).hexdigest()[:16]}.bin"
+        _train_in_child(examples, fresh := scratch / "model.bin", {**asdict(config), "seed": config.seed % 2**31})
+        with open(fresh, "rb") as file: content = hashlib.file_digest(file, "sha256").hexdigest()
+        named = folder / f"quality-{content[:16]}.bin"
         os.replace(fresh, named)
     return named
 
 # %% ../../nbs/curation/17_quality.ipynb #score-def
-def quality_scores(texts: Sequence[str], model) -> np.ndarray:
+_BATCH = 256
+
+@door
+def quality_scores(texts: Iterable[AnyText], model) -> np.ndarray:
     "P(`__label__hq`) of each text, float64, shape (texts,). `model` is a loaded classifier or its path."
     if isinstance(model, (str, Path)): model = load_classifier(model)
-    if not len(texts): return np.zeros(0)
-    labels, chances = model.predict([one_line(text) for text in texts], k=1, on_unicode_error="replace")
+    if not hasattr(model, "predict"): raise UserError(f"model must be a classifier or its path, not {briefly(model)}")
+    texts, found = iter(texts), [np.zeros(0)]
+    while batch := list(islice(texts, _BATCH)): found.append(_scores_of(batch, model))
+    return np.concatenate(found)
+
+def _scores_of(texts: list[str], model) -> np.ndarray:
+    # as in training: what no file can hold is a question mark
+    lines = [one_line(text).encode("utf-8", "replace").decode() for text in texts]
+    labels, chances = model.predict(lines, k=1, on_unicode_error="replace")
     return np.array(
         [
             0.0 if not len(label) else p[0] if label[0] == "__label__hq" else 1 - p[0]
@@ -147,20 +169,25 @@ def quality_scores(texts: Sequence[str], model) -> np.ndarray:
     )
 
 # %% ../../nbs/curation/17_quality.ipynb #auc-def
+@door
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     """How often a score of `positives` is above one of `negatives` (equal ones count half); both of shape (texts,),
     neither empty."""
+    if not (len(positives) and len(negatives)): raise UserError("auc needs scores of both kinds, and one list is empty")
     return float(mannwhitneyu(positives, negatives).statistic / (len(positives) * len(negatives)))
 
 # %% ../../nbs/curation/17_quality.ipynb #log-loss
+@door
 def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
     """Mean negative log-probability, in nats, that scores `"P"` of positives and `"N"` of negatives give the true
     labels."""
+    if not (len(positives) or len(negatives)): raise UserError("log_loss needs scores, and both lists are empty")
     sure = np.concatenate([positives, 1 - np.asarray(negatives)]).clip(1e-6, 1)
     return float(-np.log(sure).mean())
 
 # %% ../../nbs/curation/17_quality.ipynb #passage-def
-def drawn_passage(text: str, words: int, seed: int = 0) -> str:
+@door
+def drawn_passage(text: AnyText, words: Count, seed: Seed = 0) -> str:
     "`words` successive words of `text` from a place drawn by its hash and `seed`; all of it where it is shorter."
     found = text.split()
     start = seed_for("passage", seed, text) % max(len(found) - words + 1, 1)
@@ -195,13 +222,14 @@ class TunedClassifier:
         return self
 
 # %% ../../nbs/curation/17_quality.ipynb #evidence-def
-def least_auc(good: float | None = None) -> float:
+@door
+def least_auc(good: Share | None = None) -> float:
     "The least held-out AUC against random pages of which a share `good` is good text; None: not known, at most 0.3."
     share = 0.3 if good is None else good
     return LEAST_AUC * (1 - share) + share / 2
 
 def _classifier_evidence(
-    ours: np.ndarray, theirs: np.ndarray, share: float, good: float | None = None
+    ours: np.ndarray, theirs: np.ndarray, share: float, good: Share | None = None
 ) -> tuple[Learned, Learned]:
     """What held-out scores say: log loss beside that of always answering `share`, the positives' share in training, and
     AUC beside a coin's.
@@ -224,15 +252,16 @@ def _classifier_evidence(
     )
 
 # %% ../../nbs/curation/17_quality.ipynb #tune-def
+@door
 def tune_classifier(
-    positives: Sequence[str],
-    negatives: Sequence[str],
+    positives: Sequence[AnyText],
+    negatives: Sequence[AnyText],
     folder: str | Path,
     config: ClassifierConfig = ClassifierConfig(),
     *,
     groups: Sequence[str] | None = None,
-    good: float | None = None,
-    held_out: float = 0.1,
+    good: Share | None = None,
+    held_out: Level = 0.1,
 ) -> TunedClassifier:
     """Train at every rate and number of epochs on nine tenths of the examples; the lowest held-out log loss wins.
     `groups` names each positive's document.
@@ -255,16 +284,19 @@ def _trial(
     config: ClassifierConfig, learn: tuple, ask: tuple, folder: str | Path
 ) -> tuple[dict, ClassifierConfig, Path, tuple]:
     path = train_classifier(*learn, folder, config)
-    scores = tuple(quality_scores(texts, load_classifier(path, tried=True)) for texts in ask)
+    model = _loaded(path, tried=True)
+    scores = tuple(quality_scores(texts, model) for texts in ask)
     found = {"lr": config.lr, "epoch": config.epoch, "log_loss": log_loss(*scores), "auc": auc(*scores)}
     return found, config, path, scores
 
 # %% ../../nbs/curation/17_quality.ipynb #spread-def
 LEAST_SPREAD = 0.4                                              # log-odds; 0.45 to 0.55 in probability
 
+@door
 def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learned:
     """The width of the middle 90 % of the pool's scores `"N"` in log-odds, beside the zero of a filter that gives every
     page one score."""
+    if not len(scores): raise UserError("scores are empty, so they have no spread")
     sure = np.asarray(scores, dtype=float).clip(1e-9, 1 - 1e-9)
     low, high = np.percentile(np.log(sure / (1 - sure)), [5, 95])
     return Learned(
@@ -272,6 +304,7 @@ def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learn
     )
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
+@door
 def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
     """The score that the best `keep_fraction` of the pool reaches or exceeds; `scores` `"N"`. Raises `UserError` for an
     empty pool, a score that is not a number, scores that are all equal, or a fraction outside (0, 1]."""
@@ -290,20 +323,29 @@ def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
     return float(np.percentile(scores, 100 * (1 - keep_fraction), method="higher"))
 
 # %% ../../nbs/curation/17_quality.ipynb #keep-best-def
+@door
 def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
     """Which documents score at or above the percentile (DCLM section 4.4): bool, shape (texts,). Documents with equal
     scores share one fate."""
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
-def keep_random(texts: Sequence[str], fraction: float = 0.1, seed: int = 0) -> np.ndarray:
+def draws_of(texts: Iterable[str], seed: int = 0) -> np.ndarray:
+    "What chance draws for each text, by its content: int64, shape (texts,)."
+    return np.fromiter((seed_for("keep_random", seed, text) for text in texts), dtype=np.int64)
+
+def keep_drawn(draws: np.ndarray, fraction: float = 0.1) -> np.ndarray:
+    "The `round(fraction * len(draws))` texts that drew least: bool, shape (texts,)."
+    if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
+    kept = np.zeros(len(draws), dtype=bool)
+    kept[np.argsort(draws, kind="stable")[:round(fraction * len(draws))]] = True
+    return kept
+
+@door
+def keep_random(texts: Sequence[AnyText], fraction: Fraction = 0.1, seed: Seed = 0) -> np.ndarray:
     """A random choice of exactly `round(fraction * len(texts))` documents, independent of their order: bool, shape
     (texts,)."""
-    if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
-    draws = np.array([seed_for("keep_random", seed, text) for text in texts], dtype=np.int64)
-    kept = np.zeros(len(texts), dtype=bool)
-    kept[np.argsort(draws, kind="stable")[:round(fraction * len(texts))]] = True
-    return kept
+    return keep_drawn(draws_of(texts, seed), fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #released-def
 RELEASED_REPO, RELEASED_FILE = "mlfoundations/fasttext-oh-eli5", "openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train.bin"
@@ -330,6 +372,7 @@ def released_classifier(revision: str = "main") -> Path:
     finally: talk.setLevel(level)
 
 # %% ../../nbs/curation/17_quality.ipynb #classifier-file
+@door
 def classifier_file(name: str) -> Path:
     """The model file that `name` stands for: the authors' for `released`, else the file of that path. Raises
     `UserError` if the authors' cannot be had."""

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'FORMAT', 'neox_tokenizer', 'load_tokenizer', 'plain_tokenizer', 'vocabulary_size', 'train_tokenizer',
-           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise']
+           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise', 'token_damage']
 
 # %% ../../nbs/curation/20_tokens.ipynb #imports
 import copy
@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
+from ..core.scratch import owned_folder
+from ..core.given import briefly, whole
+from ..core.files import atomic_write, damage, intact, note_sum, read_json, sha256_of, sum_beside
 from ..core.seeds import seed_for
 from ..shards.records import narrowed, write_rows
 
@@ -32,11 +35,13 @@ def neox_tokenizer() -> Path:
     return package.file(next(m for m in package.members() if m.endswith("20B_tokenizer.json")))
 
 # %% ../../nbs/curation/20_tokens.ipynb #load-def
+@door
 def load_tokenizer(path: str | Path):
     """The `tokenizers.Tokenizer` at `path`, as a `plain_tokenizer`. Raises `UserError` if the file is missing,
     not a tokenizer, or has no end-of-text token."""
     from tokenizers import Tokenizer
     if not Path(path).is_file(): raise UserError(f"no tokenizer at {path}")
+    if sum_beside(path).is_file(): intact(path, "make it again")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:
@@ -57,6 +62,8 @@ def _make_plain(tokenizer):
 
 def plain_tokenizer(tokenizer):
     """The tokenizer, or a copy of it, that neither cuts nor pads nor draws, and reads no special token from a text."""
+    if not hasattr(tokenizer, "encode_special_tokens"):
+        raise UserError(f"give a tokenizer, and not {briefly(tokenizer)}; load_tokenizer reads one from its file")
     as_loaded = tokenizer.encode_special_tokens and not (tokenizer.truncation or tokenizer.padding)
     if as_loaded and not getattr(tokenizer.model, "dropout", None): return tokenizer
     return _make_plain(copy.deepcopy(tokenizer))
@@ -67,7 +74,8 @@ def vocabulary_size(tokenizer) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 # %% ../../nbs/curation/20_tokens.ipynb #train-def
-def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 4096) -> Path:
+@door
+def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: Count = 4096) -> Path:
     """Train a byte-level BPE of at most `vocab_size` entries, end-of-text first (id 0); returns its file, named by its
     content. Same texts, same bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -88,12 +96,11 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocab_size: int = 
     data = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, indent=1).encode()
     path = Path(folder) / f"bpe{tokenizer.get_vocab_size()}-{hashlib.sha256(data).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    (scratch := path.with_suffix(".tmp")).write_bytes(data)
-    os.replace(scratch, path)
-    return path
+    return atomic_write(path, data, noted=True)
 
 # %% ../../nbs/curation/20_tokens.ipynb #stream-def
-def token_stream(texts: Iterable[str], tokenizer, batch: int = 256) -> Iterator[np.ndarray]:
+@door
+def token_stream(texts: Iterable[str], tokenizer, batch: Count = 256) -> Iterator[np.ndarray]:
     """The ids of `texts`, end-of-text after each, in pieces uint32 `"T"` of `batch` documents. A marker inside a text
     is text, not a document border. Raises `UserError` for a tokenizer to which plain words are a marker."""
     tokenizer, texts = plain_tokenizer(tokenizer), iter(texts)
@@ -118,15 +125,17 @@ def _without_markers(texts: list[str], tokenizer, markers: dict[int, str]) -> li
     )
 
 # %% ../../nbs/curation/20_tokens.ipynb #contexts-def
-def cut_contexts(stream: Iterable[np.ndarray], length: int, pad: int | None = None) -> Iterator[np.ndarray]:
+@door
+def cut_contexts(stream: Iterable[np.ndarray], length: Count, pad: int | None = None) -> Iterator[np.ndarray]:
     """Cut a stream of ids into blocks of whole contexts, shape (contexts, length). The tail is padded with `pad`, or
     dropped if that is None."""
+    if pad is not None: whole("pad", pad, most=2**32 - 1)
     rest = np.zeros(0, dtype=np.uint32)
     for piece in stream:
         rest = np.concatenate([rest, piece])
-        whole = len(rest) // length * length
-        if whole: yield rest[:whole].reshape(-1, length)
-        rest = rest[whole:]
+        cut = len(rest) // length * length
+        if cut: yield rest[:cut].reshape(-1, length)
+        rest = rest[cut:]
     if len(rest) and pad is not None:
         yield np.concatenate([rest, np.full(length - len(rest), pad, dtype=np.uint32)])[None]
 
@@ -206,15 +215,16 @@ def _manifest(
     )
 
 # %% ../../nbs/curation/20_tokens.ipynb #tokenise-body
+@door
 def tokenise(
     texts: Iterable[str],
     tokenizer_file: str | Path,
     folder: str | Path,
-    seq_len: int = 2048,
-    seed: int = 0,
+    seq_len: Count = 2048,
+    seed: Seed = 0,
     faithful: bool = False,
-    contexts_per_shard: int = 8192,
-    cells: int = 512,
+    contexts_per_shard: Count = 8192,
+    cells: Count = 512,
 ) -> TokenReport:
     """Tokenise `texts` into the token folder that the trainer reads, globally shuffled. A context is `seq_len` ids for
     a network to read and one more, the last target: `seq_len + 1`. An existing token folder is replaced.
@@ -231,14 +241,19 @@ def tokenise(
         _counted(token_stream(texts, tokenizer), end, counts), length, vocab + 2 if faithful else None
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        (cell_folder := Path(scratch) / "cells").mkdir()
-        (whole := Path(scratch) / "whole").mkdir()
+    with owned_folder(folder.parent, f".{folder.name}-") as scratch:
+        (cell_folder := scratch / "cells").mkdir()
+        (whole := scratch / "whole").mkdir()
         _scatter(contexts, cell_folder, cells, dtype, np.random.default_rng(seed_for("cells", seed)))
         shards = _write_shards(_gather(cell_folder, length, dtype, seed), whole, contexts_per_shard)
         if not shards: raise _too_small(counts["tokens"], seq_len)
-        (whole / "manifest.json").write_text(_manifest(tokenizer_file, highest, end, length, dtype, counts, shards))
+        atomic_write(
+            whole / "manifest.json",
+            _manifest(tokenizer_file, highest, end, length, dtype, counts, shards),
+            noted=True,
+        )
         shutil.copyfile(tokenizer_file, whole / "tokenizer.json")
+        note_sum(whole / "tokenizer.json")
         if folder.exists(): shutil.rmtree(folder)
         os.replace(whole, folder)
     contexts_made = sum(s["contexts"] for s in shards)
@@ -255,3 +270,17 @@ def _counted(pieces: Iterable[np.ndarray], end: int, counts: dict[str, int]) -> 
 def _too_small(tokens: int, seq_len: int) -> UserError:
     needed = f"one context of {seq_len + 1:,}"
     return UserError(f"{tokens:,} tokens do not fill {needed}: the pool is too small for seq_len={seq_len}")
+
+# %% ../../nbs/curation/20_tokens.ipynb #token-damage-def
+def token_damage(folder: str | Path) -> str:
+    "What is wrong with a token folder, in words; empty where every file is what its manifest says."
+    folder = Path(folder)
+    try: manifest = read_json(folder / "manifest.json", {"shards": list, "tokenizer": dict})
+    except UserError as e: return str(e).partition("; ")[0]
+    for entry in manifest["shards"]:
+        path = folder / Path(str(entry.get("file"))).name
+        if not path.is_file(): return f"{folder.name}/{path.name} is missing"
+        if sha256_of(path, again=True) != entry.get("sha256"):
+            return f"{folder.name}/{path.name} has other content than its manifest says"
+    reason = damage(folder / "tokenizer.json")
+    return f"{folder.name}/tokenizer.json {reason}" if reason else ""

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import xxhash
 
+from ..core.doors import AnyText, door
 from ..core.errors import UserError
-from ..core.files import atomic_write, exclusive
+from ..core.files import kept_file
 from ..core.paths import data_dir
 from ..core.sources import PinnedFile
 
@@ -95,7 +96,8 @@ def _address_start(text: str, start: int, lowest: int, blanks: str | None) -> in
     return start
 
 # %% ../../nbs/curation/06_url.ipynb #removal
-def remove_urls(text: str, faithful: bool = True) -> str:
+@door
+def remove_urls(text: AnyText, faithful: bool = True) -> str:
     """`text` without addresses that contain a top-level domain: part (a) of step 6.
 
     `faithful=False` repairs three things: the test at the start of the page is left out, line breaks before an address
@@ -131,7 +133,8 @@ def _in_word(text: str, position: int) -> bool:
     return position >= 0 and (text[position].isalnum() or text[position] == "_")
 
 
-def remove_ip_addresses(text: str, faithful: bool = True) -> str:
+@door
+def remove_ip_addresses(text: AnyText, faithful: bool = True) -> str:
     """`text` without IPv4-like numbers: part (b) of step 6. `faithful=False` wants groups up to 255, exactly four of
     them, and keeps line breaks."""
     if not faithful: return _ADDRESS.sub("", text) if _FIRST_DOT.search(text) else text
@@ -188,6 +191,7 @@ class DomainTable(Collection):
     def __iter__(self): raise TypeError("a DomainTable keeps hashes only; its names cannot be listed")
 
 # %% ../../nbs/curation/06_url.ipynb #ban-lists
+@door
 @dataclass(frozen=True)
 class BanLists:
     """The four lists of steps 2 to 5, and where they come from (a run prints `origin`). Entries are compared in lower
@@ -250,17 +254,15 @@ def _datatrove_assets() -> Path:
 @lru_cache
 def datatrove_domains() -> DomainTable:
     """The 4.6 million domains in datatrove's wheel. Hashed once (two seconds) into the data folder, mapped from there
-    afterwards. Raises `UserError` where that cannot be written."""
+    afterwards, and hashed again where the file is not what was written. Raises `UserError` where that cannot be
+    written."""
     path = data_dir() / f"datatrove-{importlib.metadata.version('datatrove')}-domains.u64"
-    if not path.exists():
-        with exclusive(path.with_suffix(".lock")):
-            if not path.exists(): _hash_domains(path)
-    return DomainTable(np.memmap(path, "<u8", "r"))
+    return DomainTable(np.memmap(kept_file(path, _hashed_domains), "<u8", "r"))
 
-def _hash_domains(path: Path) -> None:
+def _hashed_domains() -> bytes:
     with tarfile.open(_datatrove_assets() / DATATROVE_LISTS) as archive:
         table = DomainTable.of(archive.extractfile("domains"))
-    atomic_write(path, table.hashes.astype("<u8", copy=False).data)
+    return table.hashes.astype("<u8", copy=False).tobytes()
 
 # %% ../../nbs/curation/06_url.ipynb #embedded
 @lru_cache

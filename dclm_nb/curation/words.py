@@ -10,6 +10,8 @@ from functools import cached_property
 
 import regex
 
+from ..core.doors import AnyText, door
+
 # %% ../../nbs/curation/05_words.ipynb #ascii-blank-pieces
 def _ascii_blank_pieces(text: str) -> list[str]:
     """`text` cut at the six ASCII blanks only."""
@@ -201,10 +203,11 @@ _RARE_BLANKS = "\0" + "".join(
 )
 
 # %% ../../nbs/curation/05_words.ipynb #split-text-2
+@door
 class SplitText:
     """A text and its cuts, each made on first need and kept."""
 
-    def __init__(self, text: str): self.text = text
+    def __init__(self, text: AnyText): self.text = text
 
     @cached_property
     def ws_words(self) -> list[str]:

@@ -3,8 +3,10 @@
 # %% ../../nbs/drawing/00_style.ipynb #imports
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -52,7 +54,8 @@ STYLE = {
 def styled():
     "`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only."
     if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
-        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
+        os.environ["MPLCONFIGDIR"] = cache = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
     import matplotlib
     if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from ..core.errors import UserError
 from ..core.paths import project_root
 from .results import stored_frame, stored_manifest
 from ..papers.exhibit import Exhibit
@@ -103,7 +104,9 @@ def agreement_with_blessed(
 ) -> list[str]:
     "`agreement_lines` of a new result and the blessed one; none where nothing is blessed at the same scale."
     home = (root or project_root()) / "figures" / exhibit.paper
-    blessed, theirs = stored_frame(home, exhibit), stored_manifest(home, exhibit)
+    # a new result does not fall with the old one
+    try: blessed, theirs = stored_frame(home, exhibit), stored_manifest(home, exhibit)
+    except UserError as e: return [f"nothing to compare with: {e}"]
     if blessed is None or theirs is None: return []
     return agreement_lines(beside_blessed(exhibit, frame, blessed, manifest["scale"]), manifest, theirs)
 

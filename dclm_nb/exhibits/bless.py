@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, sha256_of
-from ..core.paths import project_root
-from ..core.provenance import not_committed
+from ..core.paths import inside, project_root
+from ..core.provenance import has_commit, not_committed
 from .ledger import result_folders
 from .published import published_notebook, without_comparison, write_galleries
 from .showcase import Shown
@@ -21,31 +23,43 @@ from ..papers.paper import get_paper
 __all__ = ['why_not_blessed', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/16_bless.ipynb #refusal
-def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict) -> str:
-    "Why this result is not blessed; empty if nothing speaks against it."
+def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict, root: Path | None = None) -> str:
+    """Why this result is not blessed in the checkout `root`; empty if nothing speaks against it. What begins with
+    `changed` can never be."""
+    if changed := _changed(exhibit, file.parent, manifest.get("files")): return f"changed since it was made: {changed}"
     if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file():
         return "its last run failed"
     if manifest.get("scale") == "smoke": return "a smoke run may claim nothing"
-    if changed := [
-        n
-        for n, sha in manifest.get("files", {}).items()
-        if not (file.parent / n).is_file() or sha256_of(file.parent / n) != sha
-    ]:
-        return f"changed since it was made: {', '.join(changed)}"
-    return not_committed(manifest.get("git"))
+    return not_committed(git := manifest.get("git")) or _of_another(git, root or project_root())
+
+def _of_another(git: dict, root: Path) -> str:
+    if has_commit(git["commit"], root): return ""
+    return f"made at the commit {str(git['commit'])[:10]}, which is none of this checkout's"
+
+def _changed(exhibit: Exhibit, folder: Path, files: dict[str, str] | None) -> str:
+    "Which files of a manifest are not what it vouches for, or not its to name; empty where all are."
+    if not isinstance(files, dict): return "its manifest names no files"
+    try: paths = {name: inside(folder, name) for name in files}
+    except UserError as e: return str(e)
+    if foreign := [name for name in files if "/" not in name and not name.startswith(exhibit.name)]:
+        return f"its manifest names {', '.join(foreign)}, which belong to another"
+    wrong = [name for name, path in paths.items() if not path.is_file() or sha256_of(path) != files[name]]
+    return ", ".join(wrong)
 
 def _damaged_run(manifest: dict) -> str:
     """The first stored run behind this result whose files are not what was written, every one of them hashed;
     empty where there is none. Runs that are kept elsewhere are not looked for."""
     from dclm_nb.core.store import RunStore
     store = RunStore()
-    for key in sorted({*manifest.get("runs", ()), *map(str, manifest.get("rests_on", {}).values())}):
+    for key in sorted({*map(str, manifest.get("runs", ())), *map(str, manifest.get("rests_on", {}).values())}):
+        if not re.fullmatch("[0-9a-f]+", key): return f"changed since it was made: {key!r} is no key of a run"
         if not (store.root / key / "manifest.json").is_file(): continue
         for run, reason in store.verify(key):
             if reason: return f"changed since it was made: run {run}, {reason}"
     return ""
 
 # %% ../../nbs/exhibits/16_bless.ipynb #bless-def
+@door
 def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tuple[Exhibit, str, str]]:
     """Copy the best result of each exhibit to `figures/<paper>/`. Returns (exhibit, scale, why refused or empty);
     `allow` copies what would be refused, as long as it is whole."""
@@ -53,7 +67,7 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
     for exhibit in everything(get_paper(paper).name):
         fresh = [(f, m) for f, m in result_folders(exhibit, root) if "_out" in f.parts]
         if not fresh: continue
-        reasons = [(why_not_blessed(exhibit, f, m) or _damaged_run(m), f, m) for f, m in fresh]
+        reasons = [(why_not_blessed(exhibit, f, m, root) or _damaged_run(m), f, m) for f, m in fresh]
         reason, file, manifest = next((r for r in reasons if not r[0]), reasons[0])
         if not reason or (allow and not reason.startswith("changed")):
             _copy(exhibit, file, manifest, root / "figures" / paper)
@@ -68,8 +82,8 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     try: target.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise disk_error(e, target) from e
     for name in manifest["files"]:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target / name, (file.parent / name).read_bytes())
+        (to := inside(target, name)).parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(to, inside(file.parent, name).read_bytes())
     page = target / f"{exhibit.name}.md"
     if page.name in manifest["files"]:
         atomic_write(page, without_comparison(page.read_text(encoding="utf-8")))
@@ -79,6 +93,7 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     atomic_write(target / file.name, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-def
+@door
 def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) -> Path:
     "A file or folder that the blessed result of an exhibit left. Raises `UserError` where it is not there."
     found = get_exhibit(exhibit, paper)
@@ -92,6 +107,7 @@ def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) 
     return path
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-table
+@door
 def blessed_table(exhibit: str, paper: str = "", root: Path | None = None) -> Shown:
     "The table of a blessed result, as Markdown. Raises `UserError` where nothing is blessed."
     page = blessed(f"{get_exhibit(exhibit, paper).name}.md", exhibit, paper, root).read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 # %% ../../nbs/exhibits/06_budget.ipynb #imports
 from __future__ import annotations
 
+from ..core.doors import door
 from ..core.paths import project_root
 from ..core.progress import duration
 from .described import stages_frame
@@ -16,6 +17,7 @@ from ..papers.scale import Scale
 __all__ = ['budget']
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-def
+@door
 def budget(exhibit: Exhibit, scale: str | Scale | None = None) -> Lines:
     """(name, value) lines: what a run at `scale` takes here, and what the paper's own size takes; without a `scale`
     that at which `reproduce` runs it. Raises `UserError` for a scale that is unknown, or one that this exhibit does

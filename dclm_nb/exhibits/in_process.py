@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
+from ..core.provenance import peak_memory
 from .outcome import Reproduction, diagnose
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def execute_here(exhibit: Exhibit, scale: Scale, parameters: Mapping, out_dir: P
     other along."""
     began = time.monotonic()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
-    notebook, whole = run_notebook(exhibit.notebook, {**parameters, "scale": scale.name, "out_dir": str(out_dir)})
+    given = {**parameters, "scale": scale.name, "out_dir": str(out_dir)}
+    with peak_memory(): notebook, whole = run_notebook(exhibit.notebook, given)      # its own peak, not that of others
     kept = atomic_write(done if whole else failed, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     status, message = ("ok", "") if whole else diagnose(kept, "", False)
     if whole: failed.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from .results import known_already, manifests, replayed_frame, stored_frame
 from ..papers.catalogue import catalogue, get_exhibit
 from ..papers.exhibit import Exhibit
@@ -46,6 +47,7 @@ def _best_frame(exhibit: Exhibit, root: Path | None = None) -> tuple[pd.DataFram
     return replayed_frame(exhibit), "replay", {}
 
 # %% ../../nbs/exhibits/14_ledger.ipynb #ledger-def
+@door
 def ledger(paper: str = "all", root: Path | None = None) -> list[Verdict]:
     "Every claim of `paper` judged on printed, replayed and rerun numbers."
     import pandas as pd

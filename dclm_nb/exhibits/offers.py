@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..core.doors import Seed, door, held
 from ..core.errors import UserError
+from ..core.given import briefly, flag
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import DIAL, Scale
 
 # %% auto #0
-__all__ = ['USUAL', 'read_parameters', 'check_parameters', 'settle_scale', 'trains_nothing', 'parse_seeds']
+__all__ = ['USUAL', 'MOST_SEEDS', 'read_parameters', 'check_parameters', 'settle_scale', 'trains_nothing', 'parse_seeds',
+           'check_page']
 
 # %% ../../nbs/exhibits/04_offers.ipynb #read-parameters
+@door
 def read_parameters(notebook: Path) -> dict[str, str]:
     """{parameter: the comment behind it} of the one cell tagged `parameters`, as papermill reads it. Raises `UserError`
     unless there is exactly one."""
@@ -32,6 +38,7 @@ def read_parameters(notebook: Path) -> dict[str, str]:
     return {name: found["help"] for name, found in inspect_notebook(str(notebook)).items()}
 
 # %% ../../nbs/exhibits/04_offers.ipynb #parameters-check
+@door
 def check_parameters(notebook: Path, given: dict) -> dict:
     """`given`, if `notebook` has one cell tagged `parameters` and that cell has all of them. Raises `UserError`
     otherwise."""
@@ -43,6 +50,7 @@ def check_parameters(notebook: Path, given: dict) -> dict:
 # %% ../../nbs/exhibits/04_offers.ipynb #settle
 USUAL = "laptop"
 
+@door
 def settle_scale(exhibit: Exhibit, asked: Scale | None = None) -> Scale:
     """The scale at which `exhibit` is run when `asked` for: that one; where none was asked for, the usual one or the
     largest below it. Raises `UserError` with the scales of this exhibit for one that it does not offer."""
@@ -62,10 +70,34 @@ def trains_nothing(exhibit: Exhibit) -> bool:
     return not any(get_scale(name, exhibit.paper).trains for name in exhibit.scales)
 
 # %% ../../nbs/exhibits/04_offers.ipynb #seeds-def
+MOST_SEEDS = 1000
+
+@door
 def parse_seeds(text: str) -> list[int]:
     "`3` as the seeds 0, 1, 2; `1,2,5` as they stand. Raises `UserError`."
-    try: seeds = [int(part) for part in str(text).split(",")]
+    try: seeds = [int(part) for part in text.split(",")]
     except ValueError: raise UserError(f"seeds are a number (3) or a list (1,2,5), not {text!r}") from None
     if len(seeds) == 1 and seeds[0] < 1: raise UserError("at least one seed is needed")
-    if len(set(seeds)) < len(seeds): raise UserError(f"a seed is named twice in {text!r}")
-    return seeds if len(seeds) > 1 else list(range(seeds[0]))
+    if len(seeds) == 1 and seeds[0] > MOST_SEEDS:
+        raise UserError(f"seeds are counted (3) or named (1,2,5); {seeds[0]:,} are too many, at most {MOST_SEEDS:,}")
+    return _different(seeds) if len(seeds) > 1 else list(range(seeds[0]))
+
+def _different(seeds: Sequence[int]) -> list[int]:
+    held("seeds", seeds, list[Seed])
+    if not len(seeds): raise UserError("at least one seed is needed")
+    if len(set(seeds)) < len(seeds): raise UserError(f"a seed is named twice in {','.join(map(str, seeds))}")
+    return list(seeds)
+
+# %% ../../nbs/exhibits/04_offers.ipynb #page-def
+@door
+def check_page(given: Mapping[str, Any]) -> None:
+    "Raises `UserError` where the `seeds` or `force` that a notebook was `given` are of another kind."
+    if "force" in given: flag("force", given["force"])
+    if "seeds" not in given: return
+    seeds = given["seeds"]
+    if isinstance(seeds, (str, int)):
+        raise UserError(
+            f"seeds must be a list, not {briefly(seeds)}: for papermill -y 'seeds: [1, 2]', or use dclm-nb reproduce "
+            "with --seeds 1,2"
+        )
+    _different(seeds)

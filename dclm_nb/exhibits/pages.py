@@ -7,6 +7,7 @@ __all__ = ['introduction', 'page_cells', 'page_notebook', 'without_notebook', 'o
 import json
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.files import atomic_write
 from ..papers.catalogue import catalogue
 from ..papers.exhibit import GENERATED, Exhibit
@@ -57,17 +58,20 @@ def page_notebook(exhibit: Exhibit) -> str:
     return json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 # %% ../../nbs/exhibits/17_pages.ipynb #out-of-step
+@door
 def without_notebook(paper: str = "all") -> list[Exhibit]:
     "The exhibits of `paper` (or of all papers) that have no notebook of their own."
     return [e for e in catalogue(paper) if not e.built]
 
 # %% ../../nbs/exhibits/17_pages.ipynb #out-of-step-2
+@door
 def out_of_step(paper: str = "all") -> list[Exhibit]:
     "The exhibits without a notebook of their own whose page is absent or is not what the catalogue makes today."
     stands = lambda exhibit: exhibit.notebook.read_text(encoding="utf-8") if exhibit.has_page else ""
     return [e for e in without_notebook(paper) if stands(e) != page_notebook(e)]
 
 # %% ../../nbs/exhibits/17_pages.ipynb #write-pages
+@door
 def write_pages(paper: str = "all") -> list[Path]:
     "Write the pages that are out of step; returns their paths. Notebooks of their own are left alone."
     return [atomic_write(exhibit.notebook, page_notebook(exhibit)) for exhibit in out_of_step(paper)]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.paths import project_root
+from .results import read_manifest
 from ..papers.catalogue import everything
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper, papers
@@ -75,12 +76,14 @@ BESIDE = "Beside the blessed run"
 
 class Shows(Protocol):
     """A page: what its sections have shown (texts with `markdown` in their order, and headings by the same names), the
-    answers of its table, and the numbers behind them."""
+    answers of its table, the numbers behind them, the runs that these name, and the memory of the largest process."""
     exhibit: Exhibit
     scale: Scale
     sections: Any
     answers: Any
     frame: Any
+    runs: Any
+    peak_mb: float
 
 PLUMBING = ("**This is a run at {scale}: tiny inputs and trainings of a few steps, which prove that everything fits "
             "together. Its numbers mean nothing, and it may claim nothing.**")
@@ -98,7 +101,7 @@ def page_markdown(page: Shows) -> str:
         *map(shown, (name for name in texts if name in LEAD)),
         "" if plumbing else written("reading"),          # it reads the blessed numbers, and these are others
         *map(shown, (name for name in texts if name not in LEAD)),
-        made_by(exhibit, _data_files(page)),
+        made_by(exhibit, _data_files(page), page.peak_mb if page.runs else None),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -117,8 +120,9 @@ def _data_files(page: Shows) -> dict[str, str]:
     )
 
 # %% ../../nbs/exhibits/07_published.ipynb #made-by
-def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
-    "Where the numbers of a page come from, as links from `figures/<paper>/`."
+def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}, peak_mb: float | None = None) -> str:
+    """Where the numbers of a page come from, as links from `figures/<paper>/`, and how much memory they took, where
+    something was run."""
     link = lambda path: f"[{path.stem}](../../{path.relative_to(project_root()).as_posix()})"
     paper, name = get_paper(exhibit.paper), exhibit.name
     lines = [f"The paper: *{paper.title}*, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."]
@@ -129,6 +133,7 @@ def made_by(exhibit: Exhibit, data: Mapping[str, str] = {}) -> str:
             f"it, in the library: {behind}."
         )
     if data: lines.append(f"The numbers: {', '.join(f'[{said}]({name}.{end})' for end, said in data.items())}.")
+    if peak_mb: lines.append(f"Peak memory: {peak_mb / 1000:.1f} GB in the largest process.")
     return "## How this was made\n\n" + "\n".join(f"- {line}" for line in lines)
 
 # %% ../../nbs/exhibits/07_published.ipynb #executed
@@ -193,7 +198,7 @@ def gallery(paper: str, root: Path | None = None) -> str:
     "The index of `figures/<paper>/` as Markdown. Raises `UserError` for an unknown paper."
     paper, folder = get_paper(paper), (root or project_root()) / "figures" / paper
     found = [(exhibit, folder / f"{exhibit.name}.manifest.json") for exhibit in everything(paper.name)]
-    rows = [_row(exhibit, json.loads(file.read_text(encoding="utf-8"))) for exhibit, file in found if file.is_file()]
+    rows = [_row(exhibit, read_manifest(file)) for exhibit, file in found if file.is_file()]
     head = ["|  | exhibit | answers | verdicts |", "|:--|:--|:--|:--|"]
     about = (
         f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}). {len(rows)} pages; [all papers](../README.md)."

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from ..core.doors import door
 from ..papers.exhibit import ANSWERS, Exhibit
-from ..papers.frames import printed_number, read_printed
+from ..papers.frames import check_frame, printed_number, read_printed
 from ..papers.paper import column_title, get_paper
 
 # %% ../../nbs/exhibits/00_render.ipynb #cell-class
@@ -31,6 +32,7 @@ class Cell:
     def __str__(self) -> str: return ("≠ " if self.differs else "") + self.text
 
 # %% ../../nbs/exhibits/00_render.ipynb #format-like
+@door
 def format_like(value: float, text: str = "") -> str:
     "`value` in the form of the printed `text` (its decimals, its unit, its exponent) with one digit more."
     printed = printed_number(text)[0]
@@ -116,6 +118,7 @@ def _frame_cells(exhibit: Exhibit, frame, printed: dict, scale: str) -> dict[tup
     """The cells of a tidy frame (see `papers.frames`); reruns of other scales than `scale` are left out, so that
     scales never mix in a mean."""
     replay = get_paper(exhibit.paper).replay
+    check_frame(frame)
     frame = frame[frame["source"].ne("printed") & frame["value"].notna()]
     if scale: frame = frame[frame["source"].ne("rerun") | frame["scale"].eq(scale)]
     assert frame.loc[frame["source"].eq("rerun"), "scale"].nunique() < 2, (
@@ -158,6 +161,7 @@ def _with_intervals(exhibit: Exhibit, cells: dict[tuple[str, str, str], Cell]) -
     return {key: widened(key, cell) for key, cell in cells.items()}
 
 # %% ../../nbs/exhibits/00_render.ipynb #compare
+@door
 def compare(exhibit: Exhibit, frames: Iterable = (), scale: str = "", columns: Iterable[str] = ()) -> Comparison:
     "The printed values of `exhibit` and the tidy `frames` lined up; `columns` chooses and orders, all by default."
     cells = printed = _printed_cells(exhibit)
@@ -372,6 +376,7 @@ _LATEX = {
 }
 
 
+@door
 def latex_escape(text: str) -> str:
     "`text` with everything that LaTeX would take for a command made harmless."
     return "".join(_LATEX.get(c, c) for c in text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from .ledger import counts_markdown, ledger, replayed_markdown, result_folders
@@ -19,6 +20,7 @@ from ..papers.paper import papers
 __all__ = ['report']
 
 # %% ../../nbs/exhibits/15_report.ipynb #report-def
+@door
 def report(root: Path | None = None) -> Path:
     """Write `reproduce/_out/report.md`: every stored result with its table, figure, verdicts and files. Returns the
     path."""

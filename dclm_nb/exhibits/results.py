@@ -3,10 +3,13 @@
 # %% ../../nbs/exhibits/05_results.ipynb #imports
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
+from ..core.errors import UserError
+from ..core.files import read_json, sha256_of
 from ..core.paths import project_root
 from .render import Comparison, compare
 from ..papers.exhibit import Exhibit
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'stored_manifest', 'manifests',
-           'measured_seconds', 'seconds_to_make']
+__all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'stored_manifest', 'read_manifest',
+           'manifests', 'measured_seconds', 'seconds_to_make']
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-def
 def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
@@ -32,31 +35,50 @@ def recipe_frame(exhibit: Exhibit) -> pd.DataFrame:
     return tidy([]) if found is None else found
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-already
+@door
 def known_already(exhibit: Exhibit) -> Comparison:
     "Printed, replayed and recipe side by side."
     frame = replayed_frame(exhibit)
     return compare(exhibit, [recipe_frame(exhibit), *([] if frame is None else [frame])], "replay")
 
 # %% ../../nbs/exhibits/05_results.ipynb #out-dir-def
+@door
 def out_folder(exhibit: Exhibit, scale: str) -> Path:
     "`reproduce/_out/<paper>/<exhibit>/<scale>`: the results of the last run of this exhibit at this scale."
     return project_root() / "reproduce" / "_out" / exhibit.paper / exhibit.name / scale
 
 # %% ../../nbs/exhibits/05_results.ipynb #stored-frame
 def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
-    "The tidy frame that the notebook saved, or None."
+    """The tidy frame that the notebook saved, or None. Raises `UserError` where it is not what the manifest beside it
+    says."""
     path = out_dir / f"{exhibit.name}.values.csv"
-    return read_tidy(path) if path.is_file() else None
+    if not path.is_file(): return None
+    then = f"run make reproduce-{exhibit.id} PAPER={exhibit.paper} again, or take it back from git"
+    known = (stored_manifest(out_dir, exhibit) or {}).get("files", {})
+    sha256 = sha256_of(path, again=True)
+    if known.get(path.name, sha256) != sha256:
+        raise UserError(f"{path.parent.name}/{path.name} has other content than when it was made; {then}")
+    return read_tidy(path)
 
 # %% ../../nbs/exhibits/05_results.ipynb #manifests
 def stored_manifest(folder: Path, exhibit: Exhibit) -> dict | None:
     "The manifest of the result in `folder`; None where there is none that can be read."
-    try: return json.loads((folder / f"{exhibit.name}.manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return None
+    try: return read_manifest(folder / f"{exhibit.name}.manifest.json")
+    except UserError: return None
+
+def read_manifest(file: Path) -> dict:
+    "The manifest of a saved result. Raises `UserError` for a file that is none, or is not as it was written."
+    found = read_json(file, {"scale": str}, "make the result again, or remove it")
+    for name, kind in {"files": dict, "answers": list, "verdicts": list, "withheld": dict, "created": str}.items():
+        if not isinstance(found.get(name, kind()), kind):
+            where = f"{file.parent.name}/{file.name}"
+            raise UserError(f"{where} is no manifest ({name}); make the result again, or remove it")
+    return found
 
 # %% ../../nbs/exhibits/05_results.ipynb #manifests-2
 def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:
-    "(file, manifest) of every saved result of `exhibit`, here and blessed, newest first. A broken file is left out."
+    """(file, manifest) of every saved result of `exhibit`, here and blessed, newest first. A broken file is named and
+    left out."""
     root = root or project_root()
     files = [
         *(root / "reproduce" / "_out" / exhibit.paper / exhibit.name).glob(f"*/{exhibit.name}.manifest.json"),
@@ -64,9 +86,15 @@ def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, di
     ]
     found = []
     for file in files:
-        try: found.append((file, json.loads(file.read_text(encoding="utf-8"))))
-        except (OSError, ValueError): continue
+        try: found.append((file, read_manifest(file)))
+        except UserError as e: _say_once(f"left out: {e}")
     return sorted(found, key=lambda f: f[1].get("created", ""), reverse=True)
+
+_said: set[str] = set()
+
+def _say_once(line: str) -> None:
+    if line not in _said: print(line, file=sys.stderr)
+    _said.add(line)
 
 # %% ../../nbs/exhibits/05_results.ipynb #measured-def
 def measured_seconds(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:

@@ -12,32 +12,44 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from ..core.progress import duration, read_progress
+from ..core.scratch import scratch
+from ..core.workers import ending_with
 from .in_process import execute_here
 from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
-from .results import known_already, out_folder, recipe_frame, stored_frame
+from .results import known_already, out_folder, read_manifest, recipe_frame, stored_frame
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'reproduce', 'show_known', 'over_budget',
-           'reproduce_all']
+__all__ = ['SCRATCH_BYTES', 'WARM_SECONDS', 'stop_tree', 'progress_line', 'Reporter', 'execute', 'reproduce', 'show_known',
+           'over_budget', 'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
-_CHILD = """
-import sys
-try:
-    import ctypes; ctypes.CDLL(None).prctl(1, 15)       # Linux: SIGTERM for us when our parent dies
-except Exception: pass
-from papermill.cli import papermill
-sys.argv[0] = "papermill"
-papermill()
+_PAPERMILL = "from papermill.cli import papermill; sys.argv[0] = 'papermill'; papermill()"
+
+# as `python -m ipykernel_launcher`, which is how Jupyter starts a kernel
+_KERNEL = """
+from dclm_nb.core.workers import bind_forks
+import runpy
+bind_forks()
+runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
 """
+
+def _write_kernel(folder: Path) -> Path:
+    "The kernel `python3` as Jupyter finds it where `$JUPYTER_PATH` begins with `folder`."
+    code = ending_with("int(os.environ['JPY_PARENT_PID'])", _KERNEL)
+    about = {"display_name": "python3", "language": "python",
+             "argv": [sys.executable, "-Xfrozen_modules=off", "-c", code, "-f", "{connection_file}"]}
+    (place := folder / "kernels" / "python3").mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder
 
 # %% ../../nbs/exhibits/12_runner.ipynb #start
 def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) -> subprocess.Popen:
@@ -45,7 +57,7 @@ def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) 
         str(notebook),
         str(output),
         "-y",
-        json.dumps(parameters),
+        json.dumps(parameters, ensure_ascii=False),     # YAML reads no pairs of surrogates
         "-k",
         "python3",
         "--cwd",
@@ -62,10 +74,14 @@ def _start(notebook: Path, output: Path, parameters: dict, progress: Path, log) 
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYTHONWARNINGS": "ignore",
         "IPYTHONDIR": str(progress.parent / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(progress.parent / "runtime"),
+        "JUPYTER_PATH": os.pathsep.join(
+            [str(_write_kernel(progress.parent / "jupyter")), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        ),
     }
     environment.pop("MPLBACKEND", None)  # a kernel draws inline
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, *arguments],
+        [sys.executable, "-c", ending_with(os.getpid(), _PAPERMILL), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -88,6 +104,7 @@ def stop_tree(pid: int, patience: float = 5.0):
         if not tree: return
 
 # %% ../../nbs/exhibits/12_runner.ipynb #line
+@door
 def progress_line(record: dict) -> str:
     "A report of `core.progress` as one line: stage, count, share, time left, then the whole."
     count = f"{record.get('done', 0):,.0f}" + (f" of {record['total']:,.0f}" if record.get("total") else "")
@@ -154,7 +171,8 @@ def execute(
     out_dir = _made(out_dir)
     began, killed_before = time.monotonic(), oom_kills()
     done, failed = out_dir / f"{exhibit.name}.ipynb", out_dir / f"{exhibit.name}.failed.ipynb"
-    with tempfile.TemporaryDirectory(prefix="dclm_nb-run-") as work:
+    with scratch() as place, tempfile.TemporaryDirectory(prefix="run-", dir=place) as work:
+        _need_room(work)
         output, progress, log = Path(work) / done.name, Path(work) / "progress.jsonl", Path(work) / "log"
         with open(log, "wb") as sink:
             process = _start(
@@ -170,6 +188,7 @@ def execute(
             _record(exhibit, out_dir, seconds)
             return Reproduction(exhibit, scale.name, "ok", seconds, out_dir)
         if output.is_file() and _is_json(output): atomic_write(failed, output.read_bytes())
+        _need_room(work)                                # otherwise the log ends where the disk did, and says nothing
         status, message = (
             diagnose(output, log.read_text(errors="replace"), oom_kills() > killed_before)
             if in_time
@@ -186,6 +205,16 @@ def _made(folder: Path) -> Path:
     except OSError as e: raise disk_error(e, folder, "choose another with --out") from e
     return folder
 
+SCRATCH_BYTES = 2**20
+
+def _need_room(folder: str | Path) -> None:
+    "Raises `UserError` where the disk of a scratch folder is full: a notebook, its log and its kernel write there."
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(SCRATCH_BYTES))
+            file.flush()
+    except OSError as e: raise disk_error(e, folder, "choose another disk with TMPDIR; finished runs are kept") from e
+
 def _is_json(path: Path) -> bool:
     try: return bool(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError): return False
@@ -194,15 +223,8 @@ def _record(exhibit: Exhibit, out_dir: Path, seconds: float):
     "Write the wall time of the whole run into its manifest, for the next budget."
     path = out_dir / f"{exhibit.name}.manifest.json"
     if path.is_file():
-        atomic_write(
-            path,
-            json.dumps(
-                {**json.loads(path.read_text(encoding="utf-8")), "wall_seconds": round(seconds, 1)},
-                indent=1,
-                ensure_ascii=False,
-            )
-            + "\n",
-        )
+        told = {**read_manifest(path), "wall_seconds": round(seconds, 1)}
+        atomic_write(path, json.dumps(told, indent=1, ensure_ascii=False) + "\n", noted=True)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #not-built
 def _not_built(exhibit: Exhibit) -> UserError:
@@ -220,6 +242,7 @@ def _not_built(exhibit: Exhibit) -> UserError:
     )
 
 # %% ../../nbs/exhibits/12_runner.ipynb #reproduce
+@door
 def reproduce(
     exhibit: Exhibit,
     scale: str | Scale | None = None,
@@ -291,7 +314,7 @@ def _show_result(result: Reproduction, console):
 def _withheld(result: Reproduction) -> dict[str, str]:
     "The claims that this result may not decide, from its manifest."
     path = result.out_dir / f"{result.exhibit.name}.manifest.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("withheld", {}) if path.is_file() else {}
+    return read_manifest(path).get("withheld", {}) if path.is_file() else {}
 
 def _short(path: Path) -> str:
     "Relative to the working directory where that is shorter."
@@ -314,6 +337,7 @@ def _offering(exhibits: list[Exhibit], scale: str | None) -> tuple[list[Exhibit]
     return [e for e in exhibits if answer(e)], [e for e in exhibits if not answer(e)]
 
 
+@door
 def reproduce_all(
     exhibits: Iterable[Exhibit], scale: str | None = None, console=None, here: bool = False, **options
 ) -> list[Reproduction]:

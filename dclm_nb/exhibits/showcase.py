@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, sha256_of
-from ..core.provenance import git_state, host, versions
+from ..core.provenance import git_state, host, peak_mb, scrub, versions
 from ..core.store import given_runs
+from ..core.files import atomic_write, disk_error, is_sum, read_json, sha256_of
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
@@ -23,6 +24,7 @@ from ..papers.paper import get_scale
 from ..papers.scale import Scale
 from . import described
 from .agreement import agreement_with_blessed
+from .offers import check_page
 from .published import BESIDE, page_markdown
 from .results import out_folder, recipe_frame
 from .render import Comparison, compare, to_csv, to_latex, to_markdown, to_text
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
-           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'manifest']
+           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'peak_of_runs', 'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -234,9 +236,17 @@ def verdicts_shown(exhibit: Exhibit, judged: Sequence) -> Shown:
     return Shown(*(table + elsewhere for table in tables))
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #showcase-page
+def _parameters_here() -> dict:
+    "`seeds` and `force` of the notebook that runs in this process; none outside of one."
+    from IPython import get_ipython
+    names = getattr(get_ipython(), "user_ns", {})
+    return {name: names[name] for name in ("seeds", "force") if name in names}
+
+@door
 class Showcase:
     "All that a reproduction notebook shows of one exhibit at one scale, and the files it leaves."
     def __init__(self, paper: str, exhibit: str, scale: str = "replay", out_dir: str | Path | None = None):
+        check_page(_parameters_here())
         self.exhibit, self.scale = get_exhibit(exhibit, paper), get_scale(scale, paper)
         self.results, self.sections = Results(self.exhibit, self.scale), Sections(self.exhibit.name)
         self.answers: Comparison | None = None                  # as `table` showed them
@@ -260,6 +270,11 @@ class Showcase:
         "The keys of the stored runs that the rerun values name, and of all that the page was given."
         named = set(self.frame.loc[self.frame["source"].eq("rerun"), "run"]) - {""}
         return named | set(given_runs(self.given_before))
+
+    @property
+    def peak_mb(self) -> float:
+        "Memory of the largest process, in MB: of this one, or of one that made a run behind the page."
+        return max(peak_mb(), peak_of_runs({*self.runs, *self.foundations.values()}))
 
     def add(self, *frames: pd.DataFrame) -> Self:
         "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
@@ -348,7 +363,7 @@ class Showcase:
         """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
         this scale."""
         if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
-        self.attached += sorted(file for file in folder.rglob("*") if file.is_file())
+        self.attached += sorted(file for file in folder.rglob("*") if file.is_file() and not is_sum(file))
         return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
 
     def save(self) -> Shown:
@@ -375,25 +390,32 @@ def _file_contents(show: Showcase) -> Iterator[tuple[str, str | bytes]]:
         for kind in ("svg", "png"): yield f"{_figure_file(show.exhibit, number)}.{kind}", figure_bytes(figure, kind)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #runs-seconds
-def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
-    """Seconds, one after the other, that these stored runs and all that they rest on took when they were made; runs
-    that are not in the store count nothing."""
+def _runs_behind(keys: Iterable[str], store: Path | None = None) -> Iterator[dict]:
+    "The manifests of stored runs and of all that they rest on, each once; runs that are not in the store are left out."
     from dclm_nb.core.paths import runs_dir
-    store, seen, waiting, total = store or runs_dir(), set(), list(keys), 0.0
+    store, seen, waiting = store or runs_dir(), set(), list(keys)
     while waiting:
         key = waiting.pop()
         if key in seen or not (file := store / key / "manifest.json").is_file(): continue
         seen.add(key)
-        run = json.loads(file.read_text(encoding="utf-8"))
-        total += run.get("wall_s") or 0.0
+        try: run = read_json(file)
+        except UserError: continue                                  # a damaged one is made again by whoever needs it
+        yield run
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
-    return total
+
+def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
+    "Seconds, one after the other, that these runs and all that they rest on took when they were made."
+    return sum((run.get("wall_s") or 0.0 for run in _runs_behind(keys, store)), 0.0)
+
+def peak_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
+    "The highest memory, in MB, of a process that made one of these runs or what they rest on; 0 where none is known."
+    return max((run.get("peak_memory_mb") or 0.0 for run in _runs_behind(keys, store)), default=0.0)
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #manifest
 def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     "What a reader needs to trust a result: where it comes from and what it consists of."
     rerun = show.frame[show.frame["source"].eq("rerun")]
-    return {
+    told = {
         "paper": show.exhibit.paper,
         "exhibit": show.exhibit.id,
         "scale": show.scale.name,
@@ -404,6 +426,7 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
         "runs": sorted(show.runs),
         "runs_seconds": round(seconds_of_runs(show.runs), 1),
+        "peak_memory_mb": round(show.peak_mb, 1),
         "verdicts": [v.as_dict() for v in show.judged],
         "withheld": show.withheld,
         "rests_on": show.foundations,
@@ -413,8 +436,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - show.began, 1),
         "printed_sha256": _file_hash(show.exhibit.printed_file),
-        "files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files},
     }
+    return scrub(told) | {"files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
@@ -426,4 +449,4 @@ def _write(show: Showcase) -> list[Path]:
     except OSError as e: raise disk_error(e, show.out_dir, "finished runs are untouched") from e
     files = [*(atomic_write(show.out_dir / name, data) for name, data in _file_contents(show)), *show.attached]
     about = json.dumps(manifest(show, files), indent=1, ensure_ascii=False) + "\n"
-    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about)]
+    return [*files, atomic_write(show.out_dir / f"{show.exhibit.name}.manifest.json", about, noted=True)]

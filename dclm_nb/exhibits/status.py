@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.doors import door
 from .results import manifests, replayed_frame
 from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.paper import get_paper, get_scale, scales_of
@@ -38,6 +39,7 @@ class Standing:
     def rerun(self) -> str: return self.marks["rerun"] + (f" {', '.join(self.scales)}" if self.scales else "")
 
 # %% ../../nbs/exhibits/13_status.ipynb #standing-of
+@door
 def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
     "What there is of `exhibit`, from its files, its stored results and what can be replayed in place."
     stored = [m for _, m in manifests(exhibit, root)]

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
 from ..core.identity import Identity
@@ -208,6 +209,7 @@ class Autoencoder(nn.Module):
         return self.to_pixels(latents), penalty
 
 # %% ../../nbs/image/05_autoencoders.ipynb #build
+@door
 def build_autoencoder(config: AutoencoderConfig, seed: int = 0) -> Autoencoder:
     """An untrained network whose weights are drawn by `seed`, leaving the global random state as it was. Raises
     `UserError` without the library that LFQ and FSQ need."""
@@ -294,9 +296,11 @@ class Usage:
     def __str__(self) -> str: return f"{self.used} of {self.of} codes, perplexity {self.perplexity:.1f}"
 
 # %% ../../nbs/image/05_autoencoders.ipynb #codebook-usage
-def codebook_usage(ids: Tensor, vocab_size: int) -> Usage:
+@door
+def codebook_usage(ids: Tensor, vocab_size: Count) -> Usage:
     "Count the codes in integer ids of any shape. Raises `UserError` for none at all or ids outside the vocabulary."
     if not ids.numel(): raise UserError("the use of a codebook cannot be measured without ids")
+    if ids.is_floating_point(): raise UserError(f"ids are whole numbers, not {ids.dtype}")
     if ids.min() < 0 or ids.max() >= vocab_size:
         raise UserError(f"ids run from {int(ids.min())} to {int(ids.max())}, outside a vocabulary of {vocab_size}")
     counts = torch.bincount(ids.flatten(), minlength=vocab_size).double()
@@ -304,6 +308,7 @@ def codebook_usage(ids: Tensor, vocab_size: int) -> Usage:
     return Usage(len(share), vocab_size, math.exp(-(share * share.log()).sum().item()))
 
 # %% ../../nbs/image/05_autoencoders.ipynb #collapse
+@door
 def check_usage(codec: Codec, images: Tensor) -> Usage:
     """The use that a discrete codec makes of its vocabulary on pictures uint8 `"N 3 H W"`. Raises `UserError` when all
     tokens are one code; warns when fewer than 5 % of the codes occur."""
@@ -411,8 +416,9 @@ def autoencoder_config(name: str, config: AutoencoderConfig) -> AutoencoderConfi
     return dataclasses.replace(config, latents=match[1], **own)
 
 # %% ../../nbs/image/05_autoencoders.ipynb #make-codec
+@door
 def make_codec(
-    name: str, images: Tensor, config: AutoencoderConfig, folder: str | Path, seed: int = 0
+    name: str, images: Tensor, config: AutoencoderConfig, folder: str | Path, seed: Seed = 0
 ) -> SavedCodec:
     """The codec called `name`, a learned one trained as `config` says or a patch codec fitted on the first 3,000 of
     uint8 `"N 3 H W"`; saved in `folder`. Raises `UserError` for another name."""
@@ -509,6 +515,7 @@ class DiffusersKL(SavedCodec):
         return cls(settings["name"], settings["size"], network, settings["patch"])
 
 # %% ../../nbs/image/05_autoencoders.ipynb #pretrained-kl
+@door
 def pretrained_kl(
     name: str = "stabilityai/sd-vae-ft-mse", size: int = 256, revision: str | None = None, patch: int = 2
 ) -> DiffusersKL:

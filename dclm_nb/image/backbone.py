@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.doors import Seed, door
 from ..core.errors import UserError
 from .config import BackboneConfig
 
@@ -156,9 +157,10 @@ class TimeEncoder(nn.Module):
         )
 
 # %% ../../nbs/image/08_backbone.ipynb #network
+@door
 class Backbone(nn.Module):
     "The network of a `BackboneConfig`, initialised from `seed`."
-    def __init__(self, config: BackboneConfig, seed: int = 0):
+    def __init__(self, config: BackboneConfig, seed: Seed = 0):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

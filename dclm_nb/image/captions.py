@@ -13,6 +13,7 @@ import regex
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.one_form import LETTER, one_form
 
@@ -23,6 +24,7 @@ __all__ = ['DROPPED', 'PADDING', 'caption_words', 'CaptionVocabulary']
 DROPPED = frozenset({"a", "an", "of"})
 _WORD = regex.compile(rf"(?:{LETTER})+(?:['’-]+(?:{LETTER})+)*")
 
+@door
 def caption_words(caption: str) -> list[str]:
     "The words of a caption in one form and lower case, without punctuation and without `DROPPED`."
     return [word for word in _WORD.findall(one_form(one_form(caption).lower())) if word not in DROPPED]
@@ -79,6 +81,7 @@ def _decoded(row: list[int], words: Sequence[str]) -> str:
     )
 
 # %% ../../nbs/image/06_captions.ipynb #vocabulary-class
+@door
 @dataclass(frozen=True)
 class CaptionVocabulary:
     """Words in alphabetical order, with ids from 1; 0 is padding and the last id is *no caption*. A caption is `length`

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import find_objects, label
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.learned import Learned
 from dclm_nb.image.scenes import (
@@ -114,6 +115,7 @@ def _holds(relation: str, first: Seen, second: Seen, spec: SceneSpec) -> bool:
     return apart >= spec.smallest / 2 and across <= spec.cell / 2
 
 # %% ../../nbs/image/01_checker.ipynb #check
+@door
 def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: SceneSpec) -> Check:
     """Compare a picture uint8 `"3 H W"` with its caption. Raises `UserError` for a caption outside `spec`."""
     if isinstance(caption, str): caption = parse_caption(caption, spec)
@@ -135,6 +137,7 @@ def check_scene(image: np.ndarray | Tensor, caption: str | Pair | Group, spec: S
     )
 
 # %% ../../nbs/image/01_checker.ipynb #scores
+@door
 def check_all(images: Tensor, captions: Sequence[str], spec: SceneSpec) -> list[Check]:
     """One check per picture of uint8 `"N 3 H W"`. Raises `UserError` for sets of unequal length or none at all."""
     if len(images) != len(captions):

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.seeds import seed_for
 from .backbone import Backbone
 from .captions import CaptionVocabulary
@@ -29,6 +30,7 @@ from .methods import MethodSettings, Sampling, draw_latents
 __all__ = ['ImageModel', 'sample', 'save_image_model', 'load_image_model']
 
 # %% ../../nbs/image/16_checkpoints.ipynb #model
+@door
 @dataclass(frozen=True)
 class ImageModel:
     """A generator: network, codec, vocabulary, how it was trained to see noise or masks, and how it is best drawn from.
@@ -52,12 +54,13 @@ class ImageModel:
             raise UserError("the vocabulary is not the one that this network was trained with")
 
 # %% ../../nbs/image/16_checkpoints.ipynb #sample
+@door
 def sample(
     model: ImageModel,
     captions: str | Iterable[str],
-    seed: int = 0,
+    seed: Seed = 0,
     sampling: Sampling | None = None,
-    batch_size: int = 256,
+    batch_size: Count = 256,
 ) -> Tensor:
     """Pictures uint8 `"B 3 H W"` for one caption or several. Raises `UserError` for no captions, an empty one, a word
     that the model does not know, or a batch below 1."""
@@ -82,6 +85,7 @@ def _draw(model: ImageModel, ids: Tensor, sampling: Sampling, generator: torch.G
     )
 
 # %% ../../nbs/image/16_checkpoints.ipynb #save
+@door
 def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     """Write a model; the folder is whole when `model.json` is there. Raises `UserError` for weights that are not
     numbers."""
@@ -91,7 +95,7 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model.codec.save(folder / "codec")
     weights = save({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()})
-    atomic_write(folder / "model.safetensors", weights)
+    atomic_write(folder / "model.safetensors", weights, noted=True)
     record = {
         "format": "dclm_nb.image/1",
         "network": asdict(model.network.config),
@@ -101,10 +105,11 @@ def save_image_model(model: ImageModel, folder: str | Path) -> Path:
         "settings": asdict(model.settings),
         "sampling": asdict(model.sampling),
     }
-    atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+    atomic_write(folder / "model.json", json.dumps(record, indent=1, sort_keys=True) + "\n", noted=True)
     return folder
 
 # %% ../../nbs/image/16_checkpoints.ipynb #load
+@door
 def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageModel:
     """The model in `folder`, with its own codec or the `codec` given. Raises `UserError` for a folder without a model,
     a damaged one, or a codec that it was not trained with."""
@@ -112,7 +117,7 @@ def load_image_model(folder: str | Path, codec: Codec | None = None) -> ImageMod
     if not (folder / "model.json").is_file(): raise UserError(f"there is no model in {folder}: model.json is missing")
     codec = codec or load_codec(folder / "codec")
     try:
-        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        record = json.loads(intact(folder / "model.json", "export it again").read_text(encoding="utf-8"))
         weights = (folder / "model.safetensors").read_bytes()
         if hashlib.sha256(weights).hexdigest() != record["weights"]:
             raise ValueError("model.safetensors is not the file that model.json names")

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
 from ..core.identity import canonical, hash_of
@@ -165,12 +166,14 @@ class SavedCodec:
         atomic_write(
             folder / "codec.safetensors",
             safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}),
+            noted=True,
         )
         about = {"family": type(self).__name__, "settings": self.settings(), "fingerprint": self.fingerprint()}
-        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n")
+        atomic_write(folder / "codec.json", json.dumps(about, indent=1) + "\n", noted=True)
         return folder
 
 # %% ../../nbs/image/04_codecs.ipynb #load
+@door
 def load_codec(folder: str | Path, size: int | None = None, kind: str | None = None) -> SavedCodec:
     """The codec that `save` wrote into `folder`. Raises `UserError` for a missing or damaged file, and for a codec of
     another `size` or `kind` than asked for."""
@@ -186,12 +189,13 @@ def load_codec(folder: str | Path, size: int | None = None, kind: str | None = N
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"codec.json in {folder.name} cannot be read ({error}); fit the codec again") from None
-    if not isinstance(about, dict) or not {"family", "settings", "fingerprint"} <= set(about):
+    kinds = {"family": str, "settings": dict, "fingerprint": str}
+    if not isinstance(about, dict) or any(not isinstance(about.get(name), kind) for name, kind in kinds.items()):
         raise UserError(f"codec.json in {folder.name} does not describe a codec; fit it again")
     if about["family"] not in FAMILIES: raise unknown("family of codecs", about["family"], FAMILIES)
     family = getattr(importlib.import_module(FAMILIES[about["family"]]), about["family"])
     try: codec = family.from_parts(about["settings"], safetensors.torch.load(data))
-    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, AttributeError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"the codec in {folder.name} is damaged ({type(error).__name__}); fit it again") from None
     if codec.fingerprint() != about["fingerprint"]:
         raise UserError(
@@ -343,7 +347,7 @@ class PatchVQ(SavedCodec):
     channels: ClassVar[int] = 0
 
     @classmethod
-    def fit(cls, images: Tensor, codes: int, patch: int = 4, seed: int = 0, name: str = "") -> PatchVQ:
+    def fit(cls, images: Tensor, codes: int, patch: Count = 4, seed: Seed = 0, name: str = "") -> PatchVQ:
         """The codec of at most `codes` patches of the pictures (uint8 `"N 3 H W"`); `vocab_size` says how many it came
         to: fewer where fewer patches differ. Raises `UserError` for fewer than 2 codes."""
         check_images(images)
@@ -371,6 +375,7 @@ class PatchVQ(SavedCodec):
         return from_patches(self.codebook.to(latents.device)[check_latents(latents, self).long()], self.patch)
 
 # %% ../../nbs/image/04_codecs.ipynb #psnr
+@door
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio of two uint8 sets of one shape, in dB; infinite for equal ones. Raises `UserError` for
     other types or unequal shapes."""
@@ -386,7 +391,8 @@ def psnr(a: Tensor, b: Tensor) -> float:
 # %% ../../nbs/image/04_codecs.ipynb #named
 CODEC_NAMES = ("pca-4", "pca-12", "pca-20", "vq-64", "vq-128", "vq-512")       # for example; other numbers work as well
 
-def fit_codec(name: str, images: Tensor, patch: int = 4, seed: int = 0) -> PatchPCA | PatchVQ:
+@door
+def fit_codec(name: str, images: Tensor, patch: Count = 4, seed: Seed = 0) -> PatchPCA | PatchVQ:
     """The codec called `name` ("pca-<channels>" or "vq-<codes>"), fitted on uint8 `"N 3 H W"`. Raises `UserError` for
     another name."""
     if not (match := re.fullmatch(r"(pca|vq)-([1-9]\d{0,5})", name)): raise unknown("codec", name, CODEC_NAMES)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..core.doors import Count, NotNegative, door
 from ..core.errors import UserError, unknown
 
 # %% auto #0
@@ -20,6 +21,7 @@ def check_method(method: str) -> str:
     return method
 
 # %% ../../nbs/image/07_config.ipynb #backbone
+@door
 @dataclass(frozen=True)
 class BackboneConfig:
     "Shape of one network; `channels` is for diffusion, `vocab_size` for the token methods."
@@ -84,20 +86,21 @@ class BackboneConfig:
 LATENTS = ("kl", "vq", "lfq", "fsq")            # the first is continuous, the others are discrete
 
 # %% ../../nbs/image/07_config.ipynb #autoencoder
+@door
 @dataclass(frozen=True)
 class AutoencoderConfig:
     "Architecture and training of one autoencoder. Raises `UserError` for settings that do not fit together."
     latents: str = "kl"                         # "kl" (continuous), "vq", "lfq" or "fsq" (discrete)
-    size: int = 16                              # pixels a side
-    factor: int = 4                             # pixels a side of a token; a power of two
+    size: Count = 16                              # pixels a side
+    factor: Count = 4                             # pixels a side of a token; a power of two
     width: int = 32                             # channels at full resolution; doubled at each halving, up to four times
     blocks: int = 1                             # residual blocks per resolution
     channels: int = 8                           # of a token; for "vq" of its codes. "lfq" and "fsq" have their own
     codes: int = 256                            # vocabulary of "vq" and "lfq"
     levels: tuple[int, ...] = (8, 6, 5)         # of "fsq"
-    kl_weight: float = 1e-4
-    commitment: float = 0.25                    # "vq" and "lfq": how strongly the encoder is drawn to its code
-    entropy_weight: float = 0.05                # "lfq": confident tokens, a vocabulary used evenly
+    kl_weight: NotNegative = 1e-4
+    commitment: NotNegative = 0.25                    # "vq" and "lfq": how strongly the encoder is drawn to its code
+    entropy_weight: NotNegative = 0.05                # "lfq": confident tokens, a vocabulary used evenly
     steps: int = 2000
     batch: int = 64
     lr: float = 2e-3

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import UserError
+from ..core.doors import Count, Seed, door
+from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 from .codecs import PatchVQ, nearest_code, to_patches
 from .scenes import Group, Pair, SceneSpec, draw, parse_caption, place_one
@@ -20,6 +21,7 @@ from .scenes import Group, Pair, SceneSpec, draw, parse_caption, place_one
 __all__ = ['arrangements', 'object_codes', 'seen_entropy', 'entropy_floor']
 
 # %% ../../nbs/image/22_entropy.ipynb #arrangements
+@door
 def arrangements(caption: str | Pair | Group, spec: SceneSpec) -> int:
     "In how many ways the objects of a caption can be dealt to cells."
     if isinstance(caption, str): caption = parse_caption(caption, spec)
@@ -28,9 +30,12 @@ def arrangements(caption: str | Pair | Group, spec: SceneSpec) -> int:
     )
 
 # %% ../../nbs/image/22_entropy.ipynb #object
-def object_codes(codec: PatchVQ, spec: SceneSpec, colour: str, shape: str, n: int, seed: int = 0) -> Tensor:
+@door
+def object_codes(codec: PatchVQ, spec: SceneSpec, colour: str, shape: str, n: Count, seed: Seed = 0) -> Tensor:
     """Codes of the upper left cell of `n` pictures of one such object, int64 `"n patches"`. Raises `UserError` where
     patches and cells do not fit."""
+    for kind, name, known in (("colour", colour, spec.colour_names), ("shape", shape, spec.shape_names)):
+        if name not in known: raise unknown(kind, name, known)
     if spec.cell % codec.patch:
         raise UserError(
             f"patches of {codec.patch} pixels cross the cells of {spec.cell}, so one object's codes are not its own"
@@ -53,9 +58,11 @@ def seen_entropy(rows: Tensor) -> float:
     return float(-(shares * shares.log()).sum())
 
 # %% ../../nbs/image/22_entropy.ipynb #floor
-def entropy_floor(codec: PatchVQ, spec: SceneSpec, captions: Sequence[str], n: int = 4000, seed: int = 0) -> float:
+@door
+def entropy_floor(codec: PatchVQ, spec: SceneSpec, captions: Sequence[str], n: Count = 4000, seed: Seed = 0) -> float:
     """Lower bound of the mean entropy of a picture's codes given its caption, in nats per token. Raises `UserError` for
     a codec in which objects vanish."""
+    if not len(captions): raise UserError("entropy_floor needs captions, and there are none")
     ground = codec.encode(torch.from_numpy(draw([], spec))[None])[0, 0]
     wanted, known = [parse_caption(text, spec) for text in captions], {}
     def entropy(colour: str, shape: str) -> float:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..core.doors import AtLeast0, Count, Limits, Positive, Seed, door
 from ..core.errors import UserError, unknown
+from ..core.files import intact, note_sum
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from dclm_nb.image.scenes import (
@@ -27,10 +30,11 @@ from dclm_nb.image.scenes import (
 from ..learn.device import this_device
 
 # %% auto #0
-__all__ = ['NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets', 'FeatureNet',
-           'fit_feature_net', 'feature_learned', 'near_misses', 'TwoTower', 'contrastive_loss', 'fit_two_tower',
-           'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'towers_learned', 'save_judge',
-           'load_judge', 'Pretrained', 'load_pretrained', 'clip_features', 'dinov2_features', 'clip_score']
+__all__ = ['Width', 'NORMALISATION', 'judge_scenes', 'JudgeTraining', 'PictureTower', 'attribute_names', 'attribute_targets',
+           'FeatureNet', 'fit_feature_net', 'feature_learned', 'near_misses', 'TwoTower', 'contrastive_loss',
+           'fit_two_tower', 'contrastive_score', 'retrieval_accuracy', 'near_miss_accuracy', 'towers_learned',
+           'save_judge', 'load_judge', 'Pretrained', 'load_pretrained', 'clip_features', 'dinov2_features',
+           'clip_score']
 
 # %% ../../nbs/image/17_features.ipynb #judge-scenes
 def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
@@ -40,16 +44,20 @@ def judge_scenes(n: int, spec: SceneSpec, seed: int) -> CaptionedImages:
     return CaptionedImages(torch.cat([p.images for p in parts]), sum((p.captions for p in parts), ()))
 
 # %% ../../nbs/image/17_features.ipynb #judge-training
+# channels come in groups of eight
+Width = Annotated[int, Limits("a multiple of 8, at least 8", lambda n: n >= 8 and n % 8 == 0)]
+
+@door
 @dataclass(frozen=True)
 class JudgeTraining:
     """How a judge is trained: AdamW, one cycle of the learning rate up to `learning_rate`. Default: 20 s for both
     judges."""
 
-    scenes: int = 8000
-    steps: int = 400
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    width: int = 24                     # channels of the first convolution
+    scenes: Count = 8000
+    steps: Count = 400
+    batch_size: Count = 128
+    learning_rate: Positive = 3e-3
+    width: Width = 24                     # channels of the first convolution
 
 # %% ../../nbs/image/17_features.ipynb #picture-tower
 class PictureTower(nn.Module):
@@ -171,8 +179,9 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 # %% ../../nbs/image/17_features.ipynb #fit-feature-net
+@door
 def fit_feature_net(
-    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, dimension: int = 48
+    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: Seed = 0, dimension: Count = 48
 ) -> FeatureNet:
     "A feature network trained on scenes; the same for the same arguments."
     scenes = judge_scenes(training.scenes, spec, seed)
@@ -209,6 +218,7 @@ def feature_learned(network: FeatureNet, n: int = 512, seed: int = 0) -> Learned
     )
 
 # %% ../../nbs/image/17_features.ipynb #near-misses
+@door
 def near_misses(caption: str, spec: SceneSpec) -> list[str]:
     """Captions that differ from this one in one thing: colours or shapes exchanged, another relation, colour, shape or
     number. None of them means the same."""
@@ -300,8 +310,9 @@ def contrastive_loss(images: Tensor, captions: Tensor, same: Tensor, scale: Tens
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :len(images)].T, own)) / 2
 
 # %% ../../nbs/image/17_features.ipynb #fit-two-tower
+@door
 def fit_two_tower(
-    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: int = 0, misses: int = 2
+    spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: Seed = 0, misses: AtLeast0 = 2
 ) -> TwoTower:
     "A two-tower trained on scenes, with `misses` near misses to a caption; the same for the same arguments."
     scenes = judge_scenes(training.scenes, spec, seed)
@@ -331,6 +342,7 @@ def fit_two_tower(
     return network
 
 # %% ../../nbs/image/17_features.ipynb #contrastive-score
+@door
 def contrastive_score(network: TwoTower, images: Tensor, captions: Sequence[str]) -> float:
     """100 x the mean cosine of pictures uint8 `"N 3 H W"` and captions. Raises `UserError` for sets of unequal
     length."""
@@ -342,7 +354,10 @@ def _check_pairs(images: Tensor, captions: Sequence[str]) -> None:
         raise UserError(f"{len(images)} pictures cannot be compared with {len(captions)} captions")
 
 # %% ../../nbs/image/17_features.ipynb #retrieval-accuracy
-def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str], k: int = 16, seed: int = 0) -> float:
+@door
+def retrieval_accuracy(
+    network: TwoTower, images: Tensor, captions: Sequence[str], k: Count = 16, seed: Seed = 0
+) -> float:
     """Share of pictures uint8 `"N 3 H W"` that prefer their caption to k - 1 others of the set, all of another meaning;
     chance is 1/k. Raises `UserError` where the set has not that many."""
     _check_pairs(images, captions)
@@ -361,6 +376,7 @@ def retrieval_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str
     return right / len(captions)
 
 # %% ../../nbs/image/17_features.ipynb #near-miss-accuracy
+@door
 def near_miss_accuracy(network: TwoTower, images: Tensor, captions: Sequence[str]) -> float:
     """Share of pictures uint8 `"N 3 H W"` that prefer their caption to every near miss of it."""
     _check_pairs(images, captions)
@@ -386,6 +402,7 @@ def towers_learned(network: TwoTower, images: Tensor, captions: Sequence[str], k
     )
 
 # %% ../../nbs/image/17_features.ipynb #save-judge
+@door
 def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
     "Weights and settings, written atomically; returns the path."
     path = Path(path)
@@ -397,11 +414,13 @@ def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
             temporary,
             metadata={"judge": json.dumps(network.settings, sort_keys=True)},
         )
+        note_sum(path, temporary)
         os.replace(temporary, path)
     finally: temporary.unlink(missing_ok=True)
     return path
 
 # %% ../../nbs/image/17_features.ipynb #load-judge
+@door
 def load_judge(path: str | Path) -> FeatureNet | TwoTower:
     "The network that `save_judge` wrote. Raises `UserError` for a file that is missing, damaged or no judge."
     path = Path(path)
@@ -409,6 +428,7 @@ def load_judge(path: str | Path) -> FeatureNet | TwoTower:
         raise UserError(
             f"there is no judge at {path}: train one with fit_feature_net or fit_two_tower and save it there"
         )
+    intact(path, "train it again")
     try:
         with safe_open(path, framework="pt") as file:
             settings = json.loads((file.metadata() or {}).get("judge", "{}"))
@@ -418,7 +438,7 @@ def load_judge(path: str | Path) -> FeatureNet | TwoTower:
             f"{path.name} is not a readable safetensors file of a judge ({str(error).splitlines()[0]})"
         ) from None
     kinds = {"feature net": FeatureNet, "two-tower": TwoTower}
-    if settings.get("kind") not in kinds:
+    if not isinstance(settings, dict) or settings.get("kind") not in kinds:
         raise UserError(f"{path.name} holds weights, but of no judge (its header does not say {' or '.join(kinds)})")
     network = kinds[settings.pop("kind")](**{**settings, "spec": SceneSpec(**settings["spec"])})
     try:
@@ -463,6 +483,7 @@ class Pretrained:
         return (pixels[..., top:top + self.size, left:left + self.size] - mean) / std
 
 # %% ../../nbs/image/17_features.ipynb #load-pretrained
+@door
 def load_pretrained(name: str, device: str = "cpu") -> Pretrained:
     """A CLIP or DINOv2 from a folder or the hub (`owner/name@commit`). Raises `UserError` where `transformers` is
     missing, no commit is named, it cannot be had, or it is another kind of network."""
@@ -511,7 +532,8 @@ def _of_kind(network: Pretrained | str, kind: str) -> Pretrained:
     if network.kind != kind: raise UserError(f"this takes a {kind}, not a {network.kind}")
     return network
 
-def clip_features(images: Tensor, network: Pretrained | str, batch_size: int = 64) -> Tensor:
+@door
+def clip_features(images: Tensor, network: Pretrained | str, batch_size: Count = 64) -> Tensor:
     """CLIP's picture vectors, float32 `"N D"`, not normalised. Raises `UserError` for another kind of network or
     pictures that are not uint8."""
     clip = _of_kind(network, "clip")
@@ -524,14 +546,16 @@ def clip_features(images: Tensor, network: Pretrained | str, batch_size: int = 6
     )
 
 # %% ../../nbs/image/17_features.ipynb #dinov2-features
-def dinov2_features(images: Tensor, network: Pretrained | str, batch_size: int = 64) -> Tensor:
+@door
+def dinov2_features(images: Tensor, network: Pretrained | str, batch_size: Count = 64) -> Tensor:
     """DINOv2's class token after the last norm, float32 `"N D"`: the features of FD-DINOv2. Raises `UserError` as
     `clip_features` does."""
     dino = _of_kind(network, "dinov2")
     return _all_batches(lambda batch: dino.model(pixel_values=dino.prepare(batch)).pooler_output, images, batch_size)
 
 # %% ../../nbs/image/17_features.ipynb #clip-score
-def clip_score(images: Tensor, captions: Sequence[str], network: Pretrained | str, batch_size: int = 64) -> float:
+@door
+def clip_score(images: Tensor, captions: Sequence[str], network: Pretrained | str, batch_size: Count = 64) -> float:
     """100 x the mean of max(0, cosine) of pictures uint8 `"N 3 H W"` and captions (Hessel et al. 2021). Raises
     `UserError` as `clip_features` does, and for sets of unequal length."""
     _check_pairs(images, captions)

@@ -3,6 +3,7 @@
 # %% ../../nbs/image/13_flops.ipynb #imports
 from __future__ import annotations
 
+from ..core.doors import AtLeast0, door
 from ..core.errors import unknown
 from .config import BackboneConfig
 from .methods import Sampling, network_passes
@@ -33,6 +34,7 @@ def _head_flops(config: BackboneConfig, tokens: int) -> int:
     "The output layer for `tokens` tokens."
     return 2 * tokens * config.width * (config.channels or config.vocab_size)
 
+@door
 def forward_flops(config: BackboneConfig, accounting: str = "exact") -> dict[str, int]:
     "Operations of one forward pass for one picture, by component. Raises `UserError` for an unknown accounting."
     length = config.sequence
@@ -52,11 +54,13 @@ def forward_flops(config: BackboneConfig, accounting: str = "exact") -> dict[str
 ACCOUNTINGS = ("exact", "causal", "6nd")
 
 # %% ../../nbs/image/13_flops.ipynb #train
-def training_flops(config: BackboneConfig, pictures: int, accounting: str = "exact") -> int:
+@door
+def training_flops(config: BackboneConfig, pictures: AtLeast0, accounting: str = "exact") -> int:
     "Operations to train on `pictures` pictures once."
     return 3 * pictures * sum(forward_flops(config, accounting).values())
 
 # %% ../../nbs/image/13_flops.ipynb #draw
+@door
 def sampling_flops(config: BackboneConfig, sampling: Sampling) -> int:
     "Operations to draw one picture; the codec's decoder is not counted."
     sides = 1 if sampling.guidance == 1 else 2  # with the caption, and without

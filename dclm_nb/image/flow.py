@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.doors import Positive, door
 from ..core.errors import UserError
 from .backbone import Backbone
 
@@ -16,12 +17,13 @@ from .backbone import Backbone
 __all__ = ['FlowSettings', 'shifted', 'sample_times', 'flow_loss', 'guided', 'doubled', 'flow_sample']
 
 # %% ../../nbs/image/09_flow.ipynb #settings
+@door
 @dataclass(frozen=True)
 class FlowSettings:
     "How times are drawn: logit-normal with `mean` and `std`, then shifted towards noise by `shift` (1: not at all)."
-    shift: float = 4.0
+    shift: Positive = 4.0
     mean: float = 0.0
-    std: float = 1.0
+    std: Positive = 1.0
 
     def __post_init__(self):
         if not self.shift > 0 or not self.std > 0:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation, label
 from torch import Tensor
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, read_json
 from ..core.learned import Learned
 from ..core.runs import run
 from ..core.seeds import seed_for
@@ -208,7 +209,8 @@ FAULTS: dict[str, tuple[Fault | None, dict[str, str]]] = {
 }
 
 # %% ../../nbs/image/19_judges.ipynb #calibrate-def
-def calibrate(suite: JudgeSuite, n: int = 256, sets: int = 4, seed: int = 0) -> Calibration:
+@door
+def calibrate(suite: JudgeSuite, n: Count = 256, sets: Count = 4, seed: Seed = 0) -> Calibration:
     "Every instrument on every fault, in `sets` good sets of `n` pictures. Raises `UserError` for fewer than 2 sets."
     if sets < 2: raise UserError("one set shows no spread: calibrate with at least 2")
     good = [scene_set(n, suite.spec, seed_for("calibration", seed, i) % 2 ** 31, "held out") for i in range(sets + 1)]
@@ -258,6 +260,7 @@ def calibrated(suite: JudgeSuite, calibration: Calibration) -> JudgeSuite:
     return dataclasses.replace(suite, blind=calibration.blind)
 
 # %% ../../nbs/image/19_judges.ipynb #save-suite
+@door
 def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     "Writes `feature_net.safetensors`, `two_tower.safetensors` and `judges.json`; returns the folder."
     folder = Path(folder)
@@ -266,16 +269,18 @@ def save_suite(suite: JudgeSuite, folder: str | Path) -> Path:
     atomic_write(
         folder / "judges.json",
         json.dumps({"n": len(suite.control), "neighbours": suite.neighbours, "blind": suite.blind}, indent=1) + "\n",
+        noted=True,
     )
     return folder
 
 # %% ../../nbs/image/19_judges.ipynb #load-suite
+@door
 def load_suite(folder: str | Path) -> JudgeSuite:
     "The suite that `save_suite` or `train_judges` left. Raises `UserError` where something is missing or damaged."
     folder = Path(folder)
     try:
-        facts = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = read_json(folder / "judges.json", {"n": int, "neighbours": int, "blind": dict})
+    except UserError:
         raise UserError(
             f"{folder.name}/judges.json is missing or damaged: a folder of judges is made by train_judges or save_suite"
         ) from None

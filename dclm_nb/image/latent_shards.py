@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, sha256_of
+from ..core.files import atomic_write, damage, disk_error, intact, read_json, sha256_of
 from ..core.identity import Identity, claim, hash_of
 from ..core.progress import Progress
 from .captions import CaptionVocabulary
 from .codecs import Codec
 from .webdata import PictureReader, shard_images
 from ..shards.records import Records, map_npy, read_header, write_npy
+from ..shards.sources import shard_hashes
 
 # %% auto #0
 __all__ = ['record_type', 'encode_pairs', 'encode_shards', 'LatentShards']
@@ -54,24 +55,37 @@ def encode_pairs(
 def encode_shards(
     shards: Sequence[Path], reader: PictureReader, codec: Codec, vocabulary: CaptionVocabulary, folder: str | Path
 ) -> dict[str, int]:
-    """Encode tar shards that are not yet in `folder`; returns how many pictures of all these shards were read, and
-    refused by cause. Raises `UserError` for a folder with other latents or shards of one name."""
+    """Encode tar shards that are not yet in `folder`, or whose latents were damaged there; returns how many pictures of
+    all these shards were read, and refused by cause. Raises `UserError` for a folder with other latents, latents of
+    another shard of that name, or shards of one name."""
     folder, names = Path(folder), Counter(shard.stem for shard in shards)
     if len(names) < len(shards):
         raise UserError(f"{names.most_common(1)[0][0]} is the name of several shards: names must differ")
     _claim(folder, codec, vocabulary)
-    counts = Counter()
+    counts, hashes = Counter(), shard_hashes(shards, folder / "_shards.json")
     with Progress("encoding", total=len(shards)) as progress:
         for shard in shards:
             path, report = folder / f"{shard.stem}.npy", folder / f"{shard.stem}.json"
-            if not path.is_file():
+            if _lacks(path, report, hashes[shard.name]):
                 stream = shard_images(shard, reader, 0, 1, buffer=1)
                 records = encode_pairs(stream, codec, vocabulary)
-                atomic_write(report, json.dumps(stream.tally.report()) + "\n")
+                told = dict(counts=stream.tally.report(), shard=hashes[shard.name])
+                atomic_write(report, json.dumps(told) + "\n", noted=True)
                 write_npy(path, records)
-            counts.update(json.loads(report.read_text()))
+            told = read_json(report, {}, _AGAIN)
+            counts.update(told.get("counts", told))                 # as earlier versions wrote it: the counts alone
             progress.update(1, note=shard.name)
     return dict(counts)
+
+_AGAIN = "remove it and encode again"
+
+def _lacks(path: Path, report: Path, sha256: str) -> bool:
+    "Are the latents of a shard missing or damaged? Raises `UserError` for those of another shard of its name."
+    if not path.is_file() or damage(path) or damage(report): return True
+    made_of = read_json(report, {}, _AGAIN).get("shard", sha256)
+    if made_of == sha256: return False
+    raise UserError(f"{path.parent.name}/{path.name} was made of another {path.stem}.tar than this one (different "
+                    "content); choose another folder")
 
 def _claim(folder: Path, codec: Codec, vocabulary: CaptionVocabulary) -> None:
     "Note in `folder` what its latents are made with. Raises `UserError` where something else is noted."
@@ -94,7 +108,8 @@ class LatentShards:
         settings = read_header(noted, {"config": dict}, then="encode again")["config"]
         self.vocabulary = CaptionVocabulary.from_dict(settings["vocabulary"])
         shards = sorted(self.folder.glob("*.npy"))
-        self.records = Records([map_npy(path, "remove it and encode again") for path in shards])
+        self.records = Records([map_npy(path, _AGAIN) for path in shards])
+        for path in shards: intact(path, _AGAIN)
         if not len(self): raise UserError(f"the shards in {self.folder} hold not one picture")
 
     def __len__(self) -> int: return len(self.records)

@@ -6,25 +6,31 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, exclusive
+from ..core.doors import Count, Devices, Seed, door
+from ..core.errors import UserError, unknown
+from ..core.files import atomic_write, damage, disk_error, exclusive, read_json, sum_beside
+from ..core.identity import Identity, claim
+from ..core.store import tree_hash
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
-from .checkpoints import ImageModel, save_image_model
+from .checkpoints import ImageModel, load_image_model, save_image_model
 from .codecs import SavedCodec, load_codec
-from .config import ASSUMED_AUTOENCODER, BackboneConfig
+from .config import ASSUMED_AUTOENCODER, BackboneConfig, check_method
 from .latent_shards import LatentShards, encode_shards
-from .recipes import ImageTrainConfig, PaperScale, backbone_config, paper_training
+from .recipes import SIZES, ImageTrainConfig, PaperScale, backbone_config, paper_training
 from .training import FlopBudget, load_weights, train
 from .webdata import CAUSES, PICTURE_SHARDS, PictureReader, pair_of, shard_images
+from ..learn.checkpoints import tidy
+from ..learn.fit import LAST, LOSSES, RUN
 from ..shards.safe_tar import shard_samples
-from ..shards.sources import find_shards
+from ..shards.sources import find_shards, shard_hashes
 from ..shards.tally import Refused, Tally
 
 # %% auto #0
@@ -32,40 +38,65 @@ __all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'describe_plan', 'prepare'
 
 # %% ../../nbs/image/21_launch.ipynb #words
 def _shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
-    "The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded."
+    """The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded.
+    Raises `UserError` with what was refused where not one can be read."""
+    tally = Tally(CAUSES)
     def readable() -> Iterator[str]:
-        samples = (shard_samples(shard, PICTURE_SHARDS, Tally(CAUSES)) for shard in shards)
-        for _, parts in itertools.chain.from_iterable(samples):
-            try: yield pair_of(parts, lambda data: None)[1]
-            except Refused: continue
-    return itertools.islice(readable(), most)
+        samples = (shard_samples(shard, PICTURE_SHARDS, tally) for shard in shards)
+        for where, parts in itertools.chain.from_iterable(samples):
+            try: caption = pair_of(parts, lambda data: None)[1]
+            except Refused as refused: tally.add(refused.cause, where)
+            else:
+                tally.add("read", where)
+                yield caption
+    yield from itertools.islice(readable(), most)
+    if not tally.report().get("read"):
+        raise UserError(f"the {len(shards)} shards hold not one captioned picture ({tally})")
 
 # %% ../../nbs/image/21_launch.ipynb #codec
 CODEC_PICTURES = 20_000         # that a codec is made from: 4 GB at 256 pixels
 
+@door
 def default_codec(method: str) -> str:
     return "stabilityai/sd-vae-ft-mse" if method == "diffusion" else f"conv-lfq-{PaperScale().codes}"
 
 
 def _codec_for(name: str, shards: Sequence[Path], reader: PictureReader, folder: Path, seed: int = 0) -> SavedCodec:
     """The codec that `folder` has already; or the one in the folder `name`, of the hub (`owner/name`), or made from the
-    shards' first pictures. Raises `UserError` for one of another size."""
-    if (folder / "codec.json").is_file(): return load_codec(folder, reader.size)
+    shards' first pictures. Raises `UserError` for one of another size, or a folder that has another codec."""
+    if _is_whole(folder / "codec.json", folder / "codec.safetensors"):
+        kept = load_codec(folder, reader.size)
+        if name not in (kept.name, "") and not _stands_for(name, kept):
+            raise UserError(f"the folder {folder.parent.name} holds the codec {kept.name}, not {name}; {_THEN}")
+        return kept
     if (Path(name) / "codec.json").is_file(): codec = load_codec(name, reader.size)
     elif "/" in name: codec = pretrained_kl(name, reader.size)
     else:
-        images = [
-            image
-            for image, _ in itertools.islice(shard_images(shards, reader, 0, 1, buffer=1, seed=seed), CODEC_PICTURES)
-        ]
-        if not images: raise UserError("the shards hold not one picture to make a codec from")
+        stream = shard_images(shards, reader, 0, 1, buffer=1, seed=seed)
+        images = [image for image, _ in itertools.islice(stream, CODEC_PICTURES)]
+        if not images: raise UserError(f"the shards hold not one picture to make a codec from ({stream.tally})")
         return make_codec(name, torch.stack(images), ASSUMED_AUTOENCODER, folder, seed)
     codec.save(folder)
     return codec
 
+_THEN = "choose another folder with --out"
+
+def _stands_for(name: str, codec: SavedCodec) -> bool:
+    "Is `name` the folder, or the model of the hub, that `codec` was taken from?"
+    if (Path(name) / "codec.json").is_file(): return load_codec(name).fingerprint() == codec.fingerprint()
+    return "/" in name and name.rstrip("/").rsplit("/", 1)[-1] == codec.name
+
+def _is_whole(*paths: Path) -> bool:
+    "Is all of it there, as it was written? What was damaged is named, and made again."
+    if not paths[0].is_file(): return False
+    reasons = [f"{path.parent.name}/{path.name} {reason}" for path in paths if (reason := damage(path))]
+    if reasons: print(f"{reasons[0]}; it is made again", file=sys.stderr)
+    return not reasons
+
 # %% ../../nbs/image/21_launch.ipynb #plan
+@door
 def plan(
-    method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: int | str = "auto"
+    method: str, size: str, codec: SavedCodec, vocabulary: CaptionVocabulary, pictures: int, devices: Devices = "auto"
 ) -> tuple[BackboneConfig, ImageTrainConfig]:
     """Network and training for these latents. Raises `UserError` for a codec of the wrong kind, or an unknown method or
     size."""
@@ -80,6 +111,7 @@ def plan(
     return network, replace(paper_training(network, pictures), strategy="auto", devices=devices)
 
 # %% ../../nbs/image/21_launch.ipynb #plan-lines
+@door
 def describe_plan(network: BackboneConfig, config: ImageTrainConfig, codec: SavedCodec) -> list[str]:
     "The plan in words."
     from dclm_nb.image.backbone import Backbone
@@ -101,55 +133,94 @@ def prepare(
     "Shards, reader, codec and vocabulary of a run; made once and kept in `out`."
     folder, scale, reader, kept = Path(shards), PaperScale(), PictureReader(resolution), out / "vocabulary.json"
     found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
-    if not kept.is_file():
+    if not _is_whole(kept):
         atomic_write(
             kept,
             json.dumps(
                 CaptionVocabulary.frequent(_shard_captions(found), scale.caption_words, scale.caption_length).to_dict()
             ),
+            noted=True,
         )
     return (
         found,
         reader,
         _codec_for(codec or default_codec(method), found, reader, out / "codec"),
-        CaptionVocabulary.from_dict(json.loads(kept.read_text())),
+        CaptionVocabulary.from_dict(read_json(kept, {"words": list, "length": int}, "remove it and run this again")),
     )
 
+# %% ../../nbs/image/21_launch.ipynb #whose
+def _whose(
+    method: str, size: str, shards: list[Path], out: Path, codec: str, devices: int | str, resolution: int,
+    pictures: int, seed: int,
+) -> Identity:
+    "What decides the model in `out`."
+    name, folder = codec or default_codec(method), out / "latents"
+    settings = dict(method=method, size=size, codec=name, resolution=resolution, pictures=pictures, devices=devices)
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = shard_hashes(shards, folder / "_shards.json")
+    if (given := Path(name)).is_dir():                              # wherever it lies
+        settings["codec"] = "given"
+        inputs["codec"] = load_codec(given).fingerprint() if (given / "codec.json").is_file() else tree_hash(given)
+    return Identity.of("image/launch", 1, settings, inputs, seed)
+
+# %% ../../nbs/image/21_launch.ipynb #kept-model
+def _claim(method: str, size: str, shards: str, out: Path, *rest) -> None:
+    "The folder belongs to this training from now on. Raises `UserError` where it belongs to another one."
+    folder = Path(shards)
+    found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
+    if not (out / RUN).is_file() and (out / "model" / "model.json").is_file():
+        raise UserError(f"the folder {out.name} holds a model and does not say of which training; {_THEN}")
+    claim(out / RUN, _whose(method, size, found, out, *rest), "another training", _THEN)
+    # a folder of an earlier version says not of which shards it is
+    if others := {path.stem for path in (out / "latents").glob("*.npy")} - {path.stem for path in found}:
+        raise UserError(f"the folder {out.name} holds latents of another shard, {min(others)}.tar; {_THEN}")
+
+def _has_model(out: Path) -> bool:
+    "Is the model there, as it was written?"
+    if not (out / "model" / "model.json").is_file(): return False
+    try: return bool(load_image_model(out / "model"))
+    except UserError as error:
+        print(f"{error}; it is written again", file=sys.stderr)
+        return False
+
 # %% ../../nbs/image/21_launch.ipynb #train-image
+@door
 def train_image(
     method: str,
     size: str,
     shards: str,
     out: str | Path,
     codec: str = "",
-    devices: int | str = "auto",
-    resolution: int = 256,
-    pictures: int = PaperScale.pictures,
-    seed: int = 0,
+    devices: Devices = "auto",
+    resolution: Count = 256,
+    pictures: Count = PaperScale.pictures,
+    seed: Seed = 0,
 ) -> Path:
     """Train a network on tar shards (a folder or a pattern) and return the folder of the model; prints the plan first,
-    once for all devices. Raises `UserError`."""
+    once for all devices. Raises `UserError`, also for a folder of another training."""
+    check_method(method)
+    if size not in SIZES: raise unknown("size", size, SIZES)
     out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
+    say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     with exclusive(out / ".preparing.lock"):
+        _claim(method, size, shards, out, codec, devices, resolution, pictures, seed)
         found, reader, made, vocabulary = prepare(method, shards, out, codec, resolution)
         network, config = plan(method, size, made, vocabulary, pictures, devices)
-        if leads: print(*describe_plan(network, config, made), sep="\n", flush=True)
-        counts = encode_shards(found, reader, made, vocabulary, out / "latents")
-    if leads: print(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}", flush=True)
-    data, name = LatentShards(out / "latents"), f"{method}, {size}"
-    ahead = 2 if torch.cuda.is_available() else 0  # a GPU need not wait for a disk
-    trained = train(network, config, data, out / "training", seed, name, workers=ahead)
-    if leads:
-        save_image_model(
-            ImageModel(
-                load_weights(out / "training" / trained["marks"][-1]["file"], network),
-                made,
-                vocabulary,
-                config.settings,
-            ),
-            out / "model",
-        )
-        print(f"model     {out / 'model'}", flush=True)
+        say(*describe_plan(network, config, made))
+        last = out / "training" / f"mark_{len(config.marks) - 1}.safetensors"
+        has_model = _has_model(out)
+        is_trained = has_model or (sum_beside(last).is_file() and _is_whole(last))
+        if not is_trained:
+            counts = encode_shards(found, reader, made, vocabulary, out / "latents")
+            say(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}")
+    if not is_trained:
+        data = LatentShards(out / "latents")
+        ahead = 2 if torch.cuda.is_available() else 0  # a GPU need not wait for a disk
+        train(network, config, data, out / "training", seed, f"{method}, {size}", workers=ahead)
+    if leads and not has_model:
+        save_image_model(ImageModel(load_weights(last, network), made, vocabulary, config.settings), out / "model")
+        tidy(out / "training", LAST, LOSSES, RUN)
+    say(f"model     {out / 'model'}{' (it was there already)' if has_model else ''}")
     return out / "model"

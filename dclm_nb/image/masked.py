@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from .backbone import Backbone
 from .flow import doubled, guided
@@ -21,6 +22,7 @@ __all__ = ['SCHEDULES', 'MaskedSettings', 'masked_count', 'masked_passes', 'blan
 # %% ../../nbs/image/10_masked.ipynb #schedule
 SCHEDULES = {"cosine": lambda u: math.cos(u * math.pi / 2), "arccos": lambda u: math.acos(u) * 2 / math.pi}
 
+@door
 @dataclass(frozen=True)
 class MaskedSettings:
     """The mask `schedule`, and how much chance there is in which blanks are filled first (`choice_temperature`, falling

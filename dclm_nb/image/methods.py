@@ -10,6 +10,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError
 from .backbone import Backbone
 from .config import BackboneConfig
@@ -21,6 +22,7 @@ from .next_token import next_token_loss, next_token_sample
 __all__ = ['MethodSettings', 'method_loss', 'Sampling', 'draw_latents', 'network_passes']
 
 # %% ../../nbs/image/12_methods.ipynb #settings
+@door
 @dataclass(frozen=True)
 class MethodSettings:
     "How noise times or masks are drawn; next-token prediction has nothing to set."
@@ -39,6 +41,7 @@ def method_loss(
     return next_token_loss(network, latents, captions)
 
 # %% ../../nbs/image/12_methods.ipynb #sampling
+@door
 @dataclass(frozen=True)
 class Sampling:
     """How pictures are drawn: `steps` (diffusion, masked-token), `guidance` (1: none), `temperature` and `cache`
@@ -86,6 +89,7 @@ def draw_latents(
     )
 
 # %% ../../nbs/image/12_methods.ipynb #passes
+@door
 def network_passes(config: BackboneConfig, sampling: Sampling) -> int:
     """Passes through the network, one after the other, that drawing takes; guidance makes a pass wider, not the passes
     more."""

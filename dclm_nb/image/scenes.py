@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.doors import AtLeast0, Count, Seed, Share, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 
@@ -58,14 +59,15 @@ def coverage(shape: str, row: float, column: float, side: float, size: int) -> n
     return SHAPES[shape](down[:, None], right[None, :]).reshape(size, FINE, size, FINE).mean(axis=(1, 3))
 
 # %% ../../nbs/image/00_scenes.ipynb #spec
+@door
 @dataclass(frozen=True)
 class SceneSpec:
     """What can be drawn: canvas of `size` pixels in `cells` x `cells` cells; the first `colours` colours and `shapes`
     shapes; up to `max_count` of a kind; sides from `smallest` to `largest` pixels, `margin` pixels of ground around;
     `tint` grey levels lighter or darker."""
 
-    size: int = 24
-    cells: int = 2
+    size: Count = 24
+    cells: Count = 2
     colours: int = 6
     shapes: int = 4
     max_count: int = 3
@@ -133,6 +135,7 @@ class Group:
 def _plural(shape: str) -> str: return shape + ("es" if shape.endswith("s") else "s")
 
 # %% ../../nbs/image/00_scenes.ipynb #parse
+@door
 def parse_caption(text: str, spec: SceneSpec = SceneSpec()) -> Pair | Group:
     """The scene that a caption asks for. Raises `UserError` for a sentence, colour, shape, relation or number outside
     `spec`."""
@@ -243,8 +246,9 @@ class CaptionedImages:
     def __len__(self) -> int: return len(self.captions)
 
 # %% ../../nbs/image/00_scenes.ipynb #set-def
+@door
 def scene_set(
-    n: int, spec: SceneSpec = SceneSpec(), seed: int = 0, split: str = "train", groups: float = 0.3
+    n: AtLeast0, spec: SceneSpec = SceneSpec(), seed: Seed = 0, split: str = "train", groups: Share = 0.3
 ) -> CaptionedImages:
     """`n` scenes of a split, a share `groups` of them counting scenes. Raises `UserError` for an unknown split or `n` <
     1."""

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.files import intact
 from ..core.identity import Identity, hash_of
 from ..core.seeds import seed_for
 from .backbone import Backbone
@@ -120,6 +121,7 @@ class FlopBudget:
 def load_weights(path: str | Path, config: BackboneConfig, averaged: bool = True) -> Backbone:
     "The network of a mark, ready to draw. Raises `UserError` for a file that is missing or belongs to another network."
     network, kind = Backbone(config), "averaged" if averaged else "raw"
+    if Path(path).is_file(): intact(path, "train again in an empty folder")
     try: network.load_state_dict(split_weights(load_file(path), kind))
     except Exception as e:
         raise UserError(

@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..core.doors import AtLeast0, Count, Positive, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 from .pictures import on_white, picture_tensor
@@ -53,15 +54,16 @@ CAUSES = (
 )
 
 # %% ../../nbs/image/03_webdata.ipynb #reader-class
+@door
 @dataclass(frozen=True)
 class PictureReader:
     """Bytes of a JPEG, PNG or WebP to uint8 `"3 size size"`. Refuses sides below `min_side`, a side more than
     `max_aspect` times the other, or more than `max_pixels`."""
 
-    size: int
-    min_side: int = 16
-    max_aspect: float = 8.0
-    max_pixels: int = 50_000_000
+    size: Count
+    min_side: Count = 16
+    max_aspect: Positive = 8.0
+    max_pixels: Count = 50_000_000
 
     def __post_init__(self):
         if self.size < 1: raise UserError(f"pictures of {self.size} pixels cannot be made; the size must be at least 1")
@@ -154,7 +156,8 @@ def _caption_of(parts: Sample, field: str) -> str:
     raise reasons[0] if reasons else Refused("caption missing")
 
 # %% ../../nbs/image/03_webdata.ipynb #write-def
-def write_shard(path: str | Path, pictures: CaptionedImages, first: int = 0) -> Path:
+@door
+def write_shard(path: str | Path, pictures: CaptionedImages, first: AtLeast0 = 0) -> Path:
     "A shard of PNG and txt at `path`; keys count up from `first`. The same pictures give the same bytes."
     return write_tar(path, _files_of(pictures, first))
 
@@ -165,6 +168,7 @@ def _files_of(pictures: CaptionedImages, first: int) -> Iterator[tuple[str, byte
         yield f"{i:09d}.txt", caption.encode()
 
 # %% ../../nbs/image/03_webdata.ipynb #stream-class
+@door
 class CaptionedStream(SampleStream):
     """(picture uint8 `"3 size size"`, caption) from a source. `options` (`seed`, `buffer`, `endless`) are those of
     `SampleStream`; `field` is where a JSON object has its caption."""
@@ -180,6 +184,7 @@ class CaptionedStream(SampleStream):
         return CaptionedImages(torch.stack(images), tuple(captions))
 
 # %% ../../nbs/image/03_webdata.ipynb #shards-def
+@door
 def shard_images(
     shards: str | Path | Sequence[str | Path],
     reader: PictureReader,
@@ -224,6 +229,7 @@ class HubSource:
         return {"picture": data if len(data) <= MAX_PICTURE else Refused("member too large")}
 
 # %% ../../nbs/image/03_webdata.ipynb #hub-def
+@door
 def hub_images(
     repo: str,
     revision: str,

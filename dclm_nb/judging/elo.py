@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
+from ..core.doors import AtLeast0, Count, NotNegative, Positive, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 from ..core.statistics import Interval
@@ -60,7 +61,8 @@ def _percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
     return Interval(float(low), value, float(high), level)
 
 # %% ../../nbs/judging/04_elo.ipynb #vote-draws
-def vote_draws(votes: Sequence[Vote], draws: int, seed: int = 0) -> list[np.ndarray]:
+@door
+def vote_draws(votes: Sequence[Vote], draws: AtLeast0, seed: Seed = 0) -> list[np.ndarray]:
     """`draws` times the places of votes, int64 `"N"`, drawn with replacement: items as wholes where votes name them
     (then N varies), else within each pair. Raises `UserError` where only some votes name an item, or all the same."""
     named = [bool(vote.item) for vote in votes]
@@ -103,8 +105,9 @@ def _mean_of_replays(
     return _replayed(first, second, score, orders, players, k).mean(axis=0)
 
 # %% ../../nbs/judging/04_elo.ipynb #replayed-elo
+@door
 def replayed_elo(
-    votes: Iterable[Vote], k: float = 1.0, replays: int = 1000, draws: int = 200, seed: int = 0
+    votes: Iterable[Vote], k: Positive = 1.0, replays: Count = 1000, draws: AtLeast0 = 200, seed: Seed = 0
 ) -> Ratings:
     """Elo as *Stable Video Diffusion* has it: the mean over `replays` of the votes in random order, from 1000, with `k`
     points at stake. Draws are replayed fifty times. Raises `UserError` for no votes, a `k` not above 0, or no whole
@@ -152,7 +155,10 @@ def _check_comparable(wins: np.ndarray, players: Sequence[str]) -> None:
     raise UserError(f"{names(group == unbeaten)} never lost to the others: no rating is high enough; give prior=1")
 
 # %% ../../nbs/judging/04_elo.ipynb #likelihood-elo
-def likelihood_elo(votes: Iterable[Vote], prior: float = 1.0, draws: int = 200, seed: int = 0) -> Ratings:
+@door
+def likelihood_elo(
+    votes: Iterable[Vote], prior: NotNegative = 1.0, draws: AtLeast0 = 200, seed: Seed = 0
+) -> Ratings:
     """The most likely ratings (Bradley-Terry), mean 1000, after `prior` ties in each pair that met. Raises `UserError`
     for no votes, for players that cannot be compared, and without a prior for some who never lost."""
     if not (math.isfinite(prior) and prior >= 0): raise UserError(f"prior is a number of ties from 0, not {prior}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from .vectors import check_same_dimension, checked_vectors
 
@@ -47,6 +48,7 @@ def _shortened(rows: Tensor) -> Tensor:
     return torch.linalg.qr(rows, mode="r").R if rows.shape[0] > rows.shape[1] else rows
 
 # %% ../../nbs/judging/01_frechet.ipynb #statistics-def
+@door
 def feature_statistics(features: Tensor) -> FeatureStatistics:
     """Mean and covariance factor of `"N D"`. Raises `UserError` for another shape, an empty set, or values that are not
     finite."""
@@ -55,7 +57,8 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
     return FeatureStatistics(mean, _shortened(features - mean) / max(len(features) - 1, 1) ** 0.5, len(features))
 
 # %% ../../nbs/judging/01_frechet.ipynb #from-covariance
-def statistics_from_covariance(mean: Tensor, covariance: Tensor, n: int) -> FeatureStatistics:
+@door
+def statistics_from_covariance(mean: Tensor, covariance: Tensor, n: Count) -> FeatureStatistics:
     "From `\"D\"` and `\"D D\"`, of n vectors. Raises `UserError` for what is not a covariance matrix."
     mean, covariance = torch.as_tensor(mean).double(), torch.as_tensor(covariance).double()
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
@@ -88,6 +91,7 @@ def nuclear_norm(matrix: Tensor) -> float:
     return float(torch.linalg.svdvals(matrix).sum())
 
 # %% ../../nbs/judging/01_frechet.ipynb #frechet-distance
+@door
 def frechet_distance(a: Tensor | FeatureStatistics, b: Tensor | FeatureStatistics) -> float:
     """Squared Fréchet distance of the Gaussians fitted to two sets of features `"N D"` (Heusel et al. 2017). Raises
     `UserError` for fewer than 2 vectors in a set, different D, or values that are not finite."""

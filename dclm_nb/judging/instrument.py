@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ..core.doors import Count, NotNegative, door
 from ..core.errors import UserError, unknown
 from dclm_nb.core.statistics import (
     Interval,
@@ -32,7 +33,8 @@ DEMANDS = {
     "sharp": "rises by more than the margin, whatever its interval",
 }
 
-def as_expected(expected: str, change: Interval, margin: float = 0.0) -> bool:
+@door
+def as_expected(expected: str, change: Interval, margin: NotNegative = 0.0) -> bool:
     """Did a reading change as one of `DEMANDS` says? A change that is no number meets no demand. Raises `UserError` for
     another demand."""
     low, mid, high = change.low, change.mid, change.high
@@ -61,16 +63,19 @@ class Check:
     def passes(self) -> bool: return as_expected(self.expected, self.change, self.margin)
 
 # %% ../../nbs/judging/05_instrument.ipynb #compare
+@door
 def compare(
     instrument: str,
     name: str,
     readings: Sequence[float],
     before: Sequence[float],
     expected: str = "",
-    margin: float = 0.0,
+    margin: NotNegative = 0.0,
 ) -> Check:
     """The check of readings `"N"` against those `before`, paired by position. An instrument that gives NaN or infinity
-    meets no demand. Raises `ValueError` for none, or unequal numbers."""
+    meets no demand. Raises `UserError` for none, or unequal numbers."""
+    if not (len(readings) == len(before) > 0):
+        raise UserError(f"readings are paired: {len(readings)} cannot be compared with {len(before)} before")
     finite = bool(np.isfinite(readings).all() and np.isfinite(before).all())
     change = paired_interval(readings, before) if finite else Interval(math.nan, math.nan, math.nan)
     return Check(instrument, name, change, expected, margin)
@@ -139,7 +144,8 @@ class Resolution:
         return 1 - self.paired_sd**2 / (2 * self.seed_sd**2) if self.seed_sd else 0.0
 
 # %% ../../nbs/judging/05_instrument.ipynb #alarm-rate
-def alarm_rate(differences: Sequence[float], size: int = 3) -> float:
+@door
+def alarm_rate(differences: Sequence[float], size: Count = 3) -> float:
     """Share of the ways to choose `size` of the differences between equal things whose interval excludes zero;
     promised: one in twenty. NaN where there are fewer."""
     chosen = [not mean_interval(some).covers(0) for some in combinations(differences, size)]

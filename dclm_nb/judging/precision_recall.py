@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from .vectors import check_same_dimension, checked_vectors
 
@@ -43,7 +44,8 @@ class PrecisionRecall(NamedTuple):
     coverage: float
 
 # %% ../../nbs/judging/02_precision_recall.ipynb #precision-recall-2
-def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
+@door
+def precision_recall(real: Tensor, fake: Tensor, k: Count = 3) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019) and coverage (Naeem et al. 2020) of features `"N D"` and
     `"M D"`. Raises `UserError` unless both sets have more than k vectors, finite and of one D."""
     real, fake = checked_vectors(real), checked_vectors(fake)

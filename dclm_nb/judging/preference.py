@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..core.doors import Level, NotNegative, door
 from ..core.errors import UserError
 from ..core.statistics import Interval, wilson
 
@@ -38,13 +39,14 @@ def checked_votes(votes: Iterable[Vote]) -> list[Vote]:
     return votes
 
 # %% ../../nbs/judging/03_preference.ipynb #votes-from-scores
+@door
 def votes_from_scores(
     first: str,
     second: str,
     scores: Sequence[float],
     others: Sequence[float],
     items: Sequence[str] | None = None,
-    tie: float = 0.0,
+    tie: NotNegative = 0.0,
 ) -> list[Vote]:
     """A vote per item, of scores `"N"` of `first` and `"N"` of `second`, higher is better; a tie where they differ by
     at most `tie`. Raises `UserError` for unequal lengths, none, or scores that are not finite."""
@@ -84,7 +86,8 @@ class WinRate:
         return f"{self.first} over {self.second}: {mid} [{low}, {high}] ({counts})"
 
 # %% ../../nbs/judging/03_preference.ipynb #win-rate-2
-def win_rate(votes: Iterable[Vote], first: str, second: str, ties: Ties = "half", level: float = 0.95) -> WinRate:
+@door
+def win_rate(votes: Iterable[Vote], first: str, second: str, ties: Ties = "half", level: Level = 0.95) -> WinRate:
     """Of the votes between `first` and `second`, whichever was named first. Raises `UserError` where there are none,
     or none but ties that are left out."""
     if ties not in ("half", "out"): raise UserError(f"ties count half or are left out, not {ties!r}")
@@ -100,6 +103,7 @@ def win_rate(votes: Iterable[Vote], first: str, second: str, ties: Ties = "half"
     return WinRate(first, second, wins, losses, tied, wilson(won, n, level))
 
 # %% ../../nbs/judging/03_preference.ipynb #majority
+@door
 def majority(votes: Iterable[Vote]) -> list[Vote]:
     """One vote per item and pair: what most said, a tie where both sides are equal. Raises `UserError` for votes
     without an item."""

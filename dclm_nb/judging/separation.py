@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from ..core.doors import Count, Level, Seed, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, wilson
@@ -17,17 +18,20 @@ from ..core.statistics import Interval, wilson
 __all__ = ['separation', 'FilterTruth', 'draw_scores']
 
 # %% ../../nbs/judging/06_separation.ipynb #auc-def
+@door
 def separation(
     scores: Sequence[float],
     flags: Sequence[bool],
     groups: Sequence | None = None,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+    level: Level = 0.95,
+    resamples: Count = 1000,
+    seed: Seed = 0,
 ) -> Interval:
     """Area under the curve of `scores` `"N"` for `flags` `"N"`, with a bootstrap interval over `groups` `"N"` (films).
     Items without a score (NaN) are left out. Raises `UserError` where one kind is missing."""
     scores, flags = np.asarray(scores, float), np.asarray(flags, bool)
+    if not (scores.shape == flags.shape == (len(scores),)) or (groups is not None and len(groups) != len(scores)):
+        raise UserError("a separation needs one flag, and one group if there are any, for each score")
     groups = np.arange(len(scores)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     known = ~np.isnan(scores)
     scores, flags, groups = scores[known], flags[known], groups[known]

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, whole_file
+from ..core.files import atomic_write, intact, sum_beside, whole_file
 from ..core.identity import hash_of
 
 # %% auto #0
@@ -21,13 +21,15 @@ __all__ = ['WholeCheckpoints', 'save_weights', 'split_weights', 'tensor_facts', 
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #io
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoint files that appear whole or not at all, read with `weights_only=True`."""
+    """Checkpoint files that appear whole or not at all, are what was written when they are read, and are read with
+    `weights_only=True`."""
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
         """Raises `UserError` when the disk is full or cannot be written."""
-        with whole_file(path) as file: torch.save(checkpoint, file)
+        with whole_file(path, noted=True) as file: torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
         """Tensors and plain values only. Raises `UserError` for a file that is damaged or holds anything else."""
+        intact(path, "remove it, and the run starts again")
         try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
@@ -38,9 +40,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #weights
 def save_weights(path: str | Path, **networks: nn.Module) -> None:
-    """The weights of networks, `<name>.<parameter>`, in one safetensors file that appears whole or not at all."""
+    """The weights of networks, `<name>.<parameter>`, in one safetensors file that appears whole or not at all, its sum
+    noted beside it."""
     tensors = {f"{kind}.{name}": tensor for kind, net in networks.items() for name, tensor in net.state_dict().items()}
-    atomic_write(path, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
+    atomic_write(path, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}), noted=True)
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #split-weights
 def split_weights(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
@@ -63,5 +66,6 @@ def hash_tensors(**tensors: Tensor) -> str:
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #tidy
 def tidy(folder: Path, *names: str) -> None:
-    """Removes these files from `folder`, and whatever was being written when a process died."""
-    for leftover in (*(folder / name for name in names), *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)
+    """Removes these files from `folder` with their sums, and whatever was being written when a process died."""
+    named = [path for name in names for path in (folder / name, sum_beside(folder / name))]
+    for leftover in (*named, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from ..core.doors import Count, Devices, door
 from ..core.identity import Identity, claim
 from ..core.quiet import quiet_lightning
 from .checkpoints import WholeCheckpoints, tidy
@@ -25,20 +26,21 @@ from .watch import Watch, table_columns
 __all__ = ['LAST', 'LOSSES', 'RUN', 'FitConfig', 'build_trainer', 'Fitted', 'fit']
 
 # %% ../../nbs/learn/09_fit.ipynb #config
+@door
 @dataclass(frozen=True)
 class FitConfig:
     """How a run is carried out. Only `steps`, `precision`, `grad_accumulation` and perhaps the number of devices have
     a say in its result."""
-    steps: int
-    grad_accumulation: int = 1
+    steps: Count
+    grad_accumulation: Count = 1
     precision: str = "32-true"
     strategy: str = "auto"
     accelerator: str = "auto"
-    devices: int | str = 1
-    num_nodes: int = 1
+    devices: Devices = 1
+    num_nodes: Count = 1
     compile: bool = False
-    log_every: int = 10
-    checkpoint_every: int = 500
+    log_every: Count = 10
+    checkpoint_every: Count = 500
     tensorboard: bool = False
 
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 
+from ..core.doors import Count, Fraction, door
 from ..core.errors import UserError
 from ..core.identity import Identity
 from .checkpoints import save_weights
@@ -17,7 +18,8 @@ from .watch import read_losses
 __all__ = ['mark_steps', 'Marks', 'Checkpoints']
 
 # %% ../../nbs/learn/07_keep.ipynb #mark-steps
-def mark_steps(shares: tuple[float, ...], steps: int) -> list[int]:
+@door
+def mark_steps(shares: tuple[Fraction, ...], steps: Count) -> list[int]:
     """The steps after which weights are kept, at least one and all different. Raises `UserError` where two marks fall
     on one step."""
     at = [max(1, round(share * steps)) for share in shares]

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -18,18 +20,27 @@ __all__ = ['LossTable', 'first_diverged']
 # %% ../../nbs/learn/04_losses.ipynb #table
 class LossTable:
     """The file `losses.csv` of a run: one row per optimiser step, numbered from 0."""
-    def __init__(self, path: Path, columns: Sequence[str]): self.path, self.columns = path, tuple(columns)
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path, self.columns, self.digest = path, tuple(columns), hashlib.sha256()
 
-    def start(self, step: int) -> None:
-        """Keeps the rows before `step`. Raises `UserError` if some of them are missing or cut short."""
-        lines = self.path.read_text().splitlines(keepends=True) if step and self.path.is_file() else []
+    def start(self, step: int, sha256: str = "") -> None:
+        """Keeps the rows before `step`. Raises `UserError` if some of them are missing, cut short, or, where the hash
+        of these rows is known, not what was written."""
+        lines = _text(self.path).splitlines(keepends=True) if step and self.path.is_file() else []
         kept = [line for number, line in enumerate(lines[1 : step + 1]) if self._is_row(line, number)]
         if len(kept) != step:
             raise UserError(
                 f"{self.path.name} has {len(kept)} whole rows and the checkpoint is at step {step}; remove the run's "
                 "folder and start again"
             )
-        atomic_write(self.path, "".join([",".join(self.columns) + "\n", *kept]))
+        text = "".join([",".join(self.columns) + "\n", *kept])
+        self.digest = hashlib.sha256(text.encode())
+        if sha256 and self.sha256 != sha256:
+            raise UserError(
+                f"{self.path.name} has other rows than when the checkpoint was written; remove the run's folder and "
+                "start again"
+            )
+        atomic_write(self.path, text)
 
     def _is_row(self, line: str, number: int) -> bool:
         values = line.split(",")
@@ -37,8 +48,14 @@ class LossTable:
 
     def append(self, rows: list[dict]) -> None:
         """Adds rows."""
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerows(rows)
+        csv.DictWriter(text := io.StringIO(newline=""), self.columns, lineterminator="\n").writerows(rows)
+        self.digest.update(text.getvalue().encode())
+        with open(self.path, "a", newline="") as file: file.write(text.getvalue())
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of all rows so far."""
+        return self.digest.hexdigest()
 
     def sync(self) -> None:
         """Forces the rows to disk."""
@@ -47,6 +64,8 @@ class LossTable:
     def column(self, name: str) -> list[float]:
         """All values of a column, as they were measured: a decimal text of Python holds every bit."""
         with open(self.path, newline="") as file: return [float(row[name]) for row in csv.DictReader(file)]
+
+def _text(path: Path) -> str: return path.read_text(errors="replace")
 
 # %% ../../nbs/learn/04_losses.ipynb #finite
 def first_diverged(rows: list[dict], measured: Sequence[str]) -> dict | None:

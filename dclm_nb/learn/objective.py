@@ -13,20 +13,22 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..core.doors import MayBeInfinite, Momentum, NotNegative, Positive, door
 from ..core.errors import UserError
 
 # %% auto #0
 __all__ = ['OptimConfig', 'Objective']
 
 # %% ../../nbs/learn/02_objective.ipynb #optim
+@door
 @dataclass(frozen=True)
 class OptimConfig:
     """AdamW, and the largest global norm of the gradient."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.01
     fused: bool | None = True
-    clip_norm: float = 1.0
+    clip_norm: MayBeInfinite = 1.0
 
     def build(self, parameters) -> torch.optim.AdamW:
         """The optimiser; its own rate is 1, so that a schedule's factor is the rate to the last bit."""

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..core.doors import AtLeast0, Count, door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -33,13 +34,15 @@ class _Onwards(Sampler):
 def _as_is(batch): return batch
 
 # %% ../../nbs/learn/03_steps.ipynb #module
+@door
 class SeededSteps(L.LightningDataModule):
     """The batches of `steps` steps, drawn `workers` processes ahead (0: when they are needed).
 
     `batch_size` counts the examples of one step over all processes and micro-batches. Raises `UserError` if it does
     not divide."""
 
-    def __init__(self, draw: Callable[[int, int, int], Any], steps: int, batch_size: int, workers: int = 0):
+    def __init__(self, draw: Callable[[int, int, int], Any], steps: Count, batch_size: Count, workers: AtLeast0 = 0
+                 ):
         super().__init__()
         self.draw, self.steps, self.batch_size, self.workers = draw, steps, batch_size, workers
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecision
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -20,6 +21,7 @@ def pure_bf16() -> MixedPrecision:
     return MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.bfloat16, buffer_dtype=torch.bfloat16)
 
 # %% ../../nbs/learn/08_strategies.ipynb #strategy
+@door
 def build_strategy(name: str, precision: str = "32-true", blocks: frozenset[type[nn.Module]] = frozenset()
                    ) -> str | Strategy:
     """Lightning's strategy; `fsdp` shards each of the `blocks`. Raises `UserError` for FSDP without a GPU."""

@@ -36,14 +36,18 @@ class Watch(L.Callback):
     def __init__(self, table: LossTable, name: str, every: int):
         self.table, self.name, self.every = table, name, every
         self.waiting: list[Tensor] = []
-        self.seconds, self.done = 0.0, 0
+        self.seconds, self.done, self.kept = 0.0, 0, (0, "")
         self.progress, self.note = None, ""
+
+    def on_fit_start(self, trainer: L.Trainer, objective: Objective) -> None:
+        """Asks for the rows that a checkpoint knows, also where no step is left. Raises `UserError` for others."""
+        if trainer.is_global_zero and self.kept[1]: self.table.start(*self.kept)
 
     def on_train_start(self, trainer: L.Trainer, objective: Objective) -> None:
         """Finds the place in the table and starts the clock."""
         self.done, self.clock = trainer.global_step, time.perf_counter()
         if not trainer.is_global_zero: return
-        self.table.start(self.done)
+        self.table.start(self.done, self.kept[1] if self.kept[0] == self.done else "")
         self.progress = Progress(self.name, total=trainer.max_steps, start=self.done)
 
     def on_train_batch_end(self, trainer: L.Trainer, objective: Objective, outputs, batch, batch_idx: int) -> None:
@@ -76,12 +80,12 @@ class Watch(L.Callback):
         if self.progress: self.progress.close(note="stopped")
 
     def state_dict(self) -> dict:
-        """Seconds trained so far, over all starts."""
-        return {"seconds": self.seconds}
+        """Seconds trained so far, over all starts, and the hash of the rows that are written."""
+        return {"seconds": self.seconds, "rows": self.done, "rows_sha256": self.table.sha256}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continues the clock of an earlier start."""
-        self.seconds = state["seconds"]
+        """Continues the clock of an earlier start, and knows its rows again."""
+        self.seconds, self.kept = state["seconds"], (state.get("rows", 0), state.get("rows_sha256", ""))
 
 # %% ../../nbs/learn/06_watch.ipynb #read
 def read_losses(trainer: L.Trainer, sync: bool = False) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import UserError
+from ..core.files import intact, note_sum
 from ..core.given import as_folder, as_path, briefly, number, whole
 from .config import OpenLMConfig, config_from_dict, config_to_dict
 from .model import Block, OpenLM, rotary_frequencies
@@ -47,6 +48,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path.name} is or may be a pickle, which can run code when it is read; convert it to safetensors where "
             "you trust it, then load that."
         )
+    intact(path, "fetch or write it again.")
     try:
         with safe_open(path, framework="pt") as file: return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
@@ -56,11 +58,12 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #replace
 def _replace(path: Path, write) -> None:
-    """Calls `write(temporary path)`, syncs that file and moves it to `path` in one step."""
+    """Calls `write(temporary path)`, syncs that file and moves it to `path` in one step, its sum noted beside it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
+        note_sum(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -103,6 +106,7 @@ def _load_config(folder: str | Path) -> OpenLMConfig:
             "model.safetensors."
         ) from None
     if not isinstance(values, dict): raise UserError(f"{path.parent.name}/config.json holds no fields; write it again.")
+    intact(path, "write it again.")
     return config_from_dict(OpenLMConfig, values)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-model

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UserError
+from ..core.files import atomic_write
 from ..core.seeds import seed_for
 from .config import OpenLMConfig, TrainConfig
 from ..shards.records import Records, content_identity, map_rows, narrowed, read_header, write_rows
@@ -59,7 +60,7 @@ def write_token_folder(
         "tokenizer": tokenizer or {"name": "none", "sha256": ""},
         "shards": entries,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    atomic_write(folder / "manifest.json", json.dumps(manifest, indent=1), noted=True)
     return folder
 
 # %% ../../nbs/lm/05_data.ipynb #format

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact, note_sum, read_json
 from ..core.given import as_folder, as_path, briefly, whole
 from ..core.identity import Identity, claim
 from ..learn.fit import LAST, RUN, FitConfig, Fitted, fit
@@ -128,9 +128,17 @@ def _finish(fitted: Fitted, train: TrainConfig) -> None:
     weights, losses = fitted.weights(), fitted.losses("cross_entropy")
     if fitted.leads:
         save_model(fitted.objective.network.config, weights, fitted.folder)
+        note_sum(fitted.folder / "losses.csv")
         result = _outcome(fitted, losses, train.batch_size)
-        atomic_write(fitted.folder / "result.json", json.dumps(result, indent=1))
+        atomic_write(fitted.folder / "result.json", json.dumps(result, indent=1), noted=True)
     fitted.finish(*(() if train.keep_checkpoint else (LAST,)))
+
+def _result_of(folder: Path) -> dict:
+    """What a finished run has returned. Raises `UserError` where a file of it is missing or damaged."""
+    then = "remove result.json, and the same call trains again"
+    found = read_json(folder / "result.json", {"loss": float, "steps": int, "checkpoint": str, "losses": str}, then)
+    for name in ("config.json", found["checkpoint"], found["losses"]): intact(folder / Path(name).name, then)
+    return found
 
 # %% ../../nbs/lm/06_training.ipynb #train
 def train(
@@ -141,7 +149,7 @@ def train(
     Returns `loss` (mean cross-entropy of the last tenth of the steps, nats per token), `last_loss`, `checkpoint` (path
     of the weights, relative to `folder`),
     `losses` (the curve's file), `steps`, `tokens`, `flops`, `seconds`, `tokens_per_second`, `share_of_peak`.
-    Raises `UserError` for tokens that do not fit, a folder of another run, or a diverging loss.
+    Raises `UserError` for tokens that do not fit, a folder of another run or one that is damaged, or a diverging loss.
     """
     for config, kind in ((model_config, OpenLMConfig), (train_config, TrainConfig)):
         if not isinstance(config, kind): raise UserError(f"a {kind.__name__} is needed, not {briefly(config)}.")
@@ -152,8 +160,8 @@ def train(
     check_fits(shards, model_config)
     whose, result = _identity(model_config, train_config, shards, seed), folder / "result.json"
     claim(folder / RUN, whose)
-    if result.is_file(): return json.loads(result.read_text())
+    if result.is_file(): return _result_of(folder)
     objective = LanguageModelTraining(OpenLM(model_config, seed), train_config, steps)
     data = TokenDataModule(shards, train_config, seed)
     _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder, whose), train_config)
-    return json.loads(result.read_text())
+    return _result_of(folder)

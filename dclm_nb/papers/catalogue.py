@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.paths import project_root
 from .exhibit import ANSWERS, Exhibit, Mismatch
@@ -30,13 +31,17 @@ def _claims_by_exhibit(paper: str) -> dict[str, tuple[str, ...]]:
 # %% ../../nbs/papers/04_catalogue.ipynb #one-exhibit
 _FIELDS = {f.name for f in fields(Exhibit)} - {"paper", "id", "claims"}
 
+@door
 def read_entries(file: Path) -> dict[str, dict]:
-    "The entries of a YAML file; none where it is absent or empty. Raises `UserError` for what is no YAML."
+    "The entries of a YAML file; none where it is absent or empty. Raises `UserError` for what is none."
     if not file.is_file(): return {}
-    try: return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as e:
+    where = file.relative_to(project_root()) if file.is_relative_to(project_root()) else file
+    try: entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         said = " ".join(str(e).split())[:200]
-        raise UserError(f"{file.relative_to(project_root())} cannot be read: {said}") from None
+        raise UserError(f"{where} cannot be read: {said}") from None
+    if isinstance(entries, dict) and all(isinstance(name, str) for name in entries): return entries
+    raise UserError(f"{where} should name its entries (claim-1: ...), and holds a {type(entries).__name__}")
 
 def _exhibit(paper: str, id: str, entry: dict, pattern: str = r"(table|figure)-(\d+|[a-z])") -> Exhibit:
     "One entry of `exhibits.yaml` or `extras.yaml`; `pattern` is what its id must look like. Raises `UserError`."
@@ -65,7 +70,8 @@ def _what_is_wrong(id: str, entry: dict, pattern: str) -> str:
 def catalogue(paper: str = "all") -> tuple[Exhibit, ...]:
     "Every exhibit of `paper` (or of all papers), tables first, in the order of their numbers; without extras."
     if paper == "all": return tuple(e for p in papers() for e in catalogue(p))
-    file = project_root() / "reproduce" / get_paper(paper).name / "exhibits.yaml"
+    paper = get_paper(paper).name                       # blank means the first
+    file = project_root() / "reproduce" / paper / "exhibits.yaml"
     if not file.is_file(): raise UserError(f"{paper} has no {file.relative_to(project_root())}")
     found = [_exhibit(paper, id, entry) for id, entry in read_entries(file).items()]
     return tuple(sorted(found, key=lambda e: (e.kind != "table", e.name)))
@@ -75,11 +81,13 @@ def catalogue(paper: str = "all") -> tuple[Exhibit, ...]:
 def extras(paper: str = "all") -> tuple[Exhibit, ...]:
     "The exhibits of our own about `paper` (or about all papers), by name; none where there is no `extras.yaml`."
     if paper == "all": return tuple(e for p in papers() for e in extras(p))
-    file = project_root() / "reproduce" / get_paper(paper).name / "extras.yaml"
+    paper = get_paper(paper).name
+    file = project_root() / "reproduce" / paper / "extras.yaml"
     entries = sorted(read_entries(file).items())
     return tuple(_exhibit(paper, id, entry, r"extra-[a-z0-9]+(-[a-z0-9]+)*") for id, entry in entries)
 
 # %% ../../nbs/papers/04_catalogue.ipynb #everything
+@door
 def everything(paper: str = "all") -> tuple[Exhibit, ...]:
     "The exhibits of `paper` and, after them, the extras about it; for `all`, paper by paper."
     return tuple(e for p in (papers() if paper == "all" else [paper]) for e in (*catalogue(p), *extras(p)))
@@ -88,6 +96,7 @@ def everything(paper: str = "all") -> tuple[Exhibit, ...]:
 _SPELLING = re.compile(r"(table|tab|tbl|t|figure|fig|f)[\s._-]*0*(\d+|[a-z])", re.IGNORECASE)
 _EXTRA = re.compile(r"extra[\s._-]+[a-z0-9]+([\s._-]+[a-z0-9]+)*", re.IGNORECASE)
 
+@door
 def exhibit_id(name: str) -> str:
     """`Table 4`, `table_04`, `fig-3`, `F3`, `extra_run_noise` ... as an id: `table-4`, `figure-3`, `extra-run-noise`.
 
@@ -99,6 +108,7 @@ def exhibit_id(name: str) -> str:
     return f"{'table' if found[1][0] in 'tT' else 'figure'}-{found[2].lower()}" if found else str(name)
 
 # %% ../../nbs/papers/04_catalogue.ipynb #get-exhibit
+@door
 def get_exhibit(name: str | Exhibit, paper: str = "") -> Exhibit:
     """The exhibit or extra `name` of `paper`, of the first where none is named. Raises `UserError` with the nearest
     names."""

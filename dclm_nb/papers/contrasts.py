@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..core.doors import door, held
 from ..core.errors import UserError
 from .catalogue import get_exhibit
 from .claims import Test
@@ -198,9 +199,11 @@ def _turned(noise: RunNoise, keys: list, runs: list[str], points: list[float], f
     return ""
 
 # %% ../../nbs/papers/06_contrasts.ipynb #numbers-from
+@door
 def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
     "The numbers of `source` in a tidy frame; of a rerun only those at `scale`."
     import pandas as pd
+    held("frame", frame, pd.DataFrame)
     frame = frame[frame["source"].eq(source) & frame["value"].notna()]
     if source == "rerun" and scale: frame = frame[frame["scale"].eq(scale)]
     values, runs, votes = {}, {}, {}
@@ -213,6 +216,7 @@ def numbers_of(frame: pd.DataFrame, source: str, scale: str = "") -> Numbers:
     return Numbers(source, values, runs, noise, votes)
 
 # %% ../../nbs/papers/06_contrasts.ipynb #printed-numbers
+@door
 def printed_numbers(paper: str, exhibits: Iterable[str]) -> Numbers:
     "What the paper prints for `exhibits`; a preference whose bar has no legible height is infinite."
     legible = [e for e in exhibits if get_exhibit(e, paper).printed_file.is_file()]
@@ -366,6 +370,7 @@ _BY_KIND = {
 }
 
 
+@door
 def contrasts(test: Test, numbers: Numbers) -> list[Contrast | None]:
     "Every comparison that `test` asks for; None where a number is missing. With several columns, each name says which."
     kind, columns = _BY_KIND[test.kind], test.columns or ("",)

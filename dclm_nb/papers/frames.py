@@ -16,6 +16,7 @@ from typing import Self
 
 import pandas as pd
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.paths import project_root
 
@@ -38,6 +39,7 @@ def tidy(records: Iterable[Mapping], **common) -> pd.DataFrame:
     return check_frame(frame.astype(_TYPES))
 
 # %% ../../nbs/papers/03_frames.ipynb #read-tidy
+@door
 def tidy_csv(frame: pd.DataFrame) -> str:
     "A tidy frame as CSV; intervals and counts only where there are any."
     empty = [column for column in ("low", "high", "n") if frame[column].isna().all()]
@@ -47,13 +49,21 @@ def tidy_csv(frame: pd.DataFrame) -> str:
 def read_tidy(path: Path) -> pd.DataFrame:
     "A tidy frame back from its CSV. Raises `UserError` for one that is not tidy."
     text = {column: str for column in COLUMNS if column not in _TYPES}
-    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in _TYPES})
+    try: frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in _TYPES})
+    except ValueError as e: raise _not_tidy(path, e) from None
     for column in ("low", "high", "n"):
         if column not in frame: frame[column] = None
     ordered = [c for c in COLUMNS if c in frame] + [c for c in frame if c not in COLUMNS]
-    return check_frame(frame[ordered].astype({c: kind for c, kind in _TYPES.items() if c in frame}))
+    try: typed = frame[ordered].astype({c: kind for c, kind in _TYPES.items() if c in frame})
+    except (ValueError, TypeError) as e: raise _not_tidy(path, e) from None
+    return check_frame(typed)
+
+def _not_tidy(path: Path, error: Exception) -> UserError:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+    return UserError(f"{path.name} is no table of values ({said}): make it again")
 
 # %% ../../nbs/papers/03_frames.ipynb #check-frame
+@door
 def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The same frame, if it is tidy. Raises `UserError` naming the columns, sources or cells that are wrong."""
     if tuple(frame.columns) != COLUMNS:
@@ -76,6 +86,7 @@ def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
 _NUMBER = re.compile(r"([+-]?\d[\d,]*)(\.\d+)?(?:e([+-]?\d+))?([KMBT]?)", re.IGNORECASE)
 _UNITS = {"": 0, "K": 3, "M": 6, "B": 9, "T": 12}
 
+@door
 def printed_number(text: str) -> tuple[float, float]:
     """(value, half a unit of the last printed digit) of `27.5`, `2.0e19`, `412M` or `3,700`; (nan, nan) of what is no
     number."""
@@ -103,6 +114,7 @@ class PrintedValue:
         return printed_number(self.text)[1]
 
 # %% ../../nbs/papers/03_frames.ipynb #exhibit-stem
+@door
 def exhibit_stem(exhibit: str) -> str:
     """The stem of an exhibit's files: `table_04` for `table-4`, `figure_a` for `figure-a`, `extra_run_noise` for
     `extra-run-noise`.
@@ -115,6 +127,7 @@ def exhibit_stem(exhibit: str) -> str:
     return f"{found[1]}_{found[2].zfill(2) if found[2].isdigit() else found[2]}"
 
 # %% ../../nbs/papers/03_frames.ipynb #read-printed
+@door
 def read_printed(paper: str, exhibit: str, folder: Path | None = None) -> list[PrintedValue]:
     """The cells that `paper` prints for `exhibit`, in its order; an empty list where nothing readable is printed.
 
@@ -122,6 +135,7 @@ def read_printed(paper: str, exhibit: str, folder: Path | None = None) -> list[P
     values.
     """
     folder = folder or project_root() / "reproduce" / paper / "printed"
+    if not folder.is_dir() and len(folder.parents) < 2: raise UserError(f"there is no folder {str(folder)!r}")
     if not folder.is_dir():
         raise unknown("paper", paper, sorted(f.parent.name for f in folder.parents[1].glob("*/printed")))
     file = folder / f"{exhibit_stem(exhibit)}.csv"
@@ -130,6 +144,7 @@ def read_printed(paper: str, exhibit: str, folder: Path | None = None) -> list[P
         return [PrintedValue(r["row"], r["column"], r["value"], r["note"]) for r in csv.DictReader(lines)]
 
 # %% ../../nbs/papers/03_frames.ipynb #printed-frame
+@door
 def printed_frame(paper: str, exhibit: str, folder: Path | None = None) -> pd.DataFrame:
     """What `paper` prints for `exhibit`, as a tidy frame; cells without a number are blank. Raises as `read_printed`
     does."""

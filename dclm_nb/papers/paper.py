@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from .scale import DIAL, Scale
 
@@ -101,6 +102,7 @@ def _wing(file: Path) -> Paper:
 
 
 # %% ../../nbs/papers/02_paper.ipynb #get-paper
+@door
 def get_paper(name: str = "") -> Paper:
     "The paper called `name`; the first where none is named. Raises `UserError` with the known names."
     if not name: return next(iter(papers().values()))
@@ -108,12 +110,14 @@ def get_paper(name: str = "") -> Paper:
     return papers()[name]
 
 # %% ../../nbs/papers/02_paper.ipynb #scales-of
+@door
 def scales_of(paper: str = "all") -> dict[str, Scale]:
     "The positions of the dial, then the sizes of `paper`, or of all papers; by name."
     chosen = papers().values() if paper == "all" else [get_paper(paper)]
     return DIAL | {scale.name: scale for one in chosen for scale in one.scales}
 
 # %% ../../nbs/papers/02_paper.ipynb #get-scale
+@door
 def get_scale(name: str | Scale, paper: str = "all") -> Scale:
     "The scale called `name`. Raises `UserError` with the known names if there is none, or none for `paper`."
     known = scales_of(paper)
@@ -127,6 +131,7 @@ def _titles() -> dict[str, str]:
     "{column: title} of all papers."
     return {column: title for paper in papers().values() for column, title in paper.titles.items()}
 
+@door
 def column_title(column: str) -> str:
     "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %; ↓ where less is better."
     return _titles().get(column) or column.replace("_pct", " %").replace("pct_", "% ").replace("_", " ")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from .exhibit import Exhibit
 from .claims import Claim, Test, claims_of
 from .contrasts import ORDER, SILENT, Contrast, Numbers, contrasts, numbers_of, printed_numbers
@@ -53,6 +54,7 @@ def _with_stand_in(test: Test, claim: Claim, numbers: Numbers) -> tuple[Test, st
     return Test(test.kind, test.exhibit, (column,), test.pairs, test.rows, 0.0, lower), column
 
 # %% ../../nbs/papers/07_verdicts.ipynb #judge
+@door
 def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withheld: str = "") -> Verdict:
     """The verdict on `claim` by the `numbers` of one source. `scale` says whether a rerun may claim anything;
     `withheld` why this one may not."""
@@ -85,6 +87,7 @@ def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:
     return outcome, "; ".join([*said, *limits])
 
 # %% ../../nbs/papers/07_verdicts.ipynb #judge-exhibit
+@door
 def judge_exhibit(
     exhibit: Exhibit, frame: pd.DataFrame, scale: Scale | str = "replay", withheld: Mapping[str, str] = {}
 ) -> list[Verdict]:

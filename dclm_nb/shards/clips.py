@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
-from ..core.files import atomic_write, exclusive, sha256_of, whole_file
+from ..core.given import as_folder
+from ..core.files import atomic_write, damage, exclusive, read_json, sha256_of, sum_beside, whole_file
 from .safe_tar import Layout
 
 # %% auto #0
-__all__ = ['VIDEOS', 'CLIP_SHARDS', 'clip_facts', 'clip_schema', 'write_clip_table', 'write_clip_shards']
+__all__ = ['VIDEOS', 'CLIP_SHARDS', 'clip_facts', 'clip_schema', 'write_clip_table', 'write_clip_shards', 'clip_shard_damage']
 
 # %% ../../nbs/shards/05_clips.ipynb #clip-facts-def
 def clip_facts(clip: Document) -> dict:
@@ -50,6 +52,7 @@ def clip_schema(facts: Sequence[dict]) -> pa.Schema:
     return pa.schema(fields)
 
 # %% ../../nbs/shards/05_clips.ipynb #write-clip-table-def
+@door
 def write_clip_table(clips: Sequence[Document], path: str | Path) -> Path:
     "A Parquet file of what is told about the clips, whole or not at all. The same clips give the same bytes."
     facts = [clip_facts(clip) for clip in clips]
@@ -57,7 +60,8 @@ def write_clip_table(clips: Sequence[Document], path: str | Path) -> Path:
 
 def _write_table(facts: list[dict], schema: pa.Schema, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file: pq.write_table(pa.Table.from_pylist(facts, schema), file, compression="zstd")
+    with whole_file(path, noted=True) as file:
+        pq.write_table(pa.Table.from_pylist(facts, schema), file, compression="zstd")
     return path
 
 # %% ../../nbs/shards/05_clips.ipynb #layout-def
@@ -71,7 +75,8 @@ CLIP_SHARDS = Layout(
 )
 
 # %% ../../nbs/shards/05_clips.ipynb #write-clip-shards-def
-def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_shard: int = 1000) -> list[Path]:
+@door
+def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_shard: Count = 1000) -> list[Path]:
     """The clips as tar shards and tables in `folder`; returns the tars. A shard that is there already, made of the same
     clips, is left as it is (a clip's file counts by its size), so the same call continues after an interruption. Shards
     of an earlier, larger set go. Raises `UserError` for a clip without a file, and when the disk is full."""
@@ -79,7 +84,7 @@ def write_clip_shards(clips: Sequence[Document], folder: str | Path, clips_per_s
     if clips_per_shard < 1: raise UserError(f"a shard has 1 clip or more, not {clips_per_shard}")
     facts, files = [clip_facts(clip) for clip in clips], [_file_of(clip) for clip in clips]
     schema, starts = clip_schema(facts), range(0, len(clips), clips_per_shard)
-    folder.mkdir(parents=True, exist_ok=True)
+    as_folder("folder", folder)
     with exclusive(Path(f"{folder}.lock")):
         _sweep(folder, len(starts))
         return [
@@ -112,7 +117,7 @@ def _write_shard(path: Path, first: int, facts: list[dict], files: list[Path], s
     _write_tar(path, first, facts, lines, files)
     _write_table(facts, schema, path.with_suffix(".parquet"))
     stats = dict(clips=len(facts), bytes=path.stat().st_size, sha256=sha256_of(path, again=True), made_of=made_of)
-    atomic_write(_stats_file(path), json.dumps(stats, indent=1) + "\n")
+    atomic_write(_stats_file(path), json.dumps(stats, indent=1) + "\n", noted=True)
     return path
 
 def _write_tar(path: Path, first: int, facts: list[dict], lines: list[str], files: list[Path]) -> None:
@@ -134,11 +139,27 @@ def _add(shard: tarfile.TarFile, name: str, data, size: int) -> None:
 def _stats_file(path: Path) -> Path: return path.with_name(f"{path.stem}_stats.json")
 
 def _is_whole(path: Path, made_of: str) -> bool:
-    "Does the shard's last file say that it was made of this, and are the two others there?"
-    try: stats = json.loads(_stats_file(path).read_text())
-    except (OSError, ValueError): return False
-    if not isinstance(stats, dict) or stats.get("made_of") != made_of: return False
-    return path.with_suffix(".parquet").is_file() and path.is_file() and path.stat().st_size == stats.get("bytes")
+    "Does the shard's last file say that it was made of this, and are the two others there as they were written?"
+    try: stats = read_json(_stats_file(path), {"made_of": str})
+    except UserError: return False
+    return stats["made_of"] == made_of and not _damage(path, stats)
+
+def _damage(path: Path, stats: dict) -> str:
+    if not path.is_file(): return f"{path.name} is missing"
+    if sha256_of(path, again=True) != stats.get("sha256"): return f"{path.name} has other content than when it was made"
+    table = path.with_suffix(".parquet")
+    reason = damage(table)
+    return f"{table.name} {reason}" if reason else ""
+
+def clip_shard_damage(folder: str | Path, clips: int) -> str:
+    "What is wrong with the shards of `clips` clips in a folder, in words; empty where all are as they were written."
+    there = 0
+    for path in sorted(Path(folder).glob("*_stats.json")):
+        try: stats = read_json(path, {"clips": int})
+        except UserError as e: return str(e).partition("; ")[0]
+        there += stats["clips"]
+        if reason := _damage(path.with_name(path.name.replace("_stats.json", ".tar")), stats): return reason
+    return "" if there == clips else f"{Path(folder).name} has {there:,} clips instead of {clips:,}"
 
 def _sweep(folder: Path, shards: int) -> None:
     "What a killed process left half-written, and shards of an earlier, larger set."
@@ -146,5 +167,6 @@ def _sweep(folder: Path, shards: int) -> None:
     for stats in folder.glob("*_stats.json"):
         number = re.fullmatch(r"(\d{5,})_stats", stats.stem)
         if number and int(number[1]) >= shards:
-            for name in (f"{number[1]}.tar", f"{number[1]}.parquet"): (folder / name).unlink(missing_ok=True)
-            stats.unlink()
+            table = folder / f"{number[1]}.parquet"
+            for path in (table.with_suffix(".tar"), table, sum_beside(table), sum_beside(stats), stats):
+                path.unlink(missing_ok=True)

@@ -8,16 +8,19 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write, sha256_of
+from ..core.files import atomic_write, read_json, sha256_of
 
 # %% auto #0
 __all__ = ['write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
 
 # %% ../../nbs/shards/04_records.ipynb #write-rows
+@door
 def write_rows(path: str | Path, rows: np.ndarray) -> str:
     """The bytes of `rows` `"N ..."`, whole or not at all; returns their SHA-256. Raises `UserError` when the disk is
     full."""
@@ -37,6 +40,7 @@ def narrowed(ids: np.ndarray, kind: np.dtype | str) -> np.ndarray:
     raise UserError(f"the id {wrong:,} does not fit into {kind.name}, which ends at {fits.max:,}")
 
 # %% ../../nbs/shards/04_records.ipynb #map-rows
+@door
 def map_rows(
     path: Path, record: np.dtype, rows: int, sha256: str | None = None, then: str = "fetch or make it again"
 ) -> np.ndarray:
@@ -55,19 +59,22 @@ def map_rows(
     return np.memmap(path, dtype=record, mode="r", shape=(rows,))
 
 # %% ../../nbs/shards/04_records.ipynb #write-npy
+@door
 def write_npy(path: str | Path, rows: np.ndarray) -> Path:
-    """`rows` `"N ..."` as a .npy file, whole or not at all. Raises `UserError` when the disk is full."""
+    """`rows` `"N ..."` as a .npy file, whole or not at all, with its sum beside it. Raises `UserError` when the disk
+    is full."""
     kept = io.BytesIO()
     np.save(kept, rows, allow_pickle=False)
-    return atomic_write(path, kept.getvalue())
+    return atomic_write(path, kept.getvalue(), noted=True)
 
 # %% ../../nbs/shards/04_records.ipynb #map-npy
+@door
 def map_npy(path: Path, then: str = "remove it and make it again") -> np.ndarray:
     """The rows of a .npy file, `"N ..."`, memory-mapped. Raises `UserError` for a damaged one; `then` is what to do
     about it."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise UserError(f"the shard {path.name} cannot be read ({type(error).__name__}); {then}") from None
 
 # %% ../../nbs/shards/04_records.ipynb #records
@@ -99,15 +106,11 @@ class Records:
 def read_header(path: Path, fields: Mapping[str, type], form: str = "", then: str = "make it again") -> dict:
     """The JSON object in `path`, which has each of `fields` with its type and, if `form` is given, that `"format"`.
     Raises `UserError` for a missing or malformed one; `then` is what to do about it."""
-    where = f"{path.parent.name}/{path.name}"
-    try: header = json.loads(path.read_text(encoding="utf-8"))
-    except OSError: raise UserError(f"{where} cannot be read; {then}") from None
-    except (ValueError, RecursionError): raise UserError(f"{where} is not JSON; {then}") from None
-    if not isinstance(header, dict): raise UserError(f"{where} is not a JSON object; {then}")
+    header = read_json(path, {}, then)
     wrong = [name for name, kind in fields.items() if not isinstance(header.get(name), kind)]
     if form and header.get("format") != form: wrong.insert(0, "format")
     lacks = f"of format {form}" if form else "complete"
-    if wrong: raise UserError(f"{where} is not {lacks} ({', '.join(wrong)}); {then}")
+    if wrong: raise UserError(f"{path.parent.name}/{path.name} is not {lacks} ({', '.join(wrong)}); {then}")
     return header
 
 # %% ../../nbs/shards/04_records.ipynb #content-identity

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..core.doors import door
 from ..core.files import atomic_write
 from .tally import Refused, Tally
 
@@ -18,6 +19,7 @@ from .tally import Refused, Tally
 __all__ = ['TAR_CAUSES', 'Sample', 'Layout', 'shard_samples', 'write_tar']
 
 # %% ../../nbs/shards/01_safe_tar.ipynb #layout
+@door
 @dataclass(frozen=True)
 class Layout:
     """The parts of a sample. `endings`: {ending of a file: part}; `limits`: {part: most bytes}; `needed`: a whole
@@ -115,6 +117,7 @@ def shard_samples(path: Path, layout: Layout, tally: Tally) -> Iterator[tuple[st
         if member[1]: parts[member[1]] = Refused(layout.twice) if member[1] in parts else member[2]
 
 # %% ../../nbs/shards/01_safe_tar.ipynb #write-def
+@door
 def write_tar(path: str | Path, members: Iterable[tuple[str, bytes]]) -> Path:
     "A tar file at `path` of (name, bytes), whole or not at all. Raises `UserError` when the disk is full."
     kept = io.BytesIO()

@@ -3,6 +3,7 @@
 # %% ../../nbs/shards/02_sources.ipynb #imports
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,18 @@ from typing import Protocol
 import torch
 from torch.utils.data import get_worker_info
 
+from ..core.doors import AtLeast0, Count, door
 from ..core.errors import UserError
+from ..core.files import atomic_write, read_json, sha256_of
 from ..core.seeds import seed_for
 from .safe_tar import Layout, Sample, shard_samples
 from .tally import Tally
 
 # %% auto #0
-__all__ = ['find_shards', 'Source', 'this_rank', 'ShardSource']
+__all__ = ['find_shards', 'shard_hashes', 'Source', 'this_rank', 'ShardSource']
 
 # %% ../../nbs/shards/02_sources.ipynb #find-def
+@door
 def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
     """Shards from a path, a pattern with `{000..127}` or `*`, or a list of these. Raises `UserError` for one that does
     not exist."""
@@ -37,8 +41,26 @@ def find_shards(pattern: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _spelled_out(pattern: str, braces: re.Match) -> list[str]:
     low, high = braces.groups()
+    if int(high) - int(low) >= 10**6: raise UserError(f"{pattern} names {int(high) - int(low) + 1:,} shards: too many")
     before, after = pattern[: braces.start()], pattern[braces.end() :]
     return [f"{before}{i:0{len(low)}d}{after}" for i in range(int(low), int(high) + 1)]
+
+# %% ../../nbs/shards/02_sources.ipynb #hashes-def
+def shard_hashes(shards: Sequence[Path], kept: Path) -> dict[str, str]:
+    """SHA-256 of each shard, by its name. They are remembered in the JSON file `kept`, and a shard is read again only
+    where its size or time of change is another: terabytes are not read at every start."""
+    try: known = read_json(kept) if kept.is_file() else {}
+    except UserError: known = {}
+    told = {shard.name: _hashed(shard, known.get(shard.name)) for shard in shards}
+    if any(known.get(name) != one for name, one in told.items()):
+        atomic_write(kept, json.dumps(known | told, indent=1) + "\n", noted=True)
+    return {name: one["sha256"] for name, one in told.items()}
+
+def _hashed(shard: Path, known: object) -> dict:
+    "Size, time of change and SHA-256 of a shard."
+    state = dict(size=shard.stat().st_size, mtime_ns=shard.stat().st_mtime_ns)
+    same = isinstance(known, dict) and all(known.get(name) == value for name, value in state.items())
+    return known if same and isinstance(known.get("sha256"), str) else state | dict(sha256=sha256_of(shard))
 
 # %% ../../nbs/shards/02_sources.ipynb #source-protocol
 class Source(Protocol):
@@ -50,6 +72,7 @@ class Source(Protocol):
     def samples(self, seed: int, epoch: int, tally: Tally) -> Iterator[tuple[str, Sample]]: ...
 
 # %% ../../nbs/shards/02_sources.ipynb #this-rank
+@door
 def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """(rank, world size): as given, else those of `torch.distributed` if it is running now, else (0, 1). Raises
     `UserError` for a rank outside the world."""
@@ -61,14 +84,15 @@ def this_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return rank, world_size
 
 # %% ../../nbs/shards/02_sources.ipynb #shard-source
+@door
 @dataclass(frozen=True)
 class ShardSource:
     "Tar shards on disk, whose samples have the parts of `layout`. Raises `UserError` if a rank would have none."
 
     shards: tuple[Path, ...]
     layout: Layout
-    rank: int = 0
-    world_size: int = 1
+    rank: AtLeast0 = 0
+    world_size: Count = 1
 
     def __post_init__(self):
         if len(self.shards) < self.world_size:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..core.doors import AtLeast0, Seed, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .safe_tar import Sample
@@ -35,6 +36,7 @@ def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
     yield from buffer
 
 # %% ../../nbs/shards/03_stream.ipynb #stream-class
+@door
 class SampleStream(IterableDataset):
     """What `decode` makes of the samples of a source, shuffled by (seed, epoch, rank, worker). Where it raises
     `Refused`, the sample is counted by its cause, one of `causes`; `tally.report()` says what was read and refused.
@@ -47,8 +49,8 @@ class SampleStream(IterableDataset):
         source: Source,
         decode: Callable[[Sample], object],
         causes: Sequence[str],
-        seed: int = 0,
-        buffer: int = 1000,
+        seed: Seed = 0,
+        buffer: AtLeast0 = 1000,
         endless: bool = False,
     ):
         self.source = source

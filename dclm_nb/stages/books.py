@@ -14,6 +14,8 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError
+from ..core.provenance import scrub
+from ..core.files import read_json
 from .decisions import read_removals
 from .documents import load_documents, replacing
 
@@ -63,7 +65,8 @@ class Books:
         return pd.DataFrame(rows)
 
 def _read_records(folder: str | Path) -> Iterator[dict]:
-    for path in sorted((Path(folder) / "records").glob("*.json")): yield json.loads(path.read_text())
+    for path in sorted((Path(folder) / "records").glob("*.json")):
+        yield read_json(path, {"records": int, "unreadable": dict}, "the command that made it makes it again")
 
 # %% ../../nbs/stages/03_books.ipynb #write-report-def
 class WriteReport(PipelineStep):
@@ -83,7 +86,7 @@ class WriteReport(PipelineStep):
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
         told |= self.more(int(table.left.iloc[-1]))
-        with replacing(folder / "report.json") as file: file.write((json.dumps(told, indent=1) + "\n").encode())
+        with replacing(folder / "report.json") as file: file.write((json.dumps(scrub(told), indent=1) + "\n").encode())
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ import pandas as pd
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.errors import UserError
+from ..core.files import note_sum
+
 # %% auto #0
 __all__ = ['replacing', 'json_lines', 'read_lines', 'shard_file', 'load_documents', 'save_documents', 'documents_table',
            'shards_of_task', 'LoadDocuments', 'SaveDocuments']
@@ -21,8 +25,8 @@ __all__ = ['replacing', 'json_lines', 'read_lines', 'shard_file', 'load_document
 # %% ../../nbs/stages/00_documents.ipynb #replacing-def
 @contextmanager
 def replacing(path: Path, mode: str = "wb") -> Iterator:
-    """Open a temporary file that takes the place of `path` when the block ends well and all is on the disk, and
-    vanishes otherwise."""
+    """Open a temporary file that takes the place of `path` when the block ends well and all is on the disk, its sum
+    noted beside it, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -31,6 +35,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator:
             file.flush()
             # a completion mark must not outlive its output when the power goes
             os.fsync(file.fileno())
+        note_sum(path, scratch)
         os.replace(scratch, path)
     finally: scratch.unlink(missing_ok=True)
 
@@ -46,9 +51,15 @@ def json_lines(path: Path) -> Iterator:
 
 # %% ../../nbs/stages/00_documents.ipynb #read-lines-def
 def read_lines(path: Path) -> Iterator[dict]:
-    "The records of a gzipped JSON-lines file."
-    with gzip.open(path, "rb") as file:
-        for line in file: yield json.loads(line)
+    "The records of a gzipped JSON-lines file. Raises `UserError` where it is missing or damaged."
+    try:
+        if not Path(path).stat().st_size: raise EOFError            # for gzip itself it has no members, and is well
+        with gzip.open(path, "rb") as file:
+            for line in file: yield json.loads(line)
+    except (FileNotFoundError, gzip.BadGzipFile, EOFError, ValueError, zlib.error) as e:
+        what = "is missing" if isinstance(e, FileNotFoundError) else f"is damaged ({type(e).__name__})"
+        where = f"{Path(path).parent.name}/{Path(path).name}"
+        raise UserError(f"{where} {what}: the command that made it makes it again") from None
 
 # %% ../../nbs/stages/00_documents.ipynb #shard-file-def
 def shard_file(folder: str | Path, shard: int) -> Path:

@@ -9,14 +9,17 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import multiprocess
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
+from datatrove.io import DataFolder
 
 from ..core.errors import UserError, unknown
+from ..core.provenance import scrub
 from ..core.workers import forks_end_with_us, main_script_hidden
 from .documents import replacing
 from .stage import Stage
@@ -25,20 +28,53 @@ from .stage import Stage
 __all__ = ['EXECUTORS', 'datatrove_logs_to', 'QuietLocalExecutor', 'QuietRayExecutor', 'ray_cluster', 'check_executor',
            'make_executor']
 
+# %% ../../nbs/stages/05_executors.ipynb #scrubbed-def
+class _Scrubbed:
+    "A text file in which nothing secret is written."
+    def __init__(self, file): self.file = file
+
+    def write(self, text: str) -> int: return self.file.write(scrub(text))
+
+    def __getattr__(self, name: str): return getattr(self.file, name)
+
+    def __enter__(self): return self
+
+    def __exit__(self, *error): self.file.close()
+
+class _Logs(DataFolder):
+    "datatrove's folder of logs. What is no text, such as the pickle that a job starts from, only its owner may read."
+    def open(self, path: str, mode: str = "rb", *args, **options):
+        file = super().open(path, mode, *args, **options)
+        if "r" in mode: return file
+        if "b" not in mode: return _Scrubbed(file)
+        os.chmod(self.resolve_paths(path), 0o600)
+        return file
+
 # %% ../../nbs/stages/05_executors.ipynb #logs-def
+def _without_values(record: dict) -> None:
+    "A traceback as Python writes it: the logger would add the values of all variables in it, headers of requests, say."
+    if not (error := record["exception"]): return
+    record["message"] += "\n" + "".join(traceback.format_exception(error.value)).rstrip()
+    record["exception"] = None
+
 @contextmanager
 def datatrove_logs_to(path: Path):
-    "datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file."
+    """datatrove logs to the `sys.stderr` that its logging module sees; for the moment that is a file. A log that cannot
+    be written, on a full disk, tells nobody: the task that meets the disk does."""
     import datatrove.utils.logging as talk
+    from loguru import _error_interceptor as trouble
     path.parent.mkdir(parents=True, exist_ok=True)
     real = talk.sys
+    trouble.sys = SimpleNamespace(stderr=None)
     with open(path, "a", encoding="utf-8") as file:
-        talk.sys = SimpleNamespace(stderr=file)
+        talk.sys = SimpleNamespace(stderr=_Scrubbed(file))
         talk.setup_default_logger()
+        talk.logger.configure(patcher=_without_values)
         try: yield
         finally:
             talk.logger.remove()
-            talk.sys = real
+            talk.logger.configure(patcher=lambda record: None)
+            talk.sys = trouble.sys = real
 
 # %% ../../nbs/stages/05_executors.ipynb #local-def
 class _Quiet:
@@ -72,7 +108,8 @@ class QuietRayExecutor(_Quiet, RayPipelineExecutor):
         try: return super()._run_for_rank(rank, local_rank, node_rank)
         except Exception as e:
             with replacing(self._failure(rank)) as file:
-                file.write(json.dumps(dict(user=isinstance(e, UserError), kind=type(e).__name__, line=str(e))).encode())
+                told = dict(user=isinstance(e, UserError), kind=type(e).__name__, line=str(e))
+                file.write(json.dumps(scrub(told)).encode())
             raise
 
     def run(self):
@@ -132,7 +169,8 @@ def make_executor(stage: Stage, logs: str | Path, executor: str = "local", worke
     """The datatrove executor for one stage. `options` go to it as they are (Slurm: partition, time, mem_per_cpu_gb,
     ...). Raises `UserError`."""
     check_executor(executor)
-    common = dict(pipeline=stage.blocks, tasks=stage.tasks, logging_dir=str(Path(logs) / stage.name), depends=depends)
+    folder = _Logs(str(Path(logs) / stage.name))
+    common = dict(pipeline=stage.blocks, tasks=stage.tasks, logging_dir=folder, depends=depends)
     if executor == "local":
         return QuietLocalExecutor(**common, workers=1 if stage.light else max(1, min(workers, stage.tasks)), **options)
     if executor == "ray":

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, exclusive, is_disk_error
+from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, read_json
 from ..core.identity import Identity
 from ..core.progress import Progress
 from ..core.runs import declared
 from .executors import check_executor, datatrove_logs_to, make_executor, ray_cluster
-from .stage import Stage, forget_lost_tasks
+from .stage import Stage, forget_lost_tasks, lost_output
 
 # %% auto #0
 __all__ = ['pipeline_key', 'sweep', 'watching', 'run_stages', 'submit', 'submitted_before', 'run_pipeline']
@@ -92,9 +92,14 @@ def _run_stage(stage: Stage, folder: Path, executor: str, workers: int, options:
 # %% ../../nbs/stages/06_running.ipynb #note-job
 def _note_job(record: Path, answer: str) -> str:
     "The number in sbatch's answer, written down before anything else happens."
-    job, jobs = re.search(r"\d+", answer)[0], json.loads(record.read_text())["jobs"]
+    job, jobs = re.search(r"\d+", answer)[0], _submission(record)["jobs"]
     atomic_write(record, json.dumps(dict(jobs=[*jobs, job], whole=False)))
     return job
+
+def _submission(record: Path) -> dict:
+    "What was written down about jobs."
+    then = "look with squeue --me whether jobs of it still wait, scancel them, remove it and run this again"
+    return read_json(record, {"jobs": list, "whole": bool}, then)
 
 # %% ../../nbs/stages/06_running.ipynb #submit-def
 def submit(stages: Sequence[Stage], record: Path, logs: Path, workers: int, options: dict) -> list[str]:
@@ -110,20 +115,20 @@ def submit(stages: Sequence[Stage], record: Path, logs: Path, workers: int, opti
         try:
             with datatrove_logs_to(logs / "submission.log"): executor.run()
         except (OSError, subprocess.CalledProcessError) as e:
-            if not (jobs := json.loads(record.read_text())["jobs"]):
+            if not (jobs := _submission(record)["jobs"]):
                 record.unlink()
             raise UserError(
                 f"sbatch refused the stage {stage.name!r} ({e}): "
                 + (submitted_before(record) if jobs else "nothing was submitted")
             ) from e
-    jobs = json.loads(record.read_text())["jobs"]
+    jobs = _submission(record)["jobs"]
     atomic_write(record, json.dumps(dict(jobs=jobs, whole=True)))
     return jobs
 
 # %% ../../nbs/stages/06_running.ipynb #submitted-before-def
 def submitted_before(record: Path) -> str:
     "One line on what was submitted, and how to do it again."
-    known = json.loads(record.read_text())
+    known = _submission(record)
     jobs = f"{known['jobs'][0]} to {known['jobs'][-1]}" if known["jobs"] else "that it did not come to write down"
     if not known["whole"]:
         return (
@@ -150,17 +155,34 @@ def run_pipeline(
     With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when
     they are done. Raises `UserError`."""
     check_executor(executor)
+    if told := _finished(stages, folder): return told
+    waiting = f"another process is curating {folder.name}; waiting"
+    with exclusive(Path(f"{folder}.lock"), lambda: print(waiting, file=sys.stderr)):
+        if told := _finished(stages, folder, mend=True): return told
+        try:
+            if not _start(stages, folder, executor, workers, name, halves, options): return None
+        except UserError:
+            # a stage that found nothing to go on with has written the report before it said so
+            if not (folder / "report.json").is_file(): raise
+        return _report(folder)
+
+def _report(folder: Path) -> dict:
+    "What the report of a run says."
+    return read_json(folder / "report.json", {"funnel": list, "reasons": list}, "run this again, and it is made again")
+
+def _finished(stages: Sequence[Stage], folder: Path, mend: bool = False) -> dict | None:
+    """What a run says that has ended, if it is still as it was written. Who holds the lock may `mend`: what is damaged
+    is named, and the run counts as not ended."""
     result = folder / "report.json"
-    if not result.is_file():
-        waiting = f"another process is curating {folder.name}; waiting"
-        with exclusive(Path(f"{folder}.lock"), lambda: print(waiting, file=sys.stderr)):
-            try:
-                done = result.is_file() or _start(stages, folder, executor, workers, name, halves, options)
-            except UserError:
-                # a stage that found nothing to go on with has written the report before it said so
-                if not (done := result.is_file()): raise
-        if not done: return None
-    return json.loads(result.read_text())
+    if not result.is_file(): return None
+    try:
+        told, reason = _report(folder), lost_output(stages, folder, folder / "logs")
+        if not reason: return told
+    except UserError as e: reason = str(e).partition("; ")[0]
+    if mend:
+        print(f"{folder.name}: {reason}; it is made again, and what rests on it", file=sys.stderr)
+        for path in (result, folder / "submitted.json"): path.unlink(missing_ok=True)
+    return None
 
 # %% ../../nbs/stages/06_running.ipynb #start
 def _start(stages: Sequence[Stage], folder: Path, executor: str, workers: int, name: str, halves: Callable,

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.errors import UserError
+from ..core.files import damage
 from .documents import shards_of_task
 
 # %% auto #0
-__all__ = ['Stage', 'forget_lost_tasks']
+__all__ = ['Stage', 'forget_lost_tasks', 'lost_output']
 
 # %% ../../nbs/stages/04_stage.ipynb #stage-def
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Stage:
     documents: float | tuple[float, ...] = 0                    # about how many will be reported, for each shard
     counted: str = ""                                           # instead: the folder of documents that it reads
     signs: str = ""                                             # how the names of its signs of life begin
+    # what is wrong in the folder with what the outputs of a task name, in words; empty where nothing is
+    beyond: Callable[[Path, int], str] = field(default=lambda folder, rank: "", compare=False)
 
     def expected(self, folder: Path) -> list[float]:
         "How many documents will be reported for each shard; what it reads is there when it begins, and is counted."
@@ -39,12 +43,21 @@ class Stage:
         if self.counted: return [_lines(lines / f"{shard:05d}.jsonl.gz") for shard in shards]
         return list(self.documents) if isinstance(self.documents, tuple) else [self.documents] * self.shards
 
-    def is_whole(self, folder: Path, rank: int) -> bool:
-        "Is all output of task `rank` there? A task that no shard fell to owes only its own."
+    def damage(self, folder: Path, rank: int) -> str:
+        """What is wrong with the output of task `rank`, in words; empty where all is there as it was written. A task
+        that no shard fell to owes only its own."""
         names = [output.format(rank) for output in self.outputs]
         for shard in shards_of_task(self.shards, rank, self.tasks):
             names += [output.format(shard) for output in self.shard_outputs]
-        return all((folder / name).exists() for name in names)
+        for name in names:
+            if (folder / name).is_dir(): continue                   # `beyond` knows what has to be in it
+            if reason := damage(folder / name): return f"{name} {reason}"
+        try: return self.beyond(folder, rank)
+        except UserError as e: return str(e).partition("; ")[0]
+
+    def is_whole(self, folder: Path, rank: int) -> bool:
+        "Is all output of task `rank` there, as it was written?"
+        return not self.damage(folder, rank)
 
 def _lines(path: Path) -> int:
     try:
@@ -53,15 +66,26 @@ def _lines(path: Path) -> int:
 
 # %% ../../nbs/stages/04_stage.ipynb #forget-def
 def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:
-    "Delete the completion marks of tasks whose output is gone, and of all later stages; returns how many."
+    "Delete the completion marks of tasks whose output is gone or damaged, and of later stages; returns how many."
     lost, forgotten = False, 0
     for stage in stages:
         missing = False
         for rank in range(stage.tasks):
-            mark = logs / stage.name / "completions" / f"{rank:05d}"
+            mark = _mark(logs, stage, rank)
             if mark.exists() and (lost or not stage.is_whole(folder, rank)):
                 mark.unlink()
                 forgotten += 1
             missing = missing or not mark.exists()
         lost = lost or missing
     return forgotten
+
+def _mark(logs: Path, stage: Stage, rank: int) -> Path: return logs / stage.name / "completions" / f"{rank:05d}"
+
+def lost_output(stages: Sequence[Stage], folder: Path, logs: Path) -> str:
+    """What is wrong with the output of the tasks that are marked complete, in words: the first that is gone or damaged;
+    empty where there is none. Without logs there are no marks, and every task counts."""
+    for stage in stages:
+        for rank in range(stage.tasks):
+            if logs.is_dir() and not _mark(logs, stage, rank).exists(): continue
+            if reason := stage.damage(folder, rank): return f"{reason} (stage {stage.name})"
+    return ""

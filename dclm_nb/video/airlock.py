@@ -3,161 +3,22 @@
 # %% ../../nbs/video/03_airlock.ipynb #imports
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import resource
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from importlib import import_module
-from multiprocessing.connection import Connection, Pipe
+from collections.abc import Callable, Iterator
 
+from ..core import airlock
+from ..core.airlock import Ended
 from ..shards.tally import Refused
 
 # %% auto #0
-__all__ = ['Airlock']
-
-# %% ../../nbs/video/03_airlock.ipynb #messages
-def _send(door: Connection, kind: str, thing: object = None) -> None:
-    arrays: list[pickle.PickleBuffer] = []
-    body = pickle.dumps((kind, thing), protocol=5, buffer_callback=arrays.append)
-    door.send_bytes(len(arrays).to_bytes(4, "little") + body)
-    for array in arrays: door.send_bytes(array.raw())
-
-
-def _receive(door: Connection, until: float) -> tuple[str, object]:
-    "(kind, thing). Raises `TimeoutError` after the moment `until` (`time.monotonic`), `EOFError` if nobody is there."
-    head = _bytes(door, until)
-    arrays = [_bytes(door, until) for _ in range(int.from_bytes(head[:4], "little"))]
-    return pickle.loads(head[4:], buffers=arrays)
-
-
-def _bytes(door: Connection, until: float) -> bytearray | bytes:
-    if not door.poll(max(0.0, until - time.monotonic())): raise TimeoutError
-    return door.recv_bytes()
-
-# %% ../../nbs/video/03_airlock.ipynb #serve-def
-def _serve(descriptor: int, memory: int) -> None:
-    "The child's whole life. `memory`: bytes that it may take beyond what Python and the libraries hold at the start."
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C ends the parent, and that ends the child
-    limited = False
-    with Connection(descriptor) as door, contextlib.suppress(EOFError, BrokenPipeError):
-        _send(door, "ready")
-        while True:
-            target, args, kwargs = pickle.loads(door.recv_bytes())
-            module, _, function = target.partition(":")
-            call = getattr(import_module(module), function)
-            _send(door, "loaded")                       # from here on the task's time is counted
-            if not limited: _limit(memory)
-            limited = True
-            _send(door, *_answer(door, call, args, kwargs))
-
-
-def _answer(door: Connection, call, args, kwargs) -> tuple[str, object]:
-    "Do one task; things that it yields are sent at once. The last word is what is returned."
-    try:
-        result = call(*args, **kwargs)
-        if not isinstance(result, Iterator): return "returned", result
-        with contextlib.closing(result):
-            for thing in result:
-                _send(door, "yielded", thing)
-                if door.poll() and door.recv_bytes() == b"stop": break
-        return "returned", None
-    except Refused as refused: return "refused", (refused.cause, refused.detail)
-    except MemoryError: return "refused", ("too much memory", "")
-    except (EOFError, BrokenPipeError): raise
-    except Exception as error: return "failed", f"{type(error).__name__}: {error}"
-
-
-def _limit(memory: int) -> None:
-    with open("/proc/self/statm") as file: held = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (held + memory, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+__all__ = ['CAUSES', 'Airlock']
 
 # %% ../../nbs/video/03_airlock.ipynb #airlock
-_MODULE = "dclm_nb.video.airlock"
-_START = 300.0                                          # seconds in which a child, or a module, has to be there
+CAUSES = {"time": "too slow", "memory": "too much memory", "died": "decoder crashed"}
 
 
-class Airlock:
-    """Runs functions that yield or return in a warm process that may die. `memory`: bytes it may take for the task;
-    `patience`, `in_all`: seconds of silence and of waiting for one task. Use it in a `with` block."""
-
-    def __init__(self, memory: int = 6 * 2**30, patience: float = 60.0, in_all: float = 4 * 3600.0):
-        self.memory, self.patience, self.in_all = memory, patience, in_all
-        self.child: subprocess.Popen | None = None
-        self.door: Connection | None = None
-        self.starts = 0                                 # how many children there have been
-
-    def __enter__(self) -> Airlock: return self
-
-    def __exit__(self, *_) -> None: self.close()
-
-    def close(self) -> None:
-        "End the child, if there is one."
-        if self.child is None: return
-        self.child.kill()
-        self.child.wait()
-        self.door.close()
-        self.child = self.door = None
-
-    def _ready(self) -> Connection:
-        "The door to a living child."
-        if self.child is not None and self.child.poll() is None: return self.door
-        self.close()
-        self.door, inner = Pipe()
-        # before anything large is loaded: a parent may be killed while its child begins
-        code = f"from dclm_nb.core.workers import end_with; end_with({os.getpid()}); "
-        code += f"from {_MODULE} import _serve; _serve({inner.fileno()}, {self.memory})"
-        self.child = subprocess.Popen([sys.executable, "-c", code], pass_fds=[inner.fileno()], stdin=subprocess.DEVNULL,
-                                      stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": _search_path()})
-        inner.close()
-        self.starts += 1
-        _receive(self.door, time.monotonic() + _START)
-        return self.door
-
-    def run(self, target: str, *args, **kwargs) -> object:
-        "What the function `module:name` returns. Raises `Refused`, or `RuntimeError` for an error in the function."
-        things = self.each(target, *args, **kwargs)
-        try:
-            while True: next(things)
-        except StopIteration as end: return end.value
-
-    def each(self, target: str, *args, **kwargs) -> Iterator:
-        "What the function `module:name` yields, as it comes. Raises as `run`."
-        door, left, ended, asked = self._ready(), self.in_all, False, time.monotonic()
-        try:
-            door.send_bytes(pickle.dumps((target, args, kwargs)))
-            _receive(door, time.monotonic() + _START)
-            while True:
-                asked = time.monotonic()
-                kind, thing = _receive(door, asked + min(self.patience, left))
-                left -= time.monotonic() - asked
-                if kind == "yielded":
-                    yield thing
-                    continue
-                ended = True
-                if kind == "returned": return thing
-                raise Refused(*thing) if kind == "refused" else RuntimeError(thing)
-        except TimeoutError as e:
-            self.close()
-            raise Refused("too slow", f"nothing came for {time.monotonic() - asked:.0f} s") from e
-        except (EOFError, OSError) as e:
-            self.close()
-            raise Refused("decoder crashed") from e
-        finally:
-            if not ended and self.child is not None: self._stop()
-
-    def _stop(self) -> None:
-        "The caller wants no more: the child is told, and what is still in the pipe is thrown away."
-        try:
-            self.door.send_bytes(b"stop")
-            until = time.monotonic() + min(self.patience, 10)
-            while _receive(self.door, until)[0] == "yielded": pass
-        except (TimeoutError, EOFError, OSError): self.close()
-
-
-def _search_path() -> str: return os.pathsep.join(place for place in sys.path if place)
+class Airlock(airlock.Airlock):
+    "Runs functions that read films in a warm process that may die: a film that ends it is `Refused`."
+    def each(self, target: str | Callable, *args, **kwargs) -> Iterator:
+        "What a function yields, as it comes. Raises `Refused`, or `RuntimeError` for a mistake in the function."
+        try: return (yield from super().each(target, *args, **kwargs))
+        except Ended as e: raise Refused(CAUSES[e.cause], e.detail) from e

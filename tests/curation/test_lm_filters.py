@@ -1,8 +1,12 @@
 """Scores of a reference model, by hand."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.curation.lm_filters import (
     TokenScores, keep_by_perplexity, keep_by_topk_logits, perplexity, token_scorer, topk_average_logit,
 )
@@ -50,5 +54,42 @@ def test_both_filters_keep_their_tenth():
 
 
 def test_a_diverged_model_is_refused():
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(UserError, match="diverged"):
         keep_by_perplexity(["x"], lambda t: [TokenScores(np.array([np.nan]), np.zeros((1, 1)))])
+
+
+def test_what_is_told_of_a_document_is_what_its_scores_say(bigram):
+    encode, texts = lambda t: [ord(c) - 97 for c in t], ["a", "", "abcdefgh", "ba", "zzz", "abcab"]
+    for first in (None, 29):
+        whole = token_scorer(lambda ids: bigram[ids], encode, batch=2, first=first)(texts)
+        two = lambda scores: (perplexity(scores), topk_average_logit(scores))
+        assert token_scorer(lambda ids: bigram[ids], encode, batch=2, first=first, told=two)(texts) == [
+            two(scores) for scores in whole]
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from dclm_nb.curation.lm_filters import perplexity, token_scorer, topk_average_logit
+
+torch.set_num_threads(1)
+table, rng = torch.randn(4096, 64), np.random.default_rng(0)
+model = lambda ids: table[ids] @ table.T
+texts = [" ".join(map(str, rng.integers(0, 4096, rng.integers(5, 60)))) for _ in range(int(sys.argv[1]))]
+ask = token_scorer(model, lambda text: [int(i) for i in text.split()], context=60,
+                   told=lambda scores: (perplexity(scores), topk_average_logit(scores)))
+assert np.isfinite(np.array(ask(texts))).all()
+print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_ten_times_the_documents_take_no_more_memory():
+    "What a batch frees has to be there for the next; scores that are kept lie between, and the heap grows and grows."
+    peak = lambda n: int(subprocess.run([sys.executable, "-c", MEMORY, str(n)], capture_output=True, text=True).stdout)
+    few, many = peak(160), peak(1600)
+    assert many < 1.2 * few, f"{few / 1024:.0f} MB for 160 documents and {many / 1024:.0f} MB for 1600"

@@ -62,9 +62,12 @@ def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
         sections = Sections("figure_03")
         frame = ()
         answers = Comparison(get_exhibit("figure-3", "svd"), (), (), {})
+        runs, peak_mb = set(), 300.0
     page = page_markdown(Bare())
     assert page.startswith("# Figure 3: ") or Bare.exhibit.built
-    assert "arXiv 2311.15127" in page
+    assert "arXiv 2311.15127" in page and "memory" not in page
+    Bare.runs = {"abc"}
+    assert page_markdown(Bare()) == page[:-1] + "\n- Peak memory: 0.3 GB in the largest process.\n"
 
 
 def test_a_smoke_run_says_that_it_means_nothing_and_does_not_read_other_numbers():

@@ -42,7 +42,7 @@ def full(folder, scale="laptop"):
 
 def test_the_manifest_vouches_for_every_file(tmp_path):
     manifest = full(tmp_path)
-    assert set(manifest["files"]) == {p.name for p in tmp_path.iterdir()} - {"table_04.manifest.json"}
+    assert set(manifest["files"]) == {p.name for p in tmp_path.glob("[!.]*")} - {"table_04.manifest.json"}
     assert all(sha256_of(tmp_path / name) == sha for name, sha in manifest["files"].items())
     assert (
         manifest["seeds"] == [0, 1, 2]
@@ -184,8 +184,10 @@ def test_a_recipe_that_is_not_the_papers_says_so(tmp_path):
 
 
 def test_a_blessed_result_brings_its_attached_folders(tmp_path, monkeypatch):
+    from dclm_nb.exhibits import bless as blessing
     from dclm_nb.exhibits.bless import bless
     monkeypatch.setattr(showcase, "git_state", lambda: {"commit": "c0ffee", "dirty": False})
+    monkeypatch.setattr(blessing, "has_commit", lambda commit, root: commit == "c0ffee")
     show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path / "reproduce/_out/dclm/table_04/replay")
     (inner := show.out_dir / "model" / "codec").mkdir(parents=True)
     (inner / "codec.json").write_text("{}")
@@ -210,6 +212,36 @@ def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
     show.rests_on(pool=SimpleNamespace(key="abc"))
     show.save()
     assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}
+
+
+@pytest.mark.parametrize("peaks, said", [((4000.0, 300.0), "4.0 GB"), ((10.0, 10.0), "0."), ((None, 2345.6), "2.3 GB")])
+def test_the_manifest_and_the_page_say_how_much_memory_the_runs_took(tmp_path, monkeypatch, peaks, said):
+    "That of the largest process: the one that made the pool that the runs rest on, or this one."
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
+    for key, peak, inputs in zip(("a" * 24, "b" * 24), peaks, ({}, {"pool": "a" * 24})):
+        (folder := tmp_path / "home/runs" / key).mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"peak_memory_mb": peak, "wall_s": 1, "inputs": inputs}))
+    row = dict(row="fastText OH-2.5 + ELI5", column="bits_per_byte", value=1.5, seed=0, run="b" * 24)
+    show = Showcase("dclm", "table-4", scale="smoke", out_dir=tmp_path / "out")
+    show.add(tidy([row], paper="dclm", exhibit="table-4", scale="smoke", source="rerun"))
+    show.save()
+    kept = json.loads((tmp_path / "out/table_04.manifest.json").read_text())["peak_memory_mb"]
+    assert kept >= max(p or 0 for p in peaks) and kept > 50
+    assert f"\n- Peak memory: {said}" in (tmp_path / "out/table_04.md").read_text()
+
+
+def test_a_page_on_which_nothing_ran_says_nothing_of_memory_and_its_manifest_does(tmp_path):
+    Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path).save()
+    assert json.loads((tmp_path / "table_04.manifest.json").read_text())["peak_memory_mb"] > 50
+    assert "emory" not in (tmp_path / "table_04.md").read_text().split("## How this was made")[1]
+
+
+def test_a_secret_in_a_reason_does_not_reach_the_manifest(tmp_path, monkeypatch):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    show.withheld = {"Claim 1": "no answer from https://me:p4ss@h.org/x?token=s3cr3t"}
+    show.save()
+    text = (tmp_path / "table_04.manifest.json").read_text()
+    assert "p4ss" not in text and "s3cr3t" not in text and "h.org/x" in text
 
 
 def test_a_section_leaves_its_files_beside_the_page(tmp_path):
@@ -242,7 +274,7 @@ def test_a_section_leaves_its_files_beside_the_page(tmp_path):
 def _count(config: dict, seed: int, folder: Path) -> dict: return {"seen": config["n"] + seed}
 
 
-def test_a_page_rests_on_every_run_that_it_was_given(tmp_path):
+def test_a_page_rests_on_every_run_that_it_was_given(tmp_path, monkeypatch):
     from dclm_nb.core.store import RunStore
     store = RunStore(tmp_path / "store")
     before = store.run(_count, {"n": 1})

@@ -76,9 +76,10 @@ def test_a_result_whose_runs_are_damaged_is_not_blessed(tmp_path, monkeypatch):
     """Every file behind it is hashed, also one that a look-up would trust; a run that is kept elsewhere is not looked
     for."""
     from dclm_nb.core.store import RunStore
-    from dclm_nb.exhibits import showcase
+    from dclm_nb.exhibits import bless as blessing, showcase
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(showcase, "git_state", lambda: {"commit": "c0ffee", "dirty": False})
+    monkeypatch.setattr(blessing, "has_commit", lambda commit, root: commit == "c0ffee")
     def pool(config, seed, folder):
         (folder / "pool.jsonl").write_text("text")
         os.utime(folder / "pool.jsonl", ns=(10**18, 10**18))

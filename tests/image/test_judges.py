@@ -103,7 +103,7 @@ def test_judges_survive_the_disk_and_damage_is_named(tmp_path):
     a, b = save_judge(net, tmp_path / "a" / "net.safetensors"), save_judge(towers, tmp_path / "two.safetensors")
     assert torch.equal(load_judge(a).features(scenes.images), net.features(scenes.images))
     assert torch.equal(load_judge(b).caption_vectors(scenes.captions), towers.caption_vectors(scenes.captions))
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["two.safetensors"]
+    assert [p.name for p in tmp_path.glob("[!.]*") if p.is_file()] == ["two.safetensors"]
 
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(b.read_bytes()[:1000])

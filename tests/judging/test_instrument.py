@@ -67,8 +67,8 @@ def test_a_broken_instrument_fails_by_name_and_stops_nothing(bad, spoiled_first)
 
 
 def test_readings_that_cannot_be_paired_are_a_mistake():
-    with pytest.raises(ValueError, match="one length"): compare("x", "y", [1, 2], [1])
-    with pytest.raises(ValueError, match="empty"): compare("x", "y", [], [])
+    with pytest.raises(UserError, match="paired"): compare("x", "y", [1, 2], [1])
+    with pytest.raises(UserError, match="paired"): compare("x", "y", [], [])
 
 
 def checks(*rows) -> Calibration:

@@ -14,6 +14,7 @@ from torch import nn
 
 import dclm_nb.core.files as files
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.files import sum_beside
 from dclm_nb.core.identity import Identity
 from dclm_nb.learn.keep import Marks
 from dclm_nb.learn.checkpoints import WholeCheckpoints, tidy
@@ -98,7 +99,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch, when):
     else: monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(UserError, match="disk is full"): WholeCheckpoints().save_checkpoint({"step": 2}, path)
     monkeypatch.undo()
-    assert WholeCheckpoints().load_checkpoint(path) == {"step": 1} and os.listdir(tmp_path) == ["last.ckpt"]
+    assert WholeCheckpoints().load_checkpoint(path) == {"step": 1}
+    assert sorted(os.listdir(tmp_path)) == [".last.ckpt.sum", "last.ckpt"]
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path):
@@ -121,7 +123,9 @@ def test_tidy_takes_what_it_is_told_and_what_was_cut_short(tmp_path):
 
 def test_a_run_and_what_it_leaves(tmp_path):
     fitted = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
-    assert sorted(os.listdir(tmp_path)) == ["last.ckpt", "losses.csv", "run.json"]
+    assert sorted(os.listdir(tmp_path)) == [
+        ".last.ckpt.sum", ".run.json.sum", "last.ckpt", "losses.csv", "run.json"
+    ]
     assert len(fitted.losses()) == 20 and set(fitted.weights()) == {"weight", "bias"} and fitted.seconds > 0
     again = fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)  # nothing is left to do
     assert again.losses() == fitted.losses() and again.seconds == fitted.seconds
@@ -150,6 +154,7 @@ def test_a_checkpoint_that_says_not_whose_it_is_is_nobodys(tmp_path):
     fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
     last = tmp_path / "last.ckpt"
     torch.save({k: v for k, v in torch.load(last, weights_only=True).items() if k != "identity"}, last)
+    sum_beside(last).unlink()
     with pytest.raises(UserError, match="last.ckpt in .* holds another run .different name"):
         fit(line(), SeededSteps(points, 20, 8), CONFIG, tmp_path, WHOSE)
 

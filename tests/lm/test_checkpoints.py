@@ -104,6 +104,8 @@ def test_damaged_folders(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"width": 32})
     )
+    with pytest.raises(UserError, match="config.json has .* bytes instead of"): load_model(tmp_path)
+    (tmp_path / ".config.json.sum").unlink()                        # what it says to do after a change of one's own
     with pytest.raises(UserError, match="another shape"): load_model(tmp_path)
 
 

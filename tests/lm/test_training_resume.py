@@ -168,7 +168,7 @@ def test_nothing_is_left_behind(run, uninterrupted, tmp_path):
     assert run(tmp_path / "run", "2:save", keep_checkpoint=False) == -signal.SIGKILL
     assert run(tmp_path / "run", keep_checkpoint=False) == 0
     assert_same_run(tmp_path / "run", uninterrupted, optimiser=False)
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "run").glob("[!.]*")) == [
         "config.json",
         "losses.csv",
         "model.safetensors",

@@ -3,11 +3,12 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from damages import DAMAGES, harm
 from datatrove.data import Document
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.shards import clips as module
-from dclm_nb.shards.clips import CLIP_SHARDS, clip_facts, write_clip_shards, write_clip_table
+from dclm_nb.shards.clips import CLIP_SHARDS, clip_facts, clip_shard_damage, write_clip_shards, write_clip_table
 from dclm_nb.shards.safe_tar import TAR_CAUSES, shard_samples
 from dclm_nb.shards.tally import Tally
 
@@ -19,7 +20,7 @@ def clip(folder, number, **more):
     return Document(f"scene {number}", f"a/{number:04d}", metadata=facts)
 
 
-def contents(folder): return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+def contents(folder): return {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*"))}
 
 
 def test_shards_give_back_what_was_written(tmp_path):
@@ -95,3 +96,16 @@ def test_errors_name_the_clip(tmp_path):
         with pytest.raises(UserError, match=message):
             write_clip_shards([clip(tmp_path, 0), clip(tmp_path, 1, **more)], tmp_path / "out")
     with pytest.raises(UserError, match="1 clip or more"): write_clip_shards([], tmp_path / "out", 0)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("file", ["00000.tar", "00001.parquet", "00001_stats.json"])
+def test_damaged_shards_are_seen_and_written_again(tmp_path, file, how):
+    clips, out = [clip(tmp_path, n) for n in range(5)], tmp_path / "out"
+    write_clip_shards(clips, out, clips_per_shard=3)
+    before = contents(out)
+    assert clip_shard_damage(out, 5) == "" and "5 clips instead of 6" in clip_shard_damage(out, 6)
+    harm(out / file, how)
+    assert clip_shard_damage(out, 5)
+    write_clip_shards(clips, out, clips_per_shard=3)
+    assert contents(out) == before and clip_shard_damage(out, 5) == ""

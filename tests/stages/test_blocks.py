@@ -95,7 +95,7 @@ def read(tmp_path, **files):
     paths.append(tmp_path / "missing")
     shards = into_shards(paths, 2)
     found = [d for rank in range(2) for d in Reader(shards, tmp_path / "records").run(None, rank, 2)]
-    return found, [json.loads(p.read_text()) for p in sorted((tmp_path / "records").glob("*"))]
+    return found, [json.loads(p.read_text()) for p in sorted((tmp_path / "records").glob("*.json"))]
 
 
 def test_an_exception_of_another_room_may_name_the_cause(tmp_path):

@@ -154,14 +154,12 @@ def read_with_reference(config: dict, seed: int, folder: Path, inputs: dict) -> 
     part = _reference_evidence(model, inputs["pool"])
     if config["strict"]: part.require()
     ids = {d["text"]: i[:-1].tolist() for d, i in zip(documents.about, documents.ids)}
+    told = lambda scores: (-perplexity(scores), topk_average_logit(scores))
     with Progress("asking the reference model", total=len(documents)) as report:
-        judged = token_scorer(model, ids.__getitem__, context=config["judge_context"], first=0, on_batch=report.update)(
-            documents.texts
+        ask = token_scorer(
+            model, ids.__getitem__, context=config["judge_context"], first=0, on_batch=report.update, told=told
         )
-    scores = {
-        "Perplexity filtering": np.array([-perplexity(s) for s in judged]),
-        "Top-k average logits": np.array([topk_average_logit(s) for s in judged]),
-    }
+        scores = dict(zip(("Perplexity filtering", "Top-k average logits"), np.array(ask(documents.texts)).T))
     (folder / "scores.json").write_text(
         json.dumps({name: dict(zip((d["url"] for d in documents.about), s.tolist())) for name, s in scores.items()})
     )

@@ -1,0 +1,105 @@
+"""What curation keeps for later: fetched archives, tokenizers, Bloom filters, the mini crawl."""
+import http.server
+import shutil
+import threading
+
+import pytest
+from damages import DAMAGES, harm
+from tiers import nightly
+
+from dclm_nb.core.errors import UserError
+from dclm_nb.core.files import sum_beside
+from dclm_nb.curation.bloom import BloomDeduplicator
+from dclm_nb.curation.fetch import fetch_warc
+from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
+from dclm_nb.curation.tokens import load_tokenizer, train_tokenizer
+from dclm_nb.curation.warc import Page, write_warc
+
+SIZE = CrawlSize(0.02, 5, 1, 2, 1)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    "An archive behind an address, and how often it was asked for."
+    asked, data = [], write_warc(
+        tmp_path_factory.mktemp("www") / "a.warc.gz", [Page("http://a.example/", b"<p>text</p>")]
+    ).read_bytes()
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_): pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.warc.gz", data, asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_archive_is_fetched_again(served, tmp_path, capsys, how):
+    address, data, asked = served
+    path, before = fetch_warc(address, tmp_path), len(asked)
+    assert fetch_warc(address, tmp_path) == path and len(asked) == before
+    harm(path, how)
+    assert fetch_warc(address, tmp_path).read_bytes() == data and len(asked) == before + 1
+    assert how == "deleted" or "it is fetched again" in capsys.readouterr().err
+
+
+def test_an_archive_that_somebody_put_there_is_taken_as_it_is(served, tmp_path):
+    "It may be damaged from the beginning: then its records are counted."
+    address, data, asked = served
+    path, before = fetch_warc(address, tmp_path), len(asked)
+    sum_beside(path).unlink()
+    path.write_bytes(data[:-9])
+    assert fetch_warc(address, tmp_path) == path and len(asked) == before + 1 - 1
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_tokenizer_that_was_trained_here_is_the_one(tmp_path, how):
+    path = train_tokenizer([f"cat and dog {i}" for i in range(40)], tmp_path, 300)
+    load_tokenizer(path)
+    harm(path, how)
+    with pytest.raises(UserError): load_tokenizer(path)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_saved_filter_is_the_one(tmp_path, how):
+    bloom = BloomDeduplicator(1000)
+    bloom.deduplicate(["one two three four five six seven eight nine ten eleven twelve thirteen fourteen"])
+    bloom.save(path := tmp_path / "filter.safetensors")
+    assert BloomDeduplicator.load(path).inserted == bloom.inserted
+    harm(path, how)
+    with pytest.raises(UserError, match="delete it and deduplicate again"): BloomDeduplicator.load(path)
+
+
+@pytest.fixture(scope="module")
+def crawl(tmp_path_factory): return build_crawl(tmp_path_factory.mktemp("crawls") / "crawl", SIZE)
+
+
+@pytest.mark.parametrize("case", [
+    ("manifest.json", "foreign"),
+    *nightly(("manifest.json", "deleted"), ("manifest.json", "zeros"), ("labels.jsonl", "deleted"),
+             ("{warc}", "one bit"), ("{warc}", "deleted")),
+])
+def test_a_damaged_mini_crawl_is_built_again(crawl, tmp_path, case):
+    file, how = case
+    folder = shutil.copytree(crawl.folder, tmp_path / "crawl")
+    content = lambda at: {path.name: path.read_bytes() for path in at.iterdir()}
+    harm(folder / file.format(warc=crawl.warcs[0].name), how)
+    build_crawl(folder, SIZE)
+    assert content(folder) == content(crawl.folder)
+
+
+def test_a_whole_mini_crawl_is_taken_and_another_folder_left_alone(crawl, tmp_path):
+    before = crawl.warcs[0].stat().st_mtime_ns
+    assert build_crawl(crawl.folder, SIZE).warcs[0].stat().st_mtime_ns == before
+    for name in ("manifest.json", "thesis.txt"):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(UserError, match="holds something other than a mini crawl"): build_crawl(tmp_path, SIZE)
+        assert (tmp_path / name).is_file()

@@ -1,0 +1,115 @@
+"""The fault suite: which test belongs to which family of faults.
+
+A test belongs to the first family of which a pattern fits `room/file.py::test_name`; or it says so itself, with
+`@pytest.mark.fault("kill")`. A new file is one line here. `make faults` runs them all and prints the table; `make test`
+runs those that are quick. A test that tries many cases in one says how many: `record_property("cases", 20)`.
+"""
+from fnmatch import fnmatchcase
+
+FAMILIES = {
+    "kill": ("killed anywhere, continued, the same bytes", """
+        faults/test_kills.py::*
+        lm/test_training_resume.py::* learn/test_resume.py::*
+        *::test_*kill* *::test_*continued* *::test_*goes_on_* *::test_*resume* *::test_*stops_half_way*
+        exhibits/test_runner.py::test_stopping* exhibits/test_runner.py::test_the_limit_stops*
+        *::test_a_stopped_training* *::test_*replaced_halfway* exhibits/test_interrupted.py::*
+        *::test_a_completion_mark_without* *::test_everything_but_the_rename*
+    """),
+    "disk": ("a disk that is full, broken, read-only or not ours", """
+        faults/test_disks.py::*
+        *::test_*full_disk* *::test_*disk_* *::test_real_full_file_system *::test_*file_size_limit*
+        *::test_*read_only* *::test_*write_permission* *::test_*failed_write* *::test_*nothing_can_be_written*
+        *::test_a_folder_that_cannot_be_made* *::test_*permissions_that_forbid *::test_writing_to_a_folder_that*
+        *::test_a_failure_leaves_the_old_folder *::test_*cannot_be_kept*
+    """),
+    "bomb": ("small files that unpack to large ones, and headers that lie", """
+        faults/test_bombs.py::*
+        *::test_*bomb* *::test_*lies_about* *::test_*claims* *::test_*announces_gigabytes *::test_overlapping_entries
+        *::test_member_larger_than* *::test_the_limit_of_a_part* *::test_a_vast_frame* *::test_frames_that_grow*
+        *::test_too_long_in* *::test_undoing_has_a_limit* *::test_download_larger*
+    """),
+    "traversal": ("archives that lead out of their folder", """
+        core/test_archives.py::test_names_that* core/test_archives.py::test_link*
+        core/test_archives.py::test_two_entries*
+        *::test_links_* *::test_names_are_only_compared *::test_nothing_is_written_and_odd_names*
+        *::test_a_picture_that_is_a_file_of_the_data_set* *::test_a_pipe_is_never_opened *::test_dots_in_names
+    """),
+    "code": ("pickles, models and settings that would run something", """
+        faults/test_settings.py::*
+        curation/test_fasttext_files.py::* curation/test_tokenizer_state.py::*
+        *::test_*pickle* *::test_*code_in_it* *::test_*jinja* *::test_labels_inside_a_text* *::test_latex_is_harmless
+        *::test_papermill_with_parameters* *::test_planted_token* *::test_*hostile* *::test_package_comes_through*
+        *::test_other_decoders_are_not_tried
+    """),
+    "archive": ("damaged archives and files: cut, flipped, lying, empty", """
+        curation/test_warc.py::* curation/test_warc_kinds.py::* core/test_archives.py::* shards/test_safe_tar.py::*
+        shards/test_records.py::* shards/test_names.py::* video/test_decoding.py::* video/test_airlock.py::*
+        *::test_*damage* *::test_*truncated* *::test_*flipped* *::test_*_cut_* *::test_*vanished* *::test_*is_no_tar*
+        *::test_*breaks_off* *::test_*bad_download* *::test_*no_cause* *::test_*collapsed_or_damaged*
+        *::test_every_file_is_read_or_counted* *::test_a_bad_sample_is_counted* *::test_a_record_* *::test_a_header_*
+    """),
+    "html": ("malformed pages, charsets and texts", """
+        curation/test_extract.py::* curation/test_charsets.py::* curation/test_bounded_pages.py::*
+        *::test_*surrogate* *::test_texts_that_no_file_can_hold* *::test_a_bad_address* *::test_odd_text_and_numbers*
+        curation/test_heuristics.py::test_any_start curation/test_heuristics.py::test_random_pages*
+    """),
+    "concurrency": ("two at once: one key, one folder, a stale lock, a skewed clock", """
+        faults/test_two_at_once.py::* faults/test_clocks.py::*
+        core/test_ranks.py::*
+        *::test_*two_processes* *::test_*three_processes* *::test_*at_once* *::test_*lock_* *::test_the_second_waits*
+        *::test_threads_and* *::test_lines_of_several* *::test_a_single_process_of*
+        *::test_a_training_through_the_store*
+    """),
+    "determinism": ("the same in every process, order, number of workers, locale", """
+        faults/test_surroundings.py::*
+        *::test_*same_bytes* *::test_*in_every_process* *::test_*two_workers* *::test_*another_process*
+        *::test_*the_same_seed*
+        *::test_*order_depends_on* *::test_*deterministic* *::test_training_twice* *::test_ranks_and_workers*
+        *::test_*hash_seed* *::test_seeds_do_not_depend* *::test_saving_twice* *::test_drawing_*depends_on*
+        *::test_the_seed_decides* *::test_any_chopping* *::test_*global_random_state* *::test_the_same_numbers_make*
+        *::test_two_steps_or_two_ranks* *::test_every_shard_* *::test_slurm_tasks_run* *::test_ray_runs*
+        *::test_a_set_does_not_depend* lm/test_order_of_calls.py::*
+    """),
+    "numeric": ("what is no number: losses, scores, sets of one", """
+        *::test_*no_number* *::test_*diverge* *::test_*_nan_* *::test_*not_numbers*
+        *::test_*is_no_number* *::test_*infinite*
+        *::test_a_broken_feature* *::test_a_broken_instrument* *::test_a_score_that_is_none* *::test_nothing_to_*
+        *::test_equal_scores* *::test_scores_of_a_classifier_that* *::test_weights_that_are_no_numbers*
+        *::test_*collapse* *::test_huge_logits* judging/*::test_bad_input* judging/*::test_what_has_no_rating*
+        *::test_a_spread_needs* *::test_extreme_votes* *::test_nothing_shown* *::test_a_network_of_no_numbers*
+        *::test_a_censored* *::test_empty_sets* *::test_one_item_is_enough* *::test_readings_that_cannot*
+    """),
+    "resource": ("memory, time and open files that do not grow with the input", """
+        *::test_*memory* *::test_*linear_time* *::test_*grows_with_their* *::test_false_beginnings* *::test_*in_bounded*
+        *::test_no_more_patience *::test_isolated_extractor* *::test_the_extractor_of_a_task*
+        *::test_what_a_block_holds*
+        *::test_*swept* *::test_*litter* *::test_random_restarts* core/test_litter.py::*
+    """),
+    "given": ("odd values, files and terminals of users", """
+        */test_*_given.py::* lm/test_given.py::* faults/test_project.py::*
+        exhibits/test_cli.py::test_a_mistake* *::test_*one_line* *::test_errors_* *::test_*_refused*
+    """),
+}
+
+
+def family_of(item) -> str:
+    """The family of a pytest item; blank for a test of something else."""
+    if marker := item.get_closest_marker("fault"): return marker.args[0]
+    name = item.nodeid.split("[")[0].removeprefix("tests/")
+    return next((family for family, (_, patterns) in FAMILIES.items()
+                 if any(fnmatchcase(name, pattern) for pattern in patterns.split())), "")
+
+
+def table(reports: list) -> list[str]:
+    """Lines of the table: family, cases, passed; of tests that ran."""
+    counts = {family: [0, 0, 0] for family in FAMILIES}
+    for family, outcome, cases in reports:
+        counts.setdefault(family, [0, 0, 0])
+        counts[family][("passed", "failed", "skipped").index(outcome)] += cases
+    lines = [f"{'family':12} {'cases':>6} {'passed':>6}  {'':8}what is tried"]
+    for family, (passed, failed, skipped) in counts.items():
+        said = " ".join([f"{failed} FAILED"] * bool(failed) + [f"{skipped} not here"] * bool(skipped))
+        what = FAMILIES.get(family, ("",))[0]
+        lines.append(f"{family:12} {passed + failed:6} {passed:6}  {said:14}{what}")
+    totals = [sum(column) for column in zip(*counts.values())]
+    return [*lines, f"{'all':12} {totals[0] + totals[1]:6} {totals[0]:6}"]

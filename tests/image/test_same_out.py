@@ -1,0 +1,146 @@
+"""One folder belongs to one training: another input is refused by its name, an equal one continues, and what was
+damaged in between is made again or named."""
+import json
+import shutil
+
+import pytest
+import torch
+from damages import DAMAGES, harm
+
+import dclm_nb.image.launch as launch
+from dclm_nb.core.errors import UserError
+from dclm_nb.image.checkpoints import load_image_model
+from dclm_nb.image.codecs import fit_codec
+from dclm_nb.image.scenes import SceneSpec, scene_set
+from dclm_nb.image.webdata import write_shard
+
+SETTINGS = dict(method="next-token", size="nano", codec="vq-16", devices=1, resolution=16, pictures=256, seed=0)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    for i, n in enumerate((20, 12)): write_shard(folder / f"{i:05d}.tar", scene_set(n, SceneSpec(), seed=i))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kept(shards, tmp_path_factory):
+    "A folder in which a model was trained."
+    out = tmp_path_factory.mktemp("kept") / "out"
+    launch.train_image(shards=str(shards), out=out, **SETTINGS)
+    return out
+
+
+def copied(folder, to): return shutil.copytree(folder, to)
+
+
+def another_codec(shards, tmp_path, name="vq-16", seed=1):
+    fit_codec(name, scene_set(30, SceneSpec(), seed=seed).images).save(tmp_path / "codec")
+    return dict(codec=str(tmp_path / "codec"))
+
+
+def another_shard(shards, tmp_path):
+    copied(shards, tmp_path / "shards")
+    write_shard(tmp_path / "shards" / "00001.tar", scene_set(12, SceneSpec(), seed=7))
+    return dict(shards=str(tmp_path / "shards"))
+
+
+def a_shard_more(shards, tmp_path):
+    copied(shards, tmp_path / "shards")
+    write_shard(tmp_path / "shards" / "00002.tar", scene_set(5, SceneSpec(), seed=7))
+    return dict(shards=str(tmp_path / "shards"))
+
+
+OTHERS = {
+    "codec": lambda *_: dict(codec="vq-32"),
+    "a codec's folder": another_codec,
+    "method": lambda *_: dict(method="masked-token"),
+    "size": lambda *_: dict(size="micro"),
+    "resolution": lambda *_: dict(resolution=24),
+    "pictures": lambda *_: dict(pictures=512),
+    "seed": lambda *_: dict(seed=1),
+    "devices": lambda *_: dict(devices=2),
+    "00001.tar": another_shard,
+    "00002.tar": a_shard_more,
+    "00000.tar": lambda shards, _: dict(shards=str(shards / "00001.tar")),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_input_is_refused_by_its_name(shards, kept, tmp_path, what):
+    given = SETTINGS | dict(shards=str(shards)) | OTHERS[what](shards, tmp_path)
+    before = (kept / "model" / "model.safetensors").read_bytes()
+    named = "codec" if "codec" in what else what
+    with pytest.raises(UserError, match=rf"the folder out holds another training \(different .*{named}.*; choose"):
+        launch.train_image(out=kept, **given)
+    assert (kept / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_the_same_input_is_the_same_training_wherever_it_lies(shards, kept, tmp_path, monkeypatch):
+    given = SETTINGS | dict(shards=str(copied(shards, tmp_path / "moved")))
+    monkeypatch.setattr(launch, "train", None)                      # nothing is trained again
+    assert launch.train_image(out=kept, **given) == kept / "model"
+
+
+@pytest.mark.parametrize("other", ["model", "codec", "00001.tar", "00002.tar"])
+def test_a_folder_of_an_earlier_version_is_not_taken_for_another(shards, kept, tmp_path, other):
+    "It says neither of what it is made nor has it sums."
+    out = copied(kept, tmp_path / "out")
+    for path in (out / "run.json", out / "latents" / "_shards.json", *out.rglob(".*.sum")): path.unlink()
+    if other != "model": (out / "model" / "model.json").unlink()
+    more, said = {}, "latents of another shard, 00002.tar"
+    if other == "model": said = "holds a model and does not say of which training"
+    elif other == "codec": more, said = another_codec(shards, tmp_path, "vq-32"), "holds the codec vq-16"
+    elif other == "00001.tar": more, said = another_shard(shards, tmp_path), "made of another 00001.tar"
+    else: (out / "latents" / "00002.npy").write_bytes((out / "latents" / "00001.npy").read_bytes())
+    with pytest.raises(UserError, match=rf"{said}.*choose another folder"):
+        launch.train_image(out=out, **(SETTINGS | dict(shards=str(shards)) | more))
+
+
+def test_a_training_of_an_earlier_version_goes_on(shards, kept, tmp_path):
+    out = copied(kept, tmp_path / "out")
+    for path in (out / "run.json", out / "latents" / "_shards.json", *out.rglob(".*.sum")): path.unlink()
+    shutil.rmtree(out / "model")
+    for path in (out / "latents").glob("0*.json"):                  # as it was written: the counts alone
+        path.write_text(json.dumps(json.loads(path.read_text())["counts"]))
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert (out / "model" / "model.safetensors").read_bytes() == (kept / "model" / "model.safetensors").read_bytes()
+
+
+FILES = ["vocabulary.json", "codec/codec.json", "codec/codec.safetensors", "latents/00000.npy", "latents/00001.json",
+         "latents/_shards.json", "training/mark_{last}.safetensors"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_what_was_damaged_before_the_end_is_made_again(shards, kept, tmp_path, monkeypatch, file, how):
+    out = copied(kept, tmp_path / "out")
+    marks = sorted((out / "training").glob("mark_*"))
+    for path in (out / "model" / "model.json", *(marks if "training" not in file else ())): path.unlink()
+    harm(out / file.format(last=len(marks) - 1), how)
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    for name in ("vocabulary.json", "codec/codec.json", "latents/00000.npy", "model/model.safetensors"):
+        assert (out / name).read_bytes() == (kept / name).read_bytes()
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("file", ["model/model.json", "model/model.safetensors", "model/codec/codec.json"])
+def test_a_damaged_model_is_written_again_from_its_last_weights(shards, kept, tmp_path, monkeypatch, file, how):
+    out = copied(kept, tmp_path / "out")
+    harm(out / file, how)
+    monkeypatch.setattr(launch, "train", None)
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    mine, theirs = (load_image_model(folder / "model").network.state_dict() for folder in (out, kept))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("how", ["cut", "zeros", "empty", "foreign"])
+@pytest.mark.parametrize("file", ["run.json", "latents/_set.json"])
+def test_a_damaged_note_of_whose_the_folder_is_is_one_line(shards, kept, tmp_path, file, how):
+    out = copied(kept, tmp_path / "out")
+    (out / "model" / "model.json").unlink()
+    for path in (out / "training").glob("mark_*"): path.unlink()
+    harm(out / file, how)
+    with pytest.raises(UserError, match=f"{file.split('/')[-1]} .*remove the folder and start again"):
+        launch.train_image(out=out, shards=str(shards), **SETTINGS)

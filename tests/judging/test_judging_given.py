@@ -1,0 +1,63 @@
+"""Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
+import numpy as np
+import torch
+from odd import cases_in, run, unlisted, wrong_in_room
+
+import dclm_nb.judging
+from dclm_nb.core.statistics import Interval
+from dclm_nb.judging.elo import likelihood_elo, replayed_elo, vote_draws
+from dclm_nb.judging.frechet import feature_statistics, frechet_distance, statistics_from_covariance
+from dclm_nb.judging.instrument import alarm_rate, as_expected, compare
+from dclm_nb.judging.precision_recall import precision_recall
+from dclm_nb.judging.preference import Vote, majority, votes_from_scores, win_rate
+from dclm_nb.judging.separation import separation
+
+VOTES = [Vote("a", "b", 1.0, "x"), Vote("a", "b", 0.0, "y"), Vote("a", "b", 1.0, "z")]
+DRAWN = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3)))
+SCORES, FLAGS = [0.1, 0.4, 0.2, 0.9], [True, False, False, True]
+CALLS = {
+    feature_statistics: dict(features=DRAWN),
+    statistics_from_covariance: dict(mean=torch.zeros(2), covariance=torch.eye(2), n=3),
+    frechet_distance: dict(a=DRAWN, b=DRAWN + 1),
+    precision_recall: dict(real=DRAWN, fake=DRAWN + 1, k=2),
+    votes_from_scores: dict(first="a", second="b", scores=[1.0, 2.0], others=[2.0, 1.0], items=["x", "y"], tie=0.0),
+    win_rate: dict(votes=VOTES, first="a", second="b", ties="half", level=0.95),
+    majority: dict(votes=VOTES),
+    vote_draws: dict(votes=VOTES, draws=2, seed=0),
+    replayed_elo: dict(votes=VOTES, k=1.0, replays=2, draws=2, seed=0),
+    likelihood_elo: dict(votes=VOTES, prior=1.0, draws=2, seed=0),
+    as_expected: dict(expected="+", change=Interval(0.1, 0.2, 0.3), margin=0.0),
+    compare: dict(instrument="a", name="b", readings=[1.0, 2.0], before=[2.0, 3.0], expected="+", margin=0.0),
+    alarm_rate: dict(differences=SCORES, size=3),
+    separation: dict(scores=SCORES, flags=FLAGS, groups=None, level=0.95, resamples=5, seed=0),
+}
+
+
+# Where what is given comes from our own code, checked before.
+INNER = """
+elo: expected_score Ratings
+frechet: FeatureStatistics nuclear_norm
+instrument: Check Calibration Resolution quiet_right_sharp
+precision_recall: PrecisionRecall
+preference: Vote checked_votes WinRate
+separation: FilterTruth draw_scores
+vectors: checked_vectors check_same_dimension
+"""
+
+
+def test_every_public_name_and_parameter_is_in_the_table():
+    """So that a new one without a guard is seen."""
+    assert not unlisted(dclm_nb.judging, CALLS, INNER)
+
+
+def test_the_right_calls_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function, call in CALLS.items():
+        run(function, call)
+
+
+def test_any_value_of_any_parameter_is_a_result_or_one_line(tmp_path, monkeypatch, record_property):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(CALLS))
+    assert not wrong_in_room(CALLS)

@@ -1,0 +1,109 @@
+"""Values that nobody should give, and what a function makes of them: a result, or one line."""
+import importlib
+import inspect
+import math
+import pkgutil
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dclm_nb.core.errors import UserError
+
+
+class Unprintable:
+    """Something that cannot even be shown."""
+    def __init__(self, *given): pass
+
+    def __repr__(self): raise RuntimeError("cannot be printed")
+
+
+ODD = {
+    "None": None, "minus one": -1, "zero": 0, "one": 1, "two": 2, "huge": 10**30, "a half": 0.5, "nan": math.nan,
+    "infinity": math.inf, "minus infinity": -math.inf, "True": True, "numpy": np.int64(3), "text": "text",
+    "no text": "", "digits": "3", "half a character": "\ud83d", "a zero byte": "a\0b", "?": "?",
+    "**": "**", "bytes": b"x", "list": [],
+    "ids": [1, 2, 3], "ids beyond": [[99]], "negative ids": [[-1]], "nested": [["a"]], "null inside": [None],
+    "numbers": [1.5], "mapping": {}, "mapping of one": {"a": 1}, "tensor": torch.zeros(2, 3), "object": object(),
+    "class": Unprintable, "unprintable": Unprintable(), "function": lambda *a: None, "fails": lambda *a: [][1],
+    "set": {1}, "array": np.zeros(3), "no array": np.zeros(0), "array of nan": np.full(2, math.nan), "path": "/no/such",
+    "a file": "a-file", "a folder": "a-folder", "under a file": "a-file/under",
+}
+
+ON_DISK = ("a file", "a folder", "under a file")
+
+
+def public(package) -> dict:
+    """{name: function or class} of all that the modules of a room offer."""
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        part, short = importlib.import_module(module.name), module.name.split(".")[-1]
+        for name in getattr(part, "__all__", ()):
+            thing = getattr(part, name)
+            if inspect.isfunction(thing) or inspect.isclass(thing): found[f"{short}.{name}"] = thing
+    return found
+
+
+def parameters(function) -> list[str]:
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind not in kinds]
+
+
+def run(function, call: dict):
+    """What a function makes; a generator is read to its end."""
+    made = function(**call)
+    return list(made) if inspect.isgenerator(made) else made
+
+
+def lay_out() -> None:
+    """What some of the odd values name, in the current folder."""
+    for name in ("a-file", "a-folder"):
+        (shutil.rmtree if Path(name).is_dir() else Path.unlink)(Path(name)) if Path(name).exists() else None
+    Path("a-file").write_text("text")
+    Path("a-folder").mkdir()
+
+
+def wrong_answers(function, call: dict, leave=()) -> list[tuple[str, str, str]]:
+    """(parameter, value, what was said) of every answer that is neither a result nor one line. One parameter of a call
+    that is right is replaced at a time; `leave`: pairs of a parameter and a value that cost too much."""
+    wrong = []
+    for parameter in call:
+        for what, value in ODD.items():
+            if (parameter, what) in leave: continue
+            if what in ON_DISK: lay_out()
+            try: run(function, call | {parameter: value})
+            except UserError as error:
+                said = str(error)
+                if "\n" in said or len(said) > 2000 or not said.isprintable(): wrong.append((parameter, what, said))
+            except Exception as error:
+                if value is ODD["fails"] and isinstance(error, IndexError): continue    # the user's own error
+                wrong.append((parameter, what, f"{type(error).__name__}: {error}"[:150]))
+    return wrong
+
+
+def unlisted(package, table: dict, inner: str) -> set[str]:
+    """What a room offers, and neither the table of calls nor `inner` ("module: Name other_name") names; what is named
+    and no longer there, or named twice; and parameters that a call lacks."""
+    listed = {f"{line.split(':')[0].strip()}.{name}" for line in inner.strip().splitlines()
+              for name in line.split(":")[1].split()}
+    called = {f"{function.__module__.split('.')[-1]}.{function.__name__}": function for function in table}
+    missing = {f"{name}: {parameter}" for name, function in called.items()
+               for parameter in set(parameters(function)) - set(table[function])}
+    return (set(public(package)) ^ (set(called) | listed)) | (set(called) & listed) | missing
+
+
+def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -> str:
+    """Every answer of a room that is neither a result nor one line, one a line; `leave`: see `wrong_answers`, by name.
+    Of what is `costly`, nothing is called."""
+    lines = []
+    for function, call in table.items():
+        if (name := function.__name__) in costly: continue
+        found = wrong_answers(function, call, leave.get(name, ()))
+        lines += [f"{name}({parameter}={what}): {said}" for parameter, what, said in found]
+    return "\n".join(lines)
+
+
+def cases_in(table: dict, costly: tuple[str, ...] = ()) -> int:
+    """How many values `wrong_in_room` tries."""
+    return len(ODD) * sum(len(call) for function, call in table.items() if function.__name__ not in costly)

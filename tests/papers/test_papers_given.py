@@ -1,0 +1,74 @@
+"""Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
+import pytest
+from odd import cases_in, run, unlisted, wrong_in_room
+
+import dclm_nb.papers
+from dclm_nb.papers.catalogue import everything, exhibit_id, get_exhibit, read_entries
+from dclm_nb.papers.claims import claims_of, read_claims
+from dclm_nb.papers.contrasts import contrasts, numbers_of, printed_numbers
+from dclm_nb.papers.frames import (
+    check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy_csv,
+)
+from dclm_nb.papers.paper import column_title, get_paper, get_scale, scales_of
+from dclm_nb.papers.verdicts import judge, judge_exhibit
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> dict:
+    """Each door with a call that is right: one parameter at a time is then replaced."""
+    folder = tmp_path_factory.mktemp("given")
+    exhibit, frame = get_exhibit("table-4", "dclm"), printed_frame("dclm", "table-4")
+    claim = read_claims("dclm")[0]
+    numbers = printed_numbers("dclm", claim.decided_by)
+    return {
+        get_paper: dict(name="dclm"),
+        scales_of: dict(paper="dclm"),
+        get_scale: dict(name="smoke", paper="dclm"),
+        column_title: dict(column="core"),
+        tidy_csv: dict(frame=frame),
+        check_frame: dict(frame=frame),
+        printed_number: dict(text="27.5"),
+        exhibit_stem: dict(exhibit="table-4"),
+        read_printed: dict(paper="dclm", exhibit="table-4", folder=None),
+        printed_frame: dict(paper="dclm", exhibit="table-4", folder=None),
+        everything: dict(paper="dclm"),
+        exhibit_id: dict(name="table-4"),
+        get_exhibit: dict(name="table-4", paper="dclm"),
+        read_entries: dict(file=folder / "none.yaml"),
+        claims_of: dict(exhibit=exhibit),
+        numbers_of: dict(frame=frame, source="printed", scale=""),
+        printed_numbers: dict(paper="dclm", exhibits=["table-4"]),
+        contrasts: dict(test=claim.tests[0], numbers=numbers),
+        judge: dict(claim=claim, numbers=numbers, scale="replay", withheld=""),
+        judge_exhibit: dict(exhibit=exhibit, frame=frame, scale="replay", withheld={}),
+    }
+
+
+# Where what is given comes from our own code, checked before.
+INNER = """
+claims: Test Claim
+contrasts: Contrast Numbers
+exhibit: Mismatch is_generated Exhibit
+frames: tidy read_tidy PrintedValue RowNotes
+paper: later RunNoise Replay Cost Paper
+scale: Scale
+verdicts: Verdict
+"""
+
+
+def test_every_public_name_and_parameter_is_in_the_table(table):
+    """So that a new one without a guard is seen."""
+    assert not unlisted(dclm_nb.papers, table, INNER)
+
+
+def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function, call in table.items():
+        run(function, call)
+
+
+def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(table))
+    assert not wrong_in_room(table)

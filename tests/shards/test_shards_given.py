@@ -1,0 +1,69 @@
+"""Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
+import numpy as np
+import pytest
+from odd import cases_in, run, unlisted, wrong_in_room
+from datatrove.data import Document
+
+import dclm_nb.shards
+from dclm_nb.shards.clips import write_clip_shards, write_clip_table
+from dclm_nb.shards.records import map_npy, map_rows, write_npy, write_rows
+from dclm_nb.shards.safe_tar import Layout, write_tar
+from dclm_nb.shards.sources import ShardSource, find_shards, this_rank
+from dclm_nb.shards.stream import SampleStream
+
+LAYOUT = Layout(endings={"txt": "txt"}, limits={"txt": 99}, needed=(("txt",),))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> dict:
+    """Each door with a call that is right: one parameter at a time is then replaced."""
+    folder = tmp_path_factory.mktemp("given")
+    shard = write_tar(folder / "a.tar", [("a.txt", b"text")])
+    rows = np.arange(6, dtype=np.int64)
+    write_rows(folder / "rows.bin", rows)
+    (folder / "clip.mp4").write_bytes(b"film")
+    clips = [Document("text", "a", metadata={"path": str(folder / "clip.mp4")})]
+    return {
+        Layout: dict(endings={"txt": "txt"}, limits={"txt": 99}, needed=(("txt",),), twice="part twice"),
+        write_tar: dict(path=folder / "b.tar", members=[("a.txt", b"text")]),
+        find_shards: dict(pattern=shard),
+        this_rank: dict(rank=0, world_size=1),
+        ShardSource: dict(shards=(shard,), layout=LAYOUT, rank=0, world_size=1),
+        SampleStream: dict(source=ShardSource((shard,), LAYOUT), decode=str, causes=("no",), seed=0, buffer=2,
+                           endless=False),
+        write_rows: dict(path=folder / "b.bin", rows=rows),
+        map_rows: dict(path=folder / "rows.bin", record=np.dtype("int64"), rows=6, sha256=None, then="make it again"),
+        write_npy: dict(path=folder / "a.npy", rows=rows),
+        map_npy: dict(path=write_npy(folder / "c.npy", rows), then="make it again"),
+        write_clip_table: dict(clips=clips, path=folder / "clips.parquet"),
+        write_clip_shards: dict(clips=clips, folder=folder / "clips", clips_per_shard=2),
+    }
+
+
+# Where what is given comes from our own code, checked before.
+INNER = """
+clips: clip_facts clip_schema
+records: narrowed Records read_header content_identity
+safe_tar: shard_samples
+sources: Source
+stream: shuffled
+tally: Refused Tally
+"""
+
+
+def test_every_public_name_and_parameter_is_in_the_table(table):
+    """So that a new one without a guard is seen."""
+    assert not unlisted(dclm_nb.shards, table, INNER)
+
+
+def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function, call in table.items():
+        run(function, call)
+
+
+def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    record_property("cases", cases_in(table))
+    assert not wrong_in_room(table)
