@@ -177,12 +177,21 @@ def _host(root: Path) -> str:
     settings.read(root / "settings.ini", encoding="utf-8")
     return settings.get("DEFAULT", "git_url", fallback="")
 
+_OURS = ("searchindex.js", "index.html", ".nojekyll", "reproduce")    # what every site of ours has
+
+def _may_be_replaced(out: Path):
+    "Raises `UserError` for what is neither missing, nor empty, nor an earlier site."
+    if not out.exists(): return
+    if not out.is_dir() or any(out.iterdir()) and not all((out / name).exists() for name in _OURS):
+        raise UserError(f"{out} holds something other than a site: choose another folder")
+
 def build_site(out: Path | None = None, root: Path | None = None, jobs: int = 2) -> Built:
     """Make the site of the checkout `root` in the folder `out`, which is made anew. Raises `UserError` for a link that
-    leads nowhere."""
-    _ready()
+    leads nowhere, and for a folder that holds anything else."""
     began, root = time.monotonic(), root or project_root()
     out = out or root / "_docs"
+    _may_be_replaced(out)
+    _ready()
     with TemporaryDirectory() as folder:
         source, made = Path(folder, "source"), Path(folder, "site")
         relinker = write_sources(source, root, _host(root))
@@ -191,6 +200,7 @@ def build_site(out: Path | None = None, root: Path | None = None, jobs: int = 2)
         _finish(made, relinker)
         found = walk(made)
         _all_lead(found.broken)
+        _may_be_replaced(out)                               # as it is now, after half a minute
         if out.exists(): shutil.rmtree(out)
         shutil.move(made, out)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6

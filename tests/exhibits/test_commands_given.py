@@ -28,6 +28,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "budget": dict(exhibit="figure-3", paper="dclm", scale="replay"),
     "report": {},
     "pages": dict(paper="tradeoffs"),
+    "site": dict(out="out"),
     "bless": dict(paper="tradeoffs", allow=None),
     "why": dict(key="0"),
     "train-image": dict(shards="shards", out="out", method="next-token", size="nano", codec="vq-8", devices="1",
@@ -45,7 +46,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "sample video": dict(model="a-folder", caption="a dog", image=None, out="out", seed="0", steps="1", guidance="2",
                          fps_id="1", motion_bucket_id="1", elevation="0"),
 }
-QUICK = ["reproduce", "status", "claims", "budget", "bless", "why", "train-image", "runs", "runs bump", "runs same",
+QUICK = ["reproduce", "status", "claims", "budget", "site", "bless", "why", "train-image", "runs", "runs bump", "runs same",
          "runs verify", "curate", "curate video", "train video", "sample video"]
 
 
@@ -81,6 +82,7 @@ def place(tmp_path, monkeypatch):
     from dclm_nb.image import launch
     from dclm_nb.image.webdata import PictureReader
     from dclm_nb.shards.sources import find_shards
+    from dclm_nb.site import build
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
@@ -89,6 +91,10 @@ def place(tmp_path, monkeypatch):
     for name in ("execute", "execute_here"): monkeypatch.setattr(runner, name, done)
     monkeypatch.setattr(pipeline, "run_pipeline", lambda *_, **options: None)
     monkeypatch.setattr(bless, "project_root", lambda: tmp_path)
+
+    def nothing(*_): raise UserError("nothing is built here")
+
+    monkeypatch.setattr(build, "_ready", nothing)
 
     def prepare(method, shards, out, codec, resolution):
         PictureReader(resolution)

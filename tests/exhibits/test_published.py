@@ -75,6 +75,7 @@ def test_a_smoke_run_says_that_it_means_nothing_and_does_not_read_other_numbers(
         exhibit, scale = get_exhibit("table-4"), get_scale("smoke")
         sections, frame = Sections("table_04"), ()
         answers = Comparison(get_exhibit("table-4"), (), (), {})
+        runs = set()
     page, Smoke.scale = page_markdown(Smoke()), get_scale("laptop")
     assert "Its numbers mean nothing" in page and "## Reading" not in page
     assert "mean nothing" not in page_markdown(Smoke()) and "## Reading" in page_markdown(Smoke())

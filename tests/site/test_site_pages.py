@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
 from dclm_nb.papers.catalogue import everything, get_exhibit
 from dclm_nb.site.exhibit_pages import exhibit_page, films_play, manifest_of
@@ -276,3 +277,15 @@ def test_a_name_leads_to_the_cell_that_defines_it():
     assert len(names) > 500 and names["atomic_write"].startswith("nbs/core/06_files.html#cell-")
     linked = linked_names("`atomic_write`", "nbs/core/06_files", names)
     assert f'href="#{names["atomic_write"].partition("#")[2]}"' in linked
+
+
+@pytest.mark.parametrize("holds", ["letter.txt", "index.html", "reproduce/mine.md", "searchindex.js", None])
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path, holds):
+    from dclm_nb.site.build import build_site
+    out = tmp_path / "home"
+    if holds is None: out.write_text("a file")
+    else:
+        (out / holds).parent.mkdir(parents=True)
+        (out / holds).write_text("mine")
+    with pytest.raises(UserError, match="something other than a site"): build_site(out)
+    assert (out / holds if holds else out).is_file()
