@@ -279,7 +279,7 @@ class NothingLeft(UserError):
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
 @door
 def curate(
-    warcs: Sequence[str | Path],
+    warcs: str | Path | Sequence[str | Path],
     folder: str | Path,
     config: CurationConfig = CurationConfig(),
     executor: str = "local",

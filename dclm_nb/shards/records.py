@@ -42,10 +42,11 @@ def narrowed(ids: np.ndarray, kind: np.dtype | str) -> np.ndarray:
 # %% ../../nbs/shards/04_records.ipynb #map-rows
 @door
 def map_rows(
-    path: Path, record: np.dtype, rows: int, sha256: str | None = None, then: str = "fetch or make it again"
+    path: Path, record: np.dtype | str, rows: object, sha256: str | None = None, then: str = "fetch or make it again"
 ) -> np.ndarray:
-    """`rows` rows of the type `record`, `"rows ..."`, memory-mapped. Raises `UserError` for another size, and for
-    another hash where one is given; `then` is what to do about it."""
+    """`rows` rows of the type `record`, `"rows ..."`, memory-mapped. `rows` and `sha256` are what a
+    manifest says. Raises `UserError` for another size, and for another hash where one is given; `then` is what to do
+    about it."""
     where, record = f"{path.parent.name}/{path.name}", np.dtype(record)
     if type(rows) is not int or rows < 0: raise UserError(f"the manifest gives {where} {rows!r} rows; {then}")
     want = rows * record.itemsize

@@ -283,7 +283,7 @@ def test_a_folder_is_claimed_once(tmp_path):
         with pytest.raises(UserError, match=rf"holds another run \(different {what}\); choose an empty folder"):
             claim(tmp_path / "run.json", other)
     (tmp_path / "run.json").write_text("{cut")
-    with pytest.raises(UserError, match="holds another run"): claim(tmp_path / "run.json", mine)
+    with pytest.raises(UserError, match="nobody knows whose the folder is"): claim(tmp_path / "run.json", mine)
 
 
 def test_equal_content_is_one_identity_in_any_order():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiers import fuzz
 
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.files import sum_beside
 from dclm_nb.curation import bloom
 from dclm_nb.curation.bloom import BloomDeduplicator, BloomFilter, DedupResult, false_removal_bound, number_of_blocks
 from dclm_nb.curation.ngrams import paragraph_ngrams
@@ -229,6 +230,8 @@ def test_save_and_load(tmp_path):
     assert (loaded.filter.words == dedup.filter.words).all() and loaded.inserted == dedup.inserted == 3
     assert loaded.deduplicate(["a b c d"])[0].emptied and loaded.threshold == 0.5
     path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="bytes instead of"): BloomDeduplicator.load(path)
+    sum_beside(path).unlink()
     with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(path)
     with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(tmp_path / "absent")
 

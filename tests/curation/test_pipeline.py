@@ -363,14 +363,6 @@ def test_console_stays_quiet(crawl, tmp_path, capfd):
     assert any("PIPELINE" in p.read_text() for p in Path(tmp_path).rglob("console.log"))
 
 
-def test_the_extractor_of_a_task_ends_with_it(crawl, tmp_path):
-    import psutil
-    block = blocks.Extract(tmp_path, "trafilatura")
-    pages = list(blocks.ReadWarcs(crawl.warcs[:1], tmp_path / "records").run(None))[:3]
-    assert len(list(block.run(iter(pages)))) == 3 and block.text_of.child is None
-    assert not [c for c in psutil.Process().children() if "trafilatura" in " ".join(c.cmdline())]
-
-
 def test_documents_keep_their_identity(report):
     ids = [d.id for d in load_documents(report.folder / "pool")]
     assert len(ids) == len(set(ids)) and ids == sorted(ids)

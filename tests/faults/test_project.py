@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("dclm_nb", "reproduce", "figures", "settings.ini", "setup.py", "Makefile", "runs.lock", "runs.definitions",
-         "constraints.txt", "data-requirements.txt", "README.md")
+PARTS = ("dclm_nb", "nbs", "reproduce", "figures", "settings.ini", "setup.py", "Makefile", "runs.lock",
+         "runs.definitions", "constraints.txt", "data-requirements.txt", "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
 ])
 def test_a_project_in_a_path_with_spaces(elsewhere, line):
     done = run(elsewhere, *line.split())
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-1500:]
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout[-1500:] + done.stderr[-1500:]
 
 
 def test_what_was_reproduced_there_lies_there(elsewhere):
@@ -57,12 +57,17 @@ def test_make_in_a_path_with_spaces(elsewhere, target):
     assert done.returncode == 0 and "Setting up" not in done.stdout, done.stderr
 
 
+def _answers(python: str | Path) -> bool:
+    """A name on the path may be a script that only says which Python could be had."""
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+
+
 def other_pythons() -> dict[str, Path]:
     """Pythons of this machine that the project says it runs on, beside the one that runs here."""
     found = {}
     for version in ("3.11", "3.12", "3.13"):
         places = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
-        here = [Path(place) for place in places if place and Path(place).exists()]
+        here = [Path(place) for place in places if place and _answers(place)]
         if here: found[version] = here[0]
     return found
 
