@@ -69,9 +69,13 @@ def listed(name: str, value: Any, kind: type | tuple[type, ...] = object, of: st
     return members
 
 # %% ../../nbs/core/23_given.ipynb #flag-def
+def _is_numpys(value: Any) -> bool:
+    "Is it one truth value of an array?"
+    return getattr(getattr(value, "dtype", None), "kind", "") == "b" and not value.ndim
+
 def flag(name: str, value: Any) -> bool:
     "`value`, if it is True or False: `\"no\"` is true for Python. Raises `UserError`."
-    if isinstance(value, bool): return value
+    if isinstance(value, bool) or _is_numpys(value): return bool(value)
     raise UserError(f"{name} must be True or False, not {briefly(value)}")
 
 # %% ../../nbs/core/23_given.ipynb #path-def

@@ -221,7 +221,9 @@ class _Archive:
     """The bytes of an archive, for random access without holding them in memory, and as a stream from any position."""
 
     def __init__(self, source: str | Path | BinaryIO | bytes):
-        if isinstance(source, (str, Path)): source = _open(str(as_path("source", source)))
+        if isinstance(source, (str, Path)):
+            as_path("source", source)
+            source = _open(str(source))                         # as it was given: an address is no path
         self.name = str(getattr(source, "name", "stream"))
         self.data = source if isinstance(source, bytes) else _mapped(source)
         if self.data[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"):
