@@ -330,13 +330,14 @@ def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
 
 # %% ../../nbs/curation/17_quality.ipynb #random-def
-def draws_of(texts: Iterable[str], seed: int = 0) -> np.ndarray:
+@door
+def draws_of(texts: Iterable[AnyText], seed: Seed = 0) -> np.ndarray:
     "What chance draws for each text, by its content: int64, shape (texts,)."
     return np.fromiter((seed_for("keep_random", seed, text) for text in texts), dtype=np.int64)
 
-def keep_drawn(draws: np.ndarray, fraction: float = 0.1) -> np.ndarray:
+@door
+def keep_drawn(draws: np.ndarray, fraction: Fraction = 0.1) -> np.ndarray:
     "The `round(fraction * len(draws))` texts that drew least: bool, shape (texts,)."
-    if not 0 < fraction <= 1: raise UserError(f"fraction must lie in (0, 1], not {fraction}")
     kept = np.zeros(len(draws), dtype=bool)
     kept[np.argsort(draws, kind="stable")[:round(fraction * len(draws))]] = True
     return kept

@@ -11,7 +11,7 @@ from dclm_nb.curation.crawl_texts import evaluation_articles, positive_passages,
 from dclm_nb.curation.decontamination import (
     NgramIndex, contaminated_share, contamination_label, cut_question, decontaminate, holds_question, overlap_report,
 )
-from dclm_nb.curation.extract import decode_html, extract_text
+from dclm_nb.curation.extract import Bounds, decode_html, extract_text, extract_texts
 from dclm_nb.curation.fasttext_files import check_model, model_facts
 from dclm_nb.curation.fetch import fetch_warc, warc_address
 from dclm_nb.curation.heuristics import explain, refinedweb
@@ -25,8 +25,8 @@ from dclm_nb.curation.ngrams import most_ngrams, paragraph_ngrams
 from dclm_nb.curation.off_target import off_target_texts
 from dclm_nb.curation.pipeline import CurationConfig, curate, funnel
 from dclm_nb.curation.quality import (
-    ClassifierConfig, auc, check_classifier, classifier_file, drawn_passage, keep_best, keep_random, least_auc,
-    load_classifier, log_loss, percentile_threshold, quality_scores, score_spread, train_classifier, tune_classifier,
+    ClassifierConfig, auc, check_classifier, classifier_file, draws_of, drawn_passage, keep_best, keep_drawn, keep_random,
+    least_auc, load_classifier, log_loss, percentile_threshold, quality_scores, score_spread, train_classifier, tune_classifier,
 )
 from dclm_nb.curation.tokens import cut_contexts, load_tokenizer, token_stream, tokenise, train_tokenizer
 from dclm_nb.curation.url import BanLists, remove_ip_addresses, remove_urls
@@ -76,6 +76,8 @@ def table(tmp_path_factory) -> dict:
                               good=None, held_out=0.5),
         percentile_threshold: dict(scores=scores, keep_fraction=0.5),
         keep_best: dict(scores=scores, keep_fraction=0.5),
+        draws_of: dict(texts=TEXTS, seed=0),
+        keep_drawn: dict(draws=scores, fraction=0.5),
         keep_random: dict(texts=TEXTS, fraction=0.5, seed=0),
         score_spread: dict(scores=scores, part="classifier"),
         classifier_file: dict(name="a.bin"),
@@ -84,7 +86,8 @@ def table(tmp_path_factory) -> dict:
         topk_average_logit: dict(scores=scores_of("a")[0]),
         keep_by_perplexity: dict(texts=["a", "bb", "ccc"], token_scores=scores_of, keep_fraction=0.5),
         keep_by_topk_logits: dict(texts=["a"], token_scores=scores_of, keep_fraction=0.5),
-        token_scorer: dict(model=None, encode=len, context=8, k=2, batch=2, first=None, on_batch=len),
+        token_scorer: dict(model=None, encode=len, context=8, k=2, batch=2, first=None, on_batch=len,
+                           told=len),
         NgramIndex: dict(texts=TEXTS, n=3),
         contaminated_share: dict(text="a b c d", training=NgramIndex(TEXTS, 3)),
         contamination_label: dict(share=0.5),
@@ -105,7 +108,9 @@ def table(tmp_path_factory) -> dict:
         refinedweb: dict(text="a b", url="http://a.org/", faithful=True, ban_lists=None, language=None),
         explain: dict(text="a b", url="http://a.org/", faithful=True, ban_lists=None, language=None),
         decode_html: dict(html=b"<p>a</p>", faithful=True, charset=""),
-        extract_text: dict(html=b"<p>a</p>", method="resiliparse", faithful=True, charset=""),
+        extract_text: dict(html=b"<p>a</p>", method="resiliparse", faithful=True, charset="", bounds=Bounds()),
+        extract_texts: dict(pages=[(b"<p>a</p>", "")], method="resiliparse", faithful=True, bounds=Bounds()),
+        Bounds: dict(seconds=1.0, seconds_a_byte=1e-6, memory=2**26, memory_a_byte=128, text=10**5, text_a_byte=4),
         remove_urls: dict(text="a", faithful=True),
         remove_ip_addresses: dict(text="a", faithful=True),
         FastTextLanguage: dict(path="lid.176.ftz", name="", tried=False),
@@ -135,7 +140,7 @@ crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplica
 crawl_texts: TextSource split_of RawText encyclopaedia recipes passages plays manual plain_text equally_many
 crawl_texts: reference_texts
 decontamination: match_words ngram_numbers Decontaminated
-extract: ExtractionFailure nesting_work refuse_traps IsolatedExtractor
+extract: ExtractionFailure nesting_work refuse_traps
 fasttext_files: ModelFacts
 heuristics: Page Verdict assume_english Settings few_banned_words urls_removed newlines_limited in_english long_enough
 heuristics: words_of_usual_length few_symbols not_all_bullets few_lines_trail_off words_have_letters has_stop_words
@@ -154,7 +159,7 @@ pipeline: build_pipeline WriteReport run_key CurationReport NothingLeft
 quality: one_line TunedClassifier released_classifier
 repetition: Share repeated_segments places_of_equal_hashes RepeatedNgrams RepetitionTest repetition_shares
 repetition: first_repetition
-tokens: neox_tokenizer plain_tokenizer vocabulary_size TokenReport
+tokens: neox_tokenizer plain_tokenizer vocabulary_size TokenReport token_damage
 url: starts_with_tld tld_dots trie_pattern DomainTable listed_host domain_is_banned banned_words original_word_list
 url: original_ban_lists
 warc: Page Record page_of warc_record response_record fits frame

@@ -23,6 +23,7 @@ FOLDERS = {
     "train-image": "owned",
     "train video": "owned",
     "sample video": "replaced",
+    "site": "replaced",
 }
 
 # {command: (options that decide, options that do not)}
@@ -34,6 +35,7 @@ OPTIONS = {
     "train video": ({"data", "stage", "start", "config", "size", "seed"}, {"out"}),
     "sample video": ({"model", "caption", "image", "seed", "steps", "guidance", "fps_id", "motion_bucket_id",
                       "elevation"}, {"out"}),
+    "site": (set(), {"out"}),
 }
 
 

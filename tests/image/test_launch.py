@@ -14,7 +14,7 @@ from tiers import nightly
 from dclm_nb.core.errors import UserError
 from dclm_nb.image.captions import CaptionVocabulary
 from dclm_nb.image.checkpoints import load_image_model, sample
-from dclm_nb.image.codecs import fit_codec
+from dclm_nb.image.codecs import SavedCodec, fit_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.latent_shards import LatentShards, encode_shards
 from dclm_nb.image.launch import default_codec, plan, describe_plan
@@ -192,18 +192,19 @@ def test_two_devices_share_a_batch_and_speak_once(shards, tmp_path):
 def test_the_plan_of_every_assumed_size_is_its_recipe(method):
     """With latents and words as assumed, `train-image` is `paper_recipe`, but for how it is spread over devices."""
 
-    class Assumed:
+    class Assumed(SavedCodec):
         kind, name, tokens, channels, vocab_size = (
             ("continuous", "kl", 256, 16, 0)
             if method == "diffusion"
             else ("discrete", "lfq", 256, 0, PaperScale().codes)
         )
+        def __init__(self): pass                            # there are no weights
 
     words = CaptionVocabulary(
         tuple(sorted(f"w{i}" for i in range(PaperScale().caption_words - 2))), PaperScale().caption_length, lenient=True
     )
     for size in PAPER_SIZES:
-        network, config = plan(method, size, Assumed, words, PaperScale().pictures)
+        network, config = plan(method, size, Assumed(), words, PaperScale().pictures)
         assert (network, config.flops, config.lr, config.ema, config.precision) == (
             (recipe := paper_recipe(method, size))[0],
             recipe[1].flops,
@@ -211,5 +212,5 @@ def test_the_plan_of_every_assumed_size_is_its_recipe(method):
             recipe[1].ema,
             "bf16-mixed",
         )
-        assert "250,000 steps of 256 pictures" in describe_plan(network, config, Assumed)[2]
+        assert "250,000 steps of 256 pictures" in describe_plan(network, config, Assumed())[2]
     assert default_codec(method) == ("stabilityai/sd-vae-ft-mse" if method == "diffusion" else "conv-lfq-16384")

@@ -87,7 +87,7 @@ def test_a_broken_feature_is_counted_not_averaged(bad):
 @pytest.mark.parametrize("call, says", [
     (lambda: precision_recall(sample(9, 3), sample(9, 4)), "3 and of 4 dimensions"),
     (lambda: precision_recall(sample(9, 3), sample(9, 3), k=9), "at least 10 vectors"),
-    (lambda: precision_recall(sample(9, 3), sample(9, 3), k=0), "k of 1 or more"),
+    (lambda: precision_recall(sample(9, 3), sample(9, 3), k=0), "k must be at least 1"),
     (lambda: precision_recall(sample(9, 3)[:0], sample(9, 3)), "neither of them 0"),
     (lambda: precision_recall(sample(9, 3)[0], sample(9, 3)), "not of shape")])
 def test_bad_input_is_refused_in_one_line(call, says):

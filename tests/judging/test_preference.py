@@ -96,7 +96,7 @@ def test_a_score_that_is_none_is_counted_and_stops(score):
     (lambda: votes_from_scores("a", "b", [], []), "there are no votes"),
     (lambda: win_rate([Vote("a", "a", 1)], "a", "a"), "compared with itself"),
     (lambda: win_rate([Vote("a", "b", 1)], "a", "c"), "no votes between 'a' and 'c'"),
-    (lambda: win_rate([Vote("a", "b", 1)], "a", "b", ties="lost"), "not 'lost'"),
+    (lambda: win_rate([Vote("a", "b", 1)], "a", "b", ties="lost"), "unknown ties 'lost'"),
     (lambda: majority([Vote("a", "b", 1, "x"), Vote("a", "b", 1)]), "without an item"),
     (lambda: votes_from_scores("a", "b", [1.0, math.nan, 2], [0, 0, math.inf]), "2 of 3 pairs have a score"),
     (lambda: votes_from_scores("a", "b", [1.0], [0, 0]), "cannot be paired"),

@@ -42,10 +42,10 @@ def table(tmp_path_factory) -> dict:
 
 # Where what is given comes from our own code, checked before.
 INNER = """
-clips: clip_facts clip_schema
+clips: clip_facts clip_schema clip_shard_damage
 records: narrowed Records read_header content_identity
 safe_tar: shard_samples
-sources: Source
+sources: Source shard_hashes
 stream: shuffled
 tally: Refused Tally
 """

@@ -109,7 +109,7 @@ def test_an_endless_stream_of_nothing_ends(tmp_path):
 
 
 def test_a_cause_that_is_not_counted_is_a_mistake_and_stops(shards):
-    wrong = SampleStream(ShardSource(tuple(shards), LAYOUT), number_of, TAR_CAUSES)
+    wrong = SampleStream(ShardSource(tuple(shards), LAYOUT), number_of, tuple(TAR_CAUSES))
     with pytest.raises(ValueError, match="'no number' is not among read, part twice"): list(wrong)
 
 
