@@ -86,7 +86,7 @@ def write_sheet(
                  + "".join(_cell(k, clips[k], cuts) for k in stay) + "</div>")
     lines = "".join(f"<li>{_text(line)}</li>" for line in unseen)
     if lines: parts.append(f"<h2>What is not shown</h2><ul>{lines}</ul>")
-    return atomic_write(path, _PAGE.format(styles=styles, body="\n".join(parts), clips=len(clips)))
+    return atomic_write(path, _PAGE.format(styles=styles, body="\n".join(parts), clips=len(clips)), noted=True)
 
 
 def _styles(numbers: Sequence[int], clips: Sequence[Document], folder: Path) -> str:

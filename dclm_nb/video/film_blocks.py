@@ -18,6 +18,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
+from ..core.files import intact
 from ..shards.tally import Refused
 from ..stages.decisions import Decide, Removal
 from ..stages.documents import documents_table, replacing
@@ -445,7 +446,8 @@ class SettleRules(PipelineStep):
 
 def load_cuts(folder: str | Path) -> list[Cut]:
     "The settled rules of a run, in order."
-    return [Cut.from_dict(kept) for kept in json.loads((Path(folder) / "thresholds.json").read_text())]
+    path = intact(Path(folder) / "thresholds.json", "the command that made it makes it again")
+    return [Cut.from_dict(kept) for kept in json.loads(path.read_text(encoding="utf-8"))]
 
 # %% ../../nbs/video/16_film_blocks.ipynb #filter-def
 class FilterClips(Decide):
