@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, damage, disk_error, exclusive, intact, read_json, whole_file
+from ..core.files import atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, whole_file
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
 
@@ -58,7 +58,7 @@ def write_film(film: Film, path: str | Path, size: int = 128, every: int = 48, c
     missing."""
     if size % 2: raise UserError(f"H.264 needs an even number of pixels a side, not {size}")
     if every < 1: raise UserError(f"keyframes come every frame or less often, not every {every} frames")
-    with whole_file(path, noted=True) as file: _encode(film, file, size, every, crf)
+    with whole_file(path) as file: _encode(film, file, size, every, crf)
     return Path(path)
 
 def _encode(film: Film, file, size: int, every: int, crf: int):
@@ -177,6 +177,7 @@ def _write_missing(folder: Path, film: Film, size: int, every: int):
     # the film last: where it is, everything is
     atomic_write(beside, json.dumps(dict(said=notes_of(film).said)) + "\n", noted=True)
     write_film(film, path, size, every)
+    note_sum(path)
 
 # %% ../../nbs/video/01_films.ipynb #outside-def
 OUTSIDE = ("watermarked", "good looks only")
