@@ -155,7 +155,7 @@ def _damage(path: Path, stats: dict) -> str:
 def shard_damage(path: Path) -> str:
     """What is wrong with one shard that `write_clip_shards` wrote, in words; empty where nothing is, and where somebody
     else wrote it."""
-    if not sum_beside(_stats_file(path)).is_file(): return ""
+    if not path.name or not sum_beside(_stats_file(path)).is_file(): return ""
     try: return _damage(path, read_json(_stats_file(path)))
     except UserError as e: return str(e).partition("; ")[0]
 

@@ -17,6 +17,7 @@ import numpy as np
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.files import intact
 from ..shards.tally import Refused
@@ -58,6 +59,7 @@ class FilmsFound:
     same: tuple[tuple[str, ...], ...] = ()
 
 # %% ../../nbs/video/16_film_blocks.ipynb #find-def
+@door
 def find_films(source: str | Path | Sequence[str | Path]) -> FilmsFound:
     """The films below a folder, or those of a list of paths. Raises `UserError` for a folder that is not there, that
     cannot be read, or that has no film."""
@@ -116,6 +118,7 @@ def _is_hopeless(path: str) -> bool:
 _PERHAPS = ("no known beginning", "an MP4 whose index is damaged", "it begins as a film, cut off or damaged?")
 
 # %% ../../nbs/video/16_film_blocks.ipynb #cutting-class
+@door
 @dataclass(frozen=True)
 class Cutting:
     "How films become clips: `shortest` and `longest` are seconds of a clip; `told`: read the sentences beside a film."
@@ -310,6 +313,7 @@ def frames_at(path: str, wanted: Mapping[int, Container[int]], limits: Limits = 
                 if k in indices: yield k, side, picture_of(frame, stream, side, scalers[side])
 
 # %% ../../nbs/video/16_film_blocks.ipynb #measuring-class
+@door
 @dataclass(frozen=True)
 class CaptionModel:
     "A captioner of `transformers`: what it is called here, its model's name or folder, and how many frames it sees."
@@ -320,6 +324,7 @@ class CaptionModel:
 
 CAPTIONS = ("told", "world")
 
+@door
 @dataclass(frozen=True)
 class Measuring:
     """What is measured: optical flow always, text where `text` is not None. `captions`: of `CAPTIONS`; `reader` and
@@ -443,6 +448,7 @@ class SettleRules(PipelineStep):
         return data
 
 
+@door
 def load_cuts(folder: str | Path) -> list[Cut]:
     "The settled rules of a run, in order."
     path = intact(Path(folder) / "thresholds.json", "the command that made it makes it again")

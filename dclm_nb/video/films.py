@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, whole_file
 from ..core.seeds import seed_for
@@ -52,7 +53,8 @@ def _av():
     return av
 
 # %% ../../nbs/video/01_films.ipynb #write-film-def
-def write_film(film: Film, path: str | Path, size: int = 128, every: int = 48, crf: int = 20) -> Path:
+@door
+def write_film(film: Film, path: str | Path, size: Count = 128, every: Count = 48, crf: int = 20) -> Path:
     """Write a film as H.264 in MP4, `size` pixels a side, with its title and chapters, a keyframe every `every` frames
     and none at the cuts; `crf` is x264's quality, 0 the best. Raises `UserError` for an odd size or where PyAV is
     missing."""
@@ -84,6 +86,7 @@ def _chapters(notes: FilmNotes, seconds: float) -> list[dict]:
             for k, (start, end) in enumerate(zip(edges, edges[1:]))]
 
 # %% ../../nbs/video/01_films.ipynb #read-notes-def
+@door
 def read_notes(path: str | Path) -> FilmNotes:
     """What any film says about itself: title and chapters from the file, sentences from a JSON file of the same name
     where there is one. Raises `UserError` for what is no film."""
@@ -126,7 +129,8 @@ class FilmFolder:
         return {truth.name: truth for truth in (FilmTruth.from_dict(json.loads(line)) for line in lines)}
 
 # %% ../../nbs/video/01_films.ipynb #films-of-def
-def films_of(n: int, spec: WorldSpec, seed: int = 0, split: str = "train") -> Iterator[Film]:
+@door
+def films_of(n: Count, spec: WorldSpec, seed: int = 0, split: str = "train") -> Iterator[Film]:
     "`n` films, by chance; the first ten of a hundred are those of ten. Raises `UserError` for `n` < 1."
     if n < 1: raise UserError(f"a folder of {n} films is empty: ask for at least one")
     for i in range(n): yield replace(draw_film(spec, "films", seed, i, split=split), name=f"film-{i:05d}")
@@ -134,9 +138,10 @@ def films_of(n: int, spec: WorldSpec, seed: int = 0, split: str = "train") -> It
 # %% ../../nbs/video/01_films.ipynb #write-films-def
 FILMS_VERSION = 1                                               # raise when the content of the films changes
 
+@door
 def write_films(
-    folder: str | Path, n: int, spec: WorldSpec = WorldSpec(), size: int = 128, seed: int = 0, split: str = "train",
-    every: int = 48, done: Callable[[int], object] = lambda written: None,
+    folder: str | Path, n: Count, spec: WorldSpec = WorldSpec(), size: Count = 128, seed: int = 0, split: str = "train",
+    every: Count = 48, done: Callable[[int], object] = lambda written: None,
 ) -> FilmFolder:
     """Write `n` films of the world, or those that are missing or damaged; `done` is called with the number that is there.
     Raises `UserError` for a folder that holds films of other settings."""
@@ -182,6 +187,7 @@ def _write_missing(folder: Path, film: Film, size: int, every: int):
 # %% ../../nbs/video/01_films.ipynb #outside-def
 OUTSIDE = ("watermarked", "good looks only")
 
+@door
 def outside_world(name: str, spec: WorldSpec = WorldSpec()) -> WorldSpec:
     "The world of a set from outside, of `OUTSIDE`. Raises `UserError` for another name."
     if name not in OUTSIDE: raise unknown("set from outside", name, OUTSIDE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, intact
 from ..core.seeds import seed_for
@@ -59,6 +60,7 @@ class CameraMove(PictureToFilm):
         return ".lora_" in name
 
 # %% ../../nbs/video/30_lora.ipynb #file
+@door
 def save_lora(unet: nn.Module, path: str | Path) -> None:
     """The matrices that lie over a network, in one safetensors file. Raises `UserError` where there are none."""
     from safetensors.torch import save
@@ -66,6 +68,7 @@ def save_lora(unet: nn.Module, path: str | Path) -> None:
     kept = _peft().get_peft_model_state_dict(unet, adapter_name="default")
     atomic_write(path, save({name: value.detach().cpu().contiguous() for name, value in kept.items()}), noted=True)
 
+@door
 def load_lora(unet: nn.Module, path: str | Path, where: str = TIME_ATTENTION) -> nn.Module:
     """The network itself, with the matrices of a file over it. Raises `UserError` for a file that holds others."""
     from safetensors.torch import load_file

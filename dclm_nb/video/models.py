@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, intact, note_sum, noted_files
 from ..core.seeds import seed_for
@@ -43,6 +44,7 @@ STAGES = (*PICTURES, *FROM_WORDS, *FROM_FRAMES)
 # %% ../../nbs/video/37_models.ipynb #sizes-def
 NETWORKS = ("mixing", "diffusers")
 
+@door
 @dataclass(frozen=True)
 class NetworkSizes:
     """A network of a kind of `NETWORKS`, whatever it is for: widths by level; `lanes` are those of "mixing"; `heads`,
@@ -62,6 +64,7 @@ class NetworkSizes:
 
 
 # %% ../../nbs/video/37_models.ipynb #plan-def
+@door
 @dataclass(frozen=True)
 class NetworkPlan:
     """A network for `stage`: latents of `channels` and `side` (height, width), films of `frames`, captions of up to
@@ -262,6 +265,7 @@ class VideoModel:
 # %% ../../nbs/video/37_models.ipynb #save-def
 FORMAT = "dclm_nb.video/2"
 
+@door
 def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     "Write a model. Raises `UserError` for weights that are not finite."
     from safetensors.torch import save
@@ -287,6 +291,7 @@ def _save_part(part: nn.Module, folder: Path) -> None:
     for path in folder.glob("[!.]*"): note_sum(path)
 
 # %% ../../nbs/video/37_models.ipynb #load-def
+@door
 def load_video_model(folder: str | Path) -> VideoModel:
     """The model in a folder, or in the folder `model` in it. Raises `UserError` for a folder without one, or a damaged
     one."""
@@ -344,6 +349,7 @@ def _load_unet(folder: Path, plan: NetworkPlan) -> nn.Module:
     return unet
 
 # %% ../../nbs/video/37_models.ipynb #vae-def
+@door
 def load_vae(folder: str | Path) -> TemporalVAE:
     "diffusers' temporal autoencoder from a folder, as a codec. Raises `UserError` where there is none."
     try: from diffusers import AutoencoderKLTemporalDecoder
@@ -359,6 +365,7 @@ def word_count(captions: WordCaptions | TextEncoder | None) -> int:
     return len(captions.words) if isinstance(captions, WordCaptions) else 0
 
 # %% ../../nbs/video/37_models.ipynb #question-def
+@door
 @dataclass(frozen=True)
 class Question:
     """What a film is asked for: a caption, or frames uint8 `"H W 3"` (one, or first and last), at `fps_id` and
@@ -425,12 +432,13 @@ def fitting(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return large[top:top + height, left:left + width]
 
 # %% ../../nbs/video/37_models.ipynb #sample-def
+@door
 def sample_films(
-    model: VideoModel, questions: Sequence[Question], seed: int = 0, steps: int = 25, guidance: float = 2.0
+    model: VideoModel, questions: Sequence[Question], seed: int = 0, steps: Count = 25, guidance: float = 2.0
 ) -> np.ndarray:
     """Films uint8 `"B T H W 3"`, one for each question; films of one frame from a model of pictures. Raises `UserError`
     for what the model cannot be asked, for no steps, or a guidance below one."""
-    if not questions: raise UserError("there is nothing to draw: ask for at least one film")
+    if not len(questions): raise UserError("there is nothing to draw: ask for at least one film")
     if not guidance >= 1: raise UserError(f"guidance is 1 (none) or more, not {guidance:g}")
     plan, device = model.plan, this_device()
     chance = torch.Generator().manual_seed(seed_for("video sample", seed))
@@ -447,6 +455,7 @@ def sample_films(
     with torch.no_grad(): return to_frames(model.codec.decode(latents))
 
 # %% ../../nbs/video/37_models.ipynb #command-def
+@door
 def draw_one(
     folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
     guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,

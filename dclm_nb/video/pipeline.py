@@ -16,6 +16,7 @@ import yaml
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, damage, read_json, sha256_of
 from ..core.runs import library_versions, run
@@ -57,6 +58,7 @@ __all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'MOST', 'NO_CLIP', 'VideoCurati
 # %% ../../nbs/video/17_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
 
+@door
 @dataclass(frozen=True)
 class VideoCuration:
     """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`,
@@ -432,6 +434,7 @@ class NoClips(UserError):
         self.report = report
 
 # %% ../../nbs/video/17_pipeline.ipynb #curate-def
+@door
 def curate_films(
     films: str | Path | Sequence[str | Path],
     out: str | Path,

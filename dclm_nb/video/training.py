@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.files import disk_error, exclusive, intact, note_sum, noted_files, sum_beside
 from ..core.identity import Identity, claim
@@ -67,6 +68,7 @@ RECIPES = {
 assert tuple(RECIPES) == STAGES
 
 # %% ../../nbs/video/39_training.ipynb #settings-def
+@door
 @dataclass(frozen=True)
 class VideoTraining:
     """How a stage is trained. `frames`, `size` (height, width), `fps` and `moments` say what is taken of a clip;
@@ -215,6 +217,7 @@ def _warnings_as_lines(leads: bool) -> Iterator[None]:
         yield
 
 # %% ../../nbs/video/39_training.ipynb #train-def
+@door
 def train_video(
     data: str | Path, out: str | Path, stage: str, how: VideoTraining = VideoTraining(), start: str | Path = "",
     seed: int = 0,
@@ -389,6 +392,7 @@ PAPER_NAMES = {
     "views": ("views",),
 }
 
+@door
 def paper_stages(name: str) -> list[PaperStage]:
     """The paper's stages behind one of ours, or the one of that name. Raises `UserError` for an unknown name, and for
     `image`, which the paper does not train."""
@@ -399,6 +403,7 @@ def paper_stages(name: str) -> list[PaperStage]:
     return [PAPER_STAGES[one] for one in PAPER_NAMES[name]]
 
 # %% ../../nbs/video/39_training.ipynb #paper-plan
+@door
 def paper_lines(stage: PaperStage, devices: int = 8) -> list[str]:
     "What a stage of the paper is and what it costs, counted on networks without weights."
     cost = step_cost(stage)
@@ -415,6 +420,7 @@ def paper_lines(stage: PaperStage, devices: int = 8) -> list[str]:
     return [*lines, f"time      {flops:.3g} FLOPs in all: {hours:,.0f} hours of an A100 at 40 % of its peak{measured}"]
 
 # %% ../../nbs/video/39_training.ipynb #paper-settings
+@door
 def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> VideoTraining:
     """The settings of a stage of the paper; what `how` says of data, batch, folders and devices stays. Raises
     `UserError` where the paper is silent and nothing was chosen."""
@@ -431,6 +437,7 @@ def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> V
     )
 
 # %% ../../nbs/video/39_training.ipynb #paper-launch
+@door
 def train_paper(
     data: str, out: str | Path, name: str, how: VideoTraining = VideoTraining(), start: str | Path = "", seed: int = 0
 ) -> Path | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, damage, read_json, sha256_of, sum_beside, whole_file
 from ..core.identity import Identity, claim
@@ -38,6 +39,7 @@ __all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'check_shards', 'captioners_of', '
            'prepare', 'words_of']
 
 # %% ../../nbs/video/38_training_set.ipynb #find-def
+@door
 def clip_shards(data: str | Path) -> str:
     """The pattern of the tar shards in a folder, in the folder `shards` in it, or in that of the one curation in it; a
     pattern is taken as it is. Raises `UserError` where there are none, or several curations."""
@@ -67,6 +69,7 @@ def _curation(folder: Path) -> str:
             f"captions: {', '.join(captions) or 'none'}")
 
 # %% ../../nbs/video/38_training_set.ipynb #check-def
+@door
 def check_shards(data: str | Path) -> None:
     """Raises `UserError` where shards of clips are not as `write_clip_shards` has written them, or some that the report
     of their curation counts are gone; of shards that somebody else wrote, nothing is known."""
@@ -136,6 +139,7 @@ class TrainingSet:
 # %% ../../nbs/video/38_training_set.ipynb #prepare-def
 AT_ONCE, SHOWN = 256, 32
 
+@door
 def prepare(
     data: str | Path, folder: str | Path, taking: ClipTaking, moments: int = 8, seed: int = 0, factor: int = 2,
     length: int = 8, codec: PixelCodec | TemporalVAE | None = None, captions: WordCaptions | TextEncoder | None = None,
