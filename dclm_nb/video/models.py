@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, intact, note_sum, noted_files
+from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
+from ..core.given import as_folder
+from ..core.identity import Identity, claim
 from ..core.seeds import seed_for
+from ..core.store import tree_hash
 from ..learn.device import this_device
 from .edm import discrete_scaling, edm_scaling
 from .given_frames import Eye, between_frames, from_picture, without_condition
@@ -34,7 +37,7 @@ from .words import Words, WordTable
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkSizes', 'NetworkPlan',
            'GivenMixing', 'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel',
            'save_video_model', 'load_video_model', 'load_vae', 'word_count', 'Question', 'doubled_condition', 'fitting',
-           'sample_films', 'draw_one']
+           'sample_films', 'draw_one', 'sample_to']
 
 # %% ../../nbs/video/37_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
@@ -380,7 +383,8 @@ class Question:
         "Raises `UserError` where the model cannot be asked this."
         stage, wanted = model.plan.stage, {"interpolate": 2}.get(model.plan.stage, 1) if model.plan.given else 0
         if wanted and len(self.frames) != wanted:
-            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}")
+            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}: name "
+                            f"{'it' if wanted == 1 else 'each'} with --image")
         if not wanted and self.frames: raise UserError(f"a model of the stage {stage} reads words, not pictures")
         if not wanted and not self.caption.strip():
             raise UserError(f"a model of the stage {stage} needs a caption: say what the film should show")
@@ -459,9 +463,9 @@ def sample_films(
 def draw_one(
     folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
     guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,
-) -> tuple[np.ndarray, str, float]:
+) -> tuple[np.ndarray, str, float, list[np.ndarray]]:
     """Draw one film from the model in `folder`, and print what it was conditioned on: frames uint8 `"T H W 3"`, a name
-    for a file, frames a second. Raises `UserError`."""
+    for a file, frames a second, and the pictures that were given, in the film's size. Raises `UserError`."""
     model = load_video_model(folder)
     frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))
     question = Question(caption, frames, fps_id, motion_bucket_id, elevation)
@@ -475,7 +479,7 @@ def draw_one(
     print(f"seed {seed}, {steps} steps, guidance {guidance:g}")
     said = caption or " ".join([model.plan.stage, *(Path(path).stem for path in images)])
     name = f"{re.sub('[^a-z0-9]+', '-', said.lower()).strip('-')[:60]}-{seed}"
-    return film, name, rate + 1
+    return film, name, rate + 1, [fitting(frame, *film.shape[1:3]) for frame in frames]
 
 def _given_frames(path: Path, stage: str) -> list[np.ndarray]:
     "A picture, or the first frame of a film, and for what lies between frames its last one."
@@ -496,3 +500,23 @@ def _ends(path: Path, stage: str) -> list[np.ndarray]:
             if stage != "interpolate": break
     except Refused as refused: raise UserError(f"{path} is no picture, and as a film it is {refused.cause}") from None
     return [first.picture, last.picture] if stage == "interpolate" else [first.picture]
+
+# %% ../../nbs/video/37_models.ipynb #files-def
+@door
+def sample_to(
+    out: str | Path, folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0,
+    steps: Count = 25, guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None,
+    elevation: float = 0.0,
+) -> list[Path]:
+    """Draw one film as `draw_one` does, and write it into the folder `out`: as MP4, GIF and a strip, and in a JSON file
+    what it was asked. Raises `UserError`, also where `out` has another film of its name."""
+    from dclm_nb.drawing.film_files import write_film_files
+    film, name, fps, given = draw_one(folder, caption, images, seed, steps, guidance, fps_id, motion_bucket_id, elevation)
+    settings = dict(caption=caption, steps=steps, guidance=guidance, fps_id=fps_id, motion_bucket_id=motion_bucket_id,
+                    elevation=elevation)
+    inputs = {"model": tree_hash(_model_folder(Path(folder)))}
+    inputs |= {f"image {k}": sha256_of(path) for k, path in enumerate(images, 1)}
+    asked = as_folder("out", out) / f"{name}.json"
+    claim(asked, Identity.of("video/sample", 1, settings, inputs, seed), "another film of this name",
+          "choose another folder with --out")
+    return [*write_film_files(film, Path(out, name), fps, given=given), asked]

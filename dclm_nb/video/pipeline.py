@@ -26,6 +26,7 @@ from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
 from ..stages.executors import check_executor
 from ..stages.running import pipeline_key, run_pipeline
+from ..stages.decisions import read_removals
 from ..stages.stage import Stage
 from .conditioning import REAL_SCALE, fit_motion_scale
 from .contact_sheet import write_sheet
@@ -51,9 +52,9 @@ from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
-__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
-           'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films',
-           'with_same', 'films_key']
+__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'FEW', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
+           'empty_films', 'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips',
+           'curate_films', 'with_same', 'films_key']
 
 # %% ../../nbs/video/17_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
@@ -151,7 +152,8 @@ def set_sizes(clips: Sequence[Document]) -> dict:
 DAMAGE = {"frame damaged": "frame", "packet damaged": "packet", "breaks off": ""}
 
 def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: int = 10) -> list[str]:
-    "Lines on films that are damaged and used, or there several times, and on what was passed over."
+    """Lines on films that are damaged and used, there several times, or left nothing, on what was passed over, and where
+    little is left."""
     used = [film for told in _films(folder) for film in told["used"]]
     names = {film["name"]: _shown(Path(film["path"]).name) for film in used}
     hurt = [f"{names[film['name']]} ({_damage(film['faults'])})" for film in used if DAMAGE.keys() & film["faults"]]
@@ -161,7 +163,32 @@ def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: 
     return [*_line(hurt, "is damaged and used", "are damaged and used", most),
             *_line(again, f"has the same content as another{then.replace('stay', 'stays')}",
                    f"have the same content as another{then}", most),
-            *_passed_over(films)]
+            *_line([f"{names[name]} ({cause})" for name, cause in empty_films(folder)], "left no clip",
+                   "left no clip", most),
+            *_few(folder), *_passed_over(films)]
+
+
+def empty_films(folder: str | Path) -> list[tuple[str, str]]:
+    "(name, why most of its shots went) of each film that was used and of which no clip is left."
+    folder = Path(folder)
+    if not (folder / "kept").is_dir(): return []
+    stays = {clip.metadata["film"] for clip in load_documents(folder / "kept")}
+    why: dict[str, Counter] = {}
+    for gone in read_removals(folder / "removed"):
+        why.setdefault(gone["id"].rpartition("/")[0], Counter())[f"{gone['stage']}: {gone['step']}"] += 1
+    used = [film["name"] for told in _films(folder) for film in told["used"]]
+    # as often: the cause that comes first in the alphabet
+    cause = lambda counts: min(counts, key=lambda name: (-counts[name], name)) if counts else "no shot found"
+    return [(name, cause(why.get(name, Counter()))) for name in used if name not in stays]
+
+
+FEW = 32                                                # clips: two batches of a training at our size
+
+def _few(folder: str | Path) -> list[str]:
+    if not (Path(folder) / "kept").is_dir(): return []
+    left = sum(1 for _ in load_documents(Path(folder) / "kept"))
+    then = "few to train on; the tables of shots and thresholds say which rule took most"
+    return [f"only {_count(left, 'clip')} {'is' if left == 1 else 'are'} left: {then}"] if left < FEW else []
 
 
 def _line(which: list[str], one: str, many: str, most: int) -> list[str]:
@@ -237,6 +264,7 @@ class WriteCard(books.WriteReport):
             passed_over=self.found.passed_over,
             links=self.found.links,
             remarks=remarks(folder, self.found, self.config),
+            empty=[dict(film=_shown(name), cause=cause) for name, cause in empty_films(folder)],
             refused=[dict(film=_shown(Path(fault["source"]).name), cause=fault["cause"], detail=fault["detail"])
                      for told in _films(folder) for fault in told["faults"]],
             hours=sum(film["seconds"] for film in used) / 3600,
@@ -270,6 +298,8 @@ def card(told: dict) -> str:
     lines += [f"{told['hours']:.3f} hours were read.", "", *(f"- {_cell(line)}" for line in told["remarks"]), ""]
     if refused := told["refused"]: lines += ["## Refused", "", *_rows(refused[:MOST]), ""]
     if len(refused) > MOST: lines += [f"And {len(refused) - MOST:,} more, in `films`.", ""]
+    if empty := told["empty"]:
+        lines += [f"## Films of which no clip is left: {len(empty):,}", "", *_rows(empty[:MOST]), ""]
     lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
     lines += ["A share in this table is one of all shots found; a share in a rule is one of the clips measured.", ""]
     lines += ["## Why", "", *_rows([dict(stage=r["stage"], step=r["step"], shots=r["documents"])

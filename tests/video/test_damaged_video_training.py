@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from damages import DAMAGES, harm
 from tiers import nightly
@@ -28,7 +29,7 @@ def kept(report, tmp_path_factory) -> dict[str, Path]:
     "Folders in which a model was trained, by stage."
     folder, begun = tmp_path_factory.mktemp("trained"), {}
     for stage, start in dict(video="", i2v="video", camera="i2v").items():
-        begun[stage] = t.train_video(report.folder, folder / stage, stage, SMALL, begun.get(start, "")).parent
+        begun[stage] = t.train_video(report.folder, folder / stage, stage, SMALL, begun.get(start)).parent
     return begun
 
 
@@ -98,7 +99,7 @@ QUICK_ONES = ("frames", "steps", "precision", "lowest", "rank")
 @pytest.mark.parametrize("name", [*QUICK_ONES, *nightly(*(set(OTHERS) - set(QUICK_ONES)))])
 def test_another_setting_under_the_same_name_is_refused_by_its_name(report, kept, name):
     stage = "camera" if name == "rank" else "video"
-    before, start = content(kept[stage]), kept["i2v"] if stage == "camera" else ""
+    before, start = content(kept[stage]), kept["i2v"] if stage == "camera" else None
     named = dict(captions="mix", network="lanes", length="length", elevation="clips").get(name, name)
     with pytest.raises(UserError, match=rf"^(?!.*\n).*holds another .*different .*{named}.*choose another folder.*--out"):
         t.train_video(report.folder, kept[stage], stage, replace(SMALL, **{name: OTHERS[name]}), start)
@@ -130,3 +131,27 @@ def test_damaged_shards_are_not_trained_on(report, tmp_path, part, how):
     if part == "report.json": return                                # whoever names shards needs no report
     with pytest.raises(UserError, match=rf"^(?!.*\n).*({Path(part).stem}|clips instead of)"):
         t.train_video(copy / "shards", tmp_path / "out", "video", SMALL)
+
+
+def test_another_film_of_the_same_name_is_refused_by_what_is_different(kept, tmp_path):
+    from PIL import Image
+    from dclm_nb.video.models import sample_to
+    for name, grey in (("a", 90), ("b", 120)): Image.new("RGB", (40, 30), (grey, 0, 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (40, 30), (0, 0, 90)).save(tmp_path / "other" / "a.png")
+    call = dict(out=tmp_path / "out", folder=kept["i2v"], images=[tmp_path / "a.png"], steps=2)
+    written = sample_to(**call)
+    before = content(tmp_path / "out")
+    for path in written[:3]: path.write_bytes(b"damaged")
+    assert sample_to(**call) == written and content(tmp_path / "out") == before     # made again
+    strip = np.asarray(Image.open(written[2]))
+    assert strip.shape[1] > 4.5 * strip.shape[0] and (strip[:40, :40, 0] == 90).all()   # what was given comes first
+    others = dict(guidance=(dict(guidance=3.0), "guidance"), steps=(dict(steps=3), "steps"),
+                  rate=(dict(fps_id=3.0), "fps_id"), picture=(dict(images=[tmp_path / "other" / "a.png"]), "image 1"))
+    for given, named in others.values():
+        with pytest.raises(UserError, match=rf"^(?!.*\n).*another film .*different {named}.*choose another folder"):
+            sample_to(**call | given)
+    assert content(tmp_path / "out") == before
+    sample_to(**call | dict(images=[tmp_path / "b.png"]))                           # has a name of its own
+    with pytest.raises(UserError, match="begins with one picture, not 0: name it with --image"):
+        sample_to(**call | dict(images=()))

@@ -24,7 +24,7 @@ from dclm_nb.video.guidance import linear_scale  # noqa: E402
 from dclm_nb.video.lora import add_lora, load_lora, save_lora  # noqa: E402
 from dclm_nb.video.models import (  # noqa: E402
     NetworkPlan, NetworkSizes, Question, VideoModel, WordCaptions, build_network, draw_one, load_vae, load_video_model,
-    sample_films, save_video_model,
+    sample_films, sample_to, save_video_model,
 )
 from dclm_nb.video.motion import FlowConfig, motion_score  # noqa: E402
 from dclm_nb.video.near_duplicates import DuplicateConfig  # noqa: E402
@@ -131,16 +131,18 @@ def table(tmp_path_factory) -> dict:
         sample_films: dict(model=model, questions=[Question("red moves")], seed=0, steps=1, guidance=2.0),
         draw_one: dict(folder=kept, caption="red", images=(), seed=0, steps=1, guidance=1.0, fps_id=None,
                        motion_bucket_id=None, elevation=0.0),
+        sample_to: dict(out=folder / "sampled", folder=kept, caption="red", images=(), seed=0, steps=1, guidance=1.0,
+                        fps_id=None, motion_bucket_id=None, elevation=0.0),
         clip_shards: dict(data=folder / "shards"),
         check_shards: dict(data=folder / "shards"),
         prepare: dict(data=folder / "shards", folder=folder / "set", taking=TAKING, moments=1, seed=0, factor=2,
                       length=8, codec=None, captions=None, elevation=None),
         VideoTraining: settings(how),
-        train_video: dict(data=folder / "shards", out=folder / "trained", stage="video", how=how, start="", seed=0),
+        train_video: dict(data=folder / "shards", out=folder / "trained", stage="video", how=how, start=None, seed=0),
         paper_stages: dict(name="hq"),
         paper_lines: dict(stage=PAPER_STAGES["hq"], devices=8),
         paper_settings: dict(stage=PAPER_STAGES["i2v-25"], how=how),
-        train_paper: dict(data="", out=folder / "paper", name="hq", how=how, start="", seed=0),
+        train_paper: dict(data="", out=folder / "paper", name="hq", how=how, start=None, seed=0),
     }
 
 
@@ -175,7 +177,7 @@ models: GivenMixing build_network next_network WordCaptions TextEncoder VideoMod
 motion: moments flow_maps Signature motion_signature
 near_duplicates: clip_signature signature_distance hash_pairs embedding_pairs keepers
 objectives: Condition VideoNetwork denoiser Denoising Pictures EdmPictures EdmSwitch train_stage
-pipeline: film_book set_sizes remarks ExportClips WriteCard card build_pipeline WriteSheet FilmReport NoClips with_same
+pipeline: film_book set_sizes remarks empty_films ExportClips WriteCard card build_pipeline WriteSheet FilmReport NoClips with_same
 pipeline: films_key
 sampling: draw
 similarity: PictureReader PictureRater similarities aesthetics Towers Rater learned_reader learned_rater

@@ -60,7 +60,7 @@ def stages(shards, tmp_path_factory) -> dict[str, Path]:
     folder, begun = tmp_path_factory.mktemp("stages"), {}
     for stage in STAGES:
         how = replace(SMALL, looks=0, elevation=10.0 if stage == "views" else None)
-        start = next((begun[name] for name in t.RECIPES[stage].follows if name in begun), "")
+        start = next((begun[name] for name in t.RECIPES[stage].follows if name in begun), None)
         begun[stage] = t.train_video(shards, folder / stage, stage, how, start)
     return begun
 
@@ -167,7 +167,7 @@ def test_diffusers_own_pipeline_plays_what_was_trained(shards, tmp_path):
     from dclm_nb.video.vae import TINY_VAE, build_vae
     build_vae(TINY_VAE).save_pretrained(tmp_path / "vae")
     how = replace(SMALL, network=NetworkSizes("diffusers"), vae=str(tmp_path / "vae"), steps=2, looks=0)
-    start = ""
+    start = None
     for stage in ("image", "video", "i2v"): start = t.train_video(shards, tmp_path / stage, stage, how, start)
     model = load_video_model(start)
     unet, report = UNetSpatioTemporalConditionModel.from_pretrained(start / "unet", output_loading_info=True)
