@@ -476,9 +476,13 @@ def sample_video(
     elevation: Annotated[float, typer.Option(help="Degrees of the camera above an object (views).")] = 0.0,
 ):
     "One film from a trained model: MP4, GIF and a strip of its frames, what was given beside them."
-    from dclm_nb.video.models import sample_to
+    from pathlib import Path
+    from dclm_nb.drawing.film_files import write_film_files
+    from dclm_nb.video.models import draw_one, note_asked
     asked = (caption, image or (), seed, steps, guidance, fps_id, motion_bucket_id, elevation)
-    print(*sample_to(out, model, *asked), sep="\n")
+    film, name, fps, given = draw_one(model, *asked)
+    note = note_asked(Path(out, f"{name}.json"), model, *asked)
+    print(*write_film_files(film, Path(out, name), fps, given=given), note, sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
 _NEAR = str.maketrans("✓✗●○·↺…±−–—×≠↓↗⏳σ", "yx*o.r~+---x!v^>s")

@@ -115,7 +115,8 @@ class FilmFolder:
     def truth_file(self) -> Path: return self.folder / "truth.jsonl"
 
     @property
-    def settings(self) -> dict: return read_json(self.folder / "settings.json", then="write the films into another folder")
+    def settings(self) -> dict:
+        return read_json(self.folder / "settings.json", then="write the films into another folder")
 
     def paths(self) -> list[Path]:
         "The films in order of name."
@@ -140,10 +141,10 @@ FILMS_VERSION = 1                                               # raise when the
 
 @door
 def write_films(
-    folder: str | Path, n: Count, spec: WorldSpec = WorldSpec(), size: Count = 128, seed: int = 0, split: str = "train",
-    every: Count = 48, done: Callable[[int], object] = lambda written: None,
+    folder: str | Path, n: Count, spec: WorldSpec = WorldSpec(), size: Count = 128, seed: int = 0,
+    split: str = "train", every: Count = 48, done: Callable[[int], object] = lambda written: None,
 ) -> FilmFolder:
-    """Write `n` films of the world, or those that are missing or damaged; `done` is called with the number that is there.
+    """Write `n` films of the world, or those that are missing or damaged; `done` is called with how many are there.
     Raises `UserError` for a folder that holds films of other settings."""
     found = FilmFolder(Path(folder))
     settings = dict(version=FILMS_VERSION, n=n, size=size, seed=seed, split=split, every=every, world=asdict(spec))

@@ -37,7 +37,7 @@ from .words import Words, WordTable
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkSizes', 'NetworkPlan',
            'GivenMixing', 'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel',
            'save_video_model', 'load_video_model', 'load_vae', 'word_count', 'Question', 'doubled_condition', 'fitting',
-           'sample_films', 'draw_one', 'sample_to']
+           'sample_films', 'draw_one', 'note_asked']
 
 # %% ../../nbs/video/37_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
@@ -383,8 +383,8 @@ class Question:
         "Raises `UserError` where the model cannot be asked this."
         stage, wanted = model.plan.stage, {"interpolate": 2}.get(model.plan.stage, 1) if model.plan.given else 0
         if wanted and len(self.frames) != wanted:
-            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}: name "
-                            f"{'it' if wanted == 1 else 'each'} with --image")
+            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}: "
+                            f"name {'it' if wanted == 1 else 'each'} with --image")
         if not wanted and self.frames: raise UserError(f"a model of the stage {stage} reads words, not pictures")
         if not wanted and not self.caption.strip():
             raise UserError(f"a model of the stage {stage} needs a caption: say what the film should show")
@@ -503,20 +503,19 @@ def _ends(path: Path, stage: str) -> list[np.ndarray]:
 
 # %% ../../nbs/video/37_models.ipynb #files-def
 @door
-def sample_to(
-    out: str | Path, folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0,
+def note_asked(
+    path: str | Path, folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0,
     steps: Count = 25, guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None,
     elevation: float = 0.0,
-) -> list[Path]:
-    """Draw one film as `draw_one` does, and write it into the folder `out`: as MP4, GIF and a strip, and in a JSON file
-    what it was asked. Raises `UserError`, also where `out` has another film of its name."""
-    from dclm_nb.drawing.film_files import write_film_files
-    film, name, fps, given = draw_one(folder, caption, images, seed, steps, guidance, fps_id, motion_bucket_id, elevation)
+) -> Path:
+    """Note in the file `path`, beside a film, what was asked of the model in `folder` (as `draw_one` takes it). Raises
+    `UserError` where the note is about another film of this name, naming what differs."""
+    path = Path(path)
+    as_folder("the folder of films", path.parent)
     settings = dict(caption=caption, steps=steps, guidance=guidance, fps_id=fps_id, motion_bucket_id=motion_bucket_id,
                     elevation=elevation)
     inputs = {"model": tree_hash(_model_folder(Path(folder)))}
-    inputs |= {f"image {k}": sha256_of(path) for k, path in enumerate(images, 1)}
-    asked = as_folder("out", out) / f"{name}.json"
-    claim(asked, Identity.of("video/sample", 1, settings, inputs, seed), "another film of this name",
+    inputs |= {f"image {k}": sha256_of(image) for k, image in enumerate(images, 1)}
+    claim(path, Identity.of("video/sample", 1, settings, inputs, seed), "another film of this name",
           "choose another folder with --out")
-    return [*write_film_files(film, Path(out, name), fps, given=given), asked]
+    return path

@@ -152,8 +152,8 @@ def set_sizes(clips: Sequence[Document]) -> dict:
 DAMAGE = {"frame damaged": "frame", "packet damaged": "packet", "breaks off": ""}
 
 def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: int = 10) -> list[str]:
-    """Lines on films that are damaged and used, there several times, or left nothing, on what was passed over, and where
-    little is left."""
+    """Lines on films that are damaged and used, there several times, or left nothing; on what was passed over; and
+    where little is left."""
     used = [film for told in _films(folder) for film in told["used"]]
     names = {film["name"]: _shown(Path(film["path"]).name) for film in used}
     hurt = [f"{names[film['name']]} ({_damage(film['faults'])})" for film in used if DAMAGE.keys() & film["faults"]]

@@ -219,8 +219,8 @@ def _warnings_as_lines(leads: bool) -> Iterator[None]:
 # %% ../../nbs/video/39_training.ipynb #train-def
 @door
 def train_video(
-    data: str | Path, out: str | Path, stage: str, how: VideoTraining = VideoTraining(), start: str | Path | None = None,
-    seed: int = 0,
+    data: str | Path, out: str | Path, stage: str, how: VideoTraining = VideoTraining(),
+    start: str | Path | None = None, seed: int = 0,
 ) -> Path:
     """Train one stage on shards of clips, from the model in `start` or random weights, and return the folder of the
     model; prints what it does. Raises `UserError`."""
@@ -439,7 +439,8 @@ def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> V
 # %% ../../nbs/video/39_training.ipynb #paper-launch
 @door
 def train_paper(
-    data: str, out: str | Path, name: str, how: VideoTraining = VideoTraining(), start: str | Path | None = None, seed: int = 0
+    data: str, out: str | Path, name: str, how: VideoTraining = VideoTraining(), start: str | Path | None = None,
+    seed: int = 0,
 ) -> Path | None:
     """Print what the paper's stage `name` costs; with `data`, train it with FSDP on GPUs. Raises `UserError` where that
     is not possible here."""

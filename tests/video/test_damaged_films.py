@@ -22,10 +22,14 @@ QUICK = VideoCuration(shortest=0.3, text=None, captions=("told",), filters=RULES
                       clips_a_tar=2)
 
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
+def two_films(folder: Path) -> Path:
+    "A folder of two films of a few seconds."
     spec = WorldSpec(scenes=(2, 3), seconds=(1.2, 1.8))
-    return write_films(tmp_path_factory.mktemp("films") / "world", 2, spec, size=48, every=8).films
+    return write_films(folder / "world", 2, spec, size=48, every=8).films
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path: return two_films(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,18 @@ from dclm_nb.video import training as t  # noqa: E402
 from dclm_nb.video.lora import load_lora  # noqa: E402
 from dclm_nb.video.models import NetworkSizes, load_video_model  # noqa: E402
 from dclm_nb.video.pipeline import curate_films  # noqa: E402
-from test_damaged_films import QUICK, artefacts, content, films, report  # noqa: E402, F401
+from test_damaged_films import QUICK, artefacts, content, two_films  # noqa: E402
 
 SMALL = t.VideoTraining(frames=4, moments=1, fps=None, captions="own", steps=5, batch=2, looks=2, checkpoint_every=2,
                         network=NetworkSizes(widths=(16, 32), lanes=(2, 4)), size=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path: return two_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="module")
+def report(films, tmp_path_factory): return curate_films(films, tmp_path_factory.mktemp("out"), QUICK, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +109,7 @@ def test_another_setting_under_the_same_name_is_refused_by_its_name(report, kept
     stage = "camera" if name == "rank" else "video"
     before, start = content(kept[stage]), kept["i2v"] if stage == "camera" else None
     named = dict(captions="mix", network="lanes", length="length", elevation="clips").get(name, name)
-    with pytest.raises(UserError, match=rf"^(?!.*\n).*holds another .*different .*{named}.*choose another folder.*--out"):
+    with pytest.raises(UserError, match=rf"^(?!.*\n).*holds another .*different .*{named}.*choose another .*--out"):
         t.train_video(report.folder, kept[stage], stage, replace(SMALL, **{name: OTHERS[name]}), start)
     assert content(kept[stage]) == before
 
@@ -135,23 +143,24 @@ def test_damaged_shards_are_not_trained_on(report, tmp_path, part, how):
 
 def test_another_film_of_the_same_name_is_refused_by_what_is_different(kept, tmp_path):
     from PIL import Image
-    from dclm_nb.video.models import sample_to
+    from dclm_nb.cli import sample_video
     for name, grey in (("a", 90), ("b", 120)): Image.new("RGB", (40, 30), (grey, 0, 0)).save(tmp_path / f"{name}.png")
     (tmp_path / "other").mkdir()
     Image.new("RGB", (40, 30), (0, 0, 90)).save(tmp_path / "other" / "a.png")
-    call = dict(out=tmp_path / "out", folder=kept["i2v"], images=[tmp_path / "a.png"], steps=2)
-    written = sample_to(**call)
+    call = dict(out=str(tmp_path / "out"), model=str(kept["i2v"]), image=[str(tmp_path / "a.png")], steps=2)
+    sample_video(**call)
     before = content(tmp_path / "out")
-    for path in written[:3]: path.write_bytes(b"damaged")
-    assert sample_to(**call) == written and content(tmp_path / "out") == before     # made again
-    strip = np.asarray(Image.open(written[2]))
+    for path in tmp_path.glob("out/*.[mgp]*"): path.write_bytes(b"damaged")
+    sample_video(**call)
+    assert content(tmp_path / "out") == before                                      # made again
+    strip = np.asarray(Image.open(next(tmp_path.glob("out/*.png"))))
     assert strip.shape[1] > 4.5 * strip.shape[0] and (strip[:40, :40, 0] == 90).all()   # what was given comes first
-    others = dict(guidance=(dict(guidance=3.0), "guidance"), steps=(dict(steps=3), "steps"),
-                  rate=(dict(fps_id=3.0), "fps_id"), picture=(dict(images=[tmp_path / "other" / "a.png"]), "image 1"))
-    for given, named in others.values():
+    namesake = [str(tmp_path / "other" / "a.png")]
+    for given, named in [(dict(guidance=3.0), "guidance"), (dict(steps=3), "steps"), (dict(fps_id=3.0), "fps_id"),
+                         (dict(image=namesake), "image 1")]:
         with pytest.raises(UserError, match=rf"^(?!.*\n).*another film .*different {named}.*choose another folder"):
-            sample_to(**call | given)
+            sample_video(**call | given)
     assert content(tmp_path / "out") == before
-    sample_to(**call | dict(images=[tmp_path / "b.png"]))                           # has a name of its own
+    sample_video(**call | dict(image=[str(tmp_path / "b.png")]))                     # has a name of its own
     with pytest.raises(UserError, match="begins with one picture, not 0: name it with --image"):
-        sample_to(**call | dict(images=()))
+        sample_video(**call | dict(image=None))

@@ -1,7 +1,5 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import dataclasses
-from functools import partial
-
 
 import pytest
 import torch
@@ -24,7 +22,7 @@ from dclm_nb.video.guidance import linear_scale  # noqa: E402
 from dclm_nb.video.lora import add_lora, load_lora, save_lora  # noqa: E402
 from dclm_nb.video.models import (  # noqa: E402
     NetworkPlan, NetworkSizes, Question, VideoModel, WordCaptions, build_network, draw_one, load_vae, load_video_model,
-    sample_films, sample_to, save_video_model,
+    note_asked, sample_films, save_video_model,
 )
 from dclm_nb.video.motion import FlowConfig, motion_score  # noqa: E402
 from dclm_nb.video.near_duplicates import DuplicateConfig  # noqa: E402
@@ -112,7 +110,8 @@ def table(tmp_path_factory) -> dict:
         VideoCuration: settings(VideoCuration()),
         curate_films: dict(films=world.films, out=folder / "out", config=VideoCuration(), executor="local", workers=1),
         ClipTaking: settings(TAKING),
-        ClipStream: dict(shards=folder / "shards", taking=TAKING, seed=0, buffer=1, endless=False, rank=0, world_size=1),
+        ClipStream: dict(shards=folder / "shards", taking=TAKING, seed=0, buffer=1, endless=False, rank=0,
+                         world_size=1),
         Words: dict(words=("a", "b"), length=2),
         NoiseLevels: dict(mean=0.0, std=1.0),
         Training: settings(Training(1, 1)),
@@ -131,8 +130,8 @@ def table(tmp_path_factory) -> dict:
         sample_films: dict(model=model, questions=[Question("red moves")], seed=0, steps=1, guidance=2.0),
         draw_one: dict(folder=kept, caption="red", images=(), seed=0, steps=1, guidance=1.0, fps_id=None,
                        motion_bucket_id=None, elevation=0.0),
-        sample_to: dict(out=folder / "sampled", folder=kept, caption="red", images=(), seed=0, steps=1, guidance=1.0,
-                        fps_id=None, motion_bucket_id=None, elevation=0.0),
+        note_asked: dict(path=folder / "asked.json", folder=kept, caption="red", images=(), seed=0, steps=1,
+                         guidance=1.0, fps_id=None, motion_bucket_id=None, elevation=0.0),
         clip_shards: dict(data=folder / "shards"),
         check_shards: dict(data=folder / "shards"),
         prepare: dict(data=folder / "shards", folder=folder / "set", taking=TAKING, moments=1, seed=0, factor=2,
@@ -177,7 +176,8 @@ models: GivenMixing build_network next_network WordCaptions TextEncoder VideoMod
 motion: moments flow_maps Signature motion_signature
 near_duplicates: clip_signature signature_distance hash_pairs embedding_pairs keepers
 objectives: Condition VideoNetwork denoiser Denoising Pictures EdmPictures EdmSwitch train_stage
-pipeline: film_book set_sizes remarks empty_films ExportClips WriteCard card build_pipeline WriteSheet FilmReport NoClips with_same
+pipeline: film_book set_sizes remarks empty_films ExportClips WriteCard card build_pipeline WriteSheet FilmReport
+pipeline: NoClips with_same
 pipeline: films_key
 sampling: draw
 similarity: PictureReader PictureRater similarities aesthetics Towers Rater learned_reader learned_rater

@@ -89,7 +89,7 @@ def test_from_shards_to_a_film_by_command(capsys, shards, settings, tmp_path):
                              "--motion-bucket-id", 200, "--seed", 5)
     assert code == 0 and "fps_id 24 (the median of its training), motion_bucket_id 200 (as asked)" in out
     written = {path.suffix: path for path in (tmp_path / "films").iterdir()}
-    assert set(written) == {".mp4", ".gif", ".png"} and written[".mp4"].stem == "a-red-square-moves-right-5"
+    assert {".mp4", ".gif", ".png", ".json"} <= set(written) and written[".mp4"].stem == "a-red-square-moves-right-5"
     assert Image.open(written[".gif"]).n_frames == 8
     assert Image.open(written[".png"]).width > 8 * Image.open(written[".png"]).height
     from dclm_nb.video.decoding import read_frames
@@ -316,7 +316,8 @@ def test_one_line_for_every_mistake(capsys, shards, stages, tmp_path, monkeypatc
 def test_a_damaged_model_says_so(stages, tmp_path):
     folder = save_video_model(load_video_model(stages["video"]), tmp_path / "model")
     (folder / "network.safetensors").write_bytes(b"half")
-    with pytest.raises(UserError, match="network.safetensors has 4 bytes instead of .*; train it again"): load_video_model(folder)
+    with pytest.raises(UserError, match="network.safetensors has 4 bytes instead of .*; train it again"):
+        load_video_model(folder)
 
 
 def test_the_papers_size_is_counted_and_needs_gpus(capsys, monkeypatch, shards):
