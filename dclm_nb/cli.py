@@ -442,10 +442,10 @@ def train_video(
     settings = read_settings(config, t.VideoTraining) if config else t.VideoTraining()
     where = out or f"trained/{stage}"
     if size == "paper":
-        t.train_paper(data, where, stage, settings, start, seed)
+        t.train_paper(data, where, stage, settings, start or None, seed)
         return
     if not data: _fail("name the folder that dclm-nb curate video wrote")
-    t.train_video(data, where, stage, settings, start, seed)
+    t.train_video(data, where, stage, settings, start or None, seed)
     asked = "--image PICTURE" if stage in t.FROM_FRAMES else '"WHAT IT SHOWS"'
     if not int(os.environ.get("LOCAL_RANK", 0)): print(f"look at it: dclm-nb sample video {where} {asked}")
 
@@ -458,7 +458,7 @@ def sample_video(
         Optional[list[str]],
         typer.Option(help="The picture, or film, to begin with (i2v, camera, views); twice for interpolate.")
     ] = None,
-    out: Annotated[str, typer.Option(help="Folder for MP4, GIF and a strip as PNG.")] = "sampled",
+    out: Annotated[str, typer.Option(help="Folder for MP4, GIF, a strip as PNG, and what was asked.")] = "sampled",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="How often the network is asked.")] = 25,
     guidance: Annotated[
@@ -475,12 +475,14 @@ def sample_video(
     ] = None,
     elevation: Annotated[float, typer.Option(help="Degrees of the camera above an object (views).")] = 0.0,
 ):
-    "One film from a trained model: MP4, GIF and a strip of its frames."
+    "One film from a trained model: MP4, GIF and a strip of its frames, what was given beside them."
     from pathlib import Path
     from dclm_nb.drawing.film_files import write_film_files
-    from dclm_nb.video.models import draw_one
-    film, name, fps = draw_one(model, caption, image or (), seed, steps, guidance, fps_id, motion_bucket_id, elevation)
-    print(*write_film_files(film, Path(out, name), fps), sep="\n")
+    from dclm_nb.video.models import draw_one, note_asked
+    asked = (caption, image or (), seed, steps, guidance, fps_id, motion_bucket_id, elevation)
+    film, name, fps, given = draw_one(model, *asked)
+    note = note_asked(Path(out, f"{name}.json"), model, *asked)
+    print(*write_film_files(film, Path(out, name), fps, given=given), note, sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
 _NEAR = str.maketrans("✓✗●○·↺…±−–—×≠↓↗⏳σ", "yx*o.r~+---x!v^>s")

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['is_disk_error', 'disk_error', 'sync_folder', 'whole_file', 'atomic_write', 'sha256_of', 'sum_beside', 'is_sum',
-           'note_sum', 'damage', 'intact', 'read_json', 'exclusive', 'kept_file']
+           'note_sum', 'noted_files', 'damage', 'intact', 'read_json', 'exclusive', 'kept_file']
 
 # %% ../../nbs/core/06_files.ipynb #imports
 import errno
@@ -122,6 +122,11 @@ def note_sum(path: str | Path, content: str | Path | None = None) -> None:
     new, before = {"size": content.stat().st_size, "sha256": sha256}, _sums(path)[:1] if path.is_file() else []
     # no renaming: a note that was cut short is no note, and then nothing is known, which is not damage
     sum_beside(path).write_text(json.dumps([new, *(old for old in before if old != new)]) + "\n")
+
+def noted_files(folder: str | Path) -> list[Path]:
+    "Files in a folder, and in those below it, beside which a sum is noted, in order; also such as are gone by now."
+    notes = [path for path in Path(folder).rglob(".*.sum") if is_sum(path)]
+    return sorted(path.with_name(path.name[1:].removesuffix(".sum")) for path in notes)
 
 def _sums(path: Path) -> list[dict]:
     "Of the content that was written last, and of the one before it; empty where nothing legible is noted."

@@ -3,6 +3,7 @@
 # %% ../../nbs/drawing/04_film_files.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,17 @@ from .media import gif_bytes, mp4_bytes, png_bytes, sheet
 __all__ = ['write_film_files']
 
 # %% ../../nbs/drawing/04_film_files.ipynb #write-def
-def write_film_files(frames: np.ndarray, path: str | Path, fps: float, least: int = 160) -> list[Path]:
+def write_film_files(
+    frames: np.ndarray, path: str | Path, fps: float, least: int = 160, given: Sequence[np.ndarray] = ()
+) -> list[Path]:
     """`path` with the endings .mp4, .gif and .png (a strip) for frames uint8 `"T H W 3"`; each pixel is repeated until
-    the short side has `least` pixels. A film of one frame is a PNG only. Returns what was written."""
+    the short side has `least` pixels. In the strip, the first picture that was `given`, uint8 `"H W 3"`, stands before
+    the film, and others behind it. A film of one frame is a PNG only. Returns what was written."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     enlarge = max(1, -(-least // min(frames.shape[1:3])))
     large = frames.repeat(enlarge, 1).repeat(enlarge, 2)
-    files = {".png": png_bytes(sheet(frames, columns=len(frames), enlarge=max(1, enlarge // 2)))}
+    shown = [*given[:1], *frames, *given[1:]]
+    files = {".png": png_bytes(sheet(shown, columns=len(shown), enlarge=max(1, enlarge // 2)))}
     if len(frames) > 1: files = {".mp4": mp4_bytes(large, fps), ".gif": gif_bytes(large, fps)} | files
     return [atomic_write(path.with_name(path.name + ending), data) for ending, data in files.items() if data]

@@ -10,12 +10,14 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
 __all__ = ['BUCKETS', 'DEFAULT_BUCKET', 'REAL_SCALE', 'fps_id', 'MotionScale', 'fit_motion_scale']
 
 # %% ../../nbs/video/10_conditioning.ipynb #fps-id-def
+@door
 def fps_id(times: Sequence[float]) -> int:
     """The rate id of frames shown at `times` `"T"` (seconds, rising): their measured rate, rounded, less one. Raises
     `UserError` for fewer than two frames, or times that do not rise."""
@@ -26,6 +28,7 @@ def fps_id(times: Sequence[float]) -> int:
 # %% ../../nbs/video/10_conditioning.ipynb #scale-def
 BUCKETS, DEFAULT_BUCKET = 256, 127
 
+@door
 @dataclass(frozen=True)
 class MotionScale:
     """From motion to bucket and back: `middle` is the motion of bucket 127 in pixels a second at 128 pixels; a factor
@@ -50,6 +53,7 @@ class MotionScale:
         return self.middle * math.exp(self.spread * NormalDist().inv_cdf((bucket + 0.5) / BUCKETS))
 
 # %% ../../nbs/video/10_conditioning.ipynb #fit-def
+@door
 def fit_motion_scale(motions: Sequence[float]) -> MotionScale:
     """The scale of a set of clips, from their motions `"N"` in pixels a second (stills and NaN left out). Raises
     `UserError` for fewer than eight that move, or all of one motion."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.statistics import Interval, wilson
 from .decoding import Frame, Limits, read_frames
@@ -22,6 +23,7 @@ __all__ = ['Watch', 'CutSettings', 'Transition', 'Alarm', 'CutFinder', 'find_cut
            'single_detector', 'naive_cascade']
 
 # %% ../../nbs/video/04_cuts.ipynb #settings
+@door
 @dataclass(frozen=True)
 class Watch:
     "One detector of the cascade: how many frames a second it sees (None: all), and what it takes for a change."
@@ -29,6 +31,7 @@ class Watch:
     threshold: float
 
 
+@door
 @dataclass(frozen=True)
 class CutSettings:
     "The cascade and its rule."

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..shards.tally import Refused
 
@@ -55,6 +56,7 @@ FAULTS = {
 }
 
 # %% ../../nbs/video/02_decoding.ipynb #limits
+@door
 @dataclass(frozen=True)
 class Limits:
     "What a film may cost. The defaults allow eight hours of 8K."

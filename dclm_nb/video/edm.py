@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 
 # %% auto #0
@@ -86,6 +87,7 @@ def denoising_loss(found: Tensor, clean: Tensor, weight: Tensor) -> Tensor:
     return weight.float() * (found - clean).float().square().flatten(1).mean(1)
 
 # %% ../../nbs/video/23_edm.ipynb #draw
+@door
 @dataclass(frozen=True)
 class NoiseLevels:
     """The logarithm of the noise level is normal with `mean` and `std` (P_mean and P_std of the paper). Raises

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, disk_error, exclusive, whole_file
+from ..core.files import atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, whole_file
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
 
@@ -52,7 +53,8 @@ def _av():
     return av
 
 # %% ../../nbs/video/01_films.ipynb #write-film-def
-def write_film(film: Film, path: str | Path, size: int = 128, every: int = 48, crf: int = 20) -> Path:
+@door
+def write_film(film: Film, path: str | Path, size: Count = 128, every: Count = 48, crf: int = 20) -> Path:
     """Write a film as H.264 in MP4, `size` pixels a side, with its title and chapters, a keyframe every `every` frames
     and none at the cuts; `crf` is x264's quality, 0 the best. Raises `UserError` for an odd size or where PyAV is
     missing."""
@@ -84,6 +86,7 @@ def _chapters(notes: FilmNotes, seconds: float) -> list[dict]:
             for k, (start, end) in enumerate(zip(edges, edges[1:]))]
 
 # %% ../../nbs/video/01_films.ipynb #read-notes-def
+@door
 def read_notes(path: str | Path) -> FilmNotes:
     """What any film says about itself: title and chapters from the file, sentences from a JSON file of the same name
     where there is one. Raises `UserError` for what is no film."""
@@ -112,7 +115,8 @@ class FilmFolder:
     def truth_file(self) -> Path: return self.folder / "truth.jsonl"
 
     @property
-    def settings(self) -> dict: return json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+    def settings(self) -> dict:
+        return read_json(self.folder / "settings.json", then="write the films into another folder")
 
     def paths(self) -> list[Path]:
         "The films in order of name."
@@ -122,11 +126,12 @@ class FilmFolder:
         "What is known about each film, by its name. Raises `UserError` for films that are not all written yet."
         if not self.truth_file.is_file():
             raise UserError(f"{self.folder} has no truth yet: its films are not all written, call write_films again")
-        lines = self.truth_file.read_text(encoding="utf-8").splitlines()
+        lines = intact(self.truth_file, "call write_films again").read_text(encoding="utf-8").splitlines()
         return {truth.name: truth for truth in (FilmTruth.from_dict(json.loads(line)) for line in lines)}
 
 # %% ../../nbs/video/01_films.ipynb #films-of-def
-def films_of(n: int, spec: WorldSpec, seed: int = 0, split: str = "train") -> Iterator[Film]:
+@door
+def films_of(n: Count, spec: WorldSpec, seed: int = 0, split: str = "train") -> Iterator[Film]:
     "`n` films, by chance; the first ten of a hundred are those of ten. Raises `UserError` for `n` < 1."
     if n < 1: raise UserError(f"a folder of {n} films is empty: ask for at least one")
     for i in range(n): yield replace(draw_film(spec, "films", seed, i, split=split), name=f"film-{i:05d}")
@@ -134,11 +139,12 @@ def films_of(n: int, spec: WorldSpec, seed: int = 0, split: str = "train") -> It
 # %% ../../nbs/video/01_films.ipynb #write-films-def
 FILMS_VERSION = 1                                               # raise when the content of the films changes
 
+@door
 def write_films(
-    folder: str | Path, n: int, spec: WorldSpec = WorldSpec(), size: int = 128, seed: int = 0, split: str = "train",
-    every: int = 48, done: Callable[[int], object] = lambda written: None,
+    folder: str | Path, n: Count, spec: WorldSpec = WorldSpec(), size: Count = 128, seed: int = 0,
+    split: str = "train", every: Count = 48, done: Callable[[int], object] = lambda written: None,
 ) -> FilmFolder:
-    """Write `n` films of the world, or those that are still missing; `done` is called with the number that is there.
+    """Write `n` films of the world, or those that are missing or damaged; `done` is called with how many are there.
     Raises `UserError` for a folder that holds films of other settings."""
     found = FilmFolder(Path(folder))
     settings = dict(version=FILMS_VERSION, n=n, size=size, seed=seed, split=split, every=every, world=asdict(spec))
@@ -151,9 +157,9 @@ def write_films(
         for i, film in enumerate(films_of(n, spec, seed, split)):
             _write_missing(found.films, film, size, every)
             done(i + 1)
-        if not found.truth_file.is_file():
+        if damage(found.truth_file):
             truths = (truth_of(film) for film in films_of(n, spec, seed, split))
-            atomic_write(found.truth_file, "".join(json.dumps(asdict(truth)) + "\n" for truth in truths))
+            atomic_write(found.truth_file, "".join(json.dumps(asdict(truth)) + "\n" for truth in truths), noted=True)
     return found
 
 def _make_folder(folder: Path):
@@ -168,18 +174,21 @@ def _own(found: FilmFolder, settings: dict):
             raise UserError(f"{found.folder} holds {what}: choose another folder")
     elif any(found.films.iterdir()):
         raise UserError(f"{found.films} holds files that are not ours: choose another folder")
-    else: atomic_write(found.folder / "settings.json", json.dumps(settings, indent=1) + "\n")
+    else: atomic_write(found.folder / "settings.json", json.dumps(settings, indent=1) + "\n", noted=True)
 
 def _write_missing(folder: Path, film: Film, size: int, every: int):
     path = folder / f"{film.name}.mp4"
-    if path.is_file(): return
+    beside = path.with_suffix(".json")
+    if not damage(path) and not damage(beside): return
     # the film last: where it is, everything is
-    atomic_write(path.with_suffix(".json"), json.dumps(dict(said=notes_of(film).said)) + "\n")
+    atomic_write(beside, json.dumps(dict(said=notes_of(film).said)) + "\n", noted=True)
     write_film(film, path, size, every)
+    note_sum(path)
 
 # %% ../../nbs/video/01_films.ipynb #outside-def
 OUTSIDE = ("watermarked", "good looks only")
 
+@door
 def outside_world(name: str, spec: WorldSpec = WorldSpec()) -> WorldSpec:
     "The world of a set from outside, of `OUTSIDE`. Raises `UserError` for another name."
     if name not in OUTSIDE: raise unknown("set from outside", name, OUTSIDE)

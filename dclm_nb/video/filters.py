@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
 __all__ = ['LARGE_SET', 'SEARCHED', 'Rule', 'Cut', 'settle', 'reason', 'Outcome', 'filter_clips']
 
 # %% ../../nbs/video/15_filters.ipynb #rule-def
+@door
 @dataclass(frozen=True)
 class Rule:
     """Drop clips whose `measure` is too low (or, where `too_high`, too high): the worst `share` of all that have a
@@ -75,6 +77,7 @@ class Cut:
         except (KeyError, TypeError) as error: raise UserError(f"not a settled rule: {error}") from error
 
 # %% ../../nbs/video/15_filters.ipynb #settle-def
+@door
 def settle(rule: Rule, values: Iterable[float | None]) -> Cut:
     """The cut of a rule on the `values` of a whole set (eight bytes a clip: ten million clips are 80 MB). Raises
     `UserError` where a share is asked of clips of which none has a value."""

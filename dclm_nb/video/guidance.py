@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -22,11 +23,12 @@ def guided(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) ->
     return torch.where(weight == 1, conditional, weight * conditional - (weight - 1) * unconditional)
 
 # %% ../../nbs/video/27_guidance.ipynb #linear
-def linear_scale(low: float, high: float, frames: int) -> Tensor:
+@door
+def linear_scale(low: float, high: float, frames: Count) -> Tensor:
     """One guidance weight per frame, `"T"`, from `low` at the first to `high` at the last. Raises `UserError` for no
     frames."""
     if frames < 1: raise UserError(f"a film has at least one frame, not {frames}")
-    return torch.linspace(low, high, frames)
+    return torch.linspace(float(low), float(high), frames)
 
 # %% ../../nbs/video/27_guidance.ipynb #released
 RELEASED_GUIDANCE = {14: (1.0, 2.5), 25: (1.5, 3.0)}

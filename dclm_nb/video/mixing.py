@@ -109,6 +109,8 @@ class MixingSettings:
         if len(self.widths) != len(self.lanes) or not self.widths:
             raise UserError("a network needs as many widths as numbers of lanes")
         if bad := [w for w in self.widths if w % 8]: raise UserError(f"widths are multiples of 8, not {bad[0]}")
+        if bad := [n for n in self.lanes if self.frames * n % 8]:
+            raise UserError(f"{self.frames} frames of {bad[0]} lanes are {self.frames * bad[0]}, no multiple of 8")
 
 # %% ../../nbs/video/34_what_learns.ipynb #waves-def
 def _waves(values: Tensor, width: int) -> Tensor:

@@ -14,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
+from ..core.given import as_folder
+from ..core.identity import Identity, claim
 from ..core.seeds import seed_for
+from ..core.store import tree_hash
 from ..learn.device import this_device
 from .edm import discrete_scaling, edm_scaling
 from .given_frames import Eye, between_frames, from_picture, without_condition
@@ -33,7 +37,7 @@ from .words import Words, WordTable
 __all__ = ['PICTURES', 'FROM_WORDS', 'FROM_FRAMES', 'STAGES', 'NETWORKS', 'FORMAT', 'GIVEN_NOISE', 'NetworkSizes', 'NetworkPlan',
            'GivenMixing', 'build_network', 'next_network', 'WordCaptions', 'TextEncoder', 'VideoModel',
            'save_video_model', 'load_video_model', 'load_vae', 'word_count', 'Question', 'doubled_condition', 'fitting',
-           'sample_films', 'draw_one']
+           'sample_films', 'draw_one', 'note_asked']
 
 # %% ../../nbs/video/37_models.ipynb #stages-def
 PICTURES, FROM_WORDS, FROM_FRAMES = ("image", "edm"), ("video", "hq"), ("i2v", "interpolate", "camera", "views")
@@ -43,6 +47,7 @@ STAGES = (*PICTURES, *FROM_WORDS, *FROM_FRAMES)
 # %% ../../nbs/video/37_models.ipynb #sizes-def
 NETWORKS = ("mixing", "diffusers")
 
+@door
 @dataclass(frozen=True)
 class NetworkSizes:
     """A network of a kind of `NETWORKS`, whatever it is for: widths by level; `lanes` are those of "mixing"; `heads`,
@@ -62,6 +67,7 @@ class NetworkSizes:
 
 
 # %% ../../nbs/video/37_models.ipynb #plan-def
+@door
 @dataclass(frozen=True)
 class NetworkPlan:
     """A network for `stage`: latents of `channels` and `side` (height, width), films of `frames`, captions of up to
@@ -262,6 +268,7 @@ class VideoModel:
 # %% ../../nbs/video/37_models.ipynb #save-def
 FORMAT = "dclm_nb.video/2"
 
+@door
 def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     "Write a model. Raises `UserError` for weights that are not finite."
     from safetensors.torch import save
@@ -271,21 +278,28 @@ def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model.codec, PixelCodec): model.codec.save(folder / "codec.json")
-    else: model.codec.vae.save_pretrained(folder / "vae")
+    else: _save_part(model.codec.vae, folder / "vae")
     if model.plan.sizes.kind == "diffusers":
-        model.network.unet.save_pretrained(folder / "unet")
+        _save_part(model.network.unet, folder / "unet")
         state = {name: value for name, value in state.items() if not name.startswith("unet.")}
     weights = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
-    atomic_write(folder / "network.safetensors", weights)
+    atomic_write(folder / "network.safetensors", weights, noted=True)
     record = {"format": FORMAT, **model.facts(), "weights": hashlib.sha256(weights).hexdigest()}
-    atomic_write(folder / "model.json", json.dumps(record, indent=1) + "\n")
+    atomic_write(folder / "model.json", json.dumps(record, indent=1) + "\n", noted=True)
     return folder
 
+def _save_part(part: nn.Module, folder: Path) -> None:
+    "A network as diffusers keeps it, the sum of each of its files beside it."
+    part.save_pretrained(folder)
+    for path in folder.glob("[!.]*"): note_sum(path)
+
 # %% ../../nbs/video/37_models.ipynb #load-def
+@door
 def load_video_model(folder: str | Path) -> VideoModel:
     """The model in a folder, or in the folder `model` in it. Raises `UserError` for a folder without one, or a damaged
     one."""
     folder = _model_folder(Path(folder))
+    for path in noted_files(folder): intact(path, "train it again")
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if record["format"] != FORMAT: raise ValueError(f"its format is {record['format']}")
@@ -338,6 +352,7 @@ def _load_unet(folder: Path, plan: NetworkPlan) -> nn.Module:
     return unet
 
 # %% ../../nbs/video/37_models.ipynb #vae-def
+@door
 def load_vae(folder: str | Path) -> TemporalVAE:
     "diffusers' temporal autoencoder from a folder, as a codec. Raises `UserError` where there is none."
     try: from diffusers import AutoencoderKLTemporalDecoder
@@ -353,6 +368,7 @@ def word_count(captions: WordCaptions | TextEncoder | None) -> int:
     return len(captions.words) if isinstance(captions, WordCaptions) else 0
 
 # %% ../../nbs/video/37_models.ipynb #question-def
+@door
 @dataclass(frozen=True)
 class Question:
     """What a film is asked for: a caption, or frames uint8 `"H W 3"` (one, or first and last), at `fps_id` and
@@ -367,7 +383,8 @@ class Question:
         "Raises `UserError` where the model cannot be asked this."
         stage, wanted = model.plan.stage, {"interpolate": 2}.get(model.plan.stage, 1) if model.plan.given else 0
         if wanted and len(self.frames) != wanted:
-            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}")
+            raise UserError(f"a model of the stage {stage} begins with {_PICTURES[wanted]}, not {len(self.frames)}: "
+                            f"name {'it' if wanted == 1 else 'each'} with --image")
         if not wanted and self.frames: raise UserError(f"a model of the stage {stage} reads words, not pictures")
         if not wanted and not self.caption.strip():
             raise UserError(f"a model of the stage {stage} needs a caption: say what the film should show")
@@ -419,12 +436,13 @@ def fitting(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return large[top:top + height, left:left + width]
 
 # %% ../../nbs/video/37_models.ipynb #sample-def
+@door
 def sample_films(
-    model: VideoModel, questions: Sequence[Question], seed: int = 0, steps: int = 25, guidance: float = 2.0
+    model: VideoModel, questions: Sequence[Question], seed: int = 0, steps: Count = 25, guidance: float = 2.0
 ) -> np.ndarray:
     """Films uint8 `"B T H W 3"`, one for each question; films of one frame from a model of pictures. Raises `UserError`
     for what the model cannot be asked, for no steps, or a guidance below one."""
-    if not questions: raise UserError("there is nothing to draw: ask for at least one film")
+    if not len(questions): raise UserError("there is nothing to draw: ask for at least one film")
     if not guidance >= 1: raise UserError(f"guidance is 1 (none) or more, not {guidance:g}")
     plan, device = model.plan, this_device()
     chance = torch.Generator().manual_seed(seed_for("video sample", seed))
@@ -441,12 +459,13 @@ def sample_films(
     with torch.no_grad(): return to_frames(model.codec.decode(latents))
 
 # %% ../../nbs/video/37_models.ipynb #command-def
+@door
 def draw_one(
     folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0, steps: int = 25,
     guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None, elevation: float = 0.0,
-) -> tuple[np.ndarray, str, float]:
+) -> tuple[np.ndarray, str, float, list[np.ndarray]]:
     """Draw one film from the model in `folder`, and print what it was conditioned on: frames uint8 `"T H W 3"`, a name
-    for a file, frames a second. Raises `UserError`."""
+    for a file, frames a second, and the pictures that were given, in the film's size. Raises `UserError`."""
     model = load_video_model(folder)
     frames = tuple(frame for path in images for frame in _given_frames(Path(path), model.plan.stage))
     question = Question(caption, frames, fps_id, motion_bucket_id, elevation)
@@ -460,7 +479,7 @@ def draw_one(
     print(f"seed {seed}, {steps} steps, guidance {guidance:g}")
     said = caption or " ".join([model.plan.stage, *(Path(path).stem for path in images)])
     name = f"{re.sub('[^a-z0-9]+', '-', said.lower()).strip('-')[:60]}-{seed}"
-    return film, name, rate + 1
+    return film, name, rate + 1, [fitting(frame, *film.shape[1:3]) for frame in frames]
 
 def _given_frames(path: Path, stage: str) -> list[np.ndarray]:
     "A picture, or the first frame of a film, and for what lies between frames its last one."
@@ -481,3 +500,22 @@ def _ends(path: Path, stage: str) -> list[np.ndarray]:
             if stage != "interpolate": break
     except Refused as refused: raise UserError(f"{path} is no picture, and as a film it is {refused.cause}") from None
     return [first.picture, last.picture] if stage == "interpolate" else [first.picture]
+
+# %% ../../nbs/video/37_models.ipynb #files-def
+@door
+def note_asked(
+    path: str | Path, folder: str | Path, caption: str = "", images: Sequence[str | Path] = (), seed: int = 0,
+    steps: Count = 25, guidance: float = 2.0, fps_id: float | None = None, motion_bucket_id: float | None = None,
+    elevation: float = 0.0,
+) -> Path:
+    """Note in the file `path`, beside a film, what was asked of the model in `folder` (as `draw_one` takes it). Raises
+    `UserError` where the note is about another film of this name, naming what differs."""
+    path = Path(path)
+    as_folder("the folder of films", path.parent)
+    settings = dict(caption=caption, steps=steps, guidance=guidance, fps_id=fps_id, motion_bucket_id=motion_bucket_id,
+                    elevation=elevation)
+    inputs = {"model": tree_hash(_model_folder(Path(folder)))}
+    inputs |= {f"image {k}": sha256_of(image) for k, image in enumerate(images, 1)}
+    claim(path, Identity.of("video/sample", 1, settings, inputs, seed), "another film of this name",
+          "choose another folder with --out")
+    return path

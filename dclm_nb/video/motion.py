@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -17,6 +18,7 @@ __all__ = ['REFERENCE_SIDE', 'FlowConfig', 'moments', 'flow_maps', 'motion_score
 REFERENCE_SIDE = 128
 "Motion is told in pixels a second on a picture whose short side has so many pixels."
 
+@door
 @dataclass(frozen=True)
 class FlowConfig:
     """How motion is measured: `rate` pictures a second are compared, each the mean of the frames within `shutter`
@@ -93,6 +95,7 @@ def _shrunk(cv2, picture: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/video/08_motion.ipynb #score-def
+@door
 def motion_score(frames: np.ndarray, times: Sequence[float], config: FlowConfig = FlowConfig()) -> float:
     """Mean length of the flow of frames uint8 `"T H W 3"` shown at `times` `"T"` seconds, in pixels a second at
     `REFERENCE_SIDE`; NaN for less than two frames. Raises `UserError` as `flow_maps` does."""

@@ -12,12 +12,14 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
 __all__ = ['DuplicateConfig', 'clip_signature', 'signature_distance', 'hash_pairs', 'embedding_pairs', 'keepers']
 
 # %% ../../nbs/video/14_near_duplicates.ipynb #config
+@door
 @dataclass(frozen=True)
 class DuplicateConfig:
     """How clips are compared: hashes of `frames` frames; two clips are the same where their hashes differ in at most

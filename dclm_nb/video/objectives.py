@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.identity import Identity
 from ..core.seeds import seed_for
@@ -89,6 +90,7 @@ def denoiser(network: VideoNetwork, condition: Condition, scaling=edm_scaling) -
     return lambda noisy, sigma: denoised(lambda x, c: network(x, c, condition), noisy, sigma, scaling)
 
 # %% ../../nbs/video/26_objectives.ipynb #settings
+@door
 @dataclass(frozen=True)
 class Training:
     """How a stage is trained; the rate is constant after `warmup` steps. `levels` None: Stable Diffusion's 1000,

@@ -16,15 +16,17 @@ import yaml
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, sha256_of
+from ..core.files import atomic_write, damage, read_json, sha256_of
 from ..core.runs import library_versions, run
-from ..shards.clips import write_clip_shards
+from ..shards.clips import clip_shard_damage, write_clip_shards
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
 from ..stages.executors import check_executor
 from ..stages.running import pipeline_key, run_pipeline
+from ..stages.decisions import read_removals
 from ..stages.stage import Stage
 from .conditioning import REAL_SCALE, fit_motion_scale
 from .contact_sheet import write_sheet
@@ -50,13 +52,14 @@ from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
-__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
-           'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips', 'curate_films',
-           'with_same', 'films_key']
+__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'FEW', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
+           'empty_films', 'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips',
+           'curate_films', 'with_same', 'films_key']
 
 # %% ../../nbs/video/17_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
 
+@door
 @dataclass(frozen=True)
 class VideoCuration:
     """One curation of films. `shortest`, `longest`: seconds of a clip; `captions`, `models`, `reader`, `rater`,
@@ -130,7 +133,10 @@ def film_book(folder: str | Path, films: int) -> pd.DataFrame:
 
 
 def _films(folder: str | Path) -> Iterator[dict]:
-    for path in sorted((Path(folder) / "films").glob("*.json")): yield json.loads(path.read_text())
+    for path in sorted((Path(folder) / "films").glob("*.json")):
+        yield read_json(path, {"used": list, "refused": dict, "faults": list}, _AGAIN)
+
+_AGAIN = "the command that made it makes it again"
 
 # %% ../../nbs/video/17_pipeline.ipynb #sizes-def
 def set_sizes(clips: Sequence[Document]) -> dict:
@@ -146,7 +152,8 @@ def set_sizes(clips: Sequence[Document]) -> dict:
 DAMAGE = {"frame damaged": "frame", "packet damaged": "packet", "breaks off": ""}
 
 def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: int = 10) -> list[str]:
-    "Lines on films that are damaged and used, or there several times, and on what was passed over."
+    """Lines on films that are damaged and used, there several times, or left nothing; on what was passed over; and
+    where little is left."""
     used = [film for told in _films(folder) for film in told["used"]]
     names = {film["name"]: _shown(Path(film["path"]).name) for film in used}
     hurt = [f"{names[film['name']]} ({_damage(film['faults'])})" for film in used if DAMAGE.keys() & film["faults"]]
@@ -156,7 +163,32 @@ def remarks(folder: str | Path, films: FilmsFound, config: VideoCuration, most: 
     return [*_line(hurt, "is damaged and used", "are damaged and used", most),
             *_line(again, f"has the same content as another{then.replace('stay', 'stays')}",
                    f"have the same content as another{then}", most),
-            *_passed_over(films)]
+            *_line([f"{names[name]} ({cause})" for name, cause in empty_films(folder)], "left no clip",
+                   "left no clip", most),
+            *_few(folder), *_passed_over(films)]
+
+
+def empty_films(folder: str | Path) -> list[tuple[str, str]]:
+    "(name, why most of its shots went) of each film that was used and of which no clip is left."
+    folder = Path(folder)
+    if not (folder / "kept").is_dir(): return []
+    stays = {clip.metadata["film"] for clip in load_documents(folder / "kept")}
+    why: dict[str, Counter] = {}
+    for gone in read_removals(folder / "removed"):
+        why.setdefault(gone["id"].rpartition("/")[0], Counter())[f"{gone['stage']}: {gone['step']}"] += 1
+    used = [film["name"] for told in _films(folder) for film in told["used"]]
+    # as often: the cause that comes first in the alphabet
+    cause = lambda counts: min(counts, key=lambda name: (-counts[name], name)) if counts else "no shot found"
+    return [(name, cause(why.get(name, Counter()))) for name in used if name not in stays]
+
+
+FEW = 32                                                # clips: two batches of a training at our size
+
+def _few(folder: str | Path) -> list[str]:
+    if not (Path(folder) / "kept").is_dir(): return []
+    left = sum(1 for _ in load_documents(Path(folder) / "kept"))
+    then = "few to train on; the tables of shots and thresholds say which rule took most"
+    return [f"only {_count(left, 'clip')} {'is' if left == 1 else 'are'} left: {then}"] if left < FEW else []
 
 
 def _line(which: list[str], one: str, many: str, most: int) -> list[str]:
@@ -200,7 +232,7 @@ class ExportClips(PipelineStep):
         scale = REAL_SCALE if self.motion_scale == "real" else fit_motion_scale([c.metadata["motion"] for c in clips])
         for clip in clips: clip.metadata["motion_bucket_id"] = scale.bucket(clip.metadata["motion"])
         write_clip_shards(clips, folder / "shards", self.clips_a_tar)
-        atomic_write(folder / "motion_scale.json", json.dumps(asdict(scale)) + "\n")
+        atomic_write(folder / "motion_scale.json", json.dumps(asdict(scale)) + "\n", noted=True)
         return data
 
 
@@ -225,13 +257,14 @@ class WriteCard(books.WriteReport):
         for film in used: lost.update(film["lost"]), faults.update({name: 1 for name in film["faults"]})
         sets = {name: list(load_documents(folder / name)) for name in ("measured", self.kept)}
         cuts = [cut.to_dict() for cut in load_cuts(folder)] if (folder / "thresholds.json").is_file() else []
-        scale = json.loads(p.read_text()) if (p := folder / "motion_scale.json").is_file() else None
+        scale = read_json(p, {}, _AGAIN) if (p := folder / "motion_scale.json").is_file() else None
         return dict(
             kept=left,
             films=film_book(folder, self.films).to_dict("records"),
             passed_over=self.found.passed_over,
             links=self.found.links,
             remarks=remarks(folder, self.found, self.config),
+            empty=[dict(film=_shown(name), cause=cause) for name, cause in empty_films(folder)],
             refused=[dict(film=_shown(Path(fault["source"]).name), cause=fault["cause"], detail=fault["detail"])
                      for told in _films(folder) for fault in told["faults"]],
             hours=sum(film["seconds"] for film in used) / 3600,
@@ -252,8 +285,8 @@ class WriteCard(books.WriteReport):
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
         told |= self.more(int(table.left.iloc[-1]))
         # the report last: where it is, everything is
-        atomic_write(folder / "card.md", card(told))
-        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n")
+        atomic_write(folder / "card.md", card(told), noted=True)
+        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n", noted=True)
 
 # %% ../../nbs/video/17_pipeline.ipynb #card-text-def
 MOST = 100                                              # refused films that the card lists
@@ -265,6 +298,8 @@ def card(told: dict) -> str:
     lines += [f"{told['hours']:.3f} hours were read.", "", *(f"- {_cell(line)}" for line in told["remarks"]), ""]
     if refused := told["refused"]: lines += ["## Refused", "", *_rows(refused[:MOST]), ""]
     if len(refused) > MOST: lines += [f"And {len(refused) - MOST:,} more, in `films`.", ""]
+    if empty := told["empty"]:
+        lines += [f"## Films of which no clip is left: {len(empty):,}", "", *_rows(empty[:MOST]), ""]
     lines += ["## Shots", "", *_rows([_percent(row) for row in told["funnel"]]), ""]
     lines += ["A share in this table is one of all shots found; a share in a rule is one of the clips measured.", ""]
     lines += ["## Why", "", *_rows([dict(stage=r["stage"], step=r["step"], shots=r["documents"])
@@ -310,7 +345,7 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
         _measure_stage(config, n, folder),
         Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
-        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
+        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02, beyond=_lost_shard),
         Stage("sheet", 1, [WriteSheet(folder, films, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
@@ -328,7 +363,18 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
     blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
     return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4,
-                 documents=tuple(map(len, shards)), signs="films-")
+                 documents=tuple(map(len, shards)), signs="films-", beyond=_lost_clip)
+
+
+def _lost_clip(folder: Path, rank: int) -> str:
+    "What is wrong with the clips that a task has cut, in words: the first that is gone or damaged."
+    paths = (doc.metadata["path"] for doc in load_documents(folder / "found", [rank]))
+    return next((f"{path} {reason}" for path in paths if (reason := damage(folder / path))), "")
+
+
+def _lost_shard(folder: Path, _rank: int) -> str:
+    "What is wrong with the shards, in words."
+    return clip_shard_damage(folder / "shards", sum(1 for _ in load_documents(folder / "kept")))
 
 
 def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:
@@ -418,6 +464,7 @@ class NoClips(UserError):
         self.report = report
 
 # %% ../../nbs/video/17_pipeline.ipynb #curate-def
+@door
 def curate_films(
     films: str | Path | Sequence[str | Path],
     out: str | Path,

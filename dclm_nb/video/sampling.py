@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..core.doors import Count, Positive, door
 from ..core.errors import UserError
 from .edm import discrete_levels
 from .guidance import Denoiser
@@ -16,14 +17,16 @@ from .guidance import Denoiser
 __all__ = ['karras_levels', 'ddim_levels', 'draw']
 
 # %% ../../nbs/video/28_sampling.ipynb #karras
-def karras_levels(steps: int, low: float = 0.002, high: float = 700.0, rho: float = 7.0) -> Tensor:
+@door
+def karras_levels(steps: Count, low: Positive = 0.002, high: Positive = 700.0, rho: Positive = 7.0) -> Tensor:
     """Noise levels falling from `high` to `low` and then zero, `"steps + 1"`. Raises `UserError` for no steps."""
     if steps < 1: raise UserError(f"drawing takes at least one step, not {steps}")
     roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps, dtype=torch.float64)
-    return torch.cat([roots**rho, torch.zeros(1, dtype=torch.float64)]).float()
+    return torch.cat([roots**float(rho), torch.zeros(1, dtype=torch.float64)]).float()
 
 # %% ../../nbs/video/28_sampling.ipynb #ddim-levels
-def ddim_levels(steps: int) -> Tensor:
+@door
+def ddim_levels(steps: Count) -> Tensor:
     """The levels of Stable Diffusion's 1000 that DDIM visits in `steps` steps (every 1000/steps-th, from the second
     on), falling, and then zero: `"steps + 1"`. Raises `UserError` for a number that is not from 1 to 999."""
     if not 1 <= steps < 1000: raise UserError(f"DDIM takes 1 to 999 steps here, not {steps}")

@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
+from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.identity import Identity
 from ..core.learned import Learned
 from ..core.seeds import seed_for
@@ -49,6 +50,7 @@ class PictureRater(Protocol):
         "Frames uint8 `\"N H W 3\"` to float32 `\"N\"`."
 
 # %% ../../nbs/video/12_similarity.ipynb #three-def
+@door
 def three_frames(frames: np.ndarray) -> np.ndarray:
     "First, middle and last of frames uint8 `\"T H W 3\"`; fewer where there are fewer. Raises `UserError` for none."
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
@@ -69,6 +71,7 @@ def aesthetics(frames: np.ndarray, rater: PictureRater) -> float:
     return float(np.mean(rater.rate(three_frames(frames))))
 
 # %% ../../nbs/video/12_similarity.ipynb #config
+@door
 @dataclass(frozen=True)
 class SmallConfig:
     "Size of a small network and of its training; `side` is the side of the pictures it looks at, in pixels."
@@ -198,7 +201,7 @@ def _trained(objective: Callable, network: nn.Module, pixels: Tensor, told: Tens
     how = FitConfig(config.steps, checkpoint_every=max(1, config.steps // 4))
     network = fit(rated, batches, how, folder, whose, name).objective.network.cpu().eval()
     save_weights(folder / WEIGHTS, network=network)
-    atomic_write(folder / SETTINGS, json.dumps(settings, indent=1))
+    atomic_write(folder / SETTINGS, json.dumps(settings, indent=1), noted=True)
     return network
 
 def _new(build: Callable[[], nn.Module], *names: str | int) -> nn.Module:
@@ -210,6 +213,7 @@ def _new(build: Callable[[], nn.Module], *names: str | int) -> nn.Module:
 WEIGHTS, SETTINGS = "weights.safetensors", "settings.json"
 
 # %% ../../nbs/video/12_similarity.ipynb #train-towers-def
+@door
 def train_towers(
     frames: np.ndarray, captions: Sequence[str], folder: str | Path, config: SmallConfig = SmallConfig(), seed: int = 0
 ) -> Towers:
@@ -222,6 +226,7 @@ def train_towers(
     return _trained(_Reading, network, _seen(frames, config.side), network.ids(captions), Path(folder), "towers", seed)
 
 # %% ../../nbs/video/12_similarity.ipynb #train-rater-def
+@door
 def train_rater(
     frames: np.ndarray, ratings: Sequence[float], folder: str | Path, config: SmallConfig = SmallConfig(), seed: int = 0
 ) -> Rater:
@@ -234,9 +239,11 @@ def train_rater(
     return _trained(_Rating, network, _seen(frames, config.side), told, Path(folder), "rater", seed)
 
 # %% ../../nbs/video/12_similarity.ipynb #load-def
+@door
 def load_scorer(folder: str | Path) -> Towers | Rater:
     "What `train_towers` or `train_rater` kept in `folder`. Raises `UserError` where it is missing or damaged."
     folder = Path(folder)
+    for path in filter(Path.is_file, (folder / SETTINGS, folder / WEIGHTS)): intact(path, "train it again")
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         config, named = SmallConfig(**settings["config"]), load_tensors((folder / WEIGHTS).read_bytes())

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -50,6 +51,7 @@ def _shrunk(frame: np.ndarray, side: int) -> tuple[np.ndarray, float]:
     return (cv2.resize(frame, size, interpolation=cv2.INTER_AREA), scale) if scale < 1 else (frame, 1.0)
 
 # %% ../../nbs/video/09_text_area.ipynb #config
+@door
 @dataclass(frozen=True)
 class TextConfig:
     """What counts as text: boxes whose short edge is at most `tallest` of the picture's short side. A picture with less

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
-from ..core.files import disk_error, exclusive
+from ..core.files import disk_error, exclusive, intact, note_sum, noted_files, sum_beside
 from ..core.identity import Identity, claim
 from ..core.progress import duration
 from ..learn.checkpoints import hash_tensors
@@ -67,6 +68,7 @@ RECIPES = {
 assert tuple(RECIPES) == STAGES
 
 # %% ../../nbs/video/39_training.ipynb #settings-def
+@door
 @dataclass(frozen=True)
 class VideoTraining:
     """How a stage is trained. `frames`, `size` (height, width), `fps` and `moments` say what is taken of a clip;
@@ -215,9 +217,10 @@ def _warnings_as_lines(leads: bool) -> Iterator[None]:
         yield
 
 # %% ../../nbs/video/39_training.ipynb #train-def
+@door
 def train_video(
-    data: str | Path, out: str | Path, stage: str, how: VideoTraining = VideoTraining(), start: str | Path = "",
-    seed: int = 0,
+    data: str | Path, out: str | Path, stage: str, how: VideoTraining = VideoTraining(),
+    start: str | Path | None = None, seed: int = 0,
 ) -> Path:
     """Train one stage on shards of clips, from the model in `start` or random weights, and return the folder of the
     model; prints what it does. Raises `UserError`."""
@@ -242,12 +245,34 @@ def train_video(
     model = VideoModel(network, plan, made.codec, made.captions, float(made.clips.fps.median()),
                        float(made.clips.bucket.median()), how.highest, how.lowest,
                        (*(before.lineage if before else ()), f"{stage}: {training.steps} steps, seed {seed}"))
-    whose = Identity.of("video/stage", 1, {"stage": stage, "training": asdict(training), "network": asdict(plan)},
-                        {"clips": made.clips.identity(), "weights": hash_tensors(**network.state_dict())}, seed)
-    claim(out / "stage.json", whose, "another training", "choose another folder with --out")
-    if (out / "model" / "model.json").is_file(): say(f"model     {out / 'model'} (it was there already)")
+    inputs = {"clips": made.clips.identity(), "weights": hash_tensors(**network.state_dict())}
+    _claim(out, Identity.of("video/stage", 2, _deciding(stage, how, training, plan), inputs, seed))
+    if _is_finished(out): say(f"model     {out / 'model'} (it was there already)")
     else: _train(model, made, out, how, training, seed, say, leads)
     return out / "model"
+
+def _deciding(stage: str, how: VideoTraining, training: Training, plan: NetworkPlan) -> dict:
+    "All settings that have a say in the model."
+    carried_out = ("strategy", "precision", "devices", "nodes", "highest", "lowest")
+    settings = {name: getattr(how, name) for name in carried_out + (("rank",) if stage == "camera" else ())}
+    steps = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
+    return {"stage": stage, "training": steps, "network": asdict(plan), **settings}
+
+def _claim(out: Path, identity: Identity) -> None:
+    "The folder belongs to this training. Raises `UserError` where it belongs to another one, or does not say to which."
+    then = "choose another folder with --out"
+    if (out / "model").is_dir() and not (out / "stage.json").is_file():
+        raise UserError(f"{out.name}/stage.json is missing, so that nobody knows whose model this is; {then}")
+    claim(out / "stage.json", identity, "another training", then)
+
+def _is_finished(out: Path) -> bool:
+    "Is the model there? Raises `UserError` where a part of it, or of what its training left, is no longer as it was."
+    record = out / "model" / "model.json"
+    if not record.is_file() and not sum_beside(record).is_file(): return False
+    then = f"remove {out / 'model'} and run this again: it is trained again"
+    for path in noted_files(out):
+        if path.parent != out / "clips": intact(path, then)         # those were looked at before
+    return True
 
 def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoModel | None, seed: int) -> TrainingSet:
     "The moments, with the codec and the words of the model before; new words are added."
@@ -294,6 +319,7 @@ def _train(
             save_lora(network.unet, out / "camera.safetensors")
             merge_lora(network.unet)
         for parameter in network.parameters(): parameter.requires_grad_(False)
+        for path in [*out.glob("*/losses.csv"), *folder.glob("looks.jsonl")]: note_sum(path)
         save_video_model(replace(model, network=network.eval()), out / "model")
         tail = losses[-max(1, len(losses) // 10):]
         say(f"loss      {losses[0]:.3f} at first, {np.mean(tail):.3f} in the last tenth (1: a network that says "
@@ -366,6 +392,7 @@ PAPER_NAMES = {
     "views": ("views",),
 }
 
+@door
 def paper_stages(name: str) -> list[PaperStage]:
     """The paper's stages behind one of ours, or the one of that name. Raises `UserError` for an unknown name, and for
     `image`, which the paper does not train."""
@@ -376,6 +403,7 @@ def paper_stages(name: str) -> list[PaperStage]:
     return [PAPER_STAGES[one] for one in PAPER_NAMES[name]]
 
 # %% ../../nbs/video/39_training.ipynb #paper-plan
+@door
 def paper_lines(stage: PaperStage, devices: int = 8) -> list[str]:
     "What a stage of the paper is and what it costs, counted on networks without weights."
     cost = step_cost(stage)
@@ -392,6 +420,7 @@ def paper_lines(stage: PaperStage, devices: int = 8) -> list[str]:
     return [*lines, f"time      {flops:.3g} FLOPs in all: {hours:,.0f} hours of an A100 at 40 % of its peak{measured}"]
 
 # %% ../../nbs/video/39_training.ipynb #paper-settings
+@door
 def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> VideoTraining:
     """The settings of a stage of the paper; what `how` says of data, batch, folders and devices stays. Raises
     `UserError` where the paper is silent and nothing was chosen."""
@@ -408,8 +437,10 @@ def paper_settings(stage: PaperStage, how: VideoTraining = VideoTraining()) -> V
     )
 
 # %% ../../nbs/video/39_training.ipynb #paper-launch
+@door
 def train_paper(
-    data: str, out: str | Path, name: str, how: VideoTraining = VideoTraining(), start: str | Path = "", seed: int = 0
+    data: str, out: str | Path, name: str, how: VideoTraining = VideoTraining(), start: str | Path | None = None,
+    seed: int = 0,
 ) -> Path | None:
     """Print what the paper's stage `name` costs; with `data`, train it with FSDP on GPUs. Raises `UserError` where that
     is not possible here."""

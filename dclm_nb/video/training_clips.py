@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from ..shards.clips import CLIP_SHARDS
@@ -28,6 +29,7 @@ from .film_blocks import frames_at
 __all__ = ['CLIP_CAUSES', 'ClipTaking', 'window', 'TrainingClip', 'take', 'ClipStream']
 
 # %% ../../nbs/video/20_training_clips.ipynb #settings-def
+@door
 @dataclass(frozen=True)
 class ClipTaking:
     """What is taken from a clip: how many `frames`, of which `size` (height, width) in pixels, at how many `fps` (None:
@@ -136,6 +138,7 @@ def _pictures(path: str, chosen: np.ndarray, size: tuple[int, int], facts: dict)
     return np.stack(pictures)
 
 # %% ../../nbs/video/20_training_clips.ipynb #stream-def
+@door
 class ClipStream(SampleStream):
     """`TrainingClip`s of the shards of a folder or a pattern, for this rank and worker; `tally.report()` says what was
     read and refused. Raises `UserError` where there are no shards, or fewer than ranks."""
@@ -154,12 +157,12 @@ class ClipStream(SampleStream):
     ):
         pattern = Path(shards) / "*.tar" if Path(shards).is_dir() else shards
         source = ShardSource(tuple(find_shards(pattern)), CLIP_SHARDS, *this_rank(rank, world_size))
-        super().__init__(source, None, tuple(CLIP_CAUSES), seed, buffer, endless)
+        super().__init__(source, take, tuple(CLIP_CAUSES), seed, buffer, endless)
         self.taking = taking
 
     def _decoded(self, epoch: int) -> Iterator[TrainingClip]:
         for where, parts in self.source.samples(self.seed, epoch, self.tally):
-            try: clip = take(parts, self.taking, self.seed, epoch)
+            try: clip = self.decode(parts, self.taking, self.seed, epoch)
             except Refused as e: self.tally.add(e.cause, where); continue
             self.tally.add("read", where)
             yield clip

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from .given_frames import PictureToFilm, augmented, from_picture, without_condition
 from .objectives import Condition, VideoNetwork
@@ -19,7 +20,8 @@ __all__ = ['ELEVATIONS', 'orbit', 'from_view', 'AroundObjects', 'from_angle', 'O
 ELEVATIONS = (-5.0, 30.0)
 "Lowest and highest camera, in degrees (Appendix D.6)."
 
-def orbit(views: int, elevation: float) -> Tensor:
+@door
+def orbit(views: Count, elevation: float) -> Tensor:
     """Where the camera stands in each view, on a circle at distance one from an object at the origin, `"V 3"` (x, y,
     and up); the last view is one step before the first. Raises `UserError` for no views or an elevation of more than
     90 degrees."""

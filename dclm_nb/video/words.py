@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 
@@ -16,6 +17,7 @@ from ..core.seeds import seed_for
 __all__ = ['Words', 'WordTable']
 
 # %% ../../nbs/video/21_words.ipynb #words
+@door
 @dataclass(frozen=True)
 class Words:
     """Words in alphabetical order, numbered from 1; 0 is *nothing*, behind a short caption and in place of a dropped

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 
@@ -59,6 +60,7 @@ class Meaning:
 # %% ../../nbs/video/00_world.ipynb #parse
 _CAPTION = re.compile(r"an? (?:(\w+) )?(\w+?)(?:,? (the camera [\w ]+)| moves (\w+)| (stands still))?")
 
+@door
 def parse_caption(text: str) -> Meaning:
     "The meaning of a caption. Raises `UserError` for a sentence, colour, shape or move that this world has not."
     found = _CAPTION.fullmatch(" ".join(text.lower().replace(".", " ").split()))
@@ -79,6 +81,7 @@ TEXTS = ("rows", "subtitle", "watermark")
 POOR = ("grain", "coarse", "faint")
 JOINS = ("cut", "crossfade", "fade")
 
+@door
 @dataclass(frozen=True)
 class WorldSpec:
     """What is drawn and how often. Sizes are shares of a frame's side, times are seconds, rates are shares of scenes;
@@ -170,6 +173,7 @@ def _spread(meanings: Sequence[Meaning], n: int) -> tuple[tuple[Meaning, ...], t
     return tuple(taken), tuple(rest)
 
 # %% ../../nbs/video/00_world.ipynb #meanings-of
+@door
 def meanings_of(spec: WorldSpec, split: str = "train", camera: bool = False) -> tuple[Meaning, ...]:
     """The meanings of a split in which the shape moves, or with `camera` those in which the camera does. Raises
     `UserError` for an unknown split."""
@@ -711,8 +715,9 @@ def clip_of(scene: Scene, frames: int = 8, size: int = 16) -> np.ndarray:
     return render(scene, np.linspace(0, scene.seconds, frames), size)
 
 # %% ../../nbs/video/00_world.ipynb #clip-set-def
+@door
 def clip_set(
-    n: int, spec: WorldSpec = WorldSpec(), frames: int = 8, size: int = 16, seed: int = 0, split: str = "train"
+    n: Count, spec: WorldSpec = WorldSpec(), frames: Count = 8, size: Count = 16, seed: int = 0, split: str = "train"
 ) -> ClipSet:
     "`n` clips of a split; a set of 100 begins with the set of 10. Raises `UserError` for `n` < 1 or as `draw_scene`."
     if n < 1: raise UserError("a set of clips is empty: ask for at least one")

@@ -55,6 +55,15 @@ def test_sound_films_are_not_accused(seed):
     assert failures(Signs.of(films(seed=seed)), REAL) == []
 
 
+@pytest.mark.parametrize("times", [2.0, 2.5, 3.0])
+@pytest.mark.parametrize("step", [1, 2])
+def test_films_that_are_twice_as_restless_are_named(times, step):
+    real = Signs.of(films(64, step=step))
+    restless = Signs(times * real.change, real.travel, real.saturated, real.drift)
+    assert failures(restless, real)[0] in ("frames are restless", "frames flicker")
+    assert failures(Signs(1.5 * real.change, real.travel, real.saturated, real.drift), real) == []
+
+
 def test_where_real_films_stand_still_standing_still_is_no_failure():
     still = films(step=0, noise=0)
     assert failures(Signs.of(still), Signs.of(still)) == []

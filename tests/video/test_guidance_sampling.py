@@ -90,9 +90,9 @@ def test_a_gaussian_is_drawn_as_a_gaussian():
 
 
 @pytest.mark.parametrize("call, said", [
-    (lambda: karras_levels(0), "at least one step"),
+    (lambda: karras_levels(0), "steps must be at least 1"),
     (lambda: ddim_levels(1000), "1 to 999"),
-    (lambda: linear_scale(1, 2, 0), "at least one frame"),
+    (lambda: linear_scale(1, 2, 0), "frames must be at least 1"),
 ])
 def test_errors(call, said):
     with pytest.raises(UserError, match=said): call()
