@@ -15,6 +15,7 @@ def seed_for(*names: str | int) -> int:
     for name in names:
         if isinstance(name, bool) or not isinstance(name, (str, Integral)):
             raise TypeError(f"a seed is named by strings and whole numbers, not by {type(name).__name__} {name!r}")
-        kind, text = ("str", name.encode("utf-8", "surrogatepass")) if isinstance(name, str) else ("int", str(int(name)).encode())
+        kind, text = ("str", name) if isinstance(name, str) else ("int", str(int(name)))
+        text = text.encode("utf-8", "surrogatepass")                # a page may hold half a character
         digest.update(f"{kind}:{len(text)}:".encode() + text)
     return int.from_bytes(digest.digest()[:8], "little") >> 1

@@ -25,8 +25,9 @@ from dclm_nb.curation.ngrams import most_ngrams, paragraph_ngrams
 from dclm_nb.curation.off_target import off_target_texts
 from dclm_nb.curation.pipeline import CurationConfig, curate, funnel
 from dclm_nb.curation.quality import (
-    ClassifierConfig, auc, check_classifier, classifier_file, draws_of, drawn_passage, keep_best, keep_drawn, keep_random,
-    least_auc, load_classifier, log_loss, percentile_threshold, quality_scores, score_spread, train_classifier, tune_classifier,
+    ClassifierConfig, auc, check_classifier, classifier_file, drawn_passage, draws_of, keep_best, keep_drawn,
+    keep_random, least_auc, load_classifier, log_loss, percentile_threshold, quality_scores, score_spread,
+    train_classifier, tune_classifier,
 )
 from dclm_nb.curation.tokens import cut_contexts, load_tokenizer, token_stream, tokenise, train_tokenizer
 from dclm_nb.curation.url import BanLists, remove_ip_addresses, remove_urls

@@ -122,7 +122,8 @@ def test_rule_breakers_are_deterministic():
 
 
 def test_a_size_that_cannot_be_built_is_refused():
-    for wrong, words in (({"share": 0}, "share"), ({"share": 1.5}, "share"), ({"shards": 0}, "shards must be at least 1")):
+    none = "shards must be at least 1"
+    for wrong, words in (({"share": 0}, "share"), ({"share": 1.5}, "share"), ({"shards": 0}, none)):
         with pytest.raises(UserError, match=words): replace(SIZE, **wrong)
 
 

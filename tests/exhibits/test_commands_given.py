@@ -46,8 +46,8 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "sample video": dict(model="a-folder", caption="a dog", image=None, out="out", seed="0", steps="1", guidance="2",
                          fps_id="1", motion_bucket_id="1", elevation="0"),
 }
-QUICK = ["reproduce", "status", "claims", "budget", "site", "bless", "why", "train-image", "runs", "runs bump", "runs same",
-         "runs verify", "curate", "curate video", "train video", "sample video"]
+QUICK = ["reproduce", "status", "claims", "budget", "site", "bless", "why", "train-image", "runs", "runs bump",
+         "runs same", "runs verify", "curate", "curate video", "train video", "sample video"]
 
 
 def commands(group=None, path=()):

@@ -48,6 +48,7 @@ def left_by(folder: Path, but: tuple[str, ...] = ()) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not MOVING & set(path.relative_to(folder).parts) and not path.name.removesuffix(".sum").endswith(but)
+        if path.is_file() and not MOVING & set(path.relative_to(folder).parts)
+        and not path.name.removesuffix(".sum").endswith(but)
         and not path.name.endswith((".lock", ".tmp"))
     }
