@@ -151,9 +151,7 @@ def _one_of(name: str, value: Any, hints: tuple) -> Any:
     if value is None and type(None) in hints: return None
     kinds = [hint for hint in hints if hint is not type(None)]
     if len(kinds) == 1: return held(name, value, kinds[0])
-    if {str, Path} <= set(kinds) and isinstance(value, (str, Path)):
-        path = as_path(name, value)
-        return path if {str, Path} == set(kinds) and "://" not in str(value) else value     # an address is no path
+    if {str, Path} <= set(kinds) and isinstance(value, (str, Path)): return as_path(name, value) and value
     if {str, Path} == set(kinds): return as_path(name, value)
     found = []
     for kind in kinds:

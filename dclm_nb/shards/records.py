@@ -15,6 +15,7 @@ import numpy as np
 from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, read_json, sha256_of
+from ..core.given import briefly
 
 # %% auto #0
 __all__ = ['write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
@@ -47,8 +48,10 @@ def map_rows(
     """`rows` rows of the type `record`, `"rows ..."`, memory-mapped. `rows` and `sha256` are what a
     manifest says. Raises `UserError` for another size, and for another hash where one is given; `then` is what to do
     about it."""
-    where, record = f"{path.parent.name}/{path.name}", np.dtype(record)
-    if type(rows) is not int or rows < 0: raise UserError(f"the manifest gives {where} {rows!r} rows; {then}")
+    where = f"{path.parent.name}/{path.name}"
+    try: record = np.dtype(record)
+    except TypeError: raise UserError(f"record must be a type of numpy, not {briefly(record)}") from None
+    if type(rows) is not int or rows < 0: raise UserError(f"the manifest gives {where} {briefly(rows)} rows; {then}")
     want = rows * record.itemsize
     have = path.stat().st_size if path.is_file() else None
     if have != want:

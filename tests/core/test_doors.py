@@ -29,11 +29,12 @@ RIGHT = [
     (HALF, AnyText), ([HALF], Sequence[AnyText]), ("auto", Devices), (2, Devices), (float("inf"), MayBeInfinite),
     (torch.zeros(2), torch.Tensor), (object(), Any), (object(), object), (0, Share), (1, Fraction), (0, Momentum),
     (2**63 - 1, Seed), ([["a"]], list[list[str]]), (None, None | str), (b"x", bytes),
-    (frozenset({"a"}), frozenset[str]),
+    (frozenset({"a"}), frozenset[str]), (np.True_, bool), ([np.False_], list[bool]),
+    (np.ones(2, bool), Sequence[bool]), (pd.Series([True]), Sequence[bool]), ("https://a.org/b", str | Path),
 ]
 WRONG = [
     (3.0, int), (True, int), ("3", int), (None, int), (float("nan"), float), (float("inf"), float), (10**400, float),
-    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (np.True_, bool), (3, str | Path),
+    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (np.zeros(1, bool), bool), (3, str | Path),
     ("", str | Path), ("a\0b", Path), ("abc", list[str]), (b"abc", list[int]), ({"a": 1}, list[str]),
     (["a", 2], list[str]),
     ({"a"}, Sequence[str]), (iter("ab"), Sequence[str]), (np.zeros(2), Sequence[str]), (3, Iterable[str]),

@@ -42,7 +42,7 @@ def table(tmp_path_factory) -> dict:
 
 # Where what is given comes from our own code, checked before.
 INNER = """
-clips: clip_facts clip_schema clip_shard_damage
+clips: clip_facts clip_schema clip_shard_damage shard_damage
 records: narrowed Records read_header content_identity
 safe_tar: shard_samples
 sources: Source shard_hashes
