@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, intact, sum_beside, whole_file
+from ..core.files import atomic_write, intact, sum_beside, sweep_parts, whole_file
 from ..core.identity import hash_of
 
 # %% auto #0
@@ -68,4 +68,5 @@ def hash_tensors(**tensors: Tensor) -> str:
 def tidy(folder: Path, *names: str) -> None:
     """Removes these files from `folder` with their sums, and whatever was being written when a process died."""
     named = [path for name in names for path in (folder / name, sum_beside(folder / name))]
-    for leftover in (*named, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)
+    for path in named: path.unlink(missing_ok=True)
+    sweep_parts(folder)

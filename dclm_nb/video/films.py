@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, disk_error, exclusive, whole_file
+from ..core.files import atomic_write, disk_error, exclusive, sweep_parts, whole_file
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
 
@@ -146,8 +146,7 @@ def write_films(
     _make_folder(found.films)
     with exclusive(found.folder / ".lock"):
         _own(found, settings)
-        # what a killed process left
-        for half in found.films.glob(".*.tmp"): half.unlink(missing_ok=True)
+        sweep_parts(found.films)
         for i, film in enumerate(films_of(n, spec, seed, split)):
             _write_missing(found.films, film, size, every)
             done(i + 1)
