@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['is_disk_error', 'disk_error', 'sync_folder', 'hold', 'is_part', 'sweep_parts', 'taking_place', 'whole_file',
-           'atomic_write', 'sha256_of', 'sum_beside', 'is_sum', 'note_sum', 'damage', 'intact', 'read_json',
-           'exclusive', 'kept_file']
+           'atomic_write', 'sha256_of', 'sum_beside', 'is_sum', 'note_sum', 'noted_files', 'damage', 'intact',
+           'read_json', 'exclusive', 'kept_file']
 
 # %% ../../nbs/core/06_files.ipynb #imports
 import errno
@@ -78,8 +78,8 @@ def _is_held(descriptor: int, path: Path) -> bool:
     except OSError: return False
 
 def hold(path: Path, how: int = 0) -> int | None:
-    """A descriptor that holds a file or folder for this process; None where another holds it, where it is gone, or where
-    nothing can be locked. `how`: further flags of `os.open`."""
+    """A descriptor that holds a file or folder for this process; None where another holds it, where it is gone, or
+    where nothing can be locked. `how`: further flags of `os.open`."""
     try: descriptor = os.open(path, os.O_NOFOLLOW | how)
     except OSError: return None
     if _is_held(descriptor, path): return descriptor
@@ -94,8 +94,8 @@ def is_part(path: Path) -> bool:
     return bool(_PART.fullmatch(path.name))
 
 def sweep_parts(folder: str | Path, below: bool = False) -> int:
-    """Remove the half-written files in a folder, and `below` it if asked to, that no living process holds; how many there
-    were."""
+    """Remove the half-written files in a folder, and `below` it if asked to, that no living process holds; how many
+    there were."""
     swept = 0
     for place, folders, names in os.walk(folder):
         if not below: folders.clear()
@@ -112,8 +112,8 @@ def _sweep_part(part: Path) -> bool:
 _swept: set[Path] = set()                               # the folders in which this process has looked
 
 def _new_part(path: Path, attempts: int = 8) -> tuple[Path, int]:
-    """A new, empty file beside `path`, and a descriptor that holds it. On a file system that knows no locks nothing does,
-    and it is not tried for ever."""
+    """A new, empty file beside `path`, and a descriptor that holds it. On a file system that knows no locks nothing
+    does, and it is not tried for ever."""
     if (folder := path.parent.absolute()) not in _swept:
         sweep_parts(folder)
         _swept.add(folder)
@@ -188,6 +188,11 @@ def note_sum(path: str | Path, content: str | Path | None = None) -> None:
     new, before = {"size": content.stat().st_size, "sha256": sha256}, _sums(path)[:1] if path.is_file() else []
     # no renaming: a note that was cut short is no note, and then nothing is known, which is not damage
     sum_beside(path).write_text(json.dumps([new, *(old for old in before if old != new)]) + "\n")
+
+def noted_files(folder: str | Path) -> list[Path]:
+    "Files in a folder, and in those below it, beside which a sum is noted, in order; also such as are gone by now."
+    notes = [path for path in Path(folder).rglob(".*.sum") if is_sum(path)]
+    return sorted(path.with_name(path.name[1:].removesuffix(".sum")) for path in notes)
 
 def _sums(path: Path) -> list[dict]:
     "Of the content that was written last, and of the one before it; empty where nothing legible is noted."

@@ -72,6 +72,7 @@ def listed(name: str, value: Any, kind: type | tuple[type, ...] = object, of: st
 def flag(name: str, value: Any) -> bool:
     "`value`, if it is True or False: `\"no\"` is true for Python. Raises `UserError`."
     if isinstance(value, bool): return value
+    if getattr(value, "dtype", None) == bool and value.shape == (): return bool(value)      # of numpy
     raise UserError(f"{name} must be True or False, not {briefly(value)}")
 
 # %% ../../nbs/core/23_given.ipynb #path-def

@@ -19,7 +19,9 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError, unknown
-from .files import atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sweep_parts, sync_folder
+from dclm_nb.core.files import (
+    atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sweep_parts, sync_folder,
+)
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir

@@ -25,7 +25,8 @@ from dclm_nb.core.files import (
 from .safe_tar import Layout
 
 # %% auto #0
-__all__ = ['VIDEOS', 'CLIP_SHARDS', 'clip_facts', 'clip_schema', 'write_clip_table', 'write_clip_shards', 'clip_shard_damage']
+__all__ = ['VIDEOS', 'CLIP_SHARDS', 'clip_facts', 'clip_schema', 'write_clip_table', 'write_clip_shards', 'shard_damage',
+           'clip_shard_damage']
 
 # %% ../../nbs/shards/05_clips.ipynb #clip-facts-def
 def clip_facts(clip: Document) -> dict:
@@ -152,6 +153,13 @@ def _damage(path: Path, stats: dict) -> str:
     table = path.with_suffix(".parquet")
     reason = damage(table)
     return f"{table.name} {reason}" if reason else ""
+
+def shard_damage(path: Path) -> str:
+    """What is wrong with one shard that `write_clip_shards` wrote, in words; empty where nothing is, and where somebody
+    else wrote it."""
+    if not sum_beside(_stats_file(path)).is_file(): return ""
+    try: return _damage(path, read_json(_stats_file(path)))
+    except UserError as e: return str(e).partition("; ")[0]
 
 def clip_shard_damage(folder: str | Path, clips: int) -> str:
     "What is wrong with the shards of `clips` clips in a folder, in words; empty where all are as they were written."

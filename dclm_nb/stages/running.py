@@ -34,8 +34,8 @@ def pipeline_key(pipeline: Callable, settings: dict, inputs: dict[str, str]) -> 
 
 # %% ../../nbs/stages/06_running.ipynb #sweep-def
 def sweep(folder: Path, halves: Iterable[Path] = ()) -> None:
-    """Remove what killed processes left: half-written files below `folder`, `*.tmp` of the libraries, and `halves`, which
-    only this kind of pipeline knows."""
+    """Remove what killed processes left: half-written files below `folder`, `*.tmp` of the libraries, and `halves`,
+    which only this kind of pipeline knows."""
     sweep_parts(folder, below=True)
     for path in [*(p for p in folder.rglob("*.tmp") if not is_part(p)), *halves]:
         if path.is_dir(): shutil.rmtree(path)

@@ -18,6 +18,8 @@ from .documents import shards_of_task
 __all__ = ['Stage', 'forget_lost_tasks', 'lost_output']
 
 # %% ../../nbs/stages/04_stage.ipynb #stage-def
+def _nothing(folder: Path, rank: int) -> str: return ""
+
 @dataclass(frozen=True)
 class Stage:
     """Blocks that run as `tasks` tasks; the `shards` of the data fall to them in turn. `light`: so little work that a
@@ -35,7 +37,7 @@ class Stage:
     counted: str = ""                                           # instead: the folder of documents that it reads
     signs: str = ""                                             # how the names of its signs of life begin
     # what is wrong in the folder with what the outputs of a task name, in words; empty where nothing is
-    beyond: Callable[[Path, int], str] = field(default=lambda folder, rank: "", compare=False)
+    beyond: Callable[[Path, int], str] = field(default=_nothing, compare=False)
 
     def expected(self, folder: Path) -> list[float]:
         "How many documents will be reported for each shard; what it reads is there when it begins, and is counted."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import whole_file
+from ..core.files import damage, whole_file
 from ..shards.tally import Refused
 from .cuts import Transition
 from .decoding import Limits, Packets, _av, _decoded, _opened, packet_table
@@ -143,7 +143,7 @@ def _copy(packets, stream, table: Packets, frame_of: dict[int, int], clip: Clip,
     numbers = sorted(int(n) for n in table.order[clip.first:clip.after])
     stamps = dict(zip(numbers, _stamps(table, clip, numbers, frame_of)))
     kind = "mp4" if to.suffix == ".mp4" else "matroska"
-    with whole_file(to) as file, _open_copy(file, kind, stream) as (out, copy):
+    with whole_file(to, noted=True) as file, _open_copy(file, kind, stream) as (out, copy):
         out.metadata["comment"] = _note(clip, source)
         copy.time_base = _BASE
         for n, packet in packets:
@@ -167,8 +167,8 @@ def _note(clip: Clip, source: int) -> str:
 
 
 def _is_there(path: Path, clip: Clip, source: int) -> bool:
-    "Is there a clip of this name with these frames of a film of this size?"
-    if not path.is_file(): return False
+    "Is there a clip of this name with these frames of a film of this size, as it was written?"
+    if damage(path): return False
     try:
         with _av().open(f"file:{path.absolute()}") as found: notes = found.metadata
     except (OSError, ValueError): return False

@@ -86,15 +86,16 @@ def write_sheet(
                  + "".join(_cell(k, clips[k], cuts) for k in stay) + "</div>")
     lines = "".join(f"<li>{_text(line)}</li>" for line in unseen)
     if lines: parts.append(f"<h2>What is not shown</h2><ul>{lines}</ul>")
-    return atomic_write(path, _PAGE.format(styles=styles, body="\n".join(parts), clips=len(clips)))
+    return atomic_write(path, _PAGE.format(styles=styles, body="\n".join(parts), clips=len(clips)), noted=True)
 
 
 def _styles(numbers: Sequence[int], clips: Sequence[Document], folder: Path) -> str:
     "The strip of each clip as a style; one that cannot be drawn is left grey."
+    from dclm_nb.video.contact_sheet import strip_of                # as the process next door knows it
     styles = []
     with Airlock() as airlock:
         for k in numbers:
-            try: strip = airlock.run("dclm_nb.video.contact_sheet:strip_of", str(folder / clips[k].metadata["path"]))
+            try: strip = airlock.run(strip_of, str(folder / clips[k].metadata["path"]))
             except Refused: continue
             height, width = strip.shape[:2]
             styles.append(f".c{k}{{width:{width}px;height:{height}px;background-image:url({_jpeg(strip)})}}")

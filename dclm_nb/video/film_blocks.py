@@ -9,7 +9,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
+from ..core.files import intact
 from ..shards.tally import Refused
 from ..stages.decisions import Decide, Removal
 from ..stages.documents import documents_table, replacing
@@ -204,11 +205,10 @@ def _airlock(memory: int, patience: float, in_all: float) -> Airlock:
     return airlock
 
 
-def _inside(target: str, memory: int, patience: float, limits: Limits, **task) -> Iterator:
-    """What a function of this module yields, or returns, in the airlock. Raises `Unreadable` for what is wrong with the
+def _inside(target: Callable, memory: int, patience: float, limits: Limits, **task) -> Iterator:
+    """What a function of a module yields, or returns, in the airlock. Raises `Unreadable` for what is wrong with the
     film; what went wrong there for the user's or the disk's sake goes wrong here, too."""
-    airlock, name = _airlock(memory, patience, limits.patience), f"dclm_nb.video.film_blocks:{target}"
-    calls = airlock.each(name, limits=limits, **task)
+    calls = _airlock(memory, patience, limits.patience).each(target, limits=limits, **task)
     try:
         if (returned := (yield from calls)) is not None: yield returned
     except Refused as e: raise Unreadable(e.cause, e.detail) from e
@@ -253,7 +253,7 @@ class ReadFilms(ReadFiles):
     def _shots(self, path: Path) -> Iterator[Document]:
         name = self.names[str(path)]
         last, clips = None, str(Path(self.folder) / "clips" / name)
-        study = _inside("study_film", self.memory, self.patience, self.limits, path=str(path), name=name, folder=clips,
+        study = _inside(study_film, self.memory, self.patience, self.limits, path=str(path), name=name, folder=clips,
                         settings=self.cutting)
         for last in study: pass
         self.used.append(last["film"])
@@ -413,7 +413,7 @@ class MeasureClips(Decide):
         m, path = self.measuring, str(Path(self.folder) / doc.metadata["path"])
         self._beat(doc.metadata["shard"])
         sizes = dict(side=m.side, small=m.flow.side or m.side)
-        try: *_, look = _inside("look_at", self.memory, self.patience, self.limits, path=path, **sizes)
+        try: *_, look = _inside(look_at, self.memory, self.patience, self.limits, path=path, **sizes)
         except Unreadable as e: return Removal(self.stage, e.cause, statistic=e.detail or None)
         doc.metadata |= dict(fps_id=fps_id(look.times)) | self.gauges.read(look, doc.metadata.get("told", ""))
         doc.text = next((text for text in doc.metadata.get("captions", {}).values() if text), "")
@@ -445,7 +445,8 @@ class SettleRules(PipelineStep):
 
 def load_cuts(folder: str | Path) -> list[Cut]:
     "The settled rules of a run, in order."
-    return [Cut.from_dict(kept) for kept in json.loads((Path(folder) / "thresholds.json").read_text())]
+    path = intact(Path(folder) / "thresholds.json", "the command that made it makes it again")
+    return [Cut.from_dict(kept) for kept in json.loads(path.read_text(encoding="utf-8"))]
 
 # %% ../../nbs/video/16_film_blocks.ipynb #filter-def
 class FilterClips(Decide):

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, disk_error, exclusive, sweep_parts, whole_file
+from dclm_nb.core.files import (
+    atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, sweep_parts, whole_file,
+)
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
 
@@ -112,7 +114,7 @@ class FilmFolder:
     def truth_file(self) -> Path: return self.folder / "truth.jsonl"
 
     @property
-    def settings(self) -> dict: return json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+    def settings(self) -> dict: return read_json(self.folder / "settings.json", then="write the films into another folder")
 
     def paths(self) -> list[Path]:
         "The films in order of name."
@@ -122,7 +124,7 @@ class FilmFolder:
         "What is known about each film, by its name. Raises `UserError` for films that are not all written yet."
         if not self.truth_file.is_file():
             raise UserError(f"{self.folder} has no truth yet: its films are not all written, call write_films again")
-        lines = self.truth_file.read_text(encoding="utf-8").splitlines()
+        lines = intact(self.truth_file, "call write_films again").read_text(encoding="utf-8").splitlines()
         return {truth.name: truth for truth in (FilmTruth.from_dict(json.loads(line)) for line in lines)}
 
 # %% ../../nbs/video/01_films.ipynb #films-of-def
@@ -138,7 +140,7 @@ def write_films(
     folder: str | Path, n: int, spec: WorldSpec = WorldSpec(), size: int = 128, seed: int = 0, split: str = "train",
     every: int = 48, done: Callable[[int], object] = lambda written: None,
 ) -> FilmFolder:
-    """Write `n` films of the world, or those that are still missing; `done` is called with the number that is there.
+    """Write `n` films of the world, or those that are missing or damaged; `done` is called with the number that is there.
     Raises `UserError` for a folder that holds films of other settings."""
     found = FilmFolder(Path(folder))
     settings = dict(version=FILMS_VERSION, n=n, size=size, seed=seed, split=split, every=every, world=asdict(spec))
@@ -150,9 +152,9 @@ def write_films(
         for i, film in enumerate(films_of(n, spec, seed, split)):
             _write_missing(found.films, film, size, every)
             done(i + 1)
-        if not found.truth_file.is_file():
+        if damage(found.truth_file):
             truths = (truth_of(film) for film in films_of(n, spec, seed, split))
-            atomic_write(found.truth_file, "".join(json.dumps(asdict(truth)) + "\n" for truth in truths))
+            atomic_write(found.truth_file, "".join(json.dumps(asdict(truth)) + "\n" for truth in truths), noted=True)
     return found
 
 def _make_folder(folder: Path):
@@ -167,14 +169,16 @@ def _own(found: FilmFolder, settings: dict):
             raise UserError(f"{found.folder} holds {what}: choose another folder")
     elif any(found.films.iterdir()):
         raise UserError(f"{found.films} holds files that are not ours: choose another folder")
-    else: atomic_write(found.folder / "settings.json", json.dumps(settings, indent=1) + "\n")
+    else: atomic_write(found.folder / "settings.json", json.dumps(settings, indent=1) + "\n", noted=True)
 
 def _write_missing(folder: Path, film: Film, size: int, every: int):
     path = folder / f"{film.name}.mp4"
-    if path.is_file(): return
+    beside = path.with_suffix(".json")
+    if not damage(path) and not damage(beside): return
     # the film last: where it is, everything is
-    atomic_write(path.with_suffix(".json"), json.dumps(dict(said=notes_of(film).said)) + "\n")
+    atomic_write(beside, json.dumps(dict(said=notes_of(film).said)) + "\n", noted=True)
     write_film(film, path, size, every)
+    note_sum(path)
 
 # %% ../../nbs/video/01_films.ipynb #outside-def
 OUTSIDE = ("watermarked", "good looks only")

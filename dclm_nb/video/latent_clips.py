@@ -40,9 +40,9 @@ class Clips:
 
     def frames(self) -> Clips:
         """Every frame as a clip of its own."""
-        times = self.latents.shape[1]
-        repeated = {name: value.repeat_interleave(times, 0) for name, value in self.tensors().items()}
-        return Clips(**{**repeated, "latents": self.latents.flatten(0, 1)[:, None]})
+        times, told = self.latents.shape[1], self.tensors()
+        latents = told.pop("latents").flatten(0, 1)[:, None]        # where they lie: they may be gigabytes
+        return Clips(latents, **{name: value.repeat_interleave(times, 0) for name, value in told.items()})
 
     def batch(self, size: int, chance: torch.Generator) -> dict[str, Tensor]:
         """`size` clips drawn with replacement, by name."""

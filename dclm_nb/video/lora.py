@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.seeds import seed_for
 from .given_frames import PictureToFilm
 
@@ -64,11 +64,12 @@ def save_lora(unet: nn.Module, path: str | Path) -> None:
     from safetensors.torch import save
     if not has_lora(unet): raise UserError("no low-rank matrices lie over this network")
     kept = _peft().get_peft_model_state_dict(unet, adapter_name="default")
-    atomic_write(path, save({name: value.detach().cpu().contiguous() for name, value in kept.items()}))
+    atomic_write(path, save({name: value.detach().cpu().contiguous() for name, value in kept.items()}), noted=True)
 
 def load_lora(unet: nn.Module, path: str | Path, where: str = TIME_ATTENTION) -> nn.Module:
     """The network itself, with the matrices of a file over it. Raises `UserError` for a file that holds others."""
     from safetensors.torch import load_file
+    intact(path, "train it again")
     try: kept = load_file(path)
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]

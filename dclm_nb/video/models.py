@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact, note_sum, noted_files
 from ..core.seeds import seed_for
 from ..learn.device import this_device
 from .edm import discrete_scaling, edm_scaling
@@ -271,21 +271,27 @@ def save_video_model(model: VideoModel, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model.codec, PixelCodec): model.codec.save(folder / "codec.json")
-    else: model.codec.vae.save_pretrained(folder / "vae")
+    else: _save_part(model.codec.vae, folder / "vae")
     if model.plan.sizes.kind == "diffusers":
-        model.network.unet.save_pretrained(folder / "unet")
+        _save_part(model.network.unet, folder / "unet")
         state = {name: value for name, value in state.items() if not name.startswith("unet.")}
     weights = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
-    atomic_write(folder / "network.safetensors", weights)
+    atomic_write(folder / "network.safetensors", weights, noted=True)
     record = {"format": FORMAT, **model.facts(), "weights": hashlib.sha256(weights).hexdigest()}
-    atomic_write(folder / "model.json", json.dumps(record, indent=1) + "\n")
+    atomic_write(folder / "model.json", json.dumps(record, indent=1) + "\n", noted=True)
     return folder
+
+def _save_part(part: nn.Module, folder: Path) -> None:
+    "A network as diffusers keeps it, the sum of each of its files beside it."
+    part.save_pretrained(folder)
+    for path in folder.glob("[!.]*"): note_sum(path)
 
 # %% ../../nbs/video/37_models.ipynb #load-def
 def load_video_model(folder: str | Path) -> VideoModel:
     """The model in a folder, or in the folder `model` in it. Raises `UserError` for a folder without one, or a damaged
     one."""
     folder = _model_folder(Path(folder))
+    for path in noted_files(folder): intact(path, "train it again")
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if record["format"] != FORMAT: raise ValueError(f"its format is {record['format']}")

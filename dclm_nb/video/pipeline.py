@@ -17,9 +17,9 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, sha256_of
+from ..core.files import atomic_write, damage, read_json, sha256_of
 from ..core.runs import library_versions, run
-from ..shards.clips import write_clip_shards
+from ..shards.clips import clip_shard_damage, write_clip_shards
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
@@ -130,7 +130,10 @@ def film_book(folder: str | Path, films: int) -> pd.DataFrame:
 
 
 def _films(folder: str | Path) -> Iterator[dict]:
-    for path in sorted((Path(folder) / "films").glob("*.json")): yield json.loads(path.read_text())
+    for path in sorted((Path(folder) / "films").glob("*.json")):
+        yield read_json(path, {"used": list, "refused": dict, "faults": list}, _AGAIN)
+
+_AGAIN = "the command that made it makes it again"
 
 # %% ../../nbs/video/17_pipeline.ipynb #sizes-def
 def set_sizes(clips: Sequence[Document]) -> dict:
@@ -200,7 +203,7 @@ class ExportClips(PipelineStep):
         scale = REAL_SCALE if self.motion_scale == "real" else fit_motion_scale([c.metadata["motion"] for c in clips])
         for clip in clips: clip.metadata["motion_bucket_id"] = scale.bucket(clip.metadata["motion"])
         write_clip_shards(clips, folder / "shards", self.clips_a_tar)
-        atomic_write(folder / "motion_scale.json", json.dumps(asdict(scale)) + "\n")
+        atomic_write(folder / "motion_scale.json", json.dumps(asdict(scale)) + "\n", noted=True)
         return data
 
 
@@ -225,7 +228,7 @@ class WriteCard(books.WriteReport):
         for film in used: lost.update(film["lost"]), faults.update({name: 1 for name in film["faults"]})
         sets = {name: list(load_documents(folder / name)) for name in ("measured", self.kept)}
         cuts = [cut.to_dict() for cut in load_cuts(folder)] if (folder / "thresholds.json").is_file() else []
-        scale = json.loads(p.read_text()) if (p := folder / "motion_scale.json").is_file() else None
+        scale = read_json(p, {}, _AGAIN) if (p := folder / "motion_scale.json").is_file() else None
         return dict(
             kept=left,
             films=film_book(folder, self.films).to_dict("records"),
@@ -252,8 +255,8 @@ class WriteCard(books.WriteReport):
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
         told |= self.more(int(table.left.iloc[-1]))
         # the report last: where it is, everything is
-        atomic_write(folder / "card.md", card(told))
-        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n")
+        atomic_write(folder / "card.md", card(told), noted=True)
+        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n", noted=True)
 
 # %% ../../nbs/video/17_pipeline.ipynb #card-text-def
 MOST = 100                                              # refused films that the card lists
@@ -310,7 +313,7 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
         _measure_stage(config, n, folder),
         Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
-        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02),
+        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02, beyond=_lost_shard),
         Stage("sheet", 1, [WriteSheet(folder, films, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
@@ -328,7 +331,18 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
     blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
     return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4,
-                 documents=tuple(map(len, shards)), signs="films-")
+                 documents=tuple(map(len, shards)), signs="films-", beyond=_lost_clip)
+
+
+def _lost_clip(folder: Path, rank: int) -> str:
+    "What is wrong with the clips that a task has cut, in words: the first that is gone or damaged."
+    paths = (doc.metadata["path"] for doc in load_documents(folder / "found", [rank]))
+    return next((f"{path} {reason}" for path in paths if (reason := damage(folder / path))), "")
+
+
+def _lost_shard(folder: Path, _rank: int) -> str:
+    "What is wrong with the shards, in words."
+    return clip_shard_damage(folder / "shards", sum(1 for _ in load_documents(folder / "kept")))
 
 
 def _measure_stage(c: VideoCuration, n: int, f: Path) -> Stage:

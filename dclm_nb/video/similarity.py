@@ -19,7 +19,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.identity import Identity
 from ..core.learned import Learned
 from ..core.seeds import seed_for
@@ -198,7 +198,7 @@ def _trained(objective: Callable, network: nn.Module, pixels: Tensor, told: Tens
     how = FitConfig(config.steps, checkpoint_every=max(1, config.steps // 4))
     network = fit(rated, batches, how, folder, whose, name).objective.network.cpu().eval()
     save_weights(folder / WEIGHTS, network=network)
-    atomic_write(folder / SETTINGS, json.dumps(settings, indent=1))
+    atomic_write(folder / SETTINGS, json.dumps(settings, indent=1), noted=True)
     return network
 
 def _new(build: Callable[[], nn.Module], *names: str | int) -> nn.Module:
@@ -237,6 +237,7 @@ def train_rater(
 def load_scorer(folder: str | Path) -> Towers | Rater:
     "What `train_towers` or `train_rater` kept in `folder`. Raises `UserError` where it is missing or damaged."
     folder = Path(folder)
+    for path in filter(Path.is_file, (folder / SETTINGS, folder / WEIGHTS)): intact(path, "train it again")
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         config, named = SmallConfig(**settings["config"]), load_tensors((folder / WEIGHTS).read_bytes())

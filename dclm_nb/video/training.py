@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError, unknown
-from ..core.files import disk_error, exclusive
+from ..core.files import disk_error, exclusive, intact, note_sum, noted_files, sum_beside
 from ..core.identity import Identity, claim
 from ..core.progress import duration
 from ..learn.checkpoints import hash_tensors
@@ -242,12 +242,34 @@ def train_video(
     model = VideoModel(network, plan, made.codec, made.captions, float(made.clips.fps.median()),
                        float(made.clips.bucket.median()), how.highest, how.lowest,
                        (*(before.lineage if before else ()), f"{stage}: {training.steps} steps, seed {seed}"))
-    whose = Identity.of("video/stage", 1, {"stage": stage, "training": asdict(training), "network": asdict(plan)},
-                        {"clips": made.clips.identity(), "weights": hash_tensors(**network.state_dict())}, seed)
-    claim(out / "stage.json", whose, "another training", "choose another folder with --out")
-    if (out / "model" / "model.json").is_file(): say(f"model     {out / 'model'} (it was there already)")
+    inputs = {"clips": made.clips.identity(), "weights": hash_tensors(**network.state_dict())}
+    _claim(out, Identity.of("video/stage", 2, _deciding(stage, how, training, plan), inputs, seed))
+    if _is_finished(out): say(f"model     {out / 'model'} (it was there already)")
     else: _train(model, made, out, how, training, seed, say, leads)
     return out / "model"
+
+def _deciding(stage: str, how: VideoTraining, training: Training, plan: NetworkPlan) -> dict:
+    "All settings that have a say in the model."
+    carried_out = ("strategy", "precision", "devices", "nodes", "highest", "lowest")
+    settings = {name: getattr(how, name) for name in carried_out + (("rank",) if stage == "camera" else ())}
+    steps = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
+    return {"stage": stage, "training": steps, "network": asdict(plan), **settings}
+
+def _claim(out: Path, identity: Identity) -> None:
+    "The folder belongs to this training. Raises `UserError` where it belongs to another one, or does not say to which."
+    then = "choose another folder with --out"
+    if (out / "model").is_dir() and not (out / "stage.json").is_file():
+        raise UserError(f"{out.name}/stage.json is missing, so that nobody knows whose model this is; {then}")
+    claim(out / "stage.json", identity, "another training", then)
+
+def _is_finished(out: Path) -> bool:
+    "Is the model there? Raises `UserError` where a part of it, or of what its training left, is no longer as it was."
+    record = out / "model" / "model.json"
+    if not record.is_file() and not sum_beside(record).is_file(): return False
+    then = f"remove {out / 'model'} and run this again: it is trained again"
+    for path in noted_files(out):
+        if path.parent != out / "clips": intact(path, then)         # those were looked at before
+    return True
 
 def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoModel | None, seed: int) -> TrainingSet:
     "The moments, with the codec and the words of the model before; new words are added."
@@ -294,6 +316,7 @@ def _train(
             save_lora(network.unet, out / "camera.safetensors")
             merge_lora(network.unet)
         for parameter in network.parameters(): parameter.requires_grad_(False)
+        for path in [*out.glob("*/losses.csv"), *folder.glob("looks.jsonl")]: note_sum(path)
         save_video_model(replace(model, network=network.eval()), out / "model")
         tail = losses[-max(1, len(losses) // 10):]
         say(f"loss      {losses[0]:.3f} at first, {np.mean(tail):.3f} in the last tenth (1: a network that says "

@@ -154,12 +154,12 @@ class ClipStream(SampleStream):
     ):
         pattern = Path(shards) / "*.tar" if Path(shards).is_dir() else shards
         source = ShardSource(tuple(find_shards(pattern)), CLIP_SHARDS, *this_rank(rank, world_size))
-        super().__init__(source, None, tuple(CLIP_CAUSES), seed, buffer, endless)
+        super().__init__(source, take, tuple(CLIP_CAUSES), seed, buffer, endless)
         self.taking = taking
 
     def _decoded(self, epoch: int) -> Iterator[TrainingClip]:
         for where, parts in self.source.samples(self.seed, epoch, self.tally):
-            try: clip = take(parts, self.taking, self.seed, epoch)
+            try: clip = self.decode(parts, self.taking, self.seed, epoch)
             except Refused as e: self.tally.add(e.cause, where); continue
             self.tally.add("read", where)
             yield clip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, sha256_of, whole_file
+from ..core.files import atomic_write, damage, read_json, sha256_of, sum_beside, whole_file
 from ..core.identity import Identity, claim
 from ..core.progress import Progress
+from ..core.store import tree_hash
 from ..learn.checkpoints import hash_tensors
-from ..shards.clips import CLIP_SHARDS
+from ..shards.clips import CLIP_SHARDS, clip_shard_damage, shard_damage
 from ..shards.safe_tar import shard_samples
 from ..shards.sources import find_shards
 from ..shards.tally import Tally
@@ -32,7 +34,8 @@ from .vae import PixelCodec, TemporalVAE, to_numbers
 from .words import Words
 
 # %% auto #0
-__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'captioners_of', 'are_mute', 'read_moments', 'TrainingSet', 'prepare', 'words_of']
+__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'check_shards', 'captioners_of', 'are_mute', 'read_moments', 'TrainingSet',
+           'prepare', 'words_of']
 
 # %% ../../nbs/video/38_training_set.ipynb #find-def
 def clip_shards(data: str | Path) -> str:
@@ -54,14 +57,29 @@ def clip_shards(data: str | Path) -> str:
 
 def _curation(folder: Path) -> str:
     "When a curation was made, of how many films, and by which filters."
-    try: told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return "without a report"
+    try: told = read_json(folder / "report.json", {"settings": dict, "films": list, "kept": int})
+    except UserError: return "without a report that can be read"
     when = datetime.fromtimestamp((folder / "report.json").stat().st_mtime).strftime("%Y-%m-%d %H:%M")
     rules = [str(Rule(**rule)) for rule in told["settings"]["filters"]]
     films, captions = told["films"][-1]["count"], [*told["settings"]["captions"]]
     captions += [model["name"] for model in told["settings"]["models"]]
     return (f"{when}, {told['kept']} clips of {films} films, drops {' and '.join(rules) or 'nothing'}, "
             f"captions: {', '.join(captions) or 'none'}")
+
+# %% ../../nbs/video/38_training_set.ipynb #check-def
+def check_shards(data: str | Path) -> None:
+    """Raises `UserError` where shards of clips are not as `write_clip_shards` has written them, or some that the report
+    of their curation counts are gone; of shards that somebody else wrote, nothing is known."""
+    found = find_shards(clip_shards(data))
+    report = found[0].parent.parent / "report.json"
+    try:
+        if Path(data).is_dir() and sum_beside(report).is_file():
+            reason = clip_shard_damage(found[0].parent, read_json(report, {"kept": int}, _CURATE)["kept"])
+        else: reason = next((reason for path in found if (reason := shard_damage(path))), "")
+    except UserError as error: reason = str(error).partition("; ")[0]
+    if reason: raise UserError(f"{reason}, in {found[0].parent.parent}; {_CURATE}")
+
+_CURATE = "run the same dclm-nb curate video again, and it is made again"
 
 # %% ../../nbs/video/38_training_set.ipynb #captioners-def
 def captioners_of(shards: str) -> tuple[str, ...]:
@@ -125,17 +143,34 @@ def prepare(
 ) -> TrainingSet:
     """The training set of shards, made once and kept in `folder`. Without a `codec`, one with `factor` x `factor`
     pixels to a place is fitted; without `captions`, words are those of the clips, `length` of each caption. Raises
-    `UserError` for a folder with another set, or shards without a clip that can be read."""
+    `UserError` for a folder with another set, or shards that are damaged or have no clip that can be read."""
+    check_shards(data)
     shards, folder = clip_shards(data), Path(folder)
     found = find_shards(shards)
     folder.mkdir(parents=True, exist_ok=True)
     settings = dict(taking=json.loads(json.dumps(asdict(taking))), moments=moments, factor=factor, length=length)
     inputs = {path.name: sha256_of(path) for path in found}
     inputs |= {} if codec is None else {"codec": _fingerprint(codec)}
-    inputs |= {"captions": str(captions.facts())} if isinstance(captions, TextEncoder) else {}
-    claim(folder / "whose.json", Identity.of("video/training-set", 1, settings, inputs, seed), "another set of clips")
-    if not (folder / "told.json").is_file(): _write(shards, folder, taking, moments, seed, factor, codec)
+    inputs |= {"captions": tree_hash(captions.folder)} if isinstance(captions, TextEncoder) else {}
+    _claim(folder, Identity.of("video/training-set", 1, settings, inputs, seed))
+    if not _is_whole(folder, codec): _write(shards, folder, taking, moments, seed, factor, codec)
     return _read(folder, codec, captions, length, elevation)
+
+def _claim(folder: Path, identity: Identity) -> None:
+    "The folder belongs to this set. Raises `UserError` where it belongs to another one, or does not say to which."
+    whose, then = folder / "whose.json", "choose another folder (--out)"
+    if (folder / "told.json").is_file() and not whose.is_file():
+        raise UserError(f"{folder.name}/{whose.name} is missing, so that nobody knows whose moments these are; remove "
+                        f"{folder}, or {then}")
+    claim(whose, identity, "another set of clips", then)
+
+def _is_whole(folder: Path, codec: PixelCodec | TemporalVAE | None) -> bool:
+    "Is all of it there, as it was written? What was damaged is named, and made again."
+    parts = ["told.json", "latents.f32", "first.npy", *(["codec.json"] if codec is None else [])]
+    if not any((folder / part).is_file() for part in parts): return False
+    reasons = [f"{folder.name}/{part} {reason}" for part in parts if (reason := damage(folder / part))]
+    if reasons: print(f"{reasons[0]}; it is made again", file=sys.stderr)
+    return not reasons
 
 def _fingerprint(codec: PixelCodec | TemporalVAE) -> str:
     return codec.fingerprint() if isinstance(codec, PixelCodec) else hash_tensors(**codec.vae.state_dict())
@@ -144,7 +179,7 @@ def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: in
     "Latents, the first frames, the codec if it is fitted here, and last caption, rate and motion of each moment."
     counts, rows, shape = Counter(), [], None
     total = moments * sum(1 for _ in _told(shards))
-    with whole_file(folder / "latents.f32") as file, Progress("taking moments", total) as progress:
+    with whole_file(folder / "latents.f32", noted=True) as file, Progress("taking moments", total) as progress:
         stream = _shown(read_moments(shards, taking, moments, seed, counts), progress)
         while some := list(itertools.islice(stream, AT_ONCE)):
             frames = np.stack([clip.frames for clip in some])
@@ -158,7 +193,7 @@ def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: in
             rows += [(clip.caption, clip.fps_id, clip.motion_bucket_id) for clip in some]
         if not rows: raise UserError(f"not one of the clips can be trained on ({_listed(counts)})")
     record = dict(shape=shape, told=rows, counts=dict(counts))
-    atomic_write(folder / "told.json", json.dumps(record) + "\n")
+    atomic_write(folder / "told.json", json.dumps(record) + "\n", noted=True)
 
 def _shown(stream: Iterator[TrainingClip], progress: Progress) -> Iterator[TrainingClip]:
     for clip in stream:
@@ -168,12 +203,12 @@ def _shown(stream: Iterator[TrainingClip], progress: Progress) -> Iterator[Train
     progress.update(max(0, (progress.total or 0) - progress.done))
 
 def _keep_first(folder: Path, frames: np.ndarray) -> None:
-    with whole_file(folder / "first.npy") as file: np.save(file, frames[:SHOWN], allow_pickle=False)
+    with whole_file(folder / "first.npy", noted=True) as file: np.save(file, frames[:SHOWN], allow_pickle=False)
 
 def _listed(counts: Counter) -> str: return ", ".join(f"{what}: {n}" for what, n in counts.items()) or "there are none"
 
 def _read(folder: Path, codec, captions, length: int, elevation: float | None) -> TrainingSet:
-    record = json.loads((folder / "told.json").read_text(encoding="utf-8"))
+    record = read_json(folder / "told.json", {"told": list, "shape": list, "counts": dict})
     said, fps, bucket = zip(*record["told"])
     latents = np.memmap(folder / "latents.f32", np.float32, "c", shape=(len(said), *record["shape"]))
     codec = codec or PixelCodec.load(folder / "codec.json")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, intact
 from ..core.seeds import seed_for
 from ..learn.checkpoints import hash_tensors
 
@@ -90,11 +90,12 @@ class PixelCodec:
     def save(self, path: str | Path) -> None:
         """One small JSON file."""
         kept = {"factor": self.factor, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
-        atomic_write(path, json.dumps(kept, indent=1) + "\n")
+        atomic_write(path, json.dumps(kept, indent=1) + "\n", noted=True)
 
     @classmethod
     def load(cls, path: str | Path) -> PixelCodec:
         """What `save` wrote. Raises `UserError` for any other file."""
+        if Path(path).is_file(): intact(path, "fit it again")
         try: kept = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error: raise UserError(f"no codec in {Path(path).name}: {error}") from None
         try: return cls(int(kept["factor"]), torch.tensor(kept["mean"]), torch.tensor(kept["scale"]))

@@ -95,7 +95,7 @@ def test_errors_name_the_clip(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             write_clip_shards([clip(tmp_path, 0), clip(tmp_path, 1, **more)], tmp_path / "out")
-    with pytest.raises(UserError, match="1 clip or more"): write_clip_shards([], tmp_path / "out", 0)
+    with pytest.raises(UserError, match="at least 1"): write_clip_shards([], tmp_path / "out", 0)
 
 
 @pytest.mark.parametrize("how", DAMAGES)
