@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 FAMILIES = {
     "kill": ("killed anywhere, continued, the same bytes", """
-        faults/test_kills.py::*
+        faults/test_kills.py::* faults/test_half_written.py::* core/test_parts.py::*
         lm/test_training_resume.py::* learn/test_resume.py::*
         *::test_*kill* *::test_*continued* *::test_*goes_on_* *::test_*resume* *::test_*stops_half_way*
         exhibits/test_runner.py::test_stopping* exhibits/test_runner.py::test_the_limit_stops*

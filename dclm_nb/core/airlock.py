@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import pickle
 import resource
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
@@ -32,18 +33,47 @@ class Ended(Exception):
         self.cause, self.detail = cause, detail
 
 # %% ../../nbs/core/30_airlock.ipynb #messages
-def _send(door: Connection, kind: str, thing: object = None) -> None:
+_TABLE = 4 << 20                                        # bytes that both processes see
+
+
+def _table() -> tuple[int, mmap.mmap | None]:
+    "Memory that a child shares which is given the descriptor, and that; (-1, None) where the system has no such thing."
+    if not hasattr(os, "memfd_create"): return -1, None
+    descriptor = os.memfd_create("airlock")
+    os.truncate(descriptor, _TABLE)
+    return descriptor, mmap.mmap(descriptor, _TABLE)
+
+
+def _packed(thing: object, table: mmap.mmap | None, arrays: list[pickle.PickleBuffer] | None = None) -> bytes:
+    "A thing for the other side: no bytes where it lies on the table, else those to be sent."
+    told = dict(protocol=5, buffer_callback=None if arrays is None else arrays.append)
+    if table is not None:
+        table.seek(0)
+        try:
+            pickle.dump(thing, table, **told)
+            return b""
+        except ValueError:                              # it is too large
+            if arrays: arrays.clear()
+    return pickle.dumps(thing, **told)
+
+
+def _unpacked(body: bytes | memoryview, table: mmap.mmap | None, arrays: Iterable = ()) -> object:
+    return pickle.loads(body if len(body) else memoryview(table), buffers=arrays)
+
+
+def _send(door: Connection, kind: str, thing: object = None, table: mmap.mmap | None = None) -> None:
+    "On the `table` only what is read before anything else is put there: a task, and the last word on it."
     arrays: list[pickle.PickleBuffer] = []
-    body = pickle.dumps((kind, thing), protocol=5, buffer_callback=arrays.append)
+    body = _packed((kind, thing), table, arrays)
     door.send_bytes(len(arrays).to_bytes(4, "little") + body)
     for array in arrays: door.send_bytes(array.raw())
 
 
-def _receive(door: Connection, until: float) -> tuple[str, object]:
+def _receive(door: Connection, until: float, table: mmap.mmap | None = None) -> tuple[str, object]:
     "(kind, thing). Raises `TimeoutError` after the moment `until` (`time.monotonic`), `EOFError` if nobody is there."
     head = _bytes(door, until)
     arrays = [_bytes(door, until) for _ in range(int.from_bytes(head[:4], "little"))]
-    return pickle.loads(memoryview(head)[4:], buffers=arrays)
+    return _unpacked(memoryview(head)[4:], table, arrays)
 
 
 def _bytes(door: Connection, until: float) -> bytearray | bytes:
@@ -51,7 +81,7 @@ def _bytes(door: Connection, until: float) -> bytearray | bytes:
     return door.recv_bytes()
 
 # %% ../../nbs/core/30_airlock.ipynb #allow-def
-_held: list[int] = []                                   # bytes of addresses that were held at the first bound
+_held: list[int] = []                                   # bytes of addresses at the first bound: held, and allowed
 
 
 def allow(seconds: float = 0.0, memory: int = 0) -> None:
@@ -59,9 +89,9 @@ def allow(seconds: float = 0.0, memory: int = 0) -> None:
     first bound; 0 is no bound. Bytes are bounded on Linux alone: elsewhere a process cannot learn what it holds."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     if sys.platform != "linux": return
-    if not _held: _held.append(_memory()[0])
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = _held[0] + memory if memory else most
+    if not _held: _held.extend([_memory()[0], resource.getrlimit(resource.RLIMIT_AS)[1]])
+    held, most = _held
+    wanted = held + memory if memory else most
     resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
 
 
@@ -71,27 +101,28 @@ def _memory() -> list[int]:
     return [int(n) * os.sysconf("SC_PAGE_SIZE") for n in pages[:2]]
 
 # %% ../../nbs/core/30_airlock.ipynb #serve-def
-def _serve(descriptor: int, memory: int) -> None:
+def _serve(descriptor: int, memory: int, shared: int = -1) -> None:
     "The child's whole life. `memory`: bytes that it may take beyond what Python and the libraries hold at the start."
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C ends the parent, and that ends the child
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    table = mmap.mmap(shared, _TABLE) if shared >= 0 else None
     with Connection(descriptor) as door, contextlib.suppress(EOFError, BrokenPipeError):
         _send(door, "ready")
         while True:
             order = door.recv_bytes()
-            kind, work = _outcome(lambda: _loaded(order))
+            kind, work = _outcome(lambda: _loaded(order, table))
             if kind == "returned": _send(door, "loaded")            # from here on the task's time is counted
             else:
                 _send(door, kind, work)
                 continue
             if memory: allow(memory=memory)
-            _send(door, *_outcome(lambda: _handed_on(door, work())))
+            _send(door, *_outcome(lambda: _handed_on(door, work())), table)
 
 
-def _loaded(order: bytes) -> Callable[[], object]:
+def _loaded(order: bytes, table: mmap.mmap | None) -> Callable[[], object]:
     "What there is to do."
-    target, args, kwargs = pickle.loads(order)
+    target, args, kwargs = _unpacked(order, table)
     if isinstance(target, str):
         module, _, function = target.partition(":")
         target = getattr(import_module(module), function)
@@ -117,6 +148,9 @@ def _outcome(work: Callable[[], object]) -> tuple[str, object]:
 
 # %% ../../nbs/core/30_airlock.ipynb #airlock
 _START = 300.0                                          # seconds in which a child, or a module, has to be there
+# Bytes that glibc keeps for the next task and does not hand back: left to itself, it asks for them anew for every page.
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+           "MALLOC_TOP_PAD_": str(4 << 20)}
 
 
 class Airlock:
@@ -129,6 +163,7 @@ class Airlock:
         self.memory, self.patience, self.in_all, self.quiet = memory, patience, in_all, quiet
         self.child: subprocess.Popen | None = None
         self.door: Connection | None = None
+        self.table: mmap.mmap | None = None
         self.owner, self.greeted = (0, 0), False        # the process and the thread whose child it is
         self.starts = 0                                 # how many children there have been
 
@@ -143,6 +178,7 @@ class Airlock:
         if self.child is None: return None
         child, self.child = self.child, None
         self.door.close()
+        self.table = None
         if self.owner[0] == os.getpid(): child.kill()
         else: child.returncode = 0                      # not ours: we are a fork of the process that has started it
         return child.wait()
@@ -153,13 +189,16 @@ class Airlock:
         if self.child is not None and self.owner == us and self.child.poll() is None: return
         self.close()
         self.door, inner = Pipe()
+        shared, self.table = _table()
+        given = [inner.fileno(), *([shared] if shared >= 0 else ())]
         # before anything large is loaded: a parent may be killed while its child begins
         code = f"from dclm_nb.core.workers import end_with; end_with({os.getpid()}); "
-        code += f"from {__name__} import _serve; _serve({inner.fileno()}, {self.memory})"
-        self.child = subprocess.Popen([sys.executable, "-c", code], pass_fds=[inner.fileno()], stdin=subprocess.DEVNULL,
+        code += f"from {__name__} import _serve; _serve({inner.fileno()}, {self.memory}, {shared})"
+        self.child = subprocess.Popen([sys.executable, "-c", code], pass_fds=given, stdin=subprocess.DEVNULL,
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if self.quiet else None,
-                                      env=os.environ | {"PYTHONPATH": _search_path()})
+                                      env=_MALLOC | os.environ | {"PYTHONPATH": _search_path()})
         inner.close()
+        if shared >= 0: os.close(shared)
         self.owner, self.greeted, self.starts = us, False, self.starts + 1
 
     def _ready(self) -> Connection:
@@ -185,12 +224,12 @@ class Airlock:
         "What a function yields, as it comes. Raises as `run`."
         door, left, ended, asked = self._ready(), self.in_all, False, time.monotonic()
         try:
-            door.send_bytes(pickle.dumps((target, args, kwargs), protocol=5))
-            kind, thing = _receive(door, time.monotonic() + _START)
+            door.send_bytes(_packed((target, args, kwargs), self.table))
+            kind, thing = _receive(door, time.monotonic() + _START, self.table)
             while kind in ("loaded", "yielded"):
                 if kind == "yielded": yield thing
                 asked = time.monotonic()
-                kind, thing = _receive(door, asked + min(self.patience, left))
+                kind, thing = _receive(door, asked + min(self.patience, left), self.table)
                 left -= time.monotonic() - asked
             ended = True
             if kind == "returned": return thing
@@ -213,7 +252,7 @@ class Airlock:
         try:
             self.door.send_bytes(b"stop")
             until = time.monotonic() + min(self.patience, 10)
-            while _receive(self.door, until)[0] == "yielded": pass
+            while _receive(self.door, until, self.table)[0] == "yielded": pass
         except (TimeoutError, EOFError, OSError): self.close()
 
 

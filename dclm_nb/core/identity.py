@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError
-from .files import atomic_write, damage
+from .files import atomic_write, damage, sweep_parts
 
 # %% ../../nbs/core/15_identity.ipynb #canonical-def
 def _plain(value, field: str = ""):
@@ -102,13 +102,12 @@ def _leaves(settings: dict, above: str = "") -> dict[str, object]:
 # %% ../../nbs/core/15_identity.ipynb #claim-def
 def claim(path: str | Path, identity: Identity, what: str = "another run",
           then: str = "choose an empty folder") -> None:
-    """Note in the file `path` whose its folder is. Raises `UserError` where it is somebody else's, naming what differs,
-    and where the note is damaged."""
+    """Note in the file `path` whose its folder is, and remove the half-written files that killed processes left in it.
+    Raises `UserError` where it is somebody else's, naming what differs, and where the note is damaged."""
     path = Path(path)
-    if not path.is_file():
-        atomic_write(path, json.dumps(identity.as_dict(), indent=1) + "\n", noted=True)
-        return
-    identity.check(_read_note(path, then), f"the folder {path.parent.name}", what, then)
+    if not path.is_file(): atomic_write(path, json.dumps(identity.as_dict(), indent=1) + "\n", noted=True)
+    else: identity.check(_read_note(path, then), f"the folder {path.parent.name}", what, then)
+    sweep_parts(path.parent, below=True)
 
 def _read_note(path: Path, then: str) -> dict:
     "What a folder says about whose it is."

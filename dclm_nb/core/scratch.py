@@ -12,30 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try: import fcntl
-except ImportError: fcntl = None                        # Windows: nothing is locked there, and nothing swept
+from .files import hold
 
 # %% ../../nbs/core/32_scratch.ipynb #claim
 _OWNED = ".owned"                                       # how such a folder's name ends: nobody else's does
 
-def _hold(folder: Path) -> int | None:
-    "A descriptor that holds the folder for this process; None where another holds it, or where it is gone."
-    try: held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-    except OSError: return None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(held), os.lstat(folder)): return held
-    except OSError: pass
-    os.close(held)
-    return None
-
 def sweep_owned(parent: Path, prefix: str) -> int:
     "Remove the folders in `parent` whose process has ended, of this user and this prefix; how many there were."
-    if fcntl is None: return 0
     swept = 0
     for folder in parent.glob(f"{prefix}*{_OWNED}"):
         if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid(): continue
-        if (held := _hold(folder)) is None: continue
+        if (held := hold(folder, os.O_DIRECTORY)) is None: continue
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
         swept += 1
@@ -56,8 +43,8 @@ def owned_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 def _made(parent: Path, prefix: str, attempts: int = 8) -> tuple[Path, int | None]:
     "A new folder and what holds it; nothing does on a file system that knows no locks, where it is not tried for ever."
     new = lambda: Path(tempfile.mkdtemp(_OWNED, prefix, parent))
-    for _ in range(attempts if fcntl else 0):
-        if (held := _hold(folder := new())) is not None: return folder, held
+    for _ in range(attempts):
+        if (held := hold(folder := new())) is not None: return folder, held
         with contextlib.suppress(OSError): folder.rmdir()
     return new(), None
 

@@ -19,7 +19,9 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError, unknown
-from .files import atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sync_folder
+from dclm_nb.core.files import (
+    atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sweep_parts, sync_folder,
+)
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir
@@ -246,6 +248,7 @@ class RunStore:
         with _kept(work):
             if fresh: shutil.rmtree(work, ignore_errors=True)
             (work / "files").mkdir(parents=True, exist_ok=True)
+            sweep_parts(work, below=True)               # what an earlier attempt left is no content of this run
             attempt = _begin(work, recipe)
             outcome = _call(fn, recipe, work / "files", inputs)
             return _publish(self.root, work, _manifest(recipe, outcome, attempt, parents, work / "files"))

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['CODECS', 'NOT_ON_THE_WEB', 'BOMS', 'BEYOND_ASCII', 'DECLARED', 'MAX_BYTES', 'MAX_TAGS', 'MAX_NESTING_WORK',
-           'CONTAINER', 'METHODS', 'BOUNDS', 'CAUSES', 'BATCH_PAGES', 'BATCH_BYTES', 'ExtractionFailure', 'decode_html',
-           'nesting_work', 'refuse_traps', 'Bounds', 'extract_texts', 'extract_text']
+           'SMALL_BYTES', 'CONTAINER', 'METHODS', 'BOUNDS', 'CAUSES', 'BATCH_PAGES', 'BATCH_BYTES', 'ExtractionFailure',
+           'decode_html', 'nesting_work', 'refuse_traps', 'Bounds', 'extract_texts', 'extract_text']
 
 # %% ../../nbs/curation/04_extract.ipynb #imports
 import codecs
@@ -102,6 +102,11 @@ def _declared_inside(html: bytes) -> str:
 def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
     """The page's characters. `charset`: as declared by the server. Raises `ExtractionFailure("not-utf-8")` when
     faithful."""
+    return _characters(html, faithful, charset)
+
+
+def _characters(html: bytes, faithful: bool, charset: str) -> str:
+    "As `decode_html`, which looks at what it is given first."
     if faithful:
         try: return html.decode("utf-8")
         except UnicodeDecodeError: raise ExtractionFailure("not-utf-8") from None
@@ -117,6 +122,7 @@ def decode_html(html: bytes, faithful: bool = True, charset: str = "") -> str:
 MAX_BYTES = 8 << 20         # of one page's HTML; Common Crawl itself cuts at 1 to 5 MB
 MAX_TAGS = 500_000          # about 100 times a large page; every tag costs a few microseconds
 MAX_NESTING_WORK = 10_000_000     # about a second; a page of 5,000 <div> at a mean depth of 20 has 100,000
+SMALL_BYTES = 22_000        # nothing but <div>, 5 bytes each, makes less work than that of a page of this size
 CONTAINER = re.compile(rb"<(/?)(?:div|article)[\s/>]", re.IGNORECASE)
 
 
@@ -132,6 +138,7 @@ def nesting_work(html: bytes) -> int:
 def refuse_traps(html: bytes) -> None:
     """Raise `ExtractionFailure` for a page of which it can be told beforehand that it takes too much."""
     if len(html) > MAX_BYTES: raise ExtractionFailure("too_big")
+    if len(html) <= SMALL_BYTES: return
     tags = html.count(b"<")
     if tags > MAX_TAGS: raise ExtractionFailure("too_many_tags")
     if tags * (tags + 1) // 2 > MAX_NESTING_WORK and nesting_work(html) > MAX_NESTING_WORK:
@@ -199,7 +206,7 @@ def _warm(method: str) -> None:
 
 def _text(html: bytes, charset: str, method: str, faithful: bool, bounds: Bounds) -> str:
     "The text of a page, in this process. Raises whatever the method does."
-    text = METHODS[method](decode_html(html, faithful, charset))
+    text = METHODS[method](_characters(html, faithful, charset))
     if len(text) > bounds.most_text(len(html)): raise ExtractionFailure("too_much_text")
     return text
 

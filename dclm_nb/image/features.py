@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..core.doors import AtLeast0, Count, Limits, Positive, Seed, door
 from ..core.errors import UserError, unknown
-from ..core.files import intact, note_sum
+from ..core.files import atomic_write, intact
 from ..core.learned import Learned
 from ..core.seeds import seed_for
 from dclm_nb.image.scenes import (
@@ -407,17 +406,9 @@ def save_judge(network: FeatureNet | TwoTower, path: str | Path) -> Path:
     "Weights and settings, written atomically; returns the path."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(
-            {name: t.contiguous() for name, t in network.state_dict().items()},
-            temporary,
-            metadata={"judge": json.dumps(network.settings, sort_keys=True)},
-        )
-        note_sum(path, temporary)
-        os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
-    return path
+    weights = {name: t.contiguous() for name, t in network.state_dict().items()}
+    about = {"judge": json.dumps(network.settings, sort_keys=True)}
+    return atomic_write(path, save(weights, metadata=about), noted=True)
 
 # %% ../../nbs/image/17_features.ipynb #load-judge
 @door

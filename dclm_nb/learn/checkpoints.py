@@ -8,35 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..core.errors import UserError
-from ..core.files import atomic_write, intact, sum_beside, whole_file
+from ..core.files import atomic_write, sum_beside, sweep_parts
 from ..core.identity import hash_of
 
 # %% auto #0
-__all__ = ['WholeCheckpoints', 'save_weights', 'split_weights', 'tensor_facts', 'hash_tensors', 'tidy']
-
-# %% ../../nbs/learn/05_checkpoints.ipynb #io
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoint files that appear whole or not at all, are what was written when they are read, and are read with
-    `weights_only=True`."""
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
-        """Raises `UserError` when the disk is full or cannot be written."""
-        with whole_file(path, noted=True) as file: torch.save(checkpoint, file)
-
-    def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
-        """Tensors and plain values only. Raises `UserError` for a file that is damaged or holds anything else."""
-        intact(path, "remove it, and the run starts again")
-        try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-            raise UserError(
-                f"the checkpoint {Path(path).name} cannot be read ({said}); remove it or the run's folder and start "
-                "again"
-            ) from None
+__all__ = ['save_weights', 'split_weights', 'tensor_facts', 'hash_tensors', 'tidy']
 
 # %% ../../nbs/learn/05_checkpoints.ipynb #weights
 def save_weights(path: str | Path, **networks: nn.Module) -> None:
@@ -68,4 +47,5 @@ def hash_tensors(**tensors: Tensor) -> str:
 def tidy(folder: Path, *names: str) -> None:
     """Removes these files from `folder` with their sums, and whatever was being written when a process died."""
     named = [path for name in names for path in (folder / name, sum_beside(folder / name))]
-    for leftover in (*named, *folder.glob(".*.tmp")): leftover.unlink(missing_ok=True)
+    for path in named: path.unlink(missing_ok=True)
+    sweep_parts(folder)

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..core.doors import Count, Devices, door
 from ..core.identity import Identity, claim
 from ..core.quiet import quiet_lightning
-from .checkpoints import WholeCheckpoints, tidy
-from .keep import Checkpoints
+from .checkpoints import tidy
+from .keep import Checkpoints, WholeCheckpoints
 from .losses import LossTable
 from .objective import Objective
 from .strategies import build_strategy

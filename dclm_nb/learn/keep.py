@@ -6,16 +6,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightning as L
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..core.doors import Count, Fraction, door
 from ..core.errors import UserError
+from ..core.files import intact, whole_file
 from ..core.identity import Identity
 from .checkpoints import save_weights
 from .objective import Objective
 from .watch import read_losses
 
 # %% auto #0
-__all__ = ['mark_steps', 'Marks', 'Checkpoints']
+__all__ = ['mark_steps', 'Marks', 'WholeCheckpoints', 'Checkpoints']
 
 # %% ../../nbs/learn/07_keep.ipynb #mark-steps
 @door
@@ -44,6 +47,25 @@ class Marks(L.Callback):
         networks = {"raw": objective.network}
         if objective.averaged is not None: networks["averaged"] = objective.averaged.module
         save_weights(self.folder / f"mark_{self.at.index(step)}.safetensors", **networks)
+
+# %% ../../nbs/learn/07_keep.ipynb #io
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoint files that appear whole or not at all, are what was written when they are read, and are read with
+    `weights_only=True`."""
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
+        """Raises `UserError` when the disk is full or cannot be written."""
+        with whole_file(path, noted=True) as file: torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: str | Path, map_location=None, weights_only=None) -> dict:
+        """Tensors and plain values only. Raises `UserError` for a file that is damaged or holds anything else."""
+        intact(path, "remove it, and the run starts again")
+        try: return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            raise UserError(
+                f"the checkpoint {Path(path).name} cannot be read ({said}); remove it or the run's folder and start "
+                "again"
+            ) from None
 
 # %% ../../nbs/learn/07_keep.ipynb #saving
 class Checkpoints(L.Callback):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import intact, note_sum
+from ..core.files import atomic_write, intact
 from ..core.given import as_folder, as_path, briefly, number, whole
 from .config import OpenLMConfig, config_from_dict, config_to_dict
 from .model import Block, OpenLM, rotary_frequencies
@@ -56,18 +55,6 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path.name} is not a readable safetensors file ({str(error).splitlines()[0]}); fetch or write it again."
         ) from None
 
-# %% ../../nbs/lm/07_checkpoints.ipynb #replace
-def _replace(path: Path, write) -> None:
-    """Calls `write(temporary path)`, syncs that file and moves it to `path` in one step, its sum noted beside it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file: os.fsync(file.fileno())
-        note_sum(path, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
 # %% ../../nbs/lm/07_checkpoints.ipynb #save
 def _save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
     """Writes a safetensors file atomically; returns its path."""
@@ -76,8 +63,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: str | Path) -> Path:
         own[name] = tensor.detach().cpu().contiguous()
         if own[name].data_ptr() in seen: own[name] = own[name].clone()  # tied weights: the file has no ties
         seen.add(own[name].data_ptr())
-    _replace(Path(path), lambda temporary: save_file(own, temporary, metadata={"format": "pt"}))
-    return Path(path)
+    return atomic_write(path, save(own, metadata={"format": "pt"}), noted=True)
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #save-model
 def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | Path) -> Path:
@@ -88,10 +74,7 @@ def save_model(config: OpenLMConfig, weights: dict[str, Tensor], folder: str | P
     _account(_shapes(config), weights)
     weights = _one_type(weights)
     folder = as_folder("the model's folder", folder)
-    _replace(
-        folder / "config.json",
-        lambda temporary: temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n"),
-    )
+    atomic_write(folder / "config.json", json.dumps(config_to_dict(config), indent=1) + "\n", noted=True)
     return _save_tensors(weights, folder / "model.safetensors")
 
 # %% ../../nbs/lm/07_checkpoints.ipynb #load-config
@@ -394,6 +377,6 @@ def export_hugging_face(model: OpenLM, folder: str | Path, eot_id: int | None = 
     if not isinstance(model, OpenLM): raise UserError(f"an OpenLM is needed, not {briefly(model)}.")
     values = _hugging_face_config(model.config, eot_id)
     folder = as_folder("the folder", folder)
-    _replace(folder / "config.json", lambda temporary: temporary.write_text(json.dumps(values, indent=1) + "\n"))
+    atomic_write(folder / "config.json", json.dumps(values, indent=1) + "\n", noted=True)
     _save_tensors(_hugging_face_tensors(model), folder / "model.safetensors")
     return folder

@@ -19,7 +19,9 @@ from datatrove.data import Document
 from ..core.doors import Count, door
 from ..core.errors import UserError
 from ..core.given import as_folder
-from ..core.files import atomic_write, damage, exclusive, read_json, sha256_of, sum_beside, whole_file
+from dclm_nb.core.files import (
+    atomic_write, damage, exclusive, read_json, sha256_of, sum_beside, sweep_parts, whole_file,
+)
 from .safe_tar import Layout
 
 # %% auto #0
@@ -171,7 +173,7 @@ def clip_shard_damage(folder: str | Path, clips: int) -> str:
 
 def _sweep(folder: Path, shards: int) -> None:
     "What a killed process left half-written, and shards of an earlier, larger set."
-    for path in folder.glob(".*.tmp"): path.unlink()
+    sweep_parts(folder)
     for stats in folder.glob("*_stats.json"):
         number = re.fullmatch(r"(\d{5,})_stats", stats.stem)
         if number and int(number[1]) >= shards:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError
-from ..core.files import note_sum
+from ..core.files import taking_place
 
 # %% auto #0
 __all__ = ['replacing', 'json_lines', 'read_lines', 'shard_file', 'load_documents', 'save_documents', 'documents_table',
@@ -24,20 +23,11 @@ __all__ = ['replacing', 'json_lines', 'read_lines', 'shard_file', 'load_document
 
 # %% ../../nbs/stages/00_documents.ipynb #replacing-def
 @contextmanager
-def replacing(path: Path, mode: str = "wb") -> Iterator:
+def replacing(path: Path) -> Iterator:
     """Open a temporary file that takes the place of `path` when the block ends well and all is on the disk, its sum
-    noted beside it, and vanishes otherwise."""
+    noted beside it, and vanishes otherwise. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(scratch, mode) as file:
-            yield file
-            file.flush()
-            # a completion mark must not outlive its output when the power goes
-            os.fsync(file.fileno())
-        note_sum(path, scratch)
-        os.replace(scratch, path)
-    finally: scratch.unlink(missing_ok=True)
+    with taking_place(path, noted=True) as file: yield file
 
 # %% ../../nbs/stages/00_documents.ipynb #json-lines-def
 @contextmanager

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, read_json
+from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, is_part, read_json, sweep_parts
 from ..core.identity import Identity
 from ..core.progress import Progress
 from ..core.runs import declared
@@ -34,8 +34,10 @@ def pipeline_key(pipeline: Callable, settings: dict, inputs: dict[str, str]) -> 
 
 # %% ../../nbs/stages/06_running.ipynb #sweep-def
 def sweep(folder: Path, halves: Iterable[Path] = ()) -> None:
-    "Remove `*.tmp` below `folder`, and `halves`, which only this kind of pipeline knows."
-    for path in [*folder.rglob("*.tmp"), *halves]:
+    """Remove what killed processes left: half-written files below `folder`, `*.tmp` of the libraries, and `halves`,
+    which only this kind of pipeline knows."""
+    sweep_parts(folder, below=True)
+    for path in [*(p for p in folder.rglob("*.tmp") if not is_part(p)), *halves]:
         if path.is_dir(): shutil.rmtree(path)
         else: path.unlink(missing_ok=True)
 
@@ -155,6 +157,7 @@ def run_pipeline(
     With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when
     they are done. Raises `UserError`."""
     check_executor(executor)
+    sweep_parts(folder, below=True)
     if told := _finished(stages, folder): return told
     waiting = f"another process is curating {folder.name}; waiting"
     with exclusive(Path(f"{folder}.lock"), lambda: print(waiting, file=sys.stderr)):

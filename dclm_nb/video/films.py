@@ -14,7 +14,9 @@ import numpy as np
 
 from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, whole_file
+from dclm_nb.core.files import (
+    atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, sweep_parts, whole_file,
+)
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
 
@@ -152,8 +154,7 @@ def write_films(
     _make_folder(found.films)
     with exclusive(found.folder / ".lock"):
         _own(found, settings)
-        # what a killed process left
-        for half in found.films.glob(".*.tmp"): half.unlink(missing_ok=True)
+        sweep_parts(found.films)
         for i, film in enumerate(films_of(n, spec, seed, split)):
             _write_missing(found.films, film, size, every)
             done(i + 1)

@@ -28,6 +28,7 @@ def pictures(n):
     for k in range(n): yield k, np.full((6, 8, 3), k, np.uint8)
 
 def double(x): return 2 * x
+def itself(x): return x
 
 def strange(x): raise Refused("not a film", "but a picture")
 
@@ -228,3 +229,33 @@ def test_a_child_ends_with_a_parent_that_is_killed_while_it_begins(delay):
     # one that has not come to ask the kernel yet ends as soon as it does
     while (left := marked("KILLED_AIRLOCK", mark)) and time.monotonic() < until: time.sleep(0.05)
     assert not left
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**22 - 100, 2**22, 2**22 + 1, 3 * 2**22])
+def test_things_of_any_size_come_back_as_they_were(airlock, size):
+    """What lies on the table, what fits just so, and what is too large for it."""
+    thing = [bytes(range(256)) * (size // 256) + b"x" * (size % 256), "\u00e9\ud800" * 9, None]
+    for _ in range(2): assert airlock.run("neighbour:itself", thing) == thing
+    assert airlock.run("neighbour:itself", 1) == 1
+
+
+def test_where_no_memory_can_be_shared_all_goes_through_the_pipe(airlock, monkeypatch):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    with Airlock() as other:
+        assert other.run("neighbour:itself", "x" * 100_000) == "x" * 100_000 and other.table is None
+
+
+def test_what_came_back_stays_when_the_table_is_used_again(airlock):
+    things = [[b"%d" % k * 70_000, f"{k}" * 70_000, np.full(9_000, k), bytearray([k]) * 9_000] for k in range(6)]
+    back = [airlock.run("neighbour:itself", thing) for thing in things]
+    for sent, got in zip(things, back):
+        assert all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in zip(sent, got))
+
+
+def test_no_descriptor_is_left(airlock):
+    count = lambda: len(os.listdir("/proc/self/fd"))
+    with Airlock() as other: other.run("neighbour:itself", 1)
+    before = count()
+    for _ in range(4):
+        with Airlock() as other: other.run("neighbour:itself", "x" * 1000)
+    assert count() <= before

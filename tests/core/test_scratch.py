@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dclm_nb.core import files
 from dclm_nb.core import scratch as module
 from dclm_nb.core.scratch import owned_folder, scratch, sweep_owned
 
@@ -91,13 +92,13 @@ def test_who_is_swept_between_making_and_holding_makes_another(tmp_path, monkeyp
 def test_a_file_system_without_locks_is_used_and_not_swept(tmp_path, monkeypatch, error):
     (tmp_path / "work-abcdefgh.owned").mkdir()
     def fails(*_): raise error
-    monkeypatch.setattr(module.fcntl, "flock", fails)
+    monkeypatch.setattr(files.fcntl, "flock", fails)
     with owned_folder(tmp_path, "work-") as mine: assert mine.is_dir()
     assert [p.name for p in tmp_path.iterdir()] == ["work-abcdefgh.owned"]
 
 
 def test_without_locks_at_all_it_is_a_temporary_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     with owned_folder(tmp_path, "work-") as mine: assert mine.is_dir()
     assert not list(tmp_path.iterdir()) and sweep_owned(tmp_path, "work-") == 0
 

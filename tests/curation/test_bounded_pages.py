@@ -278,7 +278,7 @@ def mixed(archives, tmp_path_factory):
 
 def test_curation_counts_traps_by_cause_and_keeps_every_healthy_page(archives, mixed, tmp_path):
     assert kept(mixed) == kept(curate(archives[0], tmp_path, POOL, workers=1))
-    refused = [r for path in sorted((mixed.folder / "removed/extract").glob("[0-9]*")) for r in read_lines(path)]
+    refused = [r for path in sorted((mixed.folder / "removed/extract").glob("0*.gz")) for r in read_lines(path)]
     traps = [(r["url"][-3:], r["step"]) for r in refused if "trap.example" in r["url"]]
     assert traps == [(f"{k}/{n}", WHY[n]) for k in range(2) for n in range(3)]
     table = mixed.funnel

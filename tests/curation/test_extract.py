@@ -93,6 +93,13 @@ def brute_force(tags):
     return work
 
 
+def test_a_page_that_is_too_small_to_look_at_cannot_be_too_deep():
+    size = module.SMALL_BYTES
+    for tag in ("<div>", "<DIV\n", "<article>"):
+        assert nesting_work((tag * (size // len(tag))).encode()) <= module.MAX_NESTING_WORK
+    for size in (module.SMALL_BYTES, module.SMALL_BYTES + 1): refuse_traps(("<div>" * (size // 5)).encode())
+
+
 def test_nesting_work_counts_the_right_tags():
     assert nesting_work(b"<divider><articles></divx><div/><DIV\n>") == 1 + 2
     assert nesting_work(b"") == nesting_work(b"</div>" * 9) == 0

@@ -1,6 +1,9 @@
 """The budget: arithmetic on configurations, and the word *assumed* wherever something is."""
 from dataclasses import replace
 
+import subprocess
+import sys
+
 import pytest
 
 from dclm_nb.core.errors import UserError
@@ -148,3 +151,23 @@ def test_no_launch_line_is_one_that_is_refused(exhibit):
     for scale in [None, *exhibit.paper_runs]:
         said = dict(budget(exhibit, scale)).get("launch", "")
         if "dclm-nb reproduce" in said: settle_scale(exhibit, get_scale(said.split("--scale ")[1], exhibit.paper))
+
+
+@pytest.mark.parametrize("paper", ["dclm", "tradeoffs", "svd"])
+def test_a_budget_of_any_exhibit_trains_nothing_and_imports_no_trainer(paper):
+    """Lightning alone takes longer to import than a price may take."""
+    code = ("import sys; from dclm_nb.exhibits.budget import budget; from dclm_nb.papers.catalogue import everything\n"
+            f"for exhibit in everything({paper!r}): budget(exhibit)\n"
+            "print(sorted({'lightning', 'transformers', 'matplotlib', 'datatrove'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("line", [
+    ["--help"], ["status"], ["budget", "--help"], ["runs", "--help"], ["data", "--help"], ["claims", "--help"],
+    ["budget", "table-4"], ["budget", "figure-5", "--paper", "svd"]])
+def test_what_only_tells_something_imports_no_torch(line):
+    code = ("import atexit, sys; from dclm_nb.cli import main\n"
+            "atexit.register(lambda: print('heavy', sorted({'torch', 'lightning'} & set(sys.modules))))\n"
+            "main(sys.argv[1:])")
+    ended = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == "heavy []", ended

@@ -17,7 +17,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
 from dclm_nb.core.identity import Identity
 from dclm_nb.learn.keep import Marks
-from dclm_nb.learn.checkpoints import WholeCheckpoints, tidy
+from dclm_nb.learn.checkpoints import tidy
+from dclm_nb.learn.keep import WholeCheckpoints
 from dclm_nb.learn.fit import RUN, FitConfig, fit
 from dclm_nb.learn.losses import LossTable, first_diverged
 from dclm_nb.learn.objective import Objective, OptimConfig

@@ -8,7 +8,7 @@ from test_core import CONFIG, WHOSE, line, points
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
-from dclm_nb.learn.checkpoints import WholeCheckpoints
+from dclm_nb.learn.keep import WholeCheckpoints
 from dclm_nb.learn.fit import fit
 from dclm_nb.learn.steps import SeededSteps
 

@@ -21,10 +21,10 @@ CALLS = {
 
 # Where what is given comes from our own code, checked before.
 INNER = """
-checkpoints: WholeCheckpoints save_weights split_weights tensor_facts hash_tensors tidy
+checkpoints: save_weights split_weights tensor_facts hash_tensors tidy
 device: this_device
 fit: build_trainer Fitted fit
-keep: Marks Checkpoints
+keep: Marks WholeCheckpoints Checkpoints
 losses: LossTable first_diverged
 objective: Objective
 rates: cosine_rate trapezoid_rate

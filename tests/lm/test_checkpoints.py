@@ -110,17 +110,18 @@ def test_damaged_folders(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_weights(tmp_path, monkeypatch):
-    import dclm_nb.lm.checkpoints as checkpoints
-    model = OpenLM(CONFIG)
-    save_model(CONFIG, model.state_dict(), tmp_path)
+    from dclm_nb.core import files
+    save_model(CONFIG, OpenLM(CONFIG).state_dict(), tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    sync = os.fsync
 
-    def full(tensors, path, metadata=None):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    def full(descriptor):
+        if os.fstat(descriptor).st_size > 10_000: raise OSError(28, "No space left on device")
+        sync(descriptor)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError): save_model(CONFIG, OpenLM(CONFIG, seed=1).state_dict(), tmp_path)
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match="disk is full"):
+        save_model(CONFIG, OpenLM(CONFIG, seed=1).state_dict(), tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

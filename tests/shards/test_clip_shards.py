@@ -52,7 +52,7 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, monkeypatch, stop):
     def killed(path, *rest):
         calls.append(path)
         if len(calls) > stop:
-            path.with_name(f".{path.name}.x.tmp").write_bytes(b"half")
+            path.with_name(f".{path.name}.1.ab.tmp").write_bytes(b"half")
             raise KeyboardInterrupt
         write(path, *rest)
     monkeypatch.setattr(module, "_write_tar", killed)

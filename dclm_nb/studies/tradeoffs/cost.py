@@ -24,11 +24,11 @@ __all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'stud
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #codec
 def codec_flops(name: str, scale: str) -> float:
     "Operations to train the codec called `name` at a scale; 0 for a patch codec."
+    if not name.startswith("conv-"): return 0.0
     import dataclasses
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from dclm_nb.image.autoencoders import Autoencoder, autoencoder_config
-    if not name.startswith("conv-"): return 0.0
     config = autoencoder_config(name, profile(scale).codec)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = Autoencoder(dataclasses.replace(config, latents="kl"))
