@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
-           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'peak_of_runs', 'manifest']
+           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'cpu_seconds_of_runs', 'peak_of_runs',
+           'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -404,8 +405,13 @@ def _runs_behind(keys: Iterable[str], store: Path | None = None) -> Iterator[dic
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
 
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
-    "Seconds, one after the other, that these runs and all that they rest on took when they were made."
+    "Seconds by the clock that these runs and all that they rest on took when they were made, added up."
     return sum((run.get("wall_s") or 0.0 for run in _runs_behind(keys, store)), 0.0)
+
+def cpu_seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float | None:
+    "Processor seconds of these runs and all that they rest on; None where one of them has not counted its own."
+    counted = [run.get("cpu_s") for run in _runs_behind(keys, store)]
+    return None if None in counted else sum(counted, 0.0)
 
 def peak_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
     "The highest memory, in MB, of a process that made one of these runs or what they rest on; 0 where none is known."
@@ -426,6 +432,7 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
         "runs": sorted(show.runs),
         "runs_seconds": round(seconds_of_runs(show.runs), 1),
+        "runs_cpu_seconds": _rounded(cpu_seconds_of_runs(show.runs)),
         "peak_memory_mb": round(show.peak_mb, 1),
         "verdicts": [v.as_dict() for v in show.judged],
         "withheld": show.withheld,
@@ -439,6 +446,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     }
     return scrub(told) | {"files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
+
+def _rounded(seconds: float | None) -> float | None: return None if seconds is None else round(seconds, 1)
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
 
