@@ -310,6 +310,14 @@ def _show_result(result: Reproduction, console):
         console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)
+    if _is_trial(result):
+        said = f"this was a run at {result.scale}, and it may claim nothing: its numbers mean nothing"
+        console.print(said, style="yellow", highlight=False)
+
+def _is_trial(result: Reproduction) -> bool:
+    "Whether something was trained of which no verdict may speak: a run at smoke."
+    scale = get_scale(result.scale)
+    return result.status == "ok" and scale.trains and not scale.may_claim
 
 def _withheld(result: Reproduction) -> dict[str, str]:
     "The claims that this result may not decide, from its manifest."
@@ -374,6 +382,9 @@ def reproduce_all(
     if elsewhere: console.print(f"not offered at {scale}, and left out: {', '.join(e.id for e in elsewhere)}")
     warm = [r for r in results if here and r.exhibit not in first.values()]
     if slow := over_budget(warm): console.print(slow, highlight=False)
+    if trials := [r for r in results if _is_trial(r)]:
+        said = f"runs at {trials[0].scale}, and may claim nothing: their numbers mean nothing"
+        console.print(f"{len(trials)} of them were {said}", style="yellow", highlight=False)
     return results
 
 # %% ../../nbs/exhibits/12_runner.ipynb #summary
