@@ -55,11 +55,10 @@ def which_answers(root: Path | None = None, figures: str = "../figures") -> Show
     line = (f"**{total.ours} of {total.exhibits}** tables and figures have an answer of ours beside the paper's: "
             f"{total.rerun} are rerun, {total.replayed} are replayed{both}. The other {total.exhibits - total.ours} "
             "pages show what the paper says and what a rerun would take.")
-    head = ["| paper | `PAPER=` | tables and figures | rerun | replayed | neither | results |",
-            "|:--|:--|--:|--:|--:|--:|:--|"]
+    head = ["| paper | `PAPER=` | tables and figures | rerun | replayed | neither |", "|:--|:--|--:|--:|--:|--:|"]
     rows = [f"| [{get_paper(name).title.split(':')[0]}](https://arxiv.org/abs/{get_paper(name).arxiv}) | `{name}` | "
-            f"{of.exhibits} | {of.rerun} | {of.replayed} | {of.exhibits - of.ours} | "
-            f"[all pages]({figures}/{name}/README.md) |" for name, of in counts.items()]
+            f"[all {of.exhibits}]({figures}/{name}/README.md) | {of.rerun} | {of.replayed} | {of.exhibits - of.ours} |"
+            for name, of in counts.items()]
     return Shown("\n".join([line, "", *head, *rows]) + "\n")
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #agree-def
