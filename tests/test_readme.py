@@ -116,3 +116,16 @@ def test_the_house_s_words_are_in_the_glossary(words): assert set(words) <= defi
 @pytest.mark.parametrize("file", ["README.md", *(f"nbs/stories/{name}.ipynb" for name in ("00_dclm", "01_tradeoffs",
                                                                                          "02_svd"))])
 def test_the_glossary_is_one_click_away(file): assert "GLOSSARY.md" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_citation_names_this_version_and_the_papers():
+    import configparser
+
+    import yaml
+    from dclm_nb.papers.paper import papers
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    (settings := configparser.ConfigParser(interpolation=None)).read(ROOT / "settings.ini")
+    assert (told["version"], told["license"]) == (settings["DEFAULT"]["version"], "Apache-2.0")
+    cited = {reference["identifiers"][0]["value"]: reference["title"] for reference in told["references"]}
+    assert cited == {f"arXiv:{paper.arxiv}": paper.title for paper in papers().values()}
+    assert all(reference["authors"] and reference["type"] == "article" for reference in told["references"])
