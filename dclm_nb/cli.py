@@ -148,9 +148,7 @@ def claims(
     console = _console()
     for name in papers() if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
-        console.print(
-            f"\n[bold cyan]{name}[/]  [cyan]{get_paper(name).title}[/]\n", verdicts_for_terminal(verdicts, reasons)
-        )
+        console.print(f"\n[bold cyan]{name}[/]  [cyan]{get_paper(name).title}[/]\n")
         for source, counts in views.verdict_counts(verdicts).items():
             console.print(
                 f"  {source} ({views.QUESTIONS[source]}) "
@@ -158,6 +156,7 @@ def claims(
                 style="dim",
                 highlight=False,
             )
+        console.print("", verdicts_for_terminal(verdicts, reasons))
 
 # %% ../nbs/cli.ipynb #budget-command
 @_command("results", "budget table-4 --scale laptop")

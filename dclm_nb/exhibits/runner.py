@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..core.doors import door
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from ..core.progress import duration, read_progress
@@ -24,7 +24,7 @@ from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
 from .results import known_already, out_folder, read_manifest, recipe_frame, stored_frame
 from ..papers.exhibit import Exhibit
-from ..papers.paper import get_scale
+from ..papers.paper import get_scale, scales_of
 from ..papers.scale import Scale
 
 # %% auto #0
@@ -262,6 +262,8 @@ def reproduce(
     """
     from rich.console import Console
     console = console or Console()
+    if isinstance(scale, str) and scale and scale not in scales_of(exhibit.paper):
+        raise unknown(f"scale of {exhibit.id}", scale, exhibit.scales)
     asked = get_scale(scale, exhibit.paper) if scale else None
     if not exhibit.has_page: raise _not_built(exhibit)
     scale = settle_scale(exhibit, asked)

@@ -81,7 +81,8 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
             title = (
                 "extras: our own exhibits about this paper" if s.exhibit.is_extra else get_paper(s.exhibit.paper).title
             )
-            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"))
+            counts = ["" for _ in ANSWERS] if s.exhibit.is_extra else _counts(standings, s.exhibit.paper)
+            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"), *counts)
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
         name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
@@ -92,6 +93,12 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
     trials = _trials(standings)
     legend = Text(f"{kinds}   {answers}" + (f"\n{trials}" if trials else ""), "dim")
     return Group(table, Text(""), legend, Text(summary(standings), "dim"))
+
+def _counts(standings: Iterable[Standing], paper: str) -> list[str]:
+    "For each answer, how many exhibits of a paper have it, of how many that could; blank where none could."
+    theirs = [s for s in standings if s.exhibit.paper == paper and not s.exhibit.is_extra]
+    having = [(sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs)) for a in ANSWERS]
+    return [f"{here}/{possible}" if possible else "" for here, possible in having]
 
 def _trials(standings: Iterable[Standing]) -> str:
     "What a scale in brackets means; empty where there is none."

@@ -271,3 +271,11 @@ def test_so_does_the_last_line_of_many(monkeypatch, scale, claims_nothing):
     runner.reproduce_all([get_exhibit("table-4"), get_exhibit("figure-a", "tradeoffs")], scale, console=console)
     last = console.file.getvalue().strip().splitlines()[-1]
     assert (last == "2 of them were runs at smoke, and may claim nothing: their numbers mean nothing") == claims_nothing
+
+
+@pytest.mark.parametrize("exhibit", [("table-4", "dclm"), ("table-12", "dclm"), ("figure-b", "tradeoffs"),
+                                     ("figure-3", "svd")])
+def test_an_unknown_scale_is_answered_with_those_of_this_exhibit(exhibit):
+    exhibit = get_exhibit(*exhibit)
+    with pytest.raises(UserError) as said: runner.reproduce(exhibit, "tiny")
+    assert str(said.value).endswith(f"choose from: {', '.join(exhibit.scales)}") and "\n" not in str(said.value)

@@ -146,3 +146,14 @@ def test_a_smoke_run_is_not_shown_as_one_that_may_claim_something(tmp_path, scal
     legend = "a trial that may claim nothing"
     assert (legend in terminal([found])) == ("smoke" in scales) == (legend in matrix_markdown([found]))
     assert "rerun 0 of 1" in summary([found]) if mark == "○" else "rerun 1 of 1" in summary([found])
+
+
+@pytest.mark.parametrize("paper", ["dclm", "tradeoffs", "svd"])
+def test_the_line_of_a_paper_counts_its_answers_and_no_extras(paper):
+    standings = [standing(e) for e in everything(paper)]
+    theirs = [s for s in standings if not s.exhibit.is_extra]
+    lines = [line for line in terminal(standings).splitlines() if line.startswith(f"{paper} ")]
+    counted = [f"{sum(s.marks[a] == '●' for s in theirs)}/{sum(a in s.exhibit.answers for s in theirs)}"
+               for a in ("printed", "replayed", "rerun", "recipe")]
+    assert lines[0].split()[-len([c for c in counted if c != "0/0"]):] == [c for c in counted if c != "0/0"]
+    assert all("/" not in line for line in lines[1:])                                           # the extras
