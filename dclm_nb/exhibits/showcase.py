@@ -102,11 +102,13 @@ def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
     if strangers := set(why) - set(left) - set(right):
         raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
+    same = len({*left, *right}) - len(names)
+    if not names: return Shown(f"All {same} settings are the same." if same > 1 else
+                               "The one setting is the same." if same else "There are no settings.")
     lines = [
         f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |"
         for n in names
     ]
-    same = len({*left, *right}) - len(names)
     rest = ["", f"{same} further setting{'s are' if same > 1 else ' is'} the same."] if same else []
     return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, *rest]))
 
@@ -257,6 +259,7 @@ class Showcase:
         self.foundations: dict[str, str] = {}
         self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
         self.attached: list[Path] = []
+        self.said: set[str] = set()                             # sentences that need not be repeated
         self.began, self.given_before = time.time(), len(given_runs())
 
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
@@ -317,10 +320,16 @@ class Showcase:
 
     def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown | Figure:
         """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
-        of pictures, a clip. A plain sentence, such as that nothing was run, is shown and not saved."""
-        if isinstance(what, str): return Shown(what)
+        of pictures, a clip. A plain sentence, such as that nothing was run, is shown once and not saved."""
+        if isinstance(what, str): return self._once(what)
         shown = self.sections.add(head, what)
         return what if hasattr(what, "savefig") else shown
+
+    def _once(self, sentence: str) -> Shown:
+        "A sentence the first time, and nothing when it is repeated."
+        repeated = sentence in self.said
+        self.said.add(sentence)
+        return Shown("" if repeated else sentence)
 
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
