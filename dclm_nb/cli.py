@@ -42,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Papers that you can run: every table and figure has a command, and every number of ours names its run.",
+    help="Papers that you can run: every table and figure has a command, and so have data and models of your own.",
 )
 
 def _command(group: str, example: str, name: str | None = None, of: typer.Typer | None = None):
