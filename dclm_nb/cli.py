@@ -14,36 +14,60 @@ from typing import Annotated, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'runs_app', 'curate_app', 'train_app', 'sample_app', 'PaperOption', 'ScaleOption', 'reproduce',
-           'status', 'claims', 'budget', 'report', 'site', 'pages', 'bless', 'runs', 'runs_check', 'runs_bump',
-           'runs_same', 'runs_verify', 'why', 'data_fetch', 'curate', 'curate_video', 'train_image', 'train_video',
-           'sample_video', 'main']
+__all__ = ['GROUPS', 'app', 'curate_app', 'train_app', 'sample_app', 'runs_app', 'data_app', 'PaperOption', 'ScaleOption',
+           'reproduce', 'status', 'claims', 'budget', 'report', 'site', 'pages', 'bless', 'runs', 'runs_check',
+           'runs_bump', 'runs_same', 'runs_verify', 'why', 'data_fetch', 'curate', 'curate_video', 'train_image',
+           'train_video', 'sample_video', 'main']
 
 # %% ../nbs/cli.ipynb #app-def
+GROUPS = {
+    "results": "Tables and figures, for example: dclm-nb reproduce table-4 --scale smoke",
+    "curation": "Data of your own, for example: dclm-nb curate --warc FILE.warc.gz",
+    "models": "Models, for example: dclm-nb train video curated --stage i2v",
+    "store": "Stored runs and fetched data, for example: dclm-nb runs --last 5",
+    "project": "Publishing results, for example: dclm-nb site",
+}
+
+class _InGroups(typer.core.TyperGroup):
+    "Lists the commands in the order of `GROUPS`."
+    def list_commands(self, ctx) -> list[str]:
+        order = list(GROUPS.values())
+        return sorted(self.commands, key=lambda name: order.index(self.commands[name].rich_help_panel))
+
 app = typer.Typer(
     name="dclm-nb",
+    cls=_InGroups,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Papers, runnable: every table and figure has a command, and every number the run behind it.",
+    help="Papers that you can run: every table and figure has a command, and so have data and models of your own.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="The pinned data packages.")
-app.add_typer(data_app, name="data")
-runs_app = typer.Typer(help="The stored runs, and what their versions stand for.")
-app.add_typer(runs_app, name="runs")
-curate_app = typer.Typer(help="Web archives to filtered, deduplicated, scored text; films with the word video.")
-app.add_typer(curate_app, name="curate")
-train_app = typer.Typer(no_args_is_help=True, help="Curated clips to a model of films (for pictures: train-image).")
-app.add_typer(train_app, name="train")
-sample_app = typer.Typer(no_args_is_help=True, help="Films from a trained model.")
-app.add_typer(sample_app, name="sample")
+
+def _command(group: str, example: str, name: str | None = None, of: typer.Typer | None = None):
+    "Declares a command, with its group in the list of all and the example that ends its help."
+    panel = {} if of else {"rich_help_panel": GROUPS[group]}
+    return (of or app).command(name, epilog=f"Example: dclm-nb {example}", **panel)
+
+def _group(name: str, group: str, help: str, example: str = "") -> typer.Typer:
+    "A command with further words behind it; with an `example` where it does something by itself."
+    epilog = f"Example: dclm-nb {example}" if example else None
+    inner = typer.Typer(no_args_is_help=not example, help=help, epilog=epilog)
+    app.add_typer(inner, name=name, rich_help_panel=GROUPS[group])
+    return inner
+
+curate_app = _group("curate", "curation", "Web archives to filtered, deduplicated, scored text; curate video: films to "
+                    "clips.", "curate --warc FILE.warc.gz --out curated")
+train_app = _group("train", "models", "Curated clips to a model that makes films (for images: train-image).")
+sample_app = _group("sample", "models", "Films from a trained model.")
+runs_app = _group("runs", "store", "The stored runs, and what their versions stand for.", "runs --last 5")
+data_app = _group("data", "store", "The pinned data packages.")
 
 PaperOption = Annotated[
-    str, typer.Option("--paper", "-p", help="The paper (dclm-nb status names them); all for all of them.")
+    str, typer.Option("--paper", "-p", help="The paper's short name (dclm-nb status lists them), or all.")
 ]
-ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, laptop, gpu, or a scale of the paper.")]
+ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, laptop, gpu or a size of the paper.")]
 
 # %% ../nbs/cli.ipynb #console-def
 def _console():
@@ -63,7 +87,7 @@ def _exhibits(paper: str):
     return everything("all" if paper == "all" else get_paper(paper).name)
 
 # %% ../nbs/cli.ipynb #reproduce-command
-@app.command()
+@_command("results", "reproduce table-4 --scale smoke")
 def reproduce(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …; all for every one that is built.")],
     paper: PaperOption = "",
@@ -81,8 +105,7 @@ def reproduce(
         bool, typer.Option("--here", help="Without a kernel for each notebook: quicker for many small ones.")
     ] = False,
 ):
-    """Run a reproduction notebook: what is known at once, then the rerun with progress, then the table, the verdicts
-    and the files."""
+    "Make a table or figure: what is known at once, then the run with its progress, the table, the verdicts, the files."
     from dclm_nb.exhibits import runner
     from dclm_nb.papers.catalogue import get_exhibit
     if strict: os.environ["DCLM_NB_STRICT"] = "1"
@@ -100,34 +123,32 @@ def _fail(line: str):
     raise UserError(line)
 
 # %% ../nbs/cli.ipynb #status-command
-@app.command()
+@_command("results", "status")
 def status(
     paper: PaperOption = "all", markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False
 ):
-    "Which exhibits exist, which are built, and which of the four answers each has."
+    "All exhibits, and which of the four answers each has: printed, replayed, rerun, recipe."
     from dclm_nb.exhibits import status as views
     standings = [views.standing(e) for e in _exhibits(paper)]
     if markdown: print(views.matrix_markdown(standings))
     else: (console := _console()).print(views.matrix_for_terminal(standings, console.width))
 
 # %% ../nbs/cli.ipynb #claims-command
-@app.command()
+@_command("results", "claims --no-reasons")
 def claims(
     paper: PaperOption = "all",
     reasons: Annotated[
         bool, typer.Option("--reasons/--no-reasons", help="With the comparison that decided each.")
     ] = True,
 ):
-    "The ledger: every claim, judged on printed, replayed and rerun numbers. Each source is counted by itself."
+    "All claims and their verdicts, for printed, replayed and rerun numbers by themselves."
     from dclm_nb.exhibits import ledger as views
     from dclm_nb.papers.paper import get_paper, papers
     from dclm_nb.exhibits.verdict_tables import verdicts_for_terminal
     console = _console()
     for name in papers() if paper == "all" else [get_paper(paper).name]:
         verdicts = views.ledger(name)
-        console.print(
-            f"\n[bold cyan]{name}[/]  [cyan]{get_paper(name).title}[/]\n", verdicts_for_terminal(verdicts, reasons)
-        )
+        console.print(f"\n[bold cyan]{name}[/]  [cyan]{get_paper(name).title}[/]\n")
         for source, counts in views.verdict_counts(verdicts).items():
             console.print(
                 f"  {source} ({views.QUESTIONS[source]}) "
@@ -135,15 +156,16 @@ def claims(
                 style="dim",
                 highlight=False,
             )
+        console.print("", verdicts_for_terminal(verdicts, reasons))
 
 # %% ../nbs/cli.ipynb #budget-command
-@app.command()
+@_command("results", "budget table-4 --scale laptop")
 def budget(
     exhibit: Annotated[str, typer.Argument(help="table-4, figure-3 …")],
     paper: PaperOption = "",
     scale: ScaleOption = "",
 ):
-    "What a run would cost before it starts: here, and at the paper's size."
+    "What a run would cost, here and at the paper's size."
     from rich.table import Table
     from dclm_nb.exhibits.budget import budget as lines
     from dclm_nb.papers.catalogue import get_exhibit
@@ -152,14 +174,14 @@ def budget(
     _console().print(table)
 
 # %% ../nbs/cli.ipynb #report-command
-@app.command()
+@_command("results", "report")
 def report():
     "Write one page over all results: reproduce/_out/report.md."
     from dclm_nb.exhibits.report import report as write
     print(write())
 
 # %% ../nbs/cli.ipynb #site-command
-@app.command()
+@_command("project", "site --out _docs")
 def site(out: Annotated[Optional[str], typer.Option(help="Folder of the site, made anew; _docs by default.")] = None):
     "Make the site: every exhibit, every notebook and the matrix of claims as pages that need no server."
     from pathlib import Path
@@ -167,7 +189,7 @@ def site(out: Annotated[Optional[str], typer.Option(help="Folder of the site, ma
     print(build_site(Path(out) if out else None))
 
 # %% ../nbs/cli.ipynb #pages-command
-@app.command()
+@_command("project", "pages")
 def pages(paper: PaperOption = "all"):
     "Write the notebooks of exhibits that nobody has built, from the catalogue."
     from dclm_nb.exhibits.pages import without_notebook, write_pages
@@ -176,7 +198,7 @@ def pages(paper: PaperOption = "all"):
     print(f"{len(written)} of {len(without_notebook(paper))} pages were out of step")
 
 # %% ../nbs/cli.ipynb #bless-command
-@app.command()
+@_command("project", "bless")
 def bless(
     paper: PaperOption = "",
     allow: Annotated[
@@ -221,7 +243,7 @@ def _run_cells(manifest: dict) -> tuple[str, ...]:
     return manifest["key"][:12], name, str(manifest["version"]) if is_declared else "", seed, finished[:16]
 
 # %% ../nbs/cli.ipynb #runs-check-command
-@runs_app.command("check")
+@_command("store", "runs check", "check", runs_app)
 def runs_check():
     "Does runs.lock agree with the code? Names every run that changed under the same version, and what changed."
     from dclm_nb.core.runs_lock import WAYS_OUT, check
@@ -230,7 +252,7 @@ def runs_check():
     raise typer.Exit(1)
 
 # %% ../nbs/cli.ipynb #runs-bump-command
-@runs_app.command("bump")
+@_command("store", "runs bump image/train --because REASON", "bump", runs_app)
 def runs_bump(
     name: Annotated[str, typer.Argument(help="image/train …")],
     because: Annotated[str, typer.Option(help="Why its results are others now.")] = "",
@@ -240,7 +262,7 @@ def runs_bump(
     print(f"{name} is version {bump(name, because).declared.version} and locked")
 
 # %% ../nbs/cli.ipynb #runs-same-command
-@runs_app.command("same")
+@_command("store", "runs same image/train --because REASON", "same", runs_app)
 def runs_same(
     names: Annotated[list[str], typer.Argument(help="image/train …, or all that make check names: all.")],
     because: Annotated[str, typer.Option(help="Why its results are what they were.")],
@@ -253,7 +275,7 @@ def runs_same(
     for line in same(wanted, because): print(line)
 
 # %% ../nbs/cli.ipynb #runs-verify-command
-@runs_app.command("verify")
+@_command("store", "runs verify", "verify", runs_app)
 def runs_verify(key: Annotated[str, typer.Argument(help="The first characters of a run's key.")] = ""):
     "Read and hash every file of the stored runs, also those that look untouched."
     from dclm_nb.core.store import RunStore
@@ -266,14 +288,14 @@ def runs_verify(key: Annotated[str, typer.Argument(help="The first characters of
     raise typer.Exit(int(bool(damaged)))
 
 # %% ../nbs/cli.ipynb #why-command
-@app.command()
+@_command("store", "why 3f9a1c")
 def why(key: Annotated[str, typer.Argument(help="The first characters of a run's key.")]):
-    "What a stored run is, and what differs from the nearest other one."
+    "What a stored run is, and what differs from the run nearest to it."
     from dclm_nb.core.store import RunStore
     for line in RunStore().why(key): print(line)
 
 # %% ../nbs/cli.ipynb #data-command
-@data_app.command("fetch")
+@_command("store", "data fetch", "fetch", data_app)
 def data_fetch(
     optional: Annotated[
         bool, typer.Option("--optional", help="Also those that are fetched only where something asks for them.")
@@ -300,7 +322,7 @@ def curate(
     ] = "",
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
-    "Web archives to filtered, deduplicated, scored training text, by the paper's steps; films with the word video."
+    "Web archives to filtered, deduplicated, scored text, by the paper's steps; curate video: films to clips."
     if context.invoked_subcommand:
         given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
         if given: _fail(f"--{given[0]} stands before the word video: options for films come behind it")
@@ -323,7 +345,7 @@ def _print_curation(report):
     print(f"everything lies in {report.folder}")
 
 # %% ../nbs/cli.ipynb #curate-video-command
-@curate_app.command("video")
+@_command("curation", "curate video FOLDER --out curated", "video", curate_app)
 def curate_video(
     films: Annotated[str, typer.Argument(help="A folder of films, of any depth, or one film.")],
     config: Annotated[
@@ -383,7 +405,7 @@ def _print_films(report, most: int = 20):
     print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")
 
 # %% ../nbs/cli.ipynb #train-image-command
-@app.command("train-image")
+@_command("models", "train-image --shards FOLDER --out trained --method diffusion", "train-image")
 def train_image(
     shards: Annotated[str, typer.Option(help="A folder of WebDataset tar shards, or a pattern.")],
     out: Annotated[
@@ -406,13 +428,12 @@ def train_image(
     pictures: Annotated[int, typer.Option(help="How many to train on, repeats counted.")] = 256 * 250_000,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
 ):
-    """Captioned pictures in tar shards to a trained image model: codec, latents, training. Prints what it will cost
-    first."""
+    "Captioned pictures in tar shards to a trained image model. Prints first what it will cost."
     from dclm_nb.image.launch import train_image as run
     run(method, size, shards, out, codec, int(devices) if devices.isdecimal() else devices, resolution, pictures, seed)
 
 # %% ../nbs/cli.ipynb #train-video-command
-@train_app.command("video")
+@_command("models", "train video curated --stage i2v", "video", train_app)
 def train_video(
     data: Annotated[str, typer.Argument(help="What curate video wrote: its folder, or that of the shards in it.")] = "",
     stage: Annotated[
@@ -450,7 +471,7 @@ def train_video(
     if not int(os.environ.get("LOCAL_RANK", 0)): print(f"look at it: dclm-nb sample video {where} {asked}")
 
 # %% ../nbs/cli.ipynb #sample-video-command
-@sample_app.command("video")
+@_command("models", "sample video trained/i2v --image PICTURE", "video", sample_app)
 def sample_video(
     model: Annotated[str, typer.Argument(help="A folder that train video wrote.")],
     caption: Annotated[str, typer.Argument(help="What the film shows, in words of its training.")] = "",

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['WATCHED', 'versions', 'git_state', 'has_commit', 'not_committed', 'host', 'peak_mb', 'peak_memory', 'give_back',
-           'scrub']
+           'cpu_seconds', 'scrub']
 
 # %% ../../nbs/core/10_provenance.ipynb #imports
 import ctypes
@@ -170,6 +170,18 @@ def give_back() -> None:
     if sys.platform != "linux": return
     try: ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError): pass
+
+# %% ../../nbs/core/10_provenance.ipynb #cpu-def
+def cpu_seconds() -> float:
+    "Processor seconds, user and system, that this process and all its descendants have spent so far."
+    import psutil
+    spent = sum(os.times()[:4])                                     # ours, and those of children that have ended
+    try: living = psutil.Process().children(recursive=True)
+    except (psutil.Error, OSError): return spent                    # this system does not list them
+    for process in living:
+        try: spent += sum(process.cpu_times()[:4])
+        except psutil.Error: continue                               # it has just ended, and counts above by now
+    return spent
 
 # %% ../../nbs/core/10_provenance.ipynb #scrub-def
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|AUTH(?!OR)", re.I)

@@ -25,7 +25,7 @@ from dclm_nb.core.files import (
 from .fingerprint import code_of
 from .identity import Identity, hash_of
 from .paths import runs_dir
-from .provenance import git_state, give_back, host, peak_memory, scrub, versions
+from .provenance import cpu_seconds, git_state, give_back, host, peak_memory, scrub, versions
 from .ranks import alone, began, is_follower, leading, wait_for_leader
 from .runs import Declared, declared, is_strict, library_versions
 
@@ -335,16 +335,17 @@ def _parent_keys(parents, inputs: dict) -> list[str]:
 
 # %% ../../nbs/core/11_store.ipynb #call-def
 def _call(fn: Callable, recipe: Recipe, files: Path, inputs: dict) -> dict:
-    "Result, wall time and peak memory of `fn`."
+    "Result, wall time, processor time and peak memory of `fn`."
     extra = (inputs,) if "inputs" in inspect.signature(fn).parameters else ()
     with peak_memory() as peak_mb:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), cpu_seconds()
         result = fn(json.loads(recipe.identity.config), recipe.seed, files, *extra)
-        wall_s, peak = round(time.perf_counter() - began, 3), peak_mb()
+        wall_s, cpu_s = round(time.perf_counter() - began, 3), round(cpu_seconds() - spent, 3)
+        peak = peak_mb()
     give_back()
     if not isinstance(result, dict):
         raise UserError(f"{recipe.function} returned a {type(result).__name__}: a run returns a dictionary")
-    return {"result": _result(result, files), "wall_s": wall_s, "peak_memory_mb": peak}
+    return {"result": _result(result, files), "wall_s": wall_s, "cpu_s": cpu_s, "peak_memory_mb": peak}
 
 # %% ../../nbs/core/11_store.ipynb #manifest-def
 def _manifest(recipe: Recipe, outcome: dict, attempt: dict, parents: list[str], files: Path) -> dict:

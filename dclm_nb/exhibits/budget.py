@@ -8,7 +8,7 @@ from ..core.paths import project_root
 from ..core.progress import duration
 from .described import stages_frame
 from .offers import settle_scale
-from .results import measured_seconds, seconds_to_make
+from .results import cpu_seconds_to_make, measured_seconds, seconds_to_make
 from ..papers.exhibit import Exhibit
 from ..papers.paper import Lines, get_paper, get_scale
 from ..papers.scale import Scale
@@ -49,10 +49,13 @@ def _time(exhibit: Exhibit, scale: Scale) -> str:
     "How long it takes, as far as it was measured."
     seconds = measured_seconds(exhibit, scale.name)
     if not scale.trains: return duration(seconds) if seconds else "seconds"
-    making = seconds_to_make(exhibit, scale.name)
+    clock, cpu = seconds_to_make(exhibit, scale.name), cpu_seconds_to_make(exhibit, scale.name)
+    making, unit = (cpu, "of one core") if cpu else (clock, "by the clock, one run after the other,")
     if not making or not seconds: return f"not measured yet ({scale.sentence})"
-    if making / 2 <= seconds: return f"{duration(seconds)}, measured by the longest stored run on this checkout"
-    return (f"{duration(making)} of one core to make its runs, about half of that with two (measured); "
+    if making / 2 <= seconds:
+        work = f", of which {duration(cpu)} of one core" if cpu else ""
+        return f"{duration(seconds)} by the longest stored run on this checkout{work} (measured)"
+    return (f"{duration(making)} {unit} to make its runs, about half of that with two cores (measured); "
             f"{duration(seconds)} once they are stored")
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-stages

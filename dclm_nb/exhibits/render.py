@@ -196,7 +196,7 @@ def _shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
 
 # %% ../../nbs/exhibits/00_render.ipynb #footnotes
 _MISSING = {
-    "printed": "nothing that could be read",
+    "printed": "no value that we could read",
     "replayed": "nothing was released to replay it from",
     "rerun": "it has none",
     "recipe": "it has none",
@@ -212,8 +212,8 @@ def footnotes(comparison: Comparison) -> list[str]:
             lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
     if comparison.has("rerun"):
         scale = comparison.scale or "one scale"
-        lines.append(f"rerun at {scale}: mean over seeds ± half of the 95 % interval; a small model's numbers are not "
-                     "the paper's")
+        lines.append(f"rerun at {scale}: mean of the seeds ± half-width of the 95 % interval; a small model's numbers "
+                     "are not the paper's")
     lines += [line for answer in ANSWERS if (line := _on_what_is_absent(comparison, answer))]
     if (shown := len(_shown_rows(comparison))) < len(comparison.rows):
         lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
@@ -232,7 +232,7 @@ def _on_replays(comparison: Comparison) -> list[str]:
                      f"rounding{others}")
     if any(replay.is_difference(*pair) for pair in pairs): lines.append(_TWO_ROUNDINGS)
     under = {cell.note for (_, _, source), cell in cells.items() if source == "replayed" and cell.note}
-    return lines + [f"replayed under {note}" for note in sorted(under)]
+    return lines + [f"replayed with {note}" for note in sorted(under)]
 
 # %% ../../nbs/exhibits/00_render.ipynb #on-what-is-absent
 def _on_what_is_absent(comparison: Comparison, answer: str) -> str:
@@ -245,7 +245,7 @@ def _on_what_is_absent(comparison: Comparison, answer: str) -> str:
     if answer in ("replayed", "rerun") and not exhibit.built: return f"{answer}: not built yet"
     if answer == "recipe": return ""
     if answer == "printed" or answer == "replayed": return f"{answer}: none yet"
-    if comparison.scale == "replay": return "rerun: not part of a replay"
+    if comparison.scale == "replay": return "rerun: none, since a replay trains nothing"
     return f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
 
 # %% ../../nbs/exhibits/00_render.ipynb #to-markdown

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'stored_manifest', 'read_manifest',
-           'manifests', 'measured_seconds', 'seconds_to_make']
+           'manifests', 'measured_seconds', 'seconds_to_make', 'cpu_seconds_to_make']
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-def
 def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
@@ -100,15 +100,18 @@ def _say_once(line: str) -> None:
 def measured_seconds(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
     """Wall time of the longest stored run at `scale`: one that found its models already trained is quick and would
     mislead."""
-    found = [
-        m["wall_seconds"] for _, m in manifests(exhibit, root) if m.get("scale") == scale and m.get("wall_seconds")
-    ]
-    return max(found, default=None)
+    return _largest("wall_seconds", exhibit, scale, root)
+
+def _largest(field: str, exhibit: Exhibit, scale: str, root: Path | None) -> float | None:
+    "The largest value above 0 of a field over the results of `exhibit` at `scale`; None where no result has one."
+    here = [m for _, m in manifests(exhibit, root) if m.get("scale") == scale]
+    return max((m[field] for m in here if m.get(field)), default=None)
 
 # %% ../../nbs/exhibits/05_results.ipynb #seconds-to-make
 def seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
-    "Seconds of one core that the runs behind a saved result took when they were made; None where no result knows."
-    found = [
-        m["runs_seconds"] for _, m in manifests(exhibit, root) if m.get("scale") == scale and m.get("runs_seconds")
-    ]
-    return max(found, default=None)
+    "Seconds by the clock, added up, that the runs behind a saved result took when made; None where no result knows."
+    return _largest("runs_seconds", exhibit, scale, root)
+
+def cpu_seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
+    "Processor seconds that the runs behind a saved result took when made; None where no result has counted them."
+    return _largest("runs_cpu_seconds", exhibit, scale, root)

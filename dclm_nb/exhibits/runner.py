@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..core.doors import door
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
 from ..core.paths import project_root
 from ..core.progress import duration, read_progress
@@ -24,7 +24,7 @@ from .offers import check_parameters, parse_seeds, settle_scale, trains_nothing
 from .outcome import Reproduction, diagnose, oom_kills
 from .results import known_already, out_folder, read_manifest, recipe_frame, stored_frame
 from ..papers.exhibit import Exhibit
-from ..papers.paper import get_scale
+from ..papers.paper import get_scale, scales_of
 from ..papers.scale import Scale
 
 # %% auto #0
@@ -262,6 +262,8 @@ def reproduce(
     """
     from rich.console import Console
     console = console or Console()
+    if isinstance(scale, str) and scale and scale not in scales_of(exhibit.paper):
+        raise unknown(f"scale of {exhibit.id}", scale, exhibit.scales)
     asked = get_scale(scale, exhibit.paper) if scale else None
     if not exhibit.has_page: raise _not_built(exhibit)
     scale = settle_scale(exhibit, asked)
@@ -310,6 +312,14 @@ def _show_result(result: Reproduction, console):
         console.print(line, style="bold red" if line.startswith("OUTSIDE") else "", highlight=False, soft_wrap=True)
     console.print(f"\ndone in {duration(result.seconds)}", style="bold green", highlight=False)
     for file in result.files(): console.print(f"  {_short(file)}", highlight=False, soft_wrap=True)
+    if _is_trial(result):
+        said = f"this was a run at {result.scale}, and it may claim nothing: its numbers mean nothing"
+        console.print(said, style="yellow", highlight=False)
+
+def _is_trial(result: Reproduction) -> bool:
+    "Whether something was trained of which no verdict may speak: a run at smoke."
+    scale = get_scale(result.scale)
+    return result.status == "ok" and scale.trains and not scale.may_claim
 
 def _withheld(result: Reproduction) -> dict[str, str]:
     "The claims that this result may not decide, from its manifest."
@@ -374,6 +384,9 @@ def reproduce_all(
     if elsewhere: console.print(f"not offered at {scale}, and left out: {', '.join(e.id for e in elsewhere)}")
     warm = [r for r in results if here and r.exhibit not in first.values()]
     if slow := over_budget(warm): console.print(slow, highlight=False)
+    if trials := [r for r in results if _is_trial(r)]:
+        said = f"runs at {trials[0].scale}, and may claim nothing: their numbers mean nothing"
+        console.print(f"{len(trials)} of them were {said}", style="yellow", highlight=False)
     return results
 
 # %% ../../nbs/exhibits/12_runner.ipynb #summary

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
-           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'peak_of_runs', 'manifest']
+           'claims_shown', 'verdicts_shown', 'Showcase', 'seconds_of_runs', 'cpu_seconds_of_runs', 'peak_of_runs',
+           'manifest']
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #shown-class
 class Shown:
@@ -101,11 +102,13 @@ def config_differences(paper, here, why: Mapping[str, str] = {}, theirs: str = "
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
     if strangers := set(why) - set(left) - set(right):
         raise UserError(f"`why` explains {', '.join(sorted(strangers))}, which neither configuration has")
+    same = len({*left, *right}) - len(names)
+    if not names: return Shown(f"All {same} settings are the same." if same > 1 else
+                               "The one setting is the same." if same else "There are no settings.")
     lines = [
         f"| {n.replace('_', ' ')} | {_setting(left.get(n))} | {_setting(right.get(n))} | {why.get(n, '')} |"
         for n in names
     ]
-    same = len({*left, *right}) - len(names)
     rest = ["", f"{same} further setting{'s are' if same > 1 else ' is'} the same."] if same else []
     return Shown("\n".join([f"| setting | {theirs} | here | why |", "|:--|--:|--:|:--|", *lines, *rest]))
 
@@ -256,6 +259,7 @@ class Showcase:
         self.foundations: dict[str, str] = {}
         self.out_dir = Path(out_dir) if out_dir else out_folder(self.exhibit, self.scale.name)
         self.attached: list[Path] = []
+        self.said: set[str] = set()                             # sentences that need not be repeated
         self.began, self.given_before = time.time(), len(given_runs())
 
     def __repr__(self) -> str: return f"Showcase({self.exhibit.paper} {self.exhibit.id}, {self.scale.name})"
@@ -316,10 +320,16 @@ class Showcase:
 
     def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown | Figure:
         """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
-        of pictures, a clip. A plain sentence, such as that nothing was run, is shown and not saved."""
-        if isinstance(what, str): return Shown(what)
+        of pictures, a clip. A plain sentence, such as that nothing was run, is shown once and not saved."""
+        if isinstance(what, str): return self._once(what)
         shown = self.sections.add(head, what)
         return what if hasattr(what, "savefig") else shown
+
+    def _once(self, sentence: str) -> Shown:
+        "A sentence the first time, and nothing when it is repeated."
+        repeated = sentence in self.said
+        self.said.add(sentence)
+        return Shown("" if repeated else sentence)
 
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
@@ -404,8 +414,13 @@ def _runs_behind(keys: Iterable[str], store: Path | None = None) -> Iterator[dic
         waiting += [value for value in run.get("inputs", {}).values() if isinstance(value, str)]
 
 def seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
-    "Seconds, one after the other, that these runs and all that they rest on took when they were made."
+    "Seconds by the clock that these runs and all that they rest on took when they were made, added up."
     return sum((run.get("wall_s") or 0.0 for run in _runs_behind(keys, store)), 0.0)
+
+def cpu_seconds_of_runs(keys: Iterable[str], store: Path | None = None) -> float | None:
+    "Processor seconds of these runs and all that they rest on; None where one of them has not counted its own."
+    counted = [run.get("cpu_s") for run in _runs_behind(keys, store)]
+    return None if None in counted else sum(counted, 0.0)
 
 def peak_of_runs(keys: Iterable[str], store: Path | None = None) -> float:
     "The highest memory, in MB, of a process that made one of these runs or what they rest on; 0 where none is known."
@@ -426,6 +441,7 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
         "seeds": sorted({int(s) for s in rerun["seed"].dropna()}),
         "runs": sorted(show.runs),
         "runs_seconds": round(seconds_of_runs(show.runs), 1),
+        "runs_cpu_seconds": _rounded(cpu_seconds_of_runs(show.runs)),
         "peak_memory_mb": round(show.peak_mb, 1),
         "verdicts": [v.as_dict() for v in show.judged],
         "withheld": show.withheld,
@@ -439,6 +455,8 @@ def manifest(show: Showcase, files: Sequence[Path] = ()) -> dict:
     }
     return scrub(told) | {"files": {f.relative_to(show.out_dir).as_posix(): _file_hash(f) for f in files}}
 
+
+def _rounded(seconds: float | None) -> float | None: return None if seconds is None else round(seconds, 1)
 
 def _file_hash(path: Path) -> str: return sha256_of(path) if path.is_file() else ""
 

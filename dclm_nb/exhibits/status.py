@@ -29,27 +29,34 @@ def page_kind(exhibit: Exhibit) -> str:
 # %% ../../nbs/exhibits/13_status.ipynb #standing-2
 @dataclass(frozen=True)
 class Standing:
-    "What there is of one exhibit: a mark per answer, the scales of its stored reruns, its page (see `page_kind`)."
+    """What there is of one exhibit: a mark per answer, the scales of its stored reruns, those of its trials (runs that
+    may claim nothing), its page (see `page_kind`)."""
     exhibit: Exhibit
     marks: dict[str, str]
     scales: tuple[str, ...] = ()
+    trials: tuple[str, ...] = ()
     page: str = ""
 
     @property
-    def rerun(self) -> str: return self.marks["rerun"] + (f" {', '.join(self.scales)}" if self.scales else "")
+    def rerun(self) -> str:
+        trials = f"({', '.join(self.trials)})" if self.trials else ""
+        return " ".join(filter(None, [self.marks["rerun"], ", ".join(self.scales), trials]))
 
 # %% ../../nbs/exhibits/13_status.ipynb #standing-of
 @door
 def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
     "What there is of `exhibit`, from its files, its stored results and what can be replayed in place."
     stored = [m for _, m in manifests(exhibit, root)]
-    have = {answer for m in stored for answer in m.get("answers", []) if m.get("scale") != "smoke" or answer != "rerun"}
+    made_at = {m["scale"] for m in stored if "rerun" in m.get("answers", [])}
+    scales, trials = (tuple(name for name, scale in scales_of().items() if name in made_at and scale.may_claim == may)
+                      for may in (True, False))
+    have = {answer for m in stored for answer in m.get("answers", []) if answer != "rerun"}
+    if scales: have.add("rerun")
     if exhibit.printed_file.is_file(): have.add("printed")
     if exhibit.paper_runs or exhibit.stages: have.add("recipe")
     if "replayed" not in have and replayed_frame(exhibit) is not None: have.add("replayed")
-    scales = [m["scale"] for m in stored if "rerun" in m.get("answers", [])]
     marks = {a: "●" if a in have else "○" if a in exhibit.answers else "" for a in ANSWERS}
-    return Standing(exhibit, marks, tuple(s for s in scales_of() if s in scales), page_kind(exhibit))
+    return Standing(exhibit, marks, scales, trials, page_kind(exhibit))
 
 # %% ../../nbs/exhibits/13_status.ipynb #matrix-terminal
 def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
@@ -74,7 +81,8 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
             title = (
                 "extras: our own exhibits about this paper" if s.exhibit.is_extra else get_paper(s.exhibit.paper).title
             )
-            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"))
+            counts = ["" for _ in ANSWERS] if s.exhibit.is_extra else _counts(standings, s.exhibit.paper)
+            table.add_row(Text(s.exhibit.paper, "bold cyan"), Text(title, "cyan"), *counts)
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
         name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
@@ -82,8 +90,20 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
         "✓ a study  ↺ a replay  · page from the catalogue",
         "● here  ○ possible, not here  blank: cannot be",
     )
-    legend = Text(f"{kinds}   {answers}", "dim")
+    trials = _trials(standings)
+    legend = Text(f"{kinds}   {answers}" + (f"\n{trials}" if trials else ""), "dim")
     return Group(table, Text(""), legend, Text(summary(standings), "dim"))
+
+def _counts(standings: Iterable[Standing], paper: str) -> list[str]:
+    "For each answer, how many exhibits of a paper have it, of how many that could; blank where none could."
+    theirs = [s for s in standings if s.exhibit.paper == paper and not s.exhibit.is_extra]
+    having = [(sum(s.marks[a] == "●" for s in theirs), sum(a in s.exhibit.answers for s in theirs)) for a in ANSWERS]
+    return [f"{here}/{possible}" if possible else "" for here, possible in having]
+
+def _trials(standings: Iterable[Standing]) -> str:
+    "What a scale in brackets means; empty where there is none."
+    names = list(dict.fromkeys(name for s in standings for name in s.trials))
+    return f"({', '.join(names)}): a trial that may claim nothing, and no rerun" if names else ""
 
 # %% ../../nbs/exhibits/13_status.ipynb #summary
 def summary(standings: Iterable[Standing]) -> str:
@@ -112,4 +132,5 @@ def matrix_markdown(standings: Iterable[Standing]) -> str:
         lines.append(
             f"| {s.exhibit.paper} | {s.exhibit.id} | {s.exhibit.title} | " + " | ".join(cells) + f" | {s.page} |"
         )
-    return "\n".join([*lines, "", f"● here, ○ possible and not here. {summary(standings)}.", ""])
+    trials = f" {said}." if (said := _trials(standings)) else ""
+    return "\n".join([*lines, "", f"● here, ○ possible and not here.{trials} {summary(standings)}.", ""])

@@ -18,9 +18,10 @@ class Scale:
 
 # %% ../../nbs/papers/00_scale.ipynb #scales-def
 DIAL: dict[str, Scale] = {s.name: s for s in [
-    Scale("replay", "trains nothing: printed values, the authors' released scores recomputed, and the recipe; seconds",
+    Scale("replay", "trains nothing: what is printed, what follows from the released scores, and the recipe; seconds",
           trains=False, may_claim=False),
-    Scale("smoke", "proves the plumbing on tiny inputs in a minute or two; its numbers mean nothing", may_claim=False),
-    Scale("laptop", "honest science at small size: any one exhibit, cold, within about 20 minutes on 2 cores"),
+    Scale("smoke", "tries everything on tiny inputs in a minute or two; its numbers mean nothing", may_claim=False),
+    Scale("laptop", "small models on several seeds: most exhibits take up to half an hour on 2 cores, the longest 90 "
+                    "minutes"),
     Scale("gpu", "the same study on one GPU: larger models, more tokens, hours", needs="gpu"),
 ]}

@@ -32,7 +32,9 @@ def _runs(manifest: Mapping) -> str:
     on = f", on seed{'s' * (len(seeds) > 1)} {listed(seeds)}" if seeds else ""
     if not count: return "No training stands behind its numbers." if "rerun" not in manifest["answers"] else (
         f"Its numbers were computed when the page was made{on}.")
-    took = f" They took {duration(manifest['runs_seconds'])} in all." if manifest.get("runs_seconds") else ""
+    cpu, clock = manifest.get("runs_cpu_seconds"), manifest.get("runs_seconds")
+    took = f" They took {duration(cpu)} of processor time in all." if cpu else (
+        f" They took {duration(clock)} in all, by the clock." if clock else "")
     return f"{count} stored run{'s' * (count > 1)} stand{'s' * (count == 1)} behind its numbers{on}.{took}"
 
 def _where(host: Mapping) -> str:

@@ -99,8 +99,9 @@ def result_rooms(root: Path | None = None) -> list[Room]:
 def start_rooms(root: Path | None = None) -> list[Room]:
     "The pages to begin with."
     root = root or project_root()
-    loose = [Room("Start", title, page) for title, page in (("Exhibits and claims", "index"), ("Read me", "readme"))]
-    others = [f.stem for f in sorted(root.glob("*.md")) if f.stem != "README"]
+    first = {"index": "Exhibits and claims", "readme": "Read me", "glossary": "Glossary"}
+    loose = [Room("Start", title, page) for page, title in first.items()]
+    others = [f.stem for f in sorted(root.glob("*.md")) if f.stem.lower() not in first]
     about = Room("About", "The project", "about", tuple(Entry(name.capitalize(), name.lower()) for name in others))
     return [*loose, about]
 

@@ -308,6 +308,7 @@ def test_manifest_names_neither_machine_nor_user_nor_folder(tmp_path):
         "versions",
         "host",
         "wall_s",
+        "cpu_s",
         "peak_memory_mb",
         "flops",
         "files",

@@ -1,4 +1,5 @@
 """The budget: arithmetic on configurations, and the word *assumed* wherever something is."""
+import json
 from dataclasses import replace
 
 import subprocess
@@ -10,6 +11,8 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.papers.paper import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
+from dclm_nb.exhibits.results import cpu_seconds_to_make, seconds_to_make
+from dclm_nb.exhibits.showcase import cpu_seconds_of_runs, seconds_of_runs
 from dclm_nb.papers.catalogue import everything, get_exhibit
 from dclm_nb.exhibits.offers import settle_scale
 from dclm_nb.image.config import METHODS
@@ -104,7 +107,7 @@ def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothin
 
 def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 754.0 if scale == "laptop" else None)
-    assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s, measured") and dict(
+    assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s by the longest") and dict(
         budget(FIGURE, "smoke")
     )["at smoke"].startswith("not measured yet")
 
@@ -127,14 +130,49 @@ def test_a_size_of_another_paper_is_refused():
     with pytest.raises(UserError, match="unknown scale of tradeoffs"): budget(FIGURE, "1B-1x")
 
 
+def took(monkeypatch, page: float, clock: float, cpu: float | None) -> str:
+    "What the budget of Table 4 says of a page and its runs that took so many seconds."
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: page)
+    monkeypatch.setattr(module, "seconds_to_make", lambda exhibit, scale: clock)
+    monkeypatch.setattr(module, "cpu_seconds_to_make", lambda exhibit, scale: cpu)
+    return dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"]
+
+
 def test_a_page_made_from_stored_runs_does_not_give_its_seconds_as_the_price(monkeypatch):
     "Table 4 took 11 seconds because its models were in the store; making them took half an hour."
-    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 11.0)
-    monkeypatch.setattr(module, "seconds_to_make", lambda exhibit, scale: 2400.0)
-    told = dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"]
-    assert told.startswith("40 min") and "one core" in told and told.endswith("11 s once they are stored")
-    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 1500.0)
-    assert dict(budget(get_exhibit("table-4"), "laptop"))["at laptop"].startswith("25 min")
+    told = took(monkeypatch, page=11.0, clock=2400.0, cpu=None)
+    assert told.startswith("40 min 00 s by the clock") and told.endswith("11 s once they are stored")
+    assert took(monkeypatch, page=1500.0, clock=2400.0, cpu=None).startswith("25 min")
+
+
+def test_processor_time_is_the_price_where_it_was_counted(monkeypatch):
+    "On a machine with other work the runs took 40 minutes by the clock and a processor 15 minutes."
+    told = took(monkeypatch, page=11.0, clock=2400.0, cpu=900.0)
+    assert told.startswith("15 min 00 s of one core") and "40 min" not in told
+    told = took(monkeypatch, page=1500.0, clock=2400.0, cpu=900.0)
+    assert told.startswith("25 min 00 s by") and "15 min 00 s of one core" in told
+
+
+@pytest.mark.parametrize("counted, said", [((3.0, 4.0), 7.0), ((3.0, None), None), ((None, None), None)])
+def test_a_result_has_processor_time_where_each_of_its_runs_has(tmp_path, counted, said):
+    for key, seconds in zip("ab", counted):
+        (tmp_path / key).mkdir()
+        told = {"wall_s": 9.0, "inputs": {"pool": "b"} if key == "a" else {}}
+        (tmp_path / key / "manifest.json").write_text(json.dumps(told | ({"cpu_s": seconds} if seconds else {})))
+    assert cpu_seconds_of_runs(["a"], tmp_path) == said and seconds_of_runs(["a"], tmp_path) == 18.0
+
+
+@pytest.mark.parametrize("told, cpu", [
+    ([{}], None), ([{"runs_cpu_seconds": None}], None), ([{"runs_cpu_seconds": 5.0}], 5.0),
+    ([{}, {"runs_cpu_seconds": 5.0}], 5.0), ([{"runs_cpu_seconds": 5.0}, {"runs_cpu_seconds": 8.0}], 8.0)])
+def test_results_that_counted_no_processor_time_do_not_hide_those_that_did(tmp_path, told, cpu):
+    table = get_exhibit("table-4")
+    for number, more in enumerate(told):
+        folder = tmp_path / "reproduce" / "_out" / "dclm" / table.name / str(number)
+        folder.mkdir(parents=True)
+        told = {"scale": "laptop", "runs_seconds": 20.0, **more}
+        (folder / f"{table.name}.manifest.json").write_text(json.dumps(told))
+    assert cpu_seconds_to_make(table, "laptop", tmp_path) == cpu and seconds_to_make(table, "laptop", tmp_path) == 20
 
 
 @pytest.mark.parametrize("making", [None, 0.0])
@@ -142,6 +180,7 @@ def test_seconds_of_a_page_are_no_price_where_nobody_knows_what_its_runs_took(mo
     "A page that found its runs in the store is quick, and says nothing about making them."
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 16.0)
     monkeypatch.setattr(module, "seconds_to_make", lambda exhibit, scale: making)
+    monkeypatch.setattr(module, "cpu_seconds_to_make", lambda exhibit, scale: making)
     for exhibit in (get_exhibit("figure-b", "tradeoffs"), get_exhibit("table-4"), get_exhibit("figure-2", "svd")):
         assert dict(budget(exhibit, "laptop"))["at laptop"].startswith("not measured yet")
 

@@ -124,3 +124,33 @@ def test_the_command_is_also_a_module(module, tmp_path):
             for words in (["--help"], ["claim"])]
     assert done[0].returncode == 0 and "reproduce" in done[0].stdout
     assert done[1].returncode == 2 and "claim" in done[1].stderr and "Traceback" not in done[1].stderr
+
+
+def leaves(command=None, words=()) -> dict:
+    "{words: command} of everything that can be called; a group that does something by itself is one of them."
+    import typer
+    from dclm_nb.cli import app
+    command = command or typer.main.get_command(app)
+    below = getattr(command, "commands", {})
+    own = {words: command} if words and (not below or command.invoke_without_command) else {}
+    return own | {k: v for name, c in below.items() for k, v in leaves(c, (*words, name)).items()}
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_the_help_of_a_command_ends_with_an_example_that_it_understands(words):
+    command = leaves()[words]
+    example = (command.epilog or "").removeprefix("Example: ").split()
+    assert example[:1 + len(words)] == ["dclm-nb", *words], command.epilog
+    command.make_context(words[-1], example[1 + len(words):])        # a usage error where an option does not exist
+
+
+def test_the_help_has_every_command_in_a_group_with_an_example():
+    from dclm_nb.cli import GROUPS, app
+    commands = [*app.registered_commands, *app.registered_groups]
+    assert {c.rich_help_panel for c in commands} == set(GROUPS.values()) and len(GROUPS) == 5
+    known = {" ".join(words) for words in leaves()}
+    for panel in GROUPS.values():
+        example = panel.split("dclm-nb ")[1]
+        assert any(example.startswith(name) for name in known), panel
+    shown = command("--help").stdout
+    assert all(panel in shown for panel in GROUPS.values()) and max(map(len, shown.splitlines())) <= 100

@@ -4,6 +4,7 @@ import pytest
 from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.exhibits
+from dclm_nb.exhibits.at_a_glance import answered, full_rows
 from dclm_nb.exhibits.bless import bless, blessed, blessed_table
 from dclm_nb.exhibits.budget import budget
 from dclm_nb.exhibits.ledger import ledger
@@ -40,6 +41,8 @@ def table(tmp_path_factory) -> dict:
         bless: dict(paper="dclm", allow=False, root=folder),
         blessed: dict(name="table_04.md", exhibit="table-4", paper="dclm", root=None),
         blessed_table: dict(exhibit="table-4", paper="dclm", root=None),
+        answered: dict(paper="dclm", root=None),
+        full_rows: dict(exhibit="table-4", columns={"core printed": "Core"}, paper="dclm", root=None),
         ledger: dict(paper="dclm", root=folder),
         report: dict(root=folder),
         standing: dict(exhibit=exhibit, root=folder),
@@ -58,6 +61,7 @@ def table(tmp_path_factory) -> dict:
 # Where what is given comes from our own code, checked before.
 INNER = """
 agreement: Beside room_between beside_blessed what_differs agreement_lines agreement_with_blessed agreement_of
+at_a_glance: Answered which_answers how_replays_agree badge badges
 bless: why_not_blessed
 described: test_in_words deciders read_stages stages_frame recipe_of provenance not_yet
 forest: forest
@@ -69,11 +73,11 @@ pages: introduction page_cells page_notebook
 published: cell_text library_behind Shows page_markdown without_comparison made_by published_notebook gallery
 published: index_of_papers write_galleries rebased
 render: Cell format_interval Comparison footnotes to_markdown for_terminal to_text to_latex to_csv
-results: read_manifest replayed_frame recipe_frame stored_frame stored_manifest manifests measured_seconds
-results: seconds_to_make
+results: replayed_frame recipe_frame stored_frame stored_manifest manifests measured_seconds seconds_to_make
+results: read_manifest cpu_seconds_to_make
 runner: stop_tree Reporter execute show_known over_budget
 showcase: Shown frame_shown config_differences Results draw_figure slug in_a_section Sections claims_shown
-showcase: verdicts_shown seconds_of_runs peak_of_runs manifest
+showcase: verdicts_shown seconds_of_runs cpu_seconds_of_runs peak_of_runs manifest
 status: page_kind Standing matrix_for_terminal summary matrix_markdown
 verdict_tables: verdicts_for_terminal verdict_table
 """

@@ -73,7 +73,7 @@ def test_an_exhibit_without_a_notebook_has_a_page_with_its_title():
 def test_a_smoke_run_says_that_it_means_nothing_and_does_not_read_other_numbers():
     class Smoke:
         exhibit, scale = get_exhibit("table-4"), get_scale("smoke")
-        sections, frame = Sections("table_04"), ()
+        sections, frame, runs, peak_mb = Sections("table_04"), (), (), 0.0
         answers = Comparison(get_exhibit("table-4"), (), (), {})
         runs = set()
     page, Smoke.scale = page_markdown(Smoke()), get_scale("laptop")

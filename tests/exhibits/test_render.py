@@ -65,12 +65,12 @@ def test_the_version_of_the_baselines_stands_next_to_every_score_that_depends_on
     assert set(changed) == {c for c in replay_versions(exhibit).reset_index().column if is_centred(c)}
     comparison = known_already(get_exhibit(exhibit))
     for text in (to_markdown(comparison), to_text(comparison), to_latex(comparison)):
-        assert text.count("replayed under baselines v1, the paper's") == 1
+        assert text.count("replayed with the paper's baselines (v1)") == 1
     for line in csv.DictReader(io.StringIO(to_csv(comparison))):
-        assert (line["note"] == "baselines v1, the paper's") == (
+        assert (line["note"] == "the paper's baselines (v1)") == (
             line["source"] == "replayed" and is_centred(line["column"])
         ) or line["source"] == "printed"
-    assert "baselines v1" not in to_text(known_already(get_exhibit("table-1")))
+    assert "baselines (v1)" not in to_text(known_already(get_exhibit("table-1")))
 
 
 def test_scales_do_not_mix():
@@ -103,7 +103,8 @@ def test_the_mark_follows_the_printed_rounding(value, differs):
 
 def test_missing_answers_are_said():
     assert any(line.startswith("rerun: it has none") for line in footnotes(compare(get_exhibit("table-26"))))
-    assert any(line.startswith("printed: nothing") for line in footnotes(compare(get_exhibit("figure-a", "tradeoffs"))))
+    unread = footnotes(compare(get_exhibit("figure-a", "tradeoffs")))
+    assert any(line.startswith("printed: no value") for line in unread)
 
 
 @given(st.floats(0.001, 1e6), st.integers(0, 3))
@@ -146,7 +147,7 @@ def test_nobody_misses_a_printed_value_of_an_exhibit_of_ours():
     lines = footnotes(compare(get_exhibit("extra-run-noise"), [repeat_frame()], "replay"))
     assert (
         not [line for line in lines if line.startswith(("printed:", "rerun:", "recipe:"))]
-        and "replayed under baselines v1, the paper's" in lines
+        and "replayed with the paper's baselines (v1)" in lines
     )
 
 
@@ -182,4 +183,4 @@ def test_what_the_catalogue_says_of_an_exhibit_stands_under_its_title():
 
 def test_an_exhibit_without_any_value_has_no_empty_table():
     shown = to_text(compare(get_exhibit("figure-16", "svd")))
-    assert "─" not in shown and "printed: nothing that could be read" in shown
+    assert "─" not in shown and "printed: no value that we could read" in shown

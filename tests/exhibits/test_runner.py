@@ -252,3 +252,30 @@ def test_all_leaves_out_what_could_train_but_not_at_this_scale(monkeypatch):
     assert asked == [(replayed.id, None), ("figure-a", "gpu")]
     assert "not offered at gpu, and left out: table-4" in console.file.getvalue()
     assert os.environ.get("DCLM_NB_PROGRESS") is None
+
+
+@pytest.mark.parametrize("scale, claims_nothing", [("smoke", True), ("laptop", False), ("replay", False)])
+def test_the_last_line_of_a_smoke_run_says_that_it_may_claim_nothing(tmp_path, scale, claims_nothing):
+    (tmp_path / "table_20.md").write_text("a page")
+    console = Console(file=io.StringIO(), width=100)
+    runner._show_result(runner.Reproduction(TABLE, scale, "ok", 1.0, tmp_path), console)
+    last = console.file.getvalue().strip().splitlines()[-1]
+    assert (last == "this was a run at smoke, and it may claim nothing: its numbers mean nothing") == claims_nothing
+
+
+@pytest.mark.parametrize("scale, claims_nothing", [("smoke", True), (None, False)])
+def test_so_does_the_last_line_of_many(monkeypatch, scale, claims_nothing):
+    monkeypatch.setattr(runner, "reproduce", lambda exhibit, at, **options: runner.Reproduction(
+        exhibit, at or "laptop", "ok", 1.0, Path()))
+    console = Console(file=io.StringIO(), width=100)
+    runner.reproduce_all([get_exhibit("table-4"), get_exhibit("figure-a", "tradeoffs")], scale, console=console)
+    last = console.file.getvalue().strip().splitlines()[-1]
+    assert (last == "2 of them were runs at smoke, and may claim nothing: their numbers mean nothing") == claims_nothing
+
+
+@pytest.mark.parametrize("exhibit", [("table-4", "dclm"), ("table-12", "dclm"), ("figure-b", "tradeoffs"),
+                                     ("figure-3", "svd")])
+def test_an_unknown_scale_is_answered_with_those_of_this_exhibit(exhibit):
+    exhibit = get_exhibit(*exhibit)
+    with pytest.raises(UserError) as said: runner.reproduce(exhibit, "tiny")
+    assert str(said.value).endswith(f"choose from: {', '.join(exhibit.scales)}") and "\n" not in str(said.value)

@@ -101,7 +101,8 @@ def test_an_exhibit_without_claims_has_no_table_of_verdicts(tmp_path):
     assert "## Verdicts" not in (tmp_path / "table_f.md").read_text()
 
 
-def test_the_same_numbers_make_the_same_files(tmp_path):
+def test_the_same_numbers_make_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(Showcase, "peak_mb", 500.0)             # the page tells it, and it grows from run to run
     first, second = full(tmp_path / "a"), full(tmp_path / "b")
     assert first["files"] == second["files"]
 
@@ -281,3 +282,18 @@ def test_a_page_rests_on_every_run_that_it_was_given(tmp_path, monkeypatch):
     show = Showcase("svd", "figure-8", scale="smoke", out_dir=tmp_path / "out")
     asked = [store.run(_count, {"n": 2}, seed) for seed in (0, 1, 1)]
     assert show.runs == {run.key for run in asked} and before.key not in show.runs
+
+
+def test_a_sentence_that_was_said_on_a_page_is_not_said_again(tmp_path):
+    show = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    said = [repr(show.section(head, "Nothing is trained.")) for head in ("Funnel", "Judges", "Pools")]
+    assert said == ["Nothing is trained.", "", ""] and repr(show.section("Swap", "No pair.")) == "No pair."
+    other = Showcase("dclm", "table-4", scale="replay", out_dir=tmp_path)
+    assert repr(other.section("Funnel", "Nothing is trained.")) == "Nothing is trained."
+
+
+@pytest.mark.parametrize("left, right, said", [
+    ({"lr": 0.1, "width": 8}, {"lr": 0.1, "width": 8}, "All 2 settings are the same."),
+    ({"lr": 0.1}, {"lr": 0.1}, "The one setting is the same."), ({}, {}, "There are no settings.")])
+def test_settings_that_do_not_differ_are_no_empty_table(left, right, said):
+    assert config_differences(left, right).markdown == said

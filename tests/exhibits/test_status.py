@@ -1,5 +1,7 @@
 """The views over everything: three questions are counted apart, and so are the papers' exhibits and ours."""
 import dataclasses
+import io
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from dclm_nb.exhibits.ledger import (
 )
 from dclm_nb.exhibits.bless import bless
 from dclm_nb.exhibits.report import report
-from dclm_nb.exhibits.status import matrix_markdown, standing, summary
+from dclm_nb.exhibits.status import matrix_for_terminal, matrix_markdown, standing, summary
 from dclm_nb.papers.contrasts import VERDICTS
 
 
@@ -117,3 +119,41 @@ def test_a_page_is_told_apart_by_what_it_does():
     }
     assert found == {"table-4": "study", "table-12": "replay", "figure-7": "replay", "table-20": "catalogue"}
     assert "| dclm | table-20 |" in matrix_markdown([standing(get_exhibit("table-20"), Path("nowhere"))])
+
+
+def standing_with(tmp_path, *scales: str):
+    "What there is of Table 4 where reruns at these scales are stored and nothing else is."
+    for scale in scales:
+        (folder := tmp_path / "reproduce" / "_out" / "dclm" / "table_04" / scale).mkdir(parents=True, exist_ok=True)
+        told = {"scale": scale, "answers": ["printed", "rerun"], "created": "2026"}
+        (folder / "table_04.manifest.json").write_text(json.dumps(told))
+    return standing(get_exhibit("table-4"), tmp_path)
+
+
+def terminal(standings) -> str:
+    from rich.console import Console
+    (console := Console(file=io.StringIO(), width=100)).print(matrix_for_terminal(standings))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("scales, mark, said", [
+    ((), "○", "○"), (("smoke",), "○", "○ (smoke)"), (("laptop",), "●", "● laptop"),
+    (("laptop", "smoke"), "●", "● laptop (smoke)"), (("smoke", "gpu", "laptop"), "●", "● laptop, gpu (smoke)")])
+def test_a_smoke_run_is_not_shown_as_one_that_may_claim_something(tmp_path, scales, mark, said):
+    found = standing_with(tmp_path, *scales)
+    assert (found.marks["rerun"], found.rerun) == (mark, said)
+    assert f"| {said} |" in matrix_markdown([found])
+    legend = "a trial that may claim nothing"
+    assert (legend in terminal([found])) == ("smoke" in scales) == (legend in matrix_markdown([found]))
+    assert "rerun 0 of 1" in summary([found]) if mark == "○" else "rerun 1 of 1" in summary([found])
+
+
+@pytest.mark.parametrize("paper", ["dclm", "tradeoffs", "svd"])
+def test_the_line_of_a_paper_counts_its_answers_and_no_extras(paper):
+    standings = [standing(e) for e in everything(paper)]
+    theirs = [s for s in standings if not s.exhibit.is_extra]
+    lines = [line for line in terminal(standings).splitlines() if line.startswith(f"{paper} ")]
+    counted = [f"{sum(s.marks[a] == '●' for s in theirs)}/{sum(a in s.exhibit.answers for s in theirs)}"
+               for a in ("printed", "replayed", "rerun", "recipe")]
+    assert lines[0].split()[-len([c for c in counted if c != "0/0"]):] == [c for c in counted if c != "0/0"]
+    assert all("/" not in line for line in lines[1:])                                           # the extras

@@ -156,7 +156,8 @@ def test_a_film_can_be_stopped(tmp_path):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({}, "2 stored runs stand behind its numbers, on seeds 0 and 1. They took 5 minutes in all."),
+    ({}, "2 stored runs stand behind its numbers, on seeds 0 and 1. They took 5 minutes in all, by the clock."),
+    ({"runs_cpu_seconds": 120.0}, "They took 2 minutes of processor time in all."),
     ({"runs": ["a"], "seeds": [3]}, "1 stored run stands behind its numbers, on seed 3."),
     ({"runs": [], "answers": ["printed"], "seeds": []}, "No training stands behind its numbers."),
     ({"git": {"commit": "a" * 40, "dirty": True}}, "with changes on top"),

@@ -69,7 +69,7 @@ def funnel_table(runs: FilterRuns | None) -> pd.DataFrame | str:
     table = pd.read_csv(runs.pool.folder / "funnel.csv")
     return table.assign(share=table["share"].map("{:.1%}".format)).set_index(table.columns[0])
 
-NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE=laptop (about 20 minutes on 2 cores)."
+NOTHING = "Nothing is trained at replay: ask for SCALE=smoke (a minute) or SCALE=laptop (25 minutes on 2 cores)."
 
 # %% ../../../nbs/studies/dclm/12_filter_tables.ipynb #chosen-table
 def chosen_table(runs: FilterRuns | None) -> pd.DataFrame | str:

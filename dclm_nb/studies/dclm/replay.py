@@ -225,7 +225,7 @@ def is_centred(column: str) -> bool:
     return column in ("core", "extended", "delta_from_baseline") or column.startswith(("Core, ", "pearson_r"))
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #baselines-of
-BASELINES = "baselines v1, the paper's"       # of three versions; stands next to every score that depends on it
+BASELINES = "the paper's baselines (v1)"      # of three versions; stands next to every score that depends on it
 
 def baselines_of(column: str) -> str:
     "What has to be said beside a replayed column: the version of the task baselines it depends on; blank without."
