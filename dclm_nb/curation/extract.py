@@ -18,7 +18,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 from ..core.airlock import Airlock, Ended, allow, alone
-from ..core.doors import door
+from ..core.doors import AtLeast0, Count, NotNegative, Positive, door
 from ..core.errors import unknown
 
 # %% ../../nbs/curation/04_extract.ipynb #failure
@@ -168,17 +168,18 @@ METHODS: dict[str, Callable[[str], str]] = {
 }
 
 # %% ../../nbs/curation/04_extract.ipynb #bounds
+@door
 @dataclass(frozen=True)
 class Bounds:
     """What the extraction of a page may take: so much, and so much more for a byte of its HTML. Time in seconds of a
     processor, memory in bytes, text in characters."""
 
-    seconds: float = 1.0
-    seconds_a_byte: float = 4e-6        # an ordinary page takes 0.03e-6 to 0.2e-6
-    memory: int = 64 << 20
-    memory_a_byte: int = 128            # tiny tags side by side take up to 100
-    text: int = 100_000
-    text_a_byte: int = 4                # an ordinary page has less than 1
+    seconds: Positive = 1.0
+    seconds_a_byte: NotNegative = 4e-6        # an ordinary page takes 0.03e-6 to 0.2e-6
+    memory: Count = 64 << 20
+    memory_a_byte: AtLeast0 = 128            # tiny tags side by side take up to 100
+    text: AtLeast0 = 100_000
+    text_a_byte: AtLeast0 = 4                # an ordinary page has less than 1
 
     def most_seconds(self, size: int) -> float: return self.seconds + self.seconds_a_byte * size
 
@@ -279,6 +280,7 @@ def _verdict(page: tuple[bytes, str], *how) -> str | ExtractionFailure:
     return ExtractionFailure("crash")
 
 # %% ../../nbs/curation/04_extract.ipynb #extract
+@door
 def extract_texts(
     pages: Iterable[tuple[bytes, str]], method: str = "resiliparse", faithful: bool = True, bounds: Bounds | None = None
 ) -> Iterator[str | ExtractionFailure]:

@@ -34,8 +34,8 @@ RIGHT = [
 ]
 WRONG = [
     (3.0, int), (True, int), ("3", int), (None, int), (float("nan"), float), (float("inf"), float), (10**400, float),
-    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (np.zeros(1, bool), bool), (3, str | Path),
-    ("", str | Path), ("a\0b", Path), ("abc", list[str]), (b"abc", list[int]), ({"a": 1}, list[str]),
+    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (np.zeros(1, bool), bool),
+    (3, str | Path), ("", str | Path), ("a\0b", Path), ("abc", list[str]), (b"abc", list[int]), ({"a": 1}, list[str]),
     (["a", 2], list[str]),
     ({"a"}, Sequence[str]), (iter("ab"), Sequence[str]), (np.zeros(2), Sequence[str]), (3, Iterable[str]),
     ((1,), tuple[int, int]), ((1, "a"), tuple[int, int]), (np.zeros(2), tuple[float, ...]), ([1], Mapping[str, int]),
