@@ -20,7 +20,7 @@ from dclm_nb.core.errors import UserError
 
 HALF = "half \ud83d"
 RIGHT = [
-    (3, int), (np.int64(3), int), (3, float), (0.5, float), (np.float32(0.5), float), ("a", str), (True, bool),
+    (3, int), (np.int64(3), int), (3, float), (0.5, float), (np.float32(0.5), float), ("a", str), (True, bool), (np.True_, bool),
     (None, int | None), (3, int | None), ("a", str | Path), (Path("a"), str | Path), (["a"], list[str]),
     (("a", "b"), Sequence[str]), (np.zeros(3), Sequence[float]), (pd.Series([1.0]), Sequence[float]),
     ([1.0, float("nan")], Sequence[float]), (iter("ab"), Iterable[str]), ((1, 2), tuple[int, int]),
@@ -33,7 +33,7 @@ RIGHT = [
 ]
 WRONG = [
     (3.0, int), (True, int), ("3", int), (None, int), (float("nan"), float), (float("inf"), float), (10**400, float),
-    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (np.True_, bool), (3, str | Path),
+    (True, float), (3, str), (None, str), (HALF, str), (1, bool), ("no", bool), (3, str | Path),
     ("", str | Path), ("a\0b", Path), ("abc", list[str]), (b"abc", list[int]), ({"a": 1}, list[str]),
     (["a", 2], list[str]),
     ({"a"}, Sequence[str]), (iter("ab"), Sequence[str]), (np.zeros(2), Sequence[str]), (3, Iterable[str]),
