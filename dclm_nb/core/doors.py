@@ -108,6 +108,8 @@ def _many(name: str, value: Any, origin: type, members: tuple) -> Any:
     elif hasattr(value, "dtype") and len(value): _each(name, [next(iter(value))], list, members)
     return value
 
+def _is_data(hint: Any) -> bool: return hint is float or set(typing.get_args(hint)) == {float, type(None)}
+
 def _one_text(name: str, value: str) -> None:
     try: several(value)
     except UserError as error: raise UserError(f"{name}: {error}") from None
@@ -121,7 +123,7 @@ def _each(name: str, value: Iterable, origin: type, members: tuple) -> None:
         for i, (one, hint) in enumerate(zip(values, members)): held(f"{name}[{i}]", one, hint)
         return
     for i, one in enumerate(values):
-        if members[0] is float and isinstance(one, Real) and not isinstance(one, bool): continue    # data may hold nan
+        if _is_data(members[0]) and isinstance(one, Real) and not isinstance(one, bool): continue   # it may hold nan
         held(f"{name}[{i}]", one, members[0])
 
 # %% ../../nbs/core/25_doors.ipynb #held

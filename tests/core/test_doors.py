@@ -21,6 +21,7 @@ from dclm_nb.core.errors import UserError
 HALF = "half \ud83d"
 RIGHT = [
     (3, int), (np.int64(3), int), (3, float), (0.5, float), (np.float32(0.5), float), ("a", str), (True, bool),
+    (np.True_, bool), ([1.0, None, float("inf")], Iterable[float | None]),
     (None, int | None), (3, int | None), ("a", str | Path), (Path("a"), str | Path), (["a"], list[str]),
     (("a", "b"), Sequence[str]), (np.zeros(3), Sequence[float]), (pd.Series([1.0]), Sequence[float]),
     ([1.0, float("nan")], Sequence[float]), (iter("ab"), Iterable[str]), ((1, 2), tuple[int, int]),

@@ -93,7 +93,7 @@ def table(tmp_path_factory) -> dict:
         TextConfig: settings(TextConfig()),
         fps_id: dict(times=[0.0, 0.1]),
         MotionScale: dict(middle=1.0, spread=1.0),
-        fit_motion_scale: dict(motions=[*range(1, 10)]),
+        fit_motion_scale: dict(motions=[float(n) for n in range(1, 10)]),
         SmallConfig: settings(QUICK),
         three_frames: dict(frames=frames),
         train_towers: dict(frames=frames, captions=["a", "b", "c"], folder=folder / "towers", config=QUICK, seed=0),
