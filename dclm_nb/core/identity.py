@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .files import atomic_write, damage, sweep_parts
+from .provenance import scrub
 
 # %% ../../nbs/core/15_identity.ipynb #canonical-def
 def _plain(value, field: str = ""):
@@ -74,13 +75,19 @@ class Identity:
                 "inputs": self.inputs, "seed": self.seed}
         return told | ({"libraries": self.libraries} if self.libraries else {})
 
+    def as_note(self) -> dict:
+        "What is written down: `as_dict` without secrets and queries of addresses, and the key, in which they count."
+        return scrub(self.as_dict()) | {"key": self.key}
+
     def differences(self, noted: dict) -> list[str]:
-        "What is different in `noted`, the `as_dict` of another: parts; settings and inputs by their own names."
-        mine, theirs = (_parts(d) for d in (self.as_dict(), noted))
-        return [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
+        "What is different in `noted`, the `as_note` of another: parts; settings and inputs by their own names."
+        if noted.get("key") == self.key: return []
+        mine, theirs = (_parts(scrub(d)) for d in (self.as_dict(), noted))
+        differing = [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
+        return differing or (["secrets or queries of addresses"] if "key" in noted else [])
 
     def check(self, noted: dict, holder: str, what: str = "another run", then: str = "choose an empty folder") -> None:
-        "Raises `UserError` where `noted`, found in the `holder`, is the `as_dict` of another, naming what differs."
+        "Raises `UserError` where `noted`, found in the `holder`, is the `as_note` of another, naming what differs."
         differing = ", ".join(self.differences(noted))
         if differing: raise UserError(f"{holder} holds {what} (different {differing}); {then}")
 
@@ -105,7 +112,7 @@ def claim(path: str | Path, identity: Identity, what: str = "another run",
     """Note in the file `path` whose its folder is, and remove the half-written files that killed processes left in it.
     Raises `UserError` where it is somebody else's, naming what differs, and where the note is damaged."""
     path = Path(path)
-    if not path.is_file(): atomic_write(path, json.dumps(identity.as_dict(), indent=1) + "\n", noted=True)
+    if not path.is_file(): atomic_write(path, json.dumps(identity.as_note(), indent=1) + "\n", noted=True)
     else: identity.check(_read_note(path, then), f"the folder {path.parent.name}", what, then)
     sweep_parts(path.parent, below=True)
 

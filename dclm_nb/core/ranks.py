@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .files import atomic_write
+from .provenance import scrub
 
 # %% ../../nbs/core/17_ranks.ipynb #place-def
 def place() -> tuple[int, int]:
@@ -66,7 +67,7 @@ def leading(lock: Path) -> Iterator[None]:
         try: yield
         except BaseException as e:
             kind = "" if isinstance(e, UserError) else type(e).__name__
-            atomic_write(note, json.dumps({"launch": _launch(), "said": " ".join(f"{kind} {e}".split())}))
+            atomic_write(note, json.dumps({"launch": _launch(), "said": scrub(" ".join(f"{kind} {e}".split()))}))
             raise
 
 def _is_held(lock: Path) -> bool:

@@ -88,7 +88,7 @@ class Checkpoints(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, objective: Objective, checkpoint: dict) -> None:
         """Notes whose it is."""
-        checkpoint["identity"] = self.identity.as_dict()
+        checkpoint["identity"] = self.identity.as_note()
 
     def on_load_checkpoint(self, trainer: L.Trainer, objective: Objective, checkpoint: dict) -> None:
         """Raises `UserError` for the checkpoint of another run, or of nobody's."""
