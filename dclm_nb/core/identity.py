@@ -76,15 +76,17 @@ class Identity:
         return told | ({"libraries": self.libraries} if self.libraries else {})
 
     def as_note(self) -> dict:
-        "What is written down: `as_dict` without secrets and queries of addresses, and the key, in which they count."
-        return scrub(self.as_dict()) | {"key": self.key}
+        "What is written down: `as_dict`; without secrets and queries of addresses, if there are any, but with the key."
+        told = self.as_dict()
+        return told if (clean := scrub(told)) == told else clean | {"key": self.key}
 
     def differences(self, noted: dict) -> list[str]:
         "What is different in `noted`, the `as_note` of another: parts; settings and inputs by their own names."
-        if noted.get("key") == self.key: return []
-        mine, theirs = (_parts(scrub(d)) for d in (self.as_dict(), noted))
+        mine = self.as_dict()
+        if noted.get("key") == self.key or _parts(noted) == _parts(mine): return []
+        mine, theirs = (_parts(scrub(d)) for d in (mine, noted))
         differing = [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
-        return differing or (["secrets or queries of addresses"] if "key" in noted else [])
+        return differing or ["secrets or queries of addresses"]
 
     def check(self, noted: dict, holder: str, what: str = "another run", then: str = "choose an empty folder") -> None:
         "Raises `UserError` where `noted`, found in the `holder`, is the `as_note` of another, naming what differs."

@@ -33,6 +33,17 @@ def test_other_queries_are_another_run(tmp_path):
         claim(tmp_path / "run.json", identity("https://host.org/a.tar?part=2"))
 
 
+@pytest.mark.parametrize("one, other", [("https://host.org/a.tar", "https://host.org/a.tar?part=1"), ("a", "a ")])
+def test_what_was_without_a_query_is_another_run_with_one(tmp_path, one, other):
+    for noted, asked in ((one, other), (other, one)):
+        assert identity(asked).differences(json.loads(json.dumps(identity(noted).as_note())))
+
+
+def test_a_note_without_secrets_is_what_it_was():
+    plain = identity("a.tar")
+    assert plain.as_note() == plain.as_dict() and not plain.differences(plain.as_note())
+
+
 def test_a_note_of_an_earlier_version_is_read(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(identity(ADDRESSES[1]).as_dict()))
     claim(tmp_path / "run.json", identity(ADDRESSES[1]))
