@@ -28,6 +28,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "budget": dict(exhibit="figure-3", paper="dclm", scale="replay"),
     "report": {},
     "pages": dict(paper="tradeoffs"),
+    "site": dict(out=None),
     "bless": dict(paper="tradeoffs", allow=None),
     "why": dict(key="0"),
     "train-image": dict(shards="shards", out="out", method="next-token", size="nano", codec="vq-8", devices="1",
