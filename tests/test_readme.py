@@ -92,7 +92,7 @@ def test_its_links_lead_somewhere(file):
 def test_its_lines_of_code_fit_and_hold_no_times():
     blocks = re.findall(r"```(?:sh|python)\n(.*?)```", README, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    assert lines and max(map(len, lines)) <= 100
+    assert lines and max(map(len, lines)) <= 95             # wider ones are cut on a page of 900 pixels
     assert not [line for line in lines if re.search(r"#.*\b(minutes?|seconds?|hours?)\b", line)]
 
 

@@ -107,6 +107,6 @@ def badges(root: Path | None = None) -> dict[str, str]:
     import configparser
     (settings := configparser.ConfigParser(interpolation=None)).read((root or project_root()) / "settings.ini")
     about, total = settings["DEFAULT"], sum((answered(name, root) for name in papers()), Answered(0, 0, 0, 0))
-    said = {"licence": _LICENCES[about["license"]], "python": f"{about['min_python']} or newer",
-            "answered": f"{total.ours} of {total.exhibits}"}
-    return {f"{name}.svg": badge(name, value) for name, value in said.items()}
+    return {"licence.svg": badge("licence", _LICENCES[about["license"]]),
+            "python.svg": badge("Python", f"{about['min_python']} or newer"),
+            "answered.svg": badge("tables and figures answered", f"{total.ours} of {total.exhibits}")}
