@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.statistics import pearson
 from .style import COLOURS, styled
-from ..papers.paper import column_title
+from ..papers.columns import column_title
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['strips', 'scatter', 'lines']
+__all__ = ['paper_of', 'strips', 'scatter', 'lines']
+
+# %% ../../nbs/drawing/01_plots.ipynb #paper-of
+def paper_of(frame: pd.DataFrame) -> str:
+    "The paper that a tidy frame is about; blank where it does not say, or speaks of several."
+    found = set(frame["paper"]) if "paper" in frame else set()
+    return str(found.pop()) if len(found) == 1 else ""
 
 # %% ../../nbs/drawing/01_plots.ipynb #strips-def
 def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
@@ -47,7 +53,7 @@ def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
         axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
         if row in means: axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
     (
-        axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)),
+        axis.set_title(textwrap.fill(column_title(column, paper_of(part)), 15, break_long_words=False)),
         axis.grid(axis="y", visible=False),
         axis.margins(x=0.12),
         axis.locator_params(axis="x", nbins=3),
@@ -60,7 +66,7 @@ def _wide(frame, source: str):
     return part.pivot_table(index="row", columns="column", values="value", aggfunc="mean", sort=False)
 
 # %% ../../nbs/drawing/01_plots.ipynb #scatter-panel
-def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labels: bool):
+def _scatter_panel(axis, wide, x: str, y: str, paper: str, logx: bool, correlate: bool, labels: bool):
     points = wide[[x, y]].dropna()
     axis.plot(points[x], points[y], ls="", marker="o", ms=5, mec="white", mew=0.6)
     if logx: axis.set_xscale("log")
@@ -69,7 +75,7 @@ def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labe
             axis.annotate(
                 str(name).split(" / ")[0], point, xytext=(4, 3), textcoords="offset points", fontsize=6, color="#555555"
             )
-    axis.set_xlabel(column_title(x)), axis.set_ylabel(column_title(y)), axis.margins(0.1)
+    axis.set_xlabel(column_title(x, paper)), axis.set_ylabel(column_title(y, paper)), axis.margins(0.1)
     if correlate: axis.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} rows)")
 
 # %% ../../nbs/drawing/01_plots.ipynb #scatter-def
@@ -100,7 +106,7 @@ def scatter(
             sharey=len(ys) == 1,
         )
         for k, (axis, (a, b)) in enumerate(zip(axes[0], pairs)):
-            _scatter_panel(axis, wide, a, b, logx, correlate, labels)
+            _scatter_panel(axis, wide, a, b, paper_of(frame), logx, correlate, labels)
             if k and len(ys) == 1: axis.set_ylabel("")
         plt.close(figure)
     return figure
@@ -115,7 +121,7 @@ def lines(frame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: b
             by_x = (
                 part.assign(x=part["row"].astype(float)).groupby("x")["value"].agg(["mean", "min", "max"]).sort_index()
             )
-            axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column))
+            axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column, paper_of(frame)))
             if (by_x["max"] > by_x["min"]).any():
                 axis.fill_between(by_x.index, by_x["min"], by_x["max"], alpha=0.2, lw=0)
         axis.set_xlabel(xlabel), axis.set_ylabel(ylabel)

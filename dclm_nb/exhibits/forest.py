@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..drawing.style import COLOURS, shared_legend, styled
 from .render import Comparison
-from ..papers.paper import column_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,14 +44,14 @@ def _forest_panel(axis, comparison: Comparison, column: str):
                 label=source,
                 **_MARKS[source],
             )
-    axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
+    axis.set_title(comparison.title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
 
 # %% ../../nbs/exhibits/01_forest.ipynb #forest-def
 def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:
     "One panel per column (all that hold numbers, by default), rows in the paper's order from the top."
     numeric = [
         c
-        for c in dict.fromkeys(c for c, s in comparison.columns if s != "recipe")
+        for c in dict.fromkeys(c for c, s in comparison.shown if s != "recipe")
         if any(k[1] == c and not math.isnan(v.value) for k, v in comparison.cells.items())
     ]
     if not (columns := list(columns) or numeric):

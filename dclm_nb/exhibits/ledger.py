@@ -15,7 +15,8 @@ from ..papers.catalogue import catalogue, get_exhibit
 from ..papers.exhibit import Exhibit
 from ..papers.claims import read_claims
 from ..papers.contrasts import VERDICTS, Numbers, numbers_of, printed_numbers
-from ..papers.paper import column_title, scales_of
+from ..papers.columns import column_label
+from ..papers.paper import scales_of
 from ..papers.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -118,6 +119,6 @@ def replayed_markdown(paper: str) -> str:
         "| exhibit | row | column | printed | replayed | reason, where one was measured |",
         "|:--|:--|:--|--:|--:|:--|",
     ]
-    lines += [f"| {e.label} | {m.row} | {column_title(m.column)} | {m.printed} | {m.replayed} | {m.reason} |"
+    lines += [f"| {e.label} | {m.row} | {column_label(m.column, e.paper)} | {m.printed} | {m.replayed} | {m.reason} |"
               for e in catalogue(paper) for m in e.mismatches]
     return "\n".join([*lines, ""])

@@ -53,7 +53,7 @@ def test_lines_draw_one_curve_per_column_and_a_band_over_seeds():
 
 def test_forest_draws_what_it_is_given():
     figure = forest(compare(get_exhibit("table-4")), ["core"])
-    assert [a.get_title(loc="left") for a in figure.axes] == ["Core"] and len(figure.axes[0].containers) == 8
+    assert [a.get_title(loc="left") for a in figure.axes] == ["Core ↑"] and len(figure.axes[0].containers) == 8
     with pytest.raises(UserError): forest(compare(get_exhibit("figure-2")))
 
 

@@ -17,6 +17,7 @@ from ...core.runs import run
 from ...core.store import Run
 from ...image.config import METHODS
 from ...image.methods import Sampling
+from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
 from .profiles import SCENES
 from .runs import Question, TrainSpec, StudyRuns
@@ -509,7 +510,7 @@ def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
             f"{a} ahead of {b} on {int(better(wide[a], wide[b]).sum())} of {len(wide)} seeds"
             for a, b in combinations([m for m in METHODS if m in wide], 2)
         ]
-        if counts: said[f"seeds, {column.replace('_', ' ')}"] = "; ".join(counts)
+        if counts: said[f"seeds, {column_label(column, 'tradeoffs')}"] = "; ".join(counts)
     return RowNotes(said)
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #compute-note
@@ -528,7 +529,7 @@ def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
               f"{chosen(level)}"
         for name, level in levels.items()
     }
-    return RowNotes(within | {name.replace("_", " "): said for name, said in columns.items()})
+    return RowNotes(within | {column_label(name, "tradeoffs"): said for name, said in columns.items()})
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #other-judges
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")
