@@ -27,7 +27,7 @@ from .tuning import Tuned, tune, with_guidance
 __all__ = ['GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Aim', 'Point', 'GridRuns',
            'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
            'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'guidance_note',
-           'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits', 'codec_notes',
+           'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'followed', 'limits', 'codec_notes',
            'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors',
            'floor_notes', 'export_model']
 
@@ -428,10 +428,19 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, within {level:.3g}"] = load_file(
+            rows[f"{method},\n{level:.2g} FLOPs or less".replace("e+", "e")] = load_file(
                 grid.judged[point, Aim.PROMPT].folder / "drawn.safetensors"
             )["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
+
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #followed
+def followed(grid: GridRuns | None, rows: dict | None, captions: Sequence[str]) -> dict[str, list[bool]]:
+    "{row name: whether everything in each picture is right, by the rule} for the rows that were drawn by a method."
+    from dclm_nb.image.checker import check_all
+    if grid is None: return {}
+    drawn = {name: pictures for name, pictures in rows.items() if name.startswith(tuple(METHODS))}
+    spec = SCENES[grid.shop.study.scale]
+    return {name: [check.all for check in check_all(pictures, captions, spec)] for name, pictures in drawn.items()}
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #real
 def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
