@@ -101,7 +101,8 @@ def grouped_scatter(
             layout="constrained",
             sharey=isinstance(y, str),
         )
-        for axes, (a, b) in zip(panels[0], pairs): _panel(axes, wide[[a, b]].dropna(), groups, paper_of(frame), logx, fit)
+        for axes, (a, b) in zip(panels[0], pairs):
+            _panel(axes, wide[[a, b]].dropna(), groups, paper_of(frame), logx, fit)
         for axes in panels[0][1:] if isinstance(y, str) else []: axes.set_ylabel("")        # the same as on the left
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(MARKS))
         figure.draw_without_rendering()                 # from here on the layout is final

@@ -46,7 +46,8 @@ def strips(
         for axis, column in zip(axes[0], columns):
             _strip(axis, frame[frame["column"].eq(column)], rows, column, colours, logx)
         axes[0][0].set_yticks(range(len(rows)), rows), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel("\n".join(filter(None, [xlabel, _what_is_drawn(frame, rows)])), fontsize="small", color="#555555")
+        said = "\n".join(filter(None, [xlabel, _what_is_drawn(frame, rows)]))
+        figure.supxlabel(said, fontsize="small", color="#555555")
         plt.close(figure)
     return figure
 

@@ -84,11 +84,12 @@ def shared_legend(figure: Figure, axes, **where) -> None:
 
 # %% ../../nbs/drawing/00_style.ipynb #plain-log
 def plain_log(axis, which: str, ticks: Sequence[float] = (), fewest: int = 3) -> None:
-    "Make the `x` or the `y` of a panel logarithmic, with plain numbers at `ticks`, else at `fewest` round values or a few more."
+    "Make `x` or `y` of a panel logarithmic, with plain numbers at `ticks`, else at `fewest` round values or more."
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
     (axis.set_xscale if which == "x" else axis.set_yscale)("log")
     side, (low, high) = (axis.xaxis, axis.get_xlim()) if which == "x" else (axis.yaxis, axis.get_ylim())
-    side.set_major_locator(FixedLocator(ticks or _round_values(low, high, fewest))), side.set_minor_locator(NullLocator())
+    side.set_major_locator(FixedLocator(ticks or _round_values(low, high, fewest)))
+    side.set_minor_locator(NullLocator())
     short = lambda value: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"
     side.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 

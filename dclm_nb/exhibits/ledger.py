@@ -83,8 +83,11 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     return {source: found for source, found in counts.items() if found}
 
 # %% ../../nbs/exhibits/14_ledger.ipynb #counts-markdown
-QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
-             "rerun": "does it happen again here?"}
+QUESTIONS = {
+    "printed": "does the paper's own table support it?",
+    "replayed": "does it follow from the released scores?",
+    "rerun": "does it happen again here?",
+}
 
 def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     "One line per source: its question, and how many claims have each outcome."

@@ -227,7 +227,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     lines = _on_replays(comparison) + _beside_the_table(comparison)
     for column, points in _correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns):
-            lines.append(f"{column_label(column, comparison.exhibit.paper)}: in brackets the 95 % interval over {points} points")
+            label = column_label(column, comparison.exhibit.paper)
+            lines.append(f"{label}: in brackets the 95 % interval over {points} points")
     if comparison.has("rerun"):
         scale = comparison.scale or "one scale"
         lines.append(f"rerun at {scale}: mean over seeds ± half of the 95 % interval; a small model's numbers are not "
@@ -271,8 +272,10 @@ def _on_what_is_absent(comparison: Comparison, answer: str) -> str:
         return "" if exhibit.is_extra else f"{answer}: {_MISSING[answer]}"
     if answer in ("replayed", "rerun") and not exhibit.built: return f"{answer}: not built yet"
     if answer == "recipe": return ""
+    if answer == "printed" and exhibit.printed_file.is_file(): return "printed: nothing in these columns"
     if answer == "printed" or answer == "replayed": return f"{answer}: none yet"
     if comparison.scale == "replay": return "rerun: not part of a replay"
+    if exhibit.pictures: return "rerun: pictures only, nothing judged"
     return f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
 
 # %% ../../nbs/exhibits/00_render.ipynb #to-markdown
@@ -340,7 +343,9 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
         numbers = _longest(comparison, c, s) <= _WIDEST
         table.add_column(
             Text.assemble(
-                (_head(comparison, c) if c != before else "", "bold"), "\n", (_source_title(comparison, c, s), _STYLES[s])
+                (_head(comparison, c) if c != before else "", "bold"),
+                "\n",
+                (_source_title(comparison, c, s), _STYLES[s]),
             ),
             justify="right" if numbers else "left",
             no_wrap=numbers,

@@ -53,7 +53,8 @@ def _column(where: str, entry: dict) -> Column:
     if strange := [name for name in entry if name not in _FIELDS]:
         raise UserError(f"{where}: unknown field {strange[0]!r}; there are: {', '.join(_FIELDS)}")
     if not isinstance(entry.get("in_notes", False), bool): raise UserError(f"{where}: in_notes is true or false")
-    if entry.get("better", "") not in ARROWS: raise UserError(f"{where}: better is less or more, not {entry['better']!r}")
+    if (better := entry.get("better", "")) not in ARROWS:
+        raise UserError(f"{where}: better is less or more, not {better!r}")
     return Column(**{name: value if name == "in_notes" else str(value) for name, value in entry.items()})
 
 # %% ../../nbs/papers/08_columns.ipynb #known-columns

@@ -25,7 +25,7 @@ __all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'PREFERRED', 'Contrast', 'Num
            'contrasts']
 
 # %% ../../nbs/papers/06_contrasts.ipynb #words-def
-ORDER = {"printed": ("does not say so", "says so"),
+ORDER = {"printed": ("does not support", "supports"),
          "replayed": ("does not follow", "within noise", "follows (no ruler)", "direction follows", "follows"),
          "rerun": ("not reproduced", "inconclusive", "same direction", "reproduced")}
 SILENT = {"printed": "not legible", "replayed": "not replayed", "rerun": "not run"}
@@ -316,7 +316,8 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
     if len(both) < 3: yield None; return
     r = pearson(*map(list, zip(*both)))
     at = lambda level: fisher_interval(r, len(both), level)
-    yield _with_interval(f"r of {column_label(test.x)} and {column_label(test.y)}", at, test.margin, numbers.source, f"over {len(both)} points")
+    name, noise = f"r of {column_label(test.x)} and {column_label(test.y)}", f"over {len(both)} points"
+    yield _with_interval(name, at, test.margin, numbers.source, noise)
 
 # %% ../../nbs/papers/06_contrasts.ipynb #preferred
 PREFERRED = "preferred"                             # printed where a figure shows who is ahead and not by how much

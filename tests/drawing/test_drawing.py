@@ -97,8 +97,8 @@ def test_a_figure_of_ones_own_is_shown_after_one_of_ours(monkeypatch):
     from nbclient import NotebookClient
     monkeypatch.delenv("MPLBACKEND", raising=False)
     ours = "from dclm_nb.drawing.style import styled\nwith styled() as p: p.close(p.subplots()[0])"
-    cells = [nbformat.v4.new_code_cell(source) for source in (ours, "import matplotlib.pyplot as plt\nplt.plot([1, 2]);")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
+    theirs = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (ours, theirs)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     assert any("image/png" in output.get("data", {}) for output in notebook.cells[1].outputs)
 

@@ -206,7 +206,7 @@ def withheld(grid: GridRuns | None) -> dict[str, str]:
     closed = decided_by_codec(grid) if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
     blind = grid.shop.judges().result["blind"]
     return {
-        claim: f"the judge of {metric.replace('_', ' ')} failed its calibration"
+        claim: f"the judge of {column_label(metric, 'tradeoffs')} failed its calibration"
         for metric, claims in RESTS_ON.items()
         if metric in blind
         for claim in claims

@@ -74,7 +74,8 @@ def _explained(fits: list, floor: float) -> list:
     "What rings and wide lines are, for the legend; nothing without fits."
     if not fits: return []
     above = f" above {floor:.2f}" if floor else ""
-    laws = [_dot(lw=3.5, alpha=0.25, color=METHOD_COLOURS[method], label=f"{method}: slope {fit.slope:.2f}{above}".replace("slope -", "slope −"))
+    said = lambda method, fit: f"{method}: slope {fit.slope:.2f}{above}".replace("slope -", "slope −")
+    laws = [_dot(lw=3.5, alpha=0.25, color=METHOD_COLOURS[method], label=said(method, fit))
             for method, fit in fits if fit and fit.ok]
     return [_dot(**_RING, label="on the frontier"), *laws]
 
@@ -282,8 +283,8 @@ def _arrows(axis, y: float, seeds: pd.DataFrame, metric: str, colour: str):
 def sample_sheet(
     rows: Mapping[str, Tensor] | None, captions: Sequence[str], right: Mapping[str, Sequence[bool]] = {}
 ) -> Figure | None:
-    """`rows`: name -> pictures uint8 `"B 3 H W"`, one for each caption, what was asked for in the first; `right`: of some
-    rows, which pictures are as they should be. None for None. Raises `UserError` where they do not match."""
+    """`rows`: name -> pictures uint8 `"B 3 H W"`, one for each caption, what was asked for in the first; `right`: of
+    some rows, which pictures are as they should be. None for None. Raises `UserError` where they do not match."""
     if rows is None: return None
     if wrong := [name for name, pictures in [*rows.items(), *right.items()] if len(pictures) != len(captions)]:
         raise UserError(f"the row {wrong[0]!r} has not one picture for each of {len(captions)} captions")

@@ -80,16 +80,16 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     if grid is None: return NOTHING
     rows = {}
     for metric in METRICS:
-        fits = _frontier_fits(grid, metric)
+        fits, label = _frontier_fits(grid, metric), column_label(metric, "tradeoffs")
         rows |= {
-            (metric, m): {
+            (label, m): {
                 "slope": _slope(f) if f.fit.ok else f.fit.reason,
                 "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "",
                 "frontier points": f.fit.points,
             }
             for m, f in fits.items()
         }
-        rows[metric, "diffusion meets next-token"] = {
+        rows[label, "diffusion meets next-token"] = {
             "slope": str(crossing(fits["diffusion"], fits["next-token"])),
             "at 1e12 FLOPs": "",
             "frontier points": "",
@@ -107,7 +107,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
         else ""
     )
     return RowNotes({
-        f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
+        f"{metric}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
         for (metric, name), row in table.iterrows()
     })
 

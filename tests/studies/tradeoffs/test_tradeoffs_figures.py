@@ -184,7 +184,8 @@ def test_pictures_are_shown_as_they_are_under_their_captions():
 
 def test_below_each_checked_picture_stands_whether_it_is_right():
     images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
-    figure = sample_sheet({"asked for": images, "drawn": images}, ["one", "two", "three"], {"drawn": [True, False, True]})
+    rows, captions = {"asked for": images, "drawn": images}, ["one", "two", "three"]
+    figure = sample_sheet(rows, captions, {"drawn": [True, False, True]})
     marks = [axis.get_xlabel() for axis in figure.axes]
     assert marks == ["", "", "", "✓", "✗", "✓"] and "2 of 3 right" in figure.axes[3].get_ylabel()
     with pytest.raises(UserError, match="not one picture for each"):
