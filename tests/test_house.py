@@ -120,7 +120,6 @@ def study(exhibit):
 PAPER = Paper(
     name="toy", title="A toy", arxiv="9901.00001", numbering="its own",
     scales=(Scale("toy-1x", "one parameter and one token", needs="cluster"),),
-    titles={"score": "Score"},
     replay=Replay(frame=study),
     cost=Cost(there=lambda exhibit, scale: [("at toy-1x", "one second of one finger")]),
 )
@@ -130,6 +129,7 @@ table-1: {title: Who is better, answers: [replayed, recipe], shows: Two rows and
 table-2: {title: What it costs, answers: [recipe], shows: One row of costs, takes: another afternoon}
 figure-1: {title: How it looks, answers: [rerun], shows: A drawing, takes: a pencil}
 """
+TOY_COLUMNS = "columns: {score: {label: Score, better: more}}"
 TOY_CLAIMS = """
 claim-1:
   text: Ours is better than theirs.
@@ -141,7 +141,7 @@ claim-1:
 
 @pytest.fixture(scope="module")
 def house_with_a_toy(tmp_path_factory) -> Path:
-    "A copy of the checkout to which a fourth paper has moved in: three files."
+    "A copy of the checkout to which a fourth paper has moved in: three files, and labels."
     root = tmp_path_factory.mktemp("house")
     for name in ("dclm_nb", "reproduce"):
         shutil.copytree(project_root() / name, root / name, ignore=shutil.ignore_patterns("_out", "__pycache__"))
@@ -150,6 +150,7 @@ def house_with_a_toy(tmp_path_factory) -> Path:
         "dclm_nb/studies/toy/paper.py": TOY_WING,
         "reproduce/toy/exhibits.yaml": TOY_EXHIBITS,
         "reproduce/toy/claims.yaml": TOY_CLAIMS,
+        "reproduce/toy/columns.yaml": TOY_COLUMNS,
     }.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         (root / place).write_text(text)
@@ -164,7 +165,7 @@ def said(root: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_a_fourth_paper_moves_in_with_three_files(house_with_a_toy):
+def test_a_fourth_paper_moves_in_with_three_files_and_labels(house_with_a_toy):
     root = house_with_a_toy
     status = said(root, "status", "--paper", "toy")
     assert all(line in status for line in ("A toy", "table-1", "Who is better", "table-2", "figure-1"))
@@ -175,7 +176,7 @@ def test_a_fourth_paper_moves_in_with_three_files(house_with_a_toy):
     report = Path(said(root, "report").strip()).read_text()
     assert "## A toy" in report and "| toy | table-1 |" in report
     again = said(root, "reproduce", "table-1", "--paper", "toy", "--scale", "replay", "--here")
-    assert "Who is better" in again and "table_01.manifest.json" in again
+    assert "Who is better" in again and "Score ↑" in again and "table_01.manifest.json" in again
 
 
 def changed(root: Path, tmp_path: Path, place: str, text: str | None) -> Path:
@@ -186,9 +187,9 @@ def changed(root: Path, tmp_path: Path, place: str, text: str | None) -> Path:
     return house
 
 
-@pytest.mark.parametrize("place", ["reproduce/toy/claims.yaml"])
+@pytest.mark.parametrize("place", ["reproduce/toy/claims.yaml", "reproduce/toy/columns.yaml"])
 @pytest.mark.parametrize("text", [None, ""])
-def test_a_paper_may_have_no_claims(house_with_a_toy, tmp_path, place, text):
+def test_a_paper_may_have_no_claims_and_no_labels(house_with_a_toy, tmp_path, place, text):
     house = changed(house_with_a_toy, tmp_path, place, text)
     assert "table-1" in said(house, "status", "--paper", "toy") and said(house, "claims", "--paper", "toy")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.statistics import pearson
+from .plots import paper_of
 from .style import CYCLE, styled
-from ..papers.paper import column_title
+from ..papers.columns import column_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,8 @@ def grouped_scatter(
             layout="constrained",
             sharey=isinstance(y, str),
         )
-        for axes, (a, b) in zip(panels[0], pairs): _panel(axes, wide[[a, b]].dropna(), groups, logx, fit)
+        for axes, (a, b) in zip(panels[0], pairs):
+            _panel(axes, wide[[a, b]].dropna(), groups, paper_of(frame), logx, fit)
         for axes in panels[0][1:] if isinstance(y, str) else []: axes.set_ylabel("")        # the same as on the left
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(MARKS))
         figure.draw_without_rendering()                 # from here on the layout is final
@@ -109,11 +111,11 @@ def grouped_scatter(
     return figure
 
 # %% ../../nbs/drawing/02_grouped_scatter.ipynb #panel
-def _panel(axes: Axes, points: pd.DataFrame, groups: Mapping[str, str], logx: bool, fit: bool):
+def _panel(axes: Axes, points: pd.DataFrame, groups: Mapping[str, str], paper: str, logx: bool, fit: bool):
     x, y = points.columns
     if logx: axes.set_xscale("log")
     _draw_kinds(axes, points, groups)
-    axes.margins(0.1), axes.set_xlabel(column_title(x)), axes.set_ylabel(column_title(y))
+    axes.margins(0.1), axes.set_xlabel(column_title(x, paper)), axes.set_ylabel(column_title(y, paper))
     if fit:
         _draw_line(axes, points)
         axes.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} points)")

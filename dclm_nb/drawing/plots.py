@@ -4,54 +4,71 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.statistics import pearson
-from .style import COLOURS, styled
-from ..papers.paper import column_title
+from .style import COLOURS, plain_log, styled
+from ..papers.columns import column_title
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['strips', 'scatter', 'lines']
+__all__ = ['paper_of', 'strips', 'scatter', 'lines']
+
+# %% ../../nbs/drawing/01_plots.ipynb #paper-of
+def paper_of(frame: pd.DataFrame) -> str:
+    "The paper that a tidy frame is about; blank where it does not say, or speaks of several."
+    found = set(frame["paper"]) if "paper" in frame else set()
+    return str(found.pop()) if len(found) == 1 else ""
 
 # %% ../../nbs/drawing/01_plots.ipynb #strips-def
-def strips(frame: pd.DataFrame, xlabel: str = "") -> Figure:
+def strips(
+    frame: pd.DataFrame, xlabel: str = "", colours: Mapping[str, str] = {}, logx: bool = False
+) -> Figure:
     """One panel per column of a tidy frame, one point per seed, a bar at the mean of each row, a line at that of the
-    first row; a row without a value in a column leaves its place empty."""
+    first row; a row without a value in a column leaves its place empty.
+
+    `colours`: of rows, by their names or what stands in them before a slash; others have the colour of a rerun."""
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     with styled() as plt:
         figure, axes = plt.subplots(
             1,
             len(columns),
-            figsize=(2.2 + 1.3 * len(columns), 1.1 + 0.26 * len(rows)),
+            figsize=(2.2 + 1.6 * len(columns), 1.4 + 0.26 * len(rows)),
             sharey=True,
             squeeze=False,
             layout="constrained",
         )
-        for axis, column in zip(axes[0], columns): _strip(axis, frame[frame["column"].eq(column)], rows, column)
+        for axis, column in zip(axes[0], columns):
+            _strip(axis, frame[frame["column"].eq(column)], rows, column, colours, logx)
         axes[0][0].set_yticks(range(len(rows)), rows), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel(xlabel, fontsize="medium")
+        said = "\n".join(filter(None, [xlabel, _what_is_drawn(frame, rows)]))
+        figure.supxlabel(said, fontsize="small", color="#555555")
         plt.close(figure)
     return figure
 
-def _strip(axis, part: pd.DataFrame, rows: list[str], column: str):
+def _what_is_drawn(frame: pd.DataFrame, rows: list[str]) -> str:
+    "Points, bars and the grey line in words."
+    several = frame.groupby(["row", "column"]).size().gt(1).any()
+    points = "a point is a seed, a bar the mean" if several else "a point is the one run"
+    return f"{points}; grey line: {rows[0]}" if len(rows) > 1 else points
+
+def _strip(axis, part: pd.DataFrame, rows: list[str], column: str, colours: Mapping[str, str], logx: bool):
     "The seeds of one column."
-    means = part.groupby("row")["value"].mean()
-    if rows[0] in means: axis.axvline(means[rows[0]], color="0.75", lw=1, zorder=0)
+    groups = dict(list(part.groupby("row")["value"]))
+    if rows[0] in groups: axis.axvline(groups[rows[0]].mean(), color="0.75", lw=1, zorder=0)
     for y, row in enumerate(rows):
-        values = part.loc[part["row"].eq(row), "value"]
-        axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55, mew=0, color=COLOURS["rerun"])
-        if row in means: axis.plot([means[row]] * 2, [y - 0.32, y + 0.32], color=COLOURS["rerun"], lw=1.6)
-    (
-        axis.set_title(textwrap.fill(column_title(column), 15, break_long_words=False)),
-        axis.grid(axis="y", visible=False),
-        axis.margins(x=0.12),
-        axis.locator_params(axis="x", nbins=3),
-    )
+        if row not in groups: continue
+        colour, values = colours.get(row, colours.get(row.split(" / ")[0], COLOURS["rerun"])), groups[row]
+        axis.plot(values, [y] * len(values), "o", ms=4, alpha=0.55 if len(values) > 1 else 1, mew=0, color=colour)
+        if len(values) > 1: axis.plot([values.mean()] * 2, [y - 0.32, y + 0.32], color=colour, lw=1.6)
+    axis.set_title(textwrap.fill(column_title(column, paper_of(part)), 18, break_long_words=False))
+    axis.grid(axis="y", visible=False), axis.margins(x=0.12)
+    plain_log(axis, "x") if logx else axis.locator_params(axis="x", nbins=3)
 
 # %% ../../nbs/drawing/01_plots.ipynb #wide
 def _wide(frame, source: str):
@@ -60,7 +77,7 @@ def _wide(frame, source: str):
     return part.pivot_table(index="row", columns="column", values="value", aggfunc="mean", sort=False)
 
 # %% ../../nbs/drawing/01_plots.ipynb #scatter-panel
-def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labels: bool):
+def _scatter_panel(axis, wide, x: str, y: str, paper: str, logx: bool, correlate: bool, labels: bool):
     points = wide[[x, y]].dropna()
     axis.plot(points[x], points[y], ls="", marker="o", ms=5, mec="white", mew=0.6)
     if logx: axis.set_xscale("log")
@@ -69,7 +86,7 @@ def _scatter_panel(axis, wide, x: str, y: str, logx: bool, correlate: bool, labe
             axis.annotate(
                 str(name).split(" / ")[0], point, xytext=(4, 3), textcoords="offset points", fontsize=6, color="#555555"
             )
-    axis.set_xlabel(column_title(x)), axis.set_ylabel(column_title(y)), axis.margins(0.1)
+    axis.set_xlabel(column_title(x, paper)), axis.set_ylabel(column_title(y, paper)), axis.margins(0.1)
     if correlate: axis.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} rows)")
 
 # %% ../../nbs/drawing/01_plots.ipynb #scatter-def
@@ -100,7 +117,7 @@ def scatter(
             sharey=len(ys) == 1,
         )
         for k, (axis, (a, b)) in enumerate(zip(axes[0], pairs)):
-            _scatter_panel(axis, wide, a, b, logx, correlate, labels)
+            _scatter_panel(axis, wide, a, b, paper_of(frame), logx, correlate, labels)
             if k and len(ys) == 1: axis.set_ylabel("")
         plt.close(figure)
     return figure
@@ -115,7 +132,7 @@ def lines(frame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: b
             by_x = (
                 part.assign(x=part["row"].astype(float)).groupby("x")["value"].agg(["mean", "min", "max"]).sort_index()
             )
-            axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column))
+            axis.plot(by_x.index, by_x["mean"], lw=1.8, label=column_title(column, paper_of(frame)))
             if (by_x["max"] > by_x["min"]).any():
                 axis.fill_between(by_x.index, by_x["min"], by_x["max"], alpha=0.2, lw=0)
         axis.set_xlabel(xlabel), axis.set_ylabel(ylabel)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'shared_legend']
+__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'shared_legend', 'plain_log']
 
 # %% ../../nbs/drawing/00_style.ipynb #style-def
-COLOURS = {"printed": "#4D4D4D", "replayed": "#0072B2", "rerun": "#D55E00", "recipe": "#CC79A7"}
-CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D"]
+COLOURS = {"printed": "#4D4D4D", "replayed": "#332288", "rerun": "#882255", "recipe": "#999933"}    # of sources
+CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100"]              # of all else
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
@@ -52,14 +53,19 @@ STYLE = {
 # %% ../../nbs/drawing/00_style.ipynb #pyplot
 @contextmanager
 def styled():
-    "`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only."
+    """`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only.
+    What else is set meanwhile stays: in a kernel the first figure decides whether figures are shown at once."""
     if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
         os.environ["MPLCONFIGDIR"] = cache = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
         atexit.register(shutil.rmtree, cache, ignore_errors=True)
     import matplotlib
     if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    with plt.rc_context({"axes.prop_cycle": plt.cycler(color=CYCLE), **STYLE}): yield plt
+    style = {"axes.prop_cycle": plt.cycler(color=CYCLE), **STYLE}
+    before = {name: plt.rcParams[name] for name in style}
+    plt.rcParams.update(style)
+    try: yield plt
+    finally: plt.rcParams.update(before)
 
 # %% ../../nbs/drawing/00_style.ipynb #figure-bytes
 def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:
@@ -75,3 +81,23 @@ def shared_legend(figure: Figure, axes, **where) -> None:
     if len(found) < 2 and not where: return
     placed = {"loc": "outside lower center", "ncols": min(4, len(found)), **where}
     figure.legend(found.values(), found.keys(), **placed)
+
+# %% ../../nbs/drawing/00_style.ipynb #plain-log
+def plain_log(axis, which: str, ticks: Sequence[float] = (), fewest: int = 3) -> None:
+    "Make `x` or `y` of a panel logarithmic, with plain numbers at `ticks`, else at `fewest` round values or more."
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    (axis.set_xscale if which == "x" else axis.set_yscale)("log")
+    side, (low, high) = (axis.xaxis, axis.get_xlim()) if which == "x" else (axis.yaxis, axis.get_ylim())
+    side.set_major_locator(FixedLocator(ticks or _round_values(low, high, fewest)))
+    side.set_minor_locator(NullLocator())
+    short = lambda value: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"
+    side.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+def _round_values(low: float, high: float, fewest: int) -> list[float]:
+    "Round values between two limits: of the coarse grids the first that has a few of them."
+    import math
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) >= fewest: break
+    return found

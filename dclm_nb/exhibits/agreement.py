@@ -15,6 +15,7 @@ from scipy import stats
 from ..core.errors import UserError
 from ..core.paths import project_root
 from .results import stored_frame, stored_manifest
+from ..papers.columns import column_label
 from ..papers.exhibit import Exhibit
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def agreement_lines(found: Sequence[Beside], new: Mapping, blessed: Mapping) -> 
         "digit"
     ]
     lines += [
-        f"OUTSIDE: {one.row}, {one.column.replace('_', ' ')}: {one.new:.4g} here, {one.blessed:.4g} there, and seeds "
+        f"OUTSIDE: {one.row}, {column_label(one.column)}: {one.new:.4g} here, {one.blessed:.4g} there, and seeds "
         f"put them {one.room:.2g} apart at most"
         for one in outside
     ]

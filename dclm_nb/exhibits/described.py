@@ -11,7 +11,8 @@ from ..core.errors import unknown
 from ..papers.catalogue import catalogue, get_exhibit
 from ..papers.exhibit import Exhibit
 from ..papers.claims import Claim, Test, claims_of
-from ..papers.paper import column_title, get_paper
+from ..papers.columns import column_label
+from ..papers.paper import get_paper
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def _bound(test: Test) -> str:
     return f"{_and(test.rows)} {limit}"
 
 def _correlation(test: Test) -> str:
-    return f"Pearson's r of {column_title(test.x)} and {column_title(test.y)} above {test.margin:g}"
+    return f"Pearson's r of {column_label(test.x)} and {column_label(test.y)} above {test.margin:g}"
 
 _IN_WORDS = {
     "above": _above,
@@ -57,9 +58,9 @@ _IN_WORDS = {
     "preferred": lambda test: _pairs(test, "preferred over"),
 }
 
-def test_in_words(test: Test) -> str:
-    "What must hold, for example `Core: A above B and C each by more than 2.5`."
-    columns = ", ".join(map(column_title, test.columns))
+def test_in_words(test: Test, paper: str = "") -> str:
+    "What must hold by a claim of `paper`, for example `Core: A above B and C each by more than 2.5`."
+    columns = ", ".join(column_label(column, paper) for column in test.columns)
     return (f"{columns}: " if columns else "") + _IN_WORDS[test.kind](test)
 
 # %% ../../nbs/exhibits/03_described.ipynb #deciders
@@ -72,7 +73,7 @@ def _decider_lines(claim: Claim, exhibit: Exhibit) -> list[str]:
     label = lambda test: get_exhibit(test.exhibit, claim.paper).label
     elsewhere = lambda test: "" if test.exhibit == exhibit.id else f" ({label(test)})"
     lines = [f"- **{claim.id}** {claim.text} ({claim.where})"]
-    lines += [f"  - {test_in_words(test)}{elsewhere(test)}" for test in claim.tests]
+    lines += [f"  - {test_in_words(test, claim.paper)}{elsewhere(test)}" for test in claim.tests]
     return lines + ([f"  - a rerun here cannot speak to it: {claim.not_comparable}"] if claim.not_comparable else [])
 
 # %% ../../nbs/exhibits/03_described.ipynb #read-stages

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..drawing.style import COLOURS, shared_legend, styled
 from .render import Comparison
-from ..papers.paper import column_title
+from ..papers.frames import printed_number
+from ..papers.paper import get_paper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,57 +22,85 @@ __all__ = ['forest']
 
 # %% ../../nbs/exhibits/01_forest.ipynb #forest-marks
 _MARKS = {
-    "printed": dict(marker="o", mfc="none", ms=8, mew=1.4),
+    "printed": dict(marker="o", mfc="white", ms=6, mew=1.4),
     "replayed": dict(marker="o", ms=4.5),
     "rerun": dict(marker="D", ms=4.5),
     "recipe": dict(marker="s", ms=4.5),
 }
 
+def _number(comparison: Comparison, row: str, column: str, source: str) -> bool:
+    "Has the cell a number?"
+    return not math.isnan(comparison.cell(row, column, source).value)
 
-def _forest_panel(axis, comparison: Comparison, column: str):
-    "One column of the comparison: a mark per row and source, a bar where there is an interval."
+def _pairs(comparison: Comparison, column: str) -> list[str]:
+    "The rows of a column that are both printed and replayed."
+    both = lambda row: all(_number(comparison, row, column, source) for source in ("printed", "replayed"))
+    return [row for row in comparison.rows if both(row)]
+
+def _value_panel(axis, comparison: Comparison, rows: list[str], column: str):
+    "One column: a mark per row and source, a bar where there is an interval; a replay only where nothing is printed."
+    paired = _pairs(comparison, column)
     for source in [s for c, s in comparison.columns if c == column]:
-        for y, row in enumerate(comparison.rows):
+        for y, row in enumerate(rows):
             cell = comparison.cell(row, column, source)
-            if math.isnan(cell.value): continue
+            if math.isnan(cell.value) or (source == "replayed" and row in paired): continue
             error = None if math.isnan(cell.low) else [[cell.value - cell.low], [cell.high - cell.value]]
-            axis.errorbar(
-                cell.value,
-                y,
-                xerr=error,
-                color=COLOURS[source],
-                ls="",
-                capsize=3,
-                elinewidth=1.3,
-                label=source,
-                **_MARKS[source],
-            )
-    axis.set_title(column_title(column)), axis.grid(axis="y", visible=False), axis.margins(x=0.12)
+            axis.errorbar(cell.value, y, xerr=error, color=COLOURS[source], ls="", capsize=3, elinewidth=1.3,
+                          label=source, **_MARKS[source])
+    axis.set_title(textwrap.fill(comparison.title(column), 24, break_long_words=False))
+    axis.grid(axis="y", visible=False), axis.margins(x=0.12)
+
+# %% ../../nbs/exhibits/01_forest.ipynb #gap-panel
+def _rounding(comparison: Comparison, row: str, column: str) -> float:
+    "How far a replayed value may lie from the printed one: half a unit of the last digit, twice that in a difference."
+    half = printed_number(comparison.cell(row, column, "printed").text)[1]
+    return half * (2 if get_paper(comparison.exhibit.paper).replay.is_difference(row, column) else 1)
+
+def _gap_panel(axis, comparison: Comparison, rows: list[str], column: str):
+    "Replayed minus printed, over the band of the rounding."
+    paired, furthest = _pairs(comparison, column), 0.0
+    for y, row in enumerate(rows):
+        if row not in paired: continue
+        printed, replayed = (comparison.cell(row, column, source) for source in ("printed", "replayed"))
+        gap, half = replayed.value - printed.value, _rounding(comparison, row, column)
+        axis.fill_betweenx([y - 0.5, y + 0.5], -half, half, color="#DDDDDD", lw=0, zorder=0, label=_BAND)
+        axis.plot(gap, y, color=COLOURS["replayed"], ls="", label="replayed − printed", **_MARKS["replayed"])
+        if replayed.differs: axis.annotate("≠", (gap, y), xytext=(5, 0), textcoords="offset points", va="center")
+        furthest = max(furthest, abs(gap), 1.6 * half)
+    axis.set_title("replayed\n− printed", fontsize="small", fontweight="normal")
+    axis.set_xlim(-1.35 * furthest, 1.35 * furthest), axis.grid(axis="y", visible=False)
+    axis.locator_params(axis="x", nbins=3, symmetric=True), axis.tick_params(axis="x", labelsize="small")
+
+_BAND = "rounds to the printed digits"
 
 # %% ../../nbs/exhibits/01_forest.ipynb #forest-def
 def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:
-    "One panel per column (all that hold numbers, by default), rows in the paper's order from the top."
-    numeric = [
-        c
-        for c in dict.fromkeys(c for c, s in comparison.columns if s != "recipe")
-        if any(k[1] == c and not math.isnan(v.value) for k, v in comparison.cells.items())
-    ]
+    """The panels of each column (of all that hold numbers, by default), rows in the paper's order from the top; rows
+    without a number in any of them are left out. Raises `UserError` where there is nothing to draw."""
+    with_numbers = {k[1] for k, cell in comparison.cells.items() if not math.isnan(cell.value)}
+    numeric = [c for c in dict.fromkeys(c for c, s in comparison.shown if s != "recipe") if c in with_numbers]
     if not (columns := list(columns) or numeric):
         raise UserError(f"{comparison.exhibit.label} of {comparison.exhibit.paper} has no numbers to draw")
+    drawn = [(c, s) for c, s in comparison.columns if c in columns]
+    rows = [row for row in comparison.rows if any(_number(comparison, row, c, s) for c, s in drawn)]
+    panels = [(c, draw) for c in columns for draw in _panels_of(comparison, c)]
+    widths = [1 if draw is _gap_panel else 2 for _, draw in panels]
     with styled() as plt:
         figure, axes = plt.subplots(
             1,
-            len(columns),
-            figsize=(2.2 + 2.4 * len(columns), 1.3 + 0.28 * len(comparison.rows)),
+            len(panels),
+            figsize=(2.2 + 1.15 * sum(widths), 1.4 + 0.28 * len(rows)),
+            width_ratios=widths,
             sharey=True,
             squeeze=False,
             layout="constrained",
         )
-        for axis, column in zip(axes[0], columns): _forest_panel(axis, comparison, column)
-        (
-            axes[0][0].set_yticks(range(len(comparison.rows)), comparison.rows),
-            axes[0][0].set_ylim(len(comparison.rows) - 0.5, -0.5),
-        )
+        for axis, (column, draw) in zip(axes[0], panels): draw(axis, comparison, rows, column)
+        axes[0][0].set_yticks(range(len(rows)), map(comparison.label, rows)), axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
         shared_legend(figure, axes[0])
         plt.close(figure)
     return figure
+
+def _panels_of(comparison: Comparison, column: str) -> list[Callable]:
+    "What is drawn of a column: its values, and their differences where there are any."
+    return [_value_panel, _gap_panel] if _pairs(comparison, column) else [_value_panel]

@@ -15,7 +15,8 @@ from ..papers.catalogue import catalogue, get_exhibit
 from ..papers.exhibit import Exhibit
 from ..papers.claims import read_claims
 from ..papers.contrasts import VERDICTS, Numbers, numbers_of, printed_numbers
-from ..papers.paper import column_title, scales_of
+from ..papers.columns import column_label
+from ..papers.paper import scales_of
 from ..papers.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -82,8 +83,11 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     return {source: found for source, found in counts.items() if found}
 
 # %% ../../nbs/exhibits/14_ledger.ipynb #counts-markdown
-QUESTIONS = {"printed": "does the paper's own table say so?", "replayed": "does it follow from the released scores?",
-             "rerun": "does it happen again here?"}
+QUESTIONS = {
+    "printed": "does the paper's own table support it?",
+    "replayed": "does it follow from the released scores?",
+    "rerun": "does it happen again here?",
+}
 
 def counts_markdown(verdicts: Iterable[Verdict]) -> str:
     "One line per source: its question, and how many claims have each outcome."
@@ -118,6 +122,6 @@ def replayed_markdown(paper: str) -> str:
         "| exhibit | row | column | printed | replayed | reason, where one was measured |",
         "|:--|:--|:--|--:|--:|:--|",
     ]
-    lines += [f"| {e.label} | {m.row} | {column_title(m.column)} | {m.printed} | {m.replayed} | {m.reason} |"
+    lines += [f"| {e.label} | {m.row} | {column_label(m.column, e.paper)} | {m.printed} | {m.replayed} | {m.reason} |"
               for e in catalogue(paper) for m in e.mismatches]
     return "\n".join([*lines, ""])

@@ -181,7 +181,8 @@ def _row(exhibit: Exhibit, manifest: Mapping) -> str:
         f'<a href="{exhibit.name}.md"><img src="{picture}" width="220" alt="{exhibit.label}"></a>' if picture else ""
     )
     found = manifest.get("answers", [])
-    answers = ", ".join(answer for answer in found if answer != "recipe" or len(found) == 1) or "none yet"
+    answers = ", ".join(answer for answer in found if answer != "recipe" or len(found) == 1)
+    if not answers: answers = "pictures only, nothing judged" if exhibit.pictures else "none yet"
     scale = f", at {manifest['scale']}" if "rerun" in answers else ""
     return (f"| {shown} | [{exhibit.label}]({exhibit.name}.md)<br>{exhibit.title} | {answers}{scale} | "
             f"{_verdicts(manifest)} |")

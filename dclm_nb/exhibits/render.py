@@ -8,13 +8,15 @@ __all__ = ['Cell', 'format_like', 'format_interval', 'Comparison', 'compare', 'f
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ..core.doors import door
 from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.frames import check_frame, printed_number, read_printed
-from ..papers.paper import column_title, get_paper
+from ..papers.columns import column_label, column_title, known_columns, row_label
+from ..papers.paper import get_paper
 
 # %% ../../nbs/exhibits/00_render.ipynb #cell-class
 @dataclass(frozen=True)
@@ -81,6 +83,20 @@ class Comparison:
     scale: str = ""
 
     def cell(self, row: str, column: str, source: str) -> Cell: return self.cells.get((row, column, source), Cell(""))
+
+    def title(self, column: str) -> str:
+        "What stands above a column: label, unit, direction."
+        return column_title(column, self.exhibit.paper)
+
+    def label(self, row: str) -> str:
+        "What stands beside a row."
+        return row_label(row, self.exhibit.paper)
+
+    @property
+    def shown(self) -> tuple[tuple[str, str], ...]:
+        "The columns of the table; what belongs into its notes is left out."
+        known = known_columns(self.exhibit.paper)
+        return tuple((c, s) for c, s in self.columns if not (c in known and known[c].in_notes))
 
     def has(self, source: str) -> bool: return any(s == source for _, s in self.columns)
 
@@ -188,11 +204,13 @@ def _source_title(comparison: Comparison, column: str, source: str) -> str:
 # %% ../../nbs/exhibits/00_render.ipynb #shown-rows
 def _shown_rows(comparison: Comparison, most: int = 60) -> tuple[str, ...]:
     "The rows that a reader is shown: all, or of a long curve what is printed and about a dozen points."
-    if len(comparison.rows) <= most: return comparison.rows
+    shown = {c for c, _ in comparison.shown}
+    rows = tuple(r for r in comparison.rows if any(c in shown for row, c, _ in comparison.cells if row == r))
+    if len(rows) <= most: return rows
     printed = {r for r, _, s in comparison.cells if s == "printed"}
-    others = [r for r in comparison.rows if r not in printed]
+    others = [r for r in rows if r not in printed]
     few = set(others[::math.ceil(len(others) / 12)])
-    return tuple(r for r in comparison.rows if r in printed or r in few)
+    return tuple(r for r in rows if r in printed or r in few)
 
 # %% ../../nbs/exhibits/00_render.ipynb #footnotes
 _MISSING = {
@@ -206,18 +224,28 @@ _TWO_ROUNDINGS = "a printed difference of two printed scores may be off by both 
 
 def footnotes(comparison: Comparison) -> list[str]:
     "The lines below the table, in plain words."
-    lines = _on_replays(comparison)
+    lines = _on_replays(comparison) + _beside_the_table(comparison)
     for column, points in _correlation_points(comparison.exhibit).items():
         if column in dict(comparison.columns):
-            lines.append(f"{column_title(column)}: in brackets the 95 % interval over {points} points")
+            label = column_label(column, comparison.exhibit.paper)
+            lines.append(f"{label}: in brackets the 95 % interval over {points} points")
     if comparison.has("rerun"):
         scale = comparison.scale or "one scale"
         lines.append(f"rerun at {scale}: mean of the seeds ± half-width of the 95 % interval; a small model's numbers "
                      "are not the paper's")
     lines += [line for answer in ANSWERS if (line := _on_what_is_absent(comparison, answer))]
-    if (shown := len(_shown_rows(comparison))) < len(comparison.rows):
-        lines.append(f"{shown} of {len(comparison.rows)} rows are shown; the CSV has all")
+    if (rows := len(_shown_rows(comparison, len(comparison.rows)))) > (shown := len(_shown_rows(comparison))):
+        lines.append(f"{shown} of {rows} rows are shown; the CSV has all")
     return lines + ([comparison.exhibit.note] if comparison.exhibit.note else [])
+
+def _beside_the_table(comparison: Comparison) -> list[str]:
+    "Facts that a paper prints beside the table and that no row of it shares, each column in a line."
+    lines = []
+    for column in [c for c, s in comparison.columns if (c, s) not in comparison.shown]:
+        found = [(row, comparison.cell(row, column, "printed").text) for row in comparison.rows]
+        said = "; ".join(f"{row}: {text}" for row, text in found if text)
+        if said: lines.append(f"{column_label(column, comparison.exhibit.paper)}, printed: {said}")
+    return lines
 
 def _on_replays(comparison: Comparison) -> list[str]:
     "How many replayed values agree with the printed ones, and what has to be said beside them."
@@ -244,25 +272,22 @@ def _on_what_is_absent(comparison: Comparison, answer: str) -> str:
         return "" if exhibit.is_extra else f"{answer}: {_MISSING[answer]}"
     if answer in ("replayed", "rerun") and not exhibit.built: return f"{answer}: not built yet"
     if answer == "recipe": return ""
+    if answer == "printed" and exhibit.printed_file.is_file(): return "printed: nothing in these columns"
     if answer == "printed" or answer == "replayed": return f"{answer}: none yet"
     if comparison.scale == "replay": return "rerun: none, since a replay trains nothing"
+    if exhibit.pictures: return "rerun: pictures only, nothing judged"
     return f"rerun: none yet{f' at {comparison.scale}' if comparison.scale else ''}"
 
 # %% ../../nbs/exhibits/00_render.ipynb #to-markdown
 def to_markdown(comparison: Comparison) -> str:
     "The table as Markdown: one line per row, the sources as columns, the notes below."
-    head = [""] + [f"{column_title(c)}<br>{_source_title(comparison, c, s)}" for c, s in comparison.columns]
+    head = [""] + [f"{comparison.title(c)}<br>{_source_title(comparison, c, s)}" for c, s in comparison.shown]
     lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
     for row in _shown_rows(comparison):
-        values = [str(comparison.cell(row, c, s)) for c, s in comparison.columns]
-        lines.append(
-            "| "
-            + " | ".join(
-                v.replace("|", "\\|") for v in [row, *(f"**{v}**" if v.startswith("≠") else v for v in values)]
-            )
-            + " |"
-        )
-    if comparison.columns: lines.append("")
+        values = [str(comparison.cell(row, c, s)) for c, s in comparison.shown]
+        marked = [f"**{value}**" if value.startswith("≠") else value for value in values]
+        lines.append("| " + " | ".join(v.replace("|", "\\|") for v in [comparison.label(row), *marked]) + " |")
+    if comparison.shown: lines.append("")
     else: lines = []                                        # no answer at all: the notes say why
     shows = [f"{comparison.exhibit.shows}.", ""] if comparison.exhibit.shows else []
     return "\n".join([
@@ -276,24 +301,28 @@ def to_markdown(comparison: Comparison) -> str:
 
 # %% ../../nbs/exhibits/00_render.ipynb #fitting
 _WIDEST = 26                                    # characters; a longer text in a cell is folded
+_HEAD = 20                                      # characters; a longer head of a column is folded
 
 def _longest(comparison: Comparison, column: str, source: str) -> int:
     return max(len(str(comparison.cell(r, column, source))) for r in comparison.rows)
 
+def _head(comparison: Comparison, column: str) -> str:
+    "What stands above a column, in lines."
+    return textwrap.fill(comparison.title(column), _HEAD, break_long_words=False)
+
+def _names_width(comparison: Comparison) -> int:
+    return min(34, max((len(comparison.label(row)) for row in comparison.rows), default=0))
 
 def _pieces(comparison: Comparison, width: int) -> list[list[tuple[str, str]]]:
     """The columns in groups that fit into `width` characters beside the row names; a column of the paper is not torn
     apart if it fits."""
-    room = width - min(34, max(map(len, comparison.rows), default=0)) - 4
-
+    room = width - _names_width(comparison) - 4
     def size(c, s):
-        return 2 + max(
-            len(column_title(c)), len(_source_title(comparison, c, s)), min(_WIDEST, _longest(comparison, c, s))
-        )
-
+        head = max(map(len, _head(comparison, c).splitlines()))
+        return 2 + max(head, len(_source_title(comparison, c, s)), min(_WIDEST, _longest(comparison, c, s)))
     pieces, used = [[]], 0
-    for name in _unique(c for c, _ in comparison.columns):
-        block = [(c, s) for c, s in comparison.columns if c == name]
+    for name in _unique(c for c, _ in comparison.shown):
+        block = [(c, s) for c, s in comparison.shown if c == name]
         need = sum(size(*b) for b in block)
         if pieces[-1] and used + need > room: pieces, used = [*pieces, []], 0
         pieces[-1] += block
@@ -308,13 +337,15 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
     from rich.table import Table
     from rich.text import Text
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    table.add_column("", overflow="fold", min_width=min(34, max(map(len, comparison.rows), default=0)))
+    table.add_column("", overflow="fold", min_width=_names_width(comparison))
     before = None
     for c, s in columns:
         numbers = _longest(comparison, c, s) <= _WIDEST
         table.add_column(
             Text.assemble(
-                (column_title(c) if c != before else "", "bold"), "\n", (_source_title(comparison, c, s), _STYLES[s])
+                (_head(comparison, c) if c != before else "", "bold"),
+                "\n",
+                (_source_title(comparison, c, s), _STYLES[s]),
             ),
             justify="right" if numbers else "left",
             no_wrap=numbers,
@@ -325,7 +356,7 @@ def _rich_table(comparison: Comparison, columns: list[tuple[str, str]]):
         cells = [comparison.cell(row, c, s) for c, s in columns]
         if any(cell.text for cell in cells):
             table.add_row(
-                row,
+                comparison.label(row),
                 *(
                     Text(str(cell), "bold red" if cell.differs else _STYLES[s] if s != "printed" else "")
                     for cell, (_, s) in zip(cells, columns)
@@ -373,7 +404,17 @@ _LATEX = {
     "≠": r"$\neq$",
     "<": r"$<$",
     ">": r"$>$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "²": r"$^2$",
+    "−": r"$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
 }
+_GREEK = dict(zip("αβγδεηθλμσφω", "alpha beta gamma delta epsilon eta theta lambda mu sigma phi omega".split()))
+_LATEX |= {letter: rf"$\{name}$" for letter, name in _GREEK.items()}
 
 
 @door
@@ -384,23 +425,21 @@ def latex_escape(text: str) -> str:
 # %% ../../nbs/exhibits/00_render.ipynb #to-latex
 def to_latex(comparison: Comparison) -> str:
     "The table as a LaTeX `tabular` for `booktabs`."
-    blocks = [
-        (name, [s for c, s in comparison.columns if c == name]) for name in _unique(c for c, _ in comparison.columns)
-    ]
-    heads = " & ".join(["", *(rf"\multicolumn{{{len(s)}}}{{c}}{{{latex_escape(column_title(c))}}}" for c, s in blocks)])
-    subs = " & ".join(["", *(latex_escape(_source_title(comparison, c, s)) for c, s in comparison.columns)])
+    line = lambda cells: " & ".join(map(latex_escape, cells)) + r" \\"
+    names = _unique(c for c, _ in comparison.shown)
+    wide = [(name, sum(c == name for c, _ in comparison.shown)) for name in names]
+    heads = [rf"\multicolumn{{{n}}}{{c}}{{{latex_escape(comparison.title(name))}}}" for name, n in wide]
     body = [
-        " & ".join(map(latex_escape, [row, *(str(comparison.cell(row, c, s)) for c, s in comparison.columns)])) + r" \\"
+        line([comparison.label(row), *(str(comparison.cell(row, c, s)) for c, s in comparison.shown)])
         for row in _shown_rows(comparison)
     ]
-    notes = [f"% {note}" for note in footnotes(comparison)]
     return "\n".join([
         f"% {comparison.exhibit.label} of {comparison.exhibit.paper}; needs \\usepackage{{booktabs}}",
-        *notes,
-        rf"\begin{{tabular}}{{l{'r' * len(comparison.columns)}}}",
+        *(f"% {note}" for note in footnotes(comparison)),
+        rf"\begin{{tabular}}{{l{'r' * len(comparison.shown)}}}",
         r"\toprule",
-        heads + r" \\",
-        subs + r" \\",
+        " & ".join(["", *heads]) + r" \\",
+        line(["", *(_source_title(comparison, c, s) for c, s in comparison.shown)]),
         r"\midrule",
         *body,
         r"\bottomrule",

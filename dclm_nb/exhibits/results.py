@@ -73,7 +73,16 @@ def read_manifest(file: Path) -> dict:
         if not isinstance(found.get(name, kind()), kind):
             where = f"{file.parent.name}/{file.name}"
             raise UserError(f"{where} is no manifest ({name}); make the result again, or remove it")
-    return found
+    if not all(isinstance(verdict, dict) for verdict in found.get("verdicts", [])):
+        where = f"{file.parent.name}/{file.name}"
+        raise UserError(f"{where} is no manifest (verdicts); make the result again, or remove it")
+    return found | {"verdicts": [_in_todays_words(verdict) for verdict in found.get("verdicts", [])]}
+
+_FORMER = {"says so": "supports", "does not say so": "does not support"}
+
+def _in_todays_words(verdict: dict) -> dict:
+    "A verdict of an earlier version: what is printed supports a claim; only a replay or a rerun can do more."
+    return verdict | {"outcome": _FORMER.get(verdict.get("outcome"), verdict.get("outcome"))}
 
 # %% ../../nbs/exhibits/05_results.ipynb #manifests-2
 def manifests(exhibit: Exhibit, root: Path | None = None) -> list[tuple[Path, dict]]:

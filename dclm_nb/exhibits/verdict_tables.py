@@ -13,7 +13,7 @@ from ..papers.verdicts import Verdict
 __all__ = ['MARKS', 'verdicts_for_terminal', 'verdict_table']
 
 # %% ../../nbs/exhibits/02_verdict_tables.ipynb #verdict-marks
-MARKS = {"says so": ("✓", "bold green"), "does not say so": ("✗", "bold red"), "not legible": ("·", "dim"),
+MARKS = {"supports": ("✓", "bold green"), "does not support": ("✗", "bold red"), "not legible": ("·", "dim"),
          "follows": ("✓", "bold green"), "direction follows": ("↗", "green"), "follows (no ruler)": ("↗", "green"),
          "within noise": ("?", "yellow"), "does not follow": ("✗", "bold red"), "not replayed": ("·", "dim"),
          "reproduced": ("✓", "bold green"), "same direction": ("↗", "green"), "not reproduced": ("✗", "bold red"),

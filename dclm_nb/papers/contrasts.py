@@ -13,7 +13,8 @@ from ..core.errors import UserError
 from .catalogue import get_exhibit
 from .claims import Test
 from .frames import read_printed
-from .paper import RunNoise, column_title, get_paper
+from .columns import column_label
+from .paper import RunNoise, get_paper
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ __all__ = ['ORDER', 'SILENT', 'VERDICTS', 'LEVEL', 'PREFERRED', 'Contrast', 'Num
            'contrasts']
 
 # %% ../../nbs/papers/06_contrasts.ipynb #words-def
-ORDER = {"printed": ("does not say so", "says so"),
+ORDER = {"printed": ("does not support", "supports"),
          "replayed": ("does not follow", "within noise", "follows (no ruler)", "direction follows", "follows"),
          "rerun": ("not reproduced", "inconclusive", "same direction", "reproduced")}
 SILENT = {"printed": "not legible", "replayed": "not replayed", "rerun": "not run"}
@@ -315,7 +316,8 @@ def _correlation(test: Test, numbers: Numbers, column: str = ""):
     if len(both) < 3: yield None; return
     r = pearson(*map(list, zip(*both)))
     at = lambda level: fisher_interval(r, len(both), level)
-    yield _with_interval(f"r of {test.x} and {test.y}", at, test.margin, numbers.source, f"over {len(both)} points")
+    name, noise = f"r of {column_label(test.x)} and {column_label(test.y)}", f"over {len(both)} points"
+    yield _with_interval(name, at, test.margin, numbers.source, noise)
 
 # %% ../../nbs/papers/06_contrasts.ipynb #preferred
 PREFERRED = "preferred"                             # printed where a figure shows who is ahead and not by how much
@@ -333,7 +335,7 @@ def _share_over_half(key: tuple[str, str, str], numbers: Numbers, needed: float)
     if shares == [_AHEAD]:
         return Contrast(key[1], 0.5, 0.5, 0.5, 0.0, "printed", said="preferred; by how much is not legible")
     if wrong := [share for share in shares if not 0 <= share <= 1]:
-        raise UserError(f"{key[1]}, {column_title(key[2])}: a share of votes lies between 0 and 1, not at {wrong[0]:g}")
+        raise UserError(f"{key[1]}, {column_label(key[2])}: a share of votes lies between 0 and 1, not at {wrong[0]:g}")
     by_seeds = numbers.combine(f"{key[1]} − half", [key], lambda share: share - 0.5, needed)
     votes = numbers.votes.get(key)
     if not votes or numbers.source == "printed": return by_seeds
@@ -376,5 +378,5 @@ def contrasts(test: Test, numbers: Numbers) -> list[Contrast | None]:
     kind, columns = _BY_KIND[test.kind], test.columns or ("",)
     found = [(column, contrast) for column in columns for contrast in kind(test, numbers, column)]
     if len(test.columns) < 2: return [contrast for _, contrast in found]
-    said = lambda column, name: f"{column_title(column)}, {name}"
+    said = lambda column, name: f"{column_label(column)}, {name}"
     return [contrast and replace(contrast, name=said(column, contrast.name)) for column, contrast in found]

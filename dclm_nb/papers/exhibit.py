@@ -54,6 +54,7 @@ class Exhibit:
     paper_ref: str | None = None
     note: str = ""
     timed: tuple[str, ...] = ()                 # columns that a clock measured: they belong to a machine
+    pictures: bool = False                      # its rerun is pictures alone: nothing of them is judged
     claims: tuple[str, ...] = ()                # ids of claims.yaml
     shows: str = ""                             # what the paper says it is, in our words
     takes: str = ""                             # what a rerun would take, where none is built

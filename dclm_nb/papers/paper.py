@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from dclm_nb.papers.exhibit import Exhibit
 
 # %% auto #0
-__all__ = ['Lines', 'WINGS', 'later', 'RunNoise', 'Replay', 'Cost', 'Paper', 'papers', 'get_paper', 'scales_of', 'get_scale',
-           'column_title']
+__all__ = ['Lines', 'WINGS', 'later', 'RunNoise', 'Replay', 'Cost', 'Paper', 'papers', 'get_paper', 'scales_of', 'get_scale']
 
 # %% ../../nbs/papers/02_paper.ipynb #later-def
 def later(function: str) -> Callable:
@@ -68,7 +67,6 @@ class Paper:
     numbering: str                                              # whose numbers the exhibits have
     place: int = 100                                            # in lists; the first is meant where none is named
     scales: tuple[Scale, ...] = ()                              # its own sizes, beyond the dial
-    titles: Mapping[str, str] = field(default_factory=dict, hash=False)         # column: what people call it
     missing: Mapping[str, str] = field(default_factory=dict, hash=False)        # exhibit that it skips: why
     replay: Replay = Replay()
     cost: Cost = Cost()
@@ -124,14 +122,3 @@ def get_scale(name: str | Scale, paper: str = "all") -> Scale:
     name = name.name if isinstance(name, Scale) else name
     if name not in known: raise unknown("scale" if paper == "all" else f"scale of {paper}", name, known)
     return known[name]
-
-# %% ../../nbs/papers/02_paper.ipynb #titles-def
-@functools.cache
-def _titles() -> dict[str, str]:
-    "{column: title} of all papers."
-    return {column: title for paper in papers().values() for column, title in paper.titles.items()}
-
-@door
-def column_title(column: str) -> str:
-    "A column's name for people: `core` is Core, `removal_rate_pct` is removal rate %; ↓ where less is better."
-    return _titles().get(column) or column.replace("_pct", " %").replace("pct_", "% ").replace("_", " ")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.doors import door
 from .exhibit import Exhibit
 from .claims import Claim, Test, claims_of
+from .columns import column_label
 from .contrasts import ORDER, SILENT, Contrast, Numbers, contrasts, numbers_of, printed_numbers
 from .paper import get_scale
 from .scale import Scale
@@ -69,7 +70,7 @@ def judge(claim: Claim, numbers: Numbers, scale: Scale | str = "replay", withhel
     if rerun and not scale.may_claim: return say("not comparable", f"a run at {scale.name} may claim nothing")
     limits = [f"{len(made)} of {len(found)} comparisons can be made"] if len(made) < len(found) else []
     instead = sorted({column for _, column in tests if column})
-    limits += [f"measured by {column.replace('_', ' ')}" for column in instead]
+    limits += [f"measured by {column_label(column, claim.paper)}" for column in instead]
     return say(*_decided(made, limits))
 
 def _decided(made: list[Contrast], limits: list[str]) -> tuple[str, str]:

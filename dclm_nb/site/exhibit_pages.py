@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.paths import project_root
+from ..exhibits.results import read_manifest
 from ..exhibits.status import page_kind
 from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper
@@ -25,7 +26,7 @@ __all__ = ['manifest_of', 'films_play', 'sections_of', 'chip', 'outcome_kind', '
 def manifest_of(exhibit: Exhibit, root: Path | None = None) -> dict:
     "The manifest of the blessed result; empty where nothing is blessed."
     file = (root or project_root()) / "figures" / exhibit.paper / f"{exhibit.name}.manifest.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_manifest(file) if file.is_file() else {}
 
 # %% ../../nbs/site/04_exhibit_pages.ipynb #films-play
 _PICTURE = re.compile(r"^!\[(?P<alt>[^\]]*)\]\((?P<file>[^)\s]+)\)\s*$", re.M)
@@ -54,9 +55,9 @@ def chip(word: str, kind: str) -> str:
 
 def outcome_kind(outcome: str) -> str:
     "The kind of an outcome: whether it speaks for the claim, against it, is open, or says nothing."
-    if outcome in ("says so", "follows", "reproduced", "same direction", "direction follows", "follows (no ruler)"):
+    if outcome in ("supports", "follows", "reproduced", "same direction", "direction follows", "follows (no ruler)"):
         return "for"
-    if outcome in ("does not say so", "does not follow", "not reproduced"): return "against"
+    if outcome in ("does not support", "does not follow", "not reproduced"): return "against"
     return "open" if outcome in ("within noise", "inconclusive") else "silent"
 
 def answers_of(manifest: Mapping) -> list[str]:

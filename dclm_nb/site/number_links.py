@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..papers.paper import column_title
+from ..papers.columns import column_title, row_label
 
 # %% auto #0
 __all__ = ['Cell', 'values_by_cell', 'linked_table', 'value_anchors', 'runs_behind']
@@ -22,7 +22,9 @@ def values_by_cell(file: Path) -> dict[Cell, list[dict[str, str]]]:
     found: dict[Cell, list[dict[str, str]]] = {}
     with file.open(encoding="utf-8", newline="") as lines:
         for value in csv.DictReader(lines):
-            found.setdefault((value["row"], column_title(value["column"]), value["source"]), []).append(value)
+            paper = value["paper"]
+            cell = row_label(value["row"], paper), column_title(value["column"], paper), value["source"]
+            found.setdefault(cell, []).append(value)
     return found
 
 # %% ../../nbs/site/03_number_links.ipynb #linked-table

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from dclm_nb.core.statistics import mean_interval
-from dclm_nb.exhibits.results import recipe_frame
-from dclm_nb.papers.catalogue import catalogue, get_exhibit
+from dclm_nb.core.paths import project_root
+from dclm_nb.exhibits.results import recipe_frame, stored_frame
+from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
 from dclm_nb.exhibits.render import (
     compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text,
 )
@@ -184,3 +185,25 @@ def test_what_the_catalogue_says_of_an_exhibit_stands_under_its_title():
 def test_an_exhibit_without_any_value_has_no_empty_table():
     shown = to_text(compare(get_exhibit("figure-16", "svd")))
     assert "─" not in shown and "printed: no value that we could read" in shown
+
+
+def test_strips_of_pictures_are_told_as_pictures_and_what_is_missing_as_missing():
+    drawn = [e for e in everything() if e.pictures]
+    assert len(drawn) == 6
+    for exhibit in everything():
+        if "rerun" not in exhibit.answers or not exhibit.built: continue
+        said = [line for line in footnotes(compare(exhibit, (), "laptop")) if line.startswith("rerun:")]
+        assert said == ["rerun: pictures only, nothing judged" if exhibit.pictures else "rerun: none yet at laptop"]
+        assert not exhibit.pictures or stored_frame(project_root() / "figures" / exhibit.paper, exhibit) is None
+
+
+@pytest.mark.parametrize("paper, name, column, words", [
+    ("svd", "figure-10", "panel_b", ("1000", "12000")), ("svd", "figure-4", "order", ("image-only init",))])
+def test_a_fact_beside_the_table_stands_in_the_notes_and_in_the_csv(paper, name, column, words):
+    shown = compare(get_exhibit(name, paper))
+    assert column in dict(shown.columns) and column in to_csv(shown)
+    for text in (to_markdown(shown), to_latex(shown)):
+        notes = [line for line in text.splitlines() if line[:1] in "-%"]
+        table = [line for line in text.splitlines() if line not in notes]
+        assert all(any(word in line for line in notes) for word in words)
+        assert not any(word in line for word in words for line in table if "&" in line or "|" in line)

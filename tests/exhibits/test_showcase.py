@@ -165,7 +165,7 @@ def test_a_withheld_verdict_is_not_comparable_in_the_page_the_manifest_and_the_l
     found = {(v.claim.id, v.source): v for v in ledger("dclm", tmp_path)}
     assert (found["claim-6b", "rerun"].outcome, found["claim-6b", "rerun"].reason) == ("not comparable", reason)
     # what the paper prints is not ours to withhold
-    assert found["claim-6b", "printed"].outcome == "says so"
+    assert found["claim-6b", "printed"].outcome == "supports"
 
 
 def test_a_drawing_of_nothing_is_one_line_and_no_file(tmp_path):

@@ -9,7 +9,8 @@ from dclm_nb.papers.contrasts import contrasts, numbers_of, printed_numbers
 from dclm_nb.papers.frames import (
     check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy_csv,
 )
-from dclm_nb.papers.paper import column_title, get_paper, get_scale, scales_of
+from dclm_nb.papers.columns import column_label, column_title, known_columns, read_columns, row_label
+from dclm_nb.papers.paper import get_paper, get_scale, scales_of
 from dclm_nb.papers.verdicts import judge, judge_exhibit
 
 
@@ -24,7 +25,11 @@ def table(tmp_path_factory) -> dict:
         get_paper: dict(name="dclm"),
         scales_of: dict(paper="dclm"),
         get_scale: dict(name="smoke", paper="dclm"),
-        column_title: dict(column="core"),
+        column_title: dict(column="core", paper="dclm"),
+        column_label: dict(column="core", paper="dclm"),
+        row_label: dict(row="num_clips", paper="svd"),
+        known_columns: dict(paper="dclm"),
+        read_columns: dict(file=folder / "none.yaml"),
         tidy_csv: dict(frame=frame),
         check_frame: dict(frame=frame),
         printed_number: dict(text="27.5"),
@@ -47,6 +52,7 @@ def table(tmp_path_factory) -> dict:
 # Where what is given comes from our own code, checked before.
 INNER = """
 claims: Test Claim
+columns: Column
 contrasts: Contrast Numbers
 exhibit: Mismatch is_generated Exhibit
 frames: tidy read_tidy PrintedValue RowNotes

@@ -1,4 +1,5 @@
 """Verdicts: each kind of test reaches each outcome it can have, and the modest limits hold."""
+import json
 import math
 import re
 
@@ -84,21 +85,21 @@ def test_each_outcome_of_a_rerun(test, values, outcome):
 @pytest.mark.parametrize(
     "test, values, outcome",
     [
-        (RATIO, of(5, 2), "says so"),
-        (RATIO, of(3, 2), "does not say so"),
-        (RATIO, of(1, 2), "does not say so"),
-        (RATIO, of(4, 2), "says so"),
-        (BOUND, of(6), "says so"),
-        (BOUND, of(5), "does not say so"),
-        (BOUND, of(4), "does not say so"),
-        (AT_MOST, of(4), "says so"),
-        (AT_MOST, of(6), "does not say so"),
-        (ABOVE, of(1.2, 1.0), "does not say so"),
-        (ABOVE, of(41.0, 40.0), "says so"),
-        (ABOVE, of(3, 1), "says so"),
-        (ORDERING, of(2, 2, 1), "does not say so"),
-        (EQUAL, of(45.3, 44.3), "says so"),
-        (EQUAL, of(45.4, 44.3), "does not say so"),
+        (RATIO, of(5, 2), "supports"),
+        (RATIO, of(3, 2), "does not support"),
+        (RATIO, of(1, 2), "does not support"),
+        (RATIO, of(4, 2), "supports"),
+        (BOUND, of(6), "supports"),
+        (BOUND, of(5), "does not support"),
+        (BOUND, of(4), "does not support"),
+        (AT_MOST, of(4), "supports"),
+        (AT_MOST, of(6), "does not support"),
+        (ABOVE, of(1.2, 1.0), "does not support"),
+        (ABOVE, of(41.0, 40.0), "supports"),
+        (ABOVE, of(3, 1), "supports"),
+        (ORDERING, of(2, 2, 1), "does not support"),
+        (EQUAL, of(45.3, 44.3), "supports"),
+        (EQUAL, of(45.4, 44.3), "does not support"),
         (ABOVE, {}, "not legible"),
     ],
 )
@@ -222,7 +223,7 @@ def test_a_correlation_that_is_printed_or_replayed_has_the_interval_of_its_point
     by_id = {c.id: c for c in read_claims("dclm")}
     printed = judge(by_id["claim-1"], printed_numbers("dclm", ["figure-3"]))
     replayed = judge(by_id["claim-1"], numbers_of(replay_frame("figure-3"), "replayed"))
-    assert printed.outcome == "says so" and "as if the two were independent" in printed.reason
+    assert printed.outcome == "supports" and "as if the two were independent" in printed.reason
     assert (
         replayed.outcome == "within noise" and "r = 0.838 over 10 points, 95 % interval 0.44 to 0.96" in replayed.reason
     )
@@ -389,7 +390,7 @@ def test_what_the_paper_prints_supports_its_own_sentences():
         c.id: judge(c, printed_numbers("dclm", c.exhibits)).outcome for c in read_claims("dclm") if not c.is_prediction
     }
     # two steps of one printed size, where the claim says that they shrink
-    assert {id for id, outcome in outcomes.items() if outcome == "does not say so"} == {"claim-19"}
+    assert {id for id, outcome in outcomes.items() if outcome == "does not support"} == {"claim-19"}
     assert {id for id, outcome in outcomes.items() if outcome == "not legible"} == {"claim-27", "claim-30"}
 
 
@@ -516,7 +517,7 @@ def test_a_printed_preference_of_unknown_size_does_not_meet_a_margin():
 def test_a_printed_preference_without_a_height_says_who_is_ahead_and_no_more():
     claim_3 = next(c for c in read_claims("svd") if c.id == "claim-3")
     found = [c for test in claim_3.tests for c in contrasts(test, printed_numbers("svd", ["figure-3"]))]
-    assert len(found) == 2 and all(c.outcome == "says so" and "not legible" in str(c) for c in found)
+    assert len(found) == 2 and all(c.outcome == "supports" and "not legible" in str(c) for c in found)
 
 
 def test_a_vote_that_was_not_held_is_missing():
@@ -537,3 +538,25 @@ def test_the_papers_own_column_is_used_where_the_rerun_has_it():
     test = Test("above", "table-4", ("core",), (("a", "b"),), margin=1.0, stand_in={"columns": ["bits"]})
     both = numbers({("a", "core"): 9, ("b", "core"): 1, ("a", "bits"): 1, ("b", "bits"): 9})
     assert judge(claim(test), both, "laptop").outcome == "reproduced"
+
+
+def test_what_is_printed_supports_and_only_what_is_done_again_reproduces():
+    assert set(VERDICTS["printed"]) == {"supports", "does not support", "not legible"}
+    assert [source for source, words in VERDICTS.items() if any("reproduc" in word for word in words)] == ["rerun"]
+    assert set(MARKS) == {word for words in VERDICTS.values() for word in words}
+
+
+@pytest.mark.parametrize("then, now", [("says so", "supports"), ("does not say so", "does not support"),
+                                       ("not legible", "not legible"), ("reproduced", "reproduced"), (None, None)])
+def test_a_verdict_of_an_earlier_version_is_read_in_todays_words(then, now, tmp_path):
+    from dclm_nb.exhibits.results import read_manifest
+    (file := tmp_path / "table_04.manifest.json").write_text(
+        json.dumps({"scale": "replay", "verdicts": [{"claim": "claim-1", "source": "printed", "outcome": then}]}))
+    assert read_manifest(file)["verdicts"] == [{"claim": "claim-1", "source": "printed", "outcome": now}]
+
+
+@pytest.mark.parametrize("verdicts", [["supports"], [None], [["claim-1"]]])
+def test_verdicts_that_are_none_are_one_line(verdicts, tmp_path):
+    from dclm_nb.exhibits.results import read_manifest
+    (file := tmp_path / "table_04.manifest.json").write_text(json.dumps({"scale": "replay", "verdicts": verdicts}))
+    with pytest.raises(UserError, match="no manifest"): read_manifest(file)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dclm_nb.papers.exhibit import Exhibit
 
 # %% auto #0
-__all__ = ['SCALES', 'TITLES', 'NOISE', 'REPLAY', 'COST', 'PAPER', 'replayed']
+__all__ = ['SCALES', 'NOISE', 'REPLAY', 'COST', 'PAPER', 'replayed']
 
 # %% ../../../nbs/studies/dclm/00_paper.ipynb #scales-def
 _SIZES = {
@@ -25,25 +25,6 @@ _SIZES = {
     "7B-2x": "6.9B parameters, 276B tokens, 1.1e22 FLOPs, 7,300 H100-hours",
 }
 SCALES = tuple(Scale(name, sentence, needs="cluster") for name, sentence in _SIZES.items())
-
-# %% ../../../nbs/studies/dclm/00_paper.ipynb #titles-def
-TITLES = {
-    "core": "Core",
-    "mmlu": "MMLU",
-    "extended": "Extended",
-    "lr": "LR",
-    "wd": "WD",
-    "flops": "FLOPs",
-    "h100_hours": "H100 hours",
-    "pearson_r_vs_7b_1x": "Pearson r with 7B-1x",
-    "bits_per_byte": "bits/byte ↓",
-    "bits_per_byte_taught": "bits/byte, taught kinds ↓",
-    "trigram_bits_per_byte": "bits/byte, trigram reader ↓",
-}
-_SIDES = {"five": "five kinds", "taught": "taught kinds"}
-for _side, _kinds in _SIDES.items():
-    TITLES |= {f"{_side}_at_{share}": f"{_kinds}, {share} % good ↓" for share in (5, 10, 22)}
-    TITLES |= {f"{reader}_gain_{_side}": f"{reader}, {_kinds} ↑" for reader in ("trigram", "network")}
 
 # %% ../../../nbs/studies/dclm/00_paper.ipynb #replay-def
 _WING = "dclm_nb.studies.dclm"
@@ -87,7 +68,6 @@ PAPER = Paper(
     numbering="the NeurIPS version's",
     place=1,
     scales=SCALES,
-    titles=TITLES,
     replay=REPLAY,
     cost=COST,
     smoke=later(f"{_WING}.smoke.smoke_runs"),

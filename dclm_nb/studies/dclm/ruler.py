@@ -14,7 +14,7 @@ from ...drawing.style import CYCLE, styled
 from ...papers.catalogue import get_exhibit
 from ...papers.claims import read_claims
 from ...papers.contrasts import Contrast, contrasts, numbers_of
-from ...papers.paper import column_title
+from ...papers.columns import column_label
 from .replay import replay_frame
 from .run_noise import COLUMNS, repeat_values, ruler, what_differs
 
@@ -60,7 +60,7 @@ def _gap_row(gap) -> dict[str, str]:
     return {
         "claim": gap.claim,
         "table": get_exhibit(gap.exhibit, "dclm").label,
-        "column": column_title(gap.column),
+        "column": column_label(gap.column, "dclm"),
         "gap": gap.comparison,
         "points": f"{gap.gap:+.2f}",
         "sd of two runs": f"{gap.sd:.2f}" if ruled else "–",
@@ -97,7 +97,7 @@ def _ruler_row(scale: str, column: str) -> dict[str, str]:
     interval = spread.interval()
     return {
         "scale": scale,
-        "score": column_title(column),
+        "score": column_label(column, "dclm"),
         "sd of one run": f"{spread.sd:.2f}",
         "95 % interval of the sd": f"{interval.low:.2f} to {interval.high:.2f}",
         "df": f"{spread.df}",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...core.statistics import mean_interval
-from ...drawing.style import COLOURS, CYCLE, styled
+from ...drawing.style import CYCLE, styled
 from .curation_funnel import CASCADE, DETECTORS, NAIVE, ONE, CurationRuns
 from dclm_nb.studies.svd.curation_tables import (
     AFTER,
@@ -81,7 +81,7 @@ def clips_and_motion(runs: CurationRuns | None) -> Figure | None:
 
 def _bars(axis, found: list[dict[str, float]]) -> None:
     names = {BEFORE: "the films'\nown lists", AFTER: "the cascade", TRUE: "the truth"}
-    for x, (name, colour) in enumerate(zip(names, (CYCLE[6], COLOURS["rerun"], "#BBBBBB"))):
+    for x, (name, colour) in enumerate(zip(names, ("#777777", CYCLE[2], "#BBBBBB"))):
         values = [one[name] for one in found]
         axis.bar(x, np.mean(values), color=colour, width=0.62, alpha=0.85)
         if len(values) > 1:

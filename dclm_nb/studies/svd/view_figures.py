@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ...core.statistics import mean_interval
-from ...drawing.style import styled
+from ...drawing.style import CYCLE, styled
+from ...papers.columns import column_title
 from ...papers.frames import RowNotes, tidy
 from .pretraining import Bar, mean_said, used
 from .strips import NOTHING_DRAWN, Strip
@@ -142,7 +143,8 @@ def loss_table(runs: ViewRuns | None, seeds: Sequence[int]) -> pd.DataFrame | st
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #progress-def
 def progress_figure(runs: ViewRuns | None, seeds: Sequence[int]) -> Figure | str:
-    "PSNR, all over and where something turns, against steps of training: means over seeds, every seed a thin line."
+    """PSNR, all over and where something turns, against steps of training: means over seeds, every seed a thin line;
+    level lines are the plain guesses that need no network."""
     if runs is None: return NOTHING_DRAWN
     seeds, marks = used(runs.plain, seeds), runs.turning.study.views_marks
     steps = [*marks, runs.turning.study.views_steps]
@@ -153,33 +155,36 @@ def progress_figure(runs: ViewRuns | None, seeds: Sequence[int]) -> Figure | str
                 curves = np.array([_curve(runs, row, seed, (*marks, 0), measure) for seed in seeds])
                 axis.plot(steps, curves.T, color=colour, lw=0.6, alpha=0.5)
                 axis.plot(steps, curves.mean(0), "o-", color=colour, ms=3, label=row)
-            again = np.mean([_plain(runs, seed, measure) for seed in seeds])
-            axis.axhline(again, color="grey", ls="--", lw=1, label=AGAIN)
-            axis.set(title=name, xlabel="steps", ylabel="PSNR, decibels")
-        axes[0].legend(fontsize=7)
+            for guess, dashes in ((LINEAR, "--"), (AGAIN, ":")):
+                at = np.mean([_plain(runs, seed, measure, guess) for seed in seeds])
+                axis.axhline(at, color="#555555", ls=dashes, lw=1.2, label=f"{guess}, no network")
+            axis.set(title=name, xlabel="steps of training", ylabel=column_title("psnr", "svd"))
+        axes[0].plot([], [], color="#555555", lw=0.6, label="one seed")
+        figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7.5, loc="outside lower center", ncols=3)
         plt.close(figure)
     return figure
 
-START_COLOURS = ("#1f6fb4", "#d1741a", "#4f8f4f")
+START_COLOURS = CYCLE[:3]
 
 def _curve(runs: ViewRuns, row: str, seed: int, marks: Sequence[int], measure) -> list[float]:
     drawn = (runs.films(row, seed, mark=mark) for mark in marks)
     return [float(np.nanmean(measure(*pair))) for pair in drawn]
 
-def _plain(runs: ViewRuns, seed: int, measure) -> float:
+def _plain(runs: ViewRuns, seed: int, measure, guess: str) -> float:
     true = runs.films(next(iter(STARTS)), seed)[1]
-    return float(np.nanmean(measure(trivial(runs, true, seed)[AGAIN], true)))
+    return float(np.nanmean(measure(trivial(runs, true, seed)[guess], true)))
 
 # %% ../../../nbs/studies/svd/26_view_figures.ipynb #strips-def
 def view_strips(
     runs: ViewRuns | None, seed: int, objects: Sequence[int], rows: Sequence[str] = ROWS, task: str = "views",
     truth: bool = True,
 ) -> list[Strip]:
-    "Some held-out orbits: the truth, and the rows; none without runs."
+    """Some held-out orbits: the truth, the rows, and where several are compared, the linear map as well; none without
+    runs."""
     if runs is None: return []
     found = answers(runs, seed, task, rows)
     true = found["truth"]
-    shown = (["truth"] if truth else []) + list(rows)
+    shown = (["truth"] if truth else []) + list(rows) + ([LINEAR] if len(rows) > 1 else [])
     said = lambda row, k: "" if row == "truth" else _near(found[row], true, k)
     return [Strip(f"{k}, {_SHORT.get(row, row)}", found[row][k], f"seed {seed}", said(row, k), (true[k, 0],))
             for k in objects if k < len(true) for row in shown]

@@ -17,6 +17,7 @@ from ...core.runs import run
 from ...core.store import Run
 from ...image.config import METHODS
 from ...image.methods import Sampling
+from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
 from .profiles import SCENES
 from .runs import Question, TrainSpec, StudyRuns
@@ -26,7 +27,7 @@ from .tuning import Tuned, tune, with_guidance
 __all__ = ['GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', 'OTHER_JUDGES', 'Aim', 'Point', 'GridRuns',
            'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
            'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'guidance_note',
-           'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'limits', 'codec_notes',
+           'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'followed', 'limits', 'codec_notes',
            'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors',
            'floor_notes', 'export_model']
 
@@ -205,7 +206,7 @@ def withheld(grid: GridRuns | None) -> dict[str, str]:
     closed = decided_by_codec(grid) if passed else {claim: f"fairness gate closed: {sentence}" for claim in GATED}
     blind = grid.shop.judges().result["blind"]
     return {
-        claim: f"the judge of {metric.replace('_', ' ')} failed its calibration"
+        claim: f"the judge of {column_label(metric, 'tradeoffs')} failed its calibration"
         for metric, claims in RESTS_ON.items()
         if metric in blind
         for claim in claims
@@ -427,10 +428,19 @@ def drawn_samples(grid: GridRuns | None, levels: int = 3) -> tuple[dict | None, 
         for level in (all_levels[0], all_levels[len(all_levels) // 2], all_levels[-1])[:levels]:
             (size, mark), _ = best_of(grid, method, grid.points_within(level), "all")
             point = Point(method, size, grid.seeds[0], mark)
-            rows[f"{method}, within {level:.3g}"] = load_file(
+            rows[f"{method},\n{level:.2g} FLOPs or less".replace("e+", "e")] = load_file(
                 grid.judged[point, Aim.PROMPT].folder / "drawn.safetensors"
             )["images"][chosen]
     return rows, [scenes.captions[i] for i in chosen]
+
+# %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #followed
+def followed(grid: GridRuns | None, rows: dict | None, captions: Sequence[str]) -> dict[str, list[bool]]:
+    "{row name: whether everything in each picture is right, by the rule} for the rows that were drawn by a method."
+    from dclm_nb.image.checker import check_all
+    if grid is None: return {}
+    drawn = {name: pictures for name, pictures in rows.items() if name.startswith(tuple(METHODS))}
+    spec = SCENES[grid.shop.study.scale]
+    return {name: [check.all for check in check_all(pictures, captions, spec)] for name, pictures in drawn.items()}
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #real
 def limits(grid: GridRuns | None, metric: str) -> dict[str, float]:
@@ -509,7 +519,7 @@ def ahead_notes(frame: pd.DataFrame, columns: Sequence[str]) -> RowNotes:
             f"{a} ahead of {b} on {int(better(wide[a], wide[b]).sum())} of {len(wide)} seeds"
             for a, b in combinations([m for m in METHODS if m in wide], 2)
         ]
-        if counts: said[f"seeds, {column.replace('_', ' ')}"] = "; ".join(counts)
+        if counts: said[f"seeds, {column_label(column, 'tradeoffs')}"] = "; ".join(counts)
     return RowNotes(said)
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #compute-note
@@ -528,7 +538,7 @@ def compute_note(grid: GridRuns | None, **columns: str) -> RowNotes:
               f"{chosen(level)}"
         for name, level in levels.items()
     }
-    return RowNotes(within | {name.replace("_", " "): said for name, said in columns.items()})
+    return RowNotes(within | {column_label(name, "tradeoffs"): said for name, said in columns.items()})
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #other-judges
 OTHER_JUDGES = ("contrastive_score", "precision", "recall", "coverage")

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...core.errors import UserError
-from ...drawing.style import CYCLE, styled
+from ...drawing.style import CYCLE, plain_log, styled
+from ...papers.columns import column_title
 from ..frontier import fit_power, lower_hull
 
 if TYPE_CHECKING:
@@ -19,27 +20,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # %% auto #0
-__all__ = ['METHOD_COLOURS', 'LABELS', 'compute_curves', 'loss_panels', 'sweep_panels', 'weight_arrows', 'sample_sheet']
+__all__ = ['METHOD_COLOURS', 'End', 'compute_curves', 'loss_panels', 'sweep_panels', 'weight_arrows', 'sample_sheet']
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #style
 METHOD_COLOURS = dict(zip(("next-token", "masked-token", "diffusion"), CYCLE))
 _SIZE_STYLES = [((0, (4, 2)), "o"), ("-", "s"), (":", "^")]
-LABELS = {
-    "all": "all attributes right",
-    "frechet_distance": "Fréchet distance, lower is better",
-    "loss": "loss on unseen pictures",
-    "prompt_error": "missing to the ceiling, lower is better",
-    "prompt_following": "all attributes right",
-    "flops": "training FLOPs",
+_LOSSES = {
+    "next-token": "cross-entropy (nats per code)",
+    "masked-token": "cross-entropy (nats per masked code)",
+    "diffusion": "squared error of the velocity",
 }
+_LOWER_IS_BETTER = ("frechet_distance", "loss", "prompt_error")
+
+def _title(column: str) -> str: return column_title(column, "tradeoffs")
+
+def _dot(**style):
+    "A sample of a mark, for a legend."
+    from matplotlib.lines import Line2D
+    return Line2D([], [], **({"color": "#666666"} | style))
+
+_RING = dict(ls="", marker="o", ms=10, mfc="none", mew=1)
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #curves
 def compute_curves(
-    curves: pd.DataFrame | None, metric: str, logy: bool = False, reference: Mapping[str, float] = {}
+    curves: pd.DataFrame | None,
+    metric: str,
+    logy: bool = False,
+    reference: Mapping[str, float] = {},
+    floor: float = 0.0,
 ) -> Figure | None:
-    """`curves` has `method, size, seed, flops` and the metric (`studies.tradeoffs.compute_grid.curves`). None for None.
-    Raises
-    `UserError` for a metric that it does not have."""
+    """`curves` has `method, size, seed, flops` and the metric (`studies.tradeoffs.compute_grid.curves`); the fits are
+    of what lies above `floor`. None for None. Raises `UserError` for a metric that it does not have."""
     if curves is None: return None
     if metric not in curves:
         raise UserError(
@@ -47,14 +58,26 @@ def compute_curves(
             f"{', '.join(curves.columns.drop(['method', 'size', 'seed', 'flops']))}"
         )
     with styled() as plt:
-        figure, axis = plt.subplots(figsize=(7.6, 4.0), layout="constrained")
-        for method, part in curves.groupby("method", sort=False):
-            _method_curves(axis, method, part, metric, logy)
-            if logy: _frontier(axis, method, part, metric)
-        _finish(axis, metric, logy, reference)
-        figure.legend(fontsize=7.5, loc="outside right center")
+        figure, axis = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+        ends = [end for method, part in curves.groupby("method", sort=False)
+                for end in _method_curves(axis, method, part, metric, logy)]
+        fits = [_frontier(axis, method, part, metric, floor) for method, part in curves.groupby("method", sort=False)
+                if logy]
+        _finish(axis, metric, curves["flops"], logy, reference)
+        figure.legend(handles=[_dot(lw=0.6, label="one seed"), *_explained(fits, floor)], fontsize=7.5,
+                      loc="outside lower center", ncols=3)
+        _label_lines(figure, axis, ends)
         plt.close(figure)
     return figure
+
+def _explained(fits: list, floor: float) -> list:
+    "What rings and wide lines are, for the legend; nothing without fits."
+    if not fits: return []
+    above = f" above {floor:.2f}" if floor else ""
+    said = lambda method, fit: f"{method}: slope {fit.slope:.2f}{above}".replace("slope -", "slope −")
+    laws = [_dot(lw=3.5, alpha=0.25, color=METHOD_COLOURS[method], label=said(method, fit))
+            for method, fit in fits if fit and fit.ok]
+    return [_dot(**_RING, label="on the frontier"), *laws]
 
 def _mean(part: pd.DataFrame, by: list[str], metric: str, geometric: bool) -> pd.Series:
     "Over seeds."
@@ -63,86 +86,95 @@ def _mean(part: pd.DataFrame, by: list[str], metric: str, geometric: bool) -> pd
     )
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #method-curves
-def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric: bool = False):
+End = tuple[str, str, Sequence[float], Sequence[float]]                         # label, colour, xs and ys of a line
+
+def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric: bool = False) -> list[End]:
+    "The lines of one method, seeds thin; what there is to write beside each mean."
+    drawn, colour = [], METHOD_COLOURS[method]
     for (size, runs), (line, mark) in zip(part.groupby("size", sort=False), _SIZE_STYLES):
         for _, run in runs.groupby("seed"):
-            axis.plot(run["flops"], run[metric], color=METHOD_COLOURS[method], lw=0.6, alpha=0.4, ls=line)
+            axis.plot(run["flops"], run[metric], color=colour, lw=0.6, alpha=0.4, ls=line)
         mean = _mean(runs, ["flops"], metric, geometric)
-        axis.plot(
-            mean.index,
-            mean,
-            color=METHOD_COLOURS[method],
-            lw=1.8,
-            ls=line,
-            marker=mark,
-            ms=4,
-            label=f"{method}, {size}",
-        )
+        axis.plot(mean.index, mean, color=colour, lw=1.8, ls=line, marker=mark, ms=4)
+        drawn.append((f"{method}, {size}", colour, list(mean.index), list(mean)))
+    return drawn
 
-
-def _finish(axis, metric: str, logy: bool, reference: Mapping[str, float]):
-    axis.set_xlabel(LABELS["flops"]), axis.set_ylabel(LABELS.get(metric, metric))
-    _logarithmic(axis, "x", _budgets(x for line in axis.lines for x in line.get_xdata()))
-    if logy: _logarithmic(axis, "y")
+def _finish(axis, metric: str, flops: Iterable[float], logy: bool, reference: Mapping[str, float]):
+    axis.set_xlabel(_title("flops")), axis.set_ylabel(_title(metric))
+    plain_log(axis, "x", _budgets(flops))
+    if logy: plain_log(axis, "y", fewest=4)
     _limits(axis, reference)
 
 def _limits(axis, reference: Mapping[str, float]):
-    "A line for each limit, with its name; names stand side by side, because limits often lie close together."
-    for number, (name, value) in enumerate(reference.items()):
+    "A line for each limit; limits that nearly coincide are named together."
+    together: list[list[str]] = []
+    for name, value in sorted(reference.items(), key=lambda item: item[1]):
         axis.axhline(value, color="#999999", lw=1, ls="-.", zorder=0)
+        if together and value - reference[together[-1][0]] < 0.04 * value: together[-1].append(name)
+        else: together.append([name])
+    for names in together:
         axis.annotate(
-            name,
-            (0.01 + 0.33 * (number % 3), value),
+            ", ".join(names),
+            (0.01, reference[names[0]]),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
+            xytext=(0, -2),
             textcoords="offset points",
             ha="left",
-            va="bottom",
+            va="top",
             fontsize=6.5,
             color="#777777",
         )
 
+# %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #label-lines
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    "Places at least `gap` apart in the same order, together as near to the given ones as possible."
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
+    spread = np.empty(len(places))
+    spread[order] = isotonic_regression(np.asarray(places)[order] - steps).x + steps
+    return spread.tolist()
+
+def _label_lines(figure: Figure, axis, ends: Sequence[End], size: float = 7.5, sides: Sequence[int] = (-1, 0)):
+    "Write beside each line what it is, on the right (-1) or on the left (0)."
+    from matplotlib.transforms import offset_copy
+    figure.draw_without_rendering()                                             # from here on heights are final
+    def placed(end: int) -> tuple[list[float], list[float]]:
+        at = [axis.transData.transform((xs[end], ys[end]))[1] * 72 / figure.dpi for _, _, xs, ys in ends]
+        return at, _spread(at, 1.25 * size)
+    moved = lambda end: sum(abs(a - b) for a, b in zip(*placed(end)))
+    end = min(sides, key=moved)
+    outermost = (min if end == 0 else max)(xs[end] for _, _, xs, _ in ends)
+    for (name, colour, xs, ys), at, to in zip(ends, *placed(end)):
+        beside, along = offset_copy(axis.transData, figure, -9 if end == 0 else 9, to - at, "points"), len(xs) > 1
+        axis.annotate(name, (xs[end], ys[end]), xytext=(outermost if along else xs[end], ys[end]), textcoords=beside,
+                      ha="right" if end == 0 else "left", va="center", fontsize=size, color=colour,
+                      arrowprops=dict(arrowstyle="-", color=colour, lw=0.5, shrinkA=0, shrinkB=4))
+    if end == 0: axis.yaxis.tick_right(), axis.yaxis.set_label_position("right"), _spine_to_the_right(axis)
+
+def _spine_to_the_right(axis):
+    "Labels on the left need the place of the axis."
+    axis.spines["left"].set_visible(False), axis.spines["right"].set_visible(True)
+
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #logarithmic
-def _logarithmic(axis, which: str, ticks: Sequence[float] = ()):
-    """At `ticks`, else at 1, 2 and 5 of each decade: a study on a laptop spans one, and matplotlib's own labels run
-    into each other there."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
-    (axis.set_xscale if which == "x" else axis.set_yscale)("log")
-    side = axis.xaxis if which == "x" else axis.yaxis
-    (
-        side.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5))),
-        side.set_minor_locator(NullLocator()),
-    )
-    side.set_major_formatter(
-        FuncFormatter(
-            lambda value, _: f"{value:.2g}".replace("e+", "e").replace("e0", "e") if value >= 1e4 else f"{value:g}"
-        )
-    )
-
-
 def _budgets(flops: Iterable[float]) -> list[float]:
     "Levels of compute, in two digits; networks that stopped a step apart share one."
     levels = sorted({float(f"{x:.2g}") for x in flops})
     return [x for x, before in zip(levels, [0.0, *levels]) if x > 1.2 * before]
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #frontier
-def _frontier(axis, method: str, part: pd.DataFrame, metric: str):
-    "Rings on the frontier of one method's means, and the power law through them if there are enough."
+def _frontier(axis, method: str, part: pd.DataFrame, metric: str, floor: float):
+    """Rings on the frontier of one method's means, and the power law of what lies above the floor through them, if
+    there are enough. Returns the method and the fit; None for a fit of means that do not all lie above the floor."""
     mean = _mean(part, ["size", "flops"], metric, geometric=True).reset_index()
-    chosen, fit = mean.iloc[lower_hull(mean["flops"], mean[metric])], fit_power(mean["flops"], mean[metric])
-    axis.plot(
-        chosen["flops"], chosen[metric], ls="", marker="o", ms=10, mfc="none", mew=1, color=METHOD_COLOURS[method]
-    )
-    if fit.ok:
-        axis.plot(
-            [fit.low, fit.high],
-            [fit.at(fit.low), fit.at(fit.high)],
-            color=METHOD_COLOURS[method],
-            lw=3.5,
-            alpha=0.25,
-            label=f"{method}: slope {fit.slope:.2f}",
-            zorder=1,
-        )
+    above = mean[metric] - floor
+    fit = fit_power(mean["flops"], above) if (above > 0).all() else None
+    chosen = mean.iloc[lower_hull(mean["flops"], above if fit else mean[metric])]
+    axis.plot(chosen["flops"], chosen[metric], color=METHOD_COLOURS[method], **_RING)
+    if fit and fit.ok:
+        along = [fit.low * (fit.high / fit.low) ** (k / 40) for k in range(41)]
+        axis.plot(along, [floor + fit.at(x) for x in along], color=METHOD_COLOURS[method], lw=3.5, alpha=0.25, zorder=1)
+    return method, fit
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #panels
 def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -> Figure | None:
@@ -152,13 +184,18 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
     methods = list(dict.fromkeys(curves["method"]))
     with styled() as plt:
         figure, axes = plt.subplots(
-            1, len(methods), figsize=(2.9 * len(methods), 2.9), layout="constrained", squeeze=False
+            1, len(methods), figsize=(2.9 * len(methods), 3.1), layout="constrained", squeeze=False
         )
+        ends = [_method_curves(axis, method, curves[curves["method"].eq(method)], "loss")
+                for axis, method in zip(axes[0], methods)]
         for axis, method in zip(axes[0], methods):
-            _method_curves(axis, method, curves[curves["method"].eq(method)], "loss")
-            _finish(axis, "loss", False, {"entropy of the codes, at least": floors[method]} if method in floors else {})
-            axis.set_title(method), axis.legend(fontsize=6.5)
-            if axis is not axes[0][0]: axis.set_ylabel("")
+            floor = {"entropy of the codes, at least": floors[method]} if method in floors else {}
+            _finish(axis, "loss", curves["flops"], False, floor)
+            axis.set_title(method), axis.set_ylabel(_LOSSES.get(method, _title("loss")) + " ↓")
+        figure.legend(handles=[_dot(lw=0.6, label="one seed"), _dot(lw=1.8, label="mean")], fontsize=7.5,
+                      loc="outside lower center", ncols=2)
+        for axis, lines in zip(axes[0], ends):
+            _label_lines(figure, axis, [(name.split(", ")[1], *rest) for name, *rest in lines], sides=(-1,))
         plt.close(figure)
     return figure
 
@@ -176,34 +213,38 @@ def sweep_panels(
     if table is None: return None
     with styled() as plt:
         figure, axes = plt.subplots(
-            1, len(metrics), figsize=(3.6 * len(metrics), 3.3), layout="constrained", squeeze=False
+            1, len(metrics), figsize=(4.1 * len(metrics), 3.5), layout="constrained", squeeze=False
         )
+        ends = {}
         for axis, metric in zip(axes[0], metrics):
-            for method in METHOD_COLOURS:
-                if len(part := table[table["method"].eq(method)]): _sweep(axis, method, part, x, metric, labels)
-            if logx: _logarithmic(axis, "x")
+            ends[axis] = [_sweep(axis, method, table[table["method"].eq(method)], x, metric, labels)
+                          for method in METHOD_COLOURS if table["method"].eq(method).any()]
+            if logx: plain_log(axis, "x")
+            if metric == "frechet_distance": plain_log(axis, "y")
             _limits(axis, reference.get(metric, {}))
-            (
-                axis.set_xlabel(x.replace("_", " ").replace("flops", "FLOPs per picture")),
-                axis.set_ylabel(LABELS.get(metric, metric)),
-            )
-        figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
+            axis.set_xlabel(_title(x)), axis.set_ylabel(_title(metric))
+        said = [_dot(lw=0.6, label="one seed"), _dot(**_RING, label="best mean of a method")]
+        if labels: said.append(_dot(ls="", marker="$8$", ms=5, label=f"number: {_title(labels)}"))
+        figure.legend(handles=said, fontsize=7.5, loc="outside lower center", ncols=3)
+        for axis in axes[0]: _label_lines(figure, axis, ends[axis])
         plt.close(figure)
     return figure
 
-def _sweep(axis, method: str, part: pd.DataFrame, x: str, metric: str, labels: str):
+def _sweep(axis, method: str, part: pd.DataFrame, x: str, metric: str, labels: str) -> End:
     "One method: seeds, their mean, its best, and what is written beside it."
     colour, mean = METHOD_COLOURS[method], part.groupby(x)[metric].mean()
     for _, run in part.sort_values(x).groupby("seed"): axis.plot(run[x], run[metric], color=colour, lw=0.6, alpha=0.4)
-    axis.plot(mean.index, mean, marker="o", ms=4, color=colour, label=method)
+    axis.plot(mean.index, mean, marker="o", ms=4, color=colour)
     if len(mean) > 1:
-        best = mean.idxmin() if metric in ("frechet_distance", "loss") else mean.idxmax()
-        axis.plot(best, mean[best], marker="o", ms=10, mfc="none", mew=1, color=colour)
-    if labels:
+        best = mean.idxmin() if metric in _LOWER_IS_BETTER else mean.idxmax()
+        axis.plot(best, mean[best], color=colour, **_RING)
+    if labels and len(mean) > 1:
         for at, name in part.groupby(x)[labels].first().items():
             axis.annotate(
-                name, (at, mean[at]), xytext=(4, 5), textcoords="offset points", fontsize=6.5, color="#666666"
+                name, (at, mean[at]), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=6.5,
+                color="#666666",
             )
+    return method, colour, list(mean.index), list(mean)
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #arrows
 def weight_arrows(
@@ -216,50 +257,67 @@ def weight_arrows(
     wide = frame.pivot(index=["row", "seed"], columns="column", values="value").reset_index()
     with styled() as plt:
         figure, axes = plt.subplots(
-            1, len(metrics), figsize=(1.6 + 2.9 * len(metrics), 2.4), sharey=True, squeeze=False, layout="constrained"
+            1, len(metrics), figsize=(1.6 + 2.9 * len(metrics), 2.6), sharey=True, squeeze=False, layout="constrained"
         )
         for axis, metric in zip(axes[0], metrics):
             for y, method in enumerate(methods):
                 _arrows(axis, y, wide[wide["row"].eq(method)], metric, METHOD_COLOURS[method])
-            axis.set_xlabel(LABELS.get(metric, metric)), axis.margins(x=0.12), axis.grid(axis="y", visible=False)
+            axis.set_xlabel(_title(metric)), axis.margins(x=0.12), axis.grid(axis="y", visible=False)
         axes[0][0].set_yticks(range(len(methods)), methods), axes[0][0].set_ylim(len(methods) - 0.5, -0.5)
-        figure.supxlabel("open: raw weights; filled: averaged", fontsize=7.5, color="#666666")
+        mark = dict(ls="", marker="o", ms=4.5)
+        figure.legend(handles=[_dot(mfc="white", label="raw weights", **mark), _dot(label="averaged", **mark)],
+                      title="an arrow is a seed", title_fontsize=7.5, fontsize=7.5, loc="outside lower center", ncols=2)
         plt.close(figure)
     return figure
 
 def _arrows(axis, y: float, seeds: pd.DataFrame, metric: str, colour: str):
     for number, (raw, averaged) in enumerate(zip(seeds[f"{metric}_raw"], seeds[f"{metric}_averaged"])):
         at = y + 0.2 * (number - (len(seeds) - 1) / 2)
-        (
-            axis.plot(raw, at, marker="o", mfc="white", ms=4.5, color=colour),
-            axis.plot(averaged, at, marker="o", ms=4.5, color=colour),
-        )
+        axis.plot(raw, at, marker="o", mfc="white", ms=4.5, color=colour)
+        axis.plot(averaged, at, marker="o", ms=4.5, color=colour)
         axis.annotate(
             "", (averaged, at), (raw, at), arrowprops=dict(arrowstyle="->", color=colour, lw=1, shrinkA=3, shrinkB=3)
         )
 
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #sheet
-def sample_sheet(rows: Mapping[str, Tensor] | None, captions: Sequence[str]) -> Figure | None:
-    """`rows`: name -> pictures uint8 `"B 3 H W"`, one for each caption. None for None. Raises `UserError` where they do
-    not match."""
+def sample_sheet(
+    rows: Mapping[str, Tensor] | None, captions: Sequence[str], right: Mapping[str, Sequence[bool]] = {}
+) -> Figure | None:
+    """`rows`: name -> pictures uint8 `"B 3 H W"`, one for each caption, what was asked for in the first; `right`: of
+    some rows, which pictures are as they should be. None for None. Raises `UserError` where they do not match."""
     if rows is None: return None
-    if wrong := [name for name, pictures in rows.items() if len(pictures) != len(captions)]:
+    if wrong := [name for name, pictures in [*rows.items(), *right.items()] if len(pictures) != len(captions)]:
         raise UserError(f"the row {wrong[0]!r} has not one picture for each of {len(captions)} captions")
+    below = 0.28 if right else 0.0                                              # inches, for the marks
     with styled() as plt:
         figure, axes = plt.subplots(
-            len(rows), len(captions), figsize=(1.05 * len(captions) + 1.4, 1.0 * len(rows) + 0.5), squeeze=False
+            len(rows),
+            len(captions),
+            figsize=(1.05 * len(captions) + 1.6, (1.0 + below) * len(rows) + 0.6),
+            squeeze=False,
         )
-        for line, (name, pictures) in zip(axes, rows.items()):
-            for axis, picture in zip(line, pictures):
-                axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
-                axis.set_xticks([]), axis.set_yticks([]), axis.grid(False), axis.spines[:].set_visible(False)
-            line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
+        for line, (name, pictures) in zip(axes, rows.items()): _pictures(line, name, pictures, right.get(name))
         for axis, caption in zip(axes[0], captions):
-            axis.set_title(_folded(caption), fontsize=6.5, fontweight="normal", loc="center")
-        figure.subplots_adjust(wspace=0.05, hspace=0.08)
+            axis.set_title(textwrap.fill(caption, 15), fontsize=7, fontweight="normal", loc="center")
+        figure.subplots_adjust(wspace=0.05, hspace=0.08 + below)
+        _set_apart(figure, axes)
         plt.close(figure)
     return figure
 
-def _folded(caption: str) -> str:
-    "In lines that are no wider than a picture."
-    return textwrap.fill(caption, 15)
+def _pictures(line, name: str, pictures: Tensor, right: Sequence[bool] | None):
+    "One row: its name, its pictures, a mark below each, and how many are right."
+    for axis, picture in zip(line, pictures):
+        axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.set_xticks([]), axis.set_yticks([]), axis.grid(False), axis.spines[:].set_visible(False)
+    share = f"\n{sum(right)} of {len(right)} right" if right else ""
+    line[0].set_ylabel(name + share, rotation=0, ha="right", va="center", fontsize=7.5)
+    for axis, good in zip(line, right or []):
+        axis.set_xlabel("✓" if good else "✗", color="#00664B" if good else "#B2182B", fontsize=10, labelpad=1)
+
+def _set_apart(figure: Figure, axes):
+    "A line below the first row."
+    if len(axes) < 2: return
+    left, right = axes[0][0].get_position().x0, axes[0][-1].get_position().x1
+    height = (axes[0][0].get_position().y0 + axes[1][0].get_position().y1) / 2
+    from matplotlib.lines import Line2D
+    figure.add_artist(Line2D([left, right], [height, height], color="#999999", lw=0.8))

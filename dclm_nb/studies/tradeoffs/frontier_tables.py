@@ -8,6 +8,7 @@ import math
 import pandas as pd
 
 from ...image.config import METHODS
+from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
 from ..frontier import FrontierFit, bootstrap_fit, crossing, fit_power, share_error
 from .compute_grid import GridRuns, best_of, ceiling, curves, metric_frame
@@ -79,16 +80,16 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     if grid is None: return NOTHING
     rows = {}
     for metric in METRICS:
-        fits = _frontier_fits(grid, metric)
+        fits, label = _frontier_fits(grid, metric), column_label(metric, "tradeoffs")
         rows |= {
-            (metric, m): {
+            (label, m): {
                 "slope": _slope(f) if f.fit.ok else f.fit.reason,
                 "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "",
                 "frontier points": f.fit.points,
             }
             for m, f in fits.items()
         }
-        rows[metric, "diffusion meets next-token"] = {
+        rows[label, "diffusion meets next-token"] = {
             "slope": str(crossing(fits["diffusion"], fits["next-token"])),
             "at 1e12 FLOPs": "",
             "frontier points": "",
@@ -106,7 +107,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
         else ""
     )
     return RowNotes({
-        f"{metric.replace('_', ' ')}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
+        f"{metric}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
         for (metric, name), row in table.iterrows()
     })
 
@@ -179,7 +180,7 @@ def _recommendation(goal: str, part: pd.DataFrame) -> dict:
     sign = 1 if goal in HIGHER_IS_BETTER else -1
     by_seed = part.pivot(index="seed", columns="row", values="value").dropna(axis=1)
     order = (sign * by_seed.mean()).sort_values(ascending=False).index
-    row = {"goal": goal.replace("_", " "), "use": order[0], "mean": f"{by_seed[order[0]].mean():.4g}"}
+    row = {"goal": column_label(goal, "tradeoffs"), "use": order[0], "mean": f"{by_seed[order[0]].mean():.4g}"}
     if len(order) < 2: return row | {"runner-up": "none got there on all seeds", "lead": "", "ahead": ""}
     lead = sign * (by_seed[order[0]] - by_seed[order[1]])
     return row | {

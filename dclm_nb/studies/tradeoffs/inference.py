@@ -14,6 +14,7 @@ import pandas as pd
 from ...core.runs import run
 from ...image.config import METHODS
 from ...image.methods import Sampling
+from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
 from .compute_grid import Aim, GridRuns
 from .runs import REPORT, TUNING, Question, model_of, scenes_for
@@ -204,7 +205,7 @@ def guidance_notes(grid: GridRuns | None) -> RowNotes:
     for method, part in table.groupby("method", sort=False):
         for metric, best in (("prompt_following", "idxmax"), ("frechet_distance", "idxmin")):
             counts = part.loc[getattr(part.groupby("seed")[metric], best)(), "guidance"].value_counts().sort_index()
-            said[f"best guidance, {method}, {metric.replace('_', ' ')}"] = ", ".join(
+            said[f"best guidance, {method}, {column_label(metric, 'tradeoffs')}"] = ", ".join(
                 f"{g:g} on {n} of {counts.sum()} seeds" for g, n in counts.items()
             )
     return RowNotes(said)

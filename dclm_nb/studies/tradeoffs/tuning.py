@@ -12,6 +12,7 @@ from ...image.config import METHODS
 from ...image.flow import FlowSettings
 from ...image.methods import MethodSettings, Sampling
 from ...image.recipes import ImageTrainConfig
+from ...papers.columns import column_label
 from ...papers.frames import RowNotes
 from .runs import TUNING, Question, TrainSpec, StudyRuns
 
@@ -262,7 +263,7 @@ def sweep_notes(grid, sweep: str) -> RowNotes:
     so many seeds where more than one), and what was chosen (◀). Empty without a grid."""
     if grid is None: return RowNotes()
     metrics = SWEPT[sweep]
-    measured = " and ".join(m.replace("_", " ") for m in metrics)
+    measured = " and ".join(column_label(m, "tradeoffs") for m in metrics)
     notes = RowNotes()
     for (method, size), part in sweep_table(grid.tuned, sweep).groupby(level=[0, 1], sort=False):
         tried = [_tried(row, sweep, metrics) for _, row in part.sort_values(sweep).iterrows()]

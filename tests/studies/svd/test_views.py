@@ -7,7 +7,7 @@ from dclm_nb.core.store import RunStore
 from dclm_nb.studies.svd.given_runs import moves_world
 from dclm_nb.studies.svd.profiles import profile
 from dclm_nb.studies.svd.training_runs import TrainingRuns
-from dclm_nb.studies.svd.view_figures import view_frame, view_gate, view_strips
+from dclm_nb.studies.svd.view_figures import AGAIN, LINEAR, progress_figure, view_frame, view_gate, view_strips
 from dclm_nb.studies.svd.view_runs import (
     ALONE, ALONE_EQUAL, LEVELS, ROWS, STARTS, WITHOUT_ORBITS, ViewRuns, views_of_words,
 )
@@ -73,7 +73,18 @@ def test_an_untrained_prior_does_not_pass(runs):
     frame = view_frame(runs, (0, 1))
     assert set(frame["row"]) == {*ROWS, "the given view again", "the mean view", "a linear map"}
     assert len(frame) == 2 * (9 * 7 + 3)
-    assert len(view_strips(runs, 0, (0, 1), [ALONE, WITHOUT_ORBITS])) == 6
+    assert len(view_strips(runs, 0, (0, 1), [ALONE, WITHOUT_ORBITS])) == 8
+
+
+def test_what_needs_no_network_stands_in_the_plot_and_in_the_strips(runs):
+    frame = view_frame(runs, (0, 1))
+    measured = lambda guess, column: frame.loc[frame["row"].eq(guess) & frame["column"].eq(column), "value"].mean()
+    for axis, column in zip(progress_figure(runs, (0, 1)).axes, ("psnr", "psnr_turned")):
+        plain = [line for line in axis.lines if "network" in line.get_label()]
+        level = {line.get_label().split(",")[0]: line.get_ydata()[0] for line in plain}
+        assert level == {guess: pytest.approx(measured(guess, column)) for guess in (LINEAR, AGAIN)}
+    names = [strip.name for strip in view_strips(runs, 0, (0,), [ALONE, WITHOUT_ORBITS])]
+    assert f"0, {LINEAR}" in names and not [s for s in view_strips(runs, 0, (0,), [ALONE]) if LINEAR in s.name]
 
 
 def test_an_unknown_row_is_refused(runs):

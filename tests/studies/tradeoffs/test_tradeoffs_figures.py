@@ -6,6 +6,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.drawing.style import figure_bytes
@@ -56,7 +57,53 @@ def test_a_thin_line_per_run_a_thick_one_per_network_a_ring_per_frontier_point()
 def test_the_slope_in_the_legend_is_the_planted_one():
     figure = compute_curves(curves(), "frechet_distance", logy=True)
     written = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {f"{m}: slope {slope:.2f}" for m, slope in SLOPES.items()} <= set(written)
+    assert {f"{m}: slope −{-slope:.2f}" for m, slope in SLOPES.items()} <= set(written)
+
+
+def excess(floor: float, laws=SLOPES) -> pd.DataFrame:
+    "Curves that fall towards a floor by exact power laws."
+    return pd.DataFrame([
+        dict(method=m, size="small", seed=0, flops=c, frechet_distance=floor + 10 * (c / 1e12) ** slope)
+        for m, slope in laws.items() for c in (1e12, 2e12, 4e12, 8e12)])
+
+
+def laws_of(axis) -> list: return [line for line in axis.lines if line.get_linewidth() == 3.5]
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.5, 2.4])
+def test_a_law_above_a_floor_is_the_planted_one_and_never_falls_below_it(floor):
+    figure = compute_curves(excess(floor), "frechet_distance", logy=True, floor=floor)
+    written = {text.get_text() for text in figure.legends[0].get_texts()}
+    above = f" above {floor:.2f}" if floor else ""
+    assert {f"{m}: slope −{-slope:.2f}{above}" for m, slope in SLOPES.items()} <= written
+    assert len(laws_of(figure.axes[0])) == 3 and all(min(line.get_ydata()) > floor for line in laws_of(figure.axes[0]))
+
+
+def test_means_at_or_below_the_floor_have_no_law():
+    figure = compute_curves(excess(2.0), "frechet_distance", logy=True, floor=3.0 + 10 * 8**-0.6)
+    assert len(laws_of(figure.axes[0])) == 0 or all("diffusion" not in text.get_text()
+                                                    for text in figure.legends[0].get_texts())
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: compute_curves(excess(2.4), "frechet_distance", logy=True),
+    lambda: compute_curves(excess(2.4, dict.fromkeys(SLOPES, -0.5)), "frechet_distance"),      # three equal lines
+    lambda: loss_panels(curves())])
+def test_every_line_is_named_beside_it_and_no_two_names_cover_each_other(draw):
+    figure = draw()
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        names = [text for text in axis.texts if text.arrow_patch]
+        assert len(names) >= 2 and len({text.get_text() for text in names}) == len(names)
+        boxes = [Text.get_window_extent(text) for text in names]          # without their arrows
+        for k, one in enumerate(boxes): assert not any(one.overlaps(other) for other in boxes[k + 1:])
+
+
+def test_what_rings_and_thin_lines_are_stands_in_the_figure():
+    said = lambda figure: {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"one seed", "on the frontier"} <= said(compute_curves(curves(), "frechet_distance", logy=True))
+    assert {"one seed", "mean"} <= said(loss_panels(curves()))
+    assert said(weight_arrows(raw_and_averaged())) == {"raw weights", "averaged"}
 
 
 def test_two_points_make_no_law_and_a_linear_axis_no_frontier():
@@ -97,8 +144,8 @@ def test_the_best_of_a_sweep_is_ringed_the_lowest_distance_and_the_highest_share
     assert [[list(ring.get_xdata()) for ring in rings(axis)] for axis in panels] == [[[3.0]], [[1.0]]]
 
 
-def test_a_weight_arrow_leads_from_raw_to_averaged():
-    frame = tidy(
+def raw_and_averaged():
+    return tidy(
         [
             dict(row="diffusion", column=f"{m}_{k}", seed=s, value=v)
             for s in (0, 1)
@@ -114,7 +161,10 @@ def test_a_weight_arrow_leads_from_raw_to_averaged():
         scale="smoke",
         source="rerun",
     )
-    axis = weight_arrows(frame).axes[0]
+
+
+def test_a_weight_arrow_leads_from_raw_to_averaged():
+    axis = weight_arrows(raw_and_averaged()).axes[0]
     arrows = [text for text in axis.texts if text.arrow_patch]
     assert len(arrows) == 2 and all(arrow.xyann[0] == 5.0 and arrow.xy[0] == 3.0 for arrow in arrows)
 
@@ -132,6 +182,16 @@ def test_pictures_are_shown_as_they_are_under_their_captions():
     assert [title.split() for title in titles] == [caption.split() for caption in captions] and "\n" in titles[0]
 
 
+def test_below_each_checked_picture_stands_whether_it_is_right():
+    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    rows, captions = {"asked for": images, "drawn": images}, ["one", "two", "three"]
+    figure = sample_sheet(rows, captions, {"drawn": [True, False, True]})
+    marks = [axis.get_xlabel() for axis in figure.axes]
+    assert marks == ["", "", "", "✓", "✗", "✓"] and "2 of 3 right" in figure.axes[3].get_ylabel()
+    with pytest.raises(UserError, match="not one picture for each"):
+        sample_sheet({"a": images, "b": images}, ["one", "two", "three"], {"b": [True]})
+
+
 def test_nothing_makes_no_figure_and_wrong_things_one_line():
     assert compute_curves(None, "all") is None and weight_arrows(tidy([])) is None
     with pytest.raises(UserError, match="there is no all to draw"): compute_curves(curves(), "all")
@@ -140,7 +200,7 @@ def test_nothing_makes_no_figure_and_wrong_things_one_line():
 
 
 def test_limits_are_lines_with_their_names_in_every_kind_of_figure():
-    names = lambda axis: {text.get_text() for text in axis.texts}
+    names = lambda axis: {name for text in axis.texts for name in [text.get_text(), *text.get_text().split(", ")]}
     limits = {"ceiling of pca-20": 0.98, "ceiling of vq-512": 0.97}
     assert set(limits) <= names(compute_curves(curves(), "frechet_distance", reference=limits).axes[0])
     table = pd.DataFrame([

@@ -18,12 +18,13 @@ from dclm_nb.papers.catalogue import catalogue
 from dclm_nb.papers.claims import read_claims
 from dclm_nb.exhibits.showcase import Showcase, manifest
 from dclm_nb.papers.contrasts import contrasts, numbers_of
+from dclm_nb.image.checker import check_all
 from dclm_nb.image.codecs import load_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
-from dclm_nb.studies.tradeoffs.profiles import CODECS, profile
+from dclm_nb.studies.tradeoffs.profiles import CODECS, SCENES, profile
 from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, StudyRuns, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
 
@@ -121,8 +122,8 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
     assert "too few points" in frontier_tables.crossing_table(grid).to_string()
     notes = frontier_tables.crossing_notes(grid)
     assert (
-        "none inside the measured range" in notes["frechet distance, diffusion meets next-token"]
-        and "too few points" in notes[f"prompt error, {METHODS[0]}"]
+        "none inside the measured range" in notes["Fréchet distance, diffusion meets next-token"]
+        and "too few points" in notes[f"prompts missed, {METHODS[0]}"]
     )
 
 
@@ -326,10 +327,10 @@ def test_recommendations_follow_the_numbers_and_say_when_they_are_not_sure(grid)
     table = frontier_tables.recommendations(frame)
     costs = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
     assert (
-        table.loc["inference flops", "use"] == costs.idxmin()
-        and table.loc["inference flops", "ahead"] == "on 2 of 2 seeds"
+        table.loc["inference FLOPs per picture", "use"] == costs.idxmin()
+        and table.loc["inference FLOPs per picture", "ahead"] == "on 2 of 2 seeds"
     )
-    assert "ahead of" in frontier_tables.recommendation_notes(frame)["inference flops"]
+    assert "ahead of" in frontier_tables.recommendation_notes(frame)["inference FLOPs per picture"]
     assert set(frontier_tables.half_way_notes(grid)) == {f"FLOPs to half the ceiling, {m}" for m in METHODS}
     # nobody follows a prompt at smoke, and survivors are not averaged
     assert "training_flops_to_half_the_ceiling" not in set(frame["column"])
@@ -369,7 +370,7 @@ def test_the_pages_say_what_was_learned_and_who_is_ahead_on_how_many_seeds(grid,
         notes
     ) and "NOT passed" in notes["learned, diffusion"]
     assert notes["held out"].startswith("0 judged pictures and scenes")
-    ahead = compute_grid.ahead_notes(frames["figure-a"], ["frechet_distance"])["seeds, frechet distance"]
+    ahead = compute_grid.ahead_notes(frames["figure-a"], ["frechet_distance"])["seeds, Fréchet distance"]
     wide = frames["figure-a"].query("column == 'frechet_distance'").pivot(index="seed", columns="row", values="value")
     assert f"next-token ahead of diffusion on {int((wide['next-token'] < wide['diffusion']).sum())} of 2 seeds" in ahead
 
@@ -396,6 +397,10 @@ def test_equal_quality_is_chosen_on_tuning_captions(shop, grid):
 def test_pictures_of_the_sheet_are_those_that_were_judged(grid):
     from safetensors.torch import load_file
     rows, captions = compute_grid.drawn_samples(grid)
+    right = compute_grid.followed(grid, rows, captions)
+    assert set(right) == set(rows) - {"ground truth"} and {len(marks) for marks in right.values()} == {len(captions)}
+    truth = check_all(rows["ground truth"], captions, SCENES["smoke"])
+    assert all(check.all for check in truth) and compute_grid.followed(None, None, []) == {}
     reported = scenes_for(REPORT, 16, "smoke").captions
     assert (
         len(captions) == 6
