@@ -215,10 +215,11 @@ def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
     assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}
 
 
-@pytest.mark.parametrize("peaks, said", [((4000.0, 300.0), "4.0 GB"), ((10.0, 10.0), "0."), ((None, 2345.6), "2.3 GB")])
+@pytest.mark.parametrize("peaks, said", [((4000.0, 300.0), "4.0 GB"), ((10.0, 10.0), "0.3 GB"), ((None, 2345.6), "2.3 GB")])
 def test_the_manifest_and_the_page_say_how_much_memory_the_runs_took(tmp_path, monkeypatch, peaks, said):
     "That of the largest process: the one that made the pool that the runs rest on, or this one."
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(showcase, "peak_mb", lambda: 300.0)
     for key, peak, inputs in zip(("a" * 24, "b" * 24), peaks, ({}, {"pool": "a" * 24})):
         (folder := tmp_path / "home/runs" / key).mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"peak_memory_mb": peak, "wall_s": 1, "inputs": inputs}))
