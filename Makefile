@@ -100,7 +100,7 @@ clean:  ## remove results and caches of this checkout; stored runs stay
 
 ##@ For who changes something
 
-test: $(STAMP)  ## notebooks, tests and trials of all exhibits: under 20 minutes on 2 cores
+test: $(STAMP)  ## notebooks, tests and trials of all exhibits: about half an hour on 2 cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test
 
 test-all: $(STAMP)  ## the same and what takes longer: every kill, two ranks, all fuzzing
