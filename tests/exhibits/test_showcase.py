@@ -215,7 +215,9 @@ def test_the_manifest_names_the_runs_that_a_page_rests_on(tmp_path):
     assert json.loads((tmp_path / "table_04.manifest.json").read_text())["rests_on"] == {"pool": "abc"}
 
 
-@pytest.mark.parametrize("peaks, said", [((4000.0, 300.0), "4.0 GB"), ((10.0, 10.0), "0.3 GB"), ((None, 2345.6), "2.3 GB")])
+@pytest.mark.parametrize("peaks, said", [
+    ((4000.0, 300.0), "4.0 GB"), ((10.0, 10.0), "0.3 GB"), ((None, 2345.6), "2.3 GB"),
+])
 def test_the_manifest_and_the_page_say_how_much_memory_the_runs_took(tmp_path, monkeypatch, peaks, said):
     "That of the largest process: the one that made the pool that the runs rest on, or this one."
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
