@@ -76,7 +76,8 @@ def read_manifest(file: Path) -> dict:
     if not all(isinstance(verdict, dict) for verdict in found.get("verdicts", [])):
         where = f"{file.parent.name}/{file.name}"
         raise UserError(f"{where} is no manifest (verdicts); make the result again, or remove it")
-    return found | {"verdicts": [_in_todays_words(verdict) for verdict in found.get("verdicts", [])]}
+    if "verdicts" not in found: return found
+    return found | {"verdicts": [_in_todays_words(verdict) for verdict in found["verdicts"]]}
 
 _FORMER = {"says so": "supports", "does not say so": "does not support"}
 
