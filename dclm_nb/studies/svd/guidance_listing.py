@@ -20,8 +20,8 @@ __all__ = ['listing', 'scale_figure', 'identities', 'identities_frame']
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #listing-def
 def listing() -> str:
-    "The code of the three functions as Markdown, read from the module that runs."
-    code = "\n".join(inspect.getsource(function) for function in (linear_scale, guided, guide))
+    "The code of the three functions as Markdown, read from the module that runs; without the sign of a door."
+    code = "\n".join(inspect.getsource(function).removeprefix("@door\n") for function in (linear_scale, guided, guide))
     return f"```python\n{code}```"
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #weights-def
