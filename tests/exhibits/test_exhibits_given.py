@@ -4,6 +4,7 @@ import pytest
 from odd import cases_in, run, unlisted, wrong_in_room
 
 import dclm_nb.exhibits
+from dclm_nb.core.paths import project_root
 from dclm_nb.exhibits.at_a_glance import answered, full_rows
 from dclm_nb.exhibits.bless import bless, blessed, blessed_table
 from dclm_nb.exhibits.budget import budget
@@ -98,5 +99,10 @@ def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
 def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+    monkeypatch.setattr("dclm_nb.exhibits.bless.project_root", lambda: tmp_path)     # `root=None` is the checkout
     record_property("cases", cases_in(table, COSTLY))
+    published = [project_root() / name for name in ("figures", "reproduce/dclm")]
+    states = lambda: {file: file.stat().st_mtime_ns for folder in published for file in folder.rglob("*")}
+    before = states()
     assert not wrong_in_room(table, costly=COSTLY)
+    assert states() == before
