@@ -75,13 +75,8 @@ def check_parts(folder: str | Path, then: str) -> None:
     for name, reason in hurt_parts(folder).items(): raise UserError(f"{Path(folder).name}/{name} {reason}; {then}")
 
 # %% ../../nbs/core/28_parts.ipynb #aside
-def set_aside_parts(folder: str | Path, names: Sequence[str]) -> Path:
-    "Move these parts of a folder, with their sums, into its folder `.aside`, which is returned."
-    aside = Path(folder) / ".aside"
-    for name in names:
-        for path in (Path(folder) / name, sum_beside(Path(folder) / name)):
-            if not path.is_file(): continue
-            target = aside / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-    return aside
+def set_aside_parts(folder: str | Path, names: Sequence[str]) -> list[Path]:
+    "Rename these parts of a folder to hidden names, which are returned, and remove their sums."
+    paths = [path for name in names if (path := Path(folder) / name).is_file()]
+    for path in paths: sum_beside(path).unlink(missing_ok=True)
+    return [path.replace(path.with_name(f".{path.name[:200]}.aside")) for path in paths]

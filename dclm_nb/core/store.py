@@ -170,7 +170,7 @@ def _affordable(manifest: dict) -> float:
     return max(_SMALL, _SHARE * manifest.get("wall_s", 0) * _HASHED_A_SECOND)
 
 # %% ../../nbs/core/11_store.ipynb #blocks
-_VERIFIED, _BLOCK, _BLOCKS = "verified.json", 2**16, 4096           # bytes of a block at least; blocks of a file at most
+_VERIFIED, _BLOCK, _BLOCKS = "verified.json", 2**16, 4096       # least bytes of a block; most blocks of a file
 
 def _block_size(size: int) -> int: return max(_BLOCK, -(-size // _BLOCKS))
 

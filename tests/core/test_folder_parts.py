@@ -1,4 +1,4 @@
-"""The list of a finished folder's parts: foreign, changed, missing and added ones are seen, whatever lies beside them."""
+"""The list of a finished folder's parts: foreign, changed, missing and added ones are seen, whatever lies beside."""
 import json
 import os
 import shutil
@@ -39,7 +39,7 @@ def test_every_part_is_known(tmp_path, name, sums, how):
     for note in folder.rglob(".*.sum"):
         if sums == "deleted": note.unlink()
         elif sums == "empty": note.write_text("")
-    with pytest.raises(UserError, match=f"a/{name} (is|has) .*; begin again") as said: check_parts(folder, "begin again")
+    with pytest.raises(UserError, match=f"a/{name} (is|has) .*; begin") as said: check_parts(folder, "begin again")
     assert "\n" not in str(said.value) and [*hurt_parts(folder)] == [name]
 
 
