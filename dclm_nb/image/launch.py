@@ -17,7 +17,7 @@ from ..core.doors import Count, Devices, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import PARTS, atomic_write, damage, disk_error, exclusive, read_json, sum_beside
 from ..core.identity import Identity, claim
-from ..core.parts import hurt_parts, note_parts, set_aside_parts
+from ..core.parts import clear_parts, hurt_parts, note_parts
 from ..core.store import tree_hash
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
@@ -182,11 +182,11 @@ def _is_listed(out: Path) -> bool:
     "Was this training finished? If it died between its model and the list of its parts, it was not."
     return (out / PARTS).exists() or not (out / "training" / RUN).is_file()
 
-def _set_hurt_aside(out: Path) -> list[str]:
-    "Name what of a finished training is no longer its own, and move it away, to be made again; which that was."
+def _clear_hurt(out: Path) -> list[str]:
+    "Name what of a finished training is no longer its own and clear it away, to be made again; which that was."
     hurt = hurt_parts(out) if (out / "model" / "model.json").is_file() and _is_listed(out) else {}
     for name, reason in hurt.items(): print(f"{out.name}/{name} {reason}; it is made again", file=sys.stderr)
-    set_aside_parts(out, [*hurt])
+    clear_parts(out, hurt)
     return [*hurt]
 
 def _has_model(out: Path) -> bool:
@@ -220,7 +220,7 @@ def train_image(
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     with exclusive(out / ".preparing.lock"):
         _claim(method, size, shards, out, codec, devices, resolution, pictures, seed)
-        hurt = _set_hurt_aside(out)
+        hurt = _clear_hurt(out)
         found, reader, made, vocabulary = prepare(method, shards, out, codec, resolution)
         network, config = plan(method, size, made, vocabulary, pictures, devices)
         say(*describe_plan(network, config, made))

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, is_part, read_json, sweep_parts
 from ..core.identity import Identity
-from ..core.parts import hurt_parts, set_aside_parts
+from ..core.parts import clear_parts, hurt_parts
 from ..core.progress import Progress
 from ..core.runs import declared
 from .executors import check_executor, datatrove_logs_to, make_executor, ray_cluster
@@ -186,7 +186,7 @@ def _finished(stages: Sequence[Stage], folder: Path, mend: bool = False) -> dict
     except UserError as e: reason = str(e).partition("; ")[0]
     if mend:
         print(f"{folder.name}: {reason}; it is made again, and what rests on it", file=sys.stderr)
-        set_aside_parts(folder, [*hurt_parts(folder)])
+        clear_parts(folder, hurt_parts(folder))
         for path in (result, folder / "submitted.json"): path.unlink(missing_ok=True)
     return None
 

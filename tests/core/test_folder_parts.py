@@ -10,7 +10,7 @@ from damages import DAMAGES, harm
 from dclm_nb.core import parts
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import PARTS, atomic_write, noted_files, sum_beside
-from dclm_nb.core.parts import check_parts, hurt_parts, set_aside_parts, write_last
+from dclm_nb.core.parts import check_parts, clear_parts, hurt_parts, write_last
 from dclm_nb.core.store import RunStore, tree_hash
 
 NAMES = ["report.json", "pool/0.txt", "pool/1.txt"]
@@ -85,12 +85,12 @@ def test_who_dies_before_the_last_file_has_not_finished(tmp_path, monkeypatch):
     assert not (folder / "report.json").exists()
 
 
-def test_what_is_wrong_is_moved_out_of_the_way_and_kept(tmp_path):
+def test_what_is_wrong_is_cleared_away_and_what_was_added_is_kept(tmp_path):
     folder = finish(tmp_path / "a")
     shutil.copy(folder / "pool/0.txt", folder / "pool/2.txt"), harm(folder / "pool/1.txt", "one bit")
-    aside = set_aside_parts(folder, [*hurt_parts(folder)])
-    assert sorted(os.listdir(folder / "pool")) == [".0.txt.sum", "0.txt"]
-    assert sorted(p.name for p in aside.rglob("*.txt")) == ["1.txt", "2.txt"]
+    clear_parts(folder, hurt_parts(folder))
+    assert sorted(os.listdir(folder / "pool")) == [".0.txt.sum", ".2.txt.aside", "0.txt"]
+    assert (folder / "pool/.2.txt.aside").read_bytes() == (folder / "pool/0.txt").read_bytes()
 
 
 def test_the_list_is_no_content(tmp_path):
