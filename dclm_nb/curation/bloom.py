@@ -6,8 +6,10 @@ __all__ = ['BLOCK_BITS', 'ASKED_AT_ONCE', 'ADDED_AT_ONCE', 'UNCHECKED', 'BATCH_C
            'above', 'batches', 'BloomDeduplicator', 'false_removal_bound']
 
 # %% ../../nbs/curation/12_bloom.ipynb #imports
+import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +24,7 @@ from safetensors.numpy import save_file
 from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
 from ..core.files import intact, note_sum
+from ..core.identity import hash_of
 from .ngrams import mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
@@ -310,7 +313,7 @@ class BloomDeduplicator:
         return results
 
     def save(self, path: str | Path) -> None:
-        """Write the filter and the settings as one safetensors file."""
+        """Write the filter, the settings and a hash of both as one safetensors file."""
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
         settings |= {
             "format": "dclm_nb.bloom/1",
@@ -318,6 +321,7 @@ class BloomDeduplicator:
             "expected_ngrams": self.filter.expected,
             "false_positive_rate": self.filter.false_positive_rate,
         }
+        settings["sha256"] = _content_hash(settings, self.filter.words)
         save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
         note_sum(path)
 
@@ -328,6 +332,7 @@ class BloomDeduplicator:
         try:
             with safe_open(path, "np") as file:
                 settings, words = json.loads((file.metadata() or {})["settings"]), file.get_tensor("words")
+            _check_content(Path(path), settings.pop("sha256", None), settings, words)
             if settings.pop("format") != "dclm_nb.bloom/1": raise ValueError("unknown format")
             inserted = settings.pop("inserted")
             added = settings.pop("added", inserted)
@@ -340,6 +345,16 @@ class BloomDeduplicator:
                 f"{path} is no saved Bloom filter ({type(error).__name__}: {error}); delete it and deduplicate again"
             ) from None
         return loaded
+
+# %% ../../nbs/curation/12_bloom.ipynb #content-hash
+def _content_hash(settings: dict, words: np.ndarray) -> str:
+    return hash_of(json.dumps(settings, sort_keys=True), hashlib.sha256(np.ascontiguousarray(words)).hexdigest())
+
+def _check_content(path: Path, sha256: str | None, settings: dict, words: np.ndarray) -> None:
+    """Raise `ValueError` for a saved filter with another content than was saved; of one that an earlier version saved
+    nobody can tell, and a line says so."""
+    if sha256 is None: print(f"{path.name} was saved without its own hash: it cannot be checked", file=sys.stderr)
+    elif sha256 != _content_hash(settings, words): raise ValueError("it has other content than was saved")
 
 # %% ../../nbs/curation/12_bloom.ipynb #without
 def _without_paragraphs(text: str, removed: Iterable[bool]) -> str:

@@ -15,8 +15,9 @@ import torch
 
 from ..core.doors import Count, Devices, Seed, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, damage, disk_error, exclusive, read_json, sum_beside
+from ..core.files import PARTS, atomic_write, damage, disk_error, exclusive, read_json, sum_beside
 from ..core.identity import Identity, claim
+from ..core.parts import clear_parts, hurt_parts, note_parts
 from ..core.store import tree_hash
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
@@ -175,9 +176,22 @@ def _claim(method: str, size: str, shards: str, out: Path, *rest) -> None:
     if others := {path.stem for path in (out / "latents").glob("*.npy")} - {path.stem for path in found}:
         raise UserError(f"the folder {out.name} holds latents of another shard, {min(others)}.tar; {_THEN}")
 
+_PARTS = ("run.json", "vocabulary.json", "codec/*", "training/mark_*.safetensors", "model/*", "model/codec/*")
+
+def _is_listed(out: Path) -> bool:
+    "Was this training finished? If it died between its model and the list of its parts, it was not."
+    return (out / PARTS).exists() or not (out / "training" / RUN).is_file()
+
+def _clear_hurt(out: Path) -> list[str]:
+    "Name what of a finished training is no longer its own and clear it away, to be made again; which that was."
+    hurt = hurt_parts(out) if (out / "model" / "model.json").is_file() and _is_listed(out) else {}
+    for name, reason in hurt.items(): print(f"{out.name}/{name} {reason}; it is made again", file=sys.stderr)
+    clear_parts(out, hurt)
+    return [*hurt]
+
 def _has_model(out: Path) -> bool:
     "Is the model there, as it was written?"
-    if not (out / "model" / "model.json").is_file(): return False
+    if not (out / "model" / "model.json").is_file() or not _is_listed(out): return False
     try: return bool(load_image_model(out / "model"))
     except UserError as error:
         print(f"{error}; it is written again", file=sys.stderr)
@@ -206,13 +220,16 @@ def train_image(
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     with exclusive(out / ".preparing.lock"):
         _claim(method, size, shards, out, codec, devices, resolution, pictures, seed)
+        hurt = _clear_hurt(out)
         found, reader, made, vocabulary = prepare(method, shards, out, codec, resolution)
         network, config = plan(method, size, made, vocabulary, pictures, devices)
         say(*describe_plan(network, config, made))
         last = out / "training" / f"mark_{len(config.marks) - 1}.safetensors"
         has_model = _has_model(out)
-        is_trained = has_model or (sum_beside(last).is_file() and _is_whole(last))
+        is_noted = sum_beside(last).is_file() or hurt and PARTS not in hurt     # by itself, or in the list
+        is_trained = has_model or (is_noted and _is_whole(last))
         if not is_trained:
+            (out / PARTS).unlink(missing_ok=True)                   # not finished any more
             counts = encode_shards(found, reader, made, vocabulary, out / "latents")
             say(f"pictures  {', '.join(f'{what}: {n:,}' for what, n in counts.items())}")
     if not is_trained:
@@ -221,6 +238,8 @@ def train_image(
         train(network, config, data, out / "training", seed, f"{method}, {size}", workers=ahead)
     if leads and not has_model:
         save_image_model(ImageModel(load_weights(last, network), made, vocabulary, config.settings), out / "model")
+    if leads and (hurt or not has_model):
+        note_parts(out, _PARTS)
         tidy(out / "training", LAST, LOSSES, RUN)
     say(f"model     {out / 'model'}{' (it was there already)' if has_model else ''}")
     return out / "model"

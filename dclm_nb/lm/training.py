@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, intact, note_sum, read_json
+from ..core.files import intact, note_sum, read_json
 from ..core.given import as_folder, as_path, briefly, whole
 from ..core.identity import Identity, claim
+from ..core.parts import check_parts, write_last
 from ..learn.fit import LAST, RUN, FitConfig, Fitted, fit
 from ..learn.objective import Objective, OptimConfig
 from .checkpoints import save_model
@@ -123,6 +124,9 @@ def _outcome(fitted: Fitted, losses: list[float], batch_size: int) -> dict:
     }
 
 # %% ../../nbs/lm/06_training.ipynb #fit
+_PARTS = (RUN, "config.json", "model.safetensors", "losses.csv")
+
+
 def _finish(fitted: Fitted, train: TrainConfig) -> None:
     """Writes the network, then the result that declares the run finished, then drops the checkpoint unless kept."""
     weights, losses = fitted.weights(), fitted.losses("cross_entropy")
@@ -130,14 +134,16 @@ def _finish(fitted: Fitted, train: TrainConfig) -> None:
         save_model(fitted.objective.network.config, weights, fitted.folder)
         note_sum(fitted.folder / "losses.csv")
         result = _outcome(fitted, losses, train.batch_size)
-        atomic_write(fitted.folder / "result.json", json.dumps(result, indent=1), noted=True)
+        write_last(fitted.folder / "result.json", json.dumps(result, indent=1), _PARTS)
     fitted.finish(*(() if train.keep_checkpoint else (LAST,)))
 
 def _result_of(folder: Path) -> dict:
-    """What a finished run has returned. Raises `UserError` where a file of it is missing or damaged."""
+    """What a finished run has returned. Raises `UserError` where a file of it is missing, damaged or
+    another run's."""
     then = "remove result.json, and the same call trains again"
     found = read_json(folder / "result.json", {"loss": float, "steps": int, "checkpoint": str, "losses": str}, then)
     for name in ("config.json", found["checkpoint"], found["losses"]): intact(folder / Path(name).name, then)
+    check_parts(folder, then)
     return found
 
 # %% ../../nbs/lm/06_training.ipynb #train

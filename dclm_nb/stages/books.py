@@ -16,11 +16,12 @@ from datatrove.pipeline.base import PipelineStep
 from ..core.errors import UserError
 from ..core.provenance import scrub
 from ..core.files import read_json
+from ..core.parts import write_last
 from .decisions import read_removals
-from .documents import load_documents, replacing
+from .documents import load_documents
 
 # %% auto #0
-__all__ = ['Books', 'WriteReport', 'NeedDocuments', 'Report']
+__all__ = ['Books', 'parts_of', 'WriteReport', 'NeedDocuments', 'Report']
 
 # %% ../../nbs/stages/03_books.ipynb #books-def
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def _read_records(folder: str | Path) -> Iterator[dict]:
         yield read_json(path, {"records": int, "unreadable": dict}, "the command that made it makes it again")
 
 # %% ../../nbs/stages/03_books.ipynb #write-report-def
+_NO_PARTS = {"logs", "heartbeat", "submitted.json", "report.json"}
+
+def parts_of(folder: Path) -> list[str]:
+    "Patterns of what a curation has left by now: its files, and all in its folders, without what tells of its course."
+    there = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _NO_PARTS)
+    return [f"{path.name}/**/*" if path.is_dir() else path.name for path in there]
+
 class WriteReport(PipelineStep):
     "Last block of all: balances the books and writes `report.json`; `kept` is the folder of what is left at the end."
     type, name = "📊 - STATS", "report"
@@ -86,7 +94,7 @@ class WriteReport(PipelineStep):
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
         told |= self.more(int(table.left.iloc[-1]))
-        with replacing(folder / "report.json") as file: file.write((json.dumps(scrub(told), indent=1) + "\n").encode())
+        write_last(folder / "report.json", json.dumps(scrub(told), indent=1) + "\n", parts_of(folder))
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."

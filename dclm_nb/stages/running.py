@@ -17,6 +17,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.files import atomic_write, disk_error, exclusive, is_disk_error, is_part, read_json, sweep_parts
 from ..core.identity import Identity
+from ..core.parts import clear_parts, hurt_parts
 from ..core.progress import Progress
 from ..core.runs import declared
 from .executors import check_executor, datatrove_logs_to, make_executor, ray_cluster
@@ -179,13 +180,19 @@ def _finished(stages: Sequence[Stage], folder: Path, mend: bool = False) -> dict
     result = folder / "report.json"
     if not result.is_file(): return None
     try:
-        told, reason = _report(folder), lost_output(stages, folder, folder / "logs")
+        told = _report(folder)
+        reason = lost_output(stages, folder, folder / "logs") or _hurt(folder)
         if not reason: return told
     except UserError as e: reason = str(e).partition("; ")[0]
     if mend:
         print(f"{folder.name}: {reason}; it is made again, and what rests on it", file=sys.stderr)
+        clear_parts(folder, hurt_parts(folder))
         for path in (result, folder / "submitted.json"): path.unlink(missing_ok=True)
     return None
+
+def _hurt(folder: Path) -> str:
+    "The first part that is another than when the run ended, in words; empty where there is none."
+    return next((f"{name} {reason}" for name, reason in hurt_parts(folder).items()), "")
 
 # %% ../../nbs/stages/06_running.ipynb #start
 def _start(stages: Sequence[Stage], folder: Path, executor: str, workers: int, name: str, halves: Callable,

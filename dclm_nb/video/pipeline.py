@@ -19,6 +19,7 @@ from datatrove.pipeline.base import PipelineStep
 from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, damage, read_json, sha256_of
+from ..core.parts import write_last
 from ..core.runs import library_versions, run
 from ..shards.clips import clip_shard_damage, write_clip_shards
 from ..stages import books
@@ -286,7 +287,7 @@ class WriteCard(books.WriteReport):
         told |= self.more(int(table.left.iloc[-1]))
         # the report last: where it is, everything is
         atomic_write(folder / "card.md", card(told), noted=True)
-        atomic_write(folder / "report.json", json.dumps(told, indent=1) + "\n", noted=True)
+        write_last(folder / "report.json", json.dumps(told, indent=1) + "\n", books.parts_of(folder))
 
 # %% ../../nbs/video/17_pipeline.ipynb #card-text-def
 MOST = 100                                              # refused films that the card lists

@@ -447,12 +447,18 @@ def test_peak_memory_is_the_runs_own(tmp_path):
     assert first - second > 100 and second < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + 1
 
 
-# Trusted at sight: a look-up reads nothing that is as it was left
+# What was written is told from what is there, at each reading, at 2 % of the run's time
 
 def settled(config, seed, folder):
     "A file that was written a while ago."
     (folder / "x.bin").write_bytes(b"weights")
     os.utime(folder / "x.bin", ns=(10**18, 10**18))
+    return {}
+
+
+def large(config, seed, folder):
+    "A quick run that writes much, so that hashing all of it costs more than 2 % of its time."
+    for name in "ab": (folder / name).write_bytes(os.urandom(config["bytes"]))
     return {}
 
 
@@ -463,73 +469,144 @@ def _without_a_trace(path, data):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+def _flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    _without_a_trace(path, bytes(data))
+
+
 @pytest.fixture
-def hashed(monkeypatch):
-    "The names of the files that the store reads."
+def read(monkeypatch):
+    "The names of the files that the store reads as a whole. Nothing counts as written just now."
     from dclm_nb.core import store
-    seen, real = [], store.sha256_of
-    monkeypatch.setattr(
-        store, "sha256_of", lambda path, again=False: (seen.append(Path(path).name), real(path, again))[1]
-    )
+    seen, real = [], store._content_of
+    monkeypatch.setattr(store, "_content_of", lambda path: (seen.append(Path(path).name), real(path))[1])
+    monkeypatch.setattr(store, "_TICK_NS", 0)
     return seen
 
 
-def test_a_look_up_hashes_nothing_that_looks_untouched(tmp_path, hashed):
+@pytest.fixture
+def quick(monkeypatch):
+    "However slow this machine is just now, the run was so quick that a look-up may read a megabyte."
+    monkeypatch.setattr("dclm_nb.core.store._SHARE", 0)
+
+
+def _as_another_process():
+    from dclm_nb.core import store
+    store._read.clear()
+    files._known_hashes.clear()
+
+
+def test_every_process_hashes_what_it_is_given_once(tmp_path, read):
     store = RunStore(tmp_path)
     run = store.run(settled, {})
-    hashed.clear()
-    for _ in range(2): assert store.run(settled, {}).manifest == run.manifest and store.get(run.key).key == run.key
-    assert hashed == []
-    assert store.get(run.key, full=True).key == run.key and hashed == ["x.bin"]
+    for _ in range(3):
+        _as_another_process()
+        read.clear()
+        for _ in range(3): assert store.run(settled, {}).manifest == run.manifest and store.get(run.key).key == run.key
+        assert read == ["x.bin"]
+    assert store.get(run.key, full=True).key == run.key and read == ["x.bin"] * 2
 
 
-def test_another_time_of_change_is_a_reason_to_read_once(tmp_path, hashed):
+@pytest.mark.parametrize("at", [0, 3, 6])
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_flipped_bit_is_seen_whatever_the_clock_says(tmp_path, read, capsys, at, same_process):
     store = RunStore(tmp_path)
     run = store.run(settled, {})
-    os.utime(run.folder / "x.bin", ns=(10**18 + 5, 10**18 + 5))
-    hashed.clear()
-    for _ in range(3): assert store.run(settled, {}).key == run.key
-    assert hashed == ["x.bin"]
-    (run.folder / "x.bin").write_bytes(b"WEIGHTS")
-    assert "other content" in run.damage()
+    assert store.run(settled, {}).key == run.key
+    _flip(run.folder / "x.bin", at)
+    if not same_process: _as_another_process()
+    again = store.run(settled, {})
+    assert (again.folder / "x.bin").read_bytes() == b"weights"
+    assert "x.bin has other content than when it was written; set aside" in capsys.readouterr().err
 
 
-def test_a_copied_store_is_read_once(tmp_path, hashed):
-    run = RunStore(tmp_path / "store").run(settled, {})
-    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copy)
-    os.utime(tmp_path / "copy" / run.key / "files" / "x.bin", ns=(10**18 + 7, 10**18 + 7))
-    hashed.clear()
-    for _ in range(3): assert RunStore(tmp_path / "copy").run(settled, {}).key == run.key
-    assert hashed == ["x.bin"]
-
-
-def test_a_file_that_had_just_been_written_is_not_trusted_at_sight(tmp_path):
-    store = RunStore(tmp_path)
-    run = store.run(double, {"x": 21})
-    _without_a_trace(run.folder / "x.txt", b"43")                           # within one tick of the clock
-    files._known_hashes.clear()                                             # as in another process
-    assert run.damage() == "x.txt has other content than when it was written"
-    assert store.verify(run.key) == [(run.key, "x.txt has other content than when it was written")]
-
-
-def test_what_a_look_up_cannot_see_verify_sees_and_then_the_look_up_does(tmp_path, capsys):
+def test_a_flipped_bit_is_seen_by_who_looks_up_and_by_who_verifies(tmp_path, read):
     store = RunStore(tmp_path)
     run, other = store.run(settled, {}), store.run(settled, {}, seed=1)
-    _without_a_trace(run.folder / "x.bin", b"WEIGHTS")
-    assert not run.damage()
+    _flip(run.folder / "x.bin", 2)
+    with pytest.raises(UserError, match="other content"): store.get(run.key)
     assert dict(store.verify()) == {run.key: "x.bin has other content than when it was written", other.key: ""}
-    assert (
-        store.run(settled, {}).folder.joinpath("x.bin").read_bytes() == b"weights"
-        and "set aside" in capsys.readouterr().err
-    )
-    assert [reason for _, reason in store.verify()] == ["", ""]
 
 
-def test_what_was_verified_is_no_part_of_the_manifest(tmp_path):
-    run = RunStore(tmp_path).run(settled, {})
+def test_a_file_that_had_just_been_written_is_not_remembered(tmp_path):
+    store = RunStore(tmp_path)
+    run = store.run(double, {"x": 21})
+    assert not run.damage()
+    _without_a_trace(run.folder / "x.txt", b"43")                           # within one tick of the clock
+    assert run.damage() == "x.txt has other content than when it was written"
+
+
+def test_a_quick_run_with_large_files_is_read_whole_once_and_in_parts_after_that(tmp_path, read, quick, monkeypatch):
+    from dclm_nb.core import store as code
+    store, size, parts, real = RunStore(tmp_path), 3 * 2**20, [], code._block_of
+    monkeypatch.setattr(code, "_block_of", lambda path, number: (parts.append(number), real(path, number))[1])
+    run = store.run(large, {"bytes": size})
+    for _ in range(5):
+        _as_another_process()
+        assert store.run(large, {"bytes": size}).key == run.key
+    assert read == ["a", "b"] and len(parts) == 4 * 2 * 7                   # first whole, then about 1 MB of 6
+
+
+@pytest.mark.parametrize("how", ["written", "copied", "flipped"])
+def test_damage_of_large_files_of_a_quick_run(tmp_path, read, quick, how, capsys):
+    store, size = RunStore(tmp_path), 3 * 2**20
+    run = store.run(large, {"bytes": size})
+    right = (run.folder / "a").read_bytes()
+    assert not run.damage()
+    if how == "written": _flip(run.folder / "a", size // 2)                 # any write leaves a time that nobody sets
+    elif how == "copied":
+        (tmp_path / "other").write_bytes(bytes(size)), os.replace(tmp_path / "other", run.folder / "a")
+        os.utime(run.folder / "a", ns=(10**18, 10**18))
+    else:                                                                   # what only the disk knows of
+        _flip(run.folder / "a", size // 2)
+        noted = json.loads((run.path / "verified.json").read_text())
+        stat = (run.folder / "a").stat()
+        noted["files"]["a"]["state"] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        (run.path / "verified.json").write_text(json.dumps(noted))
+    for looks in range(200):
+        _as_another_process()
+        if store.run(large, {"bytes": size}).manifest["finished"] != run.manifest["finished"]: break
+    assert looks < (1 if how != "flipped" else 199) and "a has other content" in capsys.readouterr().err
+    aside, = (tmp_path / ".aside").iterdir()
+    assert len((aside / "files" / "a").read_bytes()) == len(right)
+
+
+@pytest.mark.parametrize("how", ["another run", "manifest of another run", "renamed", "key edited", "config edited"])
+def test_another_run_in_the_folder_of_a_key_is_set_aside(tmp_path, capsys, how):
+    from dclm_nb.core.identity import hash_of
+    store = RunStore(tmp_path)
+    one, two = (store.run(settled, {"x": x}) for x in (1, 2))
+    if how in ("another run", "renamed"):
+        shutil.rmtree(one.path)
+        (shutil.copytree if how == "another run" else os.rename)(two.path, one.path)
+    elif how == "manifest of another run": shutil.copy(two.path / "manifest.json", one.path / "manifest.json")
+    else:                                                                   # by somebody who makes its sum again
+        told = dict(one.manifest, config={"x": 2}) if how == "config edited" else dict(two.manifest, key=one.key)
+        text = json.dumps(told, sort_keys=True, indent=1)
+        told = json.dumps({**told, "sha256": hash_of(text)}, sort_keys=True, indent=1)
+        (one.path / "manifest.json").write_text(told)
+    assert dict(store.verify())[one.key], "verify sees it"
+    assert one.key not in [run.path.name for run in store.list()]
+    again = store.run(settled, {"x": 1})
+    assert again.key == one.key == again.path.name and again.manifest["config"] == {"x": 1}
+    assert "set aside" in capsys.readouterr().err
+
+
+def test_a_run_whose_recipe_had_a_secret_is_served(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_HUB_TOKEN", "hf_planted0123456789")
+    config = {"url": "https://me:pw1234@host.org/a.tar?token=hf_planted0123456789"}
+    store = RunStore(tmp_path)
+    run = store.run(settled, config)
+    monkeypatch.delenv("MY_HUB_TOKEN")
+    assert store.run(settled, config).manifest == run.manifest and store.verify() == [(run.key, "")]
+
+
+def test_what_was_read_is_no_part_of_the_manifest(tmp_path, read, quick):
+    run = RunStore(tmp_path).run(large, {"bytes": 10**6})
     (run.path / "verified.json").write_text("{cut")
-    assert not run.damage() and json.loads((run.path / "verified.json").read_text())["files"]["x.bin"] == [7, 10**18]
-    assert set(run.manifest["files"]) == {"x.bin"}
+    assert not run.damage() and set(json.loads((run.path / "verified.json").read_text())["files"]) == {"a", "b"}
+    assert set(run.manifest["files"]) == {"a", "b"}
 
 
 def test_the_command_verifies_and_says_what_is_damaged(tmp_path, monkeypatch, capsys):

@@ -236,6 +236,43 @@ def test_save_and_load(tmp_path):
     with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(tmp_path / "absent")
 
 
+def _saved(path):
+    dedup = BloomDeduplicator(1000, 2, 3, 0.5, 0.001)
+    dedup.deduplicate(["a b c d", "e f g"])
+    dedup.save(path)
+    sum_beside(path).unlink()
+    return path
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
+def test_a_saved_filter_holds_its_own_hash(tmp_path, place):
+    data = bytearray(_saved(path := tmp_path / "bloom.safetensors").read_bytes())
+    assert BloomDeduplicator.load(path).inserted == 3
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start + int((len(data) - start) * place)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="other content than was saved"): BloomDeduplicator.load(path)
+
+
+@pytest.mark.parametrize("old, new", [(b"0.5", b"0.6"), (b": 1000", b": 1001"), (b": 3", b": 2")])
+def test_the_settings_of_a_saved_filter_count(tmp_path, old, new):
+    data = _saved(path := tmp_path / "bloom.safetensors").read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(UserError, match="no saved Bloom filter"): BloomDeduplicator.load(path)
+
+
+def test_a_filter_that_an_earlier_version_saved_is_read_with_a_line(tmp_path, capsys):
+    import json
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+    with safe_open(_saved(path := tmp_path / "bloom.safetensors"), "np") as file:
+        settings, words = json.loads(file.metadata()["settings"]), file.get_tensor("words")
+    del settings["sha256"]
+    save_file({"words": words}, path, {"settings": json.dumps(settings)})
+    assert BloomDeduplicator.load(path).inserted == 3 and "cannot be checked" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

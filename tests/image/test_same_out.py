@@ -144,3 +144,57 @@ def test_a_damaged_note_of_whose_the_folder_is_is_one_line(shards, kept, tmp_pat
     harm(out / file, how)
     with pytest.raises(UserError, match=f"{file.split('/')[-1]} .*remove the folder and start again"):
         launch.train_image(out=out, shards=str(shards), **SETTINGS)
+
+
+def _flip(out, other): harm(out / "model/model.safetensors", "one bit")
+def _another_model(out, other): shutil.rmtree(out / "model"), shutil.copytree(other / "model", out / "model")
+def _another_vocabulary(out, other): shutil.copy(other / "vocabulary.json", out / "vocabulary.json")
+def _another_codec(out, other): shutil.rmtree(out / "codec"), shutil.copytree(other / "codec", out / "codec")
+def _edited(out, other):
+    told = (out / "model/model.json").read_text()
+    (out / "model/model.json").write_text(told.replace('"guidance": ', '"guidance": 1'))
+def _a_file_more(out, other): (out / "model/codec/more.json").write_text("{}")
+
+
+@pytest.fixture(scope="module")
+def other(shards, tmp_path_factory):
+    "The same training with another seed, and with other captions."
+    out = tmp_path_factory.mktemp("other") / "out"
+    launch.train_image(shards=str(shards / "00001.tar"), out=out, **SETTINGS | dict(seed=1))
+    return out
+
+
+@pytest.mark.parametrize("hurt, sums", [
+    (_flip, "deleted"), (_another_model, "there"), (_another_vocabulary, "deleted"), (_another_codec, "there"),
+    (_edited, "deleted"), (_a_file_more, "there")])
+def test_a_finished_training_knows_its_own_files(shards, kept, other, tmp_path, monkeypatch, capsys, hurt, sums):
+    out = copied(kept, tmp_path / "out")
+    hurt(out, other)
+    if sums == "deleted":
+        for path in out.rglob(".*.sum"): path.unlink()
+    monkeypatch.setattr(launch, "train", None)                      # the last weights are there
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert "it is made again" in capsys.readouterr().err
+    def own(folder):
+        found = (path for where in ("model/*", "model/codec/*", "codec/*") for path in folder.glob(where))
+        return {path.relative_to(folder): path.read_bytes() for path in found if path.is_file() and path.name[0] != "."}
+    assert own(out) == own(kept)
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert "again" not in capsys.readouterr().err, "once is enough"
+
+
+def test_a_training_that_an_earlier_version_finished_is_taken_with_a_line(shards, kept, tmp_path, monkeypatch, capsys):
+    out = copied(kept, tmp_path / "out")
+    (out / ".parts.json").unlink()
+    monkeypatch.setattr(launch, "train", None)
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert "cannot be checked" in capsys.readouterr().err
+
+
+def test_who_dies_before_the_list_has_not_finished(shards, kept, tmp_path, monkeypatch):
+    out = copied(kept, tmp_path / "out")
+    (out / ".parts.json").unlink(), (out / "training" / "run.json").write_text("{}")
+    harm(out / "model/model.json", "one bit")
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    assert (out / ".parts.json").is_file() and not (out / "training" / "run.json").exists()
+    assert (out / "model/model.json").read_bytes() == (kept / "model/model.json").read_bytes()

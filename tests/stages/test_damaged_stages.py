@@ -8,6 +8,7 @@ from damages import DAMAGES, harm
 from notes import curate_notes, notes_pipeline, write_notes
 
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.files import sum_beside
 from dclm_nb.stages.documents import load_documents, read_lines
 from dclm_nb.stages.reading import into_shards
 
@@ -92,3 +93,50 @@ def test_a_finished_run_is_hashed_and_no_stage_is_begun(notes, report, copy, mon
     monkeypatch.setattr(sys.modules["dclm_nb.stages.running"], "run_stages", fails)
     assert curate_notes(notes, copy.parent).data == report.data
     assert notes_pipeline(into_shards(notes, 2), 3, copy)[0].is_whole(copy, 0)
+
+
+def _moved(path: Path, to: Path) -> None:
+    for one, other in ((path, to), (sum_beside(path), sum_beside(to))): shutil.copy(one, other)
+
+
+def _swapped(folder: Path) -> None:
+    one, other = folder / "kept/00000.jsonl.gz", folder / "kept/00001.jsonl.gz"
+    _moved(one, folder.parent / "x"), _moved(other, one), _moved(folder.parent / "x", other)
+
+
+FOREIGN = {
+    "two shards that changed places": _swapped,
+    "a shard in the place of another": lambda f: _moved(f / "kept/00001.jsonl.gz", f / "kept/00000.jsonl.gz"),
+    "a shard more": lambda f: _moved(f / "kept/00000.jsonl.gz", f / "kept/00009.jsonl.gz"),
+    "a removal more": lambda f: _moved(f / "removed/short/00002.jsonl.gz", f / "removed/short/00007.jsonl.gz"),
+    "a record edited": lambda f: (f / "records/00000.json").write_text(
+        (f / "records/00000.json").read_text().replace('"records": ', '"records": 1')),
+    "a report edited": lambda f: (f / "report.json").write_text(
+        (f / "report.json").read_text().replace('"left": ', '"left": 1')),
+    "a list cut": lambda f: harm(f / ".parts.json", "cut"),
+}
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_a_finished_run_knows_its_own_files(notes, report, copy, capsys, how):
+    FOREIGN[how](copy)
+    if "edited" in how:
+        for path in copy.rglob(".*.sum"): path.unlink()
+    again = curate_notes(notes, copy.parent)
+    assert again.data == report.data and content(copy) == content(report.folder)
+    assert "it is made again" in capsys.readouterr().err
+    assert curate_notes(notes, copy.parent).data == report.data and "again" not in capsys.readouterr().err
+
+
+def test_a_run_that_an_earlier_version_finished_is_taken_with_a_line(notes, report, copy, capsys):
+    (copy / ".parts.json").unlink()
+    assert curate_notes(notes, copy.parent).data == report.data
+    assert "cannot be checked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "sheet/1.html", "logs/mine.txt"])
+def test_what_somebody_writes_beside_a_finished_run_stays(notes, report, copy, capsys, name):
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("mine")
+    assert curate_notes(notes, copy.parent).data == report.data and (copy / name).read_text() == "mine"
+    assert "again" not in capsys.readouterr().err
