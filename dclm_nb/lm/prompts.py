@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.given import as_text, briefly, flag, listed, whole
+from ..core.given import as_text, briefly, flag, keep_plain, listed, whole
 
 # %% auto #0
 __all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'stop_pattern', 'ICLTask', 'few_shot_indices', 'strip_record', 'preamble',
@@ -74,6 +74,7 @@ class ICLTask:
     context_length: int = 2048
 
     def __post_init__(self):
+        keep_plain(self)
         here = f"task {briefly(self.name)}:"
         if self.type not in KINDS:
             raise UserError(f"{here} unknown kind {briefly(self.type)}; it must be one of {', '.join(KINDS)}")
