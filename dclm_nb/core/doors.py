@@ -146,7 +146,9 @@ def _many(name: str, value: Any, origin: type, members: tuple) -> Any:
         raise UserError(f"{name} must be a list, not {briefly(value)}{why}")
     values = _gathered(value, origin, members)
     if members and isinstance(values, _LISTS): values = _each(name, values, origin, members)
-    return origin(values) if origin in _LISTS and not isinstance(values, origin) else values
+    if origin not in _LISTS or isinstance(values, origin): return values
+    try: return origin(values)
+    except TypeError: raise UserError(f"{name} must be a set, and cannot hold all of {briefly(value)}") from None
 
 def _mapping(name: str, value: Any, members: tuple) -> Mapping:
     if not isinstance(value, Mapping): raise UserError(f"{name} must be a mapping, not {briefly(value)}")

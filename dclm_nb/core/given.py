@@ -114,6 +114,7 @@ def flag(name: str, value: Any) -> bool:
 # %% ../../nbs/core/23_given.ipynb #path-def
 def as_path(name: str, value: Any) -> Path:
     "`value` as a path. Raises `UserError` for what is none, or an empty one."
+    value = plain(value)
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UserError(f"{name} must be a path, not {briefly(value)}")
     if "\0" in str(value): raise UserError(f"{name} must be a path, and no path holds a zero byte: {briefly(value)}")

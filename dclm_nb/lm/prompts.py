@@ -308,8 +308,8 @@ def build_prompts(
     `limit` builds only the first records of each category, with the examples they have in the full task. Raises
     `UserError` for an empty task, or a record that lacks a field or has another kind of value in it."""
     task, records = ICLTask.of(task), listed("records", records, Mapping, "records")
-    if limit is not None: whole("limit", limit, least=1)
-    if eos_id is not None: whole("eos_id", eos_id)
+    if limit is not None: limit = whole("limit", limit, least=1)
+    if eos_id is not None: eos_id = whole("eos_id", eos_id)
     if not records: raise UserError(f"task {task.name!r} has no records; check its data file")
     if not task.has_categories: return _build(records, tokenizer, task, None, eos_id, limit)
     lacking = sum("category" not in record for record in records)
