@@ -31,6 +31,7 @@ from ..core.given import briefly
 from ..core.learned import Learned
 from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
+from ..core.switches import is_on
 from ..core.workers import ending_with
 from .fasttext_files import check_model, model_facts
 
@@ -356,7 +357,7 @@ def released_classifier(revision: str = "main") -> Path:
     """Fetch the authors' classifier (2.39 GB) at a revision of its repository, once. Not verified: its hash is not
     known here. Raises `UserError` if it cannot be had."""
     from huggingface_hub import hf_hub_download
-    offline = os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0")
+    offline = is_on("DCLM_NB_OFFLINE")
     talk = logging.getLogger("huggingface_hub")
     level = talk.level
     # it warns at each of its six attempts; here one line says it

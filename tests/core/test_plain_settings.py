@@ -23,9 +23,10 @@ NEEDED = {      # what has no default
     "FitConfig": dict(steps=10), "OptimConfig": {}, "Watch": dict(fps=2.0, threshold=1.0),
     "MotionScale": dict(middle=1.0, spread=1.0), "NoiseLevels": dict(mean=0.0, std=1.0),
     "Training": dict(steps=2, batch_size=2), "CrawlSize": dict(share=0.5, worthless=1, planted=1, foreign=1, shards=1),
-    "BackboneConfig": dict(method="flow", width=16, n_layers=1, n_heads=2, tokens=4, caption_words=8, caption_length=3,
+    "BackboneConfig": dict(method="next-token", width=16, n_layers=1, n_heads=2, tokens=4, caption_words=8, caption_length=3,
                            channels=3),
-    "ImageTrainConfig": dict(flops=1e10), "PictureReader": dict(size=24), "Rule": dict(measure="motion", limit=0.5), "CaptionModel": dict(name="a", model="b"),
+    "ImageTrainConfig": dict(flops=1e10), "PictureReader": dict(size=24),
+    "Rule": dict(measure="motion", limit=0.5), "CaptionModel": dict(name="a", model="b"),
     "Words": dict(words=("a", "b"), length=3), "CaptionVocabulary": dict(words=("a", "b"), length=3),
 }
 NO_SETTINGS = {         # they hold arrays, networks or files
