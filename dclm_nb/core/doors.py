@@ -172,7 +172,7 @@ def _one_text(name: str, value: str) -> None:
 
 def _gathered(value: Iterable, origin: type, members: tuple) -> Iterable:
     "What belongs to another library, or is read once, as a list; an array of data stays one."
-    if isinstance(value, _LISTS) or _is_row(value, members): return value
+    if isinstance(value, _LISTS) or origin not in _LISTS and _is_row(value, members): return value
     if hasattr(value, "to_pylist"): return value.to_pylist()
     if hasattr(value, "tolist"): return value.tolist() if getattr(value, "ndim", 1) == 1 else list(value)
     once = isinstance(value, MappingView) or not isinstance(value, Sized)

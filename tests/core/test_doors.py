@@ -37,13 +37,12 @@ RIGHT = [
     (np.True_, bool), ([1.0, None, float("inf")], Iterable[float | None]), (None, int | None), (3, int | None),
     ("a", str | Path), (Path("a"), str | Path), (["a"], list[str]), (("a", "b"), Sequence[str]),
     (np.zeros(3), Sequence[float]), ([1.0, float("nan")], Sequence[float]), (iter("ab"), Iterable[str]),
-    ((1, 2), tuple[int, int]), ((), tuple[int, ...]), ({"a": 1}, Mapping[str, int]),
-    (len, Callable[[str], int]), ("a", Literal["a", "b"]), (HALF, AnyText), ([HALF], Sequence[AnyText]),
-    ("auto", Devices), (2, Devices), (float("inf"), MayBeInfinite), (torch.zeros(2), torch.Tensor), (object(), Any),
-    (object(), object), (0, Share), (1, Fraction), (0, Momentum), (2**63 - 1, Seed), ([["a"]], list[list[str]]),
-    (None, None | str), (b"x", bytes), (frozenset({"a"}), frozenset[str]), (np.True_, bool),
-    ([np.False_], list[bool]), (np.ones(2, bool), Sequence[bool]), ("https://a.org/b", str | Path),
-    (float("nan"), MayBeNan), (3, MayBeNan),
+    ((1, 2), tuple[int, int]), ((), tuple[int, ...]), ({"a": 1}, Mapping[str, int]), (len, Callable[[str], int]),
+    ("a", Literal["a", "b"]), (HALF, AnyText), ([HALF], Sequence[AnyText]), ("auto", Devices), (2, Devices),
+    (float("inf"), MayBeInfinite), (torch.zeros(2), torch.Tensor), (object(), Any), (object(), object), (0, Share),
+    (1, Fraction), (0, Momentum), (2**63 - 1, Seed), ([["a"]], list[list[str]]), (None, None | str), (b"x", bytes),
+    (frozenset({"a"}), frozenset[str]), (np.True_, bool), ([np.False_], list[bool]),
+    (np.ones(2, bool), Sequence[bool]), ("https://a.org/b", str | Path), (float("nan"), MayBeNan), (3, MayBeNan),
 ]
 
 
@@ -91,6 +90,7 @@ LOOKS_THE_SAME = [  # what is given, its type, and what is handed on: with its k
     (["a", np.int64(2)], Sequence[str | int] | None, ["a", 2]),
     (iter(TEXTS), str | Path | Sequence[str | Path], TEXTS), (np.array([4, 2]), tuple[int, int], (4, 2)),
     (torch.tensor([4, 2]), tuple[int, int], (4, 2)), ([4, 2], tuple[int, int], (4, 2)),
+    (np.array([0.5, 1.0]), tuple[float, float], (0.5, 1.0)), (np.array([1.0, 0.5]), list[float], NUMBERS),
     (pd.Series([0.5, 1.0]), tuple[float, ...], (0.5, 1.0)),
     (np.array([[1, 2]]), tuple[tuple[int, int], ...], ((1, 2),)), (TEXTS, frozenset[str], frozenset(TEXTS)),
     ({"a": np.int64(1)}, Mapping[str, int], {"a": 1}),
