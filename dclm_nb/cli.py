@@ -455,6 +455,7 @@ def train_video(
     first."""
     from dclm_nb.core.errors import unknown
     from dclm_nb.core.settings import read_settings
+    from dclm_nb.core.switches import is_first_here
     from dclm_nb.video import training as t
     if size not in ("laptop", "paper"): raise unknown("size", size, ("laptop", "paper"))
     if not stage:
@@ -468,7 +469,7 @@ def train_video(
     if not data: _fail("name the folder that dclm-nb curate video wrote")
     t.train_video(data, where, stage, settings, start or None, seed)
     asked = "--image PICTURE" if stage in t.FROM_FRAMES else '"WHAT IT SHOWS"'
-    if not int(os.environ.get("LOCAL_RANK", 0)): print(f"look at it: dclm-nb sample video {where} {asked}")
+    if is_first_here(): print(f"look at it: dclm-nb sample video {where} {asked}")
 
 # %% ../nbs/cli.ipynb #sample-video-command
 @_command("models", "sample video trained/i2v --image PICTURE", "video", sample_app)
@@ -529,11 +530,13 @@ def main(arguments: list[str] | None = None):
     from dclm_nb.core.addresses import bare_addresses
     from dclm_nb.core.errors import UserError
     from dclm_nb.core.scratch import scratch
+    from dclm_nb.core.switches import check_launch
     from dclm_nb.core.workers import forks_end_with_us
     _speak_any_alphabet()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, line, began = 0, "", time.time()
     try:
+        check_launch()                                          # before a library stumbles over it
         with contextlib.ExitStack() as ours:
             # where there can be no temporary folder, what needs one says so
             with contextlib.suppress(OSError): ours.enter_context(scratch())

@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
+import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Sized
 from collections.abc import Callable as AnyCallable
 from numbers import Real
 from pathlib import Path
 from typing import IO, Annotated, Any, BinaryIO, Literal, TextIO, TypeVar, Union
 
 from .errors import UserError, several, unknown
-from .given import as_path, as_text, briefly, flag, whole
+from .given import as_path, as_text, briefly, flag, plain, whole
 
 # %% auto #0
-__all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Momentum', 'AnyText', 'Devices',
-           'MayBeInfinite', 'Public', 'Limits', 'held', 'door']
+__all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Finite', 'Momentum', 'AnyText',
+           'Devices', 'MayBeInfinite', 'MayBeNan', 'Public', 'Limits', 'held', 'door']
 
 # %% ../../nbs/core/25_doors.ipynb #limits
 class Limits(typing.NamedTuple):
@@ -36,6 +38,7 @@ Fraction = Annotated[float, Limits("above 0, at most 1", lambda x: 0 < x <= 1)]
 Level = Annotated[float, Limits("between 0 and 1", lambda x: 0 < x < 1)]
 Positive = Annotated[float, Limits("above 0", lambda x: x > 0)]
 NotNegative = Annotated[float, Limits("at least 0", lambda x: x >= 0)]
+Finite = Annotated[float, Limits("a finite number", math.isfinite)]         # of data, which may hold nan without it
 Momentum = Annotated[float, Limits("at least 0 and below 1", lambda x: 0 <= x < 1)]
 AnyText = Annotated[object, Limits("a text", lambda x: isinstance(x, str))]     # as a page has it, half characters too
 Devices = Annotated[object, Limits('"auto" or a whole number of at least 1', lambda n: (
@@ -44,6 +47,7 @@ Devices = Annotated[object, Limits('"auto" or a whole number of at least 1', lam
 MayBeInfinite = Annotated[object, Limits("a number above 0", lambda x: (
     isinstance(x, Real) and x is not True and x > 0
 ))]
+MayBeNan = Annotated[object, Limits("a number", lambda x: isinstance(x, Real) and not isinstance(x, bool))]
 
 # %% ../../nbs/core/25_doors.ipynb #kinds
 _TEXTS, _LISTS = (str, bytes, bytearray), (list, tuple, set, frozenset)
@@ -56,91 +60,175 @@ def _plain(name: str, value: Any, hint: type) -> Any:
     if hint is str: return as_text(name, value)
     if hint is Path: return as_path(name, value)
     if hint is os.PathLike: return as_path(name, value) and value
+    if _is_array(hint): return _as_array(name, value, hint)
     if hint in (IO, BinaryIO, TextIO): right = hasattr(value, "read")
     else: right = _is_a(value, hint)
     if not right: raise UserError(f"{name} must be {_in_words(hint)}, not {briefly(value)}")
     return value
 
-def _finite(name: str, value: Any) -> Any:
-    if not isinstance(value, Real) or isinstance(value, bool):
+def _number(name: str, value: Any) -> int | float:
+    "A number as Python's own; nan and infinity are numbers too."
+    own = plain(value)
+    if not isinstance(own, Real) or isinstance(own, bool):
         raise UserError(f"{name} must be a number, not {briefly(value)}")
-    try: finite = math.isfinite(value)
+    try: return own if isinstance(own, (int, float)) else float(own)
+    except OverflowError: raise UserError(f"{name} must be a finite number, not {briefly(value)}") from None
+
+def _finite(name: str, value: Any) -> int | float:
+    own = _number(name, value)
+    try: finite = math.isfinite(own)
     except OverflowError: finite = False                        # a whole number beyond all floats
     if not finite: raise UserError(f"{name} must be a finite number, not {briefly(value)}")
-    return value.item() if hasattr(value, "item") else value    # of numpy: a plain number can be written down
+    return own
 
 def _is_a(value: Any, hint: type) -> bool:
     try: return isinstance(value, hint)
     except TypeError: return True                               # a protocol that cannot be asked
 
+# %% ../../nbs/core/25_doors.ipynb #words
+_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", type(None): "None",
+          Path: "a path", bytes: "bytes"}
+
 def _in_words(hint: Any) -> str:
     "A type as an error says it."
     if typing.get_origin(hint) is Annotated: return _in_words(typing.get_args(hint)[0])
-    known = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", type(None): "None",
-             Path: "a path", bytes: "bytes"}
-    if hint in known: return known[hint]
+    if hint in _WORDS: return _WORDS[hint]
     origin = typing.get_origin(hint) or hint
     if origin is AnyCallable: return "a function"
     if isinstance(origin, type) and issubclass(origin, Mapping): return "a mapping"
-    if isinstance(origin, type) and issubclass(origin, Iterable) and origin.__module__ in ("builtins",
-                                                                                              "collections.abc"):
-        return "a list"
-    name = getattr(origin, "__name__", str(origin))
+    if _is_list(origin): return "a list"
+    name = "array of numbers" if _is_array(origin) else getattr(origin, "__name__", str(origin))
     return f"{'an' if name[:1] in 'AEIOaeio' else 'a'} {name}"
+
+def _is_list(hint: Any) -> bool:
+    "Does a type say that there are many, and no more than that?"
+    return isinstance(hint, type) and issubclass(hint, Iterable) and hint.__module__ in ("builtins", "collections.abc")
+
+# %% ../../nbs/core/25_doors.ipynb #arrays
+def _is_array(hint: Any) -> bool:
+    "Is this type the array of numpy, or the tensor of torch?"
+    return f"{getattr(hint, '__module__', '')}.{getattr(hint, '__name__', '')}" in ("numpy.ndarray", "torch.Tensor")
+
+def _as_array(name: str, value: Any, hint: type) -> Any:
+    "An array or a tensor: itself, or made of numbers that came as something else."
+    if isinstance(value, hint): return value
+    value = plain(value)
+    why = _no_list(value, Sequence)
+    try: array = None if why is not None else _numpy(name, value)
+    except (TypeError, ValueError, RuntimeError): array = None
+    if array is None or array.dtype.kind not in "biufc":
+        raise UserError(f"{name} must be {_in_words(hint)}, not {briefly(value)}{why or ''}")
+    if hint.__name__ == "ndarray": return array
+    import torch
+    return torch.as_tensor(array)
+
+def _numpy(name: str, value: Iterable) -> Any:
+    "A tensor, a column or a list as an array of numpy."
+    import numpy as np
+    if hasattr(value, "detach"): return _of_torch(value)
+    if not isinstance(value, Sequence) and not hasattr(value, "__array__"): value = list(value)
+    array = np.asarray(value)
+    if array.dtype != object or array.ndim != 1: return array
+    return np.asarray([_number(name, one) for one in array])
+
+def _of_torch(tensor: Any) -> Any:
+    try: return tensor.numpy(force=True)
+    except TypeError: return tensor.float().numpy(force=True)   # numpy has no bfloat16
 
 # %% ../../nbs/core/25_doors.ipynb #members
 def _many(name: str, value: Any, origin: type, members: tuple) -> Any:
-    "A value that should be a list, a tuple, a set or a mapping of `members`."
-    if issubclass(origin, Mapping):
-        if not isinstance(value, Mapping): raise UserError(f"{name} must be a mapping, not {briefly(value)}")
-        for key, one in value.items() if members else ():
-            held(f"a key of {name}", key, members[0])
-            held(f"{name}[{briefly(key)}]", one, members[1])
-        return value
+    """A value that should be a list, a tuple, a set or a mapping of `members`, which are held one by one; itself where
+    nothing had to change."""
+    if issubclass(origin, Mapping): return _mapping(name, value, members)
     if isinstance(value, str) and members and members[0] in (str, AnyText): _one_text(name, value)
-    sized, odd = issubclass(origin, Sized), (*_TEXTS, Mapping)
-    if issubclass(origin, Sequence): odd += (set, frozenset)    # they have no order
-    if origin is tuple and not isinstance(value, (list, tuple)): odd += (Iterable,)
-    if isinstance(value, odd) or not isinstance(value, Iterable) or sized > isinstance(value, Sized):
-        raise UserError(f"{name} must be a list, not {briefly(value)}")
-    if not members: return value
-    if isinstance(value, _LISTS) or origin is tuple: _each(name, value, origin, members)
-    elif hasattr(value, "dtype") and len(value): _each(name, [next(iter(value))], list, members)
-    return value
+    value = plain(value)
+    if (why := _no_list(value, origin)) is not None:
+        raise UserError(f"{name} must be a list, not {briefly(value)}{why}")
+    values = _gathered(value, origin, members)
+    if members and isinstance(values, _LISTS): values = _each(name, values, origin, members)
+    if origin not in _LISTS or isinstance(values, origin): return values
+    try: return origin(values)
+    except TypeError: raise UserError(f"{name} must be a set, and cannot hold all of {briefly(value)}") from None
 
-def _is_data(hint: Any) -> bool: return hint is float or set(typing.get_args(hint)) == {float, type(None)}
+def _mapping(name: str, value: Any, members: tuple) -> Mapping:
+    if not isinstance(value, Mapping): raise UserError(f"{name} must be a mapping, not {briefly(value)}")
+    if not members: return value
+    found = {
+        held(f"a key of {name}", key, members[0]): held(f"{name}[{briefly(key)}]", one, members[1])
+        for key, one in value.items()
+    }
+    return value if _are_same(found, value) and _are_same(found.values(), value.values()) else found
+
+def _no_list(value: Any, origin: type) -> str | None:
+    "Why a value is no list, for an error; None where it is one."
+    if isinstance(value, _TEXTS): return "; a single text goes into a list: [text]"
+    if isinstance(value, Mapping): return "; give its keys or its values, as a list"
+    if isinstance(value, (set, frozenset)) and issubclass(origin, Sequence): return "; a set has no order, so sort it"
+    return None if isinstance(value, Iterable) else ""
 
 def _one_text(name: str, value: str) -> None:
     try: several(value)
     except UserError as error: raise UserError(f"{name}: {error}") from None
 
-def _each(name: str, value: Iterable, origin: type, members: tuple) -> None:
+def _gathered(value: Iterable, origin: type, members: tuple) -> Iterable:
+    "What belongs to another library, or is read once, as a list; an array of data stays one."
+    if isinstance(value, _LISTS) or origin not in _LISTS and _is_row(value, members): return value
+    if hasattr(value, "to_pylist"): return value.to_pylist()
+    if hasattr(value, "tolist"): return value.tolist() if getattr(value, "ndim", 1) == 1 else list(value)
+    once = isinstance(value, MappingView) or not isinstance(value, Sized)
+    wanted = issubclass(origin, Sequence) or not isinstance(value, Sized) and issubclass(origin, Sized)
+    return list(value) if once and wanted else value
+
+# %% ../../nbs/core/25_doors.ipynb #each
+def _each(name: str, values: Iterable, origin: type, members: tuple) -> Iterable:
     "The members of a list, one by one; of a tuple of fixed length, each as its own kind."
-    values = list(value)
-    if origin is tuple and members[-1] is not ...:
-        if len(values) != len(members):
-            raise UserError(f"{name} must have {len(members)} members, not {len(values)}: {briefly(value)}")
-        for i, (one, hint) in enumerate(zip(values, members)): held(f"{name}[{i}]", one, hint)
-        return
-    for i, one in enumerate(values):
-        if _is_data(members[0]) and isinstance(one, Real) and not isinstance(one, bool): continue   # it may hold nan
-        held(f"{name}[{i}]", one, members[0])
+    fixed = origin is tuple and members[-1] is not ...
+    if fixed and len(values) != len(members):
+        raise UserError(f"{name} must have {len(members)} members, not {len(values)}: {briefly(values)}")
+    kinds = members if fixed else itertools.repeat(members[0])
+    member = held if fixed else _datum if _is_data(members[0]) else held
+    found = [member(f"{name}[{i}]", one, hint) for i, (one, hint) in enumerate(zip(values, kinds))]
+    if _are_same(found, values): return values
+    return tuple(found) if isinstance(values, tuple) else found
+
+def _are_same(some: Iterable, others: Iterable) -> bool: return all(map(operator.is_, some, others))
+
+def _is_data(hint: Any) -> bool:
+    "Are the members of a list measurements, of which some may be nan or missing, or flags?"
+    return hint in (float, bool) or set(typing.get_args(hint)) == {float, type(None)}
+
+def _datum(name: str, value: Any, hint: Any) -> Any:
+    "One of many numbers, which may be nan; or one of many flags, which may be 0 or 1."
+    if hint is not bool: return value if type(value) is float else _number_or_none(name, value, hint)
+    own = plain(value)
+    return own == 1 if type(own) in (int, float) and own in (0, 1) else flag(name, own)
+
+def _number_or_none(name: str, value: Any, hint: Any) -> int | float | None:
+    return None if value is None and hint is not float else _number(name, value)
+
+def _is_row(value: Any, members: tuple) -> bool:
+    "Is it already one row of numbers of numpy, or of its flags?"
+    if not (members and _is_data(members[0]) and _is_array(type(value)) and value.ndim == 1): return False
+    return getattr(value.dtype, "kind", "") in (("b",) if members[0] is bool else ("i", "u", "f"))
 
 # %% ../../nbs/core/25_doors.ipynb #held
 def held(name: str, value: Any, hint: Any) -> Any:
-    "`value`, if it is what the type `hint` says; a path where a text stands for one. Raises `UserError` in one line."
+    """`value` as the type `hint` says: itself, or what looks the same, such as a path where a text stands for one.
+    Raises `UserError` in one line."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated: return _within(name, held(name, value, inner[0]), inner[1:])
+    if origin is Annotated: return _within(name, held(name, plain(value), inner[0]), inner[1:])
     if origin in (Union, types.UnionType): return _one_of(name, value, inner)
-    if origin is Literal:
-        if value not in [one for one in inner if type(one) is type(value)]: raise unknown(name, value, map(str, inner))
-        return value
+    if origin is Literal: return _chosen(name, plain(value), inner)
     if origin is AnyCallable or hint is AnyCallable:
         if not callable(value): raise UserError(f"{name} must be a function, not {briefly(value)}")
         return value
     if isinstance(origin, type) and issubclass(origin, (Iterable, Mapping)): return _many(name, value, origin, inner)
     if hint in (list, tuple, set, dict, Sequence, Iterable, Mapping): return _many(name, value, hint, ())
     return _plain(name, value, hint) if isinstance(hint, type) and hint is not object else value
+
+def _chosen(name: str, value: Any, choices: tuple) -> Any:
+    if value not in [one for one in choices if type(one) is type(value)]: raise unknown(name, value, map(str, choices))
+    return value
 
 def _within(name: str, value: Any, limits: tuple) -> Any:
     for limit in limits:
@@ -155,12 +243,11 @@ def _one_of(name: str, value: Any, hints: tuple) -> Any:
     if len(kinds) == 1: return held(name, value, kinds[0])
     if {str, Path} <= set(kinds) and isinstance(value, (str, Path)): return as_path(name, value) and value
     if {str, Path} == set(kinds): return as_path(name, value)
-    found = []
-    for kind in kinds:
+    near, found = [kind for kind in kinds if _is_near(value, kind)], []
+    for kind in dict.fromkeys([*near, *kinds]):                 # a tensor stays one, where an array would do too
         try: return held(name, value, kind)
         except UserError as error: found.append(error)
-    fitting = [e for e, kind in zip(found, kinds) if _is_near(value, kind)]
-    raise fitting[0] if fitting else UserError(
+    raise found[0] if near else UserError(
         f"{name} must be {' or '.join(dict.fromkeys(map(_in_words, kinds)))}, not {briefly(value)}"
     )
 
@@ -168,7 +255,8 @@ def _is_near(value: Any, hint: Any) -> bool:
     "Is a value of this kind, and wrong in another way: nan among numbers, or half a character?"
     if typing.get_origin(hint) is Annotated: hint = typing.get_args(hint)[0]
     kind = Real if hint in (int, float) else typing.get_origin(hint) or hint
-    return isinstance(kind, type) and isinstance(value, kind) and not isinstance(value, bool)
+    if isinstance(value, (set, frozenset, Mapping)) and _is_list(kind) and kind is not str: return True
+    return isinstance(kind, type) and _is_a(value, kind) and not isinstance(value, bool)
 
 # %% ../../nbs/core/25_doors.ipynb #door
 Public = TypeVar("Public", bound=Callable)

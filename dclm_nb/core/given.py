@@ -3,10 +3,13 @@
 # %% ../../nbs/core/23_given.ipynb #imports
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import reprlib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from .errors import UserError
 from .files import disk_error
 
 # %% auto #0
-__all__ = ['briefly', 'whole', 'number', 'as_text', 'listed', 'flag', 'as_path', 'as_folder']
+__all__ = ['briefly', 'plain', 'keep_plain', 'whole', 'number', 'as_text', 'listed', 'flag', 'as_path', 'as_folder']
 
 # %% ../../nbs/core/23_given.ipynb #briefly-def
 def briefly(value: Any) -> str:
@@ -25,9 +28,35 @@ def briefly(value: Any) -> str:
     if len(text) > 200: text = f"{text[:197]}..."
     return text.encode("utf-8", "backslashreplace").decode()
 
+# %% ../../nbs/core/23_given.ipynb #plain-def
+_PLAIN = (int, float, str, bool, type(None))
+
+def plain(value: Any) -> Any:
+    "A single number or text of numpy, torch, Arrow, `decimal` or an enum as Python's own; anything else as it is."
+    if type(value) in _PLAIN: return value
+    if isinstance(value, str): return str.__str__(value)
+    try:
+        if isinstance(value, (Decimal, Fraction)): return float(value)
+        if hasattr(value, "as_py"): return value.as_py()
+        if _is_single(value): return value.item()
+    except (ValueError, OverflowError, RuntimeError): pass      # no number of ours: the guard that asked says so
+    return value
+
+def _is_single(value: Any) -> bool:
+    "Is it one value of an array? Not one that is masked: its number means nothing."
+    return getattr(value, "ndim", None) == 0 and hasattr(value, "item") and not hasattr(value, "mask")
+
+def keep_plain(settings: Any) -> None:
+    "Makes the numbers and texts of a frozen dataclass, and those in its tuples, Python's own."
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        own = tuple(map(plain, value)) if type(value) is tuple else plain(value)
+        object.__setattr__(settings, field.name, own)
+
 # %% ../../nbs/core/23_given.ipynb #whole-def
 def whole(name: str, value: Any, least: int | None = 0, most: int | None = None) -> int:
     "`value`, if it is a whole number from `least` to `most`; None: no such end. Raises `UserError`."
+    value = plain(value)
     right = isinstance(value, Integral) and not isinstance(value, bool)
     if right and (least is None or value >= least) and (most is None or value <= most): return int(value)
     ends = ("" if least is None else f" of at least {least:,}") + ("" if most is None else f", at most {most:,}")
@@ -36,15 +65,22 @@ def whole(name: str, value: Any, least: int | None = 0, most: int | None = None)
 # %% ../../nbs/core/23_given.ipynb #number-def
 def number(name: str, value: Any, least: float = -math.inf, below: float = math.inf, positive: bool = False) -> float:
     "`value`, if it is a number from `least` to less than `below`, above 0 if `positive`. Raises `UserError`."
-    right = isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    value = plain(value)
+    right = isinstance(value, Real) and not isinstance(value, bool) and _is_float(value)
     if right and least <= value < below and (value > 0 or not positive): return float(value)
     ends = [f"of at least {least:g}"] * (least > -math.inf) + ["above 0"] * positive
     ends += [f"below {below:g}" if below < math.inf else "finite"]
     raise UserError(f"{name} must be a number {' and '.join(ends)}, not {briefly(value)}")
 
+def _is_float(value: Real) -> bool:
+    "Is it a number that a float can hold, and no nan?"
+    try: return not math.isnan(value)
+    except OverflowError: return False
+
 # %% ../../nbs/core/23_given.ipynb #text-def
 def as_text(name: str, value: Any) -> str:
     "`value`, if it is a text that can be written down. Raises `UserError` for a number, or for half a character."
+    value = plain(value)
     if not isinstance(value, str):
         raise UserError(f"{name} must be a text, not {briefly(value)}; write it in quotes")
     if value.isascii(): return value
@@ -62,25 +98,23 @@ def listed(name: str, value: Any, kind: type | tuple[type, ...] = object, of: st
     too."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise UserError(f"{name} must be a list of {of}, not {briefly(value)}")
-    members = list(value)
+    members = [plain(member) for member in value]
     for i, member in enumerate(members):
         if not isinstance(member, kind) or (isinstance(member, bool) and kind is not object):
             raise UserError(f"{name} must be a list of {of}; its member {i} is {briefly(member)}")
     return members
 
 # %% ../../nbs/core/23_given.ipynb #flag-def
-def _is_numpys(value: Any) -> bool:
-    "Is it one truth value of an array?"
-    return getattr(getattr(value, "dtype", None), "kind", "") == "b" and not value.ndim
-
 def flag(name: str, value: Any) -> bool:
     "`value`, if it is True or False: `\"no\"` is true for Python. Raises `UserError`."
-    if isinstance(value, bool) or _is_numpys(value): return bool(value)
+    value = plain(value)
+    if isinstance(value, bool): return value
     raise UserError(f"{name} must be True or False, not {briefly(value)}")
 
 # %% ../../nbs/core/23_given.ipynb #path-def
 def as_path(name: str, value: Any) -> Path:
     "`value` as a path. Raises `UserError` for what is none, or an empty one."
+    value = plain(value)
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UserError(f"{name} must be a path, not {briefly(value)}")
     if "\0" in str(value): raise UserError(f"{name} must be a path, and no path holds a zero byte: {briefly(value)}")

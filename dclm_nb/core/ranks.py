@@ -14,10 +14,12 @@ from pathlib import Path
 from .errors import UserError
 from .files import atomic_write
 from .provenance import scrub
+from .switches import check_launch, number_in
 
 # %% ../../nbs/core/17_ranks.ipynb #place-def
 def place() -> tuple[int, int]:
     "(rank, number of ranks) of this process under torchrun or srun; (0, 1) elsewhere."
+    check_launch()
     for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
         found = [os.environ.get(name, "") for name in (rank, size)]
         if all(text.isdigit() for text in found): return int(found[0]), int(found[1])
@@ -96,7 +98,7 @@ def began() -> float:
 def wait_for_leader(found: Callable[[], object | None], lock: Path, what: str, pause: float = 0.2):
     """What `found` gives, as soon as it gives something. Raises `UserError` if rank 0 fails or dies, or has not begun
     after `DCLM_NB_RANK_WAIT` seconds (600)."""
-    patience, since, seen = float(os.environ.get("DCLM_NB_RANK_WAIT", 600)), time.monotonic(), False
+    patience, since, seen = number_in("DCLM_NB_RANK_WAIT", 600), time.monotonic(), False
     while True:
         held = _is_held(lock)                                       # asked first: who is gone has left something
         if (result := found()) is not None: return result

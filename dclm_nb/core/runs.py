@@ -4,7 +4,6 @@
 __all__ = ['Declared', 'run', 'declared', 'library_versions', 'is_strict']
 
 # %% ../../nbs/core/16_runs.ipynb #imports
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from importlib import metadata
 
 from .errors import UserError
 from .fingerprint import check_function
+from .switches import is_on
 
 # %% ../../nbs/core/16_runs.ipynb #declared-class
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ def _version(name: str) -> str:
 # %% ../../nbs/core/16_runs.ipynb #is-strict
 def is_strict() -> bool:
     "Do versions of libraries count for keys?"
-    return os.environ.get("DCLM_NB_STRICT", "0") not in ("", "0")
+    return is_on("DCLM_NB_STRICT")

@@ -25,6 +25,7 @@ from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of
 from .paths import data_dir, project_root
 from .progress import Progress
 from .scratch import owned_folder
+from .switches import is_on
 from .workers import ending_with
 
 # %% ../../nbs/core/08_sources.ipynb #pin-class
@@ -171,7 +172,7 @@ def _noted(path: Path, make: Callable[[], bytes]) -> Path:
     return path
 
 # %% ../../nbs/core/08_sources.ipynb #offline
-def _offline() -> str: return "DCLM_NB_OFFLINE is set" if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0") else ""
+def _offline() -> str: return "DCLM_NB_OFFLINE is set" if is_on("DCLM_NB_OFFLINE") else ""
 
 # %% ../../nbs/core/08_sources.ipynb #pip-download
 _PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"

@@ -21,6 +21,7 @@ from ..core.errors import UserError
 from ..core.files import damage, exclusive, note_sum, sum_beside
 from ..core.paths import data_dir
 from ..core.progress import Progress
+from ..core.switches import is_on
 
 # %% ../../nbs/curation/03_fetch.ipynb #address
 COMMON_CRAWL = "https://data.commoncrawl.org/"
@@ -63,7 +64,7 @@ def fetch_warc(url: str, folder: Path | None = None, wait: float = FIRST_WAIT) -
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     how = f"Download {url} elsewhere and give its path, or put it at {path}"
     if _is_there(path): return path
-    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
+    if is_on("DCLM_NB_OFFLINE"):
         raise UserError(f"{name} is not here and DCLM_NB_OFFLINE is set. {how}")
     part, failures = path.with_name(path.name + ".part"), 0
     with exclusive(path.with_name(f".{path.name}.lock")):

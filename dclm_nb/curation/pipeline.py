@@ -62,16 +62,19 @@ class CurationConfig:
     decontaminate: tuple[str, ...] = ("evaluation", "positives")  # sets that the pool must not overlap with
     # or "pool": stop after deduplication and decontamination
     until: str = "tokens"
-    classifier: str | None = None
+    classifier: str | Path | None = None
     training: ClassifierConfig = ClassifierConfig(dim=16, bucket=400_000)       # tables of 26 MB; the paper's have 800
     keep_fraction: Fraction = 0.1
-    tokenizer: str = "train"
+    tokenizer: str | Path = "train"
     vocab_size: Count = 4096
     seq_len: Count = 256
     seed: Seed = 0
     name: str = ""                                              # stands for `training` in the key and in the report
 
     def __post_init__(self):
+        for name in ("classifier", "tokenizer"):                # a path is written down as the text that it is
+            path = getattr(self, name)
+            if path is not None: object.__setattr__(self, name, str(path))
         choices = [
             ("end of the pipeline", self.until, ("pool", "tokens")),
             ("extraction method", self.extraction, METHODS),

@@ -31,6 +31,7 @@ from ..core.given import briefly
 from ..core.learned import Learned
 from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
+from ..core.switches import is_on
 from ..core.workers import ending_with
 from .fasttext_files import check_model, model_facts
 
@@ -170,7 +171,7 @@ def _scores_of(texts: list[str], model) -> np.ndarray:
 
 # %% ../../nbs/curation/17_quality.ipynb #auc-def
 @door
-def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
+def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """How often a score of `positives` is above one of `negatives` (equal ones count half); both of shape (texts,),
     neither empty."""
     if not (len(positives) and len(negatives)): raise UserError("auc needs scores of both kinds, and one list is empty")
@@ -178,11 +179,11 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 
 # %% ../../nbs/curation/17_quality.ipynb #log-loss
 @door
-def log_loss(positives: np.ndarray, negatives: np.ndarray) -> float:
+def log_loss(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """Mean negative log-probability, in nats, that scores `"P"` of positives and `"N"` of negatives give the true
     labels."""
     if not (len(positives) or len(negatives)): raise UserError("log_loss needs scores, and both lists are empty")
-    sure = np.concatenate([positives, 1 - np.asarray(negatives)]).clip(1e-6, 1)
+    sure = np.concatenate([np.asarray(positives, float), 1 - np.asarray(negatives, float)]).clip(1e-6, 1)
     return float(-np.log(sure).mean())
 
 # %% ../../nbs/curation/17_quality.ipynb #passage-def
@@ -293,7 +294,7 @@ def _trial(
 LEAST_SPREAD = 0.4                                              # log-odds; 0.45 to 0.55 in probability
 
 @door
-def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learned:
+def score_spread(scores: Sequence[float], part: str = "fastText classifier") -> Learned:
     """The width of the middle 90 % of the pool's scores `"N"` in log-odds, beside the zero of a filter that gives every
     page one score."""
     if not len(scores): raise UserError("scores are empty, so they have no spread")
@@ -305,7 +306,7 @@ def score_spread(scores: np.ndarray, part: str = "fastText classifier") -> Learn
 
 # %% ../../nbs/curation/17_quality.ipynb #threshold-def
 @door
-def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
+def percentile_threshold(scores: Sequence[float], keep_fraction: float) -> float:
     """The score that the best `keep_fraction` of the pool reaches or exceeds; `scores` `"N"`. Raises `UserError` for an
     empty pool, a score that is not a number, scores that are all equal, or a fraction outside (0, 1]."""
     if not 0 < keep_fraction <= 1: raise UserError(f"keep_fraction must lie in (0, 1], not {keep_fraction}")
@@ -324,7 +325,7 @@ def percentile_threshold(scores: np.ndarray, keep_fraction: float) -> float:
 
 # %% ../../nbs/curation/17_quality.ipynb #keep-best-def
 @door
-def keep_best(scores: np.ndarray, keep_fraction: float = 0.1) -> np.ndarray:
+def keep_best(scores: Sequence[float], keep_fraction: float = 0.1) -> np.ndarray:
     """Which documents score at or above the percentile (DCLM section 4.4): bool, shape (texts,). Documents with equal
     scores share one fate."""
     return np.asarray(scores) >= percentile_threshold(scores, keep_fraction)
@@ -336,7 +337,7 @@ def draws_of(texts: Iterable[AnyText], seed: Seed = 0) -> np.ndarray:
     return np.fromiter((seed_for("keep_random", seed, text) for text in texts), dtype=np.int64)
 
 @door
-def keep_drawn(draws: np.ndarray, fraction: Fraction = 0.1) -> np.ndarray:
+def keep_drawn(draws: Sequence[float], fraction: Fraction = 0.1) -> np.ndarray:
     "The `round(fraction * len(draws))` texts that drew least: bool, shape (texts,)."
     kept = np.zeros(len(draws), dtype=bool)
     kept[np.argsort(draws, kind="stable")[:round(fraction * len(draws))]] = True
@@ -356,7 +357,7 @@ def released_classifier(revision: str = "main") -> Path:
     """Fetch the authors' classifier (2.39 GB) at a revision of its repository, once. Not verified: its hash is not
     known here. Raises `UserError` if it cannot be had."""
     from huggingface_hub import hf_hub_download
-    offline = os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0")
+    offline = is_on("DCLM_NB_OFFLINE")
     talk = logging.getLogger("huggingface_hub")
     level = talk.level
     # it warns at each of its six attempts; here one line says it

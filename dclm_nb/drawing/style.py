@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..core.errors import UserError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -55,10 +57,11 @@ STYLE = {
 def styled():
     """`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only.
     What else is set meanwhile stays: in a kernel the first figure decides whether figures are shown at once."""
-    if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
+    if "matplotlib" not in sys.modules and not _can_keep():     # its own such folder outlives ours, and it complains
         os.environ["MPLCONFIGDIR"] = cache = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
         atexit.register(shutil.rmtree, cache, ignore_errors=True)
-    import matplotlib
+    try: import matplotlib
+    except ValueError as error: raise UserError(f"MPLBACKEND is no way to draw: unset it ({error})") from None
     if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     style = {"axes.prop_cycle": plt.cycler(color=CYCLE), **STYLE}
@@ -66,6 +69,17 @@ def styled():
     plt.rcParams.update(style)
     try: yield plt
     finally: plt.rcParams.update(before)
+
+def _can_keep() -> bool:
+    "Can matplotlib write into the folders of its settings and of its fonts?"
+    home = os.path.expanduser("~")
+    ours = [os.path.join(os.environ.get(f"XDG_{kind}_HOME") or os.path.join(home, place), "matplotlib")
+            for kind, place in (("CONFIG", ".config"), ("CACHE", ".cache"))]
+    if chosen := os.environ.get("MPLCONFIGDIR"): ours = [chosen]
+    try:
+        for folder in ours: os.makedirs(folder, exist_ok=True)
+    except OSError: return False
+    return all(os.access(folder, os.W_OK) for folder in ours)
 
 # %% ../../nbs/drawing/00_style.ipynb #figure-bytes
 def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ..core.doors import door
+from ..core.doors import MayBeNan, door
 from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.frames import check_frame, printed_number, read_printed
 from ..papers.columns import column_label, column_title, known_columns, row_label
@@ -35,7 +35,7 @@ class Cell:
 
 # %% ../../nbs/exhibits/00_render.ipynb #format-like
 @door
-def format_like(value: float, text: str = "") -> str:
+def format_like(value: MayBeNan, text: str = "") -> str:
     "`value` in the form of the printed `text` (its decimals, its unit, its exponent) with one digit more."
     printed = printed_number(text)[0]
     if math.isnan(printed): return _plain(value)
@@ -52,6 +52,7 @@ def format_like(value: float, text: str = "") -> str:
 def _plain(value: float) -> str:
     """A value that has no printed form to follow: four digits or so, the same number of decimals for values of the same
     size."""
+    if math.isnan(value): return "nan"
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3: return f"{value:.2e}".replace("e+", "e").replace("e-0", "e-")
     if value == round(value): return f"{value:,.0f}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ..core.files import PARTS, atomic_write, damage, disk_error, exclusive, rea
 from ..core.identity import Identity, claim
 from ..core.parts import clear_parts, hurt_parts, note_parts
 from ..core.store import tree_hash
+from ..core.switches import is_first_here
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
 from .checkpoints import ImageModel, load_image_model, save_image_model
@@ -214,7 +214,7 @@ def train_image(
     once for all devices. Raises `UserError`, also for a folder of another training."""
     check_method(method)
     if size not in SIZES: raise unknown("size", size, SIZES)
-    out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
+    out, leads = Path(out), is_first_here()
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import re
 import struct
 import warnings
@@ -22,6 +21,7 @@ from torch import Tensor
 from ..core.doors import AtLeast0, Count, Positive, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
+from ..core.switches import is_on
 from .pictures import on_white, picture_tensor
 from .scenes import CaptionedImages
 from ..shards.safe_tar import Layout, Sample, write_tar
@@ -249,7 +249,7 @@ def hub_images(
         )
     if importlib.util.find_spec("datasets") is None:
         raise UserError("hub data sets need `datasets`: pip install 'dclm_nb[gpu]'")
-    if os.environ.get("DCLM_NB_OFFLINE", "") not in ("", "0"):
+    if is_on("DCLM_NB_OFFLINE"):
         raise UserError(f"{repo} is streamed from a hub, and DCLM_NB_OFFLINE is set: use shards on disk, or unset it")
     import datasets
     from datasets.distributed import split_dataset_by_node

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..core.doors import Count, NotNegative, door
+from ..core.doors import Count, Finite, NotNegative, door
 from ..core.errors import UserError, unknown
 from dclm_nb.core.statistics import (
     Interval,
@@ -145,7 +145,7 @@ class Resolution:
 
 # %% ../../nbs/judging/05_instrument.ipynb #alarm-rate
 @door
-def alarm_rate(differences: Sequence[float], size: Count = 3) -> float:
+def alarm_rate(differences: Sequence[Finite], size: Count = 3) -> float:
     """Share of the ways to choose `size` of the differences between equal things whose interval excludes zero;
     promised: one in twenty. NaN where there are fewer."""
     chosen = [not mean_interval(some).covers(0) for some in combinations(differences, size)]

@@ -24,7 +24,7 @@ class Vote(NamedTuple):
     first: str
     second: str
     score: float
-    item: str = ""
+    item: str | int = ""
 
 # %% ../../nbs/judging/03_preference.ipynb #checked-votes
 def checked_votes(votes: Iterable[Vote]) -> list[Vote]:
@@ -45,7 +45,7 @@ def votes_from_scores(
     second: str,
     scores: Sequence[float],
     others: Sequence[float],
-    items: Sequence[str] | None = None,
+    items: Sequence[str | int] | None = None,
     tie: NotNegative = 0.0,
 ) -> list[Vote]:
     """A vote per item, of scores `"N"` of `first` and `"N"` of `second`, higher is better; a tie where they differ by

@@ -281,7 +281,7 @@ def from_open_lm(tensors: dict[str, Tensor], seq_len: int = 2048, rotary_base: f
     says so. The type stays; mixed ones become the smallest that holds all. Every tensor is used or explained, else
     `UserError`."""
     tensors = _untied(_bare(tensors))
-    number("rotary_base", rotary_base, positive=True)
+    rotary_base = number("rotary_base", rotary_base, positive=True)
     config = _open_lm_config(tensors, seq_len, rotary_base)
     weights = {name: t.detach().clone() for name, t in tensors.items() if not _FREQUENCIES.fullmatch(name)}
     return _model_from_tensors(

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from ..core.errors import UserError, unknown
-from ..core.given import briefly, flag, number, whole
+from ..core.given import briefly, flag, keep_plain, number, whole
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'STRATEGIES', 'ACCELERATORS', 'PAPER_SCALES', 'PAPER_RECIPES', 'swiglu_width', 'OpenLMConfig',
@@ -38,6 +38,7 @@ class OpenLMConfig:
     rotary_bf16: bool = False
 
     def __post_init__(self):
+        keep_plain(self)
         whole("OpenLMConfig.width", self.width, least=1)
         if self.ffn_width is None: object.__setattr__(self, "ffn_width", swiglu_width(self.width))
         for name in ("n_layers", "n_heads", "vocab_size", "seq_len", "ffn_width"):
@@ -107,6 +108,7 @@ class TrainConfig:
     "Keep the optimiser's state after the last step."
 
     def __post_init__(self):
+        keep_plain(self)
         self._check_numbers()
         if self.batch_size % self.grad_accumulation:
             raise UserError(f"batch_size {self.batch_size} does not split into {self.grad_accumulation} micro-batches.")

@@ -103,9 +103,10 @@ def generate(
     false. Raises `UserError` for a prompt that is empty or has ids the model does not know, for a setting that cannot
     be, and for NaN logits."""
     scorable, prompts, last = as_scorable(model, remember), id_rows(prompts), set(_ends(end_ids))
-    for name, value in (("new_tokens", new_tokens), ("batch_tokens", batch_tokens)): whole(name, value, least=1)
-    number("temperature", temperature, least=0), whole("top_k", top_k), whole("seed", seed, least=None)
-    if not number("top_p", top_p, positive=True) <= 1: raise UserError(f"top_p must be at most 1, not {briefly(top_p)}")
+    new_tokens, batch_tokens = whole("new_tokens", new_tokens, 1), whole("batch_tokens", batch_tokens, 1)
+    temperature, top_p = number("temperature", temperature, least=0), number("top_p", top_p, positive=True)
+    top_k, seed = whole("top_k", top_k), whole("seed", seed, least=None)
+    if top_p > 1: raise UserError(f"top_p must be at most 1, not {briefly(top_p)}")
     if stop is not None and not callable(stop):
         raise UserError(f"stop must be a function of the new ids, not {briefly(stop)}")
     empty = [i for i, prompt in enumerate(prompts) if not len(prompt)]

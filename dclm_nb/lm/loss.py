@@ -92,7 +92,7 @@ def language_model_loss(
             f"hidden states {tuple(hidden.shape)} and targets {tuple(targets.shape)} do not belong together."
         )
     if not targets.numel(): raise UserError("there are no targets, so the mean loss is undefined.")
-    whole("chunk", chunk, least=1), number("z_loss", z_loss, least=0)
+    chunk, z_loss = whole("chunk", chunk, least=1), number("z_loss", z_loss, least=0)
     dtype = _autocast_dtype(hidden)
     with nullcontext() if hidden.device.type == "meta" else torch.autocast(hidden.device.type, enabled=False):
         return LossParts(*_ChunkedLoss.apply(hidden.flatten(0, -2), weight, targets.flatten(), z_loss, chunk, dtype))

@@ -183,7 +183,7 @@ class OpenLM(nn.Module):
     def __init__(self, config: OpenLMConfig, seed: int = 0):
         super().__init__()
         if not isinstance(config, OpenLMConfig): raise UserError(f"an OpenLMConfig is needed, not {briefly(config)}.")
-        whole("seed", seed, least=None)
+        seed = whole("seed", seed, least=None)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))

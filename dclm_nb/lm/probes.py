@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.given import as_text, briefly, listed, whole
+from ..core.given import as_text, briefly, listed, plain, whole
 from ..core.seeds import seed_for
 from ..core.statistics import Interval, mean_interval, wilson
 from .aggregate import centered_accuracy
@@ -77,6 +77,7 @@ def order_records(
     """Which arrangement of the same words continues the article? At most `per_source` records of each source; articles
     that are too short are passed over."""
 
+    per_source, context_words, words, options, seed = map(plain, (per_source, context_words, words, options, seed))
     _check_asked(articles, per_source, context_words=context_words, words=words, options=options, seed=seed)
 
     def made(source: str, text: str) -> dict[str, Any] | None:
@@ -116,6 +117,7 @@ def continuation_records(
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     "Which passage continues the article? The others, equally long, are drawn from other articles of the same source."
+    per_source, context_words, words, options, seed = map(plain, (per_source, context_words, words, options, seed))
     _check_asked(articles, per_source, context_words=context_words, words=words, options=options, seed=seed)
 
     def made(source: str, text: str) -> dict[str, Any] | None:
@@ -145,6 +147,7 @@ def cloze_records(
 ) -> list[dict[str, Any]]:
     """Which word ends the sentence? The others end other sentences of the source and are as frequent; none of them
     stands in the context."""
+    per_source, context_words, options, seed = map(plain, (per_source, context_words, options, seed))
     _check_asked(articles, per_source, context_words=context_words, options=options, seed=seed)
     ends = {
         source: Counter(m[1] for text in texts for w in _words(text) if (m := _SENTENCE_END.search(w)))
@@ -170,7 +173,7 @@ def cloze_records(
 # %% ../../nbs/lm/15_probes.ipynb #bits-rows
 def text_rows(ids: Sequence[int], context_length: int, eot_id: int) -> list[Row]:
     "A text as rows of at most `context_length` predictions; every token is predicted exactly once."
-    whole("context_length", context_length, least=1), whole("eot_id", eot_id)
+    context_length, eot_id = whole("context_length", context_length, least=1), whole("eot_id", eot_id)
     ids = listed("ids", ids, Integral, "ids")
     text = (eot_id, *ids)
     return [Row(text[i:i + context_length + 1], 1) for i in range(0, len(ids), context_length)]
@@ -220,8 +223,8 @@ def build_suite(
 ) -> ProbeSuite:
     "All probes from held-out articles by source. The same articles and seed give the same suite."
     _check_articles(articles)
-    for name, value in (("texts_per_source", texts_per_source), ("records_per_source", records_per_source)):
-        whole(name, value, least=1)
+    texts_per_source = whole("texts_per_source", texts_per_source, least=1)
+    records_per_source = whole("records_per_source", records_per_source, least=1)
     if not articles or not all(articles.values()):
         raise UserError("probes need at least one held-out article of every source named")
     return ProbeSuite(
@@ -236,7 +239,7 @@ class EncodedSuite:
 
     def __init__(self, suite: ProbeSuite, tokenizer: Any, *, context_length: int, eot_id: int = 0):
         if not isinstance(suite, ProbeSuite): raise UserError(f"the suite must be a ProbeSuite, not {briefly(suite)}")
-        whole("context_length", context_length, least=1), whole("eot_id", eot_id)
+        context_length, eot_id = whole("context_length", context_length, least=1), whole("eot_id", eot_id)
         self.texts = {
             source: [text_rows(encode(tokenizer, text), context_length, eot_id) for text in texts]
             for source, texts in suite.texts.items()

@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.given import as_text, briefly, flag, listed, whole
+from ..core.given import as_text, briefly, flag, keep_plain, listed, whole
 
 # %% auto #0
 __all__ = ['KINDS', 'HEAVY_YAML', 'GENERATION_NAMES', 'stop_pattern', 'ICLTask', 'few_shot_indices', 'strip_record', 'preamble',
@@ -74,6 +74,7 @@ class ICLTask:
     context_length: int = 2048
 
     def __post_init__(self):
+        keep_plain(self)
         here = f"task {briefly(self.name)}:"
         if self.type not in KINDS:
             raise UserError(f"{here} unknown kind {briefly(self.type)}; it must be one of {', '.join(KINDS)}")
@@ -307,8 +308,8 @@ def build_prompts(
     `limit` builds only the first records of each category, with the examples they have in the full task. Raises
     `UserError` for an empty task, or a record that lacks a field or has another kind of value in it."""
     task, records = ICLTask.of(task), listed("records", records, Mapping, "records")
-    if limit is not None: whole("limit", limit, least=1)
-    if eos_id is not None: whole("eos_id", eos_id)
+    if limit is not None: limit = whole("limit", limit, least=1)
+    if eos_id is not None: eos_id = whole("eos_id", eos_id)
     if not records: raise UserError(f"task {task.name!r} has no records; check its data file")
     if not task.has_categories: return _build(records, tokenizer, task, None, eos_id, limit)
     lacking = sum("category" not in record for record in records)

@@ -159,7 +159,7 @@ def train(
     """
     for config, kind in ((model_config, OpenLMConfig), (train_config, TrainConfig)):
         if not isinstance(config, kind): raise UserError(f"a {kind.__name__} is needed, not {briefly(config)}.")
-    whole("seed", seed, least=None)
+    seed = whole("seed", seed, least=None)
     tokens_folder, folder = as_path("the folder of tokens", tokens_folder), as_folder("the folder of the run", folder)
     steps = total_steps(train_config, model_config.seq_len)
     shards = TokenShards(tokens_folder)

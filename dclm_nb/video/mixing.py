@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.given import keep_plain
 from ..core.seeds import seed_for
 
 # %% auto #0
@@ -106,6 +107,7 @@ class MixingSettings:
     known: int = 128
 
     def __post_init__(self):
+        keep_plain(self)
         if len(self.widths) != len(self.lanes) or not self.widths:
             raise UserError("a network needs as many widths as numbers of lanes")
         if bad := [w for w in self.widths if w % 8]: raise UserError(f"widths are multiples of 8, not {bad[0]}")

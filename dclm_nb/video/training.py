@@ -3,7 +3,6 @@
 # %% ../../nbs/video/39_training.ipynb #imports
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from ..core.errors import UserError, unknown
 from ..core.files import disk_error, exclusive, intact, note_sum, noted_files, sum_beside
 from ..core.identity import Identity, claim
 from ..core.progress import duration
+from ..core.switches import is_first_here
 from ..learn.checkpoints import hash_tensors
 from ..learn.fit import LAST, Fitted
 from ..learn.strategies import build_strategy
@@ -225,7 +225,7 @@ def train_video(
     """Train one stage on shards of clips, from the model in `start` or random weights, and return the folder of the
     model; prints what it does. Raises `UserError`."""
     if stage not in RECIPES: raise unknown("stage", stage, RECIPES)
-    out, leads = Path(out), int(os.environ.get("LOCAL_RANK", 0)) == 0
+    out, leads = Path(out), is_first_here()
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     before = load_video_model(start) if start else None
     came_from = check_order(stage, before)
@@ -445,7 +445,7 @@ def train_paper(
     """Print what the paper's stage `name` costs; with `data`, train it with FSDP on GPUs. Raises `UserError` where that
     is not possible here."""
     stages, count = paper_stages(name), how.devices * how.nodes
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if is_first_here():
         for stage in stages: print(*paper_lines(stage, count if count > 1 else 8), sep="\n", flush=True)
     if not data: return None
     if name == "edm": stages = stages[-1:]                  # its training begins with the switch

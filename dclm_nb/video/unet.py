@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UserError
+from ..core.given import keep_plain
 from ..core.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class UNetSettings:
     size: int = 96
 
     def __post_init__(self):
+        keep_plain(self)
         if not len(self.widths) == len(self.attention) == len(self.heads):
             raise UserError("a UNet needs as many widths as levels of attention and numbers of heads")
         if bad := [w for w in self.widths if w % 32]:
