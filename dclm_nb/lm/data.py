@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
+from ..core.given import as_path
 from ..core.seeds import seed_for
 from .config import OpenLMConfig, TrainConfig
 from ..shards.records import Records, content_identity, map_rows, narrowed, read_header, write_rows
@@ -42,7 +43,8 @@ def write_token_folder(
 ) -> Path:
     """Writes contexts `"N context"`, ids below `vocab_size`, as a token folder; returns it. Raises `UserError` for
     other ids, and when the disk is full."""
-    folder, dtype = Path(folder), np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    folder = as_path("the folder of tokens", folder, "folder")
+    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     contexts = narrowed(contexts, dtype)
     if contexts.ndim != 2: raise UserError(f'contexts are rows of ids, "N context", not {contexts.ndim} dimensions')
     _check_ids(contexts, vocab_size, "the array of contexts")

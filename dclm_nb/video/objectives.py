@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import as_folder
 from ..core.identity import Identity
 from ..core.seeds import seed_for
 from ..learn.checkpoints import hash_tensors
@@ -194,8 +195,7 @@ def train_stage(
     """Trains a network on clips, going on where an interrupted call of the same run stopped; the network itself has
     the weights then, and `Fitted.objective.averaged` the averaged ones. `how` goes to `FitConfig`. Raises `UserError`
     for a folder of another run, or a loss that diverges."""
-    folder, stage, training = Path(folder), type(objective).__name__, objective.how
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, stage, training = as_folder("the folder of the stage", folder), type(objective).__name__, objective.how
     inputs = {"clips": clips.identity(), "network": hash_tensors(**objective.network.state_dict())}
     settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     whose = Identity.of("video/training", 1, {"stage": stage, "training": settings}, inputs, seed)

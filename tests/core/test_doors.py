@@ -15,7 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import fuzz
 
-from dclm_nb.core.doors import AnyText, Count, Devices, Fraction, MayBeInfinite, Momentum, Seed, Share, door, held
+from dclm_nb.core.doors import (
+    AnyText,
+    Count,
+    Devices,
+    Fraction,
+    MayBeInfinite,
+    Momentum,
+    PathOrAddress,
+    Seed,
+    Share,
+    door,
+    held,
+)
 from dclm_nb.core.errors import UserError
 
 HALF = "half \ud83d"
@@ -31,7 +43,8 @@ RIGHT = [
     (torch.zeros(2), torch.Tensor), (object(), Any), (object(), object), (0, Share), (1, Fraction), (0, Momentum),
     (2**63 - 1, Seed), ([["a"]], list[list[str]]), (None, None | str), (b"x", bytes),
     (frozenset({"a"}), frozenset[str]), (np.True_, bool), ([np.False_], list[bool]),
-    (np.ones(2, bool), Sequence[bool]), (pd.Series([True]), Sequence[bool]), ("https://a.org/b", str | Path),
+    (np.ones(2, bool), Sequence[bool]), (pd.Series([True]), Sequence[bool]), ("https://a.org/b", PathOrAddress),
+    (["https://a.org/b", Path("a")], PathOrAddress | Sequence[PathOrAddress]),
 ]
 WRONG = [
     (3.0, int), (True, int), ("3", int), (None, int), (float("nan"), float), (float("inf"), float), (10**400, float),
@@ -39,6 +52,7 @@ WRONG = [
     (3, str | Path), ("", str | Path), ("a\0b", Path), ("abc", list[str]), (b"abc", list[int]), ({"a": 1}, list[str]),
     (["a", 2], list[str]),
     ({"a"}, Sequence[str]), (iter("ab"), Sequence[str]), (np.zeros(2), Sequence[str]), (3, Iterable[str]),
+    ("https://a.org/b", str | Path), (["s3://b"], Sequence[str | Path]), (3, PathOrAddress), ("", PathOrAddress),
     ((1,), tuple[int, int]), ((1, "a"), tuple[int, int]), (np.zeros(2), tuple[float, ...]), ([1], Mapping[str, int]),
     ({1: 1}, Mapping[str, int]), ({"a": "b"}, Mapping[str, int]), ("len", Callable), ("c", Literal["a", "b"]),
     (1, Literal["a"]),
