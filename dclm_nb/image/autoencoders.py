@@ -176,6 +176,7 @@ class ResidualBlock(nn.Module):
 # %% ../../nbs/image/05_autoencoders.ipynb #network
 class Autoencoder(nn.Module):
     "Pictures float `\"B 3 H W\"` from -1 to 1 -> tokens `\"B N D\"` -> pictures."
+    @torch.inference_mode(False)
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
         self.bottleneck = {"kl": KL, "vq": VQ, "lfq": LFQ, "fsq": FSQ}[config.latents](config)

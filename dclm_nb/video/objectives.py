@@ -54,6 +54,7 @@ class Condition:
 class VideoNetwork(nn.Module):
     """A UNet of diffusers, for films or for pictures; with a table of words where captions come as words, an `eye` that
     reads pictures given as latents, and a vector that stands in the `gap` where latents are missing."""
+    @torch.inference_mode(False)
     def __init__(self, unet: nn.Module, words: WordTable | None = None, eye: nn.Module | None = None,
                  gap_channels: int = 0):
         super().__init__()
@@ -71,7 +72,9 @@ class VideoNetwork(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor, condition: Condition, images: bool | Tensor = False) -> Tensor:
         """Scaled latents `"B T C H W"` and noise numbers `"B"` to the raw output `"B T C H W"`; `images` are loose
-        frames, all or those that bool `"B T"` says."""
+        frames, all or those that bool `"B T"` says. Computed in the precision of the weights."""
+        if x.dtype != (own := next(self.unet.parameters()).dtype):
+            return self(x.to(own), noise.to(own), condition, images).to(x)
         if not self.for_films: return self._pictures(x, noise, condition)
         given = x if condition.beside is None else torch.cat([x, condition.beside.to(x)], dim=2)
         inputs = given, noise, condition.context.to(x), condition.numbers

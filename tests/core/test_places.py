@@ -70,7 +70,8 @@ def test_every_door_refuses_it():
         if (module, name, parameter) in FETCHED: continue
         known = vars(inspect.getmodule(inspect.unwrap(call)))
         hint = _hint(inspect.unwrap(call).__annotations__[parameter], known)
-        with pytest.raises(UserError, match="not the address|must be a list") as said: held(parameter, "s3://me:p4ss@bucket/x?s3cr3t", hint)
+        with pytest.raises(UserError, match="not the address|must be a list") as said:
+            held(parameter, "s3://me:p4ss@bucket/x?s3cr3t", hint)
         assert "p4ss" not in str(said.value), (module, name)
         tried += 1
     assert tried > 60
