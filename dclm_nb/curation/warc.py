@@ -122,8 +122,8 @@ def page_of(record: Record, offset: int, limit: Count = MAX_RECORD, html_only: b
         except PayloadError as error: return error.cause
     if not body: return "empty body"
     if html_only and content_type not in HTML_TYPES: return "not HTML"
-    stands = isinstance(body, AsItStands)
-    return Page(url, bytes(body), headers, record.fields, content_type, charset, record.get("WARC-Date"), offset, stands)
+    stands, date = isinstance(body, AsItStands), record.get("WARC-Date")
+    return Page(url, bytes(body), headers, record.fields, content_type, charset, date, offset, stands)
 
 
 def _answered(block: bytes, limit: int) -> tuple[dict[str, str], str, str, bytes]:
