@@ -67,6 +67,16 @@ data_app = _group("data", "store", "The pinned data packages.")
 PaperOption = Annotated[
     str, typer.Option("--paper", "-p", help="The paper's short name (dclm-nb status lists them), or all.")
 ]
+def _on_this_machine(folder: str | None) -> str | None:
+    "What --out names, if that is no address. Raises `UserError`."
+    from dclm_nb.core.given import as_path
+    if folder: as_path("--out", folder, "folder")
+    return folder
+
+def _out(help: str):
+    "The option --out of every command that has one."
+    return typer.Option("--out", help=help, callback=_on_this_machine)
+
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="replay, smoke, laptop, gpu or a size of the paper.")]
 
 # %% ../nbs/cli.ipynb #console-def
@@ -94,7 +104,7 @@ def reproduce(
     scale: ScaleOption = "",
     seeds: Annotated[Optional[str], typer.Option(help="How many seeds (3), or which (1,2,5).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what the store already has.")] = False,
-    out: Annotated[Optional[str], typer.Option(help="Folder for the results; reproduce/_out/… by default.")] = None,
+    out: Annotated[Optional[str], _out("Folder for the results; reproduce/_out/… by default.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="What another version of torch has made is made again.")
     ] = False,
@@ -182,7 +192,7 @@ def report():
 
 # %% ../nbs/cli.ipynb #site-command
 @_command("project", "site --out _docs")
-def site(out: Annotated[Optional[str], typer.Option(help="Folder of the site, made anew; _docs by default.")] = None):
+def site(out: Annotated[Optional[str], _out("Folder of the site, made anew; _docs by default.")] = None):
     "Make the site: every exhibit, every notebook and the matrix of claims as pages that need no server."
     from pathlib import Path
     from dclm_nb.site.build import build_site
@@ -310,7 +320,7 @@ def data_fetch(
 def curate(
     context: typer.Context,
     warc: Annotated[Optional[list[str]], typer.Option(help="A WARC file or URL; several are allowed.")] = None,
-    out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
+    out: Annotated[str, _out("Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
     extraction: Annotated[str, typer.Option(help="resiliparse, trafilatura or wet.")] = "resiliparse",
@@ -353,7 +363,7 @@ def curate_video(
         typer.Option(help="A YAML file with settings; an unknown one lists them all. Without it: the paper's filters "
                           "of motion and text, and no captions."),
     ] = "",
-    out: Annotated[str, typer.Option(help="Folder for the result.")] = "curated",
+    out: Annotated[str, _out("Folder for the result.")] = "curated",
     executor: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes or jobs at the same time.")] = 1,
 ):
@@ -410,9 +420,7 @@ def train_image(
     shards: Annotated[str, typer.Option(help="A folder of WebDataset tar shards, or a pattern.")],
     out: Annotated[
         str,
-        typer.Option(
-            help="Folder for the codec, the latents, the checkpoints and the model; the same command continues."
-        ),
+        _out("Folder for the codec, the latents, the checkpoints and the model; the same command continues."),
     ],
     method: Annotated[str, typer.Option(help="diffusion, masked-token or next-token.")] = "diffusion",
     size: Annotated[str, typer.Option(help="S, B, L, XL, XL+, XXL, or one of ours, from nano.")] = "XL",
@@ -440,7 +448,7 @@ def train_video(
         str, typer.Option(help="In the paper's order: image, edm, video, hq; then i2v, interpolate, camera, views.")
     ] = "",
     start: Annotated[str, typer.Option("--from", help="The folder of the stage before; random weights without.")] = "",
-    out: Annotated[str, typer.Option(help="Folder for the result; trained/STAGE by default.")] = "",
+    out: Annotated[str, _out("Folder for the result; trained/STAGE by default.")] = "",
     config: Annotated[
         str, typer.Option(help="A YAML file with settings (steps: 2000); an unknown one lists them all.")
     ] = "",
@@ -480,7 +488,7 @@ def sample_video(
         Optional[list[str]],
         typer.Option(help="The picture, or film, to begin with (i2v, camera, views); twice for interpolate.")
     ] = None,
-    out: Annotated[str, typer.Option(help="Folder for MP4, GIF, a strip as PNG, and what was asked.")] = "sampled",
+    out: Annotated[str, _out("Folder for MP4, GIF, a strip as PNG, and what was asked.")] = "sampled",
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="How often the network is asked.")] = 25,
     guidance: Annotated[

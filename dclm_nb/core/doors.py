@@ -22,7 +22,7 @@ from .given import as_path, as_text, briefly, flag, plain, whole
 
 # %% auto #0
 __all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Finite', 'Momentum', 'AnyText',
-           'Devices', 'MayBeInfinite', 'MayBeNan', 'Public', 'Limits', 'held', 'door']
+           'Devices', 'PathOrAddress', 'MayBeInfinite', 'MayBeNan', 'Public', 'Limits', 'held', 'door']
 
 # %% ../../nbs/core/25_doors.ipynb #limits
 class Limits(typing.NamedTuple):
@@ -44,6 +44,9 @@ AnyText = Annotated[object, Limits("a text", lambda x: isinstance(x, str))]     
 Devices = Annotated[object, Limits('"auto" or a whole number of at least 1', lambda n: (
     isinstance(n, str) and n == "auto" or isinstance(n, int) and n is not True and n >= 1
 ))]
+PathOrAddress = Annotated[object, Limits("a path or an address", lambda x: (
+    isinstance(x, (str, os.PathLike)) and bool(str(x)) and "\0" not in str(x)
+))]                                                             # for what may be fetched; a path is of this machine
 MayBeInfinite = Annotated[object, Limits("a number above 0", lambda x: (
     isinstance(x, Real) and x is not True and x > 0
 ))]

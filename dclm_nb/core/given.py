@@ -3,6 +3,7 @@
 # %% ../../nbs/core/23_given.ipynb #imports
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import math
 import os
@@ -14,6 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from .addresses import bare_addresses, is_address
 from .errors import UserError
 from .files import disk_error
 
@@ -21,9 +23,17 @@ from .files import disk_error
 __all__ = ['briefly', 'plain', 'keep_plain', 'whole', 'number', 'as_text', 'listed', 'flag', 'as_path', 'as_folder']
 
 # %% ../../nbs/core/23_given.ipynb #briefly-def
+class _Brief(reprlib.Repr):
+    "What it cuts out of the middle of a text is never the end of a login, by which an address would be known."
+    def repr_str(self, value: str, level: int) -> str: return super().repr_str(bare_addresses(value), level)
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        text, half = bare_addresses(builtins.repr(value)), self.maxother // 2
+        return text if len(text) <= self.maxother else f"{text[:half]}...{text[-half:]}"
+
 def briefly(value: Any) -> str:
     "`value` as a short text for an error, also where it cannot be printed."
-    try: text = reprlib.repr(value)
+    try: text = _Brief().repr(value)
     except Exception: text = f"a {type(value).__name__}"
     if len(text) > 200: text = f"{text[:197]}..."
     return text.encode("utf-8", "backslashreplace").decode()
@@ -112,18 +122,22 @@ def flag(name: str, value: Any) -> bool:
     raise UserError(f"{name} must be True or False, not {briefly(value)}")
 
 # %% ../../nbs/core/23_given.ipynb #path-def
-def as_path(name: str, value: Any) -> Path:
-    "`value` as a path. Raises `UserError` for what is none, or an empty one."
+def as_path(name: str, value: Any, what: str = "path") -> Path:
+    """`value` as a path, of a file or a folder (`what`) on this machine. Raises `UserError` for what is none, an
+    address among them: `s3://bucket` would become a folder named `s3:`."""
     value = plain(value)
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UserError(f"{name} must be a path, not {briefly(value)}")
     if "\0" in str(value): raise UserError(f"{name} must be a path, and no path holds a zero byte: {briefly(value)}")
     as_text(name, str(value))
+    if is_address(value):
+        address = bare_addresses(str(value))[:200]
+        raise UserError(f"{name} must be a {what} on this machine, not the address {address}")
     return Path(value)
 
 def as_folder(name: str, value: Any) -> Path:
     "`value` as a folder, made where it was not. Raises `UserError` where it cannot be."
-    folder = as_path(name, value)
+    folder = as_path(name, value, "folder")
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
     return folder

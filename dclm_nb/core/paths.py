@@ -7,6 +7,7 @@ __all__ = ['project_root', 'home', 'data_dir', 'runs_dir', 'inside']
 import os
 from pathlib import Path
 
+from .addresses import is_address
 from .errors import UserError
 
 # %% ../../nbs/core/01_paths.ipynb #is-root
@@ -28,8 +29,12 @@ def project_root() -> Path:
 
 # %% ../../nbs/core/01_paths.ipynb #home-def
 def home() -> Path:
-    "`$DCLM_NB_HOME`, else `.dclm_nb` in the checkout, else `~/.cache/dclm_nb`. Not created here."
-    if chosen := os.environ.get("DCLM_NB_HOME"): return Path(chosen).expanduser().absolute()
+    """`$DCLM_NB_HOME`, else `.dclm_nb` in the checkout, else `~/.cache/dclm_nb`. Not created here. Raises
+    `UserError` for an address."""
+    if chosen := os.environ.get("DCLM_NB_HOME"):
+        if is_address(chosen):
+            raise UserError(f"DCLM_NB_HOME must be a folder on this machine, not the address {chosen}")
+        return Path(chosen).expanduser().absolute()
     try: return project_root() / ".dclm_nb"
     except UserError: return Path.home() / ".cache" / "dclm_nb"
 

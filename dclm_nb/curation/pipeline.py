@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from datatrove.data import Document
 
-from ..core.doors import Count, Fraction, Level, Seed, Share, door
+from ..core.doors import Count, Fraction, Level, PathOrAddress, Seed, Share, door
 from ..core.errors import UserError, unknown
 from ..core.files import read_json, sha256_of
 from ..core.runs import run
@@ -282,7 +282,7 @@ class NothingLeft(UserError):
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
 @door
 def curate(
-    warcs: str | Path | Sequence[str | Path],
+    warcs: PathOrAddress | Sequence[PathOrAddress],
     folder: str | Path,
     config: CurationConfig = CurationConfig(),
     executor: str = "local",

@@ -27,7 +27,7 @@ from scipy.stats import mannwhitneyu
 
 from ..core.doors import AnyText, Count, Fraction, Level, Positive, Seed, Share, door
 from ..core.errors import UserError
-from ..core.given import briefly
+from ..core.given import as_path, briefly
 from ..core.learned import Learned
 from ..core.scratch import owned_folder
 from ..core.seeds import seed_for
@@ -378,4 +378,4 @@ def released_classifier(revision: str = "main") -> Path:
 def classifier_file(name: str) -> Path:
     """The model file that `name` stands for: the authors' for `released`, else the file of that path. Raises
     `UserError` if the authors' cannot be had."""
-    return released_classifier() if name == "released" else Path(name)
+    return released_classifier() if name == "released" else as_path("a classifier", name, "file")

@@ -30,7 +30,7 @@ from ..core.given import as_path
 from .fetch import fetch_warc, warc_address
 from .members import BOMB_RATIO, LOOK, MAGIC, RECORD, Unpacking, first_bytes, next_member
 from dclm_nb.curation.payload import (
-    EMPTY_LINE, PayloadError, content_type_of, decode_payload, decode_unsaid, header_fields, parse_answer,
+    EMPTY_LINE, AsItStands, PayloadError, content_type_of, decode_payload, decode_unsaid, header_fields, parse_answer,
 )
 
 # %% ../../nbs/curation/02_warc.ipynb #page
@@ -46,6 +46,7 @@ class Page:
     charset: str = ""                                       # as declared by the server; "" if it did not
     date: str = ""                                          # of the crawl, as in the record
     offset: int = 0                                         # where the record's member begins in the file
+    as_it_stands: bool = False                              # what its headers say of the body is not so
 
 # %% ../../nbs/curation/02_warc.ipynb #report
 PAGE = "page"
@@ -58,6 +59,7 @@ class ReadReport:
     def __init__(self, examples_per_cause: AtLeast0 = 3):
         self.records_in = 0
         self.outcomes: Counter[str] = Counter()
+        self.as_they_stand = 0              # of the pages: what their headers say of the body is not so
         self.examples: dict[str, list[str]] = {}
         self.examples_per_cause = examples_per_cause
 
@@ -78,6 +80,7 @@ class ReadReport:
     def merge(self, other: "ReadReport") -> "ReadReport":
         """Add another report's counts to this one's, e.g. of another shard."""
         self.records_in += other.records_in
+        self.as_they_stand += other.as_they_stand
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] += count
             self.examples[outcome] = (self.examples.get(outcome, []) + other.examples.get(outcome, []))[
@@ -87,7 +90,8 @@ class ReadReport:
 
     def __str__(self) -> str:
         lines = [f"{count:8,}  {outcome}" for outcome, count in self.outcomes.most_common()]
-        return "\n".join([f"{self.records_in:8,}  records read", *lines])
+        stand = [f"{self.as_they_stand:8,}  of the pages as they stand"] if self.as_they_stand else []
+        return "\n".join([f"{self.records_in:8,}  records read", *lines, *stand])
 
 # %% ../../nbs/curation/02_warc.ipynb #outcome
 MAX_RECORD = 32 << 20       # bytes of one record, unpacked; Common Crawl itself cuts pages at 1 to 5 MB
@@ -118,7 +122,8 @@ def page_of(record: Record, offset: int, limit: Count = MAX_RECORD, html_only: b
         except PayloadError as error: return error.cause
     if not body: return "empty body"
     if html_only and content_type not in HTML_TYPES: return "not HTML"
-    return Page(url, body, headers, record.fields, content_type, charset, record.get("WARC-Date"), offset)
+    stands, date = isinstance(body, AsItStands), record.get("WARC-Date")
+    return Page(url, bytes(body), headers, record.fields, content_type, charset, date, offset, stands)
 
 
 def _answered(block: bytes, limit: int) -> tuple[dict[str, str], str, str, bytes]:
@@ -407,6 +412,7 @@ def read_warc(
         outcome = page_of(found, offset, limit, html_only) if isinstance(found, Record) else found
         if isinstance(outcome, Page):
             report.settle(PAGE)
+            report.as_they_stand += outcome.as_it_stands
             yield outcome
         else: report.settle(outcome, archive.name, offset)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.files import atomic_write
+from ..core.given import as_path
 from .media import gif_bytes, mp4_bytes, png_bytes, sheet
 
 # %% auto #0
@@ -21,7 +22,7 @@ def write_film_files(
     """`path` with the endings .mp4, .gif and .png (a strip) for frames uint8 `"T H W 3"`; each pixel is repeated until
     the short side has `least` pixels. In the strip, the first picture that was `given`, uint8 `"H W 3"`, stands before
     the film, and others behind it. A film of one frame is a PNG only. Returns what was written."""
-    path = Path(path)
+    path = as_path("the film", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     enlarge = max(1, -(-least // min(frames.shape[1:3])))
     large = frames.repeat(enlarge, 1).repeat(enlarge, 2)

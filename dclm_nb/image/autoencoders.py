@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, disk_error
+from ..core.given import as_folder
 from ..core.identity import Identity
 from ..core.seeds import seed_for
 from dclm_nb.image.codecs import (
@@ -175,6 +176,7 @@ class ResidualBlock(nn.Module):
 # %% ../../nbs/image/05_autoencoders.ipynb #network
 class Autoencoder(nn.Module):
     "Pictures float `\"B 3 H W\"` from -1 to 1 -> tokens `\"B N D\"` -> pictures."
+    @torch.inference_mode(False)
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
         self.bottleneck = {"kl": KL, "vq": VQ, "lfq": LFQ, "fsq": FSQ}[config.latents](config)
@@ -367,7 +369,8 @@ def train_autoencoder(
     divergence, and a codebook that collapsed to one code."""
     check_images(images, config.size)
     if not len(images): raise UserError("an autoencoder needs pictures to be trained on, and was given none")
-    folder, begun = Path(folder), Path(folder) / "training"
+    folder = as_folder("the folder of the autoencoder", folder)
+    begun = folder / "training"
     try: begun.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, folder) from error
     whose = _identity(images, config, seed)

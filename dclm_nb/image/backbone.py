@@ -160,6 +160,7 @@ class TimeEncoder(nn.Module):
 @door
 class Backbone(nn.Module):
     "The network of a `BackboneConfig`, initialised from `seed`."
+    @torch.inference_mode(False)
     def __init__(self, config: BackboneConfig, seed: Seed = 0):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -189,8 +190,9 @@ class Backbone(nn.Module):
     def device(self) -> torch.device: return self.write.weight.device
 
     def embed(self, x: Tensor, first: int = 0) -> Tensor:
-        "Image tokens `\"B T\"` or `\"B T C\"`, the first of which has place `first`, to `\"B T D\"`."
-        tokens = self.read(x)
+        """Image tokens `"B T"` or `"B T C"`, the first of which has place `first`, to `"B T D"`, in the precision of
+        the weights."""
+        tokens = self.read(x.to(self.read.weight.dtype) if x.is_floating_point() else x)
         return tokens if self.place is None else tokens + self.place[first:first + x.shape[1]]
 
     def condition(self, captions: Tensor, t: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:

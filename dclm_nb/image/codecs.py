@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, disk_error
+from ..core.files import atomic_write
+from ..core.given import as_folder
 from ..core.identity import canonical, hash_of
 from ..core.learned import Learned
 from ..core.seeds import seed_for
@@ -160,9 +161,7 @@ class SavedCodec:
     def save(self, folder: str | Path) -> Path:
         """Write `codec.safetensors` and `codec.json` into `folder`; returns the folder. Raises `UserError` when the
         disk cannot be written."""
-        folder = Path(folder)
-        try: folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error: raise disk_error(error, folder) from error
+        folder = as_folder("the codec's folder", folder)
         atomic_write(
             folder / "codec.safetensors",
             safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}),

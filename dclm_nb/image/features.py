@@ -63,6 +63,7 @@ class PictureTower(nn.Module):
     """Pictures uint8 `"B 3 H W"` of `image_size` pixels to vectors `"B dimension"`; `width` (a multiple of 8) channels
     in the first convolution, twice as many in each that follows."""
 
+    @torch.inference_mode(False)
     def __init__(self, image_size: int, dimension: int, width: int = 24):
         super().__init__()
         self.image_size, layers, channels, side = image_size, [], 3, image_size
@@ -128,6 +129,7 @@ def _attributes(caption: Pair | Group) -> list[str]:
 # %% ../../nbs/image/17_features.ipynb #feature-net
 class FeatureNet(nn.Module):
     "A picture tower and one linear layer of answers. `features` is what the Fréchet distance uses."
+    @torch.inference_mode(False)
     def __init__(self, spec: SceneSpec, dimension: int = 48, width: int = 24):
         super().__init__()
         self.settings = {
@@ -179,6 +181,8 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 # %% ../../nbs/image/17_features.ipynb #fit-feature-net
 @door
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit_feature_net(
     spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: Seed = 0, dimension: Count = 48
 ) -> FeatureNet:
@@ -251,6 +255,7 @@ def near_misses(caption: str, spec: SceneSpec) -> list[str]:
 # %% ../../nbs/image/17_features.ipynb #two-tower
 class TwoTower(nn.Module):
     "CLIP's form (Radford et al. 2021, arXiv 2103.00020) for the words of one world of scenes."
+    @torch.inference_mode(False)
     def __init__(self, spec: SceneSpec, dimension: int = 64, width: int = 24):
         super().__init__()
         self.settings = {"kind": "two-tower", "spec": dataclasses.asdict(spec), "dimension": dimension, "width": width}
@@ -310,6 +315,8 @@ def contrastive_loss(images: Tensor, captions: Tensor, same: Tensor, scale: Tens
 
 # %% ../../nbs/image/17_features.ipynb #fit-two-tower
 @door
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit_two_tower(
     spec: SceneSpec, training: JudgeTraining = JudgeTraining(), seed: Seed = 0, misses: AtLeast0 = 2
 ) -> TwoTower:

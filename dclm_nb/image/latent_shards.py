@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import atomic_write, damage, disk_error, intact, read_json, sha256_of
+from ..core.given import as_path
 from ..core.identity import Identity, claim, hash_of
 from ..core.progress import Progress
 from .captions import CaptionVocabulary
@@ -58,7 +59,7 @@ def encode_shards(
     """Encode tar shards that are not yet in `folder`, or whose latents were damaged there; returns how many pictures of
     all these shards were read, and refused by cause. Raises `UserError` for a folder with other latents, latents of
     another shard of that name, or shards of one name."""
-    folder, names = Path(folder), Counter(shard.stem for shard in shards)
+    folder, names = as_path("the folder of latents", folder, "folder"), Counter(shard.stem for shard in shards)
     if len(names) < len(shards):
         raise UserError(f"{names.most_common(1)[0][0]} is the name of several shards: names must differ")
     _claim(folder, codec, vocabulary)

@@ -94,7 +94,8 @@ def _least_sure(confidence: Tensor, blanks: int) -> Tensor:
     return torch.zeros_like(confidence, dtype=torch.bool).scatter_(1, confidence.argsort(dim=1)[:, :blanks], True)
 
 def _gumbel(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    return -torch.log(-torch.log(torch.rand(shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
+    chance = torch.rand(shape, generator=generator, dtype=torch.float32)
+    return -torch.log(-torch.log(chance.clamp(1e-9, 1 - 1e-7)))
 
 # %% ../../nbs/image/10_masked.ipynb #sample
 @torch.no_grad()
@@ -116,7 +117,8 @@ def masked_sample(
     left = blanks_left(steps, tokens, settings.schedule)
     for done, blanks in enumerate(left, 1):
         log_probs = guided(lambda c: network(doubled(ids, guidance), c), captions, null, guidance).log_softmax(dim=-1)
-        drawn = draw_codes(log_probs, torch.rand(ids.shape, generator=generator).to(log_probs))
+        chance = torch.rand(ids.shape, generator=generator, dtype=torch.float32)
+        drawn = draw_codes(log_probs, chance.to(log_probs))
         confidence = log_probs.gather(-1, drawn[..., None])[..., 0]
         confidence = confidence + settings.choice_temperature * (1 - done / len(left)) * _gumbel(
             ids.shape, generator

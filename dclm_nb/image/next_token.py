@@ -38,7 +38,7 @@ def next_token_sample(
     )
     wanted, chance = (
         captions if guidance == 1 else torch.cat([captions, null]),
-        torch.rand(ids.shape[::-1], generator=generator).to(ids.device),
+        torch.rand(ids.shape[::-1], generator=generator, dtype=torch.float32).to(ids.device),
     )
     # the ids, made outside, can be trained on
     with torch.inference_mode():

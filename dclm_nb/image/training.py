@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import UserError
 from ..core.files import intact
+from ..core.given import as_folder
 from ..core.identity import Identity, hash_of
 from ..core.seeds import seed_for
 from .backbone import Backbone
@@ -147,8 +148,7 @@ def train(
     and `flops`.
     Raises `UserError` for a budget that pays for nothing, a batch that devices cannot share, a loss that diverges, or a
     folder with another run."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = as_folder("the folder of the training", folder)
     budget = FlopBudget(config.flops, backbone, config.batch_size)
     marks = Marks(folder, config.marks, budget.steps)
     whose = _training_identity(backbone, config, data, seed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -116,6 +117,8 @@ class Fitted:
         self.wait("finished")
 
 # %% ../../nbs/learn/09_fit.ipynb #fit
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     objective: Objective,
     data: L.LightningDataModule,

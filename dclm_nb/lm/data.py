@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UserError
 from ..core.files import atomic_write
-from ..core.given import whole
+from ..core.given import as_path, whole
 from ..core.seeds import seed_for
 from .config import OpenLMConfig, TrainConfig
 from ..shards.records import Records, content_identity, map_rows, narrowed, read_header, write_rows
@@ -44,7 +44,7 @@ def write_token_folder(
     """Writes contexts `"N context"`, ids below `vocab_size`, as a token folder; returns it. Raises `UserError` for
     other ids, and when the disk is full."""
     vocab_size, eot_id = whole("vocab_size", vocab_size, least=1), whole("eot_id", eot_id)
-    folder, shards = Path(folder), whole("shards", shards, least=1)
+    folder, shards = as_path("the folder of tokens", folder, "folder"), whole("shards", shards, least=1)
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     contexts = narrowed(contexts, dtype)
     if contexts.ndim != 2: raise UserError(f'contexts are rows of ids, "N context", not {contexts.ndim} dimensions')

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..core.errors import UserError
+from ..core.given import as_path
 from ..core.paths import project_root
 from ..papers.catalogue import everything
 from .exhibit_pages import exhibit_page, raw
@@ -189,7 +190,7 @@ def build_site(out: Path | None = None, root: Path | None = None, jobs: int = 2)
     """Make the site of the checkout `root` in the folder `out`, which is made anew. Raises `UserError` for a link that
     leads nowhere, and for a folder that holds anything else."""
     began, root = time.monotonic(), root or project_root()
-    out = out or root / "_docs"
+    out = as_path("the folder of the site", out, "folder") if out else root / "_docs"
     _may_be_replaced(out)
     _ready()
     with TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.files import damage, whole_file
+from ..core.given import as_folder
 from ..shards.tally import Refused
 from .cuts import Transition
 from .decoding import Limits, Packets, _av, _decoded, _opened, packet_table
@@ -125,8 +126,7 @@ def write_clips(
 ) -> list[Path]:
     """Copy `clips` of the film `path` into `folder`; their paths. `film`: what their names begin with (the name of the
     file). Raises `Refused` for what is no film or "not copyable", `UserError` when the disk is full."""
-    path, folder = Path(path), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    path, folder = Path(path), as_folder("the folder of clips", folder)
     table, source = packet_table(path, limits), path.stat().st_size
     frame_of = {int(number): frame for frame, number in enumerate(table.order)}
     with _opened(path, limits) as (container, stream):

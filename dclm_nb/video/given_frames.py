@@ -20,6 +20,7 @@ __all__ = ['AUGMENTATION', 'Eye', 'augmented', 'from_picture', 'without_conditio
 # %% ../../nbs/video/29_given_frames.ipynb #eye
 class Eye(nn.Module):
     """A latent picture, `"B C H W"`, to one token for cross-attention, `"B 1 D"`, from its 2 x 2 mean colours."""
+    @torch.inference_mode(False)
     def __init__(self, channels: int, width: int, seed: int = 0):
         super().__init__()
         with torch.random.fork_rng(devices=[]):

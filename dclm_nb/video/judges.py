@@ -314,6 +314,7 @@ def calibrated(preferences: Mapping[str, float], n: int, judge: str = "quality",
 # %% ../../nbs/video/35_judges.ipynb #features-def
 class FeatureNet(nn.Module):
     """Clips uint8 `"N T H W 3"` to features `"N 64"`; trained to answer questions with so many `answers` each."""
+    @torch.inference_mode(False)
     def __init__(self, answers: Sequence[int], frames: int = 8, width: int = 32, seed: int = 0):
         super().__init__()
         self.answers = tuple(answers)
@@ -341,6 +342,8 @@ class FeatureNet(nn.Module):
         return self.heads(nn.functional.silu(self.features(clips))).split(self.answers, dim=1)
 
 # %% ../../nbs/video/35_judges.ipynb #features-train
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train_features(
     clips: np.ndarray, answers: np.ndarray, steps: int = 300, lr: float = 3e-3, batch: int = 64, seed: int = 0
 ) -> FeatureNet:

@@ -126,6 +126,7 @@ class MixingUNet(nn.Module):
     "A small video UNet whose time layers see all frames at once; see `MixingSettings`."
     parts_time = True   # `temporal` and `images` are for its own call, not for hooks on the layers of diffusers
 
+    @torch.inference_mode(False)
     def __init__(self, settings: MixingSettings = MixingSettings(), seed: int = 0):
         super().__init__()
         self.settings = settings

@@ -295,6 +295,7 @@ def _save_part(part: nn.Module, folder: Path) -> None:
 
 # %% ../../nbs/video/37_models.ipynb #load-def
 @door
+@torch.inference_mode(False)
 def load_video_model(folder: str | Path) -> VideoModel:
     """The model in a folder, or in the folder `model` in it. Raises `UserError` for a folder without one, or a damaged
     one."""
@@ -353,6 +354,7 @@ def _load_unet(folder: Path, plan: NetworkPlan) -> nn.Module:
 
 # %% ../../nbs/video/37_models.ipynb #vae-def
 @door
+@torch.inference_mode(False)
 def load_vae(folder: str | Path) -> TemporalVAE:
     "diffusers' temporal autoencoder from a folder, as a codec. Raises `UserError` where there is none."
     try: from diffusers import AutoencoderKLTemporalDecoder
@@ -447,7 +449,8 @@ def sample_films(
     plan, device = model.plan, this_device()
     chance = torch.Generator().manual_seed(seed_for("video sample", seed))
     frames = 1 if plan.stage in PICTURES else plan.frames
-    noise = torch.randn(len(questions), frames, plan.channels, *plan.side, generator=chance)
+    shape = (len(questions), frames, plan.channels, *plan.side)
+    noise = torch.randn(shape, generator=chance, dtype=torch.float32)
     condition = doubled_condition(model, questions, chance)
     condition = Condition(**{name: None if v is None else v.to(device) for name, v in vars(condition).items()})
     scale = linear_scale(1.0, guidance, frames) if plan.given else guidance

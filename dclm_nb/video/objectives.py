@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import as_folder
 from ..core.identity import Identity
 from ..core.seeds import seed_for
 from ..learn.checkpoints import hash_tensors
@@ -53,6 +54,7 @@ class Condition:
 class VideoNetwork(nn.Module):
     """A UNet of diffusers, for films or for pictures; with a table of words where captions come as words, an `eye` that
     reads pictures given as latents, and a vector that stands in the `gap` where latents are missing."""
+    @torch.inference_mode(False)
     def __init__(self, unet: nn.Module, words: WordTable | None = None, eye: nn.Module | None = None,
                  gap_channels: int = 0):
         super().__init__()
@@ -70,7 +72,9 @@ class VideoNetwork(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor, condition: Condition, images: bool | Tensor = False) -> Tensor:
         """Scaled latents `"B T C H W"` and noise numbers `"B"` to the raw output `"B T C H W"`; `images` are loose
-        frames, all or those that bool `"B T"` says."""
+        frames, all or those that bool `"B T"` says. Computed in the precision of the weights."""
+        if x.dtype != (own := next(self.unet.parameters()).dtype):
+            return self(x.to(own), noise.to(own), condition, images).to(x)
         if not self.for_films: return self._pictures(x, noise, condition)
         given = x if condition.beside is None else torch.cat([x, condition.beside.to(x)], dim=2)
         inputs = given, noise, condition.context.to(x), condition.numbers
@@ -194,8 +198,7 @@ def train_stage(
     """Trains a network on clips, going on where an interrupted call of the same run stopped; the network itself has
     the weights then, and `Fitted.objective.averaged` the averaged ones. `how` goes to `FitConfig`. Raises `UserError`
     for a folder of another run, or a loss that diverges."""
-    folder, stage, training = Path(folder), type(objective).__name__, objective.how
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, stage, training = as_folder("the folder of the stage", folder), type(objective).__name__, objective.how
     inputs = {"clips": clips.identity(), "network": hash_tensors(**objective.network.state_dict())}
     settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     whose = Identity.of("video/training", 1, {"stage": stage, "training": settings}, inputs, seed)

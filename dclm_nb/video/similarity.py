@@ -107,6 +107,7 @@ def _seen(frames: np.ndarray, side: int) -> Tensor:
 # %% ../../nbs/video/12_similarity.ipynb #towers-def
 class Towers(nn.Module):
     "A `PictureReader` in the form of CLIP (arXiv 2103.00020) for the `words` that it knows."
+    @torch.inference_mode(False)
     def __init__(self, config: SmallConfig, words: Sequence[str]):
         super().__init__()
         self.config, self.words = config, list(words)
@@ -146,6 +147,7 @@ def _words(caption: str) -> list[str]: return re.findall(r"\w+", caption.lower()
 # %% ../../nbs/video/12_similarity.ipynb #rater-def
 class Rater(nn.Module):
     "A `PictureRater`: one tower and one number."
+    @torch.inference_mode(False)
     def __init__(self, config: SmallConfig):
         super().__init__()
         self.config = config

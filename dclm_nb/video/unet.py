@@ -88,6 +88,7 @@ def _diffusers():
     return diffusers
 
 # %% ../../nbs/video/24_unet.ipynb #build
+@torch.inference_mode(False)
 def build_unet(settings: UNetSettings, seed: int = 0) -> UNetSpatioTemporalConditionModel:
     """diffusers' video UNet, with random weights from `seed`."""
     kind = _diffusers().UNetSpatioTemporalConditionModel
@@ -251,6 +252,7 @@ def faster_time(unet: nn.Module) -> nn.Module:
     return unet
 
 # %% ../../nbs/video/24_unet.ipynb #load
+@torch.inference_mode(False)
 def load_unet(folder: str | Path) -> UNetSpatioTemporalConditionModel:
     """The video UNet in a folder as diffusers writes it (`config.json` and weights), released or trained here. Raises
     `UserError` for a folder without one, or with missing weights."""

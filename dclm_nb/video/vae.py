@@ -140,6 +140,7 @@ class TemporalVAE:
 RELEASED_VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 768}
 TINY_VAE = {"block_out_channels": (32, 64), "layers_per_block": 1, "sample_size": 16, "scaling_factor": 1.0}
 
+@torch.inference_mode(False)
 def build_vae(settings: dict, seed: int = 0) -> AutoencoderKLTemporalDecoder:
     """diffusers' temporal autoencoder with random weights from `seed`. Raises `UserError` without diffusers."""
     try: from diffusers import AutoencoderKLTemporalDecoder

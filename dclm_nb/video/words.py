@@ -54,6 +54,7 @@ def _split(caption: str) -> list[str]: return caption.lower().replace(",", " ").
 # %% ../../nbs/video/21_words.ipynb #table
 class WordTable(nn.Module):
     """Word numbers, int64 `"B M"`, to what cross-attention looks at, `"B M D"`; its vectors are learned."""
+    @torch.inference_mode(False)
     def __init__(self, words: int, length: int, width: int, seed: int = 0):
         super().__init__()
         chance = torch.Generator().manual_seed(seed_for("word table", seed))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tiers import fuzz
 
 from dclm_nb.core.doors import (
-    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, Seed, Share, door, held,
+    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, PathOrAddress, Seed, Share, door, held,
 )
 from dclm_nb.core.errors import UserError
 
@@ -42,7 +42,8 @@ RIGHT = [
     (float("inf"), MayBeInfinite), (torch.zeros(2), torch.Tensor), (object(), Any), (object(), object), (0, Share),
     (1, Fraction), (0, Momentum), (2**63 - 1, Seed), ([["a"]], list[list[str]]), (None, None | str), (b"x", bytes),
     (frozenset({"a"}), frozenset[str]), (np.True_, bool), ([np.False_], list[bool]),
-    (np.ones(2, bool), Sequence[bool]), ("https://a.org/b", str | Path), (float("nan"), MayBeNan), (3, MayBeNan),
+    (np.ones(2, bool), Sequence[bool]), ("https://a.org/b", PathOrAddress),
+    (["https://a.org/b", Path("a")], PathOrAddress | Sequence[PathOrAddress]), (float("nan"), MayBeNan), (3, MayBeNan),
 ]
 
 
@@ -127,7 +128,8 @@ WRONG = [
     (pd.Series([1, None], dtype="Int64"), Sequence[float]), ({"a": 1.0}, Sequence[float]),
     ({1.0}, str | Sequence[float]), ("abc", np.ndarray), ({1.0}, np.ndarray), ({"a": 1}, np.ndarray),
     ([[1], [1, 2]], np.ndarray), (["a"], np.ndarray), (3.0, np.ndarray), ([None], np.ndarray),
-    (Path("figure-3"), str), ([{}], frozenset[str]),
+    (Path("figure-3"), str), ([{}], frozenset[str]), ("https://a.org/b", str | Path), (["s3://b"], Sequence[str | Path]),
+    (3, PathOrAddress), ("", PathOrAddress),
 ]
 
 

@@ -76,6 +76,66 @@ def test_who_is_believed(charset, meta, codec):
     assert "中文" in decode_html(html.encode(codec), faithful=False, charset=charset)
 
 
+RUSSIAN = "привет, это русский текст " * 3
+CYRILLIC, KOI = RUSSIAN.encode("cp1251"), RUSSIAN.encode("koi8_r")
+
+
+@pytest.mark.parametrize("head", [
+    "<meta name=description content='text/html; charset=koi8-r'><meta charset=windows-1251>",
+    '<meta name="description" content="how to set charset=koi8-r"><meta charset=windows-1251>',
+    "<meta property=og:x content='charset=koi8-r'><meta charset=windows-1251>",
+    "<meta data-charset=koi8-r charset=windows-1251>", "<meta accept-charset=koi8-r><meta charset=windows-1251>",
+    "<meta charset-x=koi8-r><meta charset=windows-1251>", "<meta x='charset=koi8-r' charset=windows-1251>",
+    "<meta name=x content='a>b' charset=windows-1251>", "<meta charset=windows-1251 charset=koi8-r>",
+    "<form accept-charset=koi8-r><meta charset=windows-1251>",
+    "<a title='<meta charset=koi8-r>'><meta charset=windows-1251>",
+    "<metadata charset=koi8-r><meta charset=windows-1251>", "<!-- <meta charset=koi8-r> --><meta charset=windows-1251>",
+    "<!--><meta charset=windows-1251>", "<!-- -- ><meta charset=koi8-r>--><meta charset=windows-1251>",
+    "<!x <meta charset=koi8-r ><meta charset=windows-1251>",
+    "</p title='<meta charset=koi8-r>'><meta charset=windows-1251>",
+    "<? <meta charset=koi8-r ?><meta charset=windows-1251>", "<meta charset=bogus><meta charset=windows-1251>",
+    "<meta content='text/html; charset=koi8-r' charset=windows-1251>", "<meta charset=''><meta charset=windows-1251>",
+    "<meta http-equiv=refresh content='charset=koi8-r'><meta charset=windows-1251>",
+    "<META HTTP-EQUIV=Content-Type CONTENT='text/html;charset = \"windows-1251\"'>", "<meta/charset=windows-1251/>",
+    "<meta content='charset; charset=windows-1251; x' http-equiv=content-type>", "<meta\ncharset\n=\nwindows-1251>",
+    "<meta http-equiv='content-type' content=text/html;charset=windows-1251>", "<meta charset='windows-1251' />",
+    "<?xml version='1.0' encoding='koi8-r'?><meta charset=windows-1251>", "<meta <meta charset=windows-1251>",
+    "<?xml version='1.0' encoding=\"windows-1251\"?>", "\n<?xml version='1.0' encoding='windows-1251' ?><html>",
+])
+def test_a_page_declares_as_the_standard_says(head):
+    data = head.encode()
+    assert decode_html(data + CYRILLIC, faithful=False) == head + RUSSIAN
+    assert decode_html(data.replace(b"koi8-r", b"other").replace(b"windows-1251", b"koi8-r") + KOI, faithful=False)[
+        -len(RUSSIAN):] == RUSSIAN
+
+
+@pytest.mark.parametrize("label, codec", [("x-user-defined", "cp1252"), ("utf-16", "utf-8"), ("utf-16be", "utf-8")])
+def test_names_that_mean_another_encoding(label, codec):
+    for head in (f"<meta charset={label}>", f"<?xml version='1.0' encoding='{label}'?>",
+                 f"<meta http-equiv=content-type content='text/html; charset={label}'>"):
+        assert decode_html(head.encode() + ENGLISH.encode(codec), faithful=False) == head + ENGLISH
+
+
+@pytest.mark.parametrize("label, lead, letter", [
+    ("gbk", b"\xd6", "中"), ("gb18030", b"\xd6", "中"), ("big5", b"\xa4", "中"), ("shift_jis", b"\x93", "中"),
+    ("euc-kr", b"\xb0", "한"), ("euc-jp", b"\xc6", "中"),
+])
+def test_a_byte_of_ones_behind_a_lead_byte_costs_one_character(label, lead, letter):
+    some = letter.encode(label) * 5
+    assert read(some + lead + b"\xff" + some, label) == 5 * letter + "�" + 5 * letter
+    assert read(some + lead + b"\xffa" + some, label) == 5 * letter + "�a" + 5 * letter
+
+
+@pytest.mark.parametrize("piece", [
+    b"<meta ", b"<!-- ", b"<a b='", b'<meta charset="', b"<meta charset= ", b"<meta x>", b"<!>", b"charset", b"/ ",
+    b"<meta http-equiv=content-type content='charset charset ",
+])
+def test_a_long_head_costs_little(piece):
+    began = time.process_time()
+    decode_html(piece * (2**20 // len(piece)) + b"charset=", faithful=False, charset="none")
+    assert time.process_time() - began < 1
+
+
 def test_a_charset_that_is_plainly_wrong_is_not_believed():
     german = "Grüße aus Köln: schöne Wörter, größere Straßen und viele Bäume säumen den Weg über die Brücke. "
     assert german in read(german.encode("cp1252"), "utf-8")

@@ -14,6 +14,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.curation import fetch
 from dclm_nb.curation.fetch import fetch_warc, warc_address
 from dclm_nb.curation.pipeline import CurationConfig, curate
+from dclm_nb.curation.quality import check_classifier, classifier_file, load_classifier
 from dclm_nb.curation.warc import Page, write_warc
 
 SECRETS = ("s3cr3t", "p4ss", base64.b64encode(b"me:p4ss@word").decode())
@@ -107,6 +108,22 @@ def test_the_command_tells_neither(served, tmp_path):
         done = subprocess.run([*main, *arguments], capture_output=True, text=True, cwd=here)
         assert done.returncode == 2 and clean(done.stdout + done.stderr), done.stderr
         assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", [
+    "https://me:p4ss@h.org/m.bin?token=s3cr3t", "http:/me:p4ss@h.org/m.bin", "https:me:p4ss@h.org/m.bin?s3cr3t",
+    r"https:\/\/me:p4ss@h.org\/m.bin?token=s3cr3t", "https%3A%2F%2Fh.org%2Fm.bin%3Ftoken%3Ds3cr3t",
+    "https://h.org/m.bin;t=s3cr3t", 'https://h.org/m.bin?a="s3cr3t"', "https://h.org/m.bin?a=1 2&s3cr3t",
+    "s3://me:p4ss@bucket/m.bin",
+])
+def test_a_classifier_is_a_file_here(address, tmp_path):
+    warc = write_warc(tmp_path / "a.warc.gz", [Page("https://e.org", b"<p>words</p>", content_type="text/html")])
+    for use in (check_classifier, load_classifier, classifier_file,
+                lambda given: curate([warc], tmp_path / "out", CurationConfig(classifier=given, name="small"))):
+        with pytest.raises(UserError, match="on this machine, not the address") as said: use(address)
+        assert clean(said.value) and not (tmp_path / "out").exists()
+    with pytest.raises(UserError) as said: check_classifier("h.org/x?t=s3cr3t")
+    assert clean(said.value)
 
 
 def test_a_redirection_does_not_take_the_login_along(served, tmp_path):

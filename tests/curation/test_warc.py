@@ -101,10 +101,10 @@ BROKEN = {  # kind -> (the bytes in place of a member, the one cause it must be 
     ),
     "empty body": (sent({"content-type": "text/html"}, b""), {"empty body"}),
     "bad chunks": (sent({"transfer-encoding": "chunked"}, b"3\r\nabc\r\nzz\r\n" + html(4)), {"bad chunked encoding"}),
-    "chunk past the end": (sent({"transfer-encoding": "chunked"}, b"ffff\r\n" + html(4)), {"bad chunked encoding"}),
+    "chunk past the end": (sent({"transfer-encoding": "chunked"}, b"ffff\r\n\0" + html(4)), {"bad chunked encoding"}),
     "says gzip, is not": (sent({"content-encoding": "gzip"}, NOISE), {"bad content encoding"}),
     "says brotli, is not": (sent({"content-encoding": "br"}, NOISE), {"bad content encoding"}),
-    "unknown encoding": (sent({"content-encoding": "rot13"}, html(4)), {"unknown content encoding"}),
+    "unknown encoding": (sent({"content-encoding": "rot13"}, b"\0" + html(4)), {"unknown content encoding"}),
     "page that is a bomb": (
         sent({"content-encoding": "gzip"}, gzip.compress(bytes(30 * LIMIT))),
         {"compressed body too large"},

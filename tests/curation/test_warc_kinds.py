@@ -169,7 +169,12 @@ BODIES = {      # name -> (header lines, the body as stored, what must come out:
     "chunked, more behind": ([TRANSFER], CHUNKED + b"\r\nHTTP/1.1 200 OK", BEHIND_CHUNKS),
     "chunked, page behind": ([TRANSFER], CHUNKED + b"\r\n" + CHUNKED, BEHIND_CHUNKS),
     "chunked, second size wrong": ([TRANSFER], CHUNKED[:-3] + b"zz\r\n", "bad chunked encoding"),
-    "chunked, first size wrong": ([TRANSFER], b"zz" + CHUNKED[1:] + b"\r\n", "bad chunked encoding"),
+    "chunked, first size wrong": ([TRANSFER], b"zz" + CHUNKED[1:] + b"\r\n", b"zz" + CHUNKED[1:] + b"\r\n"),
+    "chunked, plain from a number on": ([TRANSFER], b"2024\r\n" + BODY, b"2024\r\n" + BODY),
+    "chunked, plain from a word on": ([TRANSFER], b"Dad\nwas here" + BODY, b"Dad\nwas here" + BODY),
+    "chunked, plain up to an end": ([TRANSFER], BODY + b"\r\n0\r\n\r\n", BODY + b"\r\n0\r\n\r\n"),
+    "chunked, noise from a number on": ([TRANSFER], b"2024\r\n" + bytes(99), "bad chunked encoding"),
+    "chunked, gzip up to an end": ([TRANSFER, GZIP], PACKED + b"\r\n0\r\n\r\n", BEHIND_PACKED),
     "chunked, cut": ([TRANSFER], CHUNKED[:-40], "bad chunked encoding"),
     "chunked, not said": ([], CHUNKED + b"\r\n", BODY),
     "gzip, plain": ([GZIP], BODY, BODY),
@@ -207,7 +212,12 @@ BODIES = {      # name -> (header lines, the body as stored, what must come out:
     "gzip, noise": ([GZIP], random.Random(0).randbytes(900), BAD),
     "br, noise": ([b"Content-Encoding: br"], random.Random(1).randbytes(900), BAD),
     "gzip, nothing": ([GZIP], b"", "empty body"),
-    "unknown": ([b"Content-Encoding: rot13"], BODY, "unknown content encoding"),
+    **{f"{name}, plain": ([b"Content-Encoding: " + name.encode()], BODY, BODY)
+       for name in ("rot13", "aws-chunked", "zstd", "compress", "base64", "null", "*", "text/html", "amz-1.0", "dcb")},
+    **{f"{name}, noise": ([b"Content-Encoding: " + name.encode()], PACKED[2:], "unknown content encoding")
+       for name in ("aws-chunked", "zstd", "compress", "*")},
+    "unknown and gzip": ([b"Content-Encoding: rot13, gzip"], PACKED, BODY),
+    "aws-chunked in chunks": ([b"Content-Encoding: aws-chunked"], CHUNKED + b"\r\n", BODY),
     "members of a bomb": ([GZIP], pack(bytes(LIMIT // 2)) * 3, "compressed body too large"),
 }
 
@@ -218,6 +228,33 @@ def test_bodies_are_what_they_are(name):
     pages, report = read(pack(record(http(HTML, *lines, body=stored))))
     if isinstance(want, bytes): assert [p.html for p in pages] == [want], report.outcomes
     else: assert report.outcomes == {want: 1}
+
+
+STANDING = [name for name, (lines, stored, want) in BODIES.items() if stored == want and lines]
+SAME = ["a charset", "8bit"]             # they declare no encoding
+
+
+def test_a_page_that_stands_as_it_was_stored_is_counted():
+    assert len(STANDING) > 20
+    for name in STANDING:
+        lines, stored, _ = BODIES[name]
+        pages, report = read(pack(record(http(HTML, *lines, body=stored))))
+        assert report.as_they_stand == (name not in SAME) == pages[0].as_it_stands, name
+    for lines, stored in (([TRANSFER, GZIP], PACKED), ([], BODY), ([GZIP], PACKED), ([TRANSFER], CHUNKED + b"\r\n")):
+        pages, report = read(pack(record(http(HTML, *lines, body=stored))))
+        assert pages[0].html == BODY and type(pages[0].html) is bytes
+
+
+@pytest.mark.parametrize("line", [b" ", b"\t", b"  \t ", b" \r"])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_line_of_blanks_ends_the_headers(line, end):
+    head = b"HTTP/1.1 200 OK" + end + b"Content-Type: text/html" + end
+    for body in (BODY, b"words\r\n\r\nand a colon: here", b"\n" + BODY):
+        pages, _ = read(pack(record(head + line + end + body)))
+        assert [p.html for p in pages] == [body]
+    # a header that goes on with a line of blanks ends nowhere yet
+    pages, _ = read(pack(record(head + line + end + b"X-More: 1" + end + end + BODY)))
+    assert [p.html for p in pages] == [BODY] and pages[0].headers["x-more"] == "1"
 
 
 def test_many_small_members_and_chunks_take_linear_time():

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import typer.main
 
-from dclm_nb.cli import app
+from dclm_nb.cli import app, main
 from dclm_nb.curation.pipeline import CurationConfig, run_key
 from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.image import launch
@@ -49,6 +49,29 @@ def test_every_command_with_a_folder_is_in_the_table():
     found = {name: {p.name for p in c.params} - {"help"} for name, c in commands(typer.main.get_command(app)).items()}
     assert {name for name, options in found.items() if "out" in options} == set(FOLDERS) == set(OPTIONS)
     for name, (deciding, free) in OPTIONS.items(): assert found[name] == deciding | free and not deciding & free, name
+
+
+GIVEN = {
+    "reproduce": ["table-4", "--paper", "dclm"],
+    "curate": ["--warc", "none.warc.gz"],
+    "curate video": ["none"],
+    "train-image": ["--shards", "none"],
+    "train video": ["none", "--stage", "i2v"],
+    "sample video": ["none"],
+    "site": [],
+}
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/out", "https://me:p4ss@h.org/out?t=s3cr3t", "gs:/bucket/out", "hf://a/b"])
+@pytest.mark.parametrize("command", GIVEN)
+def test_an_address_is_no_folder(command, address, tmp_path, monkeypatch, capsys):
+    assert set(GIVEN) == set(FOLDERS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended: main([*command.split(), *GIVEN[command], "--out", address])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "address" in said.err and len(said.err.strip().splitlines()) == 1, said
+    assert "--out" in said.err and not any(secret in said.err for secret in ("p4ss", "s3cr3t"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
