@@ -107,6 +107,8 @@ def test_diffusion_alone_where_only_diffusion_is_varied_and_nothing_where_nothin
 
 def test_measured_seconds_stand_first_where_there_are_any(monkeypatch):
     monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: 754.0 if scale == "laptop" else None)
+    monkeypatch.setattr(module, "seconds_to_make", lambda *_: 900.0)
+    monkeypatch.setattr(module, "cpu_seconds_to_make", lambda *_: None)
     assert dict(budget(FIGURE, "laptop"))["at laptop"].startswith("12 min 34 s by the longest") and dict(
         budget(FIGURE, "smoke")
     )["at smoke"].startswith("not measured yet")
