@@ -30,8 +30,9 @@ class Limits(typing.NamedTuple):
     text: str
     fits: Callable[[Any], bool]
 
-Count = Annotated[int, Limits("at least 1 and below 2**63", lambda n: 1 <= n < 2**63)]
-AtLeast0 = Annotated[int, Limits("at least 0 and below 2**63", lambda n: 0 <= n < 2**63)]
+_BELOW = Limits("below 2**63", lambda n: n < 2**63)               # what fits 64 bits
+Count = Annotated[int, Limits("at least 1", lambda n: n >= 1), _BELOW]
+AtLeast0 = Annotated[int, Limits("at least 0", lambda n: n >= 0), _BELOW]
 Seed = Annotated[int, Limits("from 0 to 2**63 - 1", lambda n: 0 <= n < 2**63)]
 Share = Annotated[float, Limits("from 0 to 1", lambda x: 0 <= x <= 1)]
 Fraction = Annotated[float, Limits("above 0, at most 1", lambda x: 0 < x <= 1)]

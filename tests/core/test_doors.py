@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from tiers import fuzz
 
 from dclm_nb.core.doors import (
-    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, PathOrAddress, Seed, Share, door, held,
+    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, PathOrAddress, Seed, Share, door,
+    held,
 )
 from dclm_nb.core.errors import UserError
 
@@ -128,7 +129,8 @@ WRONG = [
     (pd.Series([1, None], dtype="Int64"), Sequence[float]), ({"a": 1.0}, Sequence[float]),
     ({1.0}, str | Sequence[float]), ("abc", np.ndarray), ({1.0}, np.ndarray), ({"a": 1}, np.ndarray),
     ([[1], [1, 2]], np.ndarray), (["a"], np.ndarray), (3.0, np.ndarray), ([None], np.ndarray),
-    (Path("figure-3"), str), ([{}], frozenset[str]), ("https://a.org/b", str | Path), (["s3://b"], Sequence[str | Path]),
+    (Path("figure-3"), str), ([{}], frozenset[str]),
+    ("https://a.org/b", str | Path), (["s3://b"], Sequence[str | Path]),
     (3, PathOrAddress), ("", PathOrAddress),
 ]
 
