@@ -130,20 +130,22 @@ def code_before(root: Path, wanted: dict[str, str]) -> Iterator[Path]:
 # %% ../../nbs/core/19_same.ipynb #same-def
 SMOKE = "dclm_nb.studies.smoke_runs"                                # knows the procedure that makes a run at smoke
 
-def same(names: Sequence[str], reason: str, root: Path | None = None, smoke: str = SMOKE) -> list[str]:
-    """Show that runs are what they were, and lock them with `reason`; returns a line for each.
-    Raises `UserError` where they are not, where it cannot be tried, and where there is nothing to show."""
+def same(names: Sequence[str], reason: str, root: Path | None = None, smoke: str = SMOKE) -> Iterator[str]:
+    """Show that runs are what they were, and lock them with `reason`; a line for each, as it is shown. Raises
+    `UserError` where there is nothing to show, and at the end where some are not the same or could not be tried."""
     root, found = root or project_root(), find_runs()
     lock = Lock.read(root)
     if not reason.strip(): raise UserError("say why the results are the same: --because \"a log was silenced\"")
     for name in names: _check_can_be_shown(name, found, lock, smoke)
-    lines = []
-    with code_before(root, {name: lock.runs[name].code for name in names}) as before:
+    others = []
+    with code_before(root, {name: lock.runs[name].code for name in names}) as before, _empty_folder() as folder:
         for name in names:
-            lines.append(f"{name}: {_shown(found[name], before, root, smoke)}")
+            try: shown = _shown(found[name], before, root, smoke, folder)
+            except UserError as error: others.append(str(error)); continue
             lock = locked_again(lock, found, name, f"version {found[name].declared.version} is the same: {reason}")
             lock.write(root)
-    return lines
+            yield f"{name}: {shown}"
+    if others: raise UserError("; ".join(others))
 
 def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke: str) -> None:
     if name not in found: raise unknown("run", name, found)
@@ -154,34 +156,34 @@ def _check_can_be_shown(name: str, found: dict[str, FoundRun], lock: Lock, smoke
     if name not in import_module(smoke).SMOKE:
         raise UserError(f"{name} has no smoke run that could be compared: {then}")
 
+@contextmanager
+def _empty_folder() -> Iterator[Path]:
+    with scratch() as place, tempfile.TemporaryDirectory(dir=place) as folder: yield Path(folder)
 
-def _shown(run: FoundRun, before: Path, root: Path, smoke: str) -> str:
+def _shown(run: FoundRun, before: Path, root: Path, smoke: str, folder: Path) -> str:
     "Make it before and after; what was equal, in words. Raises `UserError` with the first differences."
-    with scratch() as place, tempfile.TemporaryDirectory(dir=place) as folder:
-        pairs = _pairs(run, before, root, smoke, Path(folder) / "old", Path(folder) / "new")
-        if not pairs: raise UserError(f"the smoke runs of {run.name} hold no such run: dclm-nb runs bump {run.name}")
-        if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:
-            said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
-            raise UserError(f"{run.name} is not what it was: {said}. If that is meant: dclm-nb runs bump {run.name}")
-        n, files = len(pairs), sum(len(_files(r, run.declared.clock)) for r, _ in pairs)
-        return (
-            f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
-        )
+    pairs = _pairs(run, before, root, smoke, folder)
+    if not pairs: raise UserError(f"the smoke runs of {run.name} hold no such run: dclm-nb runs bump {run.name}")
+    if lines := [line for pair in pairs for line in unequal(*pair, run.declared.clock)]:
+        said = "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
+        raise UserError(f"{run.name} is not what it was: {said}. If that is meant: dclm-nb runs bump {run.name}")
+    n, files = len(pairs), sum(len(_files(r, run.declared.clock)) for r, _ in pairs)
+    return f"{n} smoke run{'s' * (n > 1)} equal to the last digit, {files} file{'s' * (files != 1)} to the last byte"
 
-def _pairs(run: FoundRun, before: Path, root: Path, smoke: str, old: Path, new: Path) -> list[tuple[Run, Run]]:
+def _pairs(run: FoundRun, before: Path, root: Path, smoke: str, folder: Path) -> list[tuple[Run, Run]]:
     """The runs called so, made by the code before and again by that of today. What the store does not run itself (a
-    pipeline of datatrove) is made by its whole procedure both times."""
+    pipeline of datatrove) is made by its whole procedure both times, in one place, since paths stand in its files."""
     procedure = f"from {smoke} import SMOKE; from dclm_nb.core.store import RunStore; SMOKE[{run.name!r}]"
+    old, new = folder / "before", Path(tempfile.mkdtemp(dir=folder))
+    if not _is_made_by_the_store(run):
+        for tree, kept in ((before, "before"), (root, "after")):
+            _python(f"{procedure}(RunStore({str(new / 'made')!r}))", tree)
+            (new / "made").rename(new / kept)
+        return list(zip(*(RunStore(new / kept).list() for kept in ("before", "after")), strict=True))
     _python(f"{procedure}(RunStore({str(old)!r}))", before)
-    made = RunStore(old).list()
-    called_so = [r for r in made if r.manifest["name"] == run.name]
-    if called_so:
-        again = f"from dclm_nb.core.same import make_again; make_again({run.name!r}, {str(old)!r}, {str(new)!r})"
-        _python(again, root)
-        return [(r, RunStore(new).get(r.key)) for r in called_so]
-    if _is_made_by_the_store(run): return []
-    _python(f"{procedure}(RunStore({str(new)!r}))", root)
-    return list(zip(made, RunStore(new).list(), strict=True))
+    again = f"from dclm_nb.core.same import make_again; make_again({run.name!r}, {str(old)!r}, {str(new)!r})"
+    _python(again, root)
+    return [(r, RunStore(new).get(r.key)) for r in RunStore(old).list() if r.manifest["name"] == run.name]
 
 def _is_made_by_the_store(run: FoundRun) -> bool:
     "Whether the store calls the function by itself: fn(config, seed, folder, ...)."

@@ -5,10 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import dclm_nb.core.same as core_same
+from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import home, project_root
 from dclm_nb.core.same import make_again, unequal, without
 from dclm_nb.core.store import RunStore
@@ -175,3 +179,37 @@ def test_a_procedure_for_every_run():
     from dclm_nb.core.runs_lock import find_runs
     from dclm_nb.studies.smoke_runs import SMOKE
     assert set(find_runs()) == set(SMOKE) and all(callable(make) for make in SMOKE.values())
+
+
+class Named(str):
+    "A run that is only its name, and its version."
+    code, declared = "", SimpleNamespace(version=1)
+
+
+def test_those_that_are_the_same_are_locked_and_the_others_named(monkeypatch, tmp_path):
+    "One that differs, and one that cannot be tried, keep none of the rest from being locked."
+    said = {"image/b": "image/b is not what it was: the file x differs", "image/d": "the code in before fails: no"}
+    locked = []
+
+    def shown(run, *places):
+        if run in said: raise UserError(said[run])
+        return "1 smoke run equal to the last digit"
+
+    def lock_again(lock, found, name, why):
+        locked.append((name, why))
+        return lock
+    names = ["image/a", "image/b", "image/c", "image/d", "image/e"]
+    runs = {name: Named(name) for name in names}
+    lock = SimpleNamespace(runs=runs, write=lambda root: None)
+    monkeypatch.setattr(core_same, "_check_can_be_shown", lambda *what: None)
+    monkeypatch.setattr(core_same, "find_runs", lambda: runs)
+    monkeypatch.setattr(core_same, "code_before", lambda root, wanted: nullcontext(tmp_path))
+    monkeypatch.setattr(core_same, "_shown", shown)
+    monkeypatch.setattr(core_same, "locked_again", lock_again)
+    monkeypatch.setattr(core_same.Lock, "read", lambda root: lock)
+    lines = []
+    with pytest.raises(UserError) as error:
+        for line in core_same.same(names, "a log was silenced", root=tmp_path): lines.append(line)
+    assert [line.split(":")[0] for line in lines] == ["image/a", "image/c", "image/e"]
+    assert locked == [(name, "version 1 is the same: a log was silenced") for name in ("image/a", "image/c", "image/e")]
+    assert str(error.value) == "; ".join(said.values())
