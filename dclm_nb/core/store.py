@@ -4,17 +4,15 @@
 __all__ = ['tree_hash', 'Recipe', 'Run', 'given_runs', 'RunStore']
 
 # %% ../../nbs/core/11_store.ipynb #imports
-import hashlib
 import inspect
 import json
 import os
-import random
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -113,18 +111,18 @@ class Run:
         return self.manifest["result"]
 
     def damage(self, full: bool = False) -> str:
-        """What is wrong with the files on disk, in words; empty when all is as the manifest says.
-        At most 2 % of the run's time: of files that take longer, blocks that are drawn, unless `full`."""
-        entries, states = self.manifest["files"], {}
-        for name, entry in entries.items():
+        """What is wrong with the files on disk, in words; empty when all is as the manifest says. Every file is hashed,
+        once in a process as long as it looks untouched, and again if `full`."""
+        states = {}
+        for name, entry in self.manifest["files"].items():
             if not (path := self.folder / name).is_file(): return f"{name} is missing"
             states[name] = state = _state(path)
             if state[0] != entry["size"]: return f"{name} has {state[0]:,} bytes instead of {entry['size']:,}"
         if not full and _is_read(self.path, states): return ""
-        at, total, affordable = time.time_ns(), sum(state[0] for state in states.values()), _affordable(self.manifest)
-        if full or total <= affordable: hurt = _hurt(self.folder, entries)
-        else: hurt = _hurt_in_parts(self, states, affordable / total)
-        if hurt: return f"{hurt} has other content than when it was written"
+        at = time.time_ns()
+        for name, entry in self.manifest["files"].items():
+            if sha256_of(self.folder / name, again=True) != entry["sha256"]:
+                return f"{name} has other content than when it was written"
         _read[str(self.path.absolute())] = at, states
         return ""
 
@@ -139,6 +137,8 @@ class Run:
         if not _is_of_its_recipe(manifest): raise ValueError("manifest.json was edited: its recipe has another key")
         return cls(path, manifest)
 
+def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
+
 def _is_of_its_recipe(manifest: dict) -> bool:
     "Is the key the hash of what decides the result? Of a recipe from which a secret was removed nobody can tell."
     told = [manifest.get(name) for name in ("name", "version", "config", "inputs", "seed")]
@@ -149,7 +149,6 @@ def _is_of_its_recipe(manifest: dict) -> bool:
 
 # %% ../../nbs/core/11_store.ipynb #state
 _TICK_NS = 2 * 10**9
-_HASHED_A_SECOND, _SHARE, _SMALL = 10**9, 0.02, 10**6               # bytes; of the run's time; bytes that cost nothing
 _read: dict[str, tuple[int, dict]] = {}                             # run: when this process read it, and its states
 
 def _state(path: Path) -> list[int]:
@@ -164,72 +163,6 @@ def _is_read(path: Path, states: dict[str, list[int]]) -> bool:
     "Has this process read the run, and are its files as they were then?"
     at, before = _read.get(str(path.absolute()), (0, {}))
     return bool(at) and before == states and all(_is_settled(state, at) for state in states.values())
-
-def _affordable(manifest: dict) -> float:
-    "Bytes that are hashed in 2 % of the time that the run took."
-    return max(_SMALL, _SHARE * manifest.get("wall_s", 0) * _HASHED_A_SECOND)
-
-# %% ../../nbs/core/11_store.ipynb #blocks
-_VERIFIED, _BLOCK, _BLOCKS = "verified.json", 2**16, 4096       # least bytes of a block; most blocks of a file
-
-def _block_size(size: int) -> int: return max(_BLOCK, -(-size // _BLOCKS))
-
-def _short_hash(data: bytes) -> str: return hashlib.sha256(data).hexdigest()[:16]
-
-def _content_of(path: Path) -> tuple[str, list[str]]:
-    "SHA-256 of a file, and the hashes of its blocks."
-    whole, blocks, size = hashlib.sha256(), [], _block_size(path.stat().st_size)
-    with open(path, "rb") as file:
-        while block := file.read(size):
-            whole.update(block)
-            blocks.append(_short_hash(block))
-    return whole.hexdigest(), blocks
-
-def _block_of(path: Path, number: int) -> str:
-    "The hash of one block, read anew."
-    size = _block_size(path.stat().st_size)
-    with open(path, "rb") as file:
-        file.seek(number * size)
-        return _short_hash(file.read(size))
-
-def _hurt(folder: Path, entries: dict[str, dict]) -> str:
-    "The first file with other content than its entry says, or nothing."
-    wrong = (name for name, entry in entries.items() if _content_of(folder / name)[0] != entry["sha256"])
-    return next(wrong, "")
-
-# %% ../../nbs/core/11_store.ipynb #in-parts
-def _hurt_in_parts(run: Run, states: dict[str, list[int]], share: float) -> str:
-    "As `_hurt`; of files that were read as a whole before and look untouched, a `share` of the blocks is read."
-    noted, at, kept = _noted_blocks(run.path), time.time_ns(), {}
-    for name, state in states.items():
-        entry, path = noted.get(name, {}), run.folder / name
-        if entry.get("state") == state and entry.get("blocks"):
-            if not _drawn_are_right(path, entry["blocks"], share): return name
-        else:
-            sha256, blocks = _content_of(path)
-            if sha256 != run.manifest["files"][name]["sha256"]: return name
-            entry = {"state": state, "blocks": blocks}
-        if _is_settled(state, at): kept[name] = entry
-    if kept != noted: _note_blocks(run.path, kept)
-    return ""
-
-def _drawn_are_right(path: Path, blocks: list[str], share: float) -> bool:
-    drawn = random.SystemRandom().sample(range(len(blocks)), max(1, int(share * len(blocks))))
-    return all(_block_of(path, number) == blocks[number] for number in drawn)
-
-def _noted_blocks(path: Path) -> dict[str, dict]:
-    "{file: its state and the hashes of its blocks when it was read as a whole}."
-    try:
-        noted = json.loads((path / _VERIFIED).read_text(encoding="utf-8"))["files"]
-        return {name: entry for name, entry in noted.items() if {"state", "blocks"} <= entry.keys()}
-    # whatever else it says: then every file is read again
-    except (OSError, ValueError, TypeError, KeyError, AttributeError): return {}
-
-def _note_blocks(path: Path, files: dict[str, dict]) -> None:
-    # a disk that cannot be written: read again
-    with suppress(OSError, UserError): atomic_write(path / _VERIFIED, json.dumps({"files": files}) + "\n")
-
-def _text(manifest: dict) -> str: return json.dumps(manifest, sort_keys=True, indent=1)
 
 # %% ../../nbs/core/11_store.ipynb #result-def
 def _result(value, files: Path, field: str = "result"):

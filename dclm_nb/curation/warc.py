@@ -23,10 +23,9 @@ from typing import BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from ..core.doors import AtLeast0, Count, door
+from ..core.doors import AtLeast0, Count, PathOrAddress, door
 from ..core.errors import UserError
 from ..core.files import atomic_write
-from ..core.given import as_path
 from .fetch import fetch_warc, warc_address
 from .members import BOMB_RATIO, LOOK, MAGIC, RECORD, Unpacking, first_bytes, next_member
 from dclm_nb.curation.payload import (
@@ -226,9 +225,7 @@ class _Archive:
     """The bytes of an archive, for random access without holding them in memory, and as a stream from any position."""
 
     def __init__(self, source: str | Path | BinaryIO | bytes):
-        if isinstance(source, (str, Path)):
-            as_path("source", source)
-            source = _open(str(source))                         # as it was given: an address is no path
+        if isinstance(source, (str, os.PathLike)): source = _open(str(source))      # an address is no path
         self.name = str(getattr(source, "name", "stream"))
         self.data = source if isinstance(source, bytes) else _mapped(source)
         if self.data[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"):
@@ -394,7 +391,7 @@ def _read_plain(archive: _Archive, start: int, limit: int) -> Iterator[tuple[int
 # %% ../../nbs/curation/02_warc.ipynb #read
 @door
 def read_warc(
-    source: str | Path | BinaryIO | bytes,
+    source: PathOrAddress | BinaryIO | bytes,
     report: ReadReport | None = None,
     limit: Count = MAX_RECORD,
     html_only: bool = False,

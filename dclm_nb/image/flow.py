@@ -77,10 +77,11 @@ def flow_sample(
     """Latents `"B N C"` for captions `"B M"` in `steps` Euler steps; `null` is the null caption, `"B M"`; `on_step(z)`
     sees the latents after every step. Raises `UserError` for no steps."""
     if steps < 1: raise UserError(f"diffusion needs at least one sampling step, not {steps}")
-    shape, weight = (len(captions), network.config.tokens, network.config.channels), network.write.weight
+    shape = len(captions), network.config.tokens, network.config.channels
+    precision = next((weight.dtype for weight in network.parameters()), torch.float32)
     # drawn and walked in float32 also for a network of lower precision, whatever torch's default is
     z = torch.randn(shape, generator=generator, dtype=torch.float32)
-    z = z.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+    z = z.to(network.device, torch.promote_types(precision, torch.float32))
     times = shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float32), settings.shift).to(z)
     for now, then in zip(times[:-1], times[1:]):
         direction = guided(lambda c: network(doubled(z, guidance), c, now.expand(len(c))), captions, null, guidance)

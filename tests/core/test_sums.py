@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from damages import DAMAGES, harm
 
-from dclm_nb.core import store
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import atomic_write, damage, intact, kept_file, note_sum, read_json, sum_beside
 from dclm_nb.core.identity import Identity, claim
@@ -104,27 +103,6 @@ def test_sums_are_no_content(tmp_path):
 def _writes(config: dict, seed: int, folder: Path) -> dict:
     atomic_write(folder / "x.json", '{"n": 1}', noted=True)
     return {"n": 1}
-
-
-@pytest.mark.parametrize("how", [*DAMAGES, "list", "no times", "no blocks"])
-def test_a_damaged_memory_of_what_was_read_costs_a_reading(tmp_path, how, monkeypatch):
-    monkeypatch.setattr(store, "_TICK_NS", 0), monkeypatch.setattr(store, "_SHARE", 0)
-    run = RunStore(tmp_path).run(_writes_much, {})
-    assert not run.damage()
-    path = run.path / "verified.json"
-    if how == "list": path.write_text("[1]")
-    elif how == "no times": path.write_text('{"at": "now", "files": {"x.bin": 3}}')
-    elif how == "no blocks":
-        noted = json.loads(path.read_text())
-        path.write_text(json.dumps({**noted, "files": {"x.bin": {**noted["files"]["x.bin"], "blocks": []}}}))
-    else: harm(path, how)
-    store._read.clear()                                                   # as in another process
-    assert RunStore(tmp_path).run(_writes_much, {}).key == run.key and RunStore(tmp_path).get(run.key).result == {}
-
-
-def _writes_much(config: dict, seed: int, folder: Path) -> dict:
-    (folder / "x.bin").write_bytes(bytes(2 * 10**6))
-    return {}
 
 
 @pytest.mark.parametrize("how", DAMAGES)

@@ -135,5 +135,5 @@ def test_train_tokenise_and_bless(watched, tmp_path, name, share, record_propert
     tokens = np.random.default_rng(0).integers(0, 64, (200, 17), dtype=np.uint16)
     write_token_folder(tmp_path / "tokens", tokens, 64)
     line = lambda out: [sys.executable, "-c", PROGRAMS[name], str(tmp_path / "tokens"), str(out)]
-    moving = ("result.json", "losses.csv", ".manifest.json", ".sum", ".ckpt")
+    moving = ("result.json", "losses.csv", ".manifest.json", ".parts.json", ".sum", ".ckpt")
     tried(record_property, killed_at(watched, line, tmp_path, share, moving))
