@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..core.doors import door
 from ..core.errors import UserError, unknown
-from ..core.files import disk_error, exclusive, intact, note_sum, noted_files, sum_beside
+from ..core.files import PARTS, disk_error, exclusive, intact, note_sum, noted_files, sum_beside
 from ..core.identity import Identity, claim
+from ..core.parts import check_parts, note_parts
 from ..core.progress import duration
 from ..core.switches import is_first_here
 from ..learn.checkpoints import hash_tensors
@@ -265,13 +266,17 @@ def _claim(out: Path, identity: Identity) -> None:
         raise UserError(f"{out.name}/stage.json is missing, so that nobody knows whose model this is; {then}")
     claim(out / "stage.json", identity, "another training", then)
 
+_PARTS = ("stage.json", "model/**/*", "camera.safetensors", "*/losses.csv", "training/looks.jsonl")
+
 def _is_finished(out: Path) -> bool:
     "Is the model there? Raises `UserError` where a part of it, or of what its training left, is no longer as it was."
     record = out / "model" / "model.json"
     if not record.is_file() and not sum_beside(record).is_file(): return False
+    if (out / "training" / LAST).is_file() and not (out / PARTS).exists(): return False     # it died before the list
     then = f"remove {out / 'model'} and run this again: it is trained again"
     for path in noted_files(out):
         if path.parent != out / "clips": intact(path, then)         # those were looked at before
+    check_parts(out, then)
     return True
 
 def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoModel | None, seed: int) -> TrainingSet:
@@ -321,6 +326,7 @@ def _train(
         for parameter in network.parameters(): parameter.requires_grad_(False)
         for path in [*out.glob("*/losses.csv"), *folder.glob("looks.jsonl")]: note_sum(path)
         save_video_model(replace(model, network=network.eval()), out / "model")
+        note_parts(out, _PARTS)
         tail = losses[-max(1, len(losses) // 10):]
         say(f"loss      {losses[0]:.3f} at first, {np.mean(tail):.3f} in the last tenth (1: a network that says "
             f"nothing); {duration(fitted.seconds)}")

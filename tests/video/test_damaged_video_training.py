@@ -14,6 +14,7 @@ pytest.importorskip("scenedetect")
 pytest.importorskip("peft")
 
 from dclm_nb.core.errors import UserError  # noqa: E402
+from dclm_nb.core.files import PARTS, sum_beside  # noqa: E402
 from dclm_nb.video import training as t  # noqa: E402
 from dclm_nb.video.lora import load_lora  # noqa: E402
 from dclm_nb.video.models import NetworkSizes, load_video_model  # noqa: E402
@@ -74,6 +75,37 @@ def test_a_damaged_training_is_refused_by_the_name_of_its_part(report, copy, par
     with pytest.raises(UserError, match=rf"^(?!.*\n).*{Path(part).name}.*(remove|choose)"):
         t.train_video(report.folder, copy, "video", SMALL)
     assert content(copy) == before
+
+
+FOREIGN = ["model/network.safetensors", "training/losses.csv", "training/looks.jsonl"]
+
+
+@pytest.mark.parametrize("part", FOREIGN)
+@pytest.mark.parametrize("sums", ["its own", "none"])
+def test_a_part_of_another_training_is_refused_by_its_name(report, kept, copy, part, sums):
+    "Every file is whole by itself: only the list of the folder's parts knows that they do not belong together."
+    for beside in (lambda path: path, sum_beside): shutil.copy(beside(kept["i2v"] / part), beside(copy / part))
+    if sums == "none": sum_beside(copy / part).unlink()
+    before = content(copy)
+    with pytest.raises(UserError, match=rf"^(?!.*\n).*{part}.*remove"): t.train_video(report.folder, copy, "video", SMALL)
+    assert content(copy) == before
+
+
+def test_a_training_of_an_earlier_version_is_read_with_a_line(report, copy, capsys):
+    (copy / PARTS).unlink()
+    t.train_video(report.folder, copy, "video", SMALL)
+    said = capsys.readouterr()
+    assert "it was there already" in said.out and "cannot be checked" in said.err
+
+
+def test_a_model_whose_list_of_parts_was_not_written_any_more_is_trained_to_its_end(report, kept, tmp_path, monkeypatch):
+    def dying(*what): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(t, "note_parts", dying)
+        with pytest.raises(KeyboardInterrupt): t.train_video(report.folder, tmp_path / "out", "video", SMALL)
+    assert (tmp_path / "out" / "model" / "model.json").is_file()
+    t.train_video(report.folder, tmp_path / "out", "video", SMALL)
+    assert content(tmp_path / "out") == content(kept["video"])
 
 
 @pytest.mark.parametrize("how", DAMAGES)
