@@ -33,17 +33,17 @@ def smoke_films(store: RunStore) -> None:
     run_in_parallel([films_plan(profile("smoke").curation, "", 0)], store, workers=0)
 
 # %% ../../../nbs/studies/svd/07_smoke.ipynb #pipeline-def
-def _curated(config: dict, seed: int, folder: Path) -> dict:
+def _curated(config: dict, seed: int, folder: Path, inputs: dict) -> dict:
     "Run: a few films of the world through the pipeline as it comes, without scorers."
-    from dclm_nb.video.films import write_films
     from dclm_nb.video.pipeline import VideoCuration, curate_films
-    films = write_films(folder / "world", config["films"], size=config["size"], seed=seed)
-    report = curate_films(films.films, folder / "curated", VideoCuration(), workers=1)
+    report = curate_films(inputs["films"], folder / "curated", VideoCuration(), workers=1)
     return {"kept": report.data["kept"], "films": report.data["films"]}
 
 def _smoke_pipeline(store: RunStore) -> None:
-    "The pipeline of films by itself."
-    store.run(_curated, {"films": 2, "size": 128})
+    "The pipeline of films by itself; it notes the paths of the films, so they lie outside of the run."
+    from dclm_nb.video.films import write_films
+    films = write_films(store.root / "world", 2, size=128, seed=0)
+    store.run(_curated, {}, inputs={"films": films.films})
 
 def _smoke_trainings(store: RunStore) -> None:
     "The base model of one seed, a training on the captions of a captioner, and all that is made for them."
