@@ -87,7 +87,8 @@ def test_a_part_of_another_training_is_refused_by_its_name(report, kept, copy, p
     for beside in (lambda path: path, sum_beside): shutil.copy(beside(kept["i2v"] / part), beside(copy / part))
     if sums == "none": sum_beside(copy / part).unlink()
     before = content(copy)
-    with pytest.raises(UserError, match=rf"^(?!.*\n).*{part}.*remove"): t.train_video(report.folder, copy, "video", SMALL)
+    with pytest.raises(UserError, match=rf"^(?!.*\n).*{part}.*remove"):
+        t.train_video(report.folder, copy, "video", SMALL)
     assert content(copy) == before
 
 
