@@ -99,7 +99,7 @@ def test_a_training_of_an_earlier_version_is_read_with_a_line(report, copy, caps
     assert "it was there already" in said.out and "cannot be checked" in said.err
 
 
-def test_a_model_whose_list_of_parts_was_not_written_any_more_is_trained_to_its_end(report, kept, tmp_path, monkeypatch):
+def test_a_model_whose_list_of_parts_was_not_written_is_trained_to_its_end(report, kept, tmp_path, monkeypatch):
     def dying(*what): raise KeyboardInterrupt
     with monkeypatch.context() as m:
         m.setattr(t, "note_parts", dying)
