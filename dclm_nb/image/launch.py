@@ -18,6 +18,7 @@ from ..core.files import PARTS, atomic_write, damage, disk_error, exclusive, rea
 from ..core.identity import Identity, claim
 from ..core.parts import clear_parts, hurt_parts, note_parts
 from ..core.store import tree_hash
+from ..core.ranks import one_launch
 from ..core.switches import is_first_here
 from .autoencoders import make_codec, pretrained_kl
 from .captions import CaptionVocabulary
@@ -214,9 +215,16 @@ def train_image(
     once for all devices. Raises `UserError`, also for a folder of another training."""
     check_method(method)
     if size not in SIZES: raise unknown("size", size, SIZES)
-    out, leads = Path(out), is_first_here()
+    out = Path(out)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
+    with one_launch(out): _train_there(method, size, shards, out, codec, devices, resolution, pictures, seed)
+    return out / "model"
+
+def _train_there(method: str, size: str, shards: str, out: Path, codec: str, devices, resolution: int, pictures: int,
+                 seed: int) -> None:
+    "What no other launch does in `out` meanwhile."
+    leads = is_first_here()
     say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     with exclusive(out / ".preparing.lock"):
         _claim(method, size, shards, out, codec, devices, resolution, pictures, seed)
@@ -238,8 +246,7 @@ def train_image(
         train(network, config, data, out / "training", seed, f"{method}, {size}", workers=ahead)
     if leads and not has_model:
         save_image_model(ImageModel(load_weights(last, network), made, vocabulary, config.settings), out / "model")
-    if leads and (hurt or not has_model):
+    if leads and (hurt or not has_model or not (out / PARTS).exists()):     # it may have died before the list
         note_parts(out, _PARTS)
         tidy(out / "training", LAST, LOSSES, RUN)
     say(f"model     {out / 'model'}{' (it was there already)' if has_model else ''}")
-    return out / "model"

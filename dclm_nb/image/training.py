@@ -15,6 +15,7 @@ from ..core.errors import UserError
 from ..core.files import intact
 from ..core.given import as_folder
 from ..core.identity import Identity, hash_of
+from ..core.ranks import one_launch
 from ..core.seeds import seed_for
 from .backbone import Backbone
 from .config import BackboneConfig
@@ -155,9 +156,10 @@ def train(
     objective = ImageTraining(Backbone(backbone, seed), config, budget.steps)
     draw = partial(_draw, data, config.caption_drop, seed)
     batches = SeededSteps(draw, budget.steps, config.batch_size, workers)
-    fitted = fit(objective, batches, FitConfig.of(config, steps=budget.steps), folder, whose, name, [marks])
-    losses = [round(loss, 6) for loss in fitted.losses()]
-    fitted.finish(LAST, LOSSES, RUN)
+    with one_launch(folder):
+        fitted = fit(objective, batches, FitConfig.of(config, steps=budget.steps), folder, whose, name, [marks])
+        losses = [round(loss, 6) for loss in fitted.losses()]
+        fitted.finish(LAST, LOSSES, RUN)
     return {
         "steps": budget.steps,
         "flops": budget.steps * budget.step_cost,

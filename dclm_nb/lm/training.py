@@ -14,6 +14,7 @@ from ..core.files import intact, note_sum, read_json
 from ..core.given import as_folder, as_path, briefly, whole
 from ..core.identity import Identity, claim
 from ..core.parts import check_parts, write_last
+from ..core.ranks import one_launch
 from ..learn.fit import LAST, RUN, FitConfig, Fitted, fit
 from ..learn.objective import Objective, OptimConfig
 from .checkpoints import save_model
@@ -165,9 +166,10 @@ def train(
     shards = TokenShards(tokens_folder)
     check_fits(shards, model_config)
     whose, result = _identity(model_config, train_config, shards, seed), folder / "result.json"
-    claim(folder / RUN, whose)
-    if result.is_file(): return _result_of(folder)
-    objective = LanguageModelTraining(OpenLM(model_config, seed), train_config, steps)
-    data = TokenDataModule(shards, train_config, seed)
-    _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder, whose), train_config)
-    return _result_of(folder)
+    with one_launch(folder):
+        claim(folder / RUN, whose)
+        if result.is_file(): return _result_of(folder)
+        objective = LanguageModelTraining(OpenLM(model_config, seed), train_config, steps)
+        data = TokenDataModule(shards, train_config, seed)
+        _finish(fit(objective, data, FitConfig.of(train_config, steps=steps), folder, whose), train_config)
+        return _result_of(folder)

@@ -20,6 +20,7 @@ from ..core.files import PARTS, disk_error, exclusive, intact, note_sum, noted_f
 from ..core.identity import Identity, claim
 from ..core.parts import check_parts, note_parts
 from ..core.progress import duration
+from ..core.ranks import one_launch
 from ..core.switches import is_first_here
 from ..learn.checkpoints import hash_tensors
 from ..learn.fit import LAST, Fitted
@@ -226,8 +227,7 @@ def train_video(
     """Train one stage on shards of clips, from the model in `start` or random weights, and return the folder of the
     model; prints what it does. Raises `UserError`."""
     if stage not in RECIPES: raise unknown("stage", stage, RECIPES)
-    out, leads = Path(out), is_first_here()
-    say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
+    out = Path(out)
     before = load_video_model(start) if start else None
     came_from = check_order(stage, before)
     shards = clip_shards(data)
@@ -236,6 +236,15 @@ def train_video(
         raise UserError("--stage views needs the camera's elevation, in degrees: elevation in the settings")
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error
+    with one_launch(out): _train_there(data, shards, out, stage, how, before, came_from, seed)
+    return out / "model"
+
+def _train_there(
+    data, shards: str, out: Path, stage: str, how: VideoTraining, before: VideoModel | None, came_from: str, seed: int
+) -> None:
+    "What no other launch does in `out` meanwhile."
+    leads = is_first_here()
+    say = lambda *lines: print(*lines, sep="\n", flush=True) if leads else None
     say(f"reading   {how.moments} moments of each clip in {Path(shards).parent}")
     with exclusive(out / ".preparing.lock"): made = _prepared(data, out / "clips", stage, how, before, seed)
     say(*made.lines())
@@ -250,7 +259,6 @@ def train_video(
     _claim(out, Identity.of("video/stage", 2, _deciding(stage, how, training, plan), inputs, seed))
     if _is_finished(out): say(f"model     {out / 'model'} (it was there already)")
     else: _train(model, made, out, how, training, seed, say, leads)
-    return out / "model"
 
 def _deciding(stage: str, how: VideoTraining, training: Training, plan: NetworkPlan) -> dict:
     "All settings that have a say in the model."

@@ -198,3 +198,27 @@ def test_who_dies_before_the_list_has_not_finished(shards, kept, tmp_path, monke
     launch.train_image(out=out, shards=str(shards), **SETTINGS)
     assert (out / ".parts.json").is_file() and not (out / "training" / "run.json").exists()
     assert (out / "model/model.json").read_bytes() == (kept / "model/model.json").read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["save_image_model", "note_parts", "tidy"])
+@pytest.mark.parametrize("is_done", [False, True])
+def test_who_dies_at_a_moment_of_the_end_ends_as_if_nothing_had_been(
+    shards, kept, tmp_path, monkeypatch, moment, is_done
+):
+    "Before a step of the end, and after it."
+    out, real = tmp_path / "out", getattr(launch, moment)
+
+    def dying(*what):
+        if is_done: real(*what)
+        raise KeyboardInterrupt
+    with monkeypatch.context() as context:
+        context.setattr(launch, moment, dying)
+        with pytest.raises(KeyboardInterrupt): launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    launch.train_image(out=out, shards=str(shards), **SETTINGS)
+    # the seconds of a training stand in two, and the last shards that anybody named in the third
+    moving = ("run.json", "losses.csv", "_shards.json")
+    files = lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+        if path.is_file() and path.name not in moving and path.suffix not in (".sum", ".lock")
+    }
+    assert files(out) == files(kept)
