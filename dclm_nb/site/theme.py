@@ -7,6 +7,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from .lean import LeanFormatter
 from .rooms import Entry, Room, neighbours, sidebar
 
 # %% auto #0
@@ -47,6 +48,8 @@ def _on_a_page(app, page: str, template: str, context: dict, doctree):
 
 def setup(app) -> dict:
     "Called by Sphinx."
+    from sphinx.highlighting import PygmentsBridge
+    PygmentsBridge.html_formatter = LeanFormatter
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.connect("html-page-context", _on_a_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
