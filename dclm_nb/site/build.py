@@ -26,7 +26,7 @@ from .links import Walk, walk
 from .made import listed
 from .matrix import counts, matrix
 from .names import defined_names, linked_names
-from .notebook_pages import Pictures, notebook_page
+from .notebook_pages import Pictures, first_picture, notebook_page, title_and_lead
 from .places import RAN, Relinker, page_of
 from .rooms import Room, all_rooms, room_index
 from .theme import CONF, ROOMS_FILE, SIDEBAR
@@ -43,13 +43,28 @@ def _learn(rooms: list[Room]) -> str:
     stories = next((room for room in rooms if room.page == "nbs/stories/index"), None)
     return "[the stories](nbs/stories/index.md)" if stories else "[a story](nbs/video/40_story.md)"
 
-def front_page(rooms: list[Room], root: Path | None = None) -> str:
+def _cards(results: list[Room], root: Path, pictures: Pictures) -> str:
+    "A card for each paper: its story with the story's first picture, and its results."
+    cards = []
+    for room in results:
+        name = Path(room.page).parent.name
+        links = f"[All results of {room.title}]({room.page}.md)"
+        if story := next((root / "nbs" / "stories").glob(f"*_{name}.ipynb"), None):
+            title, _ = title_and_lead(story)
+            way = first_picture(story, lambda data, kind: f"{pictures.folder}/{pictures.add(data, kind)}")
+            shown = f"![The steps of the story: {title}]({way})<br>" if way else ""
+            links = f"[{shown}{title}]({page_of(story.relative_to(root), root)}.md)<br>{links}"
+        cards.append(f"- {links}")
+    return "\n".join(['<div class="gallery cards">\n', *cards, "\n</div>"])
+
+def front_page(rooms: list[Room], root: Path, pictures: Pictures) -> str:
     "The front page as Markdown."
     found, tables = counts(root), matrix(root)
     reruns, answers = found["reruns"], found["answers"]
     results = [room for room in rooms if room.group == "Results" and room.entries]
-    words = ((root or project_root()) / ASSETS / "front.md").read_text(encoding="utf-8")
+    words = (root / ASSETS / "front.md").read_text(encoding="utf-8")
     return words.format(
+        cards=_cards(results, root, pictures),
         papers=_WORDS[len(results)] if len(results) < len(_WORDS) else len(results),
         names=listed([f"[{room.title}]({room.page}.md)" for room in results]),
         exhibits=found["exhibits"],
@@ -92,15 +107,15 @@ def _with_its_place(text: str, file: Path, page: str, host: str) -> str:
 
 def pages(root: Path, relinker: Relinker, pictures: Pictures, rooms: list[Room]) -> Iterator[tuple[str, str]]:
     "(page, Markdown) of every page of the site."
-    yield "index", front_page(rooms, root)
+    names = defined_names(root)
+    yield "index", linked_names(front_page(rooms, root, pictures), "index", names)
     for room in rooms:
         if room.entries: yield room.page, room_index(room)
     yield "nbs/index", _index_of_rooms("The library", rooms)
     yield "figures/index", _index_of_rooms("Results", rooms)
     for file, text in _texts(root):
         page = page_of(file, root)
-        yield page, relinker(text, file, page)
-    names = defined_names(root)
+        yield page, linked_names(relinker(text, file, page), page, names)
     for file in _notebooks(root):
         page = page_of(file, root)
         if page == "readme": continue                       # README.md is made from it
