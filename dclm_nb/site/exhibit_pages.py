@@ -101,7 +101,8 @@ def exhibit_page(exhibit: Exhibit, root: Path | None = None) -> str:
     parts = [f"# {title}", raw(_glance(exhibit, manifest, ran.is_file())), lead]
     for heading, text in rest:
         if heading == "Side by side": text = linked_table(text, anchors)
-        if heading == "How this was made": parts += [*_what_ran(exhibit, manifest, values, ran), code_behind(exhibit, root)]
+        if heading == "How this was made":
+            parts += [*_what_ran(exhibit, manifest, values, ran), code_behind(exhibit, root)]
         parts.append(f"## {heading}\n\n{films_play(kept_together(text), heading, folder)}")
     return "\n\n".join(part for part in parts if part) + "\n"
 

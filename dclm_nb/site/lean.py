@@ -66,7 +66,7 @@ def _lean_picture(file: Path) -> tuple[str, str, tuple[int, int]]:
     small = as_webp(data) if file.suffix in (".png", ".gif") else data
     if small is data: return file.name, file.name, size
     lean = file.with_suffix(".webp")
-    if lean.exists(): return file.name, file.name, size     # two pictures of one name, such as a film and its first frame
+    if lean.exists(): return file.name, file.name, size     # a film and its first frame may share a name
     lean.write_bytes(small)
     file.unlink()
     return file.name, lean.name, size
