@@ -94,3 +94,18 @@ def test_the_walk_finds_what_is_lost(tmp_path, monkeypatch, link, leads):
     (tmp_path / "b.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "a.md").write_text(f"# Here\n\n{link}\n")
     assert (not list(astray(tmp_path / "a.md"))) == leads
+
+
+SOUGHT = ("figures/dclm/table_12.md", "nbs/lm/09_aggregate.ipynb", "nbs/curation/22_pipeline.ipynb",
+          "nbs/image/16_checkpoints.ipynb", "figures/svd/extra_filters.md", "nbs/video/15_filters.ipynb")
+
+
+def test_what_a_newcomer_asks_for_is_two_clicks_from_the_readme():
+    "A table, the cell that computes Core, curation of text, the image model, and what the filters of films catch."
+    found = now = {ROOT / "README.md"}
+    for _ in range(2):
+        ends = {file.parent / to.partition("#")[0] for file in now for text in texts(file) for to in links(text)}
+        now = {file for end in ends if (file := Path(os.path.normpath(end))).suffix in (".md", ".ipynb")} - found
+        now = {file for file in now if file.is_file()}
+        found = found | now
+    assert not [place for place in SOUGHT if ROOT / place not in found]

@@ -46,11 +46,15 @@ def _draws(cell) -> bool:
     "Whether a cell shows a picture."
     return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
 
+def _is_diagram(cell) -> bool:
+    "Whether a cell is a diagram, whose picture says all that its code says."
+    return cell.source.lstrip().startswith("workflow(")
+
 def _code(cell) -> str:
     "The code of a cell; imports are folded, and so is what is long and ends in a picture."
     code, lines = fenced(cell.source, "python"), cell.source.strip().count("\n") + 1
     if only_imports(cell.source): summary = "Imports"
-    elif lines > LONG_DRAWING and _draws(cell) and "export" not in cell.directives_: summary = (
+    elif _draws(cell) and "export" not in cell.directives_ and (lines > LONG_DRAWING or _is_diagram(cell)): summary = (
         f"The {lines} lines of code behind this picture")
     else: return code
     return f"<details><summary>{summary}</summary>\n\n{code}\n\n</details>"
