@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['GONE', 'processed_cells', 'fenced', 'only_imports', 'Pictures', 'notebook_page', 'title_and_lead']
+__all__ = ['GONE', 'LONG_DRAWING', 'processed_cells', 'fenced', 'only_imports', 'Pictures', 'notebook_page', 'title_and_lead',
+           'first_picture']
 
 # %% ../../nbs/site/01_notebook_pages.ipynb #processed
 GONE = {"hide", "default_exp"}                  # cells with these directives are no part of a page
@@ -39,11 +40,24 @@ def only_imports(source: str) -> bool:
     typing = lambda node: isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     return bool(tree.body) and all(isinstance(n, (ast.Import, ast.ImportFrom)) or typing(n) for n in tree.body)
 
+LONG_DRAWING = 20                               # lines; a longer way to a picture is folded
+
+def _draws(cell) -> bool:
+    "Whether a cell shows a picture."
+    return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
+
+def _is_diagram(cell) -> bool:
+    "Whether a cell is a diagram, whose picture says all that its code says."
+    return cell.source.lstrip().startswith("workflow(")
+
 def _code(cell) -> str:
-    "The code of a cell; imports are folded."
-    code = fenced(cell.source, "python")
-    if not only_imports(cell.source): return code
-    return f"<details><summary>Imports</summary>\n\n{code}\n\n</details>"
+    "The code of a cell; imports are folded, and so is what is long and ends in a picture."
+    code, lines = fenced(cell.source, "python"), cell.source.strip().count("\n") + 1
+    if only_imports(cell.source): summary = "Imports"
+    elif _draws(cell) and "export" not in cell.directives_ and (lines > LONG_DRAWING or _is_diagram(cell)): summary = (
+        f"The {lines} lines of code behind this picture")
+    else: return code
+    return f"<details><summary>{summary}</summary>\n\n{code}\n\n</details>"
 
 # %% ../../nbs/site/01_notebook_pages.ipynb #outputs
 @dataclass
@@ -67,13 +81,16 @@ def _output(output, about: str, relinked: Callable[[str], str], picture: Callabl
     if output.output_type == "stream": return fenced(_text(output.text), "text")
     if output.output_type == "error": return fenced("\n".join(output.traceback), "text")
     data = output.get("data", {})
-    for kind, end in _KINDS.items():
-        if kind not in data: continue
-        raw = _text(data[kind])
-        return f"![{about}]({picture(raw.encode() if end == 'svg' else base64.b64decode(raw), end)})"
+    for kind in _KINDS:
+        if kind in data: return f"![{about}]({_kept(data, kind, picture)})"
     if "text/markdown" in data: return relinked(_text(data["text/markdown"]).strip())
     if "text/html" in data: return _html(_text(data["text/html"]))
     return fenced(_text(data["text/plain"]), "text") if "text/plain" in data else ""
+
+def _kept(data, kind: str, picture: Callable[[bytes, str], str]) -> str:
+    "The address of a picture of an output."
+    raw, end = _text(data[kind]), _KINDS[kind]
+    return picture(raw.encode() if end == "svg" else base64.b64decode(raw), end)
 
 def _html(text: str) -> str:
     "HTML as it is, in a box that scrolls by itself; its own style is left out."
@@ -114,3 +131,11 @@ def title_and_lead(notebook: Path) -> tuple[str, str]:
     rest = re.sub(r"^#.*$", "", text, flags=re.M).strip().split("\n\n")[0].replace("\n", " ")
     unlinked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", rest)
     return title.strip(), re.split(r"(?<=[.?!:])\s", unlinked, maxsplit=1)[0]
+
+# %% ../../nbs/site/01_notebook_pages.ipynb #first-picture
+def first_picture(notebook: Path, picture: Callable[[bytes, str], str]) -> str:
+    "The address of the first picture of a notebook, as `picture` gives it; blank without one."
+    for cell in processed_cells(notebook):
+        for output in cell.get("outputs", []):
+            for kind in set(_KINDS) & set(output.get("data", {})): return _kept(output["data"], kind, picture)
+    return ""

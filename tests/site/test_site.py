@@ -57,7 +57,49 @@ def test_formulas_are_drawn_without_a_network(site):
 
 
 def test_the_site_is_small(site):
-    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 80e6
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 50e6
+
+
+CORE = "nbs/lm/09_aggregate.html#cell-core-score"
+SOUGHT = {
+    "a table": "figures/dclm/table_12.html",
+    "the cell that computes Core": CORE,
+    "how to curate an archive": "readme.html#your-own-crawl",
+    "how to draw from the image model": "readme.html#drawing-from-a-small-image-model",
+    "what the video filters catch": "figures/svd/extra_filters.html",
+}
+
+
+def clicks(site: Path, start: str, most: int) -> dict[str, int]:
+    "How many links of texts, not of the sidebar, lead from a page to each address."
+    found, now = {start: 0}, [start]
+    for count in range(1, most + 1):
+        pages, now = dict.fromkeys(address.partition("#")[0] for address in now), []
+        for page in pages:
+            text = (site / page).read_text(encoding="utf-8")
+            text = text[text.index("<article"):text.index("</article>")]
+            for address in re.findall(r'<a [^>]*?href="([^":]+)"', text):
+                path, _, part = address.partition("#")
+                to = os.path.normpath(Path(page).parent / path) if path else page
+                if to.endswith(".html"): now += [to, f"{to}#{part}"]
+        now = [address for address in dict.fromkeys(now) if address not in found]
+        found |= dict.fromkeys(now, count)
+    return found
+
+
+@pytest.mark.parametrize("start, most", [("index.html", 1), ("readme.html", 2)])
+def test_what_a_newcomer_asks_for_is_near(site, start, most):
+    found = clicks(site, start, most)
+    assert not {what for what, address in SOUGHT.items() if address not in found}
+
+
+def test_pictures_are_small_and_say_how_large_they_are(site):
+    from PIL import Image
+    kinds = [file.suffix for file in (site / "_images").iterdir()]
+    assert kinds.count(".png") < 10 and kinds.count(".gif") == 0 and kinds.count(".webp") > 100
+    page = (site / "nbs/image/09_flow.html").read_text(encoding="utf-8")
+    for name, width, height in re.findall(r'<img [^>]*_images/([^"]+)" width="(\d+)" height="(\d+)"', page):
+        assert Image.open(site / "_images" / name).size == (int(width), int(height))
 
 
 WIDTHS = {"phone": 390, "tablet": 820, "desk": 1400}
@@ -94,6 +136,26 @@ def test_pages_fit_their_window_and_the_console_is_silent(site, browser, tmp_pat
     said, browser.said[:] = list(browser.said), []
     assert not said
     print(f"screenshots: {shots}")
+
+
+@pytest.mark.parametrize("page", ["figures/tradeoffs/figure_a.html", "nbs/stories/00_dclm.html", "readme.html"])
+def test_a_figure_can_be_read_on_a_phone(site, browser, page):
+    "It is as wide as its words need, moves in a box of its own, and opens by itself."
+    browser.open((site / page).as_uri(), 390)
+    first = "[...document.querySelectorAll('article a.picture img')].find(img => img.getAttribute('width') > 640)"
+    browser.wait_for(f"{first}.getBoundingClientRect().width >= 600")
+    assert browser.run(f"{first}.closest('p').getBoundingClientRect().width") <= 390
+    assert browser.run(f"{first}.closest('a').href") == browser.run(f"{first}.src")
+    assert browser.run("document.documentElement.scrollWidth") <= 390 and not browser.said
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_the_buttons_of_the_head_do_not_overlap(site, browser, width):
+    browser.open((site / "index.html").as_uri(), width)
+    edges = """(() => [...document.querySelectorAll('.header-right > *')].map(e => e.getBoundingClientRect())
+               .filter(box => box.width).map(box => [box.left, box.right]))()"""
+    boxes = sorted(browser.run(edges))
+    assert all(right + 4 <= left for (_, right), (left, _) in zip(boxes, boxes[1:]))
 
 
 VISIBLE = "[...document.querySelectorAll('#{}  tbody tr')].filter(row => !row.hidden).length"

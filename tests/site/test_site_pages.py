@@ -110,6 +110,21 @@ def test_only_imports_are_folded(source, folded):
     assert only_imports(source) is folded
 
 
+@pytest.mark.parametrize("lines, outputs, first, folded", [
+    (21, ["image/png"], "x = 1", True),
+    (20, ["image/png"], "x = 1", False),
+    (40, ["text/plain"], "x = 1", False),
+    (40, [], "x = 1", False),
+    (40, ["image/svg+xml"], "#| export\nx = 1", False),
+    (3, ["image/png"], "workflow([])", True),
+    (3, ["text/plain"], "workflow([])", False),
+])
+def test_a_long_way_to_a_picture_is_folded(tmp_path, lines, outputs, first, folded):
+    source = "\n".join([first, *["x = 2"] * (lines - 1)])
+    page = shown(notebook(tmp_path, ("code", source, [output(**{kind: "aGk="}) for kind in outputs])))
+    assert (f"<details><summary>The {lines} lines of code behind this picture</summary>" in page) == folded
+
+
 def output(**data) -> dict: return {"output_type": "display_data", "metadata": {}, "data": data}
 
 

@@ -14,7 +14,8 @@ function filterTables(form, tables) {
     }
     return shown + " of " + table.tBodies[0].rows.length;
   });
-  form.querySelector(".count").textContent = counts[0] + " exhibits and " + counts[1] + " claims are shown.";
+  form.querySelector(".count").innerHTML =
+    `<a href="#exhibits">${counts[0]} exhibits</a> and <a href="#claims">${counts[1]} claims</a> are shown.`;
 }
 
 function sortTable(table, column) {
@@ -58,11 +59,23 @@ function openFolded() {
   if (folded && !folded.open) { folded.open = true; target.scrollIntoView(); }
 }
 
+// A picture opens by itself, as large as it is.
+function openPictures() {
+  for (const picture of document.querySelectorAll("article img")) {
+    if (picture.closest("a")) continue;
+    const link = document.createElement("a");
+    link.href = picture.src;
+    link.className = "picture";
+    picture.replaceWith(link);
+    link.append(picture);
+  }
+}
+
 // Films play by themselves, unless a reader has asked for less motion.
 function playFilms() {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   for (const film of document.querySelectorAll("article video")) film.play().catch(() => {});
 }
 
-document.addEventListener("DOMContentLoaded", () => { setUpMatrix(); openFolded(); playFilms(); });
+document.addEventListener("DOMContentLoaded", () => { setUpMatrix(); openFolded(); openPictures(); playFilms(); });
 addEventListener("hashchange", openFolded);
