@@ -396,8 +396,8 @@ def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #curve
 def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_distance", "loss")) -> pd.DataFrame | None:
-    """One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted
-    to. None without runs."""
+    """One row per method, size, seed and mark: `budget`, the compute that was asked for; `flops`, what whole steps made
+    of it; and the metrics. What is drawn and what the frontier is fitted to. None without runs."""
     if grid is None: return None
     rows = []
     for (method, size), _ in grid.setups.items():
@@ -408,6 +408,7 @@ def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_dist
                     "method": method,
                     "size": size,
                     "seed": seed,
+                    "budget": grid.compute(size, mark),
                     "flops": grid.judged[point, Aim.PROMPT].result["training_flops"],
                     **{m: _value(grid, point, m) for m in metrics},
                 })

@@ -102,6 +102,7 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
             "size": "small",
             "seed": s,
             "flops": c,
+            "budget": c,
             "frechet_distance": 9 * (c / 1e12) ** (-0.2 - 0.1 * k - 0.01 * s),
             "prompt_error": e,
         }
@@ -125,6 +126,42 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
         "none inside the measured range" in notes["Fréchet distance, diffusion meets next-token"]
         and "too few points" in notes[f"prompts missed, {METHODS[0]}"]
     )
+
+
+def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
+    """Diffusion's seeds `bends_on` fall late, so that their hull has two points; all else are power laws with a larger
+    network beside them that is a step cheaper and worse."""
+    laws = [
+        (m, size, s, c, 9 * (c / 1e12) ** -0.3 * penalty * (3 if m == "diffusion" and s in bends_on and c < 4e12 else 1))
+        for m in METHODS for size, penalty in (("small", 1.0), ("medium", 1.4))
+        for s in (0, 1, 2) for c in (1e12, 2e12, 4e12)
+    ]
+    return pd.DataFrame([
+        dict(method=m, size=size, seed=s, budget=c, flops=c * (1 if size == "small" else 0.97), frechet_distance=d,
+             prompt_error=d / 40)
+        for m, size, s, c, d in laws
+    ])
+
+
+@pytest.mark.parametrize("bends_on", [(), (1,), (0, 2), (0, 1, 2)])
+def test_a_slope_of_some_of_the_seeds_only_is_not_printed(grid, monkeypatch, bends_on):
+    monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: planted_curves(bends_on))
+    frame = frontier_tables.fit_frame(grid)
+    points = frame[frame["column"].eq("points_frechet_distance")].set_index(["row", "seed"])["value"].sort_index()
+    assert points["diffusion"].tolist() == [2.0 if s in bends_on else 3.0 for s in (0, 1, 2)]
+    assert (points.drop("diffusion") == 3).all()                        # none for the larger networks
+    for name in ("slope", "intercept", "r2"):
+        told = frame[frame["column"].eq(f"{name}_frechet_distance")].groupby("row").size()
+        assert told.to_dict() == {m: 3 for m in METHODS if m != "diffusion" or not bends_on}
+    notes = frontier_tables.seeds_without_fit(frame)
+    assert ("Fréchet distance, diffusion, seeds" in notes) == bool(bends_on)
+
+
+def test_a_frontier_has_at_most_one_network_of_each_budget(grid):
+    frame, budgets = frontier_tables.fit_frame(grid), grid.levels()
+    points = frame[frame["column"].str.startswith("points_")]["value"]
+    assert len(points) == 2 * len(METHODS) * len(SEEDS) and points.max() <= len(budgets)
+    assert set(compute_grid.curves(grid)["budget"]) == set(budgets)
 
 
 def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
