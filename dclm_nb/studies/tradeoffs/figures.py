@@ -197,13 +197,13 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #sweep
 def sweep_panels(
     table: pd.DataFrame | None,
-    x: str,
+    x: str | Mapping[str, str],
     metrics: Sequence[str] = ("prompt_following", "frechet_distance"),
     logx: bool = False,
     labels: str = "",
     reference: Mapping[str, Mapping[str, float]] = {},
 ) -> Figure | None:
-    """`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the
+    """`table` has `method`, `x` (one column, or one for each metric) and the metrics, a row per try (and seed); `labels` names a column written beside the
     points; `reference`: limits by metric. None for None."""
     if table is None: return None
     with styled() as plt:
@@ -212,12 +212,13 @@ def sweep_panels(
         )
         ends = {}
         for axis, metric in zip(axes[0], metrics):
-            ends[axis] = [_sweep(axis, method, table[table["method"].eq(method)], x, metric, labels)
+            along = x if isinstance(x, str) else x[metric]
+            ends[axis] = [_sweep(axis, method, table[table["method"].eq(method)], along, metric, labels)
                           for method in METHOD_COLOURS if table["method"].eq(method).any()]
             if logx: plain_log(axis, "x")
             if metric == "frechet_distance": plain_log(axis, "y")
             _limits(axis, reference.get(metric, {}))
-            axis.set_xlabel(_title(x)), axis.set_ylabel(_title(metric))
+            axis.set_xlabel(_title(along)), axis.set_ylabel(_title(metric))
         said = [_dot(lw=0.6, label="one seed"), _dot(**_RING, label="best mean of a method")]
         if labels: said.append(_dot(ls="", marker="$8$", ms=5, label=f"number: {_title(labels)}"))
         figure.legend(handles=said, fontsize=7.5, loc="outside lower center", ncols=3)
@@ -228,7 +229,9 @@ def sweep_panels(
 def _sweep(axis, method: str, part: pd.DataFrame, x: str, metric: str, labels: str) -> End:
     "One method: seeds, their mean, its best, and what is written beside it."
     colour, mean = METHOD_COLOURS[method], part.groupby(x)[metric].mean()
-    for _, run in part.sort_values(x).groupby("seed"): axis.plot(run[x], run[metric], color=colour, lw=0.6, alpha=0.4)
+    alone = dict(marker="_", ms=9) if len(mean) == 1 else {}                  # a line of one point cannot be seen
+    for _, run in part.sort_values(x).groupby("seed"):
+        axis.plot(run[x], run[metric], color=colour, lw=0.6, alpha=0.4, **alone)
     axis.plot(mean.index, mean, marker="o", ms=4, color=colour)
     if len(mean) > 1:
         best = mean.idxmin() if metric in _LOWER_IS_BETTER else mean.idxmax()

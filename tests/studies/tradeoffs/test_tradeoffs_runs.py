@@ -24,6 +24,7 @@ from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
+from dclm_nb.studies.tradeoffs.figures import sweep_panels
 from dclm_nb.studies.tradeoffs.profiles import CODECS, SCENES, profile
 from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, StudyRuns, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
@@ -307,6 +308,39 @@ def test_the_cache_saves_operations_and_changes_no_picture(frames):
         "diffusion / equal quality",
         "masked-token / equal quality",
     } <= set(frame.index)
+
+
+def score_in(run: Run, column: str) -> float | None:
+    "What a run says of a column; None for a column that is worked out from several runs."
+    if column.startswith("inference_flops"): return run.result["inference_flops"]
+    scores = {"frechet_distance": "frechet_distance", "prompt_following": "all"}
+    return next((run.result["scores"][score] for name, score in scores.items() if column.startswith(name)), None)
+
+
+@pytest.mark.parametrize("exhibit", ["figure-a", "figure-b", "figure-d", "figure-f", "figure-g", "figure-h", "figure-i",
+                                     "table-e"])
+def test_the_run_beside_a_number_is_the_one_it_was_read_from(shop, frames, exhibit):
+    read = 0
+    for value in frames[exhibit].itertuples():
+        if not value.run or value.row == inference.NO_CACHE: continue
+        told = score_in(shop.store.get(value.run), value.column)
+        if told is None: continue
+        assert told == value.value, (value.row, value.column, value.seed)
+        read += 1
+    assert read >= len(SEEDS)
+
+
+def test_a_metric_has_the_cost_of_the_pictures_that_it_was_read_from(grid, monkeypatch):
+    "Guidance 1 asks for one pass through the network, any other for two."
+    tuned = dataclasses.replace(grid.tuned, guidance={m: (2.0, 1.0) for m in METHODS})
+    frame = inference.steps_frame(dataclasses.replace(grid, tuned=tuned))
+    cost = frame[frame["seed"].eq(SEEDS[0])].pivot(index="row", columns="column", values="value")
+    for row in METHODS: assert cost.loc[row, "inference_flops"] > 1.7 * cost.loc[row, "inference_flops_distance"]
+    drawn = inference.steps_curves(frame)
+    axes = sweep_panels(drawn, {"prompt_following": "inference_flops",
+                                "frechet_distance": "inference_flops_distance"}, logx=True).axes
+    for axis, column in zip(axes, ("inference_flops", "inference_flops_distance")):
+        assert {x for line in axis.lines for x in line.get_xdata()} >= set(drawn[column])
 
 
 def test_the_network_that_counts_is_chosen_by_its_loss_on_tuning_scenes_and_has_spent_no_more(grid):
