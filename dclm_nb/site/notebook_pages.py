@@ -40,10 +40,12 @@ def only_imports(source: str) -> bool:
     return bool(tree.body) and all(isinstance(n, (ast.Import, ast.ImportFrom)) or typing(n) for n in tree.body)
 
 def _code(cell) -> str:
-    "The code of a cell; imports are folded."
-    code = fenced(cell.source, "python")
-    if not only_imports(cell.source): return code
-    return f"<details><summary>Imports</summary>\n\n{code}\n\n</details>"
+    "The code of a cell; imports are folded, and what is marked `#| code-fold: true` (how a picture is drawn)."
+    source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)                 # nbdev leaves those that end in a colon
+    code, folded = fenced(source, "python"), cell.directives_.get("code-fold:") == ["true"]
+    if not (folded or only_imports(cell.source)): return code
+    head = "How this is drawn" if folded else "Imports"
+    return f"<details><summary>{head}</summary>\n\n{code}\n\n</details>"
 
 # %% ../../nbs/site/01_notebook_pages.ipynb #outputs
 @dataclass

@@ -47,7 +47,7 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], FLOOR - 0.02))
         axes[0].set_ylabel("bits per byte saved\nagainst no filter")
         axes[0].text(axes[0].get_xlim()[0], 0.004, " no filter", fontsize=7.5, color="0.3", va="bottom")
-        _legend(figure, axes[0], shares, len(network) > 0)
+        _legend(figure, axes[0], shares, len(network) > 0, curves["mid"].min() < FLOOR)
         plt.close(figure)
     return figure
 
@@ -73,6 +73,7 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
                 va="bottom",
                 xytext=(0, 9 * level),
                 textcoords="offset points",
+                bbox=dict(color="white", alpha=0.85, pad=0.5),          # legible over a line
             )
 
 
@@ -95,18 +96,24 @@ def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
     )
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #legend
-def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
+def _band():
+    "A sample of a band, for a legend."
+    from matplotlib.patches import Patch
+    return Patch(facecolor="0.6", alpha=0.35, label="band: 95 % interval of the mean over the repeats")
+
+def _legend(figure: Figure, axis, shares: list[float], network: bool, below: bool) -> None:
+    "Every kind of mark in words; `below`: whether numbers are written that lie below the panel."
     from matplotlib.lines import Line2D
     handles, _ = axis.get_legend_handles_labels()
+    mark = lambda label, **style: Line2D([], [], **({"ls": "", "color": "0.4"} | style), label=label)
     marks = [
-        Line2D([], [], marker="o", ls="", color="0.4", label="best fraction"),
-        Line2D([], [], marker="|", ls="", ms=12, mew=2.4, color="0.4", label="share of good documents"),
-        *(
-            [Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")]
-            if network
-            else []
-        ),
+        _band(),
+        mark("best fraction", marker="o"),
+        mark("share of good documents", marker="|", ms=12, mew=2.4),
     ]
+    if network:
+        marks.append(mark("the network, a tenth; whiskers: 95 % over seeds", marker="D", color="0.6", mec="black"))
+    if below: marks.append(mark("↓: below the panel, its value", marker="$↓$"))
     figure.legend(handles=[*handles[:len(shares)], *marks], loc="outside lower center", ncols=3, fontsize=8)
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #judges-def
@@ -130,7 +137,8 @@ def judge_panels(curves: pd.DataFrame) -> Figure | None:
         axes[0][0].set_ylim(bottom=max(axes[0][0].get_ylim()[0], FLOOR - 0.02))
         axes[0][0].set_ylabel("bits per byte saved against no filter")
         figure.legend(
-            *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(judges), fontsize=8
+            handles=[*axes[0][0].get_legend_handles_labels()[0], _band()],
+            loc="outside lower center", ncols=len(judges) + 1, fontsize=8,
         )
         plt.close(figure)
     return figure
