@@ -125,8 +125,8 @@ def _cell(source: str, values: list[float], printed: str, note: str = "", roundi
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
-        # counted, not measured: no spread
-        text = format_interval(interval.mid, interval.half_width, bounds) if interval.half_width else _plain(interval.mid)
+        half = interval.half_width                              # none: counted, not measured
+        text = format_interval(interval.mid, half, bounds) if half else _plain(interval.mid)
         return Cell(text, interval.mid, interval.low, interval.high, len(values), note)
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)

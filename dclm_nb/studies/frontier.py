@@ -24,11 +24,11 @@ SAME_BUDGET = 1.05
 "Compute that differs by less than this factor is equal compute."
 
 def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
-    """Indices of the points on the frontier, int64 `"F"`, by rising compute: of the best point of each budget, the falling
-    part of the lower convex hull in log-log.
+    """Indices of the points on the frontier, int64 `"F"`, by rising compute: of the best point of each budget, the
+    falling part of the lower convex hull in log-log.
 
-    Compute within `SAME_BUDGET` is one budget. Points on a straight line are all kept; of two equal ones the first. Raises `UserError` for values that have no
-    logarithm.
+    Compute within `SAME_BUDGET` is one budget. Points on a straight line are all kept; of two equal ones the first.
+    Raises `UserError` for values that have no logarithm.
     """
     x, y = _logarithms(compute, metric)
     return np.array(_frontier(x.tolist(), (-y if higher_is_better else y).tolist()), dtype=int)

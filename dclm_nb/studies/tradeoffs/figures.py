@@ -49,8 +49,8 @@ def compute_curves(
     reference: Mapping[str, float] = {},
     floor: float = 0.0,
 ) -> Figure | None:
-    """`curves` has `method, size, seed, budget, flops` and the metric (`studies.tradeoffs.compute_grid.curves`); the fits are
-    of what lies above `floor`. None for None. Raises `UserError` for a metric that it does not have."""
+    """`curves` has `method, size, seed, budget, flops` and the metric (`studies.tradeoffs.compute_grid.curves`); the
+    fits are of what lies above `floor`. None for None. Raises `UserError` for a metric that it does not have."""
     if curves is None: return None
     if metric not in curves:
         raise UserError(
@@ -203,8 +203,8 @@ def sweep_panels(
     labels: str = "",
     reference: Mapping[str, Mapping[str, float]] = {},
 ) -> Figure | None:
-    """`table` has `method`, `x` (one column, or one for each metric) and the metrics, a row per try (and seed); `labels` names a column written beside the
-    points; `reference`: limits by metric. None for None."""
+    """`table` has `method`, `x` (one column, or one for each metric) and the metrics, a row per try (and seed);
+    `labels` names a column written beside the points; `reference`: limits by metric. None for None."""
     if table is None: return None
     with styled() as plt:
         figure, axes = plt.subplots(

@@ -52,8 +52,8 @@ NO_LOSS = 1.05
 
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
     """Figure D: passes through the network, prompt following and Fréchet distance by method and number of steps, each
-    with the inference FLOPs of the pictures that it was read from. A method's own row is the study's sampler, `/ few steps` the shortest, `/ equal quality` the shortest
-    that loses nothing."""
+    with the inference FLOPs of the pictures that it was read from. A method's own row is the study's sampler,
+    `/ few steps` the shortest, `/ equal quality` the shortest that loses nothing."""
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
@@ -118,7 +118,8 @@ def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[
 
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps-curves
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """A `steps_frame` as `method, steps`, both metrics and the cost of each, a row per seed, to draw; None for an empty one."""
+    """A `steps_frame` as `method, steps`, both metrics and the cost of each, a row per seed, to draw; None for an empty
+    one."""
     if frame.empty: return None
     wide = (
         frame[frame["row"].ne(NO_CACHE) & ~frame["row"].str.endswith("equal quality")]

@@ -1,4 +1,4 @@
-"""Figures of the keep fraction: whatever is drawn is explained in the figure, and numbers below the panel can be read."""
+"""Figures of the keep fraction: whatever is drawn is explained, and numbers below the panel can be read."""
 import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection

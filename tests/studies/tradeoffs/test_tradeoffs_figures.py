@@ -112,7 +112,8 @@ def test_every_line_is_named_beside_it_and_no_two_names_cover_each_other(draw):
 
 def test_what_rings_and_thin_lines_are_stands_in_the_figure():
     said = lambda figure: {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"one seed", "on the frontier: the best of its budget"} <= said(compute_curves(curves(), "frechet_distance", logy=True))
+    frontier = compute_curves(curves(), "frechet_distance", logy=True)
+    assert {"one seed", "on the frontier: the best of its budget"} <= said(frontier)
     assert {"one seed", "mean"} <= said(loss_panels(curves()))
     assert said(weight_arrows(raw_and_averaged())) == {"raw weights", "averaged"}
 

@@ -132,8 +132,9 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
 def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
     """Diffusion's seeds `bends_on` fall late, so that their hull has two points; all else are power laws with a larger
     network beside them that is a step cheaper and worse."""
+    late = lambda m, s, c: 3 if m == "diffusion" and s in bends_on and c < 4e12 else 1
     laws = [
-        (m, size, s, c, 9 * (c / 1e12) ** -0.3 * penalty * (3 if m == "diffusion" and s in bends_on and c < 4e12 else 1))
+        (m, size, s, c, 9 * (c / 1e12) ** -0.3 * penalty * late(m, s, c))
         for m in METHODS for size, penalty in (("small", 1.0), ("medium", 1.4))
         for s in (0, 1, 2) for c in (1e12, 2e12, 4e12)
     ]
