@@ -30,7 +30,7 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         for axis, (side, title) in zip(axes, SIDES.items()):
             axis.axhline(0, color="0.3", lw=1, zorder=1)
             for level, (colour, share) in enumerate(zip(CYCLE, shares)):
-                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour, level)
+                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour)
                 _diamond(
                     axis,
                     network[(network["side"] == side) & (network["share"] == share)] if len(network) else network,
@@ -54,9 +54,9 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #curve-parts
 FLOOR = -0.3
 
-def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> None:
-    """One pool's curve; the tick on the zero line marks the pool's share of good documents; `level` keeps the labels at
-    the lower edge apart."""
+def _curve(axis, part: pd.DataFrame, share: float, colour: str) -> None:
+    """One pool's curve; the tick on the zero line marks the pool's share of good documents; what lies below the panel
+    is written at its lower edge, one pool above the other."""
     x, mid = part["fraction"].to_numpy(), part["mid"].to_numpy()
     axis.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     axis.plot(x, mid, color=colour, lw=1.8, label=f"{share:.0%} of the pool is good")
@@ -64,6 +64,7 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
     axis.plot([share], [0], "|", color=colour, ms=16, mew=2.4, zorder=3)
     for fraction, value in zip(x, mid):
         if value < FLOOR:
+            stacked = sum(getattr(text, "xy", (None,))[0] == fraction for text in axis.texts)
             axis.annotate(
                 f"{value:.2f} ↓".replace("-", "−"),
                 (fraction, FLOOR),
@@ -71,9 +72,9 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
                 fontsize=7.5,
                 ha="left",
                 va="bottom",
-                xytext=(0, 9 * level),
+                xytext=(0, 9 * stacked),
                 textcoords="offset points",
-                bbox=dict(color="white", alpha=0.85, pad=0.5),          # legible over a line
+                bbox=dict(color="white", alpha=0.7, pad=0.2),           # legible over a line
             )
 
 
@@ -113,7 +114,7 @@ def _legend(figure: Figure, axis, shares: list[float], network: bool, below: boo
     ]
     if network:
         marks.append(mark("the network, a tenth; whiskers: 95 % over seeds", marker="D", color="0.6", mec="black"))
-    if below: marks.append(mark("↓: below the panel, its value", marker="$↓$"))
+    if below: marks.append(mark("number with ↓: below the panel"))
     figure.legend(handles=[*handles[:len(shares)], *marks], loc="outside lower center", ncols=3, fontsize=8)
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #judges-def
