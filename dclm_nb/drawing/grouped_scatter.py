@@ -59,7 +59,9 @@ def _draw_names(axes: Axes, points: pd.DataFrame, names: Mapping[str, str]):
     for row in [row for row in names if row in points.index]:
         size, dot = _size_of(axes, names[row]), axes.transData.transform(points.loc[row])
         boxes = {place: _box(axes, size, dot, *place) for place in [*_CORNERS, *_RINGS]}
-        place = next((p for p, box in boxes.items() if _is_free(box, axes, taken, dots)), _RINGS[-1])
+        is_clear = lambda place: place not in _CORNERS or _is_nearest(boxes[place], dot, dots)
+        free = (p for p, box in boxes.items() if _is_free(box, axes, taken, dots) and is_clear(p))
+        place = next(free, _RINGS[-1])
         taken.append(boxes[place])
         _write(axes, names[row], points.loc[row], *place)
 
@@ -85,6 +87,12 @@ def _is_free(box: Bbox, axes: Axes, taken: list[Bbox], dots) -> bool:
         and not any(box.overlaps(other) for other in taken)
         and not any(box.padded(3).contains(*dot) for dot in dots)
     )
+
+def _is_nearest(box: Bbox, dot, dots) -> bool:
+    "Is no other point nearer to the name? A name without a line would be read as that one's."
+    def apart(x: float, y: float) -> float:
+        return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+    return all(apart(*dot) <= apart(*other) + 1e-6 for other in dots)
 
 def _write(axes: Axes, name: str, at: pd.Series, dx: float, dy: float, side: str):
     "One that stands apart has a thin line to its point."

@@ -82,3 +82,17 @@ def test_a_correlation_has_its_interval_and_its_number_of_points(n, interval):
 
 def test_equal_numbers_give_equal_files():
     assert figure_bytes(named(CROWDS[1])) == figure_bytes(named(CROWDS[1]))
+
+
+@pytest.mark.parametrize("points", CROWDS)
+def test_a_name_without_a_line_is_nearest_to_its_own_point(points):
+    figure = named(points)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    at = {row: axes.transData.transform(point) for row, point in points.items()}
+    def apart(box, dot): return math.hypot(*(max(low - v, 0, v - high) for v, low, high in
+                                             zip(dot, (box.x0, box.y0), (box.x1, box.y1))))
+    for note in axes.texts:
+        if note.arrow_patch: continue
+        box = letters(note)
+        assert apart(box, at[note.get_text()]) <= min(apart(box, dot) for dot in at.values()) + 2
