@@ -5,12 +5,13 @@
 # %% ../../nbs/drawing/02_grouped_scatter.ipynb #imports
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
-from ..core.statistics import pearson
+from ..core.statistics import fisher_interval, pearson
 from .plots import paper_of
 from .style import CYCLE, styled
 from ..papers.columns import column_title
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 # %% auto #0
 __all__ = ['MARKS', 'grouped_scatter']
@@ -43,32 +45,62 @@ def _draw_line(axes: Axes, points: pd.DataFrame):
     axes.axline((xs[0], intercept + slope * xs[0]), slope=slope, color="#999999", lw=1, ls="--", zorder=0)
 
 # %% ../../nbs/drawing/02_grouped_scatter.ipynb #draw-names
-_CORNERS = [(5, 3, "left"), (-5, 3, "right"), (5, -9, "left"), (-5, -9, "right")]
+_CORNERS = [(5, 6, "left"), (-5, 6, "right"), (5, -6, "left"), (-5, -6, "right")]
+_RINGS = [
+    (radius * math.cos(turn), radius * math.sin(turn), "left" if math.cos(turn) >= 0 else "right")
+    for radius in range(14, 90, 6)
+    for turn in (math.pi * k / 8 for k in (0, 8, 1, 7, 15, 9, 2, 6, 14, 10, 3, 5, 13, 11))
+]
+"Places further away, nearest first, and those to the side before those above and below (points)."
 
 def _draw_names(axes: Axes, points: pd.DataFrame, names: Mapping[str, str]):
-    "Names at free corners. The layout must be final, since places are measured."
+    "Every name at the nearest place that is free. The layout must be final, since places are measured."
     dots, taken = axes.transData.transform(points), []
     for row in [row for row in names if row in points.index]:
-        for dx, dy, side in _CORNERS:
-            note = axes.annotate(
-                names[row],
-                points.loc[row],
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha=side,
-                fontsize=6.5,
-                color="#555555",
-                in_layout=False,
-            )
-            box = note.get_window_extent().padded(1)
-            if (
-                box.x1 <= axes.bbox.x1
-                and not any(box.overlaps(other) for other in taken)
-                and not any(box.padded(3).contains(*dot) for dot in dots)
-            ):
-                taken.append(box)
-                break
-            note.remove()
+        size, dot = _size_of(axes, names[row]), axes.transData.transform(points.loc[row])
+        boxes = {place: _box(axes, size, dot, *place) for place in [*_CORNERS, *_RINGS]}
+        is_clear = lambda place: place not in _CORNERS or _is_nearest(boxes[place], dot, dots)
+        free = (p for p, box in boxes.items() if _is_free(box, axes, taken, dots) and is_clear(p))
+        place = next(free, _RINGS[-1])
+        taken.append(boxes[place])
+        _write(axes, names[row], points.loc[row], *place)
+
+def _size_of(axes: Axes, name: str) -> tuple[float, float]:
+    "Width and height of a name as it will be written, pixels."
+    written = axes.text(0, 0, name, fontsize=6.5)
+    box = written.get_window_extent()
+    written.remove()
+    return box.width, box.height
+
+def _box(axes: Axes, size: tuple[float, float], dot, dx: float, dy: float, side: str) -> Bbox:
+    "What a name of this size covers when it stands at `dx, dy` (points) from its point, pixels."
+    from matplotlib.transforms import Bbox
+    scale = axes.figure.dpi / 72
+    left = dot[0] + dx * scale - (size[0] if side == "right" else 0)
+    return Bbox.from_bounds(left, dot[1] + dy * scale - size[1] / 2, *size).padded(1)
+
+def _is_free(box: Bbox, axes: Axes, taken: list[Bbox], dots) -> bool:
+    "Inside the panel, over no other name and over no point."
+    inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+    return (
+        inside
+        and not any(box.overlaps(other) for other in taken)
+        and not any(box.padded(3).contains(*dot) for dot in dots)
+    )
+
+def _is_nearest(box: Bbox, dot, dots) -> bool:
+    "Is no other point nearer to the name? A name without a line would be read as that one's."
+    def apart(x: float, y: float) -> float:
+        return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+    return all(apart(*dot) <= apart(*other) + 1e-6 for other in dots)
+
+def _write(axes: Axes, name: str, at: pd.Series, dx: float, dy: float, side: str):
+    "One that stands apart has a thin line to its point."
+    line = dict(arrowstyle="-", color="#999999", lw=0.5, shrinkA=1, shrinkB=4)
+    axes.annotate(
+        name, at, xytext=(dx, dy), textcoords="offset points", ha=side, va="center", fontsize=6.5, color="#555555",
+        in_layout=False, arrowprops=None if (dx, dy, side) in _CORNERS else line,
+    )
 
 # %% ../../nbs/drawing/02_grouped_scatter.ipynb #grouped-scatter
 def grouped_scatter(
@@ -83,7 +115,7 @@ def grouped_scatter(
     """A panel for each pair of a column of `x` and a column of `y` of a tidy frame; a point per row that has both.
 
     `groups` gives the kind of each row (others are left out), `names` the text beside some, `fit` adds the
-    least-squares line and Pearson's r.
+    least-squares line and Pearson's r with its 95 % interval.
     Raises `UserError` for a column without values and for more kinds than marks.
     """
     pairs = [(a, b) for a in ([x] if isinstance(x, str) else x) for b in ([y] if isinstance(y, str) else y)]
@@ -118,4 +150,6 @@ def _panel(axes: Axes, points: pd.DataFrame, groups: Mapping[str, str], paper: s
     axes.margins(0.1), axes.set_xlabel(column_title(x, paper)), axes.set_ylabel(column_title(y, paper))
     if fit:
         _draw_line(axes, points)
-        axes.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} points)")
+        r = fisher_interval(pearson(list(points[x]), list(points[y])), len(points))
+        said = f"r = {r.mid:.3f} ({r.low:.2f} to {r.high:.2f}), {len(points)} points"
+        axes.set_title(said.replace("-", "−"))

@@ -57,21 +57,37 @@ def _rounding(comparison: Comparison, row: str, column: str) -> float:
     return half * (2 if get_paper(comparison.exhibit.paper).replay.is_difference(row, column) else 1)
 
 def _gap_panel(axis, comparison: Comparison, rows: list[str], column: str):
-    "Replayed minus printed, over the band of the rounding."
-    paired, furthest = _pairs(comparison, column), 0.0
+    "Replayed minus printed, over the band of the rounding; a gap of many bands stands at the edge with its value."
+    of = {row: _gap(comparison, row, column) for row in _pairs(comparison, column)}
+    shown = [abs(gap) for gap, half in of.values() if abs(gap) <= _FAR * half]
+    furthest = max([*shown, *(1.6 * half for _, half in of.values())])
     for y, row in enumerate(rows):
-        if row not in paired: continue
-        printed, replayed = (comparison.cell(row, column, source) for source in ("printed", "replayed"))
-        gap, half = replayed.value - printed.value, _rounding(comparison, row, column)
+        if row not in of: continue
+        gap, half = of[row]
+        at = max(-1.2 * furthest, min(gap, 1.2 * furthest))
         axis.fill_betweenx([y - 0.5, y + 0.5], -half, half, color="#DDDDDD", lw=0, zorder=0, label=_BAND)
-        axis.plot(gap, y, color=COLOURS["replayed"], ls="", label="replayed − printed", **_MARKS["replayed"])
-        if replayed.differs: axis.annotate("≠", (gap, y), xytext=(5, 0), textcoords="offset points", va="center")
-        furthest = max(furthest, abs(gap), 1.6 * half)
+        axis.plot(at, y, color=COLOURS["replayed"], ls="", label="replayed − printed", **_MARKS["replayed"])
+        _said(axis, at, y, gap, comparison.cell(row, column, "replayed").differs)
     axis.set_title("replayed\n− printed", fontsize="small", fontweight="normal")
     axis.set_xlim(-1.35 * furthest, 1.35 * furthest), axis.grid(axis="y", visible=False)
     axis.locator_params(axis="x", nbins=3, symmetric=True), axis.tick_params(axis="x", labelsize="small")
 
 _BAND = "rounds to the printed digits"
+_FAR = 20.0
+"Half-widths of the band beyond which a difference would leave no room to see the others."
+
+def _gap(comparison: Comparison, row: str, column: str) -> tuple[float, float]:
+    "Replayed minus printed, and half the width of the band."
+    printed, replayed = (comparison.cell(row, column, source).value for source in ("printed", "replayed"))
+    return replayed - printed, _rounding(comparison, row, column)
+
+def _said(axis, at: float, y: float, gap: float, differs: bool):
+    "What stands beside a difference: whether it is one, and its value where it lies beyond the panel."
+    value = "" if at == gap else f"{gap:+.1f} →" if gap > 0 else f"← {gap:+.1f}"
+    if not (text := " ".join(part for part in ("≠" if differs else "", value) if part)): return
+    side = -1 if at != gap and gap > 0 else 1
+    axis.annotate(text, (at, y), xytext=(5 * side, 0), textcoords="offset points", va="center",
+                  ha="left" if side > 0 else "right", fontsize="small" if value else None)
 
 # %% ../../nbs/exhibits/01_forest.ipynb #forest-def
 def forest(comparison: Comparison, columns: Iterable[str] = ()) -> Figure:

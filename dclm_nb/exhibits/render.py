@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..core.doors import MayBeNan, door
 from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.frames import check_frame, printed_number, read_printed
-from ..papers.columns import column_label, column_title, known_columns, row_label
+from ..papers.columns import column_bounds, column_label, column_title, known_columns, row_label
 from ..papers.paper import get_paper
 
 # %% ../../nbs/exhibits/00_render.ipynb #cell-class
@@ -67,10 +67,14 @@ def _plain(value: float) -> str:
     )
 
 # %% ../../nbs/exhibits/00_render.ipynb #format-interval
-def format_interval(mid: float, half: float) -> str:
-    "`mid ± half` with two digits of the half-width."
+def format_interval(mid: float, half: float, bounds: tuple[float, float] = (-math.inf, math.inf)) -> str:
+    """`mid ± half` with two digits of the half-width; where that would leave the `bounds` of the quantity, the ends of
+    the interval within them, so that no share reads as below 0 or above 1."""
     if abs(mid) >= 1e6 and math.isfinite(half): return f"{_plain(mid)} ± {_plain(half)}"
     decimals = 2 if not half or not math.isfinite(half) else min(6, max(0, 1 - math.floor(math.log10(half))))
+    low, high = max(mid - half, bounds[0]), min(mid + half, bounds[1])
+    if math.isfinite(half) and (low > mid - half or high < mid + half) and bounds[0] <= mid <= bounds[1]:
+        return f"{mid:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
     return f"{mid:.{decimals}f} ± {half:.{decimals}f}"
 
 # %% ../../nbs/exhibits/00_render.ipynb #comparison-class
@@ -114,13 +118,15 @@ def _printed_cells(exhibit: Exhibit) -> dict[tuple[str, str, str], Cell]:
     }
 
 # %% ../../nbs/exhibits/00_render.ipynb #one-cell
-def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1) -> Cell:
-    "What `values` (one per seed) of one source read, beside the `printed` text, which was rounded so often."
+def _cell(source: str, values: list[float], printed: str, note: str = "", roundings: int = 1,
+          bounds: tuple[float, float] = (-math.inf, math.inf)) -> Cell:
+    """What `values` (one per seed) of one source read, beside the `printed` text, which was rounded so often; `bounds`:
+    what values can lie between."""
     if source == "rerun" and len(values) > 1:
         from dclm_nb.core.statistics import mean_interval       # here and not above: a replay has no use for scipy
         interval = mean_interval(values)
-        # counted, not measured: no spread
-        text = format_interval(interval.mid, interval.half_width) if interval.half_width else _plain(interval.mid)
+        half = interval.half_width                              # none: counted, not measured
+        text = format_interval(interval.mid, half, bounds) if half else _plain(interval.mid)
         return Cell(text, interval.mid, interval.low, interval.high, len(values), note)
     value = sum(values) / len(values)
     if source == "rerun": return Cell(_plain(value), value, n=1, note=note)
@@ -146,7 +152,7 @@ def _frame_cells(exhibit: Exhibit, frame, printed: dict, scale: str) -> dict[tup
         text = printed[row, column, "printed"].text if (row, column, "printed") in printed else ""
         note = replay.note(column) if source == "replayed" else ""
         values, roundings = [float(v) for v in group["value"]], 2 if replay.is_difference(row, column) else 1
-        cell = _cell(source, values, text, note, roundings)
+        cell = _cell(source, values, text, note, roundings, column_bounds(column, exhibit.paper))
         cells[row, column, source] = _with_own_interval(cell, group) if len(group) == 1 else cell
     return cells
 
@@ -234,6 +240,8 @@ def footnotes(comparison: Comparison) -> list[str]:
         scale = comparison.scale or "one scale"
         lines.append(f"rerun at {scale}: mean of the seeds ± half-width of the 95 % interval; a small model's numbers "
                      "are not the paper's")
+        ends = any(s == "rerun" and cell.n > 1 and " to " in cell.text for (_, _, s), cell in comparison.cells.items())
+        if ends: lines.append("(a to b): the ends of the interval, where a share cannot go as far as ± says")
     lines += [line for answer in ANSWERS if (line := _on_what_is_absent(comparison, answer))]
     if (rows := len(_shown_rows(comparison, len(comparison.rows)))) > (shown := len(_shown_rows(comparison))):
         lines.append(f"{shown} of {rows} rows are shown; the CSV has all")

@@ -51,13 +51,17 @@ def _is_diagram(cell) -> bool:
     return cell.source.lstrip().startswith("workflow(")
 
 def _code(cell) -> str:
-    "The code of a cell; imports are folded, and so is what is long and ends in a picture."
-    code, lines = fenced(cell.source, "python"), cell.source.strip().count("\n") + 1
-    if only_imports(cell.source): summary = "Imports"
-    elif _draws(cell) and "export" not in cell.directives_ and (lines > LONG_DRAWING or _is_diagram(cell)): summary = (
-        f"The {lines} lines of code behind this picture")
+    """The code of a cell; imports are folded, and what is marked `#| code-fold: true` (how a picture is drawn), and what
+    is long and ends in a picture."""
+    source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)                 # nbdev leaves those that end in a colon
+    code, lines = fenced(source, "python"), source.strip().count("\n") + 1
+    is_long = lines > LONG_DRAWING or _is_diagram(cell)
+    if only_imports(cell.source): head = "Imports"
+    elif cell.directives_.get("code-fold:") == ["true"]: head = "How this is drawn"
+    elif is_long and _draws(cell) and "export" not in cell.directives_:
+        head = f"The {lines} lines of code behind this picture"
     else: return code
-    return f"<details><summary>{summary}</summary>\n\n{code}\n\n</details>"
+    return f"<details><summary>{head}</summary>\n\n{code}\n\n</details>"
 
 # %% ../../nbs/site/01_notebook_pages.ipynb #outputs
 @dataclass

@@ -16,16 +16,19 @@ from ..core.seeds import seed_for
 from ..core.statistics import Interval
 
 # %% auto #0
-__all__ = ['LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power', 'FrontierFit', 'bootstrap_fit', 'Crossing',
-           'crossing']
+__all__ = ['SAME_BUDGET', 'LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power', 'FrontierFit', 'bootstrap_fit',
+           'Crossing', 'crossing']
 
 # %% ../../nbs/studies/00_frontier.ipynb #hull
-def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
-    """Indices of the points on the frontier, int64 `"F"`, by rising compute: the falling part of the lower convex hull
-    in log-log.
+SAME_BUDGET = 1.05
+"Compute that differs by less than this factor is equal compute."
 
-    Points on a straight line are all kept; of two equal ones the first. Raises `UserError` for values that have no
-    logarithm.
+def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
+    """Indices of the points on the frontier, int64 `"F"`, by rising compute: of the best point of each budget, the
+    falling part of the lower convex hull in log-log.
+
+    Compute within `SAME_BUDGET` is one budget. Points on a straight line are all kept; of two equal ones the first.
+    Raises `UserError` for values that have no logarithm.
     """
     x, y = _logarithms(compute, metric)
     return np.array(_frontier(x.tolist(), (-y if higher_is_better else y).tolist()), dtype=int)
@@ -43,11 +46,20 @@ def _logarithms(compute: Sequence[float], metric: Sequence[float]) -> tuple[np.n
 
 def _frontier(x: list[float], y: list[float]) -> list[int]:
     chain: list[int] = []
-    for i in sorted(range(len(x)), key=lambda i: (x[i], y[i])):
+    for i in _best_of_each_budget(x, y):
         if chain and y[i] >= y[chain[-1]]: continue                             # something cheaper is at least as good
         while len(chain) > 1 and _bulges(x, y, chain[-2], chain[-1], i): chain.pop()
         chain.append(i)
     return chain
+
+def _best_of_each_budget(x: list[float], y: list[float]) -> list[int]:
+    "By rising compute: of all points that cost about as much as the cheapest one left, the lowest."
+    left, best = sorted(range(len(x)), key=lambda i: (x[i], y[i])), []
+    while left:
+        budget = [i for i in left if x[i] < x[left[0]] + math.log10(SAME_BUDGET)]
+        best.append(min(budget, key=lambda i: y[i]))
+        left = left[len(budget):]
+    return best
 
 def _bulges(x: list[float], y: list[float], a: int, b: int, c: int) -> bool:
     "Does `b` lie above the line from `a` to `c`? By more than rounding: the points of an exact power law all stay."

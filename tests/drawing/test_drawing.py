@@ -167,3 +167,16 @@ def test_a_logarithmic_axis_of_any_span_has_plain_round_ticks_inside(low, high):
     inside = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
     labels = [axis.xaxis.get_major_formatter()(tick, 0) for tick in inside]
     assert 1 <= len(inside) <= 8 and all(float(label) == pytest.approx(tick) for label, tick in zip(labels, inside))
+
+
+@pytest.mark.parametrize("exhibit, column, outliers", [("table-33", "extended", ["+28.8 →"]), ("table-33", "core", []),
+                                                       ("table-6", "core", []), ("table-3", "core", [])])
+def test_one_far_difference_does_not_hide_the_band_of_the_others(exhibit, column, outliers):
+    "The paper prints 0.0 where it has no value yet; that difference is written at the edge of the panel."
+    comparison = compare(get_exhibit(exhibit), [replayed_frame(get_exhibit(exhibit))])
+    gaps = forest(comparison, [column]).axes[1]
+    low, high = gaps.get_xlim()
+    bands = [part.get_paths()[0].get_extents().width for part in gaps.collections]
+    assert min(bands) > 0.04 * (high - low)
+    assert [text.get_text().removeprefix("≠ ") for text in gaps.texts if "→" in text.get_text()] == outliers
+    assert all(low < x < high for line in gaps.lines if line.get_marker() == "o" for x in line.get_xdata())

@@ -13,6 +13,7 @@ from dclm_nb.core.paths import project_root
 from dclm_nb.exhibits.results import recipe_frame, stored_frame
 from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
 from dclm_nb.exhibits.render import (
+    format_interval,
     compare, footnotes, format_like, latex_escape, to_csv, to_latex, to_markdown, to_text,
 )
 from dclm_nb.exhibits.results import known_already
@@ -207,3 +208,26 @@ def test_a_fact_beside_the_table_stands_in_the_notes_and_in_the_csv(paper, name,
         table = [line for line in text.splitlines() if line not in notes]
         assert all(any(word in line for line in notes) for word in words)
         assert not any(word in line for word in words for line in table if "&" in line or "|" in line)
+
+
+@pytest.mark.parametrize("mid, half, bounds, text", [
+    (0.11, 0.13, (0, 1), "0.11 (0.00 to 0.24)"),
+    (0.97, 0.08, (0, 1), "0.970 (0.890 to 1.000)"),
+    (0.50, 0.10, (0, 1), "0.50 ± 0.10"),
+    (0.11, 0.13, (-math.inf, math.inf), "0.11 ± 0.13"),                  # a difference may well be below 0
+    (7.0, 12.0, (0, math.inf), "7 (0 to 19)"),
+    (0.5, math.inf, (0, 1), "0.50 ± inf"),
+])
+def test_no_interval_reads_as_what_a_quantity_cannot_be(mid, half, bounds, text):
+    assert format_interval(mid, half, bounds) == text
+
+
+@pytest.mark.parametrize("column, values, reads", [
+    ("prompt_following_seen_pairs", (0.05, 0.11, 0.17), "to"), ("frechet_distance", (2.0, 2.1, 2.2), "±"),
+    ("ema_gain", (-0.2, 0.1, 0.2), "±")])
+def test_a_share_says_the_ends_of_its_interval_where_half_widths_go_too_far(column, values, reads):
+    frame = tidy([dict(row="diffusion", column=column, seed=s, value=v) for s, v in enumerate(values)],
+                 paper="tradeoffs", exhibit="figure-b", scale="laptop", source="rerun")
+    comparison = compare(get_exhibit("figure-b", "tradeoffs"), [frame], "laptop")
+    assert f" {reads} " in comparison.cell("diffusion", column, "rerun").text
+    assert any("ends of the interval" in line for line in footnotes(comparison)) == (reads == "to")

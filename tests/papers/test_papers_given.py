@@ -9,7 +9,7 @@ from dclm_nb.papers.contrasts import contrasts, numbers_of, printed_numbers
 from dclm_nb.papers.frames import (
     check_frame, exhibit_stem, printed_frame, printed_number, read_printed, tidy_csv,
 )
-from dclm_nb.papers.columns import column_label, column_title, known_columns, read_columns, row_label
+from dclm_nb.papers.columns import column_bounds, column_label, column_title, known_columns, read_columns, row_label
 from dclm_nb.papers.paper import get_paper, get_scale, scales_of
 from dclm_nb.papers.verdicts import judge, judge_exhibit
 
@@ -25,6 +25,7 @@ def table(tmp_path_factory) -> dict:
         get_paper: dict(name="dclm"),
         scales_of: dict(paper="dclm"),
         get_scale: dict(name="smoke", paper="dclm"),
+        column_bounds: dict(column="core", paper="dclm"),
         column_title: dict(column="core", paper="dclm"),
         column_label: dict(column="core", paper="dclm"),
         row_label: dict(row="num_clips", paper="svd"),

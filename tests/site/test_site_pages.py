@@ -12,7 +12,7 @@ from dclm_nb.site.exhibit_pages import exhibit_page, films_play, manifest_of
 from dclm_nb.site.links import walk
 from dclm_nb.site.made import made_in_words
 from dclm_nb.site.matrix import counts, matrix, outcomes_of
-from dclm_nb.site.notebook_pages import Pictures, notebook_page, only_imports
+from dclm_nb.site.notebook_pages import Pictures, notebook_page, only_imports, processed_cells
 from dclm_nb.site.number_links import linked_table
 from dclm_nb.site.places import Relinker, page_of
 from dclm_nb.site.rooms import all_rooms, neighbours, sidebar
@@ -126,6 +126,21 @@ def test_a_long_way_to_a_picture_is_folded(tmp_path, lines, outputs, first, fold
 
 
 def output(**data) -> dict: return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+@pytest.mark.parametrize("directive, folded", [
+    ("#| code-fold: true\n", True), ("#| code-fold: false\n", False), ("#| export\n", False), ("", False)])
+def test_how_a_picture_is_drawn_is_folded_and_the_picture_is_not(tmp_path, directive, folded):
+    page = shown(notebook(tmp_path, ("code", directive + "axis.plot(x, y)", [])))
+    assert "axis.plot(x, y)" in page and "code-fold" not in page
+    assert ("<summary>How this is drawn</summary>" in page) == folded
+
+
+@pytest.mark.parametrize("story", ["00_dclm", "01_tradeoffs", "02_svd"])
+def test_what_is_not_folded_of_a_story_is_short(story):
+    cells = [cell for cell in processed_cells(project_root() / "nbs" / "stories" / f"{story}.ipynb")
+             if cell.cell_type == "code" and "code-fold:" not in cell.directives_]
+    assert {cell.id: len(cell.source.splitlines()) for cell in cells if len(cell.source.splitlines()) > 30} == {}
 
 
 @pytest.mark.parametrize("given, part", [

@@ -10,9 +10,10 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.studies.frontier import bootstrap_fit, crossing, fit_power, lower_hull, share_error
 
 SIZES = (("small", 12.3), ("medium", 13.0), ("large", 13.7))
-POINTS = st.lists(
-    st.tuples(st.floats(1e10, 1e16), st.floats(1e-3, 1e3)), min_size=1, max_size=12, unique_by=lambda p: p[0]
+POINTS = st.dictionaries(st.integers(0, 60), st.floats(1e-3, 1e3), min_size=1, max_size=12).map(
+    lambda chosen: [(1e10 * 1.25**step, metric) for step, metric in chosen.items()]
 )
+A_STEP = st.floats(0.98, 1.02)              # what whole steps leave of a budget
 
 
 def world(slope, level, seeds, noise, number, sizes=SIZES):
@@ -62,6 +63,32 @@ def test_a_dearer_and_worse_point_changes_nothing(points):
     compute, metric = map(list, zip(*points))
     worse = lower_hull([*compute, 1e17], [*metric, 1e4])
     assert worse.tolist() == lower_hull(compute, metric).tolist()
+
+
+@given(POINTS, st.data())
+def test_networks_of_one_budget_are_not_cheaper_than_each_other(points, data):
+    """Each budget gets company: networks that stop a step earlier or later, and are worse. None of them is on the
+    frontier, and it is as long as without them."""
+    alone = lower_hull(*zip(*points))
+    worse = [(c * data.draw(A_STEP), m * data.draw(st.floats(1.01, 9)))
+             for c, m in points for _ in range(data.draw(st.integers(0, 3)))]
+    assert lower_hull(*zip(*points, *worse)).tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("networks", [2, 10, 25])
+def test_of_many_networks_of_one_budget_one_is_on_the_frontier(networks):
+    "Each is cheaper than the next by a thousandth, and worse: by cost alone every one of them would be on it."
+    compute = [1e12 * 1.001**k for k in range(networks)]
+    metric = [10 / (1 + k) for k in range(networks)]
+    assert lower_hull(compute, metric).tolist() == [networks - 1]
+    later = lower_hull([*compute, 1e13], [*metric, 1e-3])
+    assert later.tolist() == [networks - 1, networks]
+    higher = lower_hull(compute, [1 / m for m in metric], higher_is_better=True)
+    assert higher.tolist() == [networks - 1]
+
+
+def test_half_as_much_again_is_another_budget():
+    assert lower_hull([1e12, 1.5e12, 3e12], [4.0, 2.0, 1.0]).tolist() == [0, 1, 2]
 
 
 @given(st.floats(-2, -0.05), st.floats(-3, 3), st.integers(3, 9))

@@ -30,7 +30,7 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         for axis, (side, title) in zip(axes, SIDES.items()):
             axis.axhline(0, color="0.3", lw=1, zorder=1)
             for level, (colour, share) in enumerate(zip(CYCLE, shares)):
-                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour, level)
+                _curve(axis, curves[(curves["side"] == side) & (curves["share"] == share)], share, colour)
                 _diamond(
                     axis,
                     network[(network["side"] == side) & (network["share"] == share)] if len(network) else network,
@@ -47,16 +47,16 @@ def fraction_curves(curves: pd.DataFrame, network: pd.DataFrame) -> Figure | Non
         axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], FLOOR - 0.02))
         axes[0].set_ylabel("bits per byte saved\nagainst no filter")
         axes[0].text(axes[0].get_xlim()[0], 0.004, " no filter", fontsize=7.5, color="0.3", va="bottom")
-        _legend(figure, axes[0], shares, len(network) > 0)
+        _legend(figure, axes[0], shares, len(network) > 0, curves["mid"].min() < FLOOR)
         plt.close(figure)
     return figure
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #curve-parts
 FLOOR = -0.3
 
-def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> None:
-    """One pool's curve; the tick on the zero line marks the pool's share of good documents; `level` keeps the labels at
-    the lower edge apart."""
+def _curve(axis, part: pd.DataFrame, share: float, colour: str) -> None:
+    """One pool's curve; the tick on the zero line marks the pool's share of good documents; what lies below the panel
+    is written at its lower edge, one pool above the other."""
     x, mid = part["fraction"].to_numpy(), part["mid"].to_numpy()
     axis.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
     axis.plot(x, mid, color=colour, lw=1.8, label=f"{share:.0%} of the pool is good")
@@ -64,6 +64,7 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
     axis.plot([share], [0], "|", color=colour, ms=16, mew=2.4, zorder=3)
     for fraction, value in zip(x, mid):
         if value < FLOOR:
+            stacked = sum(getattr(text, "xy", (None,))[0] == fraction for text in axis.texts)
             axis.annotate(
                 f"{value:.2f} ↓".replace("-", "−"),
                 (fraction, FLOOR),
@@ -71,8 +72,9 @@ def _curve(axis, part: pd.DataFrame, share: float, colour: str, level: int) -> N
                 fontsize=7.5,
                 ha="left",
                 va="bottom",
-                xytext=(0, 9 * level),
+                xytext=(0, 9 * stacked),
                 textcoords="offset points",
+                bbox=dict(color="white", alpha=0.7, pad=0.2),           # legible over a line
             )
 
 
@@ -95,18 +97,24 @@ def _diamond(axis, part: pd.DataFrame, colour: str, level: int) -> None:
     )
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #legend
-def _legend(figure: Figure, axis, shares: list[float], network: bool) -> None:
+def _band():
+    "A sample of a band, for a legend."
+    from matplotlib.patches import Patch
+    return Patch(facecolor="0.6", alpha=0.35, label="band: 95 % interval of the mean over the repeats")
+
+def _legend(figure: Figure, axis, shares: list[float], network: bool, below: bool) -> None:
+    "Every kind of mark in words; `below`: whether numbers are written that lie below the panel."
     from matplotlib.lines import Line2D
     handles, _ = axis.get_legend_handles_labels()
+    mark = lambda label, **style: Line2D([], [], **({"ls": "", "color": "0.4"} | style), label=label)
     marks = [
-        Line2D([], [], marker="o", ls="", color="0.4", label="best fraction"),
-        Line2D([], [], marker="|", ls="", ms=12, mew=2.4, color="0.4", label="share of good documents"),
-        *(
-            [Line2D([], [], marker="D", ls="", color="0.6", mec="black", label="the network, a tenth")]
-            if network
-            else []
-        ),
+        _band(),
+        mark("best fraction", marker="o"),
+        mark("share of good documents", marker="|", ms=12, mew=2.4),
     ]
+    if network:
+        marks.append(mark("the network, a tenth; whiskers: 95 % over seeds", marker="D", color="0.6", mec="black"))
+    if below: marks.append(mark("number with ↓: below the panel"))
     figure.legend(handles=[*handles[:len(shares)], *marks], loc="outside lower center", ncols=3, fontsize=8)
 
 # %% ../../../nbs/studies/dclm/14_keep_figures.ipynb #judges-def
@@ -130,7 +138,8 @@ def judge_panels(curves: pd.DataFrame) -> Figure | None:
         axes[0][0].set_ylim(bottom=max(axes[0][0].get_ylim()[0], FLOOR - 0.02))
         axes[0][0].set_ylabel("bits per byte saved against no filter")
         figure.legend(
-            *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(judges), fontsize=8
+            handles=[*axes[0][0].get_legend_handles_labels()[0], _band()],
+            loc="outside lower center", ncols=len(judges) + 1, fontsize=8,
         )
         plt.close(figure)
     return figure

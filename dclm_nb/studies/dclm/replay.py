@@ -6,7 +6,7 @@
 __all__ = ['REPLAYED', 'SCORES', 'LANDMARKS', 'BASELINES', 'COMPARED', 'released_runs', 'released_scores', 'released_rows',
            'score_cell', 'training_flops', 'replay_frame', 'replayed_or_printed', 'data_groups', 'replay_versions',
            'is_centred', 'baselines_of', 'is_difference', 'compare_printed', 'row_recipes', 'row_notes',
-           'filter_groups', 'within_groups', 'models_by_group']
+           'filter_groups', 'data_names', 'within_groups', 'models_by_group']
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #imports
 import csv
@@ -305,6 +305,10 @@ def filter_groups() -> dict[str, str]:
     """Which data sets of Figure 3 went through a fastText filter, by their row."""
     rows = dict.fromkeys(row.rsplit(" / ", 1)[0] for row in released_rows("figure-3").row)
     return {row: "fastText-filtered" if "fastText" in row else "not filtered" for row in rows}
+
+def data_names() -> dict[str, str]:
+    """What stands beside the points of Figures 3 and 6, by their row: without the filter, which colour and mark say."""
+    return {row: row.removesuffix(", fastText").removeprefix("fastText ") for row in filter_groups()}
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #within-groups
 def within_groups(version: Version = "v1") -> pd.DataFrame:

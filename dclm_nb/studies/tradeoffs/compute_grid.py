@@ -61,9 +61,12 @@ class GridRuns:
 
     def score(self, point: Point, metric: str) -> float:
         "A judge's number at a point, read at the guidance tuned for it."
-        return self.judged[
-            point, Aim.QUALITY if metric in ("frechet_distance", "precision", "recall") else Aim.PROMPT
-        ].result["scores"][metric]
+        return self.judging(point, metric).result["scores"][metric]
+
+    def judging(self, point: Point, metric: str) -> Run:
+        "The pictures of a point that `metric` is read from: those drawn at the guidance tuned for it."
+        aim = Aim.QUALITY if metric in ("frechet_distance", "precision", "recall") else Aim.PROMPT
+        return self.judged[point, aim]
 
     def compute(self, size: str, mark: int) -> float:
         "Nominal operations spent at a mark."
@@ -239,7 +242,7 @@ def _records(grid: GridRuns, metric: str, level: float, column: str) -> Iterator
                 column=column,
                 seed=seed,
                 value=value,
-                run=grid.judged[Point(method, size, seed, mark), Aim.PROMPT].key,
+                run=grid.judging(Point(method, size, seed, mark), metric).key,
             )
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #frames
@@ -381,23 +384,22 @@ def ema_frame(grid: GridRuns | None) -> pd.DataFrame:
         for seed in grid.seeds:
             averaged, raw = (Point(method, size, seed, mark, kind) for kind in (True, False))
             distances = grid.score(raw, "frechet_distance"), grid.score(averaged, "frechet_distance")
-            values = {
-                "frechet_distance_raw": distances[0],
-                "frechet_distance_averaged": distances[1],
-                "prompt_following_raw": grid.score(raw, "all"),
-                "prompt_following_averaged": grid.score(averaged, "all"),
-                "ema_gain": math.log(max(distances[0], 1e-6) / max(distances[1], 1e-6)),
-            }
+            of = {"frechet_distance": "frechet_distance", "prompt_following": "all"}
             records += [
-                dict(row=method, column=c, seed=seed, value=v, run=grid.judged[averaged, Aim.QUALITY].key)
-                for c, v in values.items()
+                dict(row=method, column=f"{name}_{weights}", seed=seed, value=grid.score(point, metric),
+                     run=grid.judging(point, metric).key)
+                for name, metric in of.items()
+                for weights, point in (("raw", raw), ("averaged", averaged))
             ]
+            gain = math.log(max(distances[0], 1e-6) / max(distances[1], 1e-6))
+            records.append(dict(row=method, column="ema_gain", seed=seed, value=gain,
+                                run=grid.judging(averaged, "frechet_distance").key))
     return tidy(records, paper="tradeoffs", exhibit="figure-g", scale=grid.shop.study.scale, source="rerun")
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #curve
 def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_distance", "loss")) -> pd.DataFrame | None:
-    """One row per method, size, seed and mark: `flops` and the metrics; what is drawn and what the frontier is fitted
-    to. None without runs."""
+    """One row per method, size, seed and mark: `budget`, the compute that was asked for; `flops`, what whole steps made
+    of it; and the metrics. What is drawn and what the frontier is fitted to. None without runs."""
     if grid is None: return None
     rows = []
     for (method, size), _ in grid.setups.items():
@@ -408,6 +410,7 @@ def curves(grid: GridRuns | None, metrics: Sequence[str] = ("all", "frechet_dist
                     "method": method,
                     "size": size,
                     "seed": seed,
+                    "budget": grid.compute(size, mark),
                     "flops": grid.judged[point, Aim.PROMPT].result["training_flops"],
                     **{m: _value(grid, point, m) for m in metrics},
                 })

@@ -49,13 +49,13 @@ def compute_curves(
     reference: Mapping[str, float] = {},
     floor: float = 0.0,
 ) -> Figure | None:
-    """`curves` has `method, size, seed, flops` and the metric (`studies.tradeoffs.compute_grid.curves`); the fits are
-    of what lies above `floor`. None for None. Raises `UserError` for a metric that it does not have."""
+    """`curves` has `method, size, seed, budget, flops` and the metric (`studies.tradeoffs.compute_grid.curves`); the
+    fits are of what lies above `floor`. None for None. Raises `UserError` for a metric that it does not have."""
     if curves is None: return None
     if metric not in curves:
         raise UserError(
             f"there is no {metric} to draw; there are: "
-            f"{', '.join(curves.columns.drop(['method', 'size', 'seed', 'flops']))}"
+            f"{', '.join(curves.columns.drop(['method', 'size', 'seed', 'budget', 'flops']))}"
         )
     with styled() as plt:
         figure, axis = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
@@ -63,7 +63,7 @@ def compute_curves(
                 for end in _method_curves(axis, method, part, metric, logy)]
         fits = [_frontier(axis, method, part, metric, floor) for method, part in curves.groupby("method", sort=False)
                 if logy]
-        _finish(axis, metric, curves["flops"], logy, reference)
+        _finish(axis, metric, curves["budget"], logy, reference)
         figure.legend(handles=[_dot(lw=0.6, label="one seed"), *_explained(fits, floor)], fontsize=7.5,
                       loc="outside lower center", ncols=3)
         _label_lines(figure, axis, ends)
@@ -75,9 +75,10 @@ def _explained(fits: list, floor: float) -> list:
     if not fits: return []
     above = f" above {floor:.2f}" if floor else ""
     said = lambda method, fit: f"{method}: slope {fit.slope:.2f}{above}".replace("slope -", "slope −")
-    laws = [_dot(lw=3.5, alpha=0.25, color=METHOD_COLOURS[method], label=said(method, fit))
-            for method, fit in fits if fit and fit.ok]
-    return [_dot(**_RING, label="on the frontier"), *laws]
+    laws = [_dot(lw=3.5, alpha=0.25, color=METHOD_COLOURS[method],
+                 label=said(method, fit) if fit.ok else f"{method}: {fit.points} on the frontier, too few for a fit")
+            for method, fit in fits if fit]
+    return [_dot(**_RING, label="on the frontier: the best of its budget"), *laws]
 
 def _mean(part: pd.DataFrame, by: list[str], metric: str, geometric: bool) -> pd.Series:
     "Over seeds."
@@ -99,9 +100,9 @@ def _method_curves(axis, method: str, part: pd.DataFrame, metric: str, geometric
         drawn.append((f"{method}, {size}", colour, list(mean.index), list(mean)))
     return drawn
 
-def _finish(axis, metric: str, flops: Iterable[float], logy: bool, reference: Mapping[str, float]):
+def _finish(axis, metric: str, budgets: Iterable[float], logy: bool, reference: Mapping[str, float]):
     axis.set_xlabel(_title("flops")), axis.set_ylabel(_title(metric))
-    plain_log(axis, "x", _budgets(flops))
+    plain_log(axis, "x", sorted(set(budgets)))
     if logy: plain_log(axis, "y", fewest=4)
     _limits(axis, reference)
 
@@ -156,20 +157,14 @@ def _spine_to_the_right(axis):
     "Labels on the left need the place of the axis."
     axis.spines["left"].set_visible(False), axis.spines["right"].set_visible(True)
 
-# %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #logarithmic
-def _budgets(flops: Iterable[float]) -> list[float]:
-    "Levels of compute, in two digits; networks that stopped a step apart share one."
-    levels = sorted({float(f"{x:.2g}") for x in flops})
-    return [x for x, before in zip(levels, [0.0, *levels]) if x > 1.2 * before]
-
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #frontier
 def _frontier(axis, method: str, part: pd.DataFrame, metric: str, floor: float):
     """Rings on the frontier of one method's means, and the power law of what lies above the floor through them, if
     there are enough. Returns the method and the fit; None for a fit of means that do not all lie above the floor."""
-    mean = _mean(part, ["size", "flops"], metric, geometric=True).reset_index()
+    mean = _mean(part, ["size", "budget", "flops"], metric, geometric=True).reset_index()
     above = mean[metric] - floor
-    fit = fit_power(mean["flops"], above) if (above > 0).all() else None
-    chosen = mean.iloc[lower_hull(mean["flops"], above if fit else mean[metric])]
+    fit = fit_power(mean["budget"], above) if (above > 0).all() else None
+    chosen = mean.iloc[lower_hull(mean["budget"], above if fit else mean[metric])]
     axis.plot(chosen["flops"], chosen[metric], color=METHOD_COLOURS[method], **_RING)
     if fit and fit.ok:
         along = [fit.low * (fit.high / fit.low) ** (k / 40) for k in range(41)]
@@ -190,7 +185,7 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
                 for axis, method in zip(axes[0], methods)]
         for axis, method in zip(axes[0], methods):
             floor = {"entropy of the codes, at least": floors[method]} if method in floors else {}
-            _finish(axis, "loss", curves["flops"], False, floor)
+            _finish(axis, "loss", curves["budget"], False, floor)
             axis.set_title(method), axis.set_ylabel(_LOSSES.get(method, _title("loss")) + " ↓")
         figure.legend(handles=[_dot(lw=0.6, label="one seed"), _dot(lw=1.8, label="mean")], fontsize=7.5,
                       loc="outside lower center", ncols=2)
@@ -202,14 +197,14 @@ def loss_panels(curves: pd.DataFrame | None, floors: Mapping[str, float] = {}) -
 # %% ../../../nbs/studies/tradeoffs/11_figures.ipynb #sweep
 def sweep_panels(
     table: pd.DataFrame | None,
-    x: str,
+    x: str | Mapping[str, str],
     metrics: Sequence[str] = ("prompt_following", "frechet_distance"),
     logx: bool = False,
     labels: str = "",
     reference: Mapping[str, Mapping[str, float]] = {},
 ) -> Figure | None:
-    """`table` has `method`, `x` and the metrics, a row per try (and seed); `labels` names a column written beside the
-    points; `reference`: limits by metric. None for None."""
+    """`table` has `method`, `x` (one column, or one for each metric) and the metrics, a row per try (and seed);
+    `labels` names a column written beside the points; `reference`: limits by metric. None for None."""
     if table is None: return None
     with styled() as plt:
         figure, axes = plt.subplots(
@@ -217,12 +212,13 @@ def sweep_panels(
         )
         ends = {}
         for axis, metric in zip(axes[0], metrics):
-            ends[axis] = [_sweep(axis, method, table[table["method"].eq(method)], x, metric, labels)
+            along = x if isinstance(x, str) else x[metric]
+            ends[axis] = [_sweep(axis, method, table[table["method"].eq(method)], along, metric, labels)
                           for method in METHOD_COLOURS if table["method"].eq(method).any()]
             if logx: plain_log(axis, "x")
             if metric == "frechet_distance": plain_log(axis, "y")
             _limits(axis, reference.get(metric, {}))
-            axis.set_xlabel(_title(x)), axis.set_ylabel(_title(metric))
+            axis.set_xlabel(_title(along)), axis.set_ylabel(_title(metric))
         said = [_dot(lw=0.6, label="one seed"), _dot(**_RING, label="best mean of a method")]
         if labels: said.append(_dot(ls="", marker="$8$", ms=5, label=f"number: {_title(labels)}"))
         figure.legend(handles=said, fontsize=7.5, loc="outside lower center", ncols=3)
@@ -233,7 +229,9 @@ def sweep_panels(
 def _sweep(axis, method: str, part: pd.DataFrame, x: str, metric: str, labels: str) -> End:
     "One method: seeds, their mean, its best, and what is written beside it."
     colour, mean = METHOD_COLOURS[method], part.groupby(x)[metric].mean()
-    for _, run in part.sort_values(x).groupby("seed"): axis.plot(run[x], run[metric], color=colour, lw=0.6, alpha=0.4)
+    alone = dict(marker="_", ms=9) if len(mean) == 1 else {}                  # a line of one point cannot be seen
+    for _, run in part.sort_values(x).groupby("seed"):
+        axis.plot(run[x], run[metric], color=colour, lw=0.6, alpha=0.4, **alone)
     axis.plot(mean.index, mean, marker="o", ms=4, color=colour)
     if len(mean) > 1:
         best = mean.idxmin() if metric in _LOWER_IS_BETTER else mean.idxmax()

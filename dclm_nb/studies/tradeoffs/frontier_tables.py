@@ -10,13 +10,14 @@ import pandas as pd
 from ...image.config import METHODS
 from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
-from ..frontier import FrontierFit, bootstrap_fit, crossing, fit_power, share_error
+from ..frontier import LEAST_POINTS, FrontierFit, bootstrap_fit, crossing, fit_power, share_error
 from .compute_grid import GridRuns, best_of, ceiling, curves, metric_frame
 from .inference import clock_frame, steps_frame
 
 # %% auto #0
-__all__ = ['METRICS', 'REFERENCE', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'crossing_table',
-           'crossing_notes', 'goal_frame', 'half_way', 'half_way_notes', 'recommendations', 'recommendation_notes']
+__all__ = ['METRICS', 'REFERENCE', 'FITTED', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'seeds_without_fit',
+           'crossing_table', 'crossing_notes', 'goal_frame', 'half_way', 'half_way_notes', 'recommendations',
+           'recommendation_notes']
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #metrics
 METRICS = ("frechet_distance", "prompt_error")
@@ -35,20 +36,15 @@ def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
     )
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fit-frame
+FITTED = ("slope", "intercept", "r2")
+
 def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
-    """Table E: slope, intercept (log10 at 1e12 FLOPs), R² and frontier points of every method and metric, fitted for
-    each seed; and the distance reached at the largest compute. Empty without runs."""
+    """Table E: frontier points of every method, metric and seed; slope, intercept (log10 at 1e12 FLOPs) and R² of the
+    fit where every seed of a method has one; and the distance reached at the largest compute. Empty without runs."""
     if grid is None: return tidy([])
     records = []
-    for (method, seed), part in fitted_points(grid).groupby(["method", "seed"], sort=False):
-        for metric in METRICS:
-            fit = fit_power(part["flops"], part[metric], reference=REFERENCE)
-            values = {"slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "points": fit.points}
-            records += [
-                dict(row=method, column=f"{name}_{metric}", seed=int(seed), value=float(v))
-                for name, v in values.items()
-                if math.isfinite(v)
-            ]
+    for method, part in fitted_points(grid).groupby("method", sort=False):
+        for metric in METRICS: records += _seed_fits(method, part, metric)
     records += (
         metric_frame(grid, "table-e", "frechet_distance", "frechet_distance")
         .query("column == 'frechet_distance'")[["row", "column", "seed", "value", "run"]]
@@ -56,13 +52,40 @@ def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
     )
     return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
 
+def _seed_fits(method: str, points: pd.DataFrame, metric: str) -> list[dict]:
+    fits = {
+        int(seed): fit_power(part["budget"], part[metric], reference=REFERENCE)
+        for seed, part in points.groupby("seed", sort=False)
+    }
+    told = ("points", *FITTED) if all(fit.ok for fit in fits.values()) else ("points",)
+    return [
+        dict(row=method, column=f"{name}_{metric}", seed=seed, value=float(getattr(fit, name)))
+        for seed, fit in fits.items()
+        for name in told
+    ]
+
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seeds-without-fit
+def seeds_without_fit(frame: pd.DataFrame) -> RowNotes:
+    """Of a `fit_frame`: how many frontier points each seed has, for every method and metric with a seed that has too
+    few for a fit. Empty for an empty frame."""
+    said = {}
+    for metric in METRICS:
+        points = frame[frame["column"].eq(f"points_{metric}")]
+        for method, part in points.groupby("row", sort=False):
+            if part["value"].min() >= LEAST_POINTS: continue
+            counts = ", ".join(f"{n:.0f} on seed {seed}" for seed, n in zip(part["seed"], part["value"]))
+            said[f"{column_label(metric, 'tradeoffs')}, {method}, seeds"] = (
+                f"frontier points: {counts}; a fit needs {LEAST_POINTS} on every seed, so no slope is given"
+            )
+    return RowNotes(said)
+
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fits
 def _frontier_fits(grid: GridRuns, metric: str) -> dict:
     "The fit to the means over seeds of every method, with bootstrap intervals: {method: FrontierFit}."
     points = fitted_points(grid)
     of = {method: points[points["method"].eq(method)] for method in METHODS}
     return {
-        method: bootstrap_fit(p["flops"], p[metric], p["size"], p["seed"], method, reference=REFERENCE)
+        method: bootstrap_fit(p["budget"], p[metric], p["size"], p["seed"], method, reference=REFERENCE)
         for method, p in of.items()
     }
 

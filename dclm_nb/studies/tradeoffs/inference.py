@@ -51,9 +51,9 @@ def _tuned(grid: GridRuns, method: str, which: int, **changes) -> Sampling:
 NO_LOSS = 1.05
 
 def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
-    """Figure D: passes through the network, inference FLOPs, prompt following and Fréchet distance by method and number
-    of steps. A method's own row is the study's sampler, `/ few steps` the shortest, `/ equal quality` the shortest
-    that loses nothing."""
+    """Figure D: passes through the network, prompt following and Fréchet distance by method and number of steps, each
+    with the inference FLOPs of the pictures that it was read from. A method's own row is the study's sampler,
+    `/ few steps` the shortest, `/ equal quality` the shortest that loses nothing."""
     if grid is None: return tidy([])
     study, records = grid.shop.study, []
     for method in METHODS:
@@ -63,13 +63,17 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
                 _ask(grid, method, [_tuned(grid, method, which, **changes)], "steps") for which in Aim
             )
             for ((sampling, seed), f), (_, q) in zip(follow.items(), quality.items()):
-                values = {
-                    "steps": tokens if method == "next-token" else sampling.steps,
-                    "inference_flops": f["inference_flops"],
-                    "prompt_following": f["scores"]["all"],
-                    "frechet_distance": q["scores"]["frechet_distance"],
-                }
-                records += [dict(row=row, column=c, seed=seed, value=float(v), run=f["run"]) for c, v in values.items()]
+                steps = tokens if method == "next-token" else sampling.steps
+                records += [
+                    dict(row=row, column=c, seed=seed, value=float(v), run=of["run"])
+                    for c, v, of in (
+                        ("steps", steps, f),
+                        ("inference_flops", f["inference_flops"], f),
+                        ("prompt_following", f["scores"]["all"], f),
+                        ("inference_flops_distance", q["inference_flops"], q),
+                        ("frechet_distance", q["scores"]["frechet_distance"], q),
+                    )
+                ]
     for method, steps in equal_quality(grid).items():
         records += [
             {**r, "row": f"{method} / equal quality"}
@@ -77,9 +81,10 @@ def steps_frame(grid: GridRuns | None) -> pd.DataFrame:
             if r["row"] == _paces(method, study.steps, 10**9, steps)
         ]
     records += [
-        {**r, "row": NO_CACHE, "value": _uncached(grid)}
+        {**r, "row": NO_CACHE, "value": _uncached(grid, aim)}
+        for column, aim in (("inference_flops", Aim.PROMPT), ("inference_flops_distance", Aim.QUALITY))
         for r in records
-        if r["row"] == "next-token" and r["column"] == "inference_flops"
+        if r["row"] == "next-token" and r["column"] == column
     ]
     return tidy(records, paper="tradeoffs", exhibit="figure-d", scale=study.scale, source="rerun")
 
@@ -113,7 +118,7 @@ def _paces(method: str, steps: Sequence[int], tokens: int, of: int = 0) -> dict[
 
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps-curves
 def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """A `steps_frame` as `method, steps, inference_flops` and both metrics, a row per seed, to draw; None for an empty
+    """A `steps_frame` as `method, steps`, both metrics and the cost of each, a row per seed, to draw; None for an empty
     one."""
     if frame.empty: return None
     wide = (
@@ -129,32 +134,37 @@ def steps_curves(frame: pd.DataFrame) -> pd.DataFrame | None:
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #steps-notes
 def steps_notes(grid: GridRuns | None) -> RowNotes:
     """How many steps a method needs, and what the others' pictures cost beside next-token prediction's, at the study's
-    steps and at equal quality. Empty without runs."""
+    steps and at equal quality, at either guidance. Empty without runs."""
     if grid is None: return RowNotes()
     frame = steps_frame(grid)
-    cost = frame[frame["column"].eq("inference_flops")].groupby("row")["value"].mean()
     said = {
         f"equal quality, {m}": f"{n} steps are the fewest within {NO_LOSS - 1:.0%} of its best distance, on tuning "
                                "captions"
         for m, n in equal_quality(grid).items()
     }
-    ratio = lambda row, to: f"{cost[row] / cost[to]:.2g}"
-    said |= {
-        f"cost beside next-token, {m}": f"{ratio(m, 'next-token')} times at {Sampling().steps} steps, "
-        f"{ratio(f'{m} / equal quality', 'next-token')} times at equal quality; beside next-token without its cache "
-        f"{ratio(m, NO_CACHE)} and {ratio(f'{m} / equal quality', NO_CACHE)} times"
-        for m in METHODS[1:]
-    }
+    for column, guided in (("inference_flops", "prompts"), ("inference_flops_distance", "distance")):
+        said |= {
+            f"cost beside next-token, {m}, guided for {guided}": _cost_ratios(frame, m, column) for m in METHODS[1:]
+        }
     return RowNotes(said)
 
-def _uncached(grid: GridRuns) -> float:
+def _cost_ratios(frame: pd.DataFrame, method: str, column: str) -> str:
+    cost = frame[frame["column"].eq(column)].groupby("row")["value"].mean()
+    ratio = lambda row, to: f"{cost[row] / cost[to]:.2g}"
+    equal = f"{method} / equal quality"
+    return (
+        f"{ratio(method, 'next-token')} times at {Sampling().steps} steps, {ratio(equal, 'next-token')} times at equal "
+        f"quality; beside next-token without its cache {ratio(method, NO_CACHE)} and {ratio(equal, NO_CACHE)} times"
+    )
+
+def _uncached(grid: GridRuns, aim: Aim) -> float:
     from dclm_nb.image.flops import sampling_flops
     size, seed = grid.shop.study.budgets[-1][0], grid.seeds[0]
     setup = grid.setups["next-token", size]
     model = model_of(
         setup.config(), grid.models["next-token", size, seed], grid.shop.data(grid.shop.study.codec_of("next-token"))
     )
-    return float(sampling_flops(model.network.config, _tuned(grid, "next-token", Aim.PROMPT, cache=False)))
+    return float(sampling_flops(model.network.config, _tuned(grid, "next-token", aim, cache=False)))
 
 # %% ../../../nbs/studies/tradeoffs/05_inference.ipynb #guidance
 WEAK, STRONG = 1.0, 2.0         # the two guidances that are compared, fixed before anything was run
@@ -286,6 +296,7 @@ def clock_notes(grid: GridRuns | None) -> RowNotes:
     "How the clock was read; empty without runs."
     if grid is None: return RowNotes()
     return RowNotes({
-        "latency": f"seconds for one picture by itself, from caption to pixels, on {clock_name()}",
+        "latency": f"seconds for one picture by itself, from caption to pixels, at the guidance that suits prompts, on "
+                   f"{clock_name()}",
         "throughput": f"pictures a second in a batch of {min(256, grid.shop.study.judged_pictures)}, likewise",
     })

@@ -24,6 +24,7 @@ def curves(seeds=(0, 1, 2), marks=(1e12, 2e12, 4e12)):
             "size": size,
             "seed": s,
             "flops": c,
+            "budget": c,
             "frechet_distance": 10 * (c / 1e12) ** slope * math.exp(0.05 * (s - 1) * (len(seeds) > 1)) * penalty,
             "loss": 1e12 / c,
         }
@@ -54,6 +55,16 @@ def test_a_thin_line_per_run_a_thick_one_per_network_a_ring_per_frontier_point()
     assert "real pictures" in [text.get_text() for text in axis.texts]
 
 
+@pytest.mark.parametrize("apart", [0.93, 0.97, 0.998, 1.0, 1.003, 1.04])
+def test_a_worse_network_of_the_same_budget_has_no_ring_though_it_is_a_step_cheaper(apart):
+    table = curves()
+    table["flops"] *= table["size"].map({"small": 1.0, "medium": apart})
+    axis = compute_curves(table, "frechet_distance", logy=True).axes[0]
+    best = table[table["size"].eq("small")].groupby("method")["flops"].unique()
+    assert [sorted(ring.get_xdata()) for ring in rings(axis)] == [sorted(best[m]) for m in SLOPES]
+    assert len(axis.get_xticks()) == 3
+
+
 def test_the_slope_in_the_legend_is_the_planted_one():
     figure = compute_curves(curves(), "frechet_distance", logy=True)
     written = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -63,7 +74,7 @@ def test_the_slope_in_the_legend_is_the_planted_one():
 def excess(floor: float, laws=SLOPES) -> pd.DataFrame:
     "Curves that fall towards a floor by exact power laws."
     return pd.DataFrame([
-        dict(method=m, size="small", seed=0, flops=c, frechet_distance=floor + 10 * (c / 1e12) ** slope)
+        dict(method=m, size="small", seed=0, flops=c, budget=c, frechet_distance=floor + 10 * (c / 1e12) ** slope)
         for m, slope in laws.items() for c in (1e12, 2e12, 4e12, 8e12)])
 
 
@@ -101,7 +112,8 @@ def test_every_line_is_named_beside_it_and_no_two_names_cover_each_other(draw):
 
 def test_what_rings_and_thin_lines_are_stands_in_the_figure():
     said = lambda figure: {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"one seed", "on the frontier"} <= said(compute_curves(curves(), "frechet_distance", logy=True))
+    frontier = compute_curves(curves(), "frechet_distance", logy=True)
+    assert {"one seed", "on the frontier: the best of its budget"} <= said(frontier)
     assert {"one seed", "mean"} <= said(loss_panels(curves()))
     assert said(weight_arrows(raw_and_averaged())) == {"raw weights", "averaged"}
 

@@ -24,6 +24,7 @@ from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
 from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, inference, runs, variants
+from dclm_nb.studies.tradeoffs.figures import sweep_panels
 from dclm_nb.studies.tradeoffs.profiles import CODECS, SCENES, profile
 from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, StudyRuns, scenes_for
 from dclm_nb.studies.tradeoffs.tuning import TUNING_SEEDS, finalists, further, mean_by, tune
@@ -102,6 +103,7 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
             "size": "small",
             "seed": s,
             "flops": c,
+            "budget": c,
             "frechet_distance": 9 * (c / 1e12) ** (-0.2 - 0.1 * k - 0.01 * s),
             "prompt_error": e,
         }
@@ -125,6 +127,43 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
         "none inside the measured range" in notes["Fréchet distance, diffusion meets next-token"]
         and "too few points" in notes[f"prompts missed, {METHODS[0]}"]
     )
+
+
+def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
+    """Diffusion's seeds `bends_on` fall late, so that their hull has two points; all else are power laws with a larger
+    network beside them that is a step cheaper and worse."""
+    late = lambda m, s, c: 3 if m == "diffusion" and s in bends_on and c < 4e12 else 1
+    laws = [
+        (m, size, s, c, 9 * (c / 1e12) ** -0.3 * penalty * late(m, s, c))
+        for m in METHODS for size, penalty in (("small", 1.0), ("medium", 1.4))
+        for s in (0, 1, 2) for c in (1e12, 2e12, 4e12)
+    ]
+    return pd.DataFrame([
+        dict(method=m, size=size, seed=s, budget=c, flops=c * (1 if size == "small" else 0.97), frechet_distance=d,
+             prompt_error=d / 40)
+        for m, size, s, c, d in laws
+    ])
+
+
+@pytest.mark.parametrize("bends_on", [(), (1,), (0, 2), (0, 1, 2)])
+def test_a_slope_of_some_of_the_seeds_only_is_not_printed(grid, monkeypatch, bends_on):
+    monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: planted_curves(bends_on))
+    frame = frontier_tables.fit_frame(grid)
+    points = frame[frame["column"].eq("points_frechet_distance")].set_index(["row", "seed"])["value"].sort_index()
+    assert points["diffusion"].tolist() == [2.0 if s in bends_on else 3.0 for s in (0, 1, 2)]
+    assert (points.drop("diffusion") == 3).all()                        # none for the larger networks
+    for name in ("slope", "intercept", "r2"):
+        told = frame[frame["column"].eq(f"{name}_frechet_distance")].groupby("row").size()
+        assert told.to_dict() == {m: 3 for m in METHODS if m != "diffusion" or not bends_on}
+    notes = frontier_tables.seeds_without_fit(frame)
+    assert ("Fréchet distance, diffusion, seeds" in notes) == bool(bends_on)
+
+
+def test_a_frontier_has_at_most_one_network_of_each_budget(grid):
+    frame, budgets = frontier_tables.fit_frame(grid), grid.levels()
+    points = frame[frame["column"].str.startswith("points_")]["value"]
+    assert len(points) == 2 * len(METHODS) * len(SEEDS) and points.max() <= len(budgets)
+    assert set(compute_grid.curves(grid)["budget"]) == set(budgets)
 
 
 def test_a_closed_gate_withholds_the_first_six_claims_and_the_manifest_says_so(grid, frames, tmp_path):
@@ -270,6 +309,39 @@ def test_the_cache_saves_operations_and_changes_no_picture(frames):
         "diffusion / equal quality",
         "masked-token / equal quality",
     } <= set(frame.index)
+
+
+def score_in(run: Run, column: str) -> float | None:
+    "What a run says of a column; None for a column that is worked out from several runs."
+    if column.startswith("inference_flops"): return run.result["inference_flops"]
+    scores = {"frechet_distance": "frechet_distance", "prompt_following": "all"}
+    return next((run.result["scores"][score] for name, score in scores.items() if column.startswith(name)), None)
+
+
+@pytest.mark.parametrize("exhibit", ["figure-a", "figure-b", "figure-d", "figure-f", "figure-g", "figure-h", "figure-i",
+                                     "table-e"])
+def test_the_run_beside_a_number_is_the_one_it_was_read_from(shop, frames, exhibit):
+    read = 0
+    for value in frames[exhibit].itertuples():
+        if not value.run or value.row == inference.NO_CACHE: continue
+        told = score_in(shop.store.get(value.run), value.column)
+        if told is None: continue
+        assert told == value.value, (value.row, value.column, value.seed)
+        read += 1
+    assert read >= len(SEEDS)
+
+
+def test_a_metric_has_the_cost_of_the_pictures_that_it_was_read_from(grid, monkeypatch):
+    "Guidance 1 asks for one pass through the network, any other for two."
+    tuned = dataclasses.replace(grid.tuned, guidance={m: (2.0, 1.0) for m in METHODS})
+    frame = inference.steps_frame(dataclasses.replace(grid, tuned=tuned))
+    cost = frame[frame["seed"].eq(SEEDS[0])].pivot(index="row", columns="column", values="value")
+    for row in METHODS: assert cost.loc[row, "inference_flops"] > 1.7 * cost.loc[row, "inference_flops_distance"]
+    drawn = inference.steps_curves(frame)
+    axes = sweep_panels(drawn, {"prompt_following": "inference_flops",
+                                "frechet_distance": "inference_flops_distance"}, logx=True).axes
+    for axis, column in zip(axes, ("inference_flops", "inference_flops_distance")):
+        assert {x for line in axis.lines for x in line.get_xdata()} >= set(drawn[column])
 
 
 def test_the_network_that_counts_is_chosen_by_its_loss_on_tuning_scenes_and_has_spent_no_more(grid):
