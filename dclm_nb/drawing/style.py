@@ -11,9 +11,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import briefly
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,8 +93,10 @@ def _can_keep() -> bool:
     return all(os.access(folder, os.W_OK) for folder in ours)
 
 # %% ../../nbs/drawing/00_style.ipynb #figure-bytes
-def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:
+@door
+def figure_bytes(figure: Figure, kind: Literal["svg", "png"] = "svg") -> bytes:
     "`figure` as SVG or PNG, without date or program version: equal figures are equal files."
+    if not hasattr(figure, "savefig"): raise UserError(f"a figure of matplotlib is drawn, not {briefly(figure)}")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with styled(): figure.savefig(out := io.BytesIO(), format=kind, metadata=metadata)
     return out.getvalue()
