@@ -534,8 +534,8 @@ def _nobody_listens() -> int:
     return 128 + signal.SIGPIPE
 
 class _Stop:
-    """What Ctrl-C and a kill do: they interrupt the work, and when that is over (its `code` is set) they end the process
-    at once, which has nothing left to do."""
+    """What Ctrl-C and a kill do: they interrupt the work, and when that is over (its `code` is set) they end the
+    process at once, which has nothing left to do."""
     code: int | None = None
 
     def __call__(self, kind: int, _):

@@ -21,26 +21,30 @@ FAMILIES = {
     "disk": ("a disk that is full, broken, read-only or not ours", """
         faults/test_disks.py::*
         *::test_*full_disk* *::test_disk_* *::test_a_disk_that_fills* *::test_real_full_file_system
-        *::test_*file_size_limit* core/*::test_read_only* *::test_*write_permission* *::test_*failed_write* *::test_*nothing_can_be_written*
+        *::test_*file_size_limit* core/*::test_read_only* *::test_*write_permission* *::test_*failed_write*
+        *::test_*nothing_can_be_written*
         *::test_a_folder_that_cannot_be_made* *::test_*permissions_that_forbid *::test_writing_to_a_folder_that*
         *::test_a_failure_leaves_the_old_folder *::test_*cannot_be_kept*
     """),
     "bomb": ("small files that unpack to large ones, and headers that lie", """
         faults/test_bombs.py::*
-        *::test_*bomb* *::test_*lies_about* *::test_a_header_that_claims* *::test_*announces_gigabytes *::test_overlapping_entries
+        *::test_*bomb* *::test_*lies_about* *::test_a_header_that_claims* *::test_*announces_gigabytes
+        *::test_overlapping_entries
         *::test_member_larger_than* *::test_the_limit_of_a_part* *::test_a_vast_frame* *::test_frames_that_grow*
         *::test_too_long_in* *::test_undoing_has_a_limit* *::test_download_larger*
     """),
     "traversal": ("archives that lead out of their folder", """
         core/test_archives.py::test_names_that* core/test_archives.py::test_link*
         core/test_archives.py::test_two_entries*
-        *::test_links_devices_and_pipes* *::test_links_in_a_circle *::test_names_are_only_compared *::test_nothing_is_written_and_odd_names*
+        *::test_links_devices_and_pipes* *::test_links_in_a_circle *::test_names_are_only_compared
+        *::test_nothing_is_written_and_odd_names*
         *::test_a_picture_that_is_a_file_of_the_data_set* *::test_a_pipe_is_never_opened
     """),
     "code": ("pickles, models and settings that would run something", """
         faults/test_settings.py::*
         curation/test_fasttext_files.py::*
-        *::test_*pickles_are* *::test_a_pickle_* *::test_pickled_or_missing* *::test_*code_in_it* *::test_labels_inside_a_text* *::test_latex_is_harmless
+        *::test_*pickles_are* *::test_a_pickle_* *::test_pickled_or_missing* *::test_*code_in_it*
+        *::test_labels_inside_a_text* *::test_latex_is_harmless
         *::test_papermill_with_parameters* *::test_*hostile* *::test_package_comes_through*
         *::test_other_decoders_are_not_tried
     """),

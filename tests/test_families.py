@@ -37,7 +37,7 @@ def test_every_test_of_the_fault_suite_has_a_family():
 @pytest.mark.parametrize("name, family", [
     ("core/test_notes.py::test_a_note", "secret"), ("exhibits/test_interrupted.py::test_a_kill", "kill"),
     ("curation/test_warc.py::test_anything", "warc"), ("core/test_survivors.py::test_a_child_ends", "resource"),
-    ("exhibits/test_showcase.py::test_smoke_claims_nothing", ""), ("site/test_site_pages.py::test_links_are_turned", ""),
+    ("exhibits/test_showcase.py::test_smoke_claims_nothing", ""), ("site/test_site_pages.py::test_links_turn", ""),
     ("core/test_runs_lock.py::test_moving_is_free_for_lock_and_key", ""), ("lm/test_tasks.py::test_the_table", ""),
 ])
 def test_a_name_belongs_where_its_words_say(name, family):

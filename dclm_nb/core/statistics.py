@@ -321,7 +321,8 @@ Instrument = Callable[..., Interval]
 
 @door
 def aa_test(
-    runs: Values | Callable[..., Any], instrument: Instrument = difference_interval, level: Level = 0.95, repeats: Count = 1000, seed: Seed = 0
+    runs: Values | Callable[..., Any], instrument: Instrument = difference_interval, level: Level = 0.95,
+    repeats: Count = 1000, seed: Seed = 0,
 ) -> AATest:
     """False alarms of `instrument(a, b, level=)` on runs of one and the same condition.
     `runs`: at least 4 values (every split into two halves is tried, at most `repeats` of them), or a function rng ->
@@ -409,7 +410,8 @@ _power = power                                                      # the argume
 # %% ../../nbs/core/05_statistics.ipynb #seeds-needed-def
 @door
 def seeds_needed(
-    effect: float, seed_sd: NotNegative, power: Level = 0.8, level: Level = 0.95, paired: bool = False, at_most: Count = 1000
+    effect: float, seed_sd: NotNegative, power: Level = 0.8, level: Level = 0.95, paired: bool = False,
+    at_most: Count = 1000,
 ) -> int | None:
     "The smallest number of seeds per recipe that detects `effect`; None when `at_most` do not."
     return next((n for n in range(2, at_most + 1) if _power(effect, seed_sd, n, level, paired) >= power), None)

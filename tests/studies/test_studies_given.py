@@ -11,8 +11,8 @@ CALLS = {
     lower_hull: dict(compute=COMPUTE, metric=LOSSES, higher_is_better=False),
     share_error: dict(score=0.5, n=10, ceiling=1.0),
     fit_power: dict(compute=COMPUTE, metric=LOSSES, higher_is_better=False, reference=1.0),
-    bootstrap_fit: dict(compute=COMPUTE * 2, metric=LOSSES * 2, size=["a", "b", "c", "d"] * 2, seed=[0] * 4 + [1] * 4, name="",
-                        higher_is_better=False, reference=1.0, level=0.95, draws=3),
+    bootstrap_fit: dict(compute=COMPUTE * 2, metric=LOSSES * 2, size=["a", "b", "c", "d"] * 2, seed=[0] * 4 + [1] * 4,
+                        name="", higher_is_better=False, reference=1.0, level=0.95, draws=3),
     state_bytes: dict(parameters=10, precision="32-true"),
     short_number: dict(value=1e9),
 }
