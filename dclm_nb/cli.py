@@ -533,36 +533,80 @@ def _nobody_listens() -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
 
+class _Stop:
+    """What Ctrl-C and a kill do: they interrupt the work, and when that is over (its `code` is set) they end the
+    process at once, which has nothing left to do."""
+    code: int | None = None
+
+    def __call__(self, kind: int, _):
+        if self.code is None: raise KeyboardInterrupt
+        if kind != signal.SIGALRM: os._exit(self.code)
+
+    def listen(self) -> None:
+        kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+        self._before = {kind: signal.getsignal(kind) for kind in kinds}
+        for kind, handler in self._before.items():
+            if handler is not signal.SIG_IGN: signal.signal(kind, self)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._lost
+
+    def rest(self) -> None:
+        for kind, handler in self._before.items(): signal.signal(kind, handler)
+        sys.unraisablehook = self._hook
+
+    def _lost(self, unraisable) -> None:
+        "Python prints what is raised while an object is cleared away, and goes on: so we are asked again, a bit later."
+        if unraisable.exc_type is KeyboardInterrupt: signal.setitimer(signal.ITIMER_REAL, 0.02)
+        else: self._hook(unraisable)
+
 def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
     from dclm_nb.core.addresses import bare_addresses
-    from dclm_nb.core.errors import UserError
-    from dclm_nb.core.scratch import scratch
-    from dclm_nb.core.switches import check_launch
-    from dclm_nb.core.workers import forks_end_with_us
+    stop, began = _Stop(), time.time()
     _speak_any_alphabet()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    code, line, began = 0, "", time.time()
+    stop.listen()
     try:
-        check_launch()                                          # before a library stumbles over it
-        with contextlib.ExitStack() as ours:
-            # where there can be no temporary folder, what needs one says so
-            with contextlib.suppress(OSError): ours.enter_context(scratch())
-            ours.enter_context(forks_end_with_us())
-            code = app(args=arguments, standalone_mode=False) or 0
-    except UserError as e: code, line = e.exit_code, str(e)
-    except BrokenPipeError: code = _nobody_listens()
-    except OSError as e: code, line = 2, f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e)
-    except MemoryError: code, line = 2, "there is not enough memory for this: use a smaller scale, or fewer workers"
-    # which of them depends on the version of typer
-    except (KeyboardInterrupt, typer.Abort): code = 130
+        code, line = _run(arguments)
+        stop.code = code                                        # behind this nothing is interrupted
+    except KeyboardInterrupt:
+        stop.code = code = 130
+        line = f"interrupted: {_kept_since(began)}the same command continues"
+    finally:
+        # called with words, it is a part of a larger program, which has more to do
+        if arguments is not None: stop.rest()
+    if line: print(f"dclm-nb: {bare_addresses(line)}", file=sys.stderr)
+    sys.exit(code)
+
+def _run(arguments: list[str] | None) -> tuple[int, str]:
+    "(exit code, what there is to say at the end) of one command. Raises `KeyboardInterrupt`."
+    from dclm_nb.core.errors import UserError
+    try: return _called(arguments), ""
+    except UserError as e: return e.exit_code, str(e)
+    except BrokenPipeError: return _nobody_listens(), ""
+    except OSError as e: return 2, f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e)
+    except MemoryError: return 2, "there is not enough memory for this: use a smaller scale, or fewer workers"
+    except typer.Abort: raise KeyboardInterrupt from None       # as others do
     except Exception as e:
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
         # it says nothing where the help stands already
-        code, line = 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
-    if code == 130: line = f"interrupted: {_kept_since(began)}the same command continues"
-    if line: print(f"dclm-nb: {bare_addresses(line)}", file=sys.stderr)
-    sys.exit(code)
+        return 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"
+
+def _called(arguments: list[str] | None) -> int:
+    "The exit code of a command, which runs in a folder for everything temporary."
+    from dclm_nb.core.scratch import scratch
+    from dclm_nb.core.switches import check_launch
+    from dclm_nb.core.workers import forks_end_with_us
+    from dclm_nb.drawing.style import check_drawing
+    check_launch()                                              # before a library stumbles over it
+    with contextlib.ExitStack() as ours:
+        # where there can be no temporary folder, what needs one says so
+        with contextlib.suppress(OSError):
+            ours.enter_context(scratch())
+            check_drawing()                                     # before Lightning loads matplotlib
+        ours.enter_context(forks_end_with_us())
+        code = app(args=arguments, standalone_mode=False) or 0
+    if code == 130: raise KeyboardInterrupt                     # as some versions of typer hand it on
+    sys.stdout.flush()
+    return code
 
 def _kept_since(began: float) -> str:
     "What is worth saying about the runs that were finished since a moment, in seconds: nothing where there is none."

@@ -35,14 +35,21 @@ ON_DISK = ("a file", "a folder", "under a file")
 
 
 def public(package) -> dict:
-    """{name: function or class} of all that the modules of a room offer."""
+    """{name: function or class} of all that the modules of a room offer and that takes something."""
     found = {}
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if module.ispkg: continue
         part, short = importlib.import_module(module.name), module.name.split(".")[-1]
         for name in getattr(part, "__all__", ()):
             thing = getattr(part, name)
-            if inspect.isfunction(thing) or inspect.isclass(thing): found[f"{short}.{name}"] = thing
+            if not (inspect.isfunction(thing) or inspect.isclass(thing)) or thing.__module__ != module.name: continue
+            if _takes(thing): found[f"{short}.{name}"] = thing
     return found
+
+
+def _takes(thing) -> bool:
+    try: return bool(inspect.signature(thing).parameters)
+    except ValueError: return False                     # an error of Python's kind, with a text
 
 
 def parameters(function) -> list[str]:
@@ -82,15 +89,25 @@ def wrong_answers(function, call: dict, leave=()) -> list[tuple[str, str, str]]:
     return wrong
 
 
+def listed(inner: str) -> dict[str, str]:
+    """{module.name: why it is in no table} of lines "module: Name other_name" below a line "# why"."""
+    found, why = {}, ""
+    for line in inner.strip().splitlines():
+        if line.startswith("#"): why = line.strip("# ")
+        else: found |= {f"{line.split(':')[0].strip()}.{name}": why for name in line.split(":")[1].split()}
+    return found
+
+
 def unlisted(package, table: dict, inner: str) -> set[str]:
-    """What a room offers, and neither the table of calls nor `inner` ("module: Name other_name") names; what is named
-    and no longer there, or named twice; and parameters that a call lacks."""
-    listed = {f"{line.split(':')[0].strip()}.{name}" for line in inner.strip().splitlines()
-              for name in line.split(":")[1].split()}
-    called = {f"{function.__module__.split('.')[-1]}.{function.__name__}": function for function in table}
+    """What a room offers, and neither the table of calls nor `inner` (see `listed`) names; what is named and no longer
+    there, named twice, or without a reason; and parameters that a call lacks."""
+    left_out, offered = listed(inner), set(public(package))
+    called = {f"{function.__module__.split('.')[-1]}.{function.__qualname__}": function for function in table
+              if not inspect.ismethod(function)}
     missing = {f"{name}: {parameter}" for name, function in called.items()
                for parameter in set(parameters(function)) - set(table[function])}
-    return (set(public(package)) ^ (set(called) | listed)) | (set(called) & listed) | missing
+    named = set(called) | set(left_out)
+    return offered ^ named | set(called) & set(left_out) | {name for name, why in left_out.items() if not why} | missing
 
 
 def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -> str:
@@ -107,3 +124,27 @@ def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -
 def cases_in(table: dict, costly: tuple[str, ...] = ()) -> int:
     """How many values `wrong_in_room` tries."""
     return len(ODD) * sum(len(call) for function, call in table.items() if function.__name__ not in costly)
+
+
+class Walk:
+    """Three tests of a room. A class of this kind says which `room` it walks and what it leaves out: `inner` (see
+    `listed`), what is `costly` or `absent` here (not called at all, or not with what is right), and `leave` (see
+    `wrong_answers`). A fixture `table` has a right call of each door: one parameter at a time is then replaced."""
+    room, inner, costly, absent, leave = None, "", (), (), {}
+
+    def test_every_public_name_and_parameter_is_in_the_table(self, table):
+        """So that a new one without a guard is seen."""
+        unknown = unlisted(self.room, table, self.inner)
+        assert not unknown, unknown
+
+    def test_the_right_calls_are_right(self, table, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for function, call in table.items():
+            if function.__name__ not in (*self.costly, *self.absent): run(function, call)
+
+    def test_any_value_of_any_parameter_is_a_result_or_one_line(self, table, tmp_path, monkeypatch, record_property):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
+        record_property("cases", cases_in(table, self.costly))
+        wrong = wrong_in_room(table, self.leave, self.costly)
+        assert not wrong, wrong

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from .doors import Count, door
 from .errors import UserError
 
 # %% ../../nbs/core/07_archives.ipynb #archive-error-def
@@ -34,6 +35,7 @@ FREE_RATIO = 2**20             # ... counted from the second MiB on: a small fil
 # %% ../../nbs/core/07_archives.ipynb #check-name-def
 _ODD = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:|^/|^~")
 
+@door
 def check_name(name: str) -> str:
     "`name` if it is a plain relative path. Raises `ArchiveError` otherwise."
     if not name.strip("/.") or _ODD.search(name) or ".." in name.split("/"):
@@ -119,9 +121,10 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from e
 
 # %% ../../nbs/core/07_archives.ipynb #archive-class
+@door
 class Archive:
     "A zip, wheel, tar or gzipped tar whose members are read in memory; nothing is unpacked, run or imported."
-    def __init__(self, path: str | Path, max_member: int = MAX_MEMBER):
+    def __init__(self, path: str | Path, max_member: Count = MAX_MEMBER):
         self.path, self.max_member = Path(path), max_member
 
     def _entries(self) -> Iterator[tuple[str, int, BinaryIO]]:
@@ -148,6 +151,7 @@ class Archive:
         "Names of all regular files, in the archive's order. Raises `ArchiveError` if any entry is unsafe."
         with _damage_named(self.path): return [name for name, _, _ in self._entries()]
 
+    @door
     def read_many(self, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
         "(name, bytes) of every member whose name matches the shell `pattern`, in one pass. Raises `ArchiveError`."
         entries = self._entries()
@@ -157,6 +161,7 @@ class Archive:
                 found = self._bytes(*entry) if fnmatch.fnmatchcase(entry[0], pattern) else None
             if found is not None: yield entry[0], found
 
+    @door
     def read(self, member: str) -> bytes:
         "The bytes of one member. Raises `ArchiveError`, also when it is not there."
         with _damage_named(self.path):

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
+from .doors import AtLeast0, MayBeNan, door
 from .errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% ../../nbs/core/14_learned.ipynb #learned-class
+@door
 @dataclass(frozen=True)
 class Learned:
     """A learned part's held-out `value` of `measure`, beside the `baseline` that `trivial` reaches without learning.
@@ -24,12 +26,12 @@ class Learned:
     items."""
     part: str
     measure: str
-    value: float
-    baseline: float
+    value: MayBeNan
+    baseline: MayBeNan
     trivial: str
     lower: bool = False
     margin: float = 0.0
-    n: int = 0
+    n: AtLeast0 = 0
 
     @property
     def gain(self) -> float:
@@ -55,6 +57,7 @@ class Learned:
     def as_dict(self) -> dict: return asdict(self)
 
 # %% ../../nbs/core/14_learned.ipynb #table-def
+@door
 def learned_table(parts: Iterable[Learned]) -> "pd.DataFrame":
     "One row a part: the measure, its held-out value, the trivial baseline, what was needed, and whether it passes."
     import pandas as pd

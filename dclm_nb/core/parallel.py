@@ -13,22 +13,25 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .doors import NotNegative, Seed, door, held
 from .errors import UserError
+from .given import as_text, flag, listed, whole
 from .progress import Progress, read_progress
 from .scratch import scratch
 from .store import Recipe, Run, RunStore
 from .workers import bind_forks, end_with, main_script_hidden
 
 # %% ../../nbs/core/20_parallel.ipynb #planned-def
+@door
 @dataclass(frozen=True)
 class PlannedRun:
     "A call for the run store, with a name to show and its expected share of the work."
     name: str
     fn: Callable
     config: dict
-    seed: int = 0
+    seed: Seed = 0
     inputs: dict = field(default_factory=dict)
-    cost: float = 1.0
+    cost: NotNegative = 1.0
 
     def run(self, store: RunStore, force: bool = False) -> Run:
         "The stored run, or a new one made in this process."
@@ -76,7 +79,9 @@ def run_in_parallel(
 ) -> list[Run]:
     """The runs of `plans`, in that order, made by `workers` processes; 0 makes them one after the other in this one.
     Raises whatever the first failed run raised, after the running ones have ended."""
-    store = store or RunStore()
+    plans, workers = listed("plans", plans, PlannedRun, "planned runs"), whole("workers", workers)
+    force, name = flag("force", force), as_text("name", name)
+    store = held("store", store, RunStore | None) or RunStore()
     missing = [p for p in plans if force or not p.is_stored(store)]
     with Progress(name, total=sum(p.cost for p in missing) or None) as report:
         if not workers or len(missing) < 2: _one_by_one(missing, store, force, report)

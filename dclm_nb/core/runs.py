@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from .doors import Count, door
 from .errors import UserError
 from .fingerprint import check_function
 from .switches import is_on
@@ -25,7 +26,8 @@ class Declared:
 # %% ../../nbs/core/16_runs.ipynb #run
 _NAME = re.compile(r"[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
 
-def run(name: str, version: int, libraries: tuple[str, ...] = (),
+@door
+def run(name: str, version: Count, libraries: tuple[str, ...] = (),
         clock: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
     """Decorate a run function `fn(config, seed, folder[, inputs])`; it stays what it is.
     Raises `UserError` for an odd name or version, or a closure."""

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import yaml
 
+from .doors import door
+from .given import briefly
 from .errors import UserError, unknown
 
 # %% auto #0
@@ -21,9 +23,12 @@ __all__ = ['Settings', 'read_settings']
 # %% ../../nbs/core/21_settings.ipynb #read-def
 Settings = TypeVar("Settings")
 
+@door
 def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     """The dataclass `kind`, as a YAML file sets it. Raises `UserError` naming a key that is unknown, a value of the
     wrong kind, or one that `kind` itself refuses."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UserError(f"kind must be a class of settings, not {briefly(kind)}")
     try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
     except (yaml.YAMLError, RecursionError) as e:

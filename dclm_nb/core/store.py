@@ -11,18 +11,20 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 
+from .doors import AtLeast0, door
 from .errors import UserError, unknown
 from dclm_nb.core.files import (
     atomic_write, disk_error, exclusive, is_disk_error, is_sum, sha256_of, sweep_parts, sync_folder,
 )
 from .fingerprint import code_of
+from .given import flag
 from .identity import Identity, hash_of
 from .paths import runs_dir
 from .provenance import cpu_seconds, git_state, give_back, host, peak_memory, scrub, versions
@@ -30,6 +32,7 @@ from .ranks import alone, began, is_follower, leading, wait_for_leader
 from .runs import Declared, declared, is_strict, library_versions
 
 # %% ../../nbs/core/11_store.ipynb #tree-hash-def
+@door
 def tree_hash(path: str | Path) -> str:
     "SHA-256 of a file, or of a folder's file names and contents."
     path = Path(path)
@@ -51,7 +54,9 @@ class Recipe:
     libraries: dict[str, str]               # package: version, of those that the function says decide its result
 
     @classmethod
-    def of(cls, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None, parents=()) -> "Recipe":
+    @door
+    def of(cls, fn: Callable, config: dict, seed: int = 0, inputs: dict | None = None,
+           parents: "Sequence[Run | str]" = ()) -> "Recipe":
         "The recipe of a call; runs given as `parents` are inputs, too. Raises `UserError` for what cannot be hashed."
         inputs = {
             **(inputs or {}),
@@ -218,10 +223,12 @@ def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
 # %% ../../nbs/core/11_store.ipynb #store-class
 _GIVEN: list[str] = []
 
-def given_runs(since: int = 0) -> list[str]:
+@door
+def given_runs(since: AtLeast0 = 0) -> list[str]:
     "Keys of the runs that stores gave to this process, in order, some twice; the first `since` are left out."
     return _GIVEN[since:]
 
+@door
 class RunStore:
     """Runs by key under `root` (default `runs_dir()`). Layout: `<key>/manifest.json`, `<key>/files/`; unfinished work
     in `.work`, locks in `.locks`, damaged runs in `.aside`."""
@@ -234,7 +241,7 @@ class RunStore:
     ) -> Run:
         """The run of `fn` on `config` and `seed`: from the store, or made now. `force` makes it again, from the start.
         Raises `UserError`, and whatever `fn` raises."""
-        run = self._run(Recipe.of(fn, config, seed, inputs, parents), fn, inputs or {}, parents, force)
+        run = self._run(Recipe.of(fn, config, seed, inputs, parents), fn, inputs or {}, parents, flag("force", force))
         _GIVEN.append(run.key)
         return run
 
@@ -269,6 +276,7 @@ class RunStore:
             except (ValueError, OSError): continue
         return sorted(runs, key=lambda r: r.manifest["finished"])
 
+    @door
     def get(self, key: str, full: bool = False) -> Run:
         """The run whose key begins with `key`, its files compared with the manifest, all of them hashed if `full`.
         Raises `UserError` when there is none, several, or it is damaged."""
@@ -280,6 +288,7 @@ class RunStore:
             raise UserError(f"stored run {found[0].key} is damaged: {reason}; run the command that made it again")
         return found[0]
 
+    @door
     def verify(self, key: str = "") -> "list[tuple[str, str]]":
         "(key, what is wrong or empty) of every run whose key begins with `key`; every file is read and hashed."
         found = sorted(manifest.parent for manifest in self.root.glob("*/manifest.json"))
@@ -290,6 +299,7 @@ class RunStore:
         "Work folders of runs that were begun and not finished; one that is running now is among them."
         return sorted(p for p in (self.root / ".work").glob("*") if p.is_dir())
 
+    @door
     def gc(self, delete: bool = False) -> "list[tuple[Path, int]]":
         """(folder, bytes) of unfinished and set-aside runs; with `delete` they are removed, except those a process is
         working on."""
@@ -312,7 +322,7 @@ class RunStore:
         this = (
             _facets(self.get(what).manifest)
             if isinstance(what, str)
-            else _recipe_facets(Recipe.of(what, config or {}, seed, inputs, parents))
+            else _recipe_facets(Recipe.of(what, {} if config is None else config, seed, inputs, parents))
         )
         return _compared(this, [r for r in self.list() if _name(r.manifest) == this["name"]])
 

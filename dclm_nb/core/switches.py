@@ -30,15 +30,17 @@ def number_in(name: str, otherwise: float) -> float:
     return found
 
 # %% ../../nbs/core/29_switches.ipynb #launch
-_NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID",
-            "SLURM_NTASKS", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
+_NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_PORT",
+            "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID", "JSM_NAMESPACE_RANK")
 
 def check_launch() -> None:
-    "Raises `UserError` where a number that a launcher gives is none."
+    """Raises `UserError` where a number that a launcher gives is none. An empty one means that it is not set, and is
+    removed: another library would read it as a number."""
     for name in _NUMBERS:
         word = os.environ.get(name, "0")
-        if word.isascii() and word.isdigit(): continue
-        raise UserError(f"{name} is the number that a launcher gives a process, not {ascii(word)}; unset it")
+        if not word.strip(): del os.environ[name]
+        elif not (word.isascii() and word.isdigit()):
+            raise UserError(f"{name} is a number that a launcher gives a process, not {ascii(word)}; unset it")
 
 def is_first_here() -> bool:
     "Is this the first process of its machine, or the only one? Raises `UserError` where `LOCAL_RANK` is no number."

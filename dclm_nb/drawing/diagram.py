@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
 from .style import CYCLE, styled
 
@@ -20,6 +21,7 @@ __all__ = ['KINDS', 'Box', 'workflow']
 # %% ../../nbs/drawing/05_diagram.ipynb #box-def
 KINDS = {"data": CYCLE[5], "step": CYCLE[4], "model": CYCLE[2], "judge": CYCLE[3]}
 
+@door
 @dataclass(frozen=True)
 class Box:
     "One box of a workflow: its kind is one of `KINDS`. Raises `UserError` for another."
@@ -33,9 +35,10 @@ class Box:
 # %% ../../nbs/drawing/05_diagram.ipynb #workflow-def
 _WIDE, _HIGH, _APART, _BELOW = 2.0, 0.85, 0.42, 0.45             # of boxes and of the gaps between them, in inches
 
-def workflow(boxes: Sequence[Box], columns: int = 4) -> Figure:
+@door
+def workflow(boxes: Sequence[Box], columns: Count = 4) -> Figure:
     "Boxes in lines of `columns`, each with an arrow to the next. Raises `UserError` for no boxes or no columns."
-    if not boxes or columns < 1: raise UserError("a workflow needs at least one box and one column")
+    if not boxes: raise UserError("a workflow needs at least one box")
     columns, rows = min(columns, len(boxes)), -(-len(boxes) // columns)
     width = columns * _WIDE + (columns - 1) * _APART
     height = rows * _HIGH + (rows - 1) * _BELOW

@@ -8,21 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.doors import Count, door
+from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.given import as_path
-from .media import gif_bytes, mp4_bytes, png_bytes, sheet
+from .media import FrameRate, as_pictures, gif_bytes, mp4_bytes, png_bytes, sheet
 
 # %% auto #0
 __all__ = ['write_film_files']
 
 # %% ../../nbs/drawing/04_film_files.ipynb #write-def
+@door
 def write_film_files(
-    frames: np.ndarray, path: str | Path, fps: float, least: int = 160, given: Sequence[np.ndarray] = ()
+    frames: np.ndarray, path: str | Path, fps: FrameRate, least: Count = 160, given: Sequence[np.ndarray] = ()
 ) -> list[Path]:
     """`path` with the endings .mp4, .gif and .png (a strip) for frames uint8 `"T H W 3"`; each pixel is repeated until
     the short side has `least` pixels. In the strip, the first picture that was `given`, uint8 `"H W 3"`, stands before
     the film, and others behind it. A film of one frame is a PNG only. Returns what was written."""
-    path = as_path("the film", path)
+    path, frames = as_path("the film", path), as_pictures(frames)
+    if not frames.size: raise UserError("a film has frames, and a frame has pixels")
     path.parent.mkdir(parents=True, exist_ok=True)
     enlarge = max(1, -(-least // min(frames.shape[1:3])))
     large = frames.repeat(enlarge, 1).repeat(enlarge, 2)

@@ -10,9 +10,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.errors import UserError
 from ..core.statistics import fisher_interval, pearson
-from .plots import paper_of
+from .plots import check_tidy, paper_of
 from .style import CYCLE, styled
 from ..papers.columns import column_title
 
@@ -103,6 +104,7 @@ def _write(axes: Axes, name: str, at: pd.Series, dx: float, dy: float, side: str
     )
 
 # %% ../../nbs/drawing/02_grouped_scatter.ipynb #grouped-scatter
+@door
 def grouped_scatter(
     frame: pd.DataFrame,
     x: Sequence[str] | str,
@@ -118,7 +120,9 @@ def grouped_scatter(
     least-squares line and Pearson's r with its 95 % interval.
     Raises `UserError` for a column without values and for more kinds than marks.
     """
+    check_tidy(frame)
     pairs = [(a, b) for a in ([x] if isinstance(x, str) else x) for b in ([y] if isinstance(y, str) else y)]
+    if not pairs: raise UserError("name a column for x and one for y")
     wide = frame[frame["row"].isin(list(groups))].pivot_table(index="row", columns="column", values="value", sort=False)
     if missing := {column for pair in pairs for column in pair} - set(wide.columns):
         raise UserError(f"no values in {', '.join(sorted(missing))} to draw; there are: {', '.join(wide.columns)}")

@@ -7,23 +7,33 @@ import importlib.util
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from ..core.doors import AtLeast0, Count, Limits, door
 from ..core.errors import UserError
+from ..core.given import briefly
 
 # %% auto #0
-__all__ = ['as_pictures', 'sheet', 'png_bytes', 'gif_bytes', 'mp4_bytes', 'Pictures', 'Clip']
+__all__ = ['FrameRate', 'as_pictures', 'sheet', 'png_bytes', 'gif_bytes', 'mp4_bytes', 'Pictures', 'Clip']
 
 # %% ../../nbs/drawing/03_media.ipynb #pictures-def
+FrameRate = Annotated[float, Limits("above 0, at most 1000", lambda x: 0 < x <= 1000)]      # frames a second
+
 def as_pictures(pictures: Sequence | np.ndarray) -> np.ndarray:
     "uint8 `\"N H W 3\"` of pictures that are arrays or tensors. Raises `UserError` for anything else."
-    found = np.asarray([np.asarray(picture) for picture in pictures]) if len(pictures) else np.zeros(0, np.uint8)
+    try: found = np.asarray([np.asarray(picture) for picture in pictures])
+    except (TypeError, ValueError): raise UserError(
+        f"pictures are arrays of one size, uint8 (N, H, W, 3), not {briefly(pictures)}") from None
     if found.ndim == 4 and found.shape[-1] == 3 and found.dtype == np.uint8: return found
     raise UserError(f"pictures are uint8 (N, H, W, 3), not {found.dtype} {found.shape}")
 
 # %% ../../nbs/drawing/03_media.ipynb #sheet-def
-def sheet(pictures: Sequence | np.ndarray, columns: int = 8, enlarge: int = 1, gap: int = 2) -> np.ndarray:
+@door
+def sheet(
+    pictures: Sequence | np.ndarray, columns: Count = 8, enlarge: Count = 1, gap: AtLeast0 = 2
+) -> np.ndarray:
     """Pictures uint8 `"N H W 3"` in rows of `columns` on a white ground, each pixel `enlarge` pixels wide: one picture
     `"H W 3"`. Raises `UserError` for what are no pictures."""
     tiles = as_pictures(pictures).repeat(enlarge, axis=1).repeat(enlarge, axis=2)
@@ -43,18 +53,19 @@ def png_bytes(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/drawing/03_media.ipynb #clip-def
-def gif_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes:
+@door
+def gif_bytes(frames: Sequence | np.ndarray, fps: FrameRate = 8.0) -> bytes:
     """Frames uint8 `"T H W 3"` as a GIF that repeats; a GIF counts in hundredths of a second. Raises `UserError` for
     what are no frames."""
     from PIL import Image
-    if fps <= 0: raise UserError(f"a clip has more than {fps} frames a second")
     first, *others = [Image.fromarray(frame) for frame in as_pictures(frames)]
     shown = dict(duration=max(20, round(100 / fps) * 10), loop=0, optimize=False)
     first.save(out := io.BytesIO(), format="GIF", save_all=True, append_images=others, **shown)
     return out.getvalue()
 
 # %% ../../nbs/drawing/03_media.ipynb #mp4-bytes
-def mp4_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes | None:
+@door
+def mp4_bytes(frames: Sequence | np.ndarray, fps: FrameRate = 8.0) -> bytes | None:
     """Frames uint8 `"T H W 3"` as MP4 (H.264), sides cut to even numbers; None where PyAV is not installed."""
     if importlib.util.find_spec("av") is None: return None
     import av
@@ -71,16 +82,18 @@ def mp4_bytes(frames: Sequence | np.ndarray, fps: float = 8.0) -> bytes | None:
     return out.getvalue()
 
 # %% ../../nbs/drawing/03_media.ipynb #pictures-class
+@door
 @dataclass(frozen=True)
 class Pictures:
     "A sheet of pictures uint8 `\"N H W 3\"` (see `sheet`)."
-    pictures: Sequence
-    columns: int = 8
-    enlarge: int = 1
+    pictures: Sequence | np.ndarray
+    columns: Count = 8
+    enlarge: Count = 1
 
 # %% ../../nbs/drawing/03_media.ipynb #clip-class
+@door
 @dataclass(frozen=True)
 class Clip:
     "Frames uint8 `\"T H W 3\"` that move."
-    frames: Sequence
-    fps: float = 8.0
+    frames: Sequence | np.ndarray
+    fps: FrameRate = 8.0

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import briefly
 from ..core.statistics import pearson
 from .style import COLOURS, plain_log, styled
 from ..papers.columns import column_title
@@ -17,15 +19,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['paper_of', 'strips', 'scatter', 'lines']
+__all__ = ['check_tidy', 'paper_of', 'strips', 'scatter', 'lines']
 
 # %% ../../nbs/drawing/01_plots.ipynb #paper-of
+def check_tidy(frame: pd.DataFrame) -> None:
+    "Raises `UserError` for what is no tidy frame of numbers, and for one without a row."
+    missing = [name for name in ("row", "column", "value") if name not in getattr(frame, "columns", ())]
+    if missing: raise UserError(f"a tidy frame with row, column and value is drawn, not {briefly(frame)}")
+    if frame.empty: raise UserError("there is nothing to draw: the frame has no rows")
+
 def paper_of(frame: pd.DataFrame) -> str:
     "The paper that a tidy frame is about; blank where it does not say, or speaks of several."
-    found = set(frame["paper"]) if "paper" in frame else set()
+    found = set(frame["paper"]) if "paper" in getattr(frame, "columns", ()) else set()
     return str(found.pop()) if len(found) == 1 else ""
 
 # %% ../../nbs/drawing/01_plots.ipynb #strips-def
+@door
 def strips(
     frame: pd.DataFrame, xlabel: str = "", colours: Mapping[str, str] = {}, logx: bool = False
 ) -> Figure:
@@ -33,6 +42,7 @@ def strips(
     first row; a row without a value in a column leaves its place empty.
 
     `colours`: of rows, by their names or what stands in them before a slash; others have the colour of a rerun."""
+    check_tidy(frame)
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     with styled() as plt:
         figure, axes = plt.subplots(
@@ -90,18 +100,21 @@ def _scatter_panel(axis, wide, x: str, y: str, paper: str, logx: bool, correlate
     if correlate: axis.set_title(f"r = {pearson(list(points[x]), list(points[y])):.3f}  ({len(points)} rows)")
 
 # %% ../../nbs/drawing/01_plots.ipynb #scatter-def
+@door
 def scatter(
-    frame,
-    x: str | list[str],
-    y: str | list[str],
+    frame: pd.DataFrame,
+    x: str | Sequence[str],
+    y: str | Sequence[str],
     source: str = "",
     logx: bool = False,
     correlate: bool = True,
     labels: bool = False,
 ) -> Figure:
     "A panel per pair of columns of a tidy frame: several `x` against one `y`, or one `x` against several `y`."
+    check_tidy(frame)
     xs, ys = [x] if isinstance(x, str) else list(x), [y] if isinstance(y, str) else list(y)
     pairs = [(a, b) for a in xs for b in ys]
+    if not pairs: raise UserError("name a column for x and one for y")
     wide = _wide(frame, source)
     if missing := {c for p in pairs for c in p} - set(wide.columns):
         raise UserError(
@@ -123,9 +136,11 @@ def scatter(
     return figure
 
 # %% ../../nbs/drawing/01_plots.ipynb #lines-def
-def lines(frame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: bool = False) -> Figure:
+@door
+def lines(frame: pd.DataFrame, xlabel: str = "", ylabel: str = "", logx: bool = False, logy: bool = False) -> Figure:
     """A tidy frame as curves: x from the row names, one curve per column; seeds become a band from the lowest to the
     highest."""
+    check_tidy(frame)
     with styled() as plt:
         figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
         for column, part in frame.groupby("column", sort=False):

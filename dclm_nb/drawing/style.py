@@ -11,15 +11,17 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import briefly
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'styled', 'figure_bytes', 'shared_legend', 'plain_log']
+__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'check_drawing', 'styled', 'figure_bytes', 'shared_legend', 'plain_log']
 
 # %% ../../nbs/drawing/00_style.ipynb #style-def
 COLOURS = {"printed": "#4D4D4D", "replayed": "#332288", "rerun": "#882255", "recipe": "#999933"}    # of sources
@@ -53,15 +55,24 @@ STYLE = {
 }
 
 # %% ../../nbs/drawing/00_style.ipynb #pyplot
-@contextmanager
-def styled():
-    """`matplotlib.pyplot` with the style of this project, and a folder for its font cache where the home is read-only.
-    What else is set meanwhile stays: in a kernel the first figure decides whether figures are shown at once."""
-    if "matplotlib" not in sys.modules and not _can_keep():     # its own such folder outlives ours, and it complains
+def check_drawing() -> None:
+    """What `matplotlib` finds in the environment, before this or another library loads it: a temporary folder for its
+    fonts where it can keep none. Raises `UserError` where `MPLBACKEND` is no way to draw, and `OSError` where there is
+    no temporary folder either."""
+    if "matplotlib" in sys.modules: return
+    if not _can_keep():                                         # its own such folder outlives ours, and it complains
         os.environ["MPLCONFIGDIR"] = cache = tempfile.mkdtemp(prefix="dclm_nb-mpl-")
         atexit.register(shutil.rmtree, cache, ignore_errors=True)
-    try: import matplotlib
+    if not os.environ.get("MPLBACKEND"): return
+    try: import matplotlib                                      # noqa: F401  (it is told by loading it)
     except ValueError as error: raise UserError(f"MPLBACKEND is no way to draw: unset it ({error})") from None
+
+@contextmanager
+def styled():
+    """`matplotlib.pyplot` with the style of this project (see `check_drawing`). What else is set meanwhile stays: in a
+    kernel the first figure decides whether figures are shown at once."""
+    check_drawing()
+    import matplotlib
     if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules: matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     style = {"axes.prop_cycle": plt.cycler(color=CYCLE), **STYLE}
@@ -82,8 +93,10 @@ def _can_keep() -> bool:
     return all(os.access(folder, os.W_OK) for folder in ours)
 
 # %% ../../nbs/drawing/00_style.ipynb #figure-bytes
-def figure_bytes(figure: Figure, kind: str = "svg") -> bytes:
+@door
+def figure_bytes(figure: Figure, kind: Literal["svg", "png"] = "svg") -> bytes:
     "`figure` as SVG or PNG, without date or program version: equal figures are equal files."
+    if not hasattr(figure, "savefig"): raise UserError(f"a figure of matplotlib is drawn, not {briefly(figure)}")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with styled(): figure.savefig(out := io.BytesIO(), format=kind, metadata=metadata)
     return out.getvalue()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import UserError
 from ..core.files import atomic_write
 from ..core.provenance import peak_memory
+from ..drawing.style import check_drawing
 from .outcome import Reproduction, diagnose
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = ['new_shell', 'CellFailed', 'run_cell', 'with_parameters', 'run_notebo
 # %% ../../nbs/exhibits/11_in_process.ipynb #shell
 def new_shell() -> InteractiveShell:
     "An IPython shell with an empty namespace that keeps no history and draws figures as PNG."
+    check_drawing()
     import matplotlib
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.core.pylabtools import select_figure_formats

@@ -134,7 +134,7 @@ class Resolution:
         """From groups of readings `"n"` of one recipe each, and groups of paired differences `"n"` of one pair each.
         Raises `UserError` where no group has two values, or one is not finite."""
         try: single, paired = pooled_spread(readings).sd, pooled_spread(differences).sd
-        except ValueError as error: raise UserError(f"a spread needs a condition with two seeds: {error}") from None
+        except UserError as error: raise UserError(f"a spread needs a condition with two seeds: {error}") from None
         return cls(single, paired, {n: minimum_detectable_effect(paired, n, paired=True) for n in seeds})
 
     @property

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from ..core.given import as_path
 from ..core.paths import project_root
@@ -202,7 +203,8 @@ def _may_be_replaced(out: Path):
     if not out.is_dir() or any(out.iterdir()) and not all((out / name).exists() for name in _OURS):
         raise UserError(f"{out} holds something other than a site: choose another folder")
 
-def build_site(out: Path | None = None, root: Path | None = None, jobs: int = 2) -> Built:
+@door
+def build_site(out: str | Path | None = None, root: Path | None = None, jobs: Count = 2) -> Built:
     """Make the site of the checkout `root` in the folder `out`, which is made anew. Raises `UserError` for a link that
     leads nowhere, and for a folder that holds anything else."""
     began, root = time.monotonic(), root or project_root()

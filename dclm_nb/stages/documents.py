@@ -14,6 +14,7 @@ import pandas as pd
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from ..core.doors import AtLeast0, Count, door
 from ..core.errors import UserError
 from ..core.files import taking_place
 
@@ -57,7 +58,8 @@ def shard_file(folder: str | Path, shard: int) -> Path:
     return Path(folder) / f"{shard:05d}.jsonl.gz"
 
 # %% ../../nbs/stages/00_documents.ipynb #load-documents-def
-def load_documents(folder: str | Path, shards: Iterable[int] | None = None) -> Iterator[Document]:
+@door
+def load_documents(folder: str | Path, shards: Iterable[AtLeast0] | None = None) -> Iterator[Document]:
     "Documents of the shards named, or of all, in order."
     paths = (
         [shard_file(folder, s) for s in shards] if shards is not None else sorted(Path(folder).glob("[0-9]*.jsonl.gz"))
@@ -77,13 +79,15 @@ def save_documents(folder: str | Path, documents: Iterable[Document], shards: It
             yield doc
 
 # %% ../../nbs/stages/00_documents.ipynb #documents-table-def
-def documents_table(folder: str | Path, shards: Iterable[int] | None = None) -> pd.DataFrame:
+@door
+def documents_table(folder: str | Path, shards: Iterable[AtLeast0] | None = None) -> pd.DataFrame:
     """One row a document: `id`, `text`, and a column for each name in its metadata. All of it in memory: for a filter
     that needs everything before it can decide, such as a percentile, and for a look."""
     return pd.DataFrame([dict(id=d.id, text=d.text, **d.metadata) for d in load_documents(folder, shards)])
 
 # %% ../../nbs/stages/00_documents.ipynb #shards-of-task-def
-def shards_of_task(shards: int, rank: int, world_size: int) -> range:
+@door
+def shards_of_task(shards: AtLeast0, rank: AtLeast0, world_size: Count) -> range:
     "The numbers of the shards that fall to task `rank` of `world_size`."
     return range(rank, shards, world_size)
 

@@ -18,6 +18,7 @@ import multiprocess
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.io import DataFolder
 
+from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.provenance import scrub
 from ..core.workers import forks_end_with_us, main_script_hidden
@@ -144,6 +145,7 @@ def ray_cluster():
 # %% ../../nbs/stages/05_executors.ipynb #executors-def
 EXECUTORS = ("local", "ray", "slurm")
 
+@door
 def check_executor(executor: str) -> None:
     "Raises `UserError` if `executor` is unknown or its software is missing."
     if executor not in EXECUTORS: raise unknown("executor", executor, EXECUTORS)

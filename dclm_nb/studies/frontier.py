@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.doors import Count, Level, Positive, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from ..core.statistics import Interval
@@ -23,6 +24,7 @@ __all__ = ['SAME_BUDGET', 'LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit
 SAME_BUDGET = 1.05
 "Compute that differs by less than this factor is equal compute."
 
+@door
 def lower_hull(compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False) -> np.ndarray:
     """Indices of the points on the frontier, int64 `"F"`, by rising compute: of the best point of each budget, the
     falling part of the lower convex hull in log-log.
@@ -66,6 +68,7 @@ def _bulges(x: list[float], y: list[float], a: int, b: int, c: int) -> bool:
     return (x[b] - x[a]) * (y[c] - y[a]) - (x[c] - x[a]) * (y[b] - y[a]) < -1e-12
 
 # %% ../../nbs/studies/00_frontier.ipynb #share-error
+@door
 def share_error(score: float | Sequence[float], n: int, ceiling: float = 1.0) -> np.ndarray:
     """1 - score / ceiling, float64 `"..."`, of shares in [0, 1] that were counted on `n` pictures, at least half a
     count. Raises `UserError`."""
@@ -93,7 +96,7 @@ class PowerFit:
     "Cheapest frontier point, FLOPs."
     high: float
     "Dearest frontier point, FLOPs."
-    reference: float = 1.0
+    reference: Positive = 1.0
     reason: str = ""
 
     @property
@@ -111,8 +114,9 @@ class PowerFit:
         )
 
 # %% ../../nbs/studies/00_frontier.ipynb #fit
+@door
 def fit_power(
-    compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False, reference: float = 1.0
+    compute: Sequence[float], metric: Sequence[float], higher_is_better: bool = False, reference: Positive = 1.0
 ) -> PowerFit:
     "The power law through the frontier of the points. Raises `UserError` for values that have no logarithm."
     x, y = _logarithms(compute, metric)
@@ -206,6 +210,7 @@ class FrontierFit:
         )
 
 # %% ../../nbs/studies/00_frontier.ipynb #bootstrap
+@door
 def bootstrap_fit(
     compute: Sequence[float],
     metric: Sequence[float],
@@ -213,9 +218,9 @@ def bootstrap_fit(
     seed: Sequence[int],
     name: str = "",
     higher_is_better: bool = False,
-    reference: float = 1.0,
-    level: float = 0.95,
-    draws: int = 2000,
+    reference: Positive = 1.0,
+    level: Level = 0.95,
+    draws: Count = 2000,
 ) -> FrontierFit:
     """The power law through the frontier of the means over seeds, with intervals from the runs' deviations. The same
     `name` and points give the same draws.
@@ -260,7 +265,7 @@ class Crossing:
 
     def __str__(self) -> str: return self.text
 
-def _none(measured: tuple[float, float], why: str, level: float = 0.95) -> Crossing:
+def _none(measured: tuple[float, float], why: str, level: Level = 0.95) -> Crossing:
     where = f" ({measured[0]:.2g} to {measured[1]:.2g} FLOPs)" if measured[0] < measured[1] else ""
     return Crossing(
         math.nan, Interval(0.0, math.nan, math.inf, level), measured, f"none inside the measured range{where}: {why}"

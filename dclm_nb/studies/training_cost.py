@@ -4,12 +4,16 @@
 __all__ = ['state_bytes', 'short_number']
 
 # %% ../../nbs/studies/02_training_cost.ipynb #state-bytes
+from ..core.doors import door
+
+@door
 def state_bytes(parameters: int, precision: str) -> int:
     """Bytes of weights, gradients and Adam's two moments: 16 per parameter in fp32 or mixed precision, 8 in pure bf16.
     Activations come on top."""
     return parameters * (8 if precision in ("bf16-true", "bf16-pure") else 16)
 
 # %% ../../nbs/studies/02_training_cost.ipynb #amount
+@door
 def short_number(value: float) -> str:
     "`28_800_000_000` as `28.8B`, `22_000_000` as `22M`."
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.core.statistics import (
     Spread,
     aa_test,
@@ -70,9 +71,9 @@ def test_edges(interval):
     same = interval([0.1] * 7)
     assert same.low == pytest.approx(0.1) and same.high == pytest.approx(0.1)
     for bad in ([], [1.0, float("nan")], [1.0, float("inf")]):
-        with pytest.raises(ValueError): interval(bad)
+        with pytest.raises(UserError): interval(bad)
     for level in (0, 1, 95, -1):
-        with pytest.raises(ValueError): interval([1.0, 2.0], level=level)
+        with pytest.raises(UserError): interval([1.0, 2.0], level=level)
 
 
 def test_unpaired_with_one_run_knows_nothing():
@@ -81,7 +82,7 @@ def test_unpaired_with_one_run_knows_nothing():
 
 def test_pairing_is_by_position_and_lengths_must_agree():
     assert paired_interval([2, 3, 4], [1, 2, 3]).mid == 1 and paired_interval([2, 3, 4], [1, 2, 3]).half_width == 0
-    with pytest.raises(ValueError): paired_interval([1, 2, 3], [1, 2])
+    with pytest.raises(UserError): paired_interval([1, 2, 3], [1, 2])
 
 
 def test_aa_alarms_keep_the_promise_for_t_and_not_for_a_liar():
@@ -104,7 +105,7 @@ def test_known_answer_needs_the_right_direction():
     clean = np.array([2.0, 2.01, 1.99])
     assert known_answer(clean + [0.1, 0.11, 0.09], clean).found
     assert not known_answer(clean + [0.1, 0.11, 0.09], clean, "lower").found
-    with pytest.raises(ValueError): known_answer(clean, clean, "up")
+    with pytest.raises(UserError): known_answer(clean, clean, "up")
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -123,7 +124,7 @@ def test_detectable_effect_agrees_with_statsmodels_table_value():
 def test_nothing_to_learn_from_one_seed_or_no_spread():
     assert minimum_detectable_effect(0.1, 1) == math.inf and minimum_detectable_effect(0.0, 3) == 0
     assert seeds_needed(0.0001, 1.0, at_most=10) is None
-    with pytest.raises(ValueError): minimum_detectable_effect(float("nan"), 3)
+    with pytest.raises(UserError): minimum_detectable_effect(float("nan"), 3)
 
 
 @given(st.lists(st.sampled_from([1.0, 1.5, 2.0, 3.0, 5.0]), min_size=1, max_size=6))
@@ -160,7 +161,7 @@ def test_a_grid_interval_covers_what_was_rounded_to_the_grid():
 
 
 def test_a_pick_off_the_grid_is_refused():
-    with pytest.raises(ValueError, match="1.7 is not on the grid"): grid_interval([1.7], [1, 2])
+    with pytest.raises(UserError, match="1.7 is not on the grid"): grid_interval([1.7], [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_a_censored_sample_has_no_mean(values, said):
 
 
 def test_nothing_to_summarise_is_refused():
-    with pytest.raises(ValueError, match="no seed"): censored_summary([], 1.0)
+    with pytest.raises(UserError, match="no seed"): censored_summary([], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +199,8 @@ def test_ahead_counts_seeds(ours, theirs, lower, said):
 
 
 def test_ahead_is_paired_and_refuses_missing_seeds():
-    with pytest.raises(ValueError): ahead_on([1, 2], [1])
-    with pytest.raises(ValueError): ahead_on([1, float("nan")], [1, 2])
+    with pytest.raises(UserError): ahead_on([1, 2], [1])
+    with pytest.raises(UserError): ahead_on([1, float("nan")], [1, 2])
 
 
 def test_a_threshold_counts_missing_seeds_as_not_past():
@@ -218,7 +219,7 @@ def test_pooled_spread_is_anova_within():
     # one pair: sd is the difference over root two
     assert pooled_spread([[5.0, 7.0]]).of_difference == pytest.approx(2.0)
     for bad in ([], [[1.0], [2.0]], [[1.0, float("nan")]]):
-        with pytest.raises(ValueError): pooled_spread(bad)
+        with pytest.raises(UserError): pooled_spread(bad)
 
 
 def test_the_ruler_keeps_its_promise_and_so_does_the_interval_of_the_sd():
@@ -241,7 +242,7 @@ def test_fisher_interval_is_scipys_and_edges_say_nothing():
     assert (fisher_interval(0.9, 3).low, fisher_interval(0.9, 3).high) == (-1, 1) and fisher_interval(
         1.0, 10
     ).low == 1.0
-    with pytest.raises(ValueError): fisher_interval(1.2, 10)
+    with pytest.raises(UserError): fisher_interval(1.2, 10)
 
 
 def _correlated_triples(n: int, rng) -> np.ndarray:
@@ -269,8 +270,8 @@ def test_holm_steps_down():
         order, running, expected = np.argsort(p), 0.0, np.empty(k)
         for rank, index in enumerate(order): running = expected[index] = max(running, min(1.0, p[index] * (k - rank)))
         assert np.allclose(holm(p), expected)
-    with pytest.raises(ValueError): holm([0.5, -0.1])
-    with pytest.raises(ValueError): holm([])
+    with pytest.raises(UserError): holm([0.5, -0.1])
+    with pytest.raises(UserError): holm([])
 
 
 def test_holm_keeps_the_chance_of_any_false_alarm():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiers import nightly
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.ranks import place
@@ -14,6 +15,8 @@ from dclm_nb.core.switches import check_launch, is_first_here, is_on, number_in
 
 READS = r'environ(?:\.get\(|\[)"(DCLM_NB_\w+|LOCAL_RANK|RANK|WORLD_SIZE)"(?!\] =)'
 LIBRARY = Path(__file__).parents[2] / "dclm_nb"
+NUMBERS = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_PORT",
+           "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID", "JSM_NAMESPACE_RANK"]
 
 
 @pytest.mark.parametrize("word, on", [
@@ -41,12 +44,34 @@ def test_a_wait_that_is_no_number(word, monkeypatch):
     assert number_in("DCLM_NB_RANK_WAIT", 600) == 600
 
 
-@pytest.mark.parametrize("name", ["LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_LOCALID"])
-@pytest.mark.parametrize("word", ["abc", "", "-1", "1.0", "\u0661"])
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_LOCALID", "MASTER_PORT"])
+@pytest.mark.parametrize("word", ["abc", "-1", "1.0", "\u0661", "1 2"])
 def test_a_launcher_that_gives_no_number(name, word, monkeypatch):
     monkeypatch.setenv(name, word)
     for read in (place, is_first_here, check_launch):
         with pytest.raises(UserError, match=name): read()
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("word", ["", " "])
+def test_an_empty_number_of_a_launcher_is_not_set(name, word, monkeypatch):
+    for read in (place, is_first_here, check_launch):
+        monkeypatch.setenv(name, word)
+        assert read() in ((0, 1), True, None) and name not in os.environ
+
+
+def test_the_numbers_of_a_launch_that_is_whole_stay(monkeypatch):
+    for name, word in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": ""}.items():
+        monkeypatch.setenv(name, word)
+    assert place() == (1, 2) and not is_first_here() and os.environ["LOCAL_RANK"] == "1"
+
+
+def test_a_library_stumbles_over_no_empty_number():
+    """Lightning reads them as it is loaded, and writes them down as numbers."""
+    code = "from dclm_nb.core.switches import check_launch; check_launch(); import lightning"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                           env=os.environ | dict.fromkeys(NUMBERS, ""))
+    assert found.returncode == 0, found.stderr
 
 
 def test_switches_are_read_in_one_place():
@@ -58,7 +83,8 @@ def test_switches_are_read_in_one_place():
 
 
 @pytest.mark.parametrize("odd, says", [
-    ({"LOCAL_RANK": "abc"}, "LOCAL_RANK"), ({"WORLD_SIZE": "x", "RANK": "0"}, "WORLD_SIZE"), ({"RANK": ""}, "RANK"),
+    ({"LOCAL_RANK": "abc"}, "LOCAL_RANK"), ({"WORLD_SIZE": "x", "RANK": "0"}, "WORLD_SIZE"), ({"RANK": ""}, "none"),
+    (dict.fromkeys(NUMBERS, ""), "none"),
 ])
 def test_a_command_says_it_in_a_line(odd, says):
     found = subprocess.run([sys.executable, "-m", "dclm_nb", "train-image", "--shards", "none", "--out", "out"],
@@ -88,3 +114,42 @@ def test_a_way_to_draw_that_is_none():
     found = subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True,
                            env=os.environ | {"MPLBACKEND": "foo"})
     assert "UserError: MPLBACKEND" in found.stderr.splitlines()[-1], found.stderr
+
+
+ODD_FOLDERS = [{"MPLCONFIGDIR": "/proc/x"}, *nightly({"MPLCONFIGDIR": "/dev/null/x"}, {"HOME": "/proc/x"})]
+HERE = ["reproduce", "figure-3", "--scale", "replay", "--here"]         # draws in the process of the command
+
+
+def command(*words, **odd) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "dclm_nb", *words], capture_output=True, text=True,
+                          env=os.environ | odd)
+
+
+@pytest.mark.parametrize("odd", ODD_FOLDERS)
+def test_a_command_draws_where_nothing_can_be_kept(odd, tmp_path):
+    found = command(*HERE, "--out", str(tmp_path), **odd)
+    assert found.returncode == 0 and "atplotlib" not in found.stderr and "Traceback" not in found.stderr, found.stderr
+    assert (tmp_path / "figure_03.png").is_file()
+
+
+@pytest.mark.parametrize("words", [HERE, ["reproduce", "table-12"], ["train-image", "--shards", "none"], ["status"]])
+@pytest.mark.parametrize("backend", ["foo", *nightly("Qt9Agg", "\U0001f642")])
+def test_a_command_says_that_a_way_to_draw_is_none(words, backend, tmp_path):
+    out = ["--out", str(tmp_path / "out")] if words != ["status"] else []
+    found = command(*words, *out, MPLBACKEND=backend)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1) and "MPLBACKEND" in found.stderr, found.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["tkagg", *nightly("", "agg", "Agg", "svg", "module://no.such")])
+def test_a_way_to_draw_that_is_one(backend, tmp_path):
+    """A window is never opened: a command writes files."""
+    found = command(*HERE, "--out", str(tmp_path), MPLBACKEND=backend)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("odd", ODD_FOLDERS)
+def test_a_library_that_draws_complains_of_no_folder(odd):
+    """Lightning loads matplotlib, where a command never draws itself."""
+    found = command("train-image", "--shards", "none", **odd)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1), found.stderr

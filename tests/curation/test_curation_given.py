@@ -1,7 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import numpy as np
 import pytest
-from odd import cases_in, run, unlisted, wrong_in_room
+from odd import Walk
 
 import dclm_nb.curation
 from dclm_nb.curation.bloom import (
@@ -131,15 +131,14 @@ def table(tmp_path_factory) -> dict:
     }
 
 
-# Where what is given comes from our own code, checked before.
 INNER = """
+# what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
 blocks: ScoreQuality KeepBest Tokenise
 bloom: smallest sevens parts set_bits DedupResult one_of_equals above batches
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate
-crawl_texts: TextSource split_of RawText encyclopaedia recipes passages plays manual plain_text equally_many
-crawl_texts: reference_texts
+crawl_texts: TextSource split_of RawText encyclopaedia passages manual plain_text equally_many
 decontamination: match_words ngram_numbers Decontaminated
 extract: ExtractionFailure nesting_work refuse_traps
 fasttext_files: ModelFacts
@@ -151,7 +150,7 @@ heuristics: phrase_removed phrases_removed Step Decision
 known_answers: page_outcomes compare_with_labels quality_mix
 language: Language has_nothing_to_read one_line is_english
 members: Member first_bytes next_member Unpacking read_member
-minicrawl: damaged_record PageLabel junk_material CrawlManifest
+minicrawl: damaged_record PageLabel CrawlManifest
 ngrams: mix64 polynomial_hash Ngrams
 off_target: api_reference command_examples change_logs read_mes licences source_code
 payload: AsItStands PayloadError Answer header_fields parse_answer content_type_of dechunk reads_as_text decode_payload
@@ -160,7 +159,7 @@ pipeline: build_pipeline WriteReport run_key CurationReport NothingLeft
 quality: one_line TunedClassifier released_classifier
 repetition: Share repeated_segments places_of_equal_hashes RepeatedNgrams RepetitionTest repetition_shares
 repetition: first_repetition
-tokens: neox_tokenizer plain_tokenizer vocabulary_size TokenReport token_damage
+tokens: plain_tokenizer vocabulary_size TokenReport token_damage
 url: starts_with_tld tld_dots trie_pattern DomainTable listed_host domain_is_banned banned_words original_word_list
 url: original_ban_lists
 warc: Page Record page_of warc_record response_record fits frame
@@ -175,19 +174,6 @@ COSTLY = (
 LEAVE = {"refinedweb": [("language", "class")], "explain": [("language", "class")]}
 
 
-def test_every_public_name_and_parameter_is_in_the_table(table):
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.curation, table, INNER)
-
-
-def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in table.items():
-        if function.__name__ not in COSTLY: run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    record_property("cases", cases_in(table, COSTLY))
-    assert not wrong_in_room(table, LEAVE, costly=COSTLY)
+class TestWalk(Walk):
+    room, inner, costly = dclm_nb.curation, INNER, COSTLY
+    leave = LEAVE

@@ -1,7 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 
 import pytest
-from odd import cases_in, run, unlisted, wrong_in_room
+from odd import Walk
 
 import dclm_nb.exhibits
 from dclm_nb.core.paths import project_root
@@ -59,17 +59,17 @@ def table(tmp_path_factory) -> dict:
     }
 
 
-# Where what is given comes from our own code, checked before.
 INNER = """
+# what is given comes from our own code, which checked it before
 agreement: Beside room_between beside_blessed what_differs agreement_lines agreement_with_blessed agreement_of
-at_a_glance: Answered which_answers how_replays_agree badge badges
+at_a_glance: Answered which_answers badge badges
 bless: why_not_blessed
 described: test_in_words deciders read_stages stages_frame recipe_of provenance not_yet
 forest: forest
-in_process: new_shell CellFailed run_cell with_parameters run_notebook execute_here
+in_process: CellFailed run_cell with_parameters run_notebook execute_here
 ledger: result_folders verdict_counts counts_markdown replayed_counts replayed_markdown
 offers: trains_nothing
-outcome: Reproduction oom_kills diagnose
+outcome: Reproduction diagnose
 pages: introduction page_cells page_notebook
 published: cell_text library_behind Shows page_markdown without_comparison made_by published_notebook gallery
 published: index_of_papers write_galleries rebased
@@ -85,24 +85,14 @@ verdict_tables: verdicts_for_terminal verdict_table
 COSTLY = ("reproduce", "reproduce_all", "report")    # each has tests of its own
 
 
-def test_every_public_name_and_parameter_is_in_the_table(table):
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.exhibits, table, INNER)
+class TestWalk(Walk):
+    room, inner, costly = dclm_nb.exhibits, INNER, COSTLY
 
-
-def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in table.items():
-        if function.__name__ not in COSTLY: run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    monkeypatch.setattr("dclm_nb.exhibits.bless.project_root", lambda: tmp_path)     # `root=None` is the checkout
-    record_property("cases", cases_in(table, COSTLY))
-    published = [project_root() / name for name in ("figures", "reproduce/dclm")]
-    states = lambda: {file: file.stat().st_mtime_ns for folder in published for file in folder.rglob("*")}
-    before = states()
-    assert not wrong_in_room(table, costly=COSTLY)
-    assert states() == before
+    def test_any_value_of_any_parameter_is_a_result_or_one_line(self, table, tmp_path, monkeypatch, record_property):
+        """And none blesses this checkout."""
+        monkeypatch.setattr("dclm_nb.exhibits.bless.project_root", lambda: tmp_path)     # `root=None` is the checkout
+        published = [project_root() / name for name in ("figures", "reproduce/dclm")]
+        states = lambda: {file: file.stat().st_mtime_ns for folder in published for file in folder.rglob("*")}
+        before = states()
+        super().test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property)
+        assert states() == before

@@ -1,7 +1,8 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import numpy as np
 import torch
-from odd import cases_in, run, unlisted, wrong_in_room
+import pytest
+from odd import Walk
 
 import dclm_nb.judging
 from dclm_nb.core.statistics import Interval
@@ -33,8 +34,8 @@ CALLS = {
 }
 
 
-# Where what is given comes from our own code, checked before.
 INNER = """
+# what is given comes from our own code, which checked it before
 elo: expected_score Ratings
 frechet: FeatureStatistics nuclear_norm
 instrument: Check Calibration Resolution quiet_right_sharp
@@ -45,19 +46,9 @@ vectors: checked_vectors check_same_dimension
 """
 
 
-def test_every_public_name_and_parameter_is_in_the_table():
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.judging, CALLS, INNER)
+@pytest.fixture(scope="module")
+def table() -> dict: return CALLS
 
 
-def test_the_right_calls_are_right(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in CALLS.items():
-        run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    record_property("cases", cases_in(CALLS))
-    assert not wrong_in_room(CALLS)
+class TestWalk(Walk):
+    room, inner = dclm_nb.judging, INNER

@@ -1,6 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 
-from odd import cases_in, run, unlisted, wrong_in_room
+import pytest
+from odd import Walk
 
 import dclm_nb.learn
 from dclm_nb.learn.fit import FitConfig
@@ -19,33 +20,21 @@ CALLS = {
 }
 
 
-# Where what is given comes from our own code, checked before.
 INNER = """
+# what is given comes from our own code, which checked it before
 checkpoints: save_weights split_weights tensor_facts hash_tensors tidy
-device: this_device
 fit: build_trainer Fitted fit
-keep: Marks WholeCheckpoints Checkpoints
+keep: Marks Checkpoints
 losses: LossTable first_diverged
 objective: Objective
 rates: cosine_rate trapezoid_rate
-strategies: pure_bf16
 watch: table_columns Watch read_losses
 """
 
 
-def test_every_public_name_and_parameter_is_in_the_table():
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.learn, CALLS, INNER)
+@pytest.fixture(scope="module")
+def table() -> dict: return CALLS
 
 
-def test_the_right_calls_are_right(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in CALLS.items():
-        run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    record_property("cases", cases_in(CALLS))
-    assert not wrong_in_room(CALLS)
+class TestWalk(Walk):
+    room, inner = dclm_nb.learn, INNER

@@ -1,7 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import numpy as np
 import pytest
-from odd import cases_in, run, unlisted, wrong_in_room
+from odd import Walk
 from datatrove.data import Document
 
 import dclm_nb.shards
@@ -40,8 +40,8 @@ def table(tmp_path_factory) -> dict:
     }
 
 
-# Where what is given comes from our own code, checked before.
 INNER = """
+# what is given comes from our own code, which checked it before
 clips: clip_facts clip_schema clip_shard_damage shard_damage
 records: narrowed Records read_header content_identity
 safe_tar: shard_samples
@@ -51,19 +51,5 @@ tally: Refused Tally
 """
 
 
-def test_every_public_name_and_parameter_is_in_the_table(table):
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.shards, table, INNER)
-
-
-def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in table.items():
-        run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
-    record_property("cases", cases_in(table))
-    assert not wrong_in_room(table)
+class TestWalk(Walk):
+    room, inner = dclm_nb.shards, INNER

@@ -3,7 +3,7 @@ import dataclasses
 
 import pytest
 import torch
-from odd import cases_in, run, unlisted, wrong_in_room
+from odd import Walk
 
 pytest.importorskip("av")
 pytest.importorskip("scenedetect")
@@ -145,8 +145,8 @@ def table(tmp_path_factory) -> dict:
     }
 
 
-# Where what is given comes from our own code, checked before; `Refused` is what a film is told.
 INNER = """
+# what is given comes from our own code, which checked it before; `Refused` is what a film is told
 adapters: ClipReader LinearRater fit_linear_rater ClipFeatures NetworkCuts network_flow_maps
 airlock: Airlock
 baselines: repeated_first mean_clip nearest_clip linear_film other_prompt Judged judged grain_floor gate
@@ -198,23 +198,5 @@ world: FilmTruth truth_of ClipSet clip_of
 COSTLY = ("curate_films", "train_video", "train_paper", "paper_lines")      # each has tests of its own
 
 
-def test_every_public_name_and_parameter_is_in_the_table(table):
-    """So that a new one without a guard is seen."""
-    assert not unlisted(dclm_nb.video, table, INNER)
-
-
-def test_every_one_of_the_table_is_a_door(table):
-    inside = lambda thing: thing.__init__ if isinstance(thing, type) else thing
-    assert not [thing.__name__ for thing in table if not getattr(inside(thing), "is_door", False)]
-
-
-def test_the_right_calls_are_right(table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for function, call in table.items():
-        if function.__name__ not in (*COSTLY, "load_lora", "load_vae"): run(function, call)
-
-
-def test_any_value_of_any_parameter_is_a_result_or_one_line(table, tmp_path, monkeypatch, record_property):
-    monkeypatch.chdir(tmp_path)
-    record_property("cases", cases_in(table, COSTLY))
-    assert not wrong_in_room(table, costly=COSTLY)
+class TestWalk(Walk):
+    room, inner, costly = dclm_nb.video, INNER, COSTLY

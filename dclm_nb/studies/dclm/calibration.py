@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import UserError, unknown
 from ...core.provenance import not_committed
 from ...core.runs import run
@@ -38,6 +39,7 @@ __all__ = ['CHOICES', 'CLEAN', 'AGAIN', 'HALF', 'QUARTER', 'TENTH', 'PHRASES', '
            'write_calibration', 'read_calibration', 'calibration_table']
 
 # %% ../../../nbs/studies/dclm/11_calibration.ipynb #conditions
+@door
 @dataclass(frozen=True)
 class Condition:
     """What was done to the training documents: a share of them replaced by a kind of junk, a choice of them, or

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import unknown
 from ...lm.config import PAPER_SCALES, OpenLMConfig, TrainConfig, lm_config, parameter_count
 from ...papers.frames import RowNotes, tidy
@@ -65,6 +66,7 @@ _RECORDS = {
 }
 
 
+@door
 def scales_frame(exhibit: str) -> pd.DataFrame:
     """The values of Table 1, 10, 27 or 31 that follow from configuration, as a tidy frame. Raises `UserError` for
     another exhibit."""

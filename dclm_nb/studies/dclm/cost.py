@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import UserError, unknown
 from ...lm.config import PAPER_SCALES, parameter_count
 from ...papers.exhibit import Exhibit
@@ -34,6 +35,7 @@ class PaperRun:
     def flops(self) -> float: return 6.0 * self.parameters * self.tokens
 
 # %% ../../../nbs/studies/dclm/06_cost.ipynb #paper-run
+@door
 def paper_run(scale: str) -> PaperRun:
     "The cost of one run at one of DCLM's scales. Raises `UserError` for any other scale."
     if scale not in PAPER_SCALES: raise unknown("scale of the paper", scale, PAPER_SCALES)

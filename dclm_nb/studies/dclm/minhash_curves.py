@@ -9,6 +9,7 @@ __all__ = ['SETTINGS', 'exhibit_frame', 'curves_frame', 'found_at', 'summary_fra
 import numpy as np
 import pandas as pd
 
+from ...core.doors import Count, Level, door
 from ...core.errors import UserError
 from ...curation.minhash import CURVES, duplicate_probability
 from ...papers.frames import tidy
@@ -17,13 +18,15 @@ from ...papers.frames import tidy
 SETTINGS: dict[str, tuple[int, int]] = {f"{bands} x {rows}": (bands, rows) for bands, rows in CURVES.values()}
 
 # %% ../../../nbs/studies/dclm/04_minhash_curves.ipynb #curves-frame
+@door
 def exhibit_frame(exhibit: str) -> pd.DataFrame:
     "`curves_frame` for Figure 7. Raises `UserError` for another exhibit, which follows from no formula."
     if exhibit != "figure-7": raise UserError(f"{exhibit} follows from no formula")
     return curves_frame()
 
 # %% ../../../nbs/studies/dclm/04_minhash_curves.ipynb #curves-frame-2
-def curves_frame(points: int = 101) -> pd.DataFrame:
+@door
+def curves_frame(points: Count = 101) -> pd.DataFrame:
     """The curves of Figure 7 as a tidy frame: a row per Jaccard similarity, a column per setting. Raises `UserError`
     for fewer than two points."""
     if points < 2: raise UserError(f"a curve needs at least two points, not {points}")
@@ -40,7 +43,8 @@ def curves_frame(points: int = 101) -> pd.DataFrame:
     )
 
 # %% ../../../nbs/studies/dclm/04_minhash_curves.ipynb #found-at
-def found_at(probability: float, bands: int, rows: int) -> float:
+@door
+def found_at(probability: Level, bands: Count, rows: Count) -> float:
     """The Jaccard similarity at which a pair is found with this probability: the inverse of `duplicate_probability`."""
     return float((1 - (1 - probability) ** (1 / bands)) ** (1 / rows))
 

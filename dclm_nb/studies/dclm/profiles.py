@@ -6,6 +6,7 @@ __all__ = ['STUDIES', 'CRAWLS', 'ARTICLES', 'CLASSIFIERS', 'NETWORKS', 'PROFILES
 # %% ../../../nbs/studies/dclm/17_profiles.ipynb #imports
 from dataclasses import dataclass
 
+from ...core.doors import door
 from ...core.errors import unknown
 from ...curation.minicrawl import CrawlSize
 from ...curation.quality import ClassifierConfig
@@ -130,6 +131,7 @@ PROFILES: dict[str, Profile] = {
 }
 
 # %% ../../../nbs/studies/dclm/17_profiles.ipynb #profile-def
+@door
 def profile(scale: str) -> Profile:
     "The profile of a scale. Raises `UserError` for one that the studies are not made for."
     if scale not in PROFILES: raise unknown("scale of the quality-filter study", scale, PROFILES)

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import UserError
 from ...core.files import sha256_of
 from ...core.paths import project_root
@@ -92,6 +93,7 @@ def get_originals() -> dict[str, Path]:
     }
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #run-name
+@door
 def run_name(file: str) -> str:
     """`c4_original-open_lm_1b-…` for `exp_data/evals/evaluation_c4_original-open_lm_1b-…_heavy.json`."""
     return PurePosixPath(file).stem.removeprefix("evaluation_").removesuffix("_heavy")
@@ -108,6 +110,7 @@ _IN_NAME = {
 }
 
 
+@door
 def recipe_in_name(run: str) -> dict[str, str]:
     """The hyper-parameters that a run's name spells out, as text."""
     spelled = {
@@ -116,6 +119,7 @@ def recipe_in_name(run: str) -> dict[str, str]:
     return {key: found[1].replace("p", ".") for key, found in spelled.items() if found}
 
 # %% ../../../nbs/studies/dclm/01_released_files.ipynb #dataset-in-name
+@door
 def dataset_in_name(run: str) -> str:
     """The data set that a run's name begins with; blank for a public model."""
     return run.partition("-open_lm_")[0] if "-open_lm_" in run else ""

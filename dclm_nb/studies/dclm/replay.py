@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import UserError, unknown
 from ...lm.aggregate import core_score, extended_score
 from ...lm.tasks import TASKS, VERSIONS, Version
@@ -52,6 +53,7 @@ def _all_scores() -> dict[str, dict[str, float]]:
         }
 
 
+@door
 def released_scores(run: str) -> dict[str, float]:
     """{task: score} of a released run, as fractions; tasks it was not asked are absent. Raises `UserError` for an
     unknown run."""
@@ -76,6 +78,7 @@ REPLAYED: tuple[str, ...] = tuple(
 ) + ("figure-1", "figure-3", "figure-6")
 
 
+@door
 def released_rows(exhibit: str) -> pd.DataFrame:
     """The rows of an exhibit with the `run` behind each (blank where none was released) and a `note`. Raises
     `UserError` for an exhibit without released runs."""
@@ -83,6 +86,7 @@ def released_rows(exhibit: str) -> pd.DataFrame:
     return _all_rows()[_all_rows().exhibit == exhibit].reset_index(drop=True)
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #cell
+@door
 def score_cell(run: str, column: str, version: Version = "v1") -> float:
     """`core`, `mmlu`, `extended` or `gsm8k` of a released run, in points; NaN when there is no run or it was not asked
     the task."""
@@ -120,6 +124,7 @@ def _difference_records(exhibit: str, scores: dict[tuple[str, str], float]) -> I
             )
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #flops
+@door
 def training_flops(row: str, run: str) -> float:
     """6·N·D of a row of Figure 1: from the released configuration where there is one, else from the sizes that its
     label prints (`C4 / 7B / 138B`)."""
@@ -154,6 +159,7 @@ def _point_records(exhibit: str, version: Version) -> Iterator[dict]:
             )
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #replay-frame
+@door
 def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
     """The replayed values of one exhibit of dclm as a tidy frame, under one version of the task baselines (v1 is the
     paper's).
@@ -176,6 +182,7 @@ def replay_frame(exhibit: str, version: Version = "v1") -> pd.DataFrame:
     return tidy(records, paper="dclm", exhibit=exhibit, source="replayed")
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #replayed-or-printed
+@door
 def replayed_or_printed(exhibit: str) -> pd.DataFrame:
     """The replayed values, and the printed ones for what was not released: the most complete set of points for a
     figure, each with its `source`."""
@@ -212,6 +219,7 @@ LANDMARKS = {
 }  # rows of Figure 1 that get their name, most important first
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #versions
+@door
 def replay_versions(exhibit: str) -> pd.DataFrame:
     """The replayed values under v0, v1 and v2 side by side: one row per cell, one column per version."""
     return pd.concat(
@@ -219,6 +227,7 @@ def replay_versions(exhibit: str) -> pd.DataFrame:
     )
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #is-centred
+@door
 def is_centred(column: str) -> bool:
     """Whether a replayed column is formed from centred accuracies, so that its values belong to one version of the task
     baselines."""
@@ -227,11 +236,13 @@ def is_centred(column: str) -> bool:
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #baselines-of
 BASELINES = "the paper's baselines (v1)"      # of three versions; stands next to every score that depends on it
 
+@door
 def baselines_of(column: str) -> str:
     "What has to be said beside a replayed column: the version of the task baselines it depends on; blank without."
     return BASELINES if is_centred(column) else ""
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #is-difference
+@door
 def is_difference(row: str, column: str) -> bool:
     """Whether a cell is the difference of two scores of its table.
 
@@ -284,6 +295,7 @@ def _note(exhibit: str, cell, run: str) -> str:
     return "; ".join([*said, *([f"mean of {len(TASKS) - len(absent)} tasks"] if absent else [])])
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #row-recipes
+@door
 def row_recipes(exhibit: str) -> pd.DataFrame:
     """The hyper-parameters that differ between the released runs of an exhibit: one row per row of the exhibit, blank
     where the authors did not say."""
@@ -292,6 +304,7 @@ def row_recipes(exhibit: str) -> pd.DataFrame:
     return recipes.loc[:, [recipes[name].dropna().nunique() > 1 for name in recipes]].astype(object).fillna("")
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #row-notes
+@door
 def row_notes(exhibit: str) -> RowNotes:
     """What to know about single rows: our notes, and every replayed value that does not round to the printed one."""
     said = {row: [note] for row, note in released_rows(exhibit)[["row", "note"]].itertuples(index=False) if note}
@@ -311,6 +324,7 @@ def data_names() -> dict[str, str]:
     return {row: row.removesuffix(", fastText").removeprefix("fastText ") for row in filter_groups()}
 
 # %% ../../../nbs/studies/dclm/02_replay.ipynb #within-groups
+@door
 def within_groups(version: Version = "v1") -> pd.DataFrame:
     """Figure 3's correlations with 7B-1x over all ten data sets, and over the fastText-filtered and the other ones
     alone."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...core.doors import door
 from ...drawing.style import CYCLE, styled
 from ...papers.catalogue import get_exhibit
 from ...papers.claims import read_claims
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ['NO', 'replayed_gaps', 'gap_table', 'repeat_table', 'ruler_table', 'ruler_figure']
 
 # %% ../../../nbs/studies/dclm/16_ruler.ipynb #replayed-gaps
+@door
 def replayed_gaps(exhibits: Sequence[str]) -> pd.DataFrame:
     """Each replayed difference that a claim rests on, in the tables `exhibits`, in points.
 

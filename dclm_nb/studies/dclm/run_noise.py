@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...core.doors import door
 from ...core.errors import unknown
 from ...lm.aggregate import core_score, extended_score
 from ...lm.tasks import CORE, TASKS
@@ -30,6 +31,7 @@ __all__ = ['RULED', 'COLUMNS', 'run_scale', 'repeat_groups', 'what_differs', 're
 RULED = {(1_439_795_200, 28_795_904_000): "1B",             # parameters, training tokens
          (6_889_410_560, 137_788_211_200): "7B", (6_889_410_560, 275_576_422_400): "7B"}
 
+@door
 def run_scale(run: str) -> str:
     """`1B` or `7B`: the scale whose repeats tell how much a released run may move; blank for no run and where there are
     none."""
@@ -53,6 +55,7 @@ def repeat_groups() -> pd.DataFrame:
     return pd.concat([lines, runs], axis=1)
 
 # %% ../../../nbs/studies/dclm/05_run_noise.ipynb #what-differs
+@door
 def what_differs(group: str) -> str:
     """In words, what the configurations of a group do not share: feed-forward implementation, seed, tokens. Raises
     `UserError`."""
@@ -77,6 +80,7 @@ def _score(run: str, column: str, tasks: Sequence[str]) -> float:
         case "mmlu": return 100 * scores.get("mmlu_fewshot", math.nan)
     raise unknown("column", column, COLUMNS)
 
+@door
 def repeat_values(column: str = "core", counted: bool = True) -> pd.DataFrame:
     """`repeat_groups` with the score of each run in `value` (points, baselines v1), from the tasks that its whole group
     has.
@@ -112,6 +116,7 @@ def ruler_for(runs: Sequence[str], column: str) -> tuple[str, Spread] | None:
     return (scale, spread) if spread else None
 
 # %% ../../../nbs/studies/dclm/05_run_noise.ipynb #other-runs
+@door
 def other_runs(run: str) -> list[str]:
     """The released repeats of `run`: counted runs of the same recipe, in the order of `repeats.csv`."""
     lines = repeat_groups()[lambda f: f.counted]
@@ -119,6 +124,7 @@ def other_runs(run: str) -> list[str]:
     return [other for group, other in zip(lines["group"], lines.run) if group in groups and other != run]
 
 # %% ../../../nbs/studies/dclm/05_run_noise.ipynb #repeat-frame
+@door
 def repeat_frame(column: str = "core") -> pd.DataFrame:
     """The scores of all groups, counted or not, as a tidy frame of `extra-run-noise`: a row per group, a column per
     run."""

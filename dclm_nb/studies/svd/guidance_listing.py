@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...core.doors import Count, door
 from ...drawing.style import CYCLE, styled
 from ...papers.frames import tidy
 from ...video.guidance import RELEASED_GUIDANCE, guide, guided, linear_scale
@@ -39,7 +40,8 @@ def scale_figure() -> Figure:
     return figure
 
 # %% ../../../nbs/studies/svd/05_guidance_listing.ipynb #identities-def
-def identities(frames: int = 14) -> pd.DataFrame:
+@door
+def identities(frames: Count = 14) -> pd.DataFrame:
     "What must hold of the guidance, and by how much it does not, over random latents `\"2 T 4 8 8\"`."
     import torch
     make = torch.Generator().manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...core.doors import door
 from ...core.errors import unknown
 from ...video.films import outside_world
 from ...video.world import WorldSpec
@@ -110,6 +111,7 @@ TRAINING: dict[str, TrainingStudy] = {
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #seeds
 REPORTED = 9000
 
+@door
 def film_seed(seed: int) -> int:
     "The seed of the films that stand for `seed` in a report."
     return REPORTED + seed
@@ -124,6 +126,7 @@ class Profile:
 PROFILES: dict[str, Profile] = {scale: Profile(study, TRAINING[scale]) for scale, study in CURATION.items()}
 
 # %% ../../../nbs/studies/svd/01_profiles.ipynb #profile-def
+@door
 def profile(scale: str) -> Profile:
     "The profile of a scale. Raises `UserError` for one that the studies are not made for."
     if scale not in PROFILES: raise unknown("scale of the film study", scale, PROFILES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...core.doors import door
 from ...image.config import METHODS, BackboneConfig
 from ...image.flops import forward_flops, sampling_flops, training_flops
 from ...image.methods import Sampling
@@ -45,12 +46,14 @@ def _around(scale: str) -> dict[str, int]:
 PATCH = 4                       # pixels, of every codec of the study
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #codec-numbers
+@door
 def codec_numbers(codec: str) -> int:
     """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`, by their names. A patch codec has as many
     as its name says, because the scenes have more different patches than any of them has codes."""
     return int(codec.rsplit("-", 1)[1])
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #network
+@door
 def network_of(method: str, size: str) -> BackboneConfig:
     """The network of a method at a size, with the captions and codec of its scale. Raises `UserError` for an unknown
     method or size."""
@@ -60,6 +63,7 @@ def network_of(method: str, size: str) -> BackboneConfig:
     return backbone_config(method, size, codec_numbers=codec_numbers(codec), **_around(scale))
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #size-row
+@door
 def size_row(size: str) -> str:
     "A row's name: the size, and whether it is ours or assumed."
     return f"{size} ({SIZES[size].provenance})"
@@ -250,6 +254,7 @@ def settings_notes() -> RowNotes:
 FLOP_SIZES = ("small", "XL")
 COMPONENTS = ("blocks", "attention", "caption", "time", "modulation", "input", "head")
 
+@door
 def drawings(method: str) -> dict[str, Sampling]:
     """The ways to draw that are compared, all with guidance 2; masked-token prediction takes at most as many passes as
     there are tokens."""
@@ -336,6 +341,7 @@ def flops_frame() -> pd.DataFrame:
     )
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #counted-frame
+@door
 def counted_frame(scale: str) -> pd.DataFrame:
     "Table D counted, at every scale but `replay` (which runs nothing). Deterministic: one seed says it all."
     if scale == "replay": return tidy([])

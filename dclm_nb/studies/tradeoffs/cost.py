@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...core.doors import Fraction, NotNegative, door
 from ...image.config import METHODS
 from ...image.flops import sampling_flops
 from ...image.methods import Sampling
@@ -22,6 +23,7 @@ __all__ = ['VARIANTS', 'PARTS', 'H100_PEAK', 'UTILISATION', 'codec_flops', 'stud
            'cost_here', 'cost_there']
 
 # %% ../../../nbs/studies/tradeoffs/08_cost.ipynb #codec
+@door
 def codec_flops(name: str, scale: str) -> float:
     "Operations to train the codec called `name` at a scale; 0 for a patch codec."
     if not name.startswith("conv-"): return 0.0
@@ -91,6 +93,7 @@ PARTS = {
 }
 
 
+@door
 def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
     """Operations by part of all runs that an exhibit rests on; empty for one that trains nothing. Raises `UserError`
     for a scale without a study."""
@@ -101,7 +104,8 @@ def exhibit_flops(exhibit: str, scale: str, seeds: int = 3) -> dict[str, float]:
 H100_PEAK = 989e12              # FLOP/s, bfloat16, dense
 UTILISATION = 0.038             # measured with gpu-256, not compiled
 
-def h100_hours(flops: float, utilisation: float = UTILISATION) -> float:
+@door
+def h100_hours(flops: NotNegative, utilisation: Fraction = UTILISATION) -> float:
     "Hours of one H100 at a share of its peak."
     return flops / (H100_PEAK * utilisation) / 3600
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...core.doors import door
 from ...core.errors import unknown
 from ...image.config import AutoencoderConfig
 from ...image.features import JudgeTraining
@@ -163,6 +164,7 @@ PROFILES: dict[str, Profile] = {
 }
 
 # %% ../../../nbs/studies/tradeoffs/13_profiles.ipynb #profile-def
+@door
 def profile(scale: str) -> Profile:
     "The profile of a scale. Raises `UserError` for one that the studies are not made for."
     if scale not in PROFILES: raise unknown("scale of the image study", scale, PROFILES)
