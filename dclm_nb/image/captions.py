@@ -9,25 +9,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import regex
 import torch
 from torch import Tensor
 
 from ..core.doors import door
 from ..core.errors import UserError
-from ..core.one_form import LETTER, one_form
+from ..core.one_form import by_form, plain_words
 
 # %% auto #0
 __all__ = ['DROPPED', 'PADDING', 'caption_words', 'CaptionVocabulary']
 
 # %% ../../nbs/image/06_captions.ipynb #words-def
 DROPPED = frozenset({"a", "an", "of"})
-_WORD = regex.compile(rf"(?:{LETTER})+(?:['’-]+(?:{LETTER})+)*")
 
 @door
 def caption_words(caption: str) -> list[str]:
-    "The words of a caption in one form and lower case, without punctuation and without `DROPPED`."
-    return [word for word in _WORD.findall(one_form(one_form(caption).lower())) if word not in DROPPED]
+    "The words of a caption (see `plain_words`) without `DROPPED`."
+    return [word for word in plain_words(caption) if word not in DROPPED]
 
 # %% ../../nbs/image/06_captions.ipynb #plural-def
 def _singular(word: str, known: Sequence[str] | set[str]) -> str:
@@ -96,7 +94,7 @@ class CaptionVocabulary:
         if not self.words or list(self.words) != sorted(set(self.words)):
             raise UserError("the words of a vocabulary must be different, in alphabetical order, and at least one")
         if self.length < 1: raise UserError(f"captions need a length of at least one word, not {self.length}")
-        object.__setattr__(self, "_ids", {word: i for i, word in enumerate(self.words, 1)})
+        object.__setattr__(self, "_ids", by_form(self.words))
 
     def __len__(self) -> int: return len(self.words) + 2
 

@@ -21,6 +21,7 @@ from ..core.doors import AtLeast0, Count, Limits, Positive, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, intact
 from ..core.learned import Learned
+from ..core.one_form import plain_words
 from ..core.seeds import seed_for
 from dclm_nb.image.scenes import (
     BACKGROUND, NUMBERS, OPPOSITE, RELATIONS, SPLITS, CaptionedImages, Group, Pair, SceneSpec, captions_of, meaning,
@@ -263,7 +264,7 @@ class TwoTower(nn.Module):
             word: i
             for i, word in enumerate(
                 sorted({
-                    w for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in str(c).split()
+                    w for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in plain_words(str(c))
                 }),
                 start=1,
             )
@@ -276,7 +277,7 @@ class TwoTower(nn.Module):
 
     def ids(self, captions: Sequence[str]) -> Tensor:
         """Word ids int64 `"N T"`, filled with 0 at the front. Raises `UserError` for a word that this network lacks."""
-        texts = [c.lower().split() for c in captions]
+        texts = [plain_words(c) for c in captions]
         for text in texts:
             for word in text:
                 if word not in self.words: raise unknown("word of a caption", word, self.words)

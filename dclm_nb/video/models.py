@@ -19,6 +19,7 @@ from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
 from ..core.given import as_folder
 from ..core.identity import Identity, claim
+from ..core.one_form import plain_words
 from ..core.seeds import seed_for
 from ..core.store import tree_hash
 from ..learn.device import this_device
@@ -210,9 +211,7 @@ class WordCaptions:
 
     def encode(self, captions: Sequence[str]) -> Tensor:
         "int64 `\"B M\"`. Raises `UserError` for an unknown word."
-        clean = [" ".join(caption.lower().replace(",", " ").replace(".", " ").split()[:self.words.length])
-                 for caption in captions]
-        return self.words.encode(clean)
+        return self.words.encode([" ".join(plain_words(caption)[:self.words.length]) for caption in captions])
 
     def facts(self) -> dict: return {"words": list(self.words.words), "length": self.words.length}
 

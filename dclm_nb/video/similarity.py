@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, intact
 from ..core.identity import Identity
 from ..core.learned import Learned
+from ..core.one_form import plain_words
 from ..core.seeds import seed_for
 from ..judging.separation import separation
 from ..learn.checkpoints import hash_tensors, save_weights
@@ -120,7 +120,7 @@ class Towers(nn.Module):
 
     def ids(self, captions: Sequence[str]) -> Tensor:
         "Word numbers int64 `\"N T\"`, filled with 0 at the front."
-        texts = [[self.numbers.get(word, 1) for word in _words(caption)] or [1] for caption in captions]
+        texts = [[self.numbers.get(word, 1) for word in plain_words(caption)] or [1] for caption in captions]
         longest = max(map(len, texts))
         return torch.tensor([[0] * (longest - len(text)) + text for text in texts])
 
@@ -141,8 +141,6 @@ class Towers(nn.Module):
     def read(self, captions: Sequence[str]) -> np.ndarray:
         "Captions to unit vectors `\"M D\"`."
         return self.sentences(self.ids(captions)).numpy()
-
-def _words(caption: str) -> list[str]: return re.findall(r"\w+", caption.lower())
 
 # %% ../../nbs/video/12_similarity.ipynb #rater-def
 class Rater(nn.Module):
@@ -222,8 +220,8 @@ def train_towers(
     """Towers trained on frames uint8 `"N H W 3"` and their captions, kept in `folder`; a training that was stopped goes
     on there. Raises `UserError` for unequal numbers, an empty caption, or a folder of another training."""
     if len(frames) != len(captions): raise UserError(f"{len(frames)} frames do not fit {len(captions)} captions")
-    if not len(frames) or not all(map(str.strip, captions)): raise UserError("towers learn from frames with captions")
-    words = sorted({word for caption in captions for word in _words(caption)})
+    if not len(frames) or not all(map(plain_words, captions)): raise UserError("towers learn from frames with captions")
+    words = sorted({word for caption in captions for word in plain_words(caption)})
     network = _new(lambda: Towers(config, words), "video towers", seed)
     return _trained(_Reading, network, _seen(frames, config.side), network.ids(captions), Path(folder), "towers", seed)
 

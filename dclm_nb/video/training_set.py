@@ -20,6 +20,7 @@ from ..core.doors import door
 from ..core.errors import UserError
 from ..core.files import atomic_write, damage, read_json, sha256_of, sum_beside, whole_file
 from ..core.identity import Identity, claim
+from ..core.one_form import plain_words
 from ..core.progress import Progress
 from ..core.store import tree_hash
 from ..learn.checkpoints import hash_tensors
@@ -234,6 +235,6 @@ def _numbered(said: Sequence[str], captions: WordCaptions | TextEncoder | None) 
 def words_of(said: Sequence[str], length: int, known: Words | None = None) -> WordCaptions | None:
     """The words of captions of which the first `length` are read, and those that are `known`; None where nothing is
     said."""
-    clean = [caption.lower().replace(",", " ").replace(".", " ").split()[:length] for caption in said]
+    clean = [plain_words(caption)[:length] for caption in said]
     words = {word for caption in clean for word in caption} | set(known.words if known else ())
     return WordCaptions(Words(tuple(sorted(words)), length)) if words else None

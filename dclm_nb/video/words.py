@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core.doors import door
 from ..core.errors import UserError, unknown
+from ..core.one_form import by_form, plain_words
 from ..core.seeds import seed_for
 
 # %% auto #0
@@ -34,22 +35,20 @@ class Words:
     @classmethod
     def of(cls, captions: Sequence[str]) -> Words:
         """Those of some captions, as long as the longest."""
-        split = [_split(caption) for caption in set(captions)]
+        split = [plain_words(caption) for caption in set(captions)]
         return cls(tuple(sorted({word for words in split for word in words})), max(map(len, split), default=0))
 
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Captions as numbers, int64 `"B M"`. Raises `UserError` for an unknown word or a caption that is too long."""
-        numbers = {word: number for number, word in enumerate(self.words, 1)}
+        numbers = by_form(self.words)
         rows = torch.zeros(len(captions), self.length, dtype=torch.int64)
         for row, caption in zip(rows, captions):
-            words = _split(caption)
+            words = plain_words(caption)
             if len(words) > self.length: raise UserError(f"{caption!r} has more than {self.length} words")
             for place, word in enumerate(words):
                 if word not in numbers: raise unknown("word", word, self.words)
                 row[place] = numbers[word]
         return rows
-
-def _split(caption: str) -> list[str]: return caption.lower().replace(",", " ").replace(".", " ").split()
 
 # %% ../../nbs/video/21_words.ipynb #table
 class WordTable(nn.Module):
