@@ -6,9 +6,9 @@ __all__ = ['match_words', 'ngram_numbers', 'NgramIndex', 'contaminated_share', '
 
 # %% ../../nbs/curation/19_decontamination.ipynb #imports
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import regex
 
 from ..core.doors import AnyText, Count, Share, door
 from ..core.errors import UserError
-from ..core.one_form import LETTER, one_form
+from ..core.one_form import LETTER, folded, with_places
 
 # %% ../../nbs/curation/19_decontamination.ipynb #words-def
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -25,7 +25,7 @@ _WORD_WITH_MARKS = regex.compile(rf"(?:{LETTER})+(?:'(?:{LETTER})+)*")
 def match_words(text: str) -> list[str]:
     "The words that overlap is measured in: in one form, lower-case, without punctuation."
     if text.isascii(): return _WORD.findall(text.lower())
-    return _WORD_WITH_MARKS.findall(one_form(one_form(text).replace("’", "'").casefold()))
+    return _WORD_WITH_MARKS.findall(folded(text))
 
 # %% ../../nbs/curation/19_decontamination.ipynb #hash-def
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -85,23 +85,19 @@ def contamination_label(share: Share) -> str:
     return "dirty" if share > 0.8 else "clean" if share < 0.2 else "between"
 
 # %% ../../nbs/curation/19_decontamination.ipynb #pattern
-_UNSEEN = "[\u00ad\u200b-\u200d\u2060\ufeff]*"
+_form = lru_cache(maxsize=16)(folded)                # a document is asked for many questions
 
-def _pattern(text: str) -> re.Pattern:
-    "`text` in any of its forms: composed or not, with soft hyphens and other things that nobody sees between letters."
-    between = rf"{_UNSEEN}\s+{_UNSEEN}"
-    return re.compile(between.join(map(_spelt, one_form(text).split())) + _UNSEEN, re.IGNORECASE)
+def _find(text: str, form: str) -> Iterator[re.Match]:
+    "Where `text` is in a `folded` document, whatever the white space; nowhere if there is nothing to see in it."
+    words = folded(text).split()
+    return re.finditer(r"\s+".join(map(re.escape, words)), form) if words else iter(())
 
-def _spelt(word: str) -> str:
-    "A pattern of one word, each letter composed or decomposed."
-    return _UNSEEN.join(_letter(c, unicodedata.normalize("NFD", c)) for c in word)
+def _is_in(form: str, text: str) -> bool: return next(_find(text, form), None) is not None
 
-def _letter(composed: str, parts: str) -> str:
-    if composed == parts: return re.escape(composed)
-    return f"(?:{re.escape(composed)}|{_UNSEEN.join(map(re.escape, parts))})"
+_BEHIND_A_SENTENCE = regex.compile(r"(?<=[.!?．！？]\p{Default_Ignorable_Code_Point}*)\s+")
 
 def _question_part(question: str, last_sentence: bool) -> str:
-    parts = [p for p in re.split(r"(?<=[.!?])\s+", question.strip()) if p.strip()]
+    parts = [p for p in _BEHIND_A_SENTENCE.split(question.strip()) if p.strip()]
     return parts[-1] if last_sentence and parts else question
 
 # %% ../../nbs/curation/19_decontamination.ipynb #holds-def
@@ -110,9 +106,8 @@ def holds_question(
     document: AnyText, question: AnyText, options: Sequence[AnyText], last_sentence: bool = False
 ) -> bool:
     "Does the document hold the question and at least one option? `last_sentence` for MMLU."
-    part = _question_part(question, last_sentence)
-    if not part.strip() or not _pattern(part).search(document): return False
-    return any(o.strip() and _pattern(o).search(document) for o in options)
+    form = _form(document)
+    return _is_in(form, _question_part(question, last_sentence)) and any(_is_in(form, option) for option in options)
 
 # %% ../../nbs/curation/19_decontamination.ipynb #cut-def
 @door
@@ -120,8 +115,18 @@ def cut_question(document: AnyText, question: AnyText, options: Sequence[AnyText
     "The document without the matched strings; unchanged where it is not flagged."
     if not holds_question(document, question, options, last_sentence): return document
     for part in (_question_part(question, last_sentence), *sorted(options, key=len, reverse=True)):
-        if part.strip(): document = _pattern(part).sub("", document)
+        document = _without(document, part)
     return document
+
+def _without(document: str, text: str) -> str:
+    "The document without `text`, as it stands there: found in one form, cut in that of the document."
+    if not _is_in(_form(document), text): return document
+    form, places = with_places(document)
+    kept, end = [], 0
+    for found in _find(text, form):
+        kept.append(document[end:places[found.start()][0]])
+        end = places[found.end() - 1][1]
+    return "".join(kept) + document[end:]
 
 # %% ../../nbs/curation/19_decontamination.ipynb #overlap-def
 @door

@@ -264,7 +264,8 @@ class TwoTower(nn.Module):
             word: i
             for i, word in enumerate(
                 sorted({
-                    w for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in plain_words(str(c))
+                    w
+                    for split in SPLITS for kind in captions_of(spec, split) for c in kind for w in plain_words(str(c))
                 }),
                 start=1,
             )

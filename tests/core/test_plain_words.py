@@ -57,9 +57,10 @@ def test_the_tower_of_pictures_reads_the_same_words(spelt):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("दिल्ली में", ["दिल्ली", "में"]), ("Straße STRASSE", ["strasse", "strasse"]), ("t‐shirt t‑shirt", ["t-shirt"] * 2),
-    ("child’s", ["child's"]), ("1½ cups", ["1½", "cups"]), ("ﬁne ｎａïｖｅ", ["fine", "naïve"]), ("a_b a - b", list("abab")),
-    ("!? …", []), ("", []), ("ﾊﾟﾝ パン", ["パン", "パン"]),
+    ("दिल्ली में", ["दिल्ली", "में"]), ("Straße STRASSE", ["strasse"] * 2),
+    ("t‐shirt t‑shirt", ["t-shirt"] * 2),
+    ("child’s", ["child's"]), ("1½ cups", ["1½", "cups"]), ("ﬁne ｎａïｖｅ", ["fine", "naïve"]),
+    ("a_b a - b", list("abab")), ("!? …", []), ("", []), ("ﾊﾟﾝ パン", ["パン", "パン"]),
 ])
 def test_words_are_whole(text, words): assert plain_words(text) == words
 
