@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.doors import AtLeast0, Count, Positive, door
 from ..core.errors import UserError, unknown
+from ..core.one_form import one_form
 from ..core.seeds import seed_for
 from ..core.switches import is_on
 from .pictures import on_white, picture_tensor
@@ -116,14 +117,19 @@ def _json_field(text: str, field: str) -> object:
     return found.get(field) if isinstance(found, dict) else None
 
 def _clean_caption(text: object) -> str:
-    """`text` with single spaces; the first where there are several. Raises `Refused` if it is no text, empty, or not
-    representable as UTF-8."""
-    if isinstance(text, (list, tuple)) and text: text = text[0]
+    """`text` with single spaces; of several the first that says something. Raises `Refused` if it is no text, empty, or
+    not representable as UTF-8."""
+    if isinstance(text, (list, tuple)): text = _first_said([t for t in text if isinstance(t, str)])
     if not isinstance(text, str): raise Refused("caption missing")
     try: text.encode()
     except UnicodeEncodeError as e: raise Refused("caption not UTF-8") from e
-    if not (text := " ".join(text.split())): raise Refused("caption empty")
-    return text
+    if not _says_something(text): raise Refused("caption empty")
+    return " ".join(text.split())
+
+def _first_said(texts: list[str]) -> str | None:
+    return next(filter(_says_something, texts), texts[0] if texts else None)
+
+def _says_something(text: str) -> bool: return bool(one_form(text).strip())
 
 # %% ../../nbs/image/03_webdata.ipynb #layout
 PICTURES, CAPTIONS = ("jpg", "jpeg", "png", "webp"), ("txt", "json")
@@ -139,19 +145,20 @@ PICTURE_SHARDS = Layout(
 # %% ../../nbs/image/03_webdata.ipynb #pair-def
 def pair_of(parts: Sample, reader: PictureReader, field: str = "caption") -> tuple[Tensor, str]:
     "Picture uint8 `\"3 size size\"` and caption of a sample. Raises `Refused`."
-    for part in parts.values():
-        if isinstance(part, Refused): raise part
-    if "picture" not in parts: raise Refused("picture missing")
+    picture = parts.get("picture", Refused("picture missing"))
+    if isinstance(picture, Refused): raise picture
     # the cheaper of the two comes first
     caption = _caption_of(parts, field)
-    return reader(parts["picture"]), caption
+    return reader(picture), caption
 
 def _caption_of(parts: Sample, field: str) -> str:
-    "The first caption that can be read: an empty txt beside a json is no reason to lose the picture."
+    "The first caption that can be read: an empty or too large txt beside a json loses no picture."
     reasons = []
     for kind in ("caption", *CAPTIONS):
         if kind not in parts: continue
-        try: return _clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
+        try:
+            if isinstance(parts[kind], Refused): raise parts[kind]
+            return _clean_caption(parts[kind]) if kind == "caption" else read_caption(parts[kind], kind, field)
         except Refused as refused: reasons.append(refused)
     raise reasons[0] if reasons else Refused("caption missing")
 

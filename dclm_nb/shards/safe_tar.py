@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,7 +47,7 @@ TAR_CAUSES = {
     "member too large": "beyond the limit of its part: never read",
     "extra file": "photo.mask.png beside photo.jpg: of a kind that is read, and not under a name that is",
     "no part known by its name": "no ending of the sample's files is one that is read here",
-    "shard damaged": "the file breaks off, or a header is broken: what came before is used",
+    "shard damaged": "the file breaks off, a header is broken, or junk follows its end: what came before is used",
 }
 
 # %% ../../nbs/shards/01_safe_tar.ipynb #bounded
@@ -64,11 +65,20 @@ class _Bounded:
 # %% ../../nbs/shards/01_safe_tar.ipynb #members-def
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error)
 
-def _members(path: Path, layout: Layout) -> Iterator[tuple[str, str | None, bytes | Refused | None]]:
+_Key = tuple[int, str]              # the number of the tar within the file, and the name of the sample
+
+def _members(path: Path, layout: Layout) -> Iterator[tuple[_Key, str | None, bytes | Refused | None]]:
     """(key, part, bytes or why not) of every file; the part is None where the layout does not know its name. Raises one
     of `_DAMAGE` where the shard breaks off."""
+    with open(path, "rb") as file:
+        for number in itertools.count():
+            for name, part, content in _tar_members(file, layout): yield (number, name), part, content
+            if not _find_next_tar(file): return
+
+def _tar_members(file: BinaryIO, layout: Layout) -> Iterator[tuple[str, str | None, bytes | Refused | None]]:
+    "Those of the tar that begins here; the file then stands behind the first block of its end mark."
     key = None
-    with open(path, "rb") as file, tarfile.open(fileobj=_Bounded(file, layout.most), mode="r:") as shard:
+    with tarfile.open(fileobj=_Bounded(file, layout.most), mode="r:") as shard:
         for entry in shard:
             if entry.isdir(): continue
             key, part = _place(entry.name, layout, key)
@@ -76,6 +86,17 @@ def _members(path: Path, layout: Layout) -> Iterator[tuple[str, str | None, byte
             else: yield key, None, Refused("extra file") if _is_extra(entry.name, layout) else None
         file.seek(shard.offset)
         if file.read(512) != bytes(512): raise tarfile.ReadError("no end mark")
+
+def _find_next_tar(file: BinaryIO) -> bool:
+    "Goes to the block in which the zeros of an end mark end; False where the file ends with them."
+    start = file.tell()
+    while piece := file.read(2**16):
+        if rest := len(piece.lstrip(b"\0")):
+            first = start + len(piece) - rest
+            file.seek(first - first % 512)
+            return True
+        start += len(piece)
+    return False
 
 def _place(path: str, layout: Layout, before: str | None) -> tuple[str, str | None]:
     """(key, part) of a file. Its ending begins at the first dot, as in WebDataset; where none such is known, and the
@@ -109,11 +130,11 @@ def shard_samples(path: Path, layout: Layout, tally: Tally) -> Iterator[tuple[st
             if not layout.is_whole(parts): return
             member = None
         if key is not None and (member is None or member[0] != key):
-            if parts: yield f"{path.name}/{key}", parts
-            else: tally.add("no part known by its name", f"{path.name}/{key}")
+            if parts: yield f"{path.name}/{key[1]}", parts
+            else: tally.add("no part known by its name", f"{path.name}/{key[1]}")
         if member is None: return
         if member[0] != key: key, parts = member[0], {}
-        if isinstance(member[2], Refused) and not member[1]: tally.add(member[2].cause, f"{path.name}/{key}")
+        if isinstance(member[2], Refused) and not member[1]: tally.add(member[2].cause, f"{path.name}/{key[1]}")
         if member[1]: parts[member[1]] = Refused(layout.twice) if member[1] in parts else member[2]
 
 # %% ../../nbs/shards/01_safe_tar.ipynb #write-def

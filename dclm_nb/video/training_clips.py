@@ -88,7 +88,7 @@ def take(parts: Sample, taking: ClipTaking, *names: str | int) -> TrainingClip:
     """What is taken from a sample of a shard; the same for the same `names`, which chance is drawn from. Raises
     `Refused` under the name of its cause."""
     if missing := [part for part in ("clip", "json") if part not in parts]: raise Refused("incomplete")
-    for part in parts.values():
+    for part in (parts["clip"], parts["json"]):      # a txt beside them is not read here
         if isinstance(part, Refused): raise part
     facts = _facts(parts["json"])
     chance = np.random.default_rng(seed_for("clip", facts["id"], *names))

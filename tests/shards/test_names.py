@@ -65,6 +65,34 @@ def test_a_txt_that_says_nothing_beside_a_json_that_does(tmp_path, text, order):
     assert cause in ("caption empty", "caption not UTF-8")
 
 
+@pytest.mark.parametrize("text", [
+    b"c" * (2**20 + 1), "\u200b".encode(), "\ufeff\u00ad \u2063\n".encode(), b"\xe9", b"",
+])
+@pytest.mark.parametrize("order", [("txt", "json"), ("json", "txt")])
+def test_no_txt_hides_the_caption_of_the_json(tmp_path, text, order):
+    "Too large, of things that nobody sees, in another encoding."
+    data = {"txt": text, "json": json.dumps({"caption": "from json"}).encode()}
+    assert report(tmp_path, [("p.jpg", JPEG), *((f"p.{end}", data[end]) for end in order)]) == (
+        ["from json"], {"read": 1})
+    assert report(tmp_path, [("p.jpg", JPEG), ("p.txt", text)])[1].keys() <= {
+        "member too large", "caption empty", "caption not UTF-8"}
+
+
+@pytest.mark.parametrize("other", [b" " * (2**20 + 1), b"{", b"[]", b'{"caption": ["", "\\u200b", null]}'])
+def test_no_json_hides_the_caption_of_the_txt(tmp_path, other):
+    assert report(tmp_path, [("p.jpg", JPEG), ("p.json", other), ("p.txt", CAPTION)]) == (
+        [CAPTION.decode()], {"read": 1})
+
+
+@pytest.mark.parametrize("many, cause", [
+    (["", "c"], None), ([" ", "\u200b", "c", "d"], None), ([None, 3, "c"], None), (["c", ""], None),
+    ([], "caption missing"), ([None], "caption missing"), (["", " "], "caption empty"), ([["c"]], "caption missing"),
+])
+def test_of_several_captions_the_first_that_says_something_is_read(tmp_path, many, cause):
+    captions, counts = report(tmp_path, [("p.jpg", JPEG), ("p.json", json.dumps({"caption": many}).encode())])
+    assert (captions, counts) == ((["c"], {"read": 1}) if cause is None else ([], {cause: 1}))
+
+
 @pytest.mark.parametrize("clear", [None, 0, 0x0012, 0x1234, 0x12FF, 0xFFFF])
 def test_grey_of_16_bits_with_a_transparent_value(tmp_path, clear):
     "The value is transparent in all its 16 bits; its neighbour, equal in the upper 8, is not."

@@ -126,3 +126,55 @@ def test_the_bytes_of_a_shard_are_those_of_the_standard_library(tmp_path):
         entry.size = 3
         shard.addfile(entry, io.BytesIO(b"abc"))
     assert write_tar(tmp_path / "x.tar", [("x.a", b"abc")]).read_bytes() == kept.getvalue()
+
+
+def archive(folder, *names, mark=True):
+    "A tar of empty files, with the zeros of its end mark up to 10,240 bytes or without."
+    data = write_tar(folder / "part.tar", [(name, b"") for name in names]).read_bytes()
+    return data if mark else data[:512 * len(names)]
+
+
+@pytest.mark.parametrize("zeros", [0, 512, 1024, 9 * 512, 10_240, 2**20])
+def test_tars_one_behind_the_other_are_read_to_the_end(tmp_path, zeros):
+    "`cat a.tar b.tar`, with whatever number of zeros between them; padding is nothing."
+    parts = [archive(tmp_path, f"{i}.a", f"{i}.b", mark=False) + bytes(1024 + zeros) for i in range(3)]
+    (tmp_path / "x.tar").write_bytes(b"".join(parts))
+    samples, report = read(tmp_path / "x.tar")
+    assert [where for where, _ in samples] == ["x.tar/0", "x.tar/1", "x.tar/2"] and report == {}
+
+
+def test_one_block_of_zeros_among_the_members_ends_nothing(tmp_path):
+    members = archive(tmp_path, "0.a", "0.b", mark=False) + bytes(512) + archive(tmp_path, "1.a")
+    (tmp_path / "x.tar").write_bytes(members)
+    samples, report = read(tmp_path / "x.tar")
+    assert [where for where, _ in samples] == ["x.tar/0", "x.tar/1"] and report == {}
+
+
+def test_samples_of_one_name_in_two_tars_are_two(tmp_path):
+    (tmp_path / "x.tar").write_bytes(archive(tmp_path, "0.a", "0.b") * 2 + archive(tmp_path, "0.b"))
+    samples, report = read(tmp_path / "x.tar")
+    assert [sorted(parts) for _, parts in samples] == [["left", "right"], ["left", "right"], ["right"]] and report == {}
+
+
+@pytest.mark.parametrize("junk", [b"junk" * 300, b"j", b"\0" * 511 + b"j", b"<html>" * 100, bytes(700) + b"\xff"])
+@pytest.mark.parametrize("zeros", [0, 512, 20_000])
+def test_junk_behind_the_end_is_counted(tmp_path, junk, zeros):
+    (tmp_path / "x.tar").write_bytes(archive(tmp_path, "0.a", "0.b") + bytes(zeros) + junk)
+    samples, report = read(tmp_path / "x.tar")
+    assert [where for where, _ in samples] == ["x.tar/0"] and report == {"shard damaged": 1}
+
+
+@pytest.mark.parametrize("kind", ["first header", "second header", "cut header", "cut content", "claims too much"])
+def test_a_damaged_tar_behind_the_end_is_counted_and_what_came_before_is_used(tmp_path, kind):
+    second = bytearray(write_tar(tmp_path / "b.tar", [("1.a", b"x" * 600), ("2.a", b"y")]).read_bytes())
+    if kind == "first header": second[0] ^= 1
+    if kind == "second header": second[3 * 512] ^= 1
+    if kind == "cut header": del second[300:]
+    if kind == "cut content": del second[700:]
+    if kind == "claims too much":
+        entry = tarfile.TarInfo("1.a")
+        entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 2**40
+        second = entry.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "x.tar").write_bytes(archive(tmp_path, "0.a", "0.b") + bytes(second))
+    samples, report = read(tmp_path / "x.tar")
+    assert "x.tar/0" in [where for where, _ in samples] and report == {"shard damaged": 1}

@@ -95,3 +95,9 @@ def test_a_stream_reads_or_counts_every_clip(tmp_path):
     assert stream.tally.report() == {"read": 2, "too short": 1, "not a film": 1}
     with pytest.raises(UserError, match="no shard"): ClipStream(tmp_path)
     with pytest.raises(UserError, match="2 frames or more"): ClipTaking(frames=1)
+
+
+@pytest.mark.parametrize("cause", ["member too large", "clip or caption twice", "not a plain file"])
+def test_a_txt_that_is_not_read_loses_no_clip(sample, cause):
+    assert take(sample | {"txt": Refused(cause)}, ClipTaking(2, (8, 8)), 0).caption == \
+        take(sample, ClipTaking(2, (8, 8)), 0).caption
