@@ -27,12 +27,41 @@ from ..core.sources import PinnedPackage
 from .scenes import CaptionedImages
 
 # %% auto #0
-__all__ = ['PICTURE_SPLITS', 'PACKAGES', 'on_white', 'picture_tensor', 'chosen', 'at_hand', 'emoji_caption', 'openmoji',
-           'cifar10']
+__all__ = ['PICTURE_SPLITS', 'PACKAGES', 'with_clear_colour', 'on_white', 'picture_tensor', 'chosen', 'at_hand', 'emoji_caption',
+           'openmoji', 'cifar10']
+
+# %% ../../nbs/image/02_pictures.ipynb #clear-def
+_BITS = {"L;2": 2, "L;4": 4, "L": 8, "RGB": 8}             # of a value, by Pillow's name of a PNG's layout
+
+def with_clear_colour(image: Image.Image) -> Image.Image:
+    """A PNG just opened, with the one colour that it calls transparent as Pillow's own pixels have it, or as alpha
+    where they cannot tell it; any other picture as it is. Raises Pillow's errors for a damaged one."""
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or not image.tile or not isinstance(clear, (int, tuple)): return image
+    layout = image.tile[0][3]
+    if layout == "RGB;16B": return _clear_of_16_bits(image, clear)
+    if layout not in _BITS: return image
+    top = 2**_BITS[layout] - 1
+    stretched = tuple((value & top) * 255 // top for value in np.atleast_1d(clear).tolist())
+    image.info["transparency"] = stretched if isinstance(clear, tuple) else stretched[0]
+    return image
+
+def _clear_of_16_bits(image: Image.Image, clear: tuple[int, ...]) -> Image.Image:
+    "The upper bytes as colours, and alpha from both bytes."
+    image.fp.seek(0)
+    lower = Image.open(io.BytesIO(image.fp.read()), formats=("PNG",))
+    method, box, offset, _ = lower.tile[0]
+    lower.tile = [(method, box, offset, "RGB;16L")]                 # read as if the lower byte were the upper
+    values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
+    alpha = np.where((values == clear).all(2), 0, 255).astype(np.uint8)
+    found = Image.merge("RGBA", (*image.split(), Image.fromarray(alpha)))
+    found.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return found
 
 # %% ../../nbs/image/02_pictures.ipynb #white-def
 def on_white(image: Image.Image) -> Image.Image:
     "A Pillow image in RGB, what is transparent on white."
+    image = with_clear_colour(image)
     if image.mode.startswith("I;16"): image = _eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")

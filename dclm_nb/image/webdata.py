@@ -23,7 +23,7 @@ from ..core.errors import UserError, unknown
 from ..core.one_form import one_form
 from ..core.seeds import seed_for
 from ..core.switches import is_on
-from .pictures import on_white, picture_tensor
+from .pictures import on_white, picture_tensor, with_clear_colour
 from .scenes import CaptionedImages
 from ..shards.safe_tar import Layout, Sample, write_tar
 from ..shards.sources import ShardSource, Source, find_shards, this_rank
@@ -88,7 +88,7 @@ class PictureReader:
         if short * long > self.max_pixels: raise Refused("too many pixels")
         if short < self.min_side or long > self.max_aspect * short: raise Refused("absurd size")
         image.draft("RGB", (2 * self.size, 2 * self.size))
-        return on_white(ImageOps.exif_transpose(image))
+        return on_white(ImageOps.exif_transpose(with_clear_colour(image)))
 
 _UNREADABLE = (
     OSError,

@@ -144,7 +144,7 @@ launch: prepare
 masked: masked_count masked_passes blanks_left random_mask masked_loss draw_codes check_numbers masked_sample
 methods: method_loss draw_latents
 next_token: next_token_loss next_token_sample
-pictures: on_white picture_tensor chosen at_hand emoji_caption
+pictures: on_white with_clear_colour picture_tensor chosen at_hand emoji_caption
 recipes: train_config_from_dict Size
 scenes: coverage Pair Group meaning split_of Placed place_one place draw CaptionedImages
 training: LatentSet step_generator rate_factor ImageTraining FlopBudget load_weights train
