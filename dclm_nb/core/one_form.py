@@ -63,12 +63,16 @@ def _ends(origins: list[int], end: int) -> list[int]:
 
 # %% ../../nbs/core/24_one_form.ipynb #words-def
 LETTER = r"[\p{L}\p{N}][\p{M}]*"  # for patterns of `regex`: a letter or digit with its marks
-_WORD = regex.compile(rf"(?:{LETTER})+(?:['-]+(?:{LETTER})+)*")
+_WORD = regex.compile(rf"(?:{LETTER})+(?:[’-]+(?:{LETTER})+)*")
 
 def plain_words(text: str) -> list[str]:
-    "The words of a caption or sentence, `folded` and without punctuation: *child's* and *t-shirt* are one word each."
-    return _WORD.findall(folded(text))
+    "The words of a caption or sentence, `folded` and without punctuation: *child’s* and *t-shirt* are one word each."
+    return _WORD.findall(_printed(folded(text)))
+
+def _printed(form: str) -> str:
+    "With the apostrophe of print: the trained vocabularies of emoji names are in its order."
+    return form.replace("'", "’")
 
 def by_form(words: Iterable[str]) -> dict[str, int]:
     "Words and their numbers, from 1; also those that were kept in another form are found in that of today."
-    return {folded(word): number for number, word in enumerate(words, 1)}
+    return {_printed(folded(word)): number for number, word in enumerate(words, 1)}

@@ -76,7 +76,7 @@ def test_plurals_only_fold_into_singulars_that_exist():
 
 def test_case_punctuation_and_space_do_not_matter_but_unknown_words_do():
     vocabulary = CaptionVocabulary.of(["a jack-o’-lantern, lit"])
-    assert caption_words("Jack-o’-lantern!  LIT") == ["jack-o'-lantern", "lit"] and vocabulary.encode([
+    assert caption_words("Jack-o’-lantern!  LIT") == ["jack-o’-lantern", "lit"] and vocabulary.encode([
         "Jack-o’-lantern!  LIT"
     ]).tolist() == [[1, 2]]
     with pytest.raises(UserError, match="unknown word 'lid'.*did you mean 'lit'"): vocabulary.encode(["a lid"])
