@@ -103,7 +103,9 @@ def test_the_list_is_no_content(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["parts", "patterns"])
-@pytest.mark.parametrize("name", ["../thesis.txt", "a/../../thesis.txt", "{absolute}", "linked/thesis.txt", "..\\thesis.txt"])
+@pytest.mark.parametrize("name", [
+    "../thesis.txt", "a/../../thesis.txt", "{absolute}", "linked/thesis.txt", "..\\thesis.txt",
+])
 def test_a_list_that_names_something_outside_is_damaged_and_touches_nothing(tmp_path, where, name):
     (tmp_path / "out").mkdir(), (tmp_path / "thesis.txt").write_text("mine")
     (tmp_path / "out" / "linked").symlink_to(tmp_path)
