@@ -597,6 +597,9 @@ def _called(arguments: list[str] | None) -> int:
     from dclm_nb.core.workers import forks_end_with_us
     from dclm_nb.drawing.style import check_drawing
     check_launch()                                              # before a library stumbles over it
+    # small networks are several times slower on two threads of a machine that does something else, too; and results are
+    # equal to the last digit only for equal threads, here and under make
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.ExitStack() as ours:
         # where there can be no temporary folder, what needs one says so
         with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import UserError
+from .paths import inside
 from .files import PARTS, atomic_write, is_sum, sha256_of, sum_beside
 
 # %% ../../nbs/core/28_parts.ipynb #note
@@ -35,9 +36,10 @@ def write_last(path: str | Path, text: str, patterns: Sequence[str]) -> Path:
 def _entry(path: Path) -> dict: return {"size": path.stat().st_size, "sha256": sha256_of(path, again=True)}
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
-    "Names of the files that match; notes and hidden files are no parts."
+    "Names of the files that match; notes, hidden files and what lies behind a link that leads out are no parts."
     found = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
-    return sorted({path.relative_to(folder).as_posix() for path in found if path.name[0] != "." and not is_sum(path)})
+    names = {path.relative_to(folder).as_posix() for path in found if path.name[0] != "." and not is_sum(path)}
+    return sorted(name for name in names if (folder / name).resolve().is_relative_to(folder.resolve()))
 
 # %% ../../nbs/core/28_parts.ipynb #damage
 _ADDED = "was added later"
@@ -53,8 +55,9 @@ def hurt_parts(folder: str | Path) -> dict[str, str]:
     try:
         told = json.loads((folder / PARTS).read_text(encoding="utf-8"))
         listed = {name: (entry["size"], entry["sha256"]) for name, entry in told["parts"].items()}
+        for name in [*listed, *told["patterns"]]: inside(folder, name)      # a list from elsewhere names nothing else
         there = _matching(folder, told["patterns"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError): return {PARTS: "is damaged"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UserError): return {PARTS: "is damaged"}
     hurt = {name: reason for name, entry in listed.items() if (reason := _reason(folder / name, *entry))}
     return hurt | {name: _ADDED for name in there if name not in listed}
 
@@ -76,10 +79,12 @@ def check_parts(folder: str | Path, then: str) -> None:
     for name, reason in hurt_parts(folder).items(): raise UserError(f"{Path(folder).name}/{name} {reason}; {then}")
 
 # %% ../../nbs/core/28_parts.ipynb #aside
-def clear_parts(folder: str | Path, hurt: dict[str, str]) -> None:
-    "Remove the parts that are `hurt`, as `hurt_parts` names them, and their sums; what was added is only renamed."
+def clear_parts(folder: str | Path, hurt: dict[str, str]) -> list[str]:
+    """Remove the parts that are `hurt`, as `hurt_parts` names them, and their sums; what was added is only renamed.
+    Returns the names of those that have to be made again."""
     for name, reason in hurt.items():
         path = Path(folder) / name
         if reason == _ADDED: path.replace(path.with_name(f".{path.name[:200]}.aside"))
         elif path.is_file(): path.unlink()
         sum_beside(path).unlink(missing_ok=True)
+    return [name for name, reason in hurt.items() if reason != _ADDED and name != PARTS]

@@ -6,6 +6,7 @@ __all__ = ['WATCHED', 'versions', 'git_state', 'has_commit', 'not_committed', 'h
 
 # %% ../../nbs/core/10_provenance.ipynb #imports
 import ctypes
+import gc
 import os
 import platform
 import re
@@ -166,7 +167,9 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
 # %% ../../nbs/core/10_provenance.ipynb #give-back-def
 def give_back() -> None:
-    "Give memory that was freed back to the system, where the C library can be asked to (glibc)."
+    """Free what only refers to itself, as a trainer and its network do, and give memory back to the system, where the C
+    library can be asked to (glibc)."""
+    gc.collect()
     if sys.platform != "linux": return
     try: ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError): pass

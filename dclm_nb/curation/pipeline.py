@@ -148,10 +148,12 @@ def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]
     encode = [LoadDocuments(kept, n), Tokenise(f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)]
-    to_tokens = dict(outputs=("tokens/manifest.json",), share=0.04, beyond=_token_damage)
+    to_tokens = dict(outputs=("tokens/manifest.json",), share=0.04, beyond=_token_damage,
+                     looked_at=("tokens/*",))
     if kept == pool: return [Stage("tokens", 1, [need, *encode], **to_tokens)]
     return [
-        Stage("classifier", 1, train, ("classifier.json",), share=0.06, beyond=_classifier_damage),
+        Stage("classifier", 1, train, ("classifier.json",), share=0.06, beyond=_classifier_damage,
+              looked_at=("quality-*.bin",)),
         Stage("score", n, [ScoreQuality(f, pool, n)], (), ("scores/{:05d}.npy",), n, share=0.04),
         Stage("select", n, choose, (f"removed/quality/{_LINES}",), (f"kept/{_LINES}",), n, share=0.03),
         Stage("tokens", 1, encode, **to_tokens),

@@ -236,6 +236,7 @@ def _train_there(method: str, size: str, shards: str, out: Path, codec: str, dev
         has_model = _has_model(out)
         is_noted = sum_beside(last).is_file() or hurt and PARTS not in hurt     # by itself, or in the list
         is_trained = has_model or (is_noted and _is_whole(last))
+        if any(name.startswith("training/mark_") for name in hurt): is_trained = False     # only training makes them
         if not is_trained:
             (out / PARTS).unlink(missing_ok=True)                   # not finished any more
             counts = encode_shards(found, reader, made, vocabulary, out / "latents")

@@ -51,8 +51,8 @@ def _is_diagram(cell) -> bool:
     return cell.source.lstrip().startswith("workflow(")
 
 def _code(cell) -> str:
-    """The code of a cell; imports are folded, and what is marked `#| code-fold: true` (how a picture is drawn), and what
-    is long and ends in a picture."""
+    """The code of a cell. Imports are folded, what is marked `#| code-fold: true` (how a picture is drawn), and what is
+    long and ends in a picture."""
     source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)                 # nbdev leaves those that end in a colon
     code, lines = fenced(source, "python"), source.strip().count("\n") + 1
     is_long = lines > LONG_DRAWING or _is_diagram(cell)

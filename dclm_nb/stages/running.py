@@ -21,7 +21,7 @@ from ..core.parts import clear_parts, hurt_parts
 from ..core.progress import Progress
 from ..core.runs import declared
 from .executors import check_executor, datatrove_logs_to, make_executor, ray_cluster
-from .stage import Stage, forget_lost_tasks, lost_output
+from .stage import Stage, forget_all_tasks, forget_lost_tasks, lost_output
 
 # %% auto #0
 __all__ = ['pipeline_key', 'sweep', 'watching', 'run_stages', 'submit', 'submitted_before', 'run_pipeline']
@@ -186,9 +186,14 @@ def _finished(stages: Sequence[Stage], folder: Path, mend: bool = False) -> dict
     except UserError as e: reason = str(e).partition("; ")[0]
     if mend:
         print(f"{folder.name}: {reason}; it is made again, and what rests on it", file=sys.stderr)
-        clear_parts(folder, hurt_parts(folder))
+        _clear_hurt(stages, folder)
         for path in (result, folder / "submitted.json"): path.unlink(missing_ok=True)
     return None
+
+def _clear_hurt(stages: Sequence[Stage], folder: Path) -> None:
+    "Clear away what is damaged. Where no stage would miss it, all is made again."
+    for name in clear_parts(folder, hurt_parts(folder)):
+        if not any(stage.sees(name) for stage in stages): forget_all_tasks(stages, folder / "logs")
 
 def _hurt(folder: Path) -> str:
     "The first part that is another than when the run ended, in words; empty where there is none."

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from datatrove.pipeline.base import PipelineStep
@@ -15,7 +16,7 @@ from ..core.files import damage
 from .documents import shards_of_task
 
 # %% auto #0
-__all__ = ['nothing_wrong', 'Stage', 'forget_lost_tasks', 'lost_output']
+__all__ = ['nothing_wrong', 'Stage', 'forget_lost_tasks', 'forget_all_tasks', 'lost_output']
 
 # %% ../../nbs/stages/04_stage.ipynb #stage-def
 def nothing_wrong(folder: Path, rank: int) -> str: return ""
@@ -38,6 +39,7 @@ class Stage:
     signs: str = ""                                             # how the names of its signs of life begin
     # what is wrong in the folder with what the outputs of a task name, in words; empty where nothing is
     beyond: Callable[[Path, int], str] = field(default=nothing_wrong, compare=False)
+    looked_at: tuple[str, ...] = ()                             # patterns of the files whose loss `beyond` sees
 
     def expected(self, folder: Path) -> list[float]:
         "How many documents will be reported for each shard; what it reads is there when it begins, and is counted."
@@ -56,6 +58,12 @@ class Stage:
             if reason := damage(folder / name): return f"{name} {reason}"
         try: return self.beyond(folder, rank)
         except UserError as e: return str(e).partition("; ")[0]
+
+    def sees(self, name: str) -> bool:
+        "Would the loss of the file `name` be seen, so that it is made again?"
+        own = {output.format(rank) for output in self.outputs for rank in range(self.tasks)}
+        own |= {output.format(shard) for output in self.shard_outputs for shard in range(self.shards)}
+        return name in own or any(fnmatchcase(name, pattern) for pattern in self.looked_at)
 
     def is_whole(self, folder: Path, rank: int) -> bool:
         "Is all output of task `rank` there, as it was written?"
@@ -80,6 +88,11 @@ def forget_lost_tasks(stages: Sequence[Stage], folder: Path, logs: Path) -> int:
             missing = missing or not mark.exists()
         lost = lost or missing
     return forgotten
+
+def forget_all_tasks(stages: Sequence[Stage], logs: Path) -> None:
+    "Delete all completion marks: everything is made again."
+    for stage in stages:
+        for rank in range(stage.tasks): _mark(logs, stage, rank).unlink(missing_ok=True)
 
 def _mark(logs: Path, stage: Stage, rank: int) -> Path: return logs / stage.name / "completions" / f"{rank:05d}"
 

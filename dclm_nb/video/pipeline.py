@@ -346,7 +346,8 @@ def build_pipeline(config: VideoCuration, films: FilmsFound, folder: str | Path)
         _measure_stage(config, n, folder),
         Stage("thresholds", 1, [need, SettleRules(folder, measured, config.rules)], ("thresholds.json",), share=0.01),
         *_filter_stages(config, n, folder),
-        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02, beyond=_lost_shard),
+        Stage("shards", 1, [export], ("motion_scale.json",), share=0.02, beyond=_lost_shard,
+              looked_at=("shards/*",)),
         Stage("sheet", 1, [WriteSheet(folder, films, config)], ("contact_sheet.html",), share=0.05),
         Stage("report", 1, [card], ("report.json", "card.md"), share=0.01),
     ]
@@ -364,7 +365,8 @@ def _cut_stage(c: VideoCuration, films: FilmsFound, shards: list, f: Path) -> St
     left = (f"found/{_LINES}", "records/{:05d}.json", "films/{:05d}.json")
     blocks = [read, KeepClips(f / "removed"), SaveDocuments(f / "found", n)]
     return Stage("cut", n, blocks, (f"removed/clips/{_LINES}",), left, n, light=False, share=0.4,
-                 documents=tuple(map(len, shards)), signs="films-", beyond=_lost_clip)
+                 documents=tuple(map(len, shards)), signs="films-", beyond=_lost_clip,
+                 looked_at=("clips/*",))
 
 
 def _lost_clip(folder: Path, rank: int) -> str:

@@ -23,7 +23,7 @@ from ..core.progress import duration
 from ..core.ranks import one_launch
 from ..core.switches import is_first_here
 from ..learn.checkpoints import hash_tensors
-from ..learn.fit import LAST, Fitted
+from ..learn.fit import LAST, RUN, Fitted
 from ..learn.strategies import build_strategy
 from .captions import MIX
 from .edm import NoiseLevels
@@ -283,7 +283,8 @@ def _is_finished(out: Path) -> bool:
     if (out / "training" / LAST).is_file() and not (out / PARTS).exists(): return False     # it died before the list
     then = f"remove {out / 'model'} and run this again: it is trained again"
     for path in noted_files(out):
-        if path.parent != out / "clips": intact(path, then)         # those were looked at before
+        # moments were looked at before, and whose a training is concerns nobody when it is over
+        if path.parent != out / "clips" and path.name != RUN: intact(path, then)
     check_parts(out, then)
     return True
 
@@ -341,7 +342,7 @@ def _train(
         if watch and watch.looks: say(_seen(watch))
         say(f"model     {out / 'model'}")
     for run in (switch, fitted):
-        if run is not None: run.finish(LAST)
+        if run is not None: run.finish(LAST, RUN)
 
 def _switch(model: VideoModel, clips, folder: Path, training: Training, seed: int, options: dict, say) -> Fitted | None:
     "After another scaling, a thirtieth of the steps for the time embedding alone; None for a model that begins here."

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write, damage, read_json, sha256_of, sum_beside, whole_file
+from ..core.files import damage, read_json, sha256_of, sum_beside, whole_file
 from ..core.identity import Identity, claim
 from ..core.one_form import plain_words
+from ..core.parts import hurt_parts, write_last
 from ..core.progress import Progress
 from ..core.store import tree_hash
 from ..learn.checkpoints import hash_tensors
@@ -174,6 +175,7 @@ def _is_whole(folder: Path, codec: PixelCodec | TemporalVAE | None) -> bool:
     parts = ["told.json", "latents.f32", "first.npy", *(["codec.json"] if codec is None else [])]
     if not any((folder / part).is_file() for part in parts): return False
     reasons = [f"{folder.name}/{part} {reason}" for part in parts if (reason := damage(folder / part))]
+    reasons = reasons or [f"{folder.name}/{part} {reason}" for part, reason in hurt_parts(folder).items()]
     if reasons: print(f"{reasons[0]}; it is made again", file=sys.stderr)
     return not reasons
 
@@ -198,7 +200,7 @@ def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: in
             rows += [(clip.caption, clip.fps_id, clip.motion_bucket_id) for clip in some]
         if not rows: raise UserError(f"not one of the clips can be trained on ({_listed(counts)})")
     record = dict(shape=shape, told=rows, counts=dict(counts))
-    atomic_write(folder / "told.json", json.dumps(record) + "\n", noted=True)
+    write_last(folder / "told.json", json.dumps(record) + "\n", ("latents.f32", "first.npy", "codec.json"))
 
 def _shown(stream: Iterator[TrainingClip], progress: Progress) -> Iterator[TrainingClip]:
     for clip in stream:

@@ -100,3 +100,30 @@ def test_the_list_is_no_content(tmp_path):
     def makes(config, seed, files): return {"n": len([finish(files / "a")])}
     written = RunStore(tmp_path / "store").run(makes, {}).manifest["files"]
     assert sorted(written) == sorted(f"a/{name}" for name in NAMES)
+
+
+@pytest.mark.parametrize("where", ["parts", "patterns"])
+@pytest.mark.parametrize("name", [
+    "../thesis.txt", "a/../../thesis.txt", "{absolute}", "linked/thesis.txt", "..\\thesis.txt",
+])
+def test_a_list_that_names_something_outside_is_damaged_and_touches_nothing(tmp_path, where, name):
+    (tmp_path / "out").mkdir(), (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "out" / "linked").symlink_to(tmp_path)
+    write_last(tmp_path / "out" / "last.json", "{}", ["*.json"])
+    told = json.loads((tmp_path / "out" / PARTS).read_text())
+    name = name.format(absolute=tmp_path / "thesis.txt")
+    if where == "parts": told["parts"][name] = {"size": 1, "sha256": "0" * 64}
+    else: told["patterns"].append(name)
+    (tmp_path / "out" / PARTS).write_text(json.dumps(told))
+    hurt = hurt_parts(tmp_path / "out")
+    assert hurt == {PARTS: "is damaged"} and clear_parts(tmp_path / "out", hurt) == []
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "thesis.txt"]
+
+
+def test_what_lies_behind_a_link_that_leads_out_is_no_part(tmp_path):
+    (tmp_path / "out").mkdir(), (tmp_path / "elsewhere").mkdir(), (tmp_path / "elsewhere" / "a.txt").write_text("a")
+    (tmp_path / "out" / "linked").symlink_to(tmp_path / "elsewhere")
+    write_last(tmp_path / "out" / "last.json", "{}", ["*/*.txt"])
+    assert list(json.loads((tmp_path / "out" / PARTS).read_text())["parts"]) == ["last.json"]
+    assert hurt_parts(tmp_path / "out") == {}

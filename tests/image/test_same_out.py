@@ -222,3 +222,17 @@ def test_who_dies_at_a_moment_of_the_end_ends_as_if_nothing_had_been(
         if path.is_file() and path.name not in moving and path.suffix not in (".sum", ".lock")
     }
     assert files(out) == files(kept)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_weights_of_a_training_are_trained_again(shards, tmp_path_factory, how, early={}):
+    "The model is whole and is not what would tell: only training makes such a mark."
+    given = SETTINGS | dict(shards=str(shards), pictures=512)
+    if not early:
+        early["out"] = tmp_path_factory.mktemp("early") / "out"
+        launch.train_image(out=early["out"], **given)
+    out, mark = copied(early["out"], tmp_path_factory.mktemp("again") / "out"), "training/mark_0.safetensors"
+    harm(out / mark, how)
+    launch.train_image(out=out, **given)
+    for name in (mark, "model/model.safetensors", ".parts.json"):
+        assert (out / name).read_bytes() == (early["out"] / name).read_bytes()

@@ -14,7 +14,7 @@ pytest.importorskip("scenedetect")
 pytest.importorskip("peft")
 
 from dclm_nb.core.errors import UserError  # noqa: E402
-from dclm_nb.core.files import PARTS, sum_beside  # noqa: E402
+from dclm_nb.core.files import PARTS, note_sum, sum_beside  # noqa: E402
 from dclm_nb.video import training as t  # noqa: E402
 from dclm_nb.video.lora import load_lora  # noqa: E402
 from dclm_nb.video.models import NetworkSizes, load_video_model  # noqa: E402
@@ -90,6 +90,32 @@ def test_a_part_of_another_training_is_refused_by_its_name(report, kept, copy, p
     with pytest.raises(UserError, match=rf"^(?!.*\n).*{part}.*remove"):
         t.train_video(report.folder, copy, "video", SMALL)
     assert content(copy) == before
+
+
+@pytest.mark.parametrize("part", ["codec.json", "first.npy", "told.json", "latents.f32"])
+def test_moments_of_another_set_are_made_again(report, kept, copy, tmp_path, capsys, part):
+    "With its sum, from a training with another seed that looks at the same clips; also before there is a model."
+    other = t.train_video(report.folder, tmp_path / "other", "video", SMALL, seed=3).parent
+    for folder in ("model", "training"): shutil.rmtree(copy / folder)
+    (copy / PARTS).unlink()
+    before = (copy / "clips" / part).read_bytes()
+    if (other / "clips" / part).read_bytes() == before: pytest.skip("the same in both")
+    for beside in (lambda path: path, sum_beside):
+        shutil.copy(beside(other / "clips" / part), beside(copy / "clips" / part))
+    t.train_video(report.folder, copy, "video", SMALL)
+    assert (copy / "clips" / part).read_bytes() == before and f"clips/{part} " in capsys.readouterr().err
+    # a sum knows what was there before, too
+    own = lambda folder: {name: data for name, data in content(folder).items() if not name.endswith(".sum")}
+    assert own(copy) == own(kept["video"])
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_note_that_only_an_unfinished_training_needs_costs_nothing(report, copy, capsys, how):
+    (copy / "training" / "run.json").write_text("{}")               # as an earlier version has left it
+    note_sum(copy / "training" / "run.json")
+    harm(copy / "training" / "run.json", how)
+    t.train_video(report.folder, copy, "video", SMALL)
+    assert "it was there already" in capsys.readouterr().out
 
 
 def test_a_training_of_an_earlier_version_is_read_with_a_line(report, copy, capsys):
