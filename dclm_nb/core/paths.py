@@ -67,9 +67,7 @@ def resolved(path: str | Path) -> Path:
     try: os.stat(path)
     except OSError as error:
         if error.errno not in _NOWHERE: return Path(os.path.realpath(path))
-        text = str(path)
-        shown = text if len(text) < 200 else f"{text[:100]}...{text[-97:]}"
-        raise UserError(f"{shown} is no path: {_NOWHERE[error.errno]}") from None
+        raise UserError(f"{path} is no path here: {_NOWHERE[error.errno]}") from None
     return Path(os.path.realpath(path))
 
 # %% ../../nbs/core/01_paths.ipynb #inside-def

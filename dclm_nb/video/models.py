@@ -19,6 +19,7 @@ from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
 from ..core.given import as_folder
 from ..core.identity import Identity, claim
+from ..core.paths import resolved
 from ..core.seeds import seed_for
 from ..core.store import tree_hash
 from ..learn.device import this_device
@@ -223,7 +224,7 @@ class TextEncoder:
     def __init__(self, folder: str | Path):
         try: from transformers import AutoTokenizer, CLIPTextModel
         except ImportError: raise UserError("a text encoder needs transformers: pip install 'dclm_nb[video]'") from None
-        self.folder = str(Path(folder).resolve())
+        self.folder = str(resolved(folder))
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.model = CLIPTextModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
