@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any, BinaryIO, Literal, TextIO, TypeVar, Union
 
 from .errors import UserError, several, unknown
+from .files import disk_error, is_disk_error
 from .given import as_path, as_text, briefly, flag, plain, whole
 
 # %% auto #0
@@ -285,6 +286,9 @@ def _held_call(call: Callable, where: Callable) -> Callable:
             if name in kinds: bound.arguments[name] = held(name, value, kinds[name])
         try: return call(*bound.args, **bound.kwargs)
         except OSError as error: raise _as_a_line(error) from error
+        except Exception as error:
+            if isinstance(error, UserError) or not is_disk_error(error): raise
+            raise disk_error(error, "a file", f"{type(error).__name__}: {error}") from error
 
     checked.is_door = True
     return checked

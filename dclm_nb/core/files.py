@@ -35,7 +35,8 @@ _CAUSES = {errno.ENOSPC: "the disk is full: free some space and run the same com
            errno.EACCES: "permission denied: set DCLM_NB_HOME to a folder that can be written",
            errno.EPERM: "permission denied: set DCLM_NB_HOME to a folder that can be written",
            errno.EIO: "the disk reports an input/output error: check it before running again",
-           errno.EMFILE: "too many open files (see `ulimit -n`)"}
+           errno.EMFILE: "too many open files (see `ulimit -n`)",
+           errno.ENFILE: "too many open files on this machine: run fewer processes at once"}
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -44,9 +45,15 @@ def _number(error: BaseException | None) -> int | None:
     repeats in its own message."""
     while error is not None:
         if isinstance(error, OSError) and error.errno: return error.errno
-        if found := next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(n) in str(error)), None):
-            return found
+        if found := next((number for number in _CAUSES if _is_said(number, str(error))), None): return found
         error = error.__cause__ or error.__context__
+
+_PLAIN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}         # what their words say is said of nothing but a disk
+
+def _is_said(number: int, text: str) -> bool:
+    "Does a library repeat what the system says? With the number beside it, where the words may mean something else."
+    if os.strerror(number) not in text: return False
+    return number in _PLAIN or bool(re.search(rf"\b{number}\b", text))
 
 # %% ../../nbs/core/06_files.ipynb #is-disk-error-def
 def is_disk_error(error: BaseException | None) -> bool:

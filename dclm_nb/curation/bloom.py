@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import psutil
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
-from ..core.files import intact, note_sum
+from ..core.files import intact, whole_file
 from ..core.identity import hash_of
 from .ngrams import mix64, paragraph_ngrams
 
@@ -313,7 +313,8 @@ class BloomDeduplicator:
         return results
 
     def save(self, path: str | Path) -> None:
-        """Write the filter, the settings and a hash of both as one safetensors file."""
+        """Write the filter, the settings and a hash of both as one safetensors file, whole or not at all. Raises
+        `UserError` where the disk is full."""
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
         settings |= {
             "format": "dclm_nb.bloom/1",
@@ -322,8 +323,8 @@ class BloomDeduplicator:
             "false_positive_rate": self.filter.false_positive_rate,
         }
         settings["sha256"] = _content_hash(settings, self.filter.words)
-        save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
-        note_sum(path)
+        about = {"settings": json.dumps(settings, sort_keys=True)}
+        with whole_file(path, noted=True) as file: _write_words(file, self.filter.words, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "BloomDeduplicator":
@@ -347,6 +348,14 @@ class BloomDeduplicator:
         return loaded
 
 # %% ../../nbs/curation/12_bloom.ipynb #content-hash
+def _write_words(file: BinaryIO, words: np.ndarray, about: dict[str, str]) -> None:
+    "A safetensors file of uint64 `\"W\"`: its library would hold the bits in memory a second time."
+    tensor = {"dtype": "U64", "shape": [len(words)], "data_offsets": [0, words.nbytes]}
+    head = json.dumps({"__metadata__": about, "words": tensor}, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)                         # so that the words begin where a word may begin
+    file.write(len(head).to_bytes(8, "little") + head)
+    file.write(np.ascontiguousarray(words, "<u8").data)
+
 def _content_hash(settings: dict, words: np.ndarray) -> str:
     return hash_of(json.dumps(settings, sort_keys=True), hashlib.sha256(np.ascontiguousarray(words)).hexdigest())
 
