@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +26,7 @@ from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
 from ..core.files import intact, whole_file
 from ..core.identity import hash_of
-from .ngrams import mix64, paragraph_ngrams
+from .ngrams import Ngrams, mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
 @door
@@ -78,12 +79,23 @@ def number_of_blocks(ngrams: Count, false_positive_rate: Level) -> int:
     )
 
 # %% ../../nbs/curation/12_bloom.ipynb #filter
+class _OneAtATime:
+    "A lock for the threads that share an object; in another process, or a copy in full, a new one."
+    def __init__(self): self.lock = threading.Lock()
+
+    def __enter__(self): self.lock.acquire()
+
+    def __exit__(self, *_): self.lock.release()
+
+    def __reduce__(self): return _OneAtATime, ()
+
+
 @door
 class BloomFilter:
     """A set of 64-bit hashes that forgets nothing and is wrong about a new one with probability `false_positive_rate`
     when full.
 
-    Raises `UserError` where the machine's free memory does not hold it."""
+    Threads may share it. Raises `UserError` where the machine's free memory does not hold it."""
 
     def __init__(self, expected: int, false_positive_rate: float = 0.01):
         if expected < 1: raise UserError(f"a Bloom filter needs a positive number of expected n-grams, not {expected}")
@@ -94,6 +106,7 @@ class BloomFilter:
         raw = np.zeros(self.blocks * 8 + 8, np.uint64)
         first = -(raw.ctypes.data // 8) % 8      # a block is one 64-byte line of the cache
         self.words = raw[first:first + self.blocks * 8]
+        self._adding = _OneAtATime()
 
     @property
     def nbytes(self) -> int:
@@ -115,7 +128,8 @@ class BloomFilter:
     def add(self, hashes: np.ndarray) -> None:
         """Set the bits of each of the hashes uint64 `"N"`."""
         for part in parts(hashes, ADDED_AT_ONCE):
-            for functions in sevens(self.hashes): set_bits(self.words, *self.places(part, functions))
+            with self._adding:
+                for functions in sevens(self.hashes): set_bits(self.words, *self.places(part, functions))
 
     def contains(self, hashes: np.ndarray) -> np.ndarray:
         """Bool `"N"`: true for hashes uint64 `"N"` that were added, and for others with the false-positive rate."""
@@ -250,7 +264,7 @@ class BloomDeduplicator:
     """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the
     paper's run: 13, 13, 0.8, 0.01).
 
-    Documents are processed in the order given; the filter remembers all calls. Raises `UserError` for sizes, thresholds
+    Documents are processed in the order given; the filter remembers all calls, those of other threads too. Raises `UserError` for sizes, thresholds
     or memory that cannot be."""
 
     def __init__(
@@ -268,6 +282,7 @@ class BloomDeduplicator:
         self.filter = BloomFilter(expected_ngrams, false_positive_rate)
         # n-grams of all that stayed, and those among them that were new: no more of these than expected_ngrams
         self.inserted = self.added = 0
+        self._batch = _OneAtATime()     # nobody adds what another thread has only asked for
 
     def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
         """One result per text, in order. Raises `UserError` for a string in the place of a list, and where there are
@@ -278,13 +293,18 @@ class BloomDeduplicator:
     def _deduplicate_batch(self, texts: list[str]) -> list[DedupResult]:
         grams = paragraph_ngrams("\n".join(texts), self.min_ngram_size, self.max_ngram_size)
         totals = np.bincount(grams.paragraph, minlength=grams.paragraphs)
+        with self._batch: contained, removed = self._looked_up(grams, totals)
+        return self._results(texts, totals, contained, removed)
+
+    def _looked_up(self, grams: Ngrams, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        "How many n-grams of each paragraph were seen before, and which paragraphs go; what stays is added."
         seen = self.filter.contains(grams.hashes)
         contained = _contained_in_order(grams.hashes, grams.paragraph, seen, totals, self.threshold)
         removed = above(contained, totals, self.threshold)
         stays = ~removed[grams.paragraph]
         self._add(grams.hashes[stays & ~seen])
         self.inserted += int(stays.sum())
-        return self._results(texts, totals, contained, removed)
+        return contained, removed
 
     def _add(self, hashes: np.ndarray) -> None:
         "A filter that is fuller than it was made for would soon call everything seen."
@@ -315,6 +335,9 @@ class BloomDeduplicator:
     def save(self, path: str | Path) -> None:
         """Write the filter, the settings and a hash of both as one safetensors file, whole or not at all. Raises
         `UserError` where the disk is full."""
+        with self._batch: self._save(path)
+
+    def _save(self, path: str | Path) -> None:
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
         settings |= {
             "format": "dclm_nb.bloom/1",
