@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'is_disk_error', 'disk_error', 'sync_folder', 'hold', 'is_part', 'sweep_parts', 'taking_place', 'whole_file',
            'atomic_write', 'sha256_of', 'sum_beside', 'is_sum', 'note_sum', 'noted_files', 'damage', 'intact',
-           'read_json', 'exclusive', 'kept_file']
+           'text_of', 'read_json', 'exclusive', 'kept_file']
 
 # %% ../../nbs/core/06_files.ipynb #imports
 import errno
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -243,13 +244,22 @@ def intact(path: str | Path, then: str) -> Path:
     own = f" (if you have changed it, remove {sum_beside(path).name} instead)" if is_noted else ""
     raise UserError(f"{path.parent.name}/{path.name} {reason}; {then.rstrip('.')}{own}")
 
+# %% ../../nbs/core/06_files.ipynb #text-of-def
+def text_of(path: str | Path, most: int | None = None) -> str:
+    """The text of a file of at most so many bytes. Raises `UserError` for a larger one, and for a pipe, a device or a
+    folder; `OSError` where there is none, `ValueError` where it is no UTF-8."""
+    path = Path(path)
+    if not stat.S_ISREG((about := path.stat()).st_mode): raise UserError(f"{path} is not a file that can be read whole")
+    if most is not None and about.st_size > most: raise UserError(f"{path} is larger than {most:,} bytes")
+    return path.read_text(encoding="utf-8")
+
 # %% ../../nbs/core/06_files.ipynb #read-json-def
 def read_json(path: str | Path, fields: Mapping[str, type] = {}, then: str = "make it again") -> dict:
     """The JSON object in `path`, which is as it was written and has each of `fields` with its type. Raises `UserError`
     for any other; `then` is what to do about it."""
     path = Path(path)
     where = f"{path.parent.name}/{path.name}"
-    try: told = json.loads(path.read_text(encoding="utf-8"))
+    try: told = json.loads(text_of(path))
     except OSError: raise UserError(f"{where} cannot be read; {then}") from None
     except (ValueError, RecursionError): raise UserError(f"{where} is not JSON; {then}") from None
     if not isinstance(told, dict): raise UserError(f"{where} is not a JSON object; {then}")

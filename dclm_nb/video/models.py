@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
+from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of, text_of
 from ..core.given import as_folder
 from ..core.identity import Identity, claim
 from ..core.paths import resolved
@@ -303,7 +303,7 @@ def load_video_model(folder: str | Path) -> VideoModel:
     folder = _model_folder(Path(folder))
     for path in noted_files(folder): intact(path, "train it again")
     try:
-        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        record = json.loads(text_of(folder / "model.json"))
         if record["format"] != FORMAT: raise ValueError(f"its format is {record['format']}")
         plan = _plan(record["plan"])
         captions, codec = _captions(record["captions"]), _codec(folder)
