@@ -76,7 +76,8 @@ def _number(name: str, value: Any) -> int | float:
     own = plain(value)
     if not isinstance(own, Real) or isinstance(own, bool):
         raise UserError(f"{name} must be a number, not {briefly(value)}")
-    try: return own if isinstance(own, (int, float)) else float(own)
+    if isinstance(own, float) or isinstance(own, int) and abs(own) < 2**63: return own
+    try: return float(own)                                      # also of whole numbers that no array holds
     except OverflowError: raise UserError(f"{name} must be a finite number, not {briefly(value)}") from None
 
 def _finite(name: str, value: Any) -> int | float:
@@ -120,7 +121,7 @@ def _as_array(name: str, value: Any, hint: type) -> Any:
     value = plain(value)
     why = _no_list(value, Sequence)
     try: array = None if why is not None else _numpy(name, value)
-    except (TypeError, ValueError, RuntimeError): array = None
+    except (TypeError, ValueError, RuntimeError, OverflowError): array = None
     if array is None or array.dtype.kind not in "biufc":
         raise UserError(f"{name} must be {_in_words(hint)}, not {briefly(value)}{why or ''}")
     if hint.__name__ == "ndarray": return array
