@@ -264,8 +264,8 @@ class BloomDeduplicator:
     """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the
     paper's run: 13, 13, 0.8, 0.01).
 
-    Documents are processed in the order given; the filter remembers all calls, those of other threads too. Raises `UserError` for sizes, thresholds
-    or memory that cannot be."""
+    Documents are processed in the order given; the filter remembers all calls, those of other threads too. Raises
+    `UserError` for sizes, thresholds or memory that cannot be."""
 
     def __init__(
         self,
