@@ -77,7 +77,8 @@ JudgedClaim = Annotated[dict[str, str], Limits("a verdict: claim, source and out
 FIELDS = {
     "paper": str, "exhibit": str, "scale": str, "may_claim": bool, "status": str, "created": str,
     "answers": list[str], "mismatches": list[list], "seeds": list[int], "runs": list[str],
-    "verdicts": list[JudgedClaim], "withheld": dict[str, str], "rests_on": dict[str, str], "versions": dict[str, str], "host": dict[str, str | int],
+    "verdicts": list[JudgedClaim], "withheld": dict[str, str],
+    "rests_on": dict[str, str], "versions": dict[str, str], "host": dict[str, str | int],
     "files": dict[str, str], "printed_sha256": str, "git": Commit | None, "runs_seconds": float,
     "runs_cpu_seconds": float | None, "peak_memory_mb": float, "seconds": float, "wall_seconds": float,
 }
