@@ -579,6 +579,7 @@ def main(arguments: list[str] | None = None):
 def _run(arguments: list[str] | None) -> tuple[int, str]:
     "(exit code, what there is to say at the end) of one command. Raises `KeyboardInterrupt`."
     from dclm_nb.core.errors import UserError
+    from dclm_nb.core.files import disk_error, is_disk_error
     try: return _called(arguments), ""
     except UserError as e: return e.exit_code, str(e)
     except BrokenPipeError: return _nobody_listens(), ""
@@ -586,6 +587,7 @@ def _run(arguments: list[str] | None) -> tuple[int, str]:
     except MemoryError: return 2, "there is not enough memory for this: use a smaller scale, or fewer workers"
     except typer.Abort: raise KeyboardInterrupt from None       # as others do
     except Exception as e:
+        if is_disk_error(e): return 2, str(disk_error(e, 'a file', str(e)))
         if not hasattr(e, "format_message"): raise              # not a usage error of the command line: a bug
         # it says nothing where the help stands already
         return 2, (said := e.format_message()) and f"{said} (dclm-nb --help)"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any, BinaryIO, Literal, TextIO, TypeVar, Union
 
 from .errors import UserError, several, unknown
+from .files import disk_error, is_disk_error
 from .given import as_path, as_text, briefly, flag, plain, whole
 
 # %% auto #0
@@ -75,7 +76,8 @@ def _number(name: str, value: Any) -> int | float:
     own = plain(value)
     if not isinstance(own, Real) or isinstance(own, bool):
         raise UserError(f"{name} must be a number, not {briefly(value)}")
-    try: return own if isinstance(own, (int, float)) else float(own)
+    if isinstance(own, float) or isinstance(own, int) and abs(own) < 2**63: return own
+    try: return float(own)                                      # also of whole numbers that no array holds
     except OverflowError: raise UserError(f"{name} must be a finite number, not {briefly(value)}") from None
 
 def _finite(name: str, value: Any) -> int | float:
@@ -119,7 +121,7 @@ def _as_array(name: str, value: Any, hint: type) -> Any:
     value = plain(value)
     why = _no_list(value, Sequence)
     try: array = None if why is not None else _numpy(name, value)
-    except (TypeError, ValueError, RuntimeError): array = None
+    except (TypeError, ValueError, RuntimeError, OverflowError): array = None
     if array is None or array.dtype.kind not in "biufc":
         raise UserError(f"{name} must be {_in_words(hint)}, not {briefly(value)}{why or ''}")
     if hint.__name__ == "ndarray": return array
@@ -285,6 +287,9 @@ def _held_call(call: Callable, where: Callable) -> Callable:
             if name in kinds: bound.arguments[name] = held(name, value, kinds[name])
         try: return call(*bound.args, **bound.kwargs)
         except OSError as error: raise _as_a_line(error) from error
+        except Exception as error:
+            if isinstance(error, UserError) or not is_disk_error(error): raise
+            raise disk_error(error, "a file", f"{type(error).__name__}: {error}") from error
 
     checked.is_door = True
     return checked

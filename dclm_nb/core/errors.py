@@ -10,12 +10,16 @@ from collections.abc import Iterable, Mapping
 from .addresses import bare_addresses
 
 # %% ../../nbs/core/00_errors.ipynb #user-error-def
+def _shortened(word: str, most: int = 300) -> str:
+    "A word, such as a path, of at most so many characters: what is longer loses its middle."
+    return word if len(word) <= most else f"{word[:most // 2 - 2]}...{word[1 - most // 2:]}"
+
 class UserError(Exception):
     "What the user can mend, said in one line. The command line prints `str(error)` and exits with `exit_code`."
     exit_code = 2
 
     def __init__(self, message: str):
-        line = bare_addresses(" ".join(str(message).split()))
+        line = " ".join(map(_shortened, bare_addresses(" ".join(str(message).split())).split()))
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 # %% ../../nbs/core/00_errors.ipynb #unknown-def

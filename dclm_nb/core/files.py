@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'is_disk_error', 'disk_error', 'sync_folder', 'hold', 'is_part', 'sweep_parts', 'taking_place', 'whole_file',
            'atomic_write', 'sha256_of', 'sum_beside', 'is_sum', 'note_sum', 'noted_files', 'damage', 'intact',
-           'read_json', 'exclusive', 'kept_file']
+           'text_of', 'read_json', 'exclusive', 'kept_file']
 
 # %% ../../nbs/core/06_files.ipynb #imports
 import errno
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,8 @@ _CAUSES = {errno.ENOSPC: "the disk is full: free some space and run the same com
            errno.EACCES: "permission denied: set DCLM_NB_HOME to a folder that can be written",
            errno.EPERM: "permission denied: set DCLM_NB_HOME to a folder that can be written",
            errno.EIO: "the disk reports an input/output error: check it before running again",
-           errno.EMFILE: "too many open files (see `ulimit -n`)"}
+           errno.EMFILE: "too many open files (see `ulimit -n`)",
+           errno.ENFILE: "too many open files on this machine: run fewer processes at once"}
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -44,9 +46,15 @@ def _number(error: BaseException | None) -> int | None:
     repeats in its own message."""
     while error is not None:
         if isinstance(error, OSError) and error.errno: return error.errno
-        if found := next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(n) in str(error)), None):
-            return found
+        if found := next((number for number in _CAUSES if _is_said(number, str(error))), None): return found
         error = error.__cause__ or error.__context__
+
+_PLAIN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}         # what their words say is said of nothing but a disk
+
+def _is_said(number: int, text: str) -> bool:
+    "Does a library repeat what the system says? With the number beside it, where the words may mean something else."
+    if os.strerror(number) not in text: return False
+    return number in _PLAIN or bool(re.search(rf"\b{number}\b", text))
 
 # %% ../../nbs/core/06_files.ipynb #is-disk-error-def
 def is_disk_error(error: BaseException | None) -> bool:
@@ -236,13 +244,22 @@ def intact(path: str | Path, then: str) -> Path:
     own = f" (if you have changed it, remove {sum_beside(path).name} instead)" if is_noted else ""
     raise UserError(f"{path.parent.name}/{path.name} {reason}; {then.rstrip('.')}{own}")
 
+# %% ../../nbs/core/06_files.ipynb #text-of-def
+def text_of(path: str | Path, most: int | None = None) -> str:
+    """The text of a file of at most so many bytes. Raises `UserError` for a larger one, and for a pipe, a device or a
+    folder; `OSError` where there is none, `ValueError` where it is no UTF-8."""
+    path = Path(path)
+    if not stat.S_ISREG((about := path.stat()).st_mode): raise UserError(f"{path} is not a file that can be read whole")
+    if most is not None and about.st_size > most: raise UserError(f"{path} is larger than {most:,} bytes")
+    return path.read_text(encoding="utf-8")
+
 # %% ../../nbs/core/06_files.ipynb #read-json-def
 def read_json(path: str | Path, fields: Mapping[str, type] = {}, then: str = "make it again") -> dict:
     """The JSON object in `path`, which is as it was written and has each of `fields` with its type. Raises `UserError`
     for any other; `then` is what to do about it."""
     path = Path(path)
     where = f"{path.parent.name}/{path.name}"
-    try: told = json.loads(path.read_text(encoding="utf-8"))
+    try: told = json.loads(text_of(path))
     except OSError: raise UserError(f"{where} cannot be read; {then}") from None
     except (ValueError, RecursionError): raise UserError(f"{where} is not JSON; {then}") from None
     if not isinstance(told, dict): raise UserError(f"{where} is not a JSON object; {then}")

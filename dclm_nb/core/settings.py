@@ -16,6 +16,7 @@ import yaml
 from .doors import door
 from .given import briefly
 from .errors import UserError, unknown
+from .files import text_of
 
 # %% auto #0
 __all__ = ['Settings', 'read_settings']
@@ -29,7 +30,7 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     wrong kind, or one that `kind` itself refuses."""
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UserError(f"kind must be a class of settings, not {briefly(kind)}")
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try: values = yaml.safe_load(text_of(path, most=1_000_000))
     except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
     except (yaml.YAMLError, RecursionError) as e:
         reason = " ".join(str(e).split())[:160]

@@ -17,6 +17,7 @@ from datatrove.utils.batching import batched
 
 from ..core.errors import UserError, unknown
 from ..core.files import intact, read_json, sha256_of
+from ..core.paths import resolved
 from .fetch import fetch_warc, warc_address
 from .quality import ClassifierConfig
 from ..stages.decisions import Decide, Removal
@@ -223,7 +224,7 @@ class TrainQuality(PipelineStep):
     ):
         super().__init__()
         self.folder, self.pool, self.config, self.seed = str(folder), str(pool), config, seed
-        self.model = str(Path(model).resolve()) if model and model != "released" else model
+        self.model = str(resolved(model)) if model and model != "released" else model
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Yields nothing. Raises `UserError` where the classifier has not learned."

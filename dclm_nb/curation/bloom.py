@@ -10,22 +10,23 @@ import hashlib
 import json
 import math
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import psutil
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from ..core.doors import AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
-from ..core.files import intact, note_sum
+from ..core.files import intact, whole_file
 from ..core.identity import hash_of
-from .ngrams import mix64, paragraph_ngrams
+from .ngrams import Ngrams, mix64, paragraph_ngrams
 
 # %% ../../nbs/curation/12_bloom.ipynb #number-of-hashes
 @door
@@ -78,12 +79,23 @@ def number_of_blocks(ngrams: Count, false_positive_rate: Level) -> int:
     )
 
 # %% ../../nbs/curation/12_bloom.ipynb #filter
+class _OneAtATime:
+    "A lock for the threads that share an object; in another process, or a copy in full, a new one."
+    def __init__(self): self.lock = threading.Lock()
+
+    def __enter__(self): self.lock.acquire()
+
+    def __exit__(self, *_): self.lock.release()
+
+    def __reduce__(self): return _OneAtATime, ()
+
+
 @door
 class BloomFilter:
     """A set of 64-bit hashes that forgets nothing and is wrong about a new one with probability `false_positive_rate`
     when full.
 
-    Raises `UserError` where the machine's free memory does not hold it."""
+    Threads may share it. Raises `UserError` where the machine's free memory does not hold it."""
 
     def __init__(self, expected: int, false_positive_rate: float = 0.01):
         if expected < 1: raise UserError(f"a Bloom filter needs a positive number of expected n-grams, not {expected}")
@@ -94,6 +106,7 @@ class BloomFilter:
         raw = np.zeros(self.blocks * 8 + 8, np.uint64)
         first = -(raw.ctypes.data // 8) % 8      # a block is one 64-byte line of the cache
         self.words = raw[first:first + self.blocks * 8]
+        self._adding = _OneAtATime()
 
     @property
     def nbytes(self) -> int:
@@ -115,7 +128,8 @@ class BloomFilter:
     def add(self, hashes: np.ndarray) -> None:
         """Set the bits of each of the hashes uint64 `"N"`."""
         for part in parts(hashes, ADDED_AT_ONCE):
-            for functions in sevens(self.hashes): set_bits(self.words, *self.places(part, functions))
+            with self._adding:
+                for functions in sevens(self.hashes): set_bits(self.words, *self.places(part, functions))
 
     def contains(self, hashes: np.ndarray) -> np.ndarray:
         """Bool `"N"`: true for hashes uint64 `"N"` that were added, and for others with the false-positive rate."""
@@ -250,8 +264,8 @@ class BloomDeduplicator:
     """Removes paragraphs and documents whose n-grams were seen before (mode `old-both` of the original tool; the
     paper's run: 13, 13, 0.8, 0.01).
 
-    Documents are processed in the order given; the filter remembers all calls. Raises `UserError` for sizes, thresholds
-    or memory that cannot be."""
+    Documents are processed in the order given; the filter remembers all calls, those of other threads too. Raises
+    `UserError` for sizes, thresholds or memory that cannot be."""
 
     def __init__(
         self,
@@ -268,6 +282,7 @@ class BloomDeduplicator:
         self.filter = BloomFilter(expected_ngrams, false_positive_rate)
         # n-grams of all that stayed, and those among them that were new: no more of these than expected_ngrams
         self.inserted = self.added = 0
+        self._batch = _OneAtATime()     # nobody adds what another thread has only asked for
 
     def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
         """One result per text, in order. Raises `UserError` for a string in the place of a list, and where there are
@@ -278,13 +293,18 @@ class BloomDeduplicator:
     def _deduplicate_batch(self, texts: list[str]) -> list[DedupResult]:
         grams = paragraph_ngrams("\n".join(texts), self.min_ngram_size, self.max_ngram_size)
         totals = np.bincount(grams.paragraph, minlength=grams.paragraphs)
+        with self._batch: contained, removed = self._looked_up(grams, totals)
+        return self._results(texts, totals, contained, removed)
+
+    def _looked_up(self, grams: Ngrams, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        "How many n-grams of each paragraph were seen before, and which paragraphs go; what stays is added."
         seen = self.filter.contains(grams.hashes)
         contained = _contained_in_order(grams.hashes, grams.paragraph, seen, totals, self.threshold)
         removed = above(contained, totals, self.threshold)
         stays = ~removed[grams.paragraph]
         self._add(grams.hashes[stays & ~seen])
         self.inserted += int(stays.sum())
-        return self._results(texts, totals, contained, removed)
+        return contained, removed
 
     def _add(self, hashes: np.ndarray) -> None:
         "A filter that is fuller than it was made for would soon call everything seen."
@@ -313,7 +333,11 @@ class BloomDeduplicator:
         return results
 
     def save(self, path: str | Path) -> None:
-        """Write the filter, the settings and a hash of both as one safetensors file."""
+        """Write the filter, the settings and a hash of both as one safetensors file, whole or not at all. Raises
+        `UserError` where the disk is full."""
+        with self._batch: self._save(path)
+
+    def _save(self, path: str | Path) -> None:
         settings = {name: getattr(self, name) for name in ("min_ngram_size", "max_ngram_size", "threshold", "inserted")}
         settings |= {
             "format": "dclm_nb.bloom/1",
@@ -322,8 +346,8 @@ class BloomDeduplicator:
             "false_positive_rate": self.filter.false_positive_rate,
         }
         settings["sha256"] = _content_hash(settings, self.filter.words)
-        save_file({"words": self.filter.words}, path, {"settings": json.dumps(settings, sort_keys=True)})
-        note_sum(path)
+        about = {"settings": json.dumps(settings, sort_keys=True)}
+        with whole_file(path, noted=True) as file: _write_words(file, self.filter.words, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "BloomDeduplicator":
@@ -347,6 +371,14 @@ class BloomDeduplicator:
         return loaded
 
 # %% ../../nbs/curation/12_bloom.ipynb #content-hash
+def _write_words(file: BinaryIO, words: np.ndarray, about: dict[str, str]) -> None:
+    "A safetensors file of uint64 `\"W\"`: its library would hold the bits in memory a second time."
+    tensor = {"dtype": "U64", "shape": [len(words)], "data_offsets": [0, words.nbytes]}
+    head = json.dumps({"__metadata__": about, "words": tensor}, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)                         # so that the words begin where a word may begin
+    file.write(len(head).to_bytes(8, "little") + head)
+    file.write(np.ascontiguousarray(words, "<u8").data)
+
 def _content_hash(settings: dict, words: np.ndarray) -> str:
     return hash_of(json.dumps(settings, sort_keys=True), hashlib.sha256(np.ascontiguousarray(words)).hexdigest())
 

@@ -15,6 +15,7 @@ from datatrove.data import Document
 from ..core.doors import Count, Fraction, Level, PathOrAddress, Seed, Share, door
 from ..core.errors import UserError, unknown
 from ..core.files import read_json, sha256_of
+from ..core.paths import resolved
 from ..core.runs import run
 from . import blocks
 from dclm_nb.curation.blocks import (
@@ -298,13 +299,13 @@ def curate(
     `NothingLeft` with the report where no page is left to train on."""
     check_executor(executor)
     warcs = [
-        str(w) if warc_address(str(w)) else str(Path(w).resolve())
+        str(w) if warc_address(str(w)) else str(resolved(w))
         for w in ([warcs] if isinstance(warcs, (str, Path)) else warcs)
     ]
     if not warcs: raise UserError("give at least one WARC file")
     if config.classifier not in (None, NO_CLASSIFIER): check_classifier(classifier_file(config.classifier))
     key = run_key(config, warcs)
-    folder = Path(folder).resolve() / key
+    folder = resolved(folder) / key
     data = run_pipeline(
         build_pipeline(config, warcs, folder), folder, executor, workers, name="curate", halves=_halves, **options
     )

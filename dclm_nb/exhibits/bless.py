@@ -38,7 +38,7 @@ def _of_another(git: dict, root: Path) -> str:
 
 def _changed(exhibit: Exhibit, folder: Path, files: dict[str, str] | None) -> str:
     "Which files of a manifest are not what it vouches for, or not its to name; empty where all are."
-    if not isinstance(files, dict): return "its manifest names no files"
+    if not files: return "its manifest names no files"
     try: paths = {name: inside(folder, name) for name in files}
     except UserError as e: return str(e)
     if foreign := [name for name in files if "/" not in name and not name.startswith(exhibit.name)]:

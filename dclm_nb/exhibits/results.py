@@ -3,13 +3,15 @@
 # %% ../../nbs/exhibits/05_results.ipynb #imports
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ..core.doors import door
+from ..core.doors import Limits, door, held
 from ..core.errors import UserError
 from ..core.files import read_json, sha256_of
+from ..core.given import as_text
 from ..core.paths import project_root
 from .render import Comparison, compare
 from ..papers.exhibit import Exhibit
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame', 'stored_manifest', 'read_manifest',
-           'manifests', 'measured_seconds', 'seconds_to_make', 'cpu_seconds_to_make']
+__all__ = ['Commit', 'JudgedClaim', 'FIELDS', 'replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame',
+           'stored_manifest', 'read_manifest', 'manifests', 'measured_seconds', 'seconds_to_make',
+           'cpu_seconds_to_make']
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-def
 def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
@@ -60,6 +63,26 @@ def stored_frame(out_dir: Path, exhibit: Exhibit) -> pd.DataFrame | None:
         raise UserError(f"{path.parent.name}/{path.name} has other content than when it was made; {then}")
     return read_tidy(path)
 
+# %% ../../nbs/exhibits/05_results.ipynb #fields
+def _is_verdict(verdict: dict) -> bool:
+    "A claim, and what a source says about it."
+    told = (verdict.get(name) for name in ("claim", "source", "outcome"))
+    return all(isinstance(text, str) for text in told) and verdict["source"] in ("printed", "replayed", "rerun")
+
+Commit = Annotated[dict[str, str | bool | None], Limits(
+    "a commit and whether anything was changed", lambda git: not isinstance(git.get("commit"), bool)
+)]
+JudgedClaim = Annotated[dict[str, str], Limits("a verdict: claim, source and outcome", _is_verdict)]
+
+FIELDS = {
+    "paper": str, "exhibit": str, "scale": str, "may_claim": bool, "status": str, "created": str,
+    "answers": list[str], "mismatches": list[list], "seeds": list[int], "runs": list[str],
+    "verdicts": list[JudgedClaim], "withheld": dict[str, str],
+    "rests_on": dict[str, str], "versions": dict[str, str], "host": dict[str, str | int],
+    "files": dict[str, str], "printed_sha256": str, "git": Commit | None, "runs_seconds": float,
+    "runs_cpu_seconds": float | None, "peak_memory_mb": float, "seconds": float, "wall_seconds": float,
+}
+
 # %% ../../nbs/exhibits/05_results.ipynb #manifests
 def stored_manifest(folder: Path, exhibit: Exhibit) -> dict | None:
     "The manifest of the result in `folder`; None where there is none that can be read."
@@ -68,16 +91,20 @@ def stored_manifest(folder: Path, exhibit: Exhibit) -> dict | None:
 
 def read_manifest(file: Path) -> dict:
     "The manifest of a saved result. Raises `UserError` for a file that is none, or is not as it was written."
-    found = read_json(file, {"scale": str}, "make the result again, or remove it")
-    for name, kind in {"files": dict, "answers": list, "verdicts": list, "withheld": dict, "created": str}.items():
-        if not isinstance(found.get(name, kind()), kind):
-            where = f"{file.parent.name}/{file.name}"
-            raise UserError(f"{where} is no manifest ({name}); make the result again, or remove it")
-    if not all(isinstance(verdict, dict) for verdict in found.get("verdicts", [])):
-        where = f"{file.parent.name}/{file.name}"
-        raise UserError(f"{where} is no manifest (verdicts); make the result again, or remove it")
+    then = "make the result again, or remove it"
+    found = read_json(file, {"scale": str}, then)
+    for name, value in found.items():
+        try: _check(name, value)
+        except UserError as error:
+            raise UserError(f"{file.parent.name}/{file.name} is no manifest ({name}): {error}; {then}") from None
     if "verdicts" not in found: return found
     return found | {"verdicts": [_in_todays_words(verdict) for verdict in found["verdicts"]]}
+
+def _check(name: str, value: object) -> None:
+    "Raises `UserError` where a field is not what it should be, or holds what cannot be written down."
+    as_text("a name of a field", name)
+    held(name, value, FIELDS.get(name, object))
+    as_text(name, json.dumps(value, ensure_ascii=False))
 
 _FORMER = {"says so": "supports", "does not say so": "does not support"}
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..core.doors import Count, Seed, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write
+from ..core.files import atomic_write, text_of
 from ..core.given import as_folder
 from ..core.identity import canonical, hash_of
 from ..core.learned import Learned
@@ -179,7 +179,7 @@ def load_codec(folder: str | Path, size: int | None = None, kind: str | None = N
     folder = Path(folder)
     try:
         about, data = (
-            json.loads((folder / "codec.json").read_text(encoding="utf-8")),
+            json.loads(text_of(folder / "codec.json")),
             (folder / "codec.safetensors").read_bytes(),
         )
     except FileNotFoundError as error:

@@ -32,7 +32,7 @@ def separation(
     scores, flags = np.asarray(scores, float), np.asarray(flags, bool)
     if not (scores.shape == flags.shape == (len(scores),)) or (groups is not None and len(groups) != len(scores)):
         raise UserError("a separation needs one flag, and one group if there are any, for each score")
-    groups = np.arange(len(scores)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    groups = np.arange(len(scores)) if groups is None else _numbered(groups)
     known = ~np.isnan(scores)
     scores, flags, groups = scores[known], flags[known], groups[known]
     mid = _area(scores, flags)
@@ -45,6 +45,13 @@ def separation(
         drawn.append(_area(scores[rows], flags[rows]))
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), mid, float(high), level)
+
+def _numbered(groups: Sequence) -> np.ndarray:
+    "The number of the group of each item; in order of their names, or as they come where names have no order."
+    try: return np.unique(np.asarray(groups), return_inverse=True)[1]
+    except (TypeError, ValueError): numbers = {}
+    try: return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    except TypeError: raise UserError("groups are told apart by names, such as texts or numbers") from None
 
 def _area(scores: np.ndarray, flags: np.ndarray) -> float:
     "The area, or NaN where one kind is missing."

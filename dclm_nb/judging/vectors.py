@@ -20,6 +20,9 @@ def checked_vectors(features: Tensor) -> Tensor:
             f"features are a matrix of N vectors by D dimensions, neither of them 0, not of shape "
             f"{tuple(features.shape)}"
         )
+    if features.is_meta or features.layout != torch.strided or features.is_complex():
+        kind = "meta" if features.is_meta else "complex" if features.is_complex() else "sparse"
+        raise UserError(f"features are real numbers in memory, not a {kind} tensor")
     features = features.detach().double()
     if bad := int((~features.isfinite()).any(dim=1).sum()):
         raise UserError(

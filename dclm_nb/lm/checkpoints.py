@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, intact
+from ..core.files import atomic_write, intact, text_of
 from ..core.given import as_folder, as_path, briefly, number, whole
 from .config import OpenLMConfig, config_from_dict, config_to_dict
 from .model import Block, OpenLM, rotary_frequencies
@@ -82,7 +82,7 @@ def _load_config(folder: str | Path) -> OpenLMConfig:
     """The architecture that `folder/config.json` describes. Raises `UserError` if it cannot be read."""
     path = Path(folder) / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(text_of(path))
     except (OSError, ValueError):
         raise UserError(
             f"{path.parent.name}/config.json is missing or is not JSON; a model folder holds config.json and "

@@ -30,6 +30,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """All records of a JSON-lines file. Raises `UserError` that counts the bad lines and names file, line and cause of
     the first."""
     path, records, bad = as_path("the file of records", path), [], []
+    if path.exists() and not path.is_file(): raise UserError(f"cannot read {path}: it is no file")
     try: lines = path.read_bytes().split(b"\n")
     except OSError as error: raise UserError(f"cannot read {path}: {error.strerror}") from error
     for number, line in enumerate(lines, 1):

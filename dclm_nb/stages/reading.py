@@ -13,6 +13,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ..core.errors import UserError
 from ..core.files import is_disk_error
+from ..core.paths import resolved
 from .documents import replacing, shards_of_task
 
 # %% auto #0
@@ -111,5 +112,5 @@ def into_shards(paths: Sequence[str | Path], files_a_shard: int) -> list[list[st
     "Absolute paths in the order given, so many to a shard. Raises `UserError` where there are none."
     if not paths: raise UserError("give at least one file")
     if files_a_shard < 1: raise UserError(f"a shard has 1 file or more, not {files_a_shard}")
-    whole = [str(Path(p).resolve()) for p in paths]
+    whole = [str(resolved(p)) for p in paths]
     return [whole[i : i + files_a_shard] for i in range(0, len(whole), files_a_shard)]

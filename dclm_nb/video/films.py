@@ -15,7 +15,7 @@ import numpy as np
 from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
 from dclm_nb.core.files import (
-    atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, sweep_parts, whole_file,
+    atomic_write, damage, disk_error, exclusive, intact, note_sum, read_json, sweep_parts, whole_file, text_of,
 )
 from ..core.seeds import seed_for
 from .world import Film, FilmTruth, WorldSpec, draw_film, film_frames, truth_of
@@ -101,7 +101,7 @@ def read_notes(path: str | Path) -> FilmNotes:
 
 def _read_said(beside: Path) -> tuple[tuple[float, str], ...]:
     if not beside.is_file(): return ()
-    try: return tuple((float(at), str(text)) for at, text in json.loads(beside.read_text(encoding="utf-8"))["said"])
+    try: return tuple((float(at), str(text)) for at, text in json.loads(text_of(beside, most=10_000_000))["said"])
     except (ValueError, TypeError, KeyError) as e: raise UserError(f"{beside} does not say what is said: {e}") from e
 
 # %% ../../nbs/video/01_films.ipynb #folder-class

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from ..core.doors import Count, door
 from ..core.errors import UserError, unknown
-from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of
+from ..core.files import atomic_write, intact, note_sum, noted_files, sha256_of, text_of
 from ..core.given import as_folder
 from ..core.identity import Identity, claim
 from ..core.one_form import plain_words
+from ..core.paths import resolved
 from ..core.seeds import seed_for
 from ..core.store import tree_hash
 from ..learn.device import this_device
@@ -222,7 +223,7 @@ class TextEncoder:
     def __init__(self, folder: str | Path):
         try: from transformers import AutoTokenizer, CLIPTextModel
         except ImportError: raise UserError("a text encoder needs transformers: pip install 'dclm_nb[video]'") from None
-        self.folder = str(Path(folder).resolve())
+        self.folder = str(resolved(folder))
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.model = CLIPTextModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
@@ -301,7 +302,7 @@ def load_video_model(folder: str | Path) -> VideoModel:
     folder = _model_folder(Path(folder))
     for path in noted_files(folder): intact(path, "train it again")
     try:
-        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        record = json.loads(text_of(folder / "model.json"))
         if record["format"] != FORMAT: raise ValueError(f"its format is {record['format']}")
         plan = _plan(record["plan"])
         captions, codec = _captions(record["captions"]), _codec(folder)

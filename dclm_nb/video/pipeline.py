@@ -20,6 +20,7 @@ from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, damage, read_json, sha256_of
 from ..core.parts import write_last
+from ..core.paths import resolved
 from ..core.runs import library_versions, run
 from ..shards.clips import clip_shard_damage, write_clip_shards
 from ..stages import books
@@ -483,7 +484,7 @@ def curate_films(
     check_executor(executor)
     _check_libraries(config)
     found = with_same(find_films(films))
-    out = Path(out).resolve()
+    out = resolved(out)
     if any(Path(path).is_relative_to(out) for path in found.films.values()):
         raise UserError(f"the films lie in {out}, where the result would be: choose another folder for it")
     key = films_key(config, found)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..core.doors import door
 from ..core.errors import UserError
-from ..core.files import atomic_write, intact
+from ..core.files import atomic_write, intact, text_of
 from ..core.identity import Identity
 from ..core.learned import Learned
 from ..core.one_form import plain_words
@@ -245,7 +245,7 @@ def load_scorer(folder: str | Path) -> Towers | Rater:
     folder = Path(folder)
     for path in filter(Path.is_file, (folder / SETTINGS, folder / WEIGHTS)): intact(path, "train it again")
     try:
-        settings = json.loads((folder / SETTINGS).read_text())
+        settings = json.loads(text_of(folder / SETTINGS))
         config, named = SmallConfig(**settings["config"]), load_tensors((folder / WEIGHTS).read_bytes())
         network = Towers(config, settings["words"]) if settings["kind"] == "towers" else Rater(config)
         network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in named.items()})

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import UserError
-from ..core.files import atomic_write, intact
+from ..core.files import atomic_write, intact, text_of
 from ..core.seeds import seed_for
 from ..learn.checkpoints import hash_tensors
 
@@ -96,7 +96,7 @@ class PixelCodec:
     def load(cls, path: str | Path) -> PixelCodec:
         """What `save` wrote. Raises `UserError` for any other file."""
         if Path(path).is_file(): intact(path, "fit it again")
-        try: kept = json.loads(Path(path).read_text(encoding="utf-8"))
+        try: kept = json.loads(text_of(path))
         except (OSError, ValueError) as error: raise UserError(f"no codec in {Path(path).name}: {error}") from None
         try: return cls(int(kept["factor"]), torch.tensor(kept["mean"]), torch.tensor(kept["scale"]))
         except (TypeError, KeyError, ValueError): raise UserError(f"{Path(path).name} describes no codec") from None

@@ -98,11 +98,11 @@ doors: Limits held door
 errors: UserError unknown several
 given: briefly plain keep_plain whole number as_text listed flag as_path as_folder
 switches: is_on number_in
-paths: inside
+paths: inside resolved
 # the project's own files, under names that a door has checked; an error of the disk goes through as it is
 identity: claim
 files: is_disk_error disk_error sync_folder hold is_part sweep_parts taking_place whole_file atomic_write sha256_of
-files: sum_beside is_sum note_sum noted_files damage intact read_json exclusive kept_file
+files: sum_beside is_sum note_sum noted_files damage intact text_of read_json exclusive kept_file
 parts: note_parts write_last hurt_parts check_parts clear_parts
 scratch: sweep_owned owned_folder
 # processes of ours, with functions of ours

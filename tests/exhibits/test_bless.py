@@ -2,6 +2,7 @@
 this checkout does not have."""
 import hashlib
 import json
+import math
 import os
 import shutil
 
@@ -121,10 +122,34 @@ def test_a_commit_of_another_repository_is_refused(made, tmp_path):
     root, out, edit = made
     (tmp_path / "other").mkdir()
     (tmp_path / "other/x").write_text("x")
-    for commit in (committed(tmp_path / "other"), "c0ffee", "HEAD", "--all", "f" * 40, 7):
+    for commit in (committed(tmp_path / "other"), "c0ffee", "HEAD", "--all", "f" * 40):
         edit(git={"commit": commit, "dirty": False})
         assert blessed(root) == [f"made at the commit {str(commit)[:10]}, which is none of this checkout's"]
     edit(git={"commit": git(root, "rev-parse", "HEAD"), "dirty": False})
     assert blessed(root) == [""]
     shutil.rmtree(root / ".git")                                            # unpacked without a repository
     assert "none of this checkout's" in blessed(root)[0] and blessed(root, True) == [""]
+
+
+@pytest.mark.parametrize("wrong", [
+    {"git": "x"}, {"git": {"commit": True}}, {"git": {"commit": 7}}, {"answers": [None]}, {"runs": [3]},
+    {"files": {"table_04.md": 5}},
+    {"verdicts": [{"claim": "a"}]}, {"verdicts": [{"claim": "a", "source": "hearsay", "outcome": "supports"}]},
+    {"files": {"table_04\ud800.md": "0"}}, {"versions": {"torch\ud800": "2"}}, {"seconds": math.inf}, {"seeds": ["1"]},
+    {"another": {"a": ["\ud800"]}}, {"rests_on": {"a": None}}, {"host": [1]}, {"may_claim": "no"},
+])
+def test_a_manifest_with_one_wrong_field_is_named_with_it(made, wrong, capsys, monkeypatch):
+    monkeypatch.setattr(results, "_said", set())
+    root, out, edit = made
+    edit(**wrong)
+    assert blessed(root, allow=True) == [] and not (root / "figures").exists()
+    assert f"is no manifest ({next(iter(wrong))})" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("files", [{}, {"table_04" + "x" * 400: "0"}, {"a/" * 3000 + "table_04.md": "0"}])
+def test_a_manifest_that_vouches_for_nothing_is_not_blessed(made, files):
+    root, out, edit = made
+    edit(files=files)
+    (reason,) = blessed(root, allow=True)
+    assert reason.startswith("changed since it was made") and len(reason) < 400
+    assert not (root / "figures/dclm/table_04.md").exists()
