@@ -107,7 +107,7 @@ parts: note_parts write_last hurt_parts check_parts clear_parts
 scratch: sweep_owned owned_folder
 # processes of ours, with functions of ours
 airlock: Ended allow Airlock alone
-ranks: leading wait_for_leader
+ranks: leading one_launch wait_for_leader
 workers: end_with ending_with
 progress: duration Progress progress read_progress
 # called for every word of a text that a door has seen
