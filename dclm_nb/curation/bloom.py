@@ -21,7 +21,7 @@ import psutil
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ..core.doors import AtLeast0, Count, Level, Share, door
+from ..core.doors import AnyText, AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
 from ..core.files import intact, note_sum
 from ..core.identity import hash_of
@@ -269,7 +269,7 @@ class BloomDeduplicator:
         # n-grams of all that stayed, and those among them that were new: no more of these than expected_ngrams
         self.inserted = self.added = 0
 
-    def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
+    def deduplicate(self, texts: Iterable[AnyText]) -> list[DedupResult]:
         """One result per text, in order. Raises `UserError` for a string in the place of a list, and where there are
         more n-grams than the filter was made for."""
         several(texts)
