@@ -153,7 +153,7 @@ members: Member first_bytes next_member Unpacking read_member
 minicrawl: damaged_record PageLabel CrawlManifest
 ngrams: mix64 polynomial_hash Ngrams
 off_target: api_reference command_examples change_logs read_mes licences source_code
-payload: AsItStands PayloadError Answer header_fields parse_answer content_type_of dechunk reads_as_text decode_payload
+payload: PayloadError Answer header_fields parse_answer content_type_of dechunk reads_as_text decode_payload
 payload: decode_unsaid
 pipeline: build_pipeline WriteReport run_key CurationReport NothingLeft
 quality: one_line TunedClassifier released_classifier

@@ -199,4 +199,4 @@ COSTLY = ("curate_films", "train_video", "train_paper", "paper_lines")      # ea
 
 
 class TestWalk(Walk):
-    room, inner, costly = dclm_nb.video, INNER, COSTLY
+    room, inner, costly, absent = dclm_nb.video, INNER, COSTLY, ("load_lora", "load_vae")
