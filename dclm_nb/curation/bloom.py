@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 from safetensors import safe_open
 
-from ..core.doors import AtLeast0, Count, Level, Share, door
+from ..core.doors import AnyText, AtLeast0, Count, Level, Share, door
 from ..core.errors import UserError, several
 from ..core.files import intact, whole_file
 from ..core.identity import hash_of
@@ -284,7 +284,7 @@ class BloomDeduplicator:
         self.inserted = self.added = 0
         self._batch = _OneAtATime()     # nobody adds what another thread has only asked for
 
-    def deduplicate(self, texts: Iterable[str]) -> list[DedupResult]:
+    def deduplicate(self, texts: Iterable[AnyText]) -> list[DedupResult]:
         """One result per text, in order. Raises `UserError` for a string in the place of a list, and where there are
         more n-grams than the filter was made for."""
         several(texts)

@@ -55,14 +55,14 @@ class NgramIndex:
         found = [ngram_numbers(t, n) for t in texts]
         self.numbers = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
 
-    def hits(self, text: str) -> np.ndarray:
+    def hits(self, text: AnyText) -> np.ndarray:
         "Which n-grams of `text` are in the index: bool, shape (n-grams,)."
         numbers = ngram_numbers(text, self.n)
         if not len(self.numbers): return np.zeros(len(numbers), dtype=bool)
         where = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
         return self.numbers[where] == numbers
 
-    def shared_words(self, text: str) -> np.ndarray:
+    def shared_words(self, text: AnyText) -> np.ndarray:
         "Which words of `text` lie inside a shared run of at least n words: bool, shape (words,)."
         hits, edges = self.hits(text), np.zeros(len(match_words(text)) + 1, dtype=np.int64)
         starts = np.flatnonzero(hits)

@@ -356,4 +356,4 @@ def test_what_repeats_does_not_fill_a_filter():
     lambda: BloomDeduplicator(1000).deduplicate(b"text"),
 ])
 def test_a_string_is_no_list_of_texts(call):
-    with pytest.raises(UserError, match="not one string"): call()
+    with pytest.raises(UserError, match="not one string|goes into a list"): call()
