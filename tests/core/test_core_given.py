@@ -111,7 +111,7 @@ ranks: leading one_launch wait_for_leader
 workers: end_with ending_with
 progress: duration Progress progress read_progress
 # called for every word of a text that a door has seen
-one_form: one_form
+one_form: one_form folded with_places plain_words by_form
 # any value at all
 addresses: is_address bare_addresses
 provenance: has_commit not_committed scrub
