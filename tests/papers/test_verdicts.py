@@ -547,7 +547,7 @@ def test_what_is_printed_supports_and_only_what_is_done_again_reproduces():
 
 
 @pytest.mark.parametrize("then, now", [("says so", "supports"), ("does not say so", "does not support"),
-                                       ("not legible", "not legible"), ("reproduced", "reproduced"), (None, None)])
+                                       ("not legible", "not legible"), ("reproduced", "reproduced")])
 def test_a_verdict_of_an_earlier_version_is_read_in_todays_words(then, now, tmp_path):
     from dclm_nb.exhibits.results import read_manifest
     (file := tmp_path / "table_04.manifest.json").write_text(
@@ -555,7 +555,9 @@ def test_a_verdict_of_an_earlier_version_is_read_in_todays_words(then, now, tmp_
     assert read_manifest(file)["verdicts"] == [{"claim": "claim-1", "source": "printed", "outcome": now}]
 
 
-@pytest.mark.parametrize("verdicts", [["supports"], [None], [["claim-1"]]])
+@pytest.mark.parametrize("verdicts", [
+    ["supports"], [None], [["claim-1"]], [{"claim": "claim-1", "source": "printed", "outcome": None}],
+])
 def test_verdicts_that_are_none_are_one_line(verdicts, tmp_path):
     from dclm_nb.exhibits.results import read_manifest
     (file := tmp_path / "table_04.manifest.json").write_text(json.dumps({"scale": "replay", "verdicts": verdicts}))
