@@ -268,40 +268,25 @@ def _is_near(value: Any, hint: Any) -> bool:
 Public = TypeVar("Public", bound=Callable)
 
 def door(public: Public) -> Public:
-    """A function, or a class with its public methods, whose arguments are held to their signature: `UserError` in one
-    line for one that is not what its type says, and for a file or folder that the system does not give."""
+    """A function, or a class, whose arguments are held to its signature: `UserError` in one line for one that is not
+    what its type says, and for a file or folder that the system does not give."""
     if not isinstance(public, type): return _held_call(public, public)
     public.__init__ = _held_call(public.__init__, public)
-    for name, member in [*vars(public).items()]:
-        if name[0] != "_" and not _is_others(public, name): setattr(public, name, _held_member(member, public))
     return public
 
-def _held_member(member: Any, public: type) -> Any:
-    "A method as a door; anything else as it is."
-    if isinstance(member, (classmethod, staticmethod)): return type(member)(_held_call(member.__func__, public))
-    return _held_call(member, public) if isinstance(member, types.FunctionType) else member
-
-def _is_others(public: type, name: str) -> bool:
-    "Is it a method that a library calls, which has a signature of its own for it?"
-    bases = (base for base in public.__mro__[1:] if base.__module__.partition(".")[0] not in ("builtins", "dclm_nb"))
-    return any(hasattr(base, name) for base in bases)
-
 def _held_call(call: Callable, where: Callable) -> Callable:
-    signature, called = inspect.signature(call), (where if call.__name__ == "__init__" else call).__name__
+    signature = inspect.signature(call)
     hints = functools.cache(lambda: _hints(call, where))
 
     @functools.wraps(call)
     def checked(*args, **kwargs):
         try: bound = signature.bind(*args, **kwargs)
-        except TypeError as error: raise TypeError(f"{called}: {error}") from None
+        except TypeError as error: raise TypeError(f"{where.__name__}: {error}") from None
         kinds = hints()
         for name, value in bound.arguments.items():
             if name in kinds: bound.arguments[name] = held(name, value, kinds[name])
         try: return call(*bound.args, **bound.kwargs)
         except OSError as error: raise _as_a_line(error) from error
-        except Exception as error:
-            if isinstance(error, UserError) or not is_disk_error(error): raise
-            raise disk_error(error, "a file", f"{type(error).__name__}: {error}") from error
 
     checked.is_door = True
     return checked
