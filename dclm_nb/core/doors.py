@@ -287,6 +287,9 @@ def _held_call(call: Callable, where: Callable) -> Callable:
             if name in kinds: bound.arguments[name] = held(name, value, kinds[name])
         try: return call(*bound.args, **bound.kwargs)
         except OSError as error: raise _as_a_line(error) from error
+        except Exception as error:
+            if isinstance(error, UserError) or not is_disk_error(error): raise
+            raise disk_error(error, "a file", f"{type(error).__name__}: {error}") from error
 
     checked.is_door = True
     return checked
