@@ -170,7 +170,7 @@ def test_cheap_enough_to_ask_for_every_run():
     times = []
     for _ in range(5):
         start = time.process_time()
-        code_of(statistics.aa_test)
+        code_of(statistics.aa_test.__wrapped__)             # what the door holds
         times.append(time.process_time() - start)
     assert min(times) < 0.005 and times[0] < 0.25 and sources, "first asks parse; later ones only look"
 
