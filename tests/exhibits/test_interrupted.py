@@ -90,13 +90,14 @@ def test_a_kill_where_an_error_is_lost_comes_again(where, how):
     assert done.stderr == "dclm-nb: interrupted: the same command continues\n"
 
 
-def test_kills_at_random_times_near_the_end(record_property):
+@pytest.mark.parametrize("kills", nightly(12))
+def test_kills_at_random_times_near_the_end(record_property, kills):
     """The whole list and 0, or a line that says so and 130: never a complaint of Python's."""
     began = time.monotonic()
     whole = subprocess.run(WORDS, capture_output=True, text=True)
     took, drawn = time.monotonic() - began, random.Random(0)
-    record_property("cases", 12)
-    for _ in range(12):
+    record_property("cases", kills)
+    for _ in range(kills):
         running = subprocess.Popen(WORDS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(took * drawn.uniform(0.6, 1.05))
         running.terminate()
