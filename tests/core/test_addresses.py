@@ -32,7 +32,7 @@ ADDRESSES = [
     "http:/me:p4ss@h.org/x",
     "https:me:p4ss@h.org/x?s3cr3t",
     "me:p4ss@h.org/x?token=s3cr3t",
-    "/work/https:/me:p4ss@h.org/m.bin?token=s3cr3t",
+    "/home/me/https:/me:p4ss@h.org/m.bin?token=s3cr3t",
     "s3:/bucket/x?s3cr3t",
     "//h.org/x?token=s3cr3t",
     "//me:p4ss@h.org/x",
