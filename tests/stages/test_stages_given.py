@@ -15,7 +15,7 @@ documents: replacing json_lines read_lines shard_file save_documents LoadDocumen
 executors: datatrove_logs_to QuietLocalExecutor QuietRayExecutor make_executor
 reading: Unreadable ReadShards ReadFiles into_shards
 running: pipeline_key sweep watching run_stages submit submitted_before run_pipeline
-stage: nothing_wrong Stage forget_lost_tasks lost_output
+stage: nothing_wrong Stage forget_all_tasks forget_lost_tasks lost_output
 """
 
 
