@@ -8,7 +8,8 @@ from dclm_nb.site.build import build_site
 INNER = """
 # pages of a checkout, from its own notebooks, figures and manifests; `dclm-nb site` is walked with the commands
 build: front_page pages write_sources Built
-exhibit_pages: manifest_of films_play sections_of chip outcome_kind answers_of answers_shown exhibit_page kept_together raw
+exhibit_pages: manifest_of films_play sections_of chip outcome_kind answers_of answers_shown exhibit_page raw
+exhibit_pages: kept_together
 code_behind: Definition imported_by code_behind methods_behind
 lean: LeanFormatter as_webp lean_drawing make_lean
 links: Walk walk
