@@ -11,8 +11,9 @@ from ..core.errors import UserError, unknown
 from ..core.given import briefly, flag, keep_plain, number, whole
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'STRATEGIES', 'ACCELERATORS', 'PAPER_SCALES', 'PAPER_RECIPES', 'swiglu_width', 'OpenLMConfig',
-           'parameter_count', 'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict', 'config_from_dict']
+__all__ = ['PRECISIONS', 'STRATEGIES', 'ACCELERATORS', 'PAPER_SCALES', 'PAPER_RECIPES', 'NETWORKS', 'swiglu_width',
+           'OpenLMConfig', 'parameter_count', 'TrainConfig', 'total_steps', 'lm_config', 'config_to_dict',
+           'config_from_dict']
 
 # %% ../../nbs/lm/00_config.ipynb #ffn-width
 def swiglu_width(width: int, multiple: int = 256) -> int:
@@ -199,6 +200,12 @@ def lm_config(name: str) -> tuple[OpenLMConfig, TrainConfig]:
     known = PAPER_SCALES | PAPER_RECIPES
     if not isinstance(name, str) or name not in known: raise unknown("language model", name, known)
     return known[name]
+
+
+# What `OpenLM.at_scale` knows: the paper's networks, and one for trials that is none of them.
+NETWORKS: dict[str, OpenLMConfig] = {"smoke": OpenLMConfig(32, 2, 2, vocab_size=512, seq_len=64)} | {
+    name: model for name, (model, _) in (PAPER_SCALES | PAPER_RECIPES).items()
+}
 
 # %% ../../nbs/lm/00_config.ipynb #to-json
 def config_to_dict(config: OpenLMConfig | TrainConfig) -> dict:

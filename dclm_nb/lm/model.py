@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.given import briefly, whole
 from ..core.seeds import seed_for
-from .config import OpenLMConfig
+from .config import NETWORKS, OpenLMConfig
 
 # %% auto #0
 __all__ = ['GainNorm', 'rotary_frequencies', 'rotary_tables', 'rotate', 'KVCache', 'Attention', 'SwiGLU', 'Block', 'initial_std',
@@ -191,6 +191,13 @@ class OpenLM(nn.Module):
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
         initialise(self, seed)
+
+    @classmethod
+    def at_scale(cls, name: str, seed: int = 0) -> OpenLM:
+        """A freshly initialised network of one of the paper's scales, or `smoke`, a tiny one. Raises `UserError` that
+        lists the names."""
+        if not isinstance(name, str) or name not in NETWORKS: raise unknown("network", name, list(NETWORKS))
+        return cls(NETWORKS[name], seed)
 
     def positions(self, start: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Rotary tables (cosine and sine, float32 `"length head_dim"`) of `length` positions from `start` on, computed

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from tiers import fuzz
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
 from dclm_nb.curation import bloom
-from dclm_nb.curation.bloom import BloomDeduplicator, BloomFilter, DedupResult, false_removal_bound, number_of_blocks
+from dclm_nb.curation.bloom import (
+    BloomDeduplicator, BloomFilter, DedupResult, GrowingFilter, false_removal_bound, number_of_blocks,
+)
 from dclm_nb.curation.ngrams import paragraph_ngrams
 from dclm_nb.curation.word_boundaries import word_tokens
 
@@ -203,7 +206,7 @@ from dclm_nb.curation.bloom import BloomDeduplicator
 rng = random.Random(1)
 texts = [" ".join(rng.choices(["a", "b", "c", "é", "don’t"], k=rng.randrange(40))) for _ in range(300)]
 dedup = BloomDeduplicator(30_000, 3, 5)
-print(hashlib.sha256(repr(dedup.deduplicate(texts)).encode() + dedup.filter.words.tobytes()).hexdigest())
+print(hashlib.sha256(repr(dedup.deduplicate(texts)).encode() + dedup.filter.layers[0].words.tobytes()).hexdigest())
 """
 
 
@@ -227,7 +230,8 @@ def test_save_and_load(tmp_path):
     dedup.deduplicate(["a b c d", "e f g"])
     dedup.save(path)
     loaded = BloomDeduplicator.load(path)
-    assert (loaded.filter.words == dedup.filter.words).all() and loaded.inserted == dedup.inserted == 3
+    ours, theirs = (bloom.filter.layers[0].words for bloom in (loaded, dedup))
+    assert (ours == theirs).all() and loaded.inserted == dedup.inserted == 3
     assert loaded.deduplicate(["a b c d"])[0].emptied and loaded.threshold == 0.5
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="bytes instead of"): BloomDeduplicator.load(path)
@@ -333,16 +337,38 @@ def test_the_block_sizes_its_filter_by_what_it_counts(tmp_path, text, sizes):
 
 
 @pytest.mark.parametrize("how", ["at once", "in steps", "after loading"])
-def test_an_overfull_filter_says_so(tmp_path, how):
-    texts = [" ".join(f"w{i}x{j}" for j in range(100)) for i in range(76)]
-    dedup = BloomDeduplicator(100)
-    with pytest.raises(UserError, match="made for 100 n-grams and now has"):
-        if how == "at once": dedup.deduplicate(texts)
-        dedup.deduplicate(texts[:1])
-        if how == "after loading":
-            dedup.save(tmp_path / "b.safetensors")
-            dedup = BloomDeduplicator.load(tmp_path / "b.safetensors")
-        for text in texts[1:]: dedup.deduplicate([text])
+def test_a_filter_that_is_too_small_grows(tmp_path, how):
+    """15,200 n-grams in a filter for 1,000, one half after the other."""
+    texts = [" ".join(f"w{i}x{j}" for j in range(112)) for i in range(152)]
+    dedup, whole = BloomDeduplicator(1000), BloomDeduplicator(100_000)
+    if how == "at once": results = dedup.deduplicate(texts)
+    else: results = dedup.deduplicate(texts[:76])
+    if how == "after loading":
+        dedup.save(tmp_path / "b.safetensors")
+        dedup = BloomDeduplicator.load(tmp_path / "b.safetensors")
+    if how != "at once": results += [result for text in texts[76:] for result in dedup.deduplicate([text])]
+    expected = whole.deduplicate(texts)
+    assert [result.text for result in results] == [result.text for result in expected] == texts
+    assert dedup.filter.added <= dedup.inserted == 15_200 <= dedup.filter.expected
+    strangers = np.random.default_rng(0).integers(0, 2**63, 200_000).astype(np.uint64)
+    assert 0.008 < dedup.filter.contains(strangers).mean() < 0.0115
+    assert all(result.emptied for result in dedup.deduplicate(texts))
+
+
+def test_a_layer_begins_where_one_is_full():
+    hashes = np.arange(1, 1001, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    filter = GrowingFilter(100, 0.01)
+    for size in (99, 1, 1, 299, 600): filter.add(hashes[filter.added:filter.added + size])
+    assert [layer.expected for layer in filter.layers] == [100, 200, 400, 800] and filter.added == 1000
+    assert np.allclose([layer.false_positive_rate for layer in filter.layers], [1e-2, 5e-4, 2.5e-5, 1.25e-6])
+    assert filter.contains(hashes).all() and filter.nbytes == sum(layer.nbytes for layer in filter.layers)
+
+
+def test_a_layer_that_memory_cannot_hold_is_refused(monkeypatch):
+    filter = GrowingFilter(100)
+    monkeypatch.setattr(bloom.psutil, "virtual_memory", lambda: SimpleNamespace(available=200))
+    with pytest.raises(UserError, match="a Bloom filter for 200 n-grams"):
+        filter.add(np.arange(101, dtype=np.uint64))
 
 
 def test_what_repeats_does_not_fill_a_filter():

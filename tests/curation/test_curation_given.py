@@ -5,7 +5,8 @@ from odd import Walk
 
 import dclm_nb.curation
 from dclm_nb.curation.bloom import (
-    BloomDeduplicator, BloomFilter, classic_bits, false_removal_bound, number_of_blocks, number_of_hashes,
+    BloomDeduplicator, BloomFilter, GrowingFilter, classic_bits, false_removal_bound, number_of_blocks,
+    number_of_hashes,
 )
 from dclm_nb.curation.crawl_texts import evaluation_articles, positive_passages, positive_texts
 from dclm_nb.curation.decontamination import (
@@ -57,6 +58,7 @@ def table(tmp_path_factory) -> dict:
         classic_bits: dict(ngrams=100, false_positive_rate=0.01),
         number_of_blocks: dict(ngrams=100, false_positive_rate=0.01),
         BloomFilter: dict(expected=100, false_positive_rate=0.01),
+        GrowingFilter: dict(expected=100, false_positive_rate=0.01),
         BloomDeduplicator: dict(expected_ngrams=100, min_ngram_size=13, max_ngram_size=13, threshold=0.8,
                                 false_positive_rate=0.01),
         false_removal_bound: dict(ngrams=100, known=10, threshold=0.8, false_positive_rate=0.01),

@@ -51,6 +51,15 @@ def test_longer_than_trained(model):
     torch.testing.assert_close(model(x)[:, :32], model(x[:, :32]), atol=1e-5, rtol=0)
 
 
+def test_a_network_by_the_name_of_its_scale():
+    model = OpenLM.at_scale("smoke", seed=1)
+    assert model(torch.arange(20)[None]).shape == (1, 20, model.config.vocab_size)
+    assert torch.equal(model.head.weight, OpenLM(model.config, seed=1).head.weight)
+    with torch.device("meta"): assert OpenLM.at_scale("7B-2x").config == lm_config("7B-2x")[0]
+    for wrong in ("8B", "", None, 3, ["smoke"]):
+        with pytest.raises(UserError, match="smoke.*400M-1x"): OpenLM.at_scale(wrong)
+
+
 def test_half_precision_and_doubles_work(model):
     for dtype in (torch.bfloat16, torch.float64):
         twin = OpenLM(CONFIG, seed=4).to(dtype)
