@@ -11,14 +11,15 @@ from pathlib import Path
 from ..core.doors import door
 from ..core.errors import UserError
 from ..core.paths import project_root
-from .ledger import replayed_counts
+from .ledger import counts_markdown, ledger, replayed_counts
 from .results import stored_manifest
 from .showcase import Shown
 from ..papers.catalogue import catalogue, get_exhibit
+from ..papers.claims import read_claims
 from ..papers.paper import get_paper, papers
 
 # %% auto #0
-__all__ = ['Answered', 'answered', 'which_answers', 'how_replays_agree', 'full_rows', 'badge', 'badges']
+__all__ = ['Answered', 'answered', 'which_answers', 'how_replays_agree', 'how_verdicts_fall', 'full_rows', 'badge', 'badges']
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #answered
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def how_replays_agree() -> Shown:
         f"Of {both} values of {paper.title.split(':')[0]} that are printed and can be replayed, {agree} come out as "
         f"printed; `make report` lists the other {both - agree} with both values."
         for paper, (agree, both) in counts.items() if both) + "\n")
+
+def how_verdicts_fall(root: Path | None = None) -> Shown:
+    "How many claims of the papers and predictions of ours there are, and how many have which verdict, by source."
+    claims = read_claims("all")
+    ours = sum(claim.is_prediction for claim in claims)
+    line = f"{len(claims) - ours} claims of the papers and {ours} predictions of ours were judged, the latter by reruns only:"
+    return Shown("\n".join([line, "", counts_markdown(ledger("all", root))]))
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #rows-def
 @door

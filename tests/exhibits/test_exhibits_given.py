@@ -62,7 +62,7 @@ def table(tmp_path_factory) -> dict:
 INNER = """
 # what is given comes from our own code, which checked it before
 agreement: Beside room_between beside_blessed what_differs agreement_lines agreement_with_blessed agreement_of
-at_a_glance: Answered which_answers badge badges
+at_a_glance: Answered which_answers how_verdicts_fall badge badges
 bless: why_not_blessed
 described: test_in_words deciders read_stages stages_frame recipe_of provenance not_yet
 forest: forest
