@@ -11,9 +11,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ..core.doors import door
+from ..core.doors import Limits, door
 from ..core.errors import UserError
 from ..core.given import briefly
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'check_drawing', 'styled', 'figure_bytes', 'shared_legend', 'plain_log']
+__all__ = ['COLOURS', 'CYCLE', 'STYLE', 'Colours', 'check_drawing', 'styled', 'figure_bytes', 'Drawing', 'shared_legend',
+           'plain_log']
 
 # %% ../../nbs/drawing/00_style.ipynb #style-def
 COLOURS = {"printed": "#4D4D4D", "replayed": "#332288", "rerun": "#882255", "recipe": "#999933"}    # of sources
@@ -96,10 +98,37 @@ def _can_keep() -> bool:
 @door
 def figure_bytes(figure: Figure, kind: Literal["svg", "png"] = "svg") -> bytes:
     "`figure` as SVG or PNG, without date or program version: equal figures are equal files."
-    if not hasattr(figure, "savefig"): raise UserError(f"a figure of matplotlib is drawn, not {briefly(figure)}")
+    _check_figure(figure)
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with styled(): figure.savefig(out := io.BytesIO(), format=kind, metadata=metadata)
     return out.getvalue()
+
+def _check_figure(figure: object) -> None:
+    "Raises `UserError` for what is no figure."
+    if not hasattr(figure, "savefig"): raise UserError(f"a figure of matplotlib is drawn, not {briefly(figure)}")
+
+# %% ../../nbs/drawing/00_style.ipynb #drawing-class
+Colours = Annotated[int, Limits("from 2 to 256", lambda n: 2 <= n <= 256)]
+
+@door
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as a cell shows it: a PNG of so many colours, in the figure's own pixels. The figure is closed, so that
+    a notebook does not show it twice. Raises `UserError` for what is no figure."""
+    figure: Figure
+    colours: Colours = 64
+
+    def __post_init__(self):
+        _check_figure(self.figure)
+        with styled() as plt: plt.close(self.figure)
+
+    def _repr_png_(self) -> bytes:
+        from PIL import Image
+        with styled(): self.figure.savefig(drawn := io.BytesIO(), format="png", dpi="figure")
+        octree = Image.Quantize.FASTOCTREE                      # which keeps the hue of a few thin letters
+        few = Image.open(drawn).convert("RGB").quantize(self.colours, octree)
+        few.save(out := io.BytesIO(), format="PNG", optimize=True)
+        return out.getvalue()
 
 # %% ../../nbs/drawing/00_style.ipynb #legend
 def shared_legend(figure: Figure, axes, **where) -> None:

@@ -46,15 +46,18 @@ def _draws(cell) -> bool:
     "Whether a cell shows a picture."
     return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
 
+def _bare(cell) -> str:
+    "The source of a cell without the directives that nbdev leaves, those that end in a colon."
+    return re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
+
 def _is_diagram(cell) -> bool:
     "Whether a cell is a diagram, whose picture says all that its code says."
-    return cell.source.lstrip().startswith("workflow(")
+    return _bare(cell).lstrip().startswith("workflow(")
 
 def _code(cell) -> str:
     """The code of a cell. Imports are folded, what is marked `#| code-fold: true` (how a picture is drawn), and what is
     long and ends in a picture."""
-    source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)                 # nbdev leaves those that end in a colon
-    code, lines = fenced(source, "python"), source.strip().count("\n") + 1
+    code, lines = fenced(_bare(cell), "python"), _bare(cell).strip().count("\n") + 1
     is_long = lines > LONG_DRAWING or _is_diagram(cell)
     if only_imports(cell.source): head = "Imports"
     elif cell.directives_.get("code-fold:") == ["true"]: head = "How this is drawn"
@@ -118,9 +121,14 @@ def _plain(markdown: str) -> str:
     "A line of Markdown without its marks."
     return re.sub(r"[`*$\[\]]", "", re.sub(r"\]\([^)]*\)", "]", markdown))
 
+def _about(cell, heading: str) -> str:
+    "What the picture of a cell shows: in the words of its `fig-alt`, else by the names of the cell and its section."
+    told = re.search(r"^#\| *fig-alt: *(.+)$", cell.source, re.M)
+    return _plain(told[1].strip() if told else f"Output of the cell {cell.id.replace('-', ' ')}, {heading}")
+
 def _code_cell(cell, heading: str, relinked, picture) -> str:
     "A code cell with its outputs, between marks that carry its name."
-    about = f"Output of the cell {cell.id.replace('-', ' ')}, {_plain(heading)}"
+    about = _about(cell, heading)
     shown = [_output(output, about, relinked, picture) for output in cell.get("outputs", [])]
     outputs = [f'<div class="output">\n\n{text}\n\n</div>' for text in shown if text]
     kind = "cell exported" if "export" in cell.directives_ else "cell"

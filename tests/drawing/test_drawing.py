@@ -1,15 +1,17 @@
 """Figures: equal numbers give equal files, also from another process."""
 import hashlib
+import io
 import subprocess
 import sys
 
 import nbformat
 import pytest
+from PIL import Image
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.drawing.plots import lines, scatter, strips
-from dclm_nb.drawing.style import COLOURS, CYCLE, figure_bytes, plain_log, styled
+from dclm_nb.drawing.style import COLOURS, CYCLE, Drawing, figure_bytes, plain_log, styled
 from dclm_nb.exhibits.forest import forest
 from dclm_nb.exhibits.render import compare
 from dclm_nb.exhibits.results import replayed_frame
@@ -35,6 +37,19 @@ def test_formats_carry_no_date(kind, head):
     data = figure_bytes(scatter(printed_frame("dclm", "table-33"), "core", "mmlu"), kind)
     assert data.startswith(head) and b"<dc:date>" not in data and b"Matplotlib" not in data
     assert data == figure_bytes(scatter(printed_frame("dclm", "table-33"), "core", "mmlu"), kind)
+
+
+@pytest.mark.parametrize("colours", [8, 64])
+def test_a_drawing_keeps_its_pixels_and_few_colours_and_is_shown_once(colours):
+    with styled() as plt:
+        figure, axis = plt.subplots(figsize=(3, 2), dpi=50)
+        axis.plot([0, 1], [0, 1])
+        axis.set_title("a title, whose letters have many shades")
+        shown = Drawing(figure, colours)
+        assert figure.number not in plt.get_fignums()
+    picture = Image.open(io.BytesIO(shown._repr_png_()))
+    assert len(picture.convert("RGB").getcolors()) <= colours and abs(picture.width - 150) < 30
+    assert min(picture.convert("RGB").getpixel((0, 0))) > 250              # white, as far as anybody sees
 
 
 def test_lines_draw_one_curve_per_column_and_a_band_over_seeds():

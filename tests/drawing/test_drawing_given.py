@@ -10,7 +10,7 @@ from dclm_nb.drawing.film_files import write_film_files
 from dclm_nb.drawing.grouped_scatter import grouped_scatter
 from dclm_nb.drawing.media import Clip, Pictures, as_pictures, gif_bytes, mp4_bytes, png_bytes, sheet
 from dclm_nb.drawing.plots import lines, paper_of, scatter, strips
-from dclm_nb.drawing.style import figure_bytes, styled
+from dclm_nb.drawing.style import Drawing, figure_bytes, styled
 
 FILM = np.zeros((2, 16, 16, 3), np.uint8)
 FRAME = pd.DataFrame({"row": ["a", "b", "c"] * 2, "column": ["x"] * 3 + ["y"] * 3, "value": [1.0, 2.0, 3.0] * 2,
@@ -43,6 +43,7 @@ def table(tmp_path_factory) -> dict:
         scatter: dict(frame=FRAME, x="x", y="y", source="rerun", logx=False, correlate=True, labels=False),
         lines: dict(frame=CURVE, xlabel="", ylabel="", logx=False, logy=False),
         figure_bytes: dict(figure=figure, kind="svg"),
+        Drawing: dict(figure=figure, colours=64),
     }
 
 

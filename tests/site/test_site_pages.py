@@ -136,6 +136,21 @@ def test_how_a_picture_is_drawn_is_folded_and_the_picture_is_not(tmp_path, direc
     assert ("<summary>How this is drawn</summary>" in page) == folded
 
 
+@pytest.mark.parametrize("source, about", [
+    ("#| fig-alt: Three shots: red lines are [keyframes].\ndraw()", "Three shots: red lines are keyframes."),
+    ("#| code-fold: true\n#| fig-alt: A bar.\ndraw()", "A bar."),
+    ("draw()", "Output of the cell cell 0, made"),
+])
+def test_a_picture_is_described_in_words(tmp_path, source, about):
+    page = shown(notebook(tmp_path, ("code", source, [output(**{"image/png": "aGk="})])))
+    assert f"![{about}](" in page and "fig-alt" not in page
+
+
+def test_a_diagram_with_a_description_is_folded(tmp_path):
+    source = "#| fig-alt: Two boxes.\nworkflow([])"
+    assert "code behind this picture" in shown(notebook(tmp_path, ("code", source, [output(**{"image/png": "aGk="})])))
+
+
 @pytest.mark.parametrize("story", ["00_dclm", "01_tradeoffs", "02_svd"])
 def test_what_is_not_folded_of_a_story_is_short(story):
     cells = [cell for cell in processed_cells(project_root() / "nbs" / "stories" / f"{story}.ipynb")
