@@ -146,6 +146,17 @@ def test_a_picture_is_described_in_words(tmp_path, source, about):
     assert f"![{about}](" in page and "fig-alt" not in page
 
 
+def test_every_picture_of_a_notebook_is_described_in_words():
+    silent = [
+        f"{file.relative_to(ROOT)}, cell {cell['id']}"
+        for file in sorted((ROOT / "nbs").rglob("*.ipynb"))
+        for cell in json.loads(file.read_text())["cells"]
+        if any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
+        and not re.search(r"^#\| fig-alt: \S", "".join(cell["source"]), re.M)
+    ]
+    assert silent == []
+
+
 def test_a_diagram_with_a_description_is_folded(tmp_path):
     source = "#| fig-alt: Two boxes.\nworkflow([])"
     assert "code behind this picture" in shown(notebook(tmp_path, ("code", source, [output(**{"image/png": "aGk="})])))
