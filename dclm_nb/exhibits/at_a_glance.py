@@ -75,7 +75,8 @@ def how_verdicts_fall(root: Path | None = None) -> Shown:
     "How many claims of the papers and predictions of ours there are, and how many have which verdict, by source."
     claims = read_claims("all")
     ours = sum(claim.is_prediction for claim in claims)
-    line = f"{len(claims) - ours} claims of the papers and {ours} predictions of ours were judged, the latter by reruns only:"
+    line = (f"{len(claims) - ours} claims of the papers and {ours} predictions of ours were judged, the latter by "
+            "reruns only:")
     return Shown("\n".join([line, "", counts_markdown(ledger("all", root))]))
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #rows-def
