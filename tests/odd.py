@@ -57,6 +57,31 @@ def parameters(function) -> list[str]:
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind not in kinds]
 
 
+OPERATORS = ("__call__", "__contains__", "__getitem__")
+
+
+def methods(name: str, kind: type) -> dict:
+    """{name.method: function} of the public methods that a class itself defines and that take something."""
+    found = {}
+    for own, member in vars(kind).items():
+        method = getattr(member, "__func__", member)                    # of what belongs to the class
+        if own[0] == "_" and own not in OPERATORS or not inspect.isfunction(method): continue
+        if len(parameters(method)) > (not isinstance(member, staticmethod)): found[f"{name}.{own}"] = method
+    return found
+
+
+def has_doors(kind: type) -> bool:
+    """Is the making of a class a door, or one of its methods?"""
+    return any(hasattr(getattr(member, "__func__", member), "holds") for member in vars(kind).values())
+
+
+def offered(package) -> dict:
+    """What `public` finds, and the methods of the classes that have a door."""
+    found = public(package)
+    kinds = {name: thing for name, thing in found.items() if inspect.isclass(thing) and has_doors(thing)}
+    return found | {name: method for kind in kinds.items() for name, method in methods(*kind).items()}
+
+
 def run(function, call: dict):
     """What a function makes; a generator is read to its end."""
     made = function(**call)
@@ -99,15 +124,14 @@ def listed(inner: str) -> dict[str, str]:
 
 
 def unlisted(package, table: dict, inner: str) -> set[str]:
-    """What a room offers, and neither the table of calls nor `inner` (see `listed`) names; what is named and no longer
-    there, named twice, or without a reason; and parameters that a call lacks."""
-    left_out, offered = listed(inner), set(public(package))
-    called = {f"{function.__module__.split('.')[-1]}.{function.__qualname__}": function for function in table
-              if not inspect.ismethod(function)}
+    """What a room offers (see `offered`), and neither the table of calls nor `inner` (see `listed`) names; what is
+    named and no longer there, named twice, or without a reason; and parameters that a call lacks."""
+    left_out = listed(inner)
+    called = {f"{function.__module__.split('.')[-1]}.{function.__qualname__}": function for function in table}
     missing = {f"{name}: {parameter}" for name, function in called.items()
                for parameter in set(parameters(function)) - set(table[function])}
     named = set(called) | set(left_out)
-    return offered ^ named | set(called) & set(left_out) | {name for name, why in left_out.items() if not why} | missing
+    return set(offered(package)) ^ named | set(called) & set(left_out) | {name for name, why in left_out.items() if not why} | missing
 
 
 def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -> str:
