@@ -68,6 +68,7 @@ def table(tmp_path_factory) -> dict:
         write_shard: dict(path=folder / "b.tar", pictures=SCENES, first=0),
         shard_images: dict(shards=shard, reader=reader, rank=0, world_size=1),
         hub_images: hub | dict(reader=reader, rank=0, world_size=1),
+        stream.take: dict(n=2),
         CaptionedStream: dict(source=stream.source, reader=reader, field="caption"),
         fit_codec: dict(name="vq-8", images=SCENES.images, patch=4, seed=0),
         load_codec: dict(folder=folder / "codec", size=24, kind="discrete"),
@@ -80,6 +81,12 @@ def table(tmp_path_factory) -> dict:
         pretrained_kl: dict(name="a/b", size=24, revision=None, patch=2),
         caption_words: dict(caption="a red circle"),
         CaptionVocabulary: dict(words=("a", "b"), length=2, lenient=False),
+        CaptionVocabulary.of: dict(captions=["a red circle"]),
+        CaptionVocabulary.frequent: dict(captions=["a red circle"], most=9, length=2),
+        CaptionVocabulary.from_dict: dict(kept=words.to_dict()),
+        words.encode: dict(captions=["a red circle"]),
+        words.decode: dict(ids=words.null(2)),
+        words.null: dict(batch=2),
         BackboneConfig: SHAPE,
         Backbone: dict(config=BackboneConfig(**SHAPE), seed=0),
         FlowSettings: settings(FlowSettings()),
@@ -128,6 +135,7 @@ INNER = """
 # what is given comes from our own code, which checked it before
 autoencoders: KL VQ LFQ FSQ ResidualBlock Autoencoder ConvCodec Usage AutoencoderTraining train_autoencoder
 autoencoders: autoencoder_config DiffusersKL
+backbone: Backbone.embed Backbone.condition Backbone.hidden Backbone.forward
 backbone: rotary_angles rotary_tables rotate KeyValueCache Places Attention Block modulated CaptionEncoder TimeEncoder
 checker: foreground Seen find_things Check attribute_scores checker_learned
 codecs: Codec check_images check_latents to_patches from_patches principal_axes PatchPCA unique_patches
@@ -148,6 +156,7 @@ pictures: on_white with_clear_colour picture_tensor chosen at_hand emoji_caption
 recipes: train_config_from_dict Size
 scenes: coverage Pair Group meaning split_of Placed place_one place draw CaptionedImages
 training: LatentSet step_generator rate_factor ImageTraining FlopBudget load_weights train
+webdata: PictureReader.__call__
 webdata: read_caption pair_of HubSource
 """
 COSTLY = (

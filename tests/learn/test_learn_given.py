@@ -23,11 +23,12 @@ CALLS = {
 INNER = """
 # what is given comes from our own code, which checked it before
 checkpoints: save_weights split_weights tensor_facts hash_tensors tidy
-fit: build_trainer Fitted fit
+fit: FitConfig.of build_trainer Fitted fit
 keep: Marks Checkpoints
 losses: LossTable first_diverged
-objective: Objective
+objective: OptimConfig.build Objective
 rates: cosine_rate trapezoid_rate
+steps: SeededSteps.setup
 watch: table_columns Watch read_losses
 """
 
