@@ -66,6 +66,7 @@ def methods(name: str, kind: type) -> dict:
     for own, member in vars(kind).items():
         method = getattr(member, "__func__", member)                    # of what belongs to the class
         if own[0] == "_" and own not in OPERATORS or not inspect.isfunction(method): continue
+        if method.__qualname__ != f"{kind.__qualname__}.{own}": continue            # the default of a field
         if len(parameters(method)) > (not isinstance(member, staticmethod)): found[f"{name}.{own}"] = method
     return found
 

@@ -189,7 +189,7 @@ def test_people_who_agree_are_worth_less_than_they_are_many():
     (lambda: likelihood_elo([*ROUND, Vote("a", "b", 1, "x")]), "some votes name an item"),
     (lambda: likelihood_elo([Vote("a", "b", 1, "x")] * 3), "one item show no spread"),
     (lambda: likelihood_elo(ROUND, draws=0).of("z"), "unknown player 'z'"),
-    (lambda: likelihood_elo(ROUND, draws=2).interval("a", level=95), "level is a share")])
+    (lambda: likelihood_elo(ROUND, draws=2).interval("a", level=95), "level must be between 0 and 1")])
 def test_what_has_no_rating_is_refused_in_one_line(call, says):
     with pytest.raises(UserError, match=says) as caught: call()
     assert "\n" not in str(caught.value)
