@@ -35,7 +35,7 @@ ON_DISK = ("a file", "a folder", "under a file")
 
 
 def public(package) -> dict:
-    """{name: function or class} of all that the modules of a room offer and that takes something."""
+    """{name: function or class} of all that the modules of a room offer."""
     found = {}
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if module.ispkg: continue
@@ -43,7 +43,7 @@ def public(package) -> dict:
         for name in getattr(part, "__all__", ()):
             thing = getattr(part, name)
             if not (inspect.isfunction(thing) or inspect.isclass(thing)) or thing.__module__ != module.name: continue
-            if _takes(thing): found[f"{short}.{name}"] = thing
+            found[f"{short}.{name}"] = thing
     return found
 
 
@@ -77,10 +77,11 @@ def has_doors(kind: type) -> bool:
 
 
 def offered(package) -> dict:
-    """What `public` finds, and the methods of the classes that have a door."""
+    """What `public` finds, if it takes something, and the methods of the classes that have a door."""
     found = public(package)
     kinds = {name: thing for name, thing in found.items() if inspect.isclass(thing) and has_doors(thing)}
-    return found | {name: method for kind in kinds.items() for name, method in methods(*kind).items()}
+    inside = {name: method for kind in kinds.items() for name, method in methods(*kind).items()}
+    return {name: thing for name, thing in found.items() if _takes(thing)} | inside
 
 
 def run(function, call: dict):

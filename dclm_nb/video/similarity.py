@@ -120,7 +120,7 @@ class Towers(nn.Module):
 
     def ids(self, captions: Sequence[str]) -> Tensor:
         "Word numbers int64 `\"N T\"`, filled with 0 at the front. Raises `UserError` for none."
-        if not captions: raise UserError("there are no captions to read")
+        if not captions: raise UserError("there is no caption to read")
         texts = [[self.numbers.get(word, 1) for word in plain_words(caption)] or [1] for caption in captions]
         longest = max(map(len, texts))
         return torch.tensor([[0] * (longest - len(text)) + text for text in texts])

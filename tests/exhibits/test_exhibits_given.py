@@ -28,6 +28,7 @@ def table(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("given")
     exhibit = get_exhibit("figure-3", "dclm")
     show = Showcase("dclm", "figure-3", out_dir=folder / "page")
+    seen = compare(exhibit, [printed_frame("dclm", "figure-3")], "replay")
     run = dict(exhibit=exhibit, scale="replay", seeds=None, force=False, out_dir=folder / "out", limit=None,
                console=None, here=True)
     return {
@@ -49,6 +50,10 @@ def table(tmp_path_factory) -> dict:
         report: dict(root=folder),
         standing: dict(exhibit=exhibit, root=folder),
         compare: dict(exhibit=exhibit, frames=[printed_frame("dclm", "figure-3")], scale="replay", columns=()),
+        seen.cell: dict(row=seen.rows[0], column="core", source="printed"),
+        seen.title: dict(column="core"),
+        seen.label: dict(row=seen.rows[0]),
+        seen.has: dict(source="printed"),
         format_like: dict(value=27.53, text="27.5"),
         latex_escape: dict(text="50 %"),
         write_pages: dict(paper="dclm"),

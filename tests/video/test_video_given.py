@@ -1,6 +1,7 @@
 """Whatever a user gives to a door of this room: a result, or one line. Never an inner part's error."""
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from odd import Walk
@@ -15,7 +16,7 @@ from dclm_nb.video.captions import (  # noqa: E402
     ClipCaptioner, FrameCaptioner, MergingCaptioner, drawn_caption, find_shape, merge_captions,
 )
 from dclm_nb.video.conditioning import MotionScale, fit_motion_scale, fps_id  # noqa: E402
-from dclm_nb.video.cuts import CutSettings, Watch  # noqa: E402
+from dclm_nb.video.cuts import CutSettings, Watch, match_cuts  # noqa: E402
 from dclm_nb.video.decoding import Limits  # noqa: E402
 from dclm_nb.video.edm import NoiseLevels  # noqa: E402
 from dclm_nb.video.film_blocks import CaptionModel, Cutting, Measuring, find_films, load_cuts  # noqa: E402
@@ -40,14 +41,15 @@ from dclm_nb.video.training import (  # noqa: E402
 )
 from dclm_nb.video.training_clips import ClipStream, ClipTaking  # noqa: E402
 from dclm_nb.video.training_set import check_shards, clip_shards, prepare  # noqa: E402
-from dclm_nb.video.vae import PixelCodec  # noqa: E402
+from dclm_nb.video.vae import PixelCodec, to_numbers  # noqa: E402
 from dclm_nb.video.views import orbit  # noqa: E402
 from dclm_nb.video.words import Words  # noqa: E402
-from dclm_nb.video.world import Meaning, WorldSpec, clip_set, draw_film, meanings_of, parse_caption  # noqa: E402
+from dclm_nb.video.world import Join, Meaning, WorldSpec, clip_set, draw_film, meanings_of, parse_caption  # noqa: E402
 from films_made import made, texture  # noqa: E402
 
 SPEC = WorldSpec(scenes=(1, 1), seconds=(0.5, 0.6))
 TAKING = ClipTaking(2, (16, 16))
+FILMS = np.random.default_rng(0).integers(0, 256, (1, 2, 8, 8, 3), np.uint8)
 TINY = NetworkSizes(widths=(8, 8), lanes=(4, 4), context=8)
 QUICK = SmallConfig(steps=1, batch=2, side=8, width=8, dimension=8)
 
@@ -72,6 +74,7 @@ def table(tmp_path_factory) -> dict:
     write_clip_shards([Document("red moves", "0/0000", metadata=facts)], folder / "shards")
     prepare(folder / "shards", folder / "set", TAKING, 1)
     model, frames, rule = tiny_model(), texture(3), Rule("motion", share=0.5)
+    model.codec.save(folder / "kept.json")
     cut = settle(rule, [1.0, 2.0])
     kept, how = save_video_model(model, folder / "model"), VideoTraining(frames=2)
     moved = add_lora(tiny_model().network.unet, 1, where=_WHERE["mixing"])
@@ -99,6 +102,7 @@ def table(tmp_path_factory) -> dict:
         read_notes: dict(path=world.paths()[0]),
         Limits: settings(Limits()),
         Watch: settings(Watch(None, 27.0)),
+        match_cuts([(5, 5)], [Join("cut", 5, 5)], 25.0).recall: dict(kind="cut"),
         CutSettings: settings(CutSettings()),
         FlowConfig: settings(FlowConfig()),
         motion_score: dict(frames=frames, times=[0.0, 0.5, 1.0], config=FlowConfig()),
@@ -144,6 +148,11 @@ def table(tmp_path_factory) -> dict:
         NetworkPlan: settings(model.plan),
         save_video_model: dict(model=model, folder=folder / "again"),
         load_video_model: dict(folder=kept),
+        PixelCodec.fit: dict(films=FILMS, factor=2),
+        model.codec.encode: dict(frames=to_numbers(FILMS)),
+        model.codec.decode: dict(latents=torch.zeros(1, 2, 12, 4, 4)),
+        model.codec.save: dict(path=folder / "codec.json"),
+        PixelCodec.load: dict(path=folder / "kept.json"),
         load_vae: dict(folder=folder),
         Question: settings(Question("red moves")),
         Question("red moves").check: dict(model=model),
