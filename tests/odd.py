@@ -133,7 +133,8 @@ def unlisted(package, table: dict, inner: str) -> set[str]:
     missing = {f"{name}: {parameter}" for name, function in called.items()
                for parameter in set(parameters(function)) - set(table[function])}
     named = set(called) | set(left_out)
-    return set(offered(package)) ^ named | set(called) & set(left_out) | {name for name, why in left_out.items() if not why} | missing
+    without_reason = {name for name, why in left_out.items() if not why}
+    return set(offered(package)) ^ named | set(called) & set(left_out) | without_reason | missing
 
 
 def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -> str:

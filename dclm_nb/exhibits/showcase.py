@@ -155,7 +155,8 @@ def draw_figure(results: Results, kind: str | Figure | None, *args, **options) -
     if name in ("scatter", "lines"): return getattr(plots, name)(results.frame, *args, **options)
     if name == "strips": raise UserError('strips are drawn of a frame: figure("strips", frame)')
     raise UserError(
-        f"unknown kind of figure {briefly(kind)}; choose from: forest, strips, scatter, lines, or give a matplotlib figure"
+        f"unknown kind of figure {briefly(kind)}; choose from: forest, strips, scatter, lines, or give a matplotlib "
+        "figure"
     )
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #figure-file

@@ -80,7 +80,9 @@ def _decoded(row: list[int], words: Sequence[str]) -> str:
     )
 
 # %% ../../nbs/image/06_captions.ipynb #vocabulary-class
-Ids = Annotated[Tensor, Limits("rows of ids (whole numbers)", lambda ids: ids.ndim == 2 and not ids.is_floating_point())]
+Ids = Annotated[Tensor, Limits("rows of ids (whole numbers)", lambda ids: (
+    ids.ndim == 2 and not ids.is_floating_point() and not ids.is_complex()
+))]
 
 @door
 @dataclass(frozen=True)

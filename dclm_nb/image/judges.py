@@ -67,7 +67,8 @@ class JudgeSuite:
     @classmethod
     @door
     def build(
-        cls, feature_net: FeatureNet, two_tower: TwoTower, n: Count = 512, blind: dict[str, tuple[str, ...]] | None = None
+        cls, feature_net: FeatureNet, two_tower: TwoTower, n: Count = 512,
+        blind: dict[str, tuple[str, ...]] | None = None,
     ) -> JudgeSuite:
         """A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises
         `UserError` for networks of two worlds."""

@@ -158,12 +158,14 @@ def table(tmp_path_factory) -> dict:
 
 INNER = """
 # what is given comes from our own code, which checked it before
-autoencoders: ConvCodec.from_parts KL VQ LFQ FSQ ResidualBlock Autoencoder ConvCodec Usage AutoencoderTraining train_autoencoder
+autoencoders: ConvCodec.from_parts
+autoencoders: KL VQ LFQ FSQ ResidualBlock Autoencoder ConvCodec Usage AutoencoderTraining train_autoencoder
 autoencoders: autoencoder_config DiffusersKL
 backbone: Backbone.embed Backbone.condition Backbone.hidden Backbone.forward
 backbone: rotary_angles rotary_tables rotate KeyValueCache Places Attention Block modulated CaptionEncoder TimeEncoder
 checker: foreground Seen find_things Check attribute_scores checker_learned
-codecs: SavedCodec.from_parts Codec check_images check_latents to_patches from_patches principal_axes PatchPCA unique_patches
+codecs: SavedCodec.from_parts
+codecs: Codec check_images check_latents to_patches from_patches principal_axes PatchPCA unique_patches
 codecs: nearest_code fit_codebook PatchVQ codec_learned codec_table
 config: check_method
 entropy: seen_entropy

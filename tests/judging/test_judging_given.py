@@ -8,7 +8,7 @@ import dclm_nb.judging
 from dclm_nb.core.statistics import Interval
 from dclm_nb.judging.elo import expected_score, likelihood_elo, replayed_elo, vote_draws
 from dclm_nb.judging.frechet import feature_statistics, frechet_distance, statistics_from_covariance
-from dclm_nb.judging.instrument import Calibration, Check, Resolution, alarm_rate, as_expected, compare
+from dclm_nb.judging.instrument import Calibration, Resolution, alarm_rate, as_expected, compare
 from dclm_nb.judging.precision_recall import precision_recall
 from dclm_nb.judging.preference import Vote, majority, votes_from_scores, win_rate
 from dclm_nb.judging.separation import FilterTruth, separation

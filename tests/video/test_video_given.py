@@ -212,10 +212,12 @@ pipeline: film_book set_sizes remarks empty_films ExportClips WriteCard card bui
 pipeline: NoClips with_same
 pipeline: films_key
 sampling: draw
-similarity: Towers.ids Towers.pictures Towers.sentences PictureReader PictureRater similarities aesthetics Towers Rater learned_reader learned_rater
+similarity: Towers.ids Towers.pictures Towers.sentences
+similarity: PictureReader PictureRater similarities aesthetics Towers Rater learned_reader learned_rater
 stages: PaperStage StepCost accelerator_hours state_bytes
 text_area: TextDetector lines_of covered stroke_density TextArea text_area
-training: VideoTraining.taking VideoTraining.training VideoTraining.plan Recipe with_words begin check_order check_captions questions_of film_watch best_weights describe
+training: VideoTraining.taking VideoTraining.training VideoTraining.plan
+training: Recipe with_words begin check_order check_captions questions_of film_watch best_weights describe
 training_clips: window TrainingClip take
 training_set: captioners_of are_mute read_moments TrainingSet words_of
 unet: UNetSettings build_unet blueprint is_temporal images_only temporal_prompt build_image_unet video_name silence_time
