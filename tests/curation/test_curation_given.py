@@ -62,6 +62,7 @@ def table(tmp_path_factory) -> dict:
         BloomFilter: dict(expected=100, false_positive_rate=0.01),
         bloom.add: dict(hashes=HASHES),
         bloom.contains: dict(hashes=HASHES),
+        bloom.__contains__: dict(one=3),
         BloomDeduplicator: dict(expected_ngrams=100, min_ngram_size=13, max_ngram_size=13, threshold=0.8,
                                 false_positive_rate=0.01),
         dedup.deduplicate: dict(texts=TEXTS),
