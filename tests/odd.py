@@ -35,7 +35,7 @@ ON_DISK = ("a file", "a folder", "under a file")
 
 
 def public(package) -> dict:
-    """{name: function or class} of all that the modules of a room offer and that takes something."""
+    """{name: function or class} of all that the modules of a room offer."""
     found = {}
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if module.ispkg: continue
@@ -43,7 +43,7 @@ def public(package) -> dict:
         for name in getattr(part, "__all__", ()):
             thing = getattr(part, name)
             if not (inspect.isfunction(thing) or inspect.isclass(thing)) or thing.__module__ != module.name: continue
-            if _takes(thing): found[f"{short}.{name}"] = thing
+            found[f"{short}.{name}"] = thing
     return found
 
 
@@ -55,6 +55,33 @@ def _takes(thing) -> bool:
 def parameters(function) -> list[str]:
     kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind not in kinds]
+
+
+OPERATORS = ("__call__", "__contains__", "__getitem__")
+
+
+def methods(name: str, kind: type) -> dict:
+    """{name.method: function} of the public methods that a class itself defines and that take something."""
+    found = {}
+    for own, member in vars(kind).items():
+        method = getattr(member, "__func__", member)                    # of what belongs to the class
+        if own[0] == "_" and own not in OPERATORS or not inspect.isfunction(method): continue
+        if method.__qualname__ != f"{kind.__qualname__}.{own}": continue            # the default of a field
+        if len(parameters(method)) > (not isinstance(member, staticmethod)): found[f"{name}.{own}"] = method
+    return found
+
+
+def has_doors(kind: type) -> bool:
+    """Is the making of a class a door, or one of its methods?"""
+    return any(hasattr(getattr(member, "__func__", member), "holds") for member in vars(kind).values())
+
+
+def offered(package) -> dict:
+    """What `public` finds, if it takes something, and the methods of the classes that have a door."""
+    found = public(package)
+    kinds = {name: thing for name, thing in found.items() if inspect.isclass(thing) and has_doors(thing)}
+    inside = {name: method for kind in kinds.items() for name, method in methods(*kind).items()}
+    return {name: thing for name, thing in found.items() if _takes(thing)} | inside
 
 
 def run(function, call: dict):
@@ -99,15 +126,15 @@ def listed(inner: str) -> dict[str, str]:
 
 
 def unlisted(package, table: dict, inner: str) -> set[str]:
-    """What a room offers, and neither the table of calls nor `inner` (see `listed`) names; what is named and no longer
-    there, named twice, or without a reason; and parameters that a call lacks."""
-    left_out, offered = listed(inner), set(public(package))
-    called = {f"{function.__module__.split('.')[-1]}.{function.__qualname__}": function for function in table
-              if not inspect.ismethod(function)}
+    """What a room offers (see `offered`), and neither the table of calls nor `inner` (see `listed`) names; what is
+    named and no longer there, named twice, or without a reason; and parameters that a call lacks."""
+    left_out = listed(inner)
+    called = {f"{function.__module__.split('.')[-1]}.{function.__qualname__}": function for function in table}
     missing = {f"{name}: {parameter}" for name, function in called.items()
                for parameter in set(parameters(function)) - set(table[function])}
     named = set(called) | set(left_out)
-    return offered ^ named | set(called) & set(left_out) | {name for name, why in left_out.items() if not why} | missing
+    without_reason = {name for name, why in left_out.items() if not why}
+    return set(offered(package)) ^ named | set(called) & set(left_out) | without_reason | missing
 
 
 def wrong_in_room(table: dict, leave: dict = {}, costly: tuple[str, ...] = ()) -> str:

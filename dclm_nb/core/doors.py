@@ -23,7 +23,7 @@ from .given import as_path, as_text, briefly, flag, plain, whole
 
 # %% auto #0
 __all__ = ['Count', 'AtLeast0', 'Seed', 'Share', 'Fraction', 'Level', 'Positive', 'NotNegative', 'Finite', 'Momentum', 'AnyText',
-           'Devices', 'PathOrAddress', 'MayBeInfinite', 'MayBeNan', 'Public', 'Limits', 'held', 'door']
+           'Devices', 'PathOrAddress', 'MayBeInfinite', 'MayBeNan', 'Public', 'Limits', 'held', 'door', 'behind']
 
 # %% ../../nbs/core/25_doors.ipynb #limits
 class Limits(typing.NamedTuple):
@@ -268,43 +268,52 @@ def _is_near(value: Any, hint: Any) -> bool:
 Public = TypeVar("Public", bound=Callable)
 
 def door(public: Public) -> Public:
-    """A function, or a class, whose arguments are held to its signature: `UserError` in one line for one that is not
-    what its type says, and for a file or folder that the system does not give."""
+    """A function, a method, or the making of a class, whose arguments are held to its signature: `UserError` in one
+    line for one that is not what its type says, and for a file or folder that the system does not give."""
     if not isinstance(public, type): return _held_call(public, public)
     public.__init__ = _held_call(public.__init__, public)
     return public
 
 def _held_call(call: Callable, where: Callable) -> Callable:
-    signature = inspect.signature(call)
     hints = functools.cache(lambda: _hints(call, where))
 
     @functools.wraps(call)
     def checked(*args, **kwargs):
-        try: bound = signature.bind(*args, **kwargs)
-        except TypeError as error: raise TypeError(f"{where.__name__}: {error}") from None
-        kinds = hints()
-        for name, value in bound.arguments.items():
-            if name in kinds: bound.arguments[name] = held(name, value, kinds[name])
-        try: return call(*bound.args, **bound.kwargs)
+        places, rest, names, more = hints()
+        args = [
+            value if hint is Any else held(name, value, hint)
+            for value, (name, hint) in zip(args, itertools.chain(places, itertools.repeat(rest)))
+        ]
+        for name, value in kwargs.items(): kwargs[name] = held(name, value, names.get(name, more))
+        try: return call(*args, **kwargs)
         except OSError as error: raise _as_a_line(error) from error
         except Exception as error:
             if isinstance(error, UserError) or not is_disk_error(error): raise
             raise disk_error(error, "a file", f"{type(error).__name__}: {error}") from error
 
-    checked.is_door = True
+    checked.holds = call
     return checked
+
+def behind(call: Callable) -> Callable:
+    "What a door holds; anything else as it is, also what somebody has wrapped around a door."
+    return call.holds if getattr(call, "holds", None) is getattr(call, "__wrapped__", call) else call
 
 def _as_a_line(error: OSError) -> Exception:
     "What the system says about a file, for a user; an error that names none stays as it is."
     if not isinstance(error.filename, (str, bytes, Path)) or not error.strerror: return error
     return UserError(f"{briefly(os.fsdecode(error.filename))} cannot be used: {error.strerror}")
 
-def _hints(call: Callable, where: Callable) -> dict[str, Any]:
-    "The types of the parameters that stand for one value each."
-    one = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = [name for name, p in inspect.signature(call).parameters.items() if p.kind in one]
+def _hints(call: Callable, where: Callable) -> tuple[list[tuple[str, Any]], tuple[str, Any], dict[str, Any], Any]:
+    "Names and types by place, those of all further places (`*rest`); types by name, that of further names (`**more`)."
     known, told = vars(inspect.getmodule(where)), inspect.unwrap(call).__annotations__
-    return {name: _hint(told[name], known) for name in names if name in told}
+    parameters = inspect.signature(call).parameters.values()
+    hints = {p.name: _hint(told.get(p.name, Any), known) for p in parameters}
+
+    def of(*kinds): return [(p.name, hints[p.name]) for p in parameters if p.kind in kinds]
+
+    rest, more = of(inspect.Parameter.VAR_POSITIONAL), of(inspect.Parameter.VAR_KEYWORD)
+    places = of(inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return places, rest[0] if rest else ("", Any), hints, more[0][1] if more else Any
 
 def _hint(told: Any, known: dict[str, Any]) -> Any:
     "A type; one of a library that is not loaded here says nothing."

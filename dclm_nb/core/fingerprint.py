@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from .doors import behind
 from .errors import UserError
 
 # %% ../../nbs/core/09_fingerprint.ipynb #normalised-def
@@ -219,7 +220,9 @@ def _text(statement: ast.stmt) -> str: return ast.unparse(statement)
 
 # %% ../../nbs/core/09_fingerprint.ipynb #code-of-def
 def check_function(fn: Callable):
-    "Raises `UserError` for what is no plain function, or holds values that no manifest would show."
+    """Raises `UserError` for what is no plain function, or holds values that no manifest would show. A door counts as
+    the function behind it."""
+    fn = behind(fn)
     if not inspect.isfunction(fn):
         raise UserError(
             f"a run needs a plain function fn(config, seed, folder), not {type(fn).__name__}: put its arguments into "
@@ -236,6 +239,7 @@ def code_of(fn: Callable) -> dict[str, str]:
     """{qualified name: normalised code} of the function and all it can reach in this library. Raises `UserError` for
     closures, lambdas and partials."""
     check_function(fn)
+    fn = behind(fn)
     reach = _Reach(fn.__module__)
     source = _source(fn.__module__)
     if source is not None and fn.__qualname__ in source.definitions: reach.definition(fn.__module__, fn.__qualname__)
@@ -260,6 +264,7 @@ def declarations(module: str) -> dict[str, ast.expr]:
 
 def _typed_in(fn: Callable, reach: _Reach):
     "Reach a function that was typed into a notebook or defined inside another function."
+    fn = behind(fn)
     if (own := f"{fn.__module__}.{fn.__qualname__}") in reach.found: return
     try:
         text = textwrap.dedent(inspect.getsource(fn))

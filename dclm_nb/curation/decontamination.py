@@ -55,6 +55,7 @@ class NgramIndex:
         found = [ngram_numbers(t, n) for t in texts]
         self.numbers = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
 
+    @door
     def hits(self, text: AnyText) -> np.ndarray:
         "Which n-grams of `text` are in the index: bool, shape (n-grams,)."
         numbers = ngram_numbers(text, self.n)
@@ -62,6 +63,7 @@ class NgramIndex:
         where = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
         return self.numbers[where] == numbers
 
+    @door
     def shared_words(self, text: AnyText) -> np.ndarray:
         "Which words of `text` lie inside a shared run of at least n words: bool, shape (words,)."
         hits, edges = self.hits(text), np.zeros(len(match_words(text)) + 1, dtype=np.int64)

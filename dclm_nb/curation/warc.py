@@ -76,6 +76,7 @@ class ReadReport:
         """Whether every record found has exactly one outcome (false while one is under way)."""
         return self.records_in == sum(self.outcomes.values())
 
+    @door
     def merge(self, other: "ReadReport") -> "ReadReport":
         """Add another report's counts to this one's, e.g. of another shard."""
         self.records_in += other.records_in

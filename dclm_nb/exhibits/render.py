@@ -87,12 +87,15 @@ class Comparison:
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
     scale: str = ""
 
+    @door
     def cell(self, row: str, column: str, source: str) -> Cell: return self.cells.get((row, column, source), Cell(""))
 
+    @door
     def title(self, column: str) -> str:
         "What stands above a column: label, unit, direction."
         return column_title(column, self.exhibit.paper)
 
+    @door
     def label(self, row: str) -> str:
         "What stands beside a row."
         return row_label(row, self.exhibit.paper)
@@ -103,6 +106,7 @@ class Comparison:
         known = known_columns(self.exhibit.paper)
         return tuple((c, s) for c, s in self.columns if not (c in known and known[c].in_notes))
 
+    @door
     def has(self, source: str) -> bool: return any(s == source for _, s in self.columns)
 
     def mismatches(self) -> list[tuple[str, str]]:

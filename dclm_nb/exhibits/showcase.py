@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from ..core.doors import door
 from ..core.errors import UserError
+from ..core.given import briefly
 from ..core.provenance import git_state, host, peak_mb, scrub, versions
 from ..core.store import given_runs
 from ..core.files import atomic_write, disk_error, is_sum, read_json, sha256_of
 from ..drawing.media import Clip, Pictures
 from ..papers.catalogue import get_exhibit
 from ..papers.exhibit import Exhibit
-from ..papers.frames import tidy_csv
+from ..papers.frames import RowNotes, tidy_csv
 from ..papers.paper import get_scale
 from ..papers.scale import Scale
 from . import described
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing import Self
     from matplotlib.figure import Figure
-    from dclm_nb.papers.frames import RowNotes
 
 # %% auto #0
 __all__ = ['Shown', 'frame_shown', 'config_differences', 'Results', 'draw_figure', 'slug', 'in_a_section', 'Sections',
@@ -148,12 +148,15 @@ def draw_figure(results: Results, kind: str | Figure | None, *args, **options) -
     `UserError` for an unknown kind."""
     from dclm_nb.drawing import plots
     from dclm_nb.exhibits.forest import forest
-    if kind is None or not isinstance(kind, str): return kind
-    if kind == "forest": return forest(results.comparison(), *args, **options)
-    if kind == "strips": return None if args[0].empty else plots.strips(*args, **options)
-    if kind in ("scatter", "lines"): return getattr(plots, kind)(results.frame, *args, **options)
+    if kind is None or hasattr(kind, "savefig"): return kind
+    name = kind if isinstance(kind, str) else ""
+    if name == "forest": return forest(results.comparison(), *args, **options)
+    if name == "strips" and args: return None if getattr(args[0], "empty", False) else plots.strips(*args, **options)
+    if name in ("scatter", "lines"): return getattr(plots, name)(results.frame, *args, **options)
+    if name == "strips": raise UserError('strips are drawn of a frame: figure("strips", frame)')
     raise UserError(
-        f"unknown kind of figure {kind!r}; choose from: forest, strips, scatter, lines, or give a matplotlib figure"
+        f"unknown kind of figure {briefly(kind)}; choose from: forest, strips, scatter, lines, or give a matplotlib "
+        "figure"
     )
 
 # %% ../../nbs/exhibits/08_showcase.ipynb #figure-file
@@ -280,6 +283,7 @@ class Showcase:
         "Memory of the largest process, in MB: of this one, or of one that made a run behind the page."
         return max(peak_mb(), peak_of_runs({*self.runs, *self.foundations.values()}))
 
+    @door
     def add(self, *frames: pd.DataFrame) -> Self:
         "Add tidy frames. Raises `UserError` if one is not tidy or speaks of another exhibit."
         self.results.add(*frames)
@@ -289,11 +293,13 @@ class Showcase:
         "What the exhibit shows and which claims rest on it."
         return claims_shown(self.exhibit, self.scale)
 
+    @door
     def table(self, *columns: str) -> Shown:
         "The answers side by side; `columns` chooses and orders, all by default."
         self.answers = self.results.comparison(columns)
         return self.sections.put("table", Shown(to_markdown(self.answers), to_text(self.answers)))
 
+    @door
     def figure(self, kind: str | Figure | None = "forest", *args, **options) -> Figure | Shown:
         """`forest` of the table, `strips` of a frame, or `scatter` or `lines` of the added frames (see
         `drawing.plots`), or a finished figure to be saved along.
@@ -307,6 +313,7 @@ class Showcase:
         self.sections.put(f"figure {number}", Shown(f"![{about}]({_figure_file(self.exhibit, number)}.svg)"))
         return figure
 
+    @door
     def verdicts(self, withheld: Mapping[str, str] = {}) -> Shown:
         """Each claim judged on each source that has the numbers for it; `withheld`: claims that this rerun may not
         decide, with the reason. The manifest keeps them."""
@@ -318,6 +325,7 @@ class Showcase:
         self.judged = judge_exhibit(self.exhibit, self.frame, self.scale, self.withheld)
         return self.sections.put("verdicts", verdicts_shown(self.exhibit, self.judged))
 
+    @door
     def section(self, head: str, what: Shown | pd.DataFrame | Figure | Pictures | Clip | str) -> Shown | Figure:
         """Something else, saved under a heading of its own: text for Markdown, a table (also as CSV), a figure, a sheet
         of pictures, a clip. A plain sentence, such as that nothing was run, is shown once and not saved."""
@@ -331,11 +339,13 @@ class Showcase:
         self.said.add(sentence)
         return Shown("" if repeated else sentence)
 
+    @door
     def notes(self, notes: RowNotes) -> Shown:
         "What to know about single rows; saved under a heading of its own, unless there is nothing to note."
         shown = Shown(notes._repr_markdown_(), repr(notes))
         return self.sections.put("notes", shown) if notes else shown
 
+    @door
     def differences(
         self, paper, here, why: Mapping[str, str] = {}, theirs: str = "paper", head: str | None = None
     ) -> Shown:
@@ -369,10 +379,12 @@ class Showcase:
         this scale."""
         self.foundations |= {name: run.key for name, run in runs.items() if run is not None}
 
+    @door
     def attach(self, folder: Path | None) -> Shown:
         """A folder below `out_dir`, a trained model say, whose files belong to the result; None: nothing was made at
-        this scale."""
+        this scale. Raises `UserError` for a folder elsewhere."""
         if folder is None: return Shown(f"Nothing is made at {self.scale.name}, so there is nothing to attach.")
+        if not folder.is_relative_to(self.out_dir): raise UserError(f"{folder} is not below {self.out_dir}")
         self.attached += sorted(file for file in folder.rglob("*") if file.is_file() and not is_sum(file))
         return Shown(f"`{folder.relative_to(self.out_dir)}/` goes with the files.")
 

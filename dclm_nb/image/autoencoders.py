@@ -251,6 +251,7 @@ class ConvCodec(SavedCodec):
     @property
     def vocab_size(self) -> int: return self.network.bottleneck.vocab_size
 
+    @door
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """uint8 `"B 3 H W"` -> float32 `"B N C"` or int64 `"B N"`; computed on `this_device()`, returned where the
@@ -262,6 +263,7 @@ class ConvCodec(SavedCodec):
         ])
         return latents if self.vocab_size else (latents - self.shift) / self.scale
 
+    @door
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` or integer `\"B N\"` -> uint8 `\"B 3 H W\"`."

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from ..core.doors import door
+from ..core.doors import AtLeast0, Count, Limits, door
 from ..core.errors import UserError
 from ..core.one_form import by_form, plain_words
 
 # %% auto #0
-__all__ = ['DROPPED', 'PADDING', 'caption_words', 'CaptionVocabulary']
+__all__ = ['DROPPED', 'PADDING', 'Ids', 'caption_words', 'CaptionVocabulary']
 
 # %% ../../nbs/image/06_captions.ipynb #words-def
 DROPPED = frozenset({"a", "an", "of"})
@@ -79,6 +80,10 @@ def _decoded(row: list[int], words: Sequence[str]) -> str:
     )
 
 # %% ../../nbs/image/06_captions.ipynb #vocabulary-class
+Ids = Annotated[Tensor, Limits("rows of ids (whole numbers)", lambda ids: (
+    ids.ndim == 2 and not ids.is_floating_point() and not ids.is_complex()
+))]
+
 @door
 @dataclass(frozen=True)
 class CaptionVocabulary:
@@ -104,6 +109,7 @@ class CaptionVocabulary:
         return len(self) - 1
 
     @classmethod
+    @door
     def of(cls, captions: Sequence[str]) -> CaptionVocabulary:
         """The vocabulary of some captions, as long as the longest. Raises `UserError` if one of them is empty or there
         are none."""
@@ -113,7 +119,8 @@ class CaptionVocabulary:
         return cls(tuple(sorted({_singular(word, found) for word in found})), max(map(len, sentences)))
 
     @classmethod
-    def frequent(cls, captions: Iterable[str], most: int, length: int) -> CaptionVocabulary:
+    @door
+    def frequent(cls, captions: Iterable[str], most: int, length: Count) -> CaptionVocabulary:
         """A lenient vocabulary for text from the web: at most `most` ids, for the words that occur most often. Raises
         `UserError` where there is no word."""
         counts = Counter(word for caption in captions for word in caption_words(caption))
@@ -123,21 +130,23 @@ class CaptionVocabulary:
             tuple(sorted(sorted(merged, key=lambda word: (-merged[word], word))[: most - 2])), length, lenient=True
         )
 
+    @door
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Ids, int64 `"B M"`, padded with 0. Unless lenient, raises `UserError` for an unknown word, an empty caption
         or one of more than `length` words."""
-        if isinstance(captions, str): raise UserError(f"a list of captions is read, not one string: say [{captions!r}]")
         ids = torch.full((len(captions), self.length), PADDING, dtype=torch.int64)
         read = partial(_understood, null_id=self.null_id) if self.lenient else _encoded
         seen = {caption: torch.tensor(read(caption, self._ids, self.length)) for caption in dict.fromkeys(captions)}
         for row, caption in zip(ids, captions): row[:len(seen[caption])] = seen[caption]
         return ids
 
-    def null(self, batch: int) -> Tensor:
+    @door
+    def null(self, batch: AtLeast0) -> Tensor:
         "*No caption*, `batch` times: int64 `\"B M\"`, every position the last id."
         return torch.full((batch, self.length), self.null_id, dtype=torch.int64)
 
-    def decode(self, ids: Tensor) -> list[str]:
+    @door
+    def decode(self, ids: Ids) -> list[str]:
         "Ids `\"B M\"` as words, for display. Raises `UserError` for an id outside the vocabulary."
         return [_decoded(row, self.words) for row in ids.tolist()]
 
@@ -146,6 +155,7 @@ class CaptionVocabulary:
         return {"words": list(self.words), "length": self.length, "lenient": self.lenient}
 
     @classmethod
+    @door
     def from_dict(cls, kept: dict) -> CaptionVocabulary:
         "The vocabulary kept by `to_dict`. Raises `UserError` if that is not what it is."
         try:

@@ -158,6 +158,7 @@ class SavedCodec:
         about = type(self).__name__, canonical(self.settings())
         return hash_of(*about, *tensor_facts(self.tensors()))
 
+    @door
     def save(self, folder: str | Path) -> Path:
         """Write `codec.safetensors` and `codec.json` into `folder`; returns the folder. Raises `UserError` when the
         disk cannot be written."""
@@ -238,7 +239,8 @@ class PatchPCA(SavedCodec):
     vocab_size: ClassVar[int] = 0
 
     @classmethod
-    def fit(cls, images: Tensor, channels: int, patch: int = 4, name: str = "") -> PatchPCA:
+    @door
+    def fit(cls, images: Tensor, channels: int, patch: Count = 4, name: str = "") -> PatchPCA:
         """The codec of `channels` components of the pictures (uint8 `"N 3 H W"`). Raises `UserError` for too many
         channels or pictures without variance."""
         check_images(images)
@@ -266,11 +268,13 @@ class PatchPCA(SavedCodec):
     @property
     def channels(self) -> int: return self.basis.shape[1]
 
+    @door
     def encode(self, images: Tensor) -> Tensor:
         "uint8 `\"B 3 H W\"` -> float32 `\"B N C\"`."
         patches = to_patches(check_images(images, self.size), self.patch).float()
         return (patches - self.mean.to(patches.device)) @ self.basis.to(patches.device) / self.scale
 
+    @door
     def decode(self, latents: Tensor) -> Tensor:
         "float `\"B N C\"` -> uint8 `\"B 3 H W\"`, rounded and clipped."
         patches = check_latents(latents, self).float() * self.scale @ self.basis.T.to(latents.device) + self.mean.to(
@@ -346,6 +350,7 @@ class PatchVQ(SavedCodec):
     channels: ClassVar[int] = 0
 
     @classmethod
+    @door
     def fit(cls, images: Tensor, codes: int, patch: Count = 4, seed: Seed = 0, name: str = "") -> PatchVQ:
         """The codec of at most `codes` patches of the pictures (uint8 `"N 3 H W"`); `vocab_size` says how many it came
         to: fewer where fewer patches differ. Raises `UserError` for fewer than 2 codes."""
@@ -364,11 +369,13 @@ class PatchVQ(SavedCodec):
     @property
     def vocab_size(self) -> int: return len(self.codebook)
 
+    @door
     def encode(self, images: Tensor) -> Tensor:
         "uint8 `\"B 3 H W\"` -> int64 `\"B N\"`."
         patches = to_patches(check_images(images, self.size), self.patch)
         return nearest_code(patches.flatten(0, 1), self.codebook).reshape(len(images), self.tokens)
 
+    @door
     def decode(self, latents: Tensor) -> Tensor:
         "Integer `\"B N\"` -> uint8 `\"B 3 H W\"`."
         return from_patches(self.codebook.to(latents.device)[check_latents(latents, self).long()], self.patch)

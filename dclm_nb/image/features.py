@@ -147,6 +147,7 @@ class FeatureNet(nn.Module):
         "Logits `\"B attributes\"`."
         return self.head(F.gelu(self.tower(images)))
 
+    @door
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         "Float32 `\"N D\"`. Raises `UserError` for pictures of another size or type."
@@ -154,6 +155,7 @@ class FeatureNet(nn.Module):
             (F.gelu(self.tower(batch)) / self.unit).cpu() for batch in self.tower.check(images).split(256)
         ])
 
+    @door
     @torch.inference_mode()
     def attributes(self, images: Tensor) -> Tensor:
         "Probability of each attribute, `\"N attributes\"`."
@@ -295,11 +297,13 @@ class TwoTower(nn.Module):
         """Pictures uint8 `"N 3 H W"` to unit vectors `"N D"`."""
         return F.normalize(self.pictures(images), dim=-1)
 
+    @door
     @torch.inference_mode()
     def image_vectors(self, images: Tensor) -> Tensor:
         "Unit vectors `\"N D\"`. Raises `UserError` for pictures of another size or type."
         return torch.cat([self.look(batch).cpu() for batch in self.pictures.check(images).split(256)])
 
+    @door
     @torch.inference_mode()
     def caption_vectors(self, captions: Sequence[str]) -> Tensor:
         "Unit vectors `\"N D\"`."

@@ -17,7 +17,7 @@ from scipy.ndimage import binary_dilation, label
 from torch import Tensor
 
 from ..core.doors import Count, Seed, door
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.files import atomic_write, read_json
 from ..core.learned import Learned
 from ..core.runs import run
@@ -65,8 +65,10 @@ class JudgeSuite:
     neighbours: int = 1  # k of precision, recall and coverage
 
     @classmethod
+    @door
     def build(
-        cls, feature_net: FeatureNet, two_tower: TwoTower, n: int = 512, blind: dict[str, tuple[str, ...]] | None = None
+        cls, feature_net: FeatureNet, two_tower: TwoTower, n: Count = 512,
+        blind: dict[str, tuple[str, ...]] | None = None,
     ) -> JudgeSuite:
         """A suite with `n` reference and `n` control pictures, of compositions that no generator is trained on. Raises
         `UserError` for networks of two worlds."""
@@ -80,10 +82,12 @@ class JudgeSuite:
         references = {split: feature_net.features(real("reference", split).images) for split in ("held out", "tuning")}
         return cls(spec, feature_net, two_tower, references, real("control", "held out"), blind or {})
 
+    @door
     def measure(self, images: Tensor, captions: Sequence[str], split: str = "held out") -> dict[str, float]:
         """Every instrument on pictures uint8 `"N 3 H W"`, blind or not; distances are to real pictures of the captions
         of a `split`, because a few dozen compositions more or less are a distance, too. Raises `UserError` for sets of
         unequal length, captions of another world, fewer than 4 pictures or more than the reference has."""
+        if split not in self.references: raise unknown("split of captions", split, self.references)
         reference = self.references[split]
         if len(images) > len(reference):
             raise UserError(
@@ -100,12 +104,14 @@ class JudgeSuite:
             "contrastive_score": contrastive_score(self.two_tower, images, captions),
         }
 
+    @door
     def score(self, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
         """Every instrument that passed its calibration; pictures uint8 `"N 3 H W"`. Raises `UserError` as `measure`
         does."""
         return {name: value for name, value in self.measure(images, captions).items() if name not in self.blind}
 
-    def real(self, n: int) -> dict[str, float]:
+    @door
+    def real(self, n: Count) -> dict[str, float]:
         "What n real pictures of another seed score: the ceiling of the shares, and the floor of the distance."
         return self.score(self.control.images[:n], self.control.captions[:n])
 

@@ -185,7 +185,8 @@ class CaptionedStream(SampleStream):
     def __init__(self, source: Source, reader: PictureReader, field: str = "caption", **options):
         super().__init__(source, partial(pair_of, reader=reader, field=field), CAUSES, **options)
 
-    def take(self, n: int) -> CaptionedImages:
+    @door
+    def take(self, n: Count) -> CaptionedImages:
         "The first `n` of a pass, as a set. Raises `UserError` if there are fewer."
         images, captions = zip(*self.first(n))
         return CaptionedImages(torch.stack(images), tuple(captions))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
-from ..core.doors import AtLeast0, Count, NotNegative, Positive, Seed, door
+from ..core.doors import AtLeast0, Count, Level, NotNegative, Positive, Seed, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 from ..core.statistics import Interval
@@ -23,9 +23,15 @@ __all__ = ['START', 'SCALE', 'expected_score', 'Ratings', 'vote_draws', 'replaye
 # %% ../../nbs/judging/04_elo.ipynb #expected-score
 START, SCALE = 1000.0, 400.0
 
+def _expected(behind: float | np.ndarray) -> float | np.ndarray: return 1 / (1 + 10 ** (behind / SCALE))
+
+@door
 def expected_score(rating: float | np.ndarray, other: float | np.ndarray) -> float | np.ndarray:
-    """The chance that somebody with `rating` is preferred to somebody with `other`; ratings are numbers or `"..."`."""
-    return 1 / (1 + 10 ** ((other - rating) / SCALE))
+    """The chance that somebody with `rating` is preferred to somebody with `other`; ratings are numbers or `"..."`.
+    Raises `UserError` for ratings of two shapes."""
+    try: behind = np.subtract(other, rating, dtype=float)
+    except ValueError: raise UserError(f"ratings of shape {np.shape(rating)} and {np.shape(other)} are not paired")
+    return _expected(np.clip(behind, -100 * SCALE, 100 * SCALE))        # beyond it is 0 or 1 to the last digit
 
 # %% ../../nbs/judging/04_elo.ipynb #ratings
 @dataclass(frozen=True)
@@ -36,16 +42,19 @@ class Ratings:
     values: np.ndarray
     draws: np.ndarray
 
+    @door
     def of(self, player: str) -> float:
         "The rating of a player. Raises `UserError` for one without votes."
         return float(self.values[self._place(player)])
 
-    def interval(self, player: str, level: float = 0.95) -> Interval:
+    @door
+    def interval(self, player: str, level: Level = 0.95) -> Interval:
         "The rating with its percentile interval; without draws, infinite."
         place = self._place(player)
         return _percentiles(float(self.values[place]), self.draws[:, place], level)
 
-    def gap(self, first: str, second: str, level: float = 0.95) -> Interval:
+    @door
+    def gap(self, first: str, second: str, level: Level = 0.95) -> Interval:
         "How far `first` is ahead of `second`, paired within each draw."
         a, b = self._place(first), self._place(second)
         return _percentiles(float(self.values[a] - self.values[b]), self.draws[:, a] - self.draws[:, b], level)
@@ -55,7 +64,6 @@ class Ratings:
         return self.players.index(player)
 
 def _percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
-    if not 0 < level < 1: raise UserError(f"level is a share between 0 and 1, such as 0.95, not {level}")
     if not len(draws): return Interval(-math.inf, value, math.inf, level)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), value, float(high), level)
@@ -92,7 +100,7 @@ def _replayed(
     ratings, rows = np.full((len(orders), players), START), np.arange(len(orders))
     for step in orders.T:
         a, b = first[step], second[step]
-        gain = k * (score[step] - expected_score(ratings[rows, a], ratings[rows, b]))
+        gain = k * (score[step] - _expected(ratings[rows, b] - ratings[rows, a]))
         ratings[rows, a] += gain
         ratings[rows, b] -= gain
     return ratings

@@ -105,12 +105,14 @@ class Calibration:
             if not check.passes: failed[check.instrument] = (*failed.get(check.instrument, ()), check.name)
         return failed
 
+    @door
     def of(self, instrument: str) -> Calibration:
         "The checks of one instrument. Raises `UserError` for one that was not calibrated."
         known = dict.fromkeys(check.instrument for check in self.checks)
         if instrument not in known: raise unknown("instrument", instrument, known)
         return Calibration(tuple(check for check in self.checks if check.instrument == instrument))
 
+    @door
     def require(self, instrument: str, then: str = "do not use it") -> str:
         "The instrument's name, if it passes. Raises `UserError` with its faults, and what to do `then`."
         found = self.of(instrument)
@@ -128,8 +130,9 @@ class Resolution:
     detects: Mapping[int, float]
 
     @classmethod
+    @door
     def of(
-        cls, readings: Sequence[np.ndarray], differences: Sequence[np.ndarray], seeds: Sequence[int] = (3, 5)
+        cls, readings: Sequence[np.ndarray], differences: Sequence[np.ndarray], seeds: Sequence[Count] = (3, 5)
     ) -> Resolution:
         """From groups of readings `"n"` of one recipe each, and groups of paired differences `"n"` of one pair each.
         Raises `UserError` where no group has two values, or one is not finite."""

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..core.doors import Level, NotNegative, door
+from ..core.doors import Level, MayBeNan, NotNegative, door
 from ..core.errors import UserError
 from ..core.statistics import Interval, wilson
 
@@ -18,13 +18,19 @@ from ..core.statistics import Interval, wilson
 __all__ = ['Ties', 'Vote', 'checked_votes', 'votes_from_scores', 'WinRate', 'win_rate', 'majority']
 
 # %% ../../nbs/judging/03_preference.ipynb #vote
-class Vote(NamedTuple):
-    "`score`: 1 where `first` was preferred, 0 where `second` was, 0.5 for a tie; `item`: what both were asked."
-
+class _Vote(NamedTuple):
     first: str
     second: str
     score: float
     item: str | int = ""
+
+class Vote(_Vote):
+    "`score`: 1 where `first` was preferred, 0 where `second` was, 0.5 for a tie; `item`: what both were asked."
+    __slots__ = ()
+
+    @door
+    def __new__(cls, first: str, second: str, score: MayBeNan, item: str | int = ""):
+        return super().__new__(cls, first, second, score, item)
 
 # %% ../../nbs/judging/03_preference.ipynb #checked-votes
 def checked_votes(votes: Iterable[Vote]) -> list[Vote]:

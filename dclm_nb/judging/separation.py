@@ -69,9 +69,11 @@ class FilterTruth:
     passed: int                 # sound, kept
 
     @classmethod
+    @door
     def of(cls, removed: Sequence[bool], flags: Sequence[bool]) -> FilterTruth:
-        "Counts of `removed` `\"N\"` against `flags` `\"N\"`."
+        "Counts of `removed` `\"N\"` against `flags` `\"N\"`. Raises `UserError` for unequal lengths."
         removed, flags = np.asarray(removed, bool), np.asarray(flags, bool)
+        if len(removed) != len(flags): raise UserError(f"{len(removed)} removed and {len(flags)} flags: give one each")
         counts = (removed & flags, ~removed & flags, removed & ~flags, ~removed & ~flags)
         return cls(*(int(some.sum()) for some in counts))
 

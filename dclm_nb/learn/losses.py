@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.files import atomic_write
 
 # %% auto #0
@@ -62,7 +62,9 @@ class LossTable:
         with open(self.path, "rb+") as file: os.fsync(file.fileno())
 
     def column(self, name: str) -> list[float]:
-        """All values of a column, as they were measured: a decimal text of Python holds every bit."""
+        """All values of a column, as they were measured: a decimal text of Python holds every bit. Raises `UserError`
+        for an unknown column."""
+        if name not in self.columns: raise unknown("column of losses", name, self.columns)
         with open(self.path, newline="") as file: return [float(row[name]) for row in csv.DictReader(file)]
 
 def _text(path: Path) -> str: return path.read_text(errors="replace")

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import math
 
+from ..core.doors import AtLeast0, Share, door
+
 # %% auto #0
 __all__ = ['cosine_rate', 'trapezoid_rate']
 
 # %% ../../nbs/learn/01_rates.ipynb #cosine
-def cosine_rate(step: int, peak: float, warmup: int, total: int, final: float = 0.0) -> float:
+@door
+def cosine_rate(step: AtLeast0, peak: float, warmup: AtLeast0, total: AtLeast0, final: float = 0.0) -> float:
     """Rate of `step`: linear over `warmup` steps to `peak`, then a cosine that reaches `final` at step `total`."""
     if step < warmup: return peak * (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * progress))
 
 # %% ../../nbs/learn/01_rates.ipynb #trapezoid
-def trapezoid_rate(step: int, peak: float, warmup: int, total: int, decay: float = 0.0) -> float:
+@door
+def trapezoid_rate(step: AtLeast0, peak: float, warmup: AtLeast0, total: AtLeast0, decay: Share = 0.0) -> float:
     """Rate of `step`: linear over `warmup` steps to `peak`, constant, and a linear fall to 0 over the last share
     `decay`."""
     falling = (total - step) / max(1, decay * total)

@@ -9,16 +9,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import Annotated
 
 import numpy as np
 
-from ..core.doors import door
+from ..core.doors import Limits, door
 from ..core.errors import UserError
 from ..core.files import atomic_write, read_json, sha256_of
 from ..core.given import briefly
 
 # %% auto #0
-__all__ = ['write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'Records', 'read_header', 'content_identity']
+__all__ = ['RowNumbers', 'write_rows', 'narrowed', 'map_rows', 'write_npy', 'map_npy', 'NoRow', 'Records', 'read_header',
+           'content_identity']
 
 # %% ../../nbs/shards/04_records.ipynb #write-rows
 @door
@@ -82,6 +84,14 @@ def map_npy(path: Path, then: str = "remove it and make it again") -> np.ndarray
         raise UserError(f"the shard {path.name} cannot be read ({type(error).__name__}); {then}") from None
 
 # %% ../../nbs/shards/04_records.ipynb #records
+RowNumbers = Annotated[np.ndarray, Limits("one row of whole numbers", lambda numbers: (
+    numbers.ndim == 1 and (not numbers.size or numbers.dtype.kind in "iu")
+))]
+
+class NoRow(UserError, IndexError):
+    "There is no row of this number; for Python an `IndexError`, which ends a loop over all rows."
+
+@door
 class Records:
     "The rows of several arrays of one type, numbered from 0 through all. Raises `UserError` for arrays of two types."
 
@@ -93,12 +103,13 @@ class Records:
 
     def __len__(self) -> int: return int(self.ends[-1]) if len(self.ends) else 0
 
-    def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        "The rows of these numbers, in that order: `\"N ...\"`, copied. Raises `IndexError` for a number without a row."
+    @door
+    def rows(self, indices: RowNumbers) -> np.ndarray:
+        "The rows of these numbers, in that order: `\"N ...\"`, copied. Raises `NoRow` for a number without a row."
         indices = np.asarray(indices, dtype=np.int64)
-        if not len(self): raise IndexError("there are no rows")
+        if not len(self): raise NoRow("there are no rows")
         if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"rows are numbered from 0 to {len(self) - 1}")
+            raise NoRow(f"rows are numbered from 0 to {len(self) - 1}")
         owner = np.searchsorted(self.ends, indices, side="right")
         out = np.empty((len(indices), *self.parts[0].shape[1:]), self.parts[0].dtype)
         for number in np.unique(owner):

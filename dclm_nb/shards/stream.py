@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..core.doors import AtLeast0, Seed, door
+from ..core.doors import AtLeast0, Count, Seed, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .safe_tar import Sample
@@ -62,7 +62,8 @@ class SampleStream(IterableDataset):
         # persistent workers see the change, too
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
-    def set_epoch(self, epoch: int) -> None:
+    @door
+    def set_epoch(self, epoch: AtLeast0) -> None:
         "The epoch that the next pass begins with."
         self._epoch.fill_(epoch)
 
@@ -89,8 +90,9 @@ class SampleStream(IterableDataset):
             self.tally.add("read", where)
             yield item
 
-    def first(self, n: int) -> list:
+    @door
+    def first(self, n: Count) -> list:
         "The first `n` of a pass. Raises `UserError` if there are fewer."
         items = list(itertools.islice(self, n))
-        if items and len(items) == n: return items
+        if len(items) == n: return items
         raise UserError(f"{n} {self.noun}s were asked for and the stream has {len(items)} ({self.tally})")

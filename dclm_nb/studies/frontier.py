@@ -102,7 +102,8 @@ class PowerFit:
     @property
     def ok(self) -> bool: return not self.reason
 
-    def at(self, compute: float) -> float:
+    @door
+    def at(self, compute: Positive) -> float:
         "The metric that the line gives at `compute`."
         return 10 ** (self.intercept + self.slope * math.log10(compute / self.reference))
 

@@ -8,17 +8,18 @@ import importlib.util
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 
+from ..core.doors import Limits, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from .world import COLOURS, SHAPES, STILL, Meaning, parse_caption, shape_mask, shrink
 
 # %% auto #0
-__all__ = ['LOOK', 'SMALL', 'MOMENTS', 'MIX', 'Captioner', 'Found', 'find_shape', 'shape_of', 'FrameCaptioner', 'Track', 'track',
-           'move_of', 'ClipCaptioner', 'merge_captions', 'MergingCaptioner', 'three_captioners', 'caption_all',
+__all__ = ['Frame', 'LOOK', 'SMALL', 'MOMENTS', 'MIX', 'Captioner', 'Found', 'find_shape', 'shape_of', 'FrameCaptioner', 'Track',
+           'track', 'move_of', 'ClipCaptioner', 'merge_captions', 'MergingCaptioner', 'three_captioners', 'caption_all',
            'drawn_caption', 'ModelCaptioner', 'LanguageMerger']
 
 # %% ../../nbs/video/11_captions.ipynb #protocol
@@ -30,7 +31,6 @@ class Captioner(Protocol):
 
 # %% ../../nbs/video/11_captions.ipynb #checked
 def _checked(frames: np.ndarray) -> np.ndarray:
-    frames = np.asarray(frames)
     if frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8 and len(frames): return frames
     raise UserError(f"a captioner reads frames, uint8 (T, H, W, 3), at least one, not {frames.dtype} {frames.shape}")
 
@@ -52,7 +52,12 @@ def _axes() -> np.ndarray:
     tones -= tones.mean(axis=1, keepdims=True)
     return tones / np.linalg.norm(tones, axis=1, keepdims=True)
 
-def find_shape(frame: np.ndarray) -> Found | None:
+Frame = Annotated[np.ndarray, Limits("a frame, uint8 (H, W, 3)", lambda frame: (
+    frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == np.uint8 and frame.size
+))]
+
+@door
+def find_shape(frame: Frame) -> Found | None:
     "The largest patch of a known colour in a frame uint8 `\"H W 3\"`; None where nothing stands out."
     from scipy import ndimage
     # of a large frame every second, third ... pixel is enough
@@ -106,6 +111,7 @@ class FrameCaptioner:
     name: str = "frame"
     shapes: tuple[str, ...] = SHAPES[:3]
 
+    @door
     def caption(self, frames: np.ndarray) -> str:
         frames = _checked(frames)
         found = find_shape(frames[len(frames) // 2])
@@ -172,6 +178,7 @@ class ClipCaptioner:
     name: str = "clip"
     shapes: tuple[str, ...] = SHAPES[:3]
 
+    @door
     def caption(self, frames: np.ndarray) -> str:
         frames = _checked(frames)
         way, found = track(frames), find_shape(shrink(frames[len(frames) // 2][None], SMALL)[0])
@@ -179,10 +186,13 @@ class ClipCaptioner:
         return str(replace(named, move=move_of(way) if way else ""))
 
 # %% ../../nbs/video/11_captions.ipynb #merge-def
+@door
 def merge_captions(texts: Sequence[str]) -> str:
-    "One sentence of a frame's caption and a clip's, in this order."
-    try: look, clip = (parse_caption(text) for text in texts)
-    except UserError: return "; ".join(dict.fromkeys(text.strip().rstrip(".") for text in texts))
+    "One sentence of a frame's caption and a clip's, in this order; others are put in a row."
+    try: meanings = [parse_caption(text) for text in texts]
+    except UserError: meanings = []
+    if len(meanings) != 2: return "; ".join(dict.fromkeys(text.strip().rstrip(".") for text in texts))
+    look, clip = meanings
     return str(Meaning(look.colour or clip.colour, look.shape or clip.shape, clip.move))
 
 # %% ../../nbs/video/11_captions.ipynb #merging-class
@@ -194,6 +204,7 @@ class MergingCaptioner:
     name: str = "merged"
     merge: Callable[[Sequence[str]], str] = merge_captions
 
+    @door
     def caption(self, frames: np.ndarray) -> str:
         return self.merge([self.first.caption(frames), self.second.caption(frames)])
 
@@ -216,13 +227,14 @@ def caption_all(frames: np.ndarray, captioners: Sequence[Captioner] = three_capt
 # %% ../../nbs/video/11_captions.ipynb #mix-def
 MIX = {"frame": 0.5, "clip": 0.25, "merged": 0.25}
 
+@door
 def drawn_caption(captions: Mapping[str, str], *names: str | int, mix: Mapping[str, float] = MIX) -> str:
     """One of a clip's captions by chance, the same for the same `names`. Raises `UserError` where a captioner of the
     `mix` has written none."""
     if missing := [name for name in mix if name not in captions]:
         raise UserError(f"no caption by {', '.join(missing)}: there are those by {', '.join(captions) or 'nobody'}")
     shares = np.array(list(mix.values()), float)
-    if shares.min() < 0 or abs(shares.sum() - 1) > 1e-6:
+    if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise UserError(f"a mix of captions has shares that sum to 1, not {dict(mix)}")
     drawn = np.random.default_rng(seed_for("caption", *names)).choice(len(mix), p=shares / shares.sum())
     return captions[list(mix)[drawn]]

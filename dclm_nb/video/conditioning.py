@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ..core.doors import door
+from ..core.doors import NotNegative, door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -40,13 +40,14 @@ class MotionScale:
         if not (self.middle > 0 and self.spread > 0 and math.isfinite(self.middle * self.spread)):
             raise UserError(f"a motion scale has a positive middle and spread, not {self.middle} and {self.spread}")
 
-    def bucket(self, motion: float) -> int:
+    @door
+    def bucket(self, motion: NotNegative) -> int:
         "`motion_bucket_id` of a motion in pixels a second; 0 for a still. Raises `UserError` for what is no motion."
-        if not (math.isfinite(motion) and motion >= 0): raise UserError(f"no bucket for a motion of {motion}")
         if motion == 0: return 0
         below = NormalDist().cdf((math.log(motion) - math.log(self.middle)) / self.spread)
         return min(BUCKETS - 1, int(BUCKETS * below))
 
+    @door
     def motion(self, bucket: int) -> float:
         "The motion, in pixels a second, in the middle of a bucket. Raises `UserError` for a bucket outside 0 to 255."
         if not 0 <= bucket < BUCKETS: raise UserError(f"motion buckets go from 0 to {BUCKETS - 1}, not {bucket}")

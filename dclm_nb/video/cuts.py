@@ -376,6 +376,7 @@ class Matches:
     def __add__(self, other: Matches) -> Matches:
         return Matches(self.joins + other.joins, self.found + other.found, self.false + other.false)
 
+    @door
     def recall(self, kind: str) -> Interval:
         "Share of the joins of this kind that were found, with Wilson's interval over joins."
         return wilson(self.found[kind], self.joins[kind])

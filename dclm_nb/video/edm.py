@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..core.doors import door
+from ..core.doors import AtLeast0, door
 from ..core.errors import UserError, unknown
 
 # %% auto #0
@@ -98,7 +98,8 @@ class NoiseLevels:
     def __post_init__(self):
         if not self.std > 0: raise UserError(f"the spread of noise levels must be positive, not {self.std}")
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    @door
+    def draw(self, n: AtLeast0, generator: torch.Generator) -> Tensor:
         """`n` noise levels, `"n"`."""
         return torch.exp(self.mean + self.std * torch.randn(n, generator=generator))
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..core.doors import door
+from ..core.doors import MayBeNan, door
 from ..core.errors import UserError
 
 # %% auto #0
@@ -61,7 +61,8 @@ class Cut:
     missing: int
     ties: int
 
-    def drops(self, value: float | None) -> bool:
+    @door
+    def drops(self, value: MayBeNan | None) -> bool:
         "Does a clip with this value go? None and NaN are no value."
         if value is None or math.isnan(value): return not self.rule.keep_missing
         return value > self.threshold if self.rule.too_high else value < self.threshold
@@ -71,6 +72,7 @@ class Cut:
         return asdict(self)
 
     @classmethod
+    @door
     def from_dict(cls, kept: Mapping) -> Cut:
         "A cut that `to_dict` made plain. Raises `UserError` if that is not what it is."
         try: return cls(**{**kept, "rule": Rule(**kept["rule"])})

@@ -210,6 +210,7 @@ class WordCaptions:
     "Captions as numbers of known words."
     words: Words
 
+    @door
     def encode(self, captions: Sequence[str]) -> Tensor:
         "int64 `\"B M\"`. Raises `UserError` for an unknown word."
         return self.words.encode([" ".join(plain_words(caption)[:self.words.length]) for caption in captions])
@@ -381,6 +382,7 @@ class Question:
     motion_bucket_id: float | None = None
     elevation: float = 0.0
 
+    @door
     def check(self, model: VideoModel) -> None:
         "Raises `UserError` where the model cannot be asked this."
         stage, wanted = model.plan.stage, {"interpolate": 2}.get(model.plan.stage, 1) if model.plan.given else 0

@@ -119,7 +119,8 @@ class Towers(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.5))
 
     def ids(self, captions: Sequence[str]) -> Tensor:
-        "Word numbers int64 `\"N T\"`, filled with 0 at the front."
+        "Word numbers int64 `\"N T\"`, filled with 0 at the front. Raises `UserError` for none."
+        if not captions: raise UserError("there is no caption to read")
         texts = [[self.numbers.get(word, 1) for word in plain_words(caption)] or [1] for caption in captions]
         longest = max(map(len, texts))
         return torch.tensor([[0] * (longest - len(text)) + text for text in texts])
@@ -132,11 +133,13 @@ class Towers(nn.Module):
         "Word numbers `\"B T\"` to unit vectors `\"B D\"`."
         return F.normalize(self.caption(self.reader(self.embedding(ids))[0][:, -1]), dim=-1)
 
+    @door
     @torch.inference_mode()
     def look(self, frames: np.ndarray) -> np.ndarray:
         "Frames uint8 `\"N H W 3\"` to unit vectors `\"N D\"`."
         return self.pictures(_seen(frames, self.config.side)).numpy()
 
+    @door
     @torch.inference_mode()
     def read(self, captions: Sequence[str]) -> np.ndarray:
         "Captions to unit vectors `\"M D\"`."

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.doors import Count, door
 from ..core.errors import UserError
 from ..core.files import atomic_write, intact, text_of
 from ..core.seeds import seed_for
@@ -64,7 +65,8 @@ class PixelCodec:
     scale: Tensor
 
     @classmethod
-    def fit(cls, films: np.ndarray | Tensor, factor: int = 2) -> PixelCodec:
+    @door
+    def fit(cls, films: np.ndarray | Tensor, factor: Count = 2) -> PixelCodec:
         """The codec of these films, uint8 `"N T H W 3"`. Raises `UserError` for a size that does not split, or a
         channel that never changes."""
         channels = _unshuffled(to_numbers(films), factor).movedim(2, 0).flatten(1)
@@ -75,24 +77,30 @@ class PixelCodec:
     @property
     def channels(self) -> int: return len(self.mean)
 
+    @door
     def encode(self, frames: Tensor) -> Tensor:
         """`"B T 3 H W"` to `"B T C h w"`."""
         return (_unshuffled(frames, self.factor) - _channel(self.mean, frames)) / _channel(self.scale, frames)
 
+    @door
     def decode(self, latents: Tensor) -> Tensor:
-        """`"B T C h w"` to `"B T 3 H W"`."""
+        """`"B T C h w"` to `"B T 3 H W"`. Raises `UserError` for latents of another codec."""
+        if latents.ndim < 3 or latents.shape[-3] != self.channels:
+            raise UserError(f"latents of this codec have {self.channels} channels, not shape {tuple(latents.shape)}")
         return F.pixel_shuffle(latents * _channel(self.scale, latents) + _channel(self.mean, latents), self.factor)
 
     def fingerprint(self) -> str:
         """A hash of what was fitted."""
         return hash_tensors(mean=self.mean, scale=self.scale)
 
+    @door
     def save(self, path: str | Path) -> None:
         """One small JSON file."""
         kept = {"factor": self.factor, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
         atomic_write(path, json.dumps(kept, indent=1) + "\n", noted=True)
 
     @classmethod
+    @door
     def load(cls, path: str | Path) -> PixelCodec:
         """What `save` wrote. Raises `UserError` for any other file."""
         if Path(path).is_file(): intact(path, "fit it again")
@@ -105,6 +113,8 @@ def _channel(values: Tensor, like: Tensor) -> Tensor: return values.to(like)[:, 
 
 def _unshuffled(frames: Tensor, factor: int) -> Tensor:
     "`\"B T 3 H W\"` to `\"B T C h w\"`."
+    if frames.ndim < 3 or frames.shape[-3] != 3:
+        raise UserError(f"films are numbers of shape (films, frames, 3, height, width), not {tuple(frames.shape)}")
     height, width = frames.shape[-2:]
     if height % factor or width % factor:
         raise UserError(f"frames of {height} x {width} pixels do not split into {factor} x {factor}")

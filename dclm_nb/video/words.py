@@ -33,11 +33,13 @@ class Words:
     def __len__(self) -> int: return len(self.words) + 1
 
     @classmethod
+    @door
     def of(cls, captions: Sequence[str]) -> Words:
         """Those of some captions, as long as the longest."""
         split = [plain_words(caption) for caption in set(captions)]
         return cls(tuple(sorted({word for words in split for word in words})), max(map(len, split), default=0))
 
+    @door
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Captions as numbers, int64 `"B M"`. Raises `UserError` for an unknown word or a caption that is too long."""
         numbers = by_form(self.words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.doors import Count, door
+from ..core.doors import AtLeast0, Count, door
 from ..core.errors import UserError, unknown
 from ..core.seeds import seed_for
 
@@ -44,6 +44,7 @@ CAMERAS = {
 STILL = "still"
 
 # %% ../../nbs/video/00_world.ipynb #meaning
+@door
 @dataclass(frozen=True)
 class Meaning:
     "A colour, a shape and a move: of `MOTIONS`, of `CAMERAS`, or `STILL`. An empty word says nothing."
@@ -581,8 +582,10 @@ class Film:
         "What an uploader might call it: the caption of the first scene, right or wrong."
         return f"{self.scenes[0].told.capitalize()} and more"
 
-    def clean(self, i: int) -> tuple[int, int]:
-        "The first and last frame on which scene `i` alone is seen in full."
+    @door
+    def clean(self, i: AtLeast0) -> tuple[int, int]:
+        "The first and last frame on which scene `i` alone is seen in full. Raises `UserError` for one that is not."
+        if i >= len(self.scenes): raise UserError(f"scenes are numbered from 0 to {len(self.scenes) - 1}, not {i}")
         first = self.starts[i] if not i or self.joins[i - 1].kind == "cut" else self.joins[i - 1].last + 1
         end = self.frames if i == len(self.joins) else self.joins[i].first
         return first, end - 1

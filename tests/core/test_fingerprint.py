@@ -2,12 +2,13 @@
 import importlib
 import sys
 import time
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import pytest
 
 from dclm_nb.core import fingerprint
+from dclm_nb.core.doors import door
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.fingerprint import code_of, normalised
 from dclm_nb.core.identity import canonical, hash_of
@@ -133,6 +134,18 @@ def test_plumbing_does_not_count():
     assert "dclm_nb.core.seeds.seed_for" in names and not any("core.files" in n or "core.store" in n for n in names)
 
 
+def test_a_door_is_the_function_behind_it():
+    from dclm_nb.core.statistics import aa_test
+    code = code_of(aa_test)
+    assert code == code_of(aa_test.__wrapped__) and "dclm_nb.core.statistics.aa_test" in code
+
+    @door
+    def typed(config: dict, seed: int, folder: Path): return {"made": _pong(seed)}
+    around = wraps(typed)(lambda *given: typed(*given) | {"more": 1})
+    assert any(name.endswith("_ping") for name in code_of(typed))
+    with pytest.raises(UserError, match="lambda or holds variables"): code_of(around)
+
+
 def test_closures_lambdas_and_partials_are_refused():
     rate = 0.1
     def closure(config, seed, folder): return {"rate": rate}
@@ -170,7 +183,7 @@ def test_cheap_enough_to_ask_for_every_run():
     times = []
     for _ in range(5):
         start = time.process_time()
-        code_of(statistics.aa_test.__wrapped__)             # what the door holds
+        code_of(statistics.aa_test)
         times.append(time.process_time() - start)
     assert min(times) < 0.005 and times[0] < 0.25 and sources, "first asks parse; later ones only look"
 

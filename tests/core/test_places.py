@@ -58,7 +58,7 @@ def doors_with_paths():
         for name in getattr(module, "__all__", []):
             public = getattr(module, name)
             call = public if inspect.isfunction(public) else getattr(public, "__init__", None)
-            if not getattr(call, "is_door", False): continue
+            if not hasattr(call, "holds"): continue
             for parameter, told in inspect.unwrap(call).__annotations__.items():
                 if "Path" in str(told) and parameter != "return":
                     yield found.name.removeprefix("dclm_nb."), name, parameter, call

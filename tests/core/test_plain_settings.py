@@ -44,7 +44,7 @@ def settings() -> dict[str, type]:
             for name in getattr(module, "__all__", ()):
                 kind = getattr(module, name)
                 if not (inspect.isclass(kind) and dataclasses.is_dataclass(kind)): continue
-                if getattr(kind.__init__, "is_door", False) or name in BY_HAND: found[name] = kind
+                if hasattr(kind.__init__, "holds") or name in BY_HAND: found[name] = kind
     return found
 
 

@@ -97,6 +97,20 @@ def test_documents_of_every_shape():
     assert BloomDeduplicator(1000, 1, 3, 0.5, EXACT).deduplicate(texts) == reference(texts, 1, 3, 0.5)
 
 
+def test_one_hash_is_in_it_or_not():
+    some = BloomFilter(100)
+    some.add(np.array([3], np.uint64))
+    assert 3 in some and np.uint64(3) in some and 4 not in some
+    for attempt in (lambda: "3" in some, lambda: -1 in some, lambda: some.add([1.5]), lambda: some.contains(3)):
+        with pytest.raises(UserError, match="must be"): attempt()
+
+
+def test_a_list_of_other_things_is_one_line():
+    for texts in ("abc", [3], iter([None]), {"a": "b"}, 3):
+        with pytest.raises(UserError, match="not one string|must be a"): BloomDeduplicator(100).deduplicate(texts)
+    assert len(BloomDeduplicator(100).deduplicate(iter(["a", "b"]))) == 2
+
+
 def test_nothing_in_nothing_out():
     dedup = BloomDeduplicator(10)
     assert dedup.deduplicate([]) == [] and dedup.inserted == 0

@@ -37,6 +37,7 @@ from dclm_nb.curation.words import SplitText
 
 TEXTS = [f"{word} one two three four" for word in ("a", "b", "c", "d")]
 QUICK = ClassifierConfig(dim=16, bucket=2000, epoch=1)
+HASHES = np.array([1, 2, 3], np.uint64)
 ONE = CrawlSize(0.001, 0, 0, 0, 1)
 
 
@@ -51,6 +52,9 @@ def table(tmp_path_factory) -> dict:
     model = train_classifier(TEXTS[:2], TEXTS[2:], folder, QUICK)
     tokenizer = train_tokenizer(TEXTS, folder, 260)
     scores = np.array([0.1, 0.2, 0.3, 0.4])
+    bloom, growing, dedup = BloomFilter(100), GrowingFilter(100), BloomDeduplicator(10**6)
+    index = NgramIndex(TEXTS, 3)
+    dedup.save(folder / "kept.safetensors")
     return {
         paragraph_ngrams: dict(text="a b c", min_ngram_size=2, max_ngram_size=3),
         most_ngrams: dict(text="a b c", min_ngram_size=2, max_ngram_size=3),
@@ -58,9 +62,17 @@ def table(tmp_path_factory) -> dict:
         classic_bits: dict(ngrams=100, false_positive_rate=0.01),
         number_of_blocks: dict(ngrams=100, false_positive_rate=0.01),
         BloomFilter: dict(expected=100, false_positive_rate=0.01),
+        bloom.add: dict(hashes=HASHES),
+        bloom.contains: dict(hashes=HASHES),
+        bloom.__contains__: dict(one=3),
         GrowingFilter: dict(expected=100, false_positive_rate=0.01),
+        growing.add: dict(hashes=HASHES),
+        growing.contains: dict(hashes=HASHES),
         BloomDeduplicator: dict(expected_ngrams=100, min_ngram_size=13, max_ngram_size=13, threshold=0.8,
                                 false_positive_rate=0.01),
+        dedup.deduplicate: dict(texts=TEXTS),
+        dedup.save: dict(path=folder / "bloom.safetensors"),
+        BloomDeduplicator.load: dict(path=folder / "kept.safetensors"),
         false_removal_bound: dict(ngrams=100, known=10, threshold=0.8, false_positive_rate=0.01),
         duplicate_probability: dict(similarity=0.5, bands=9, rows=13),
         curve_distance: dict(one=(9, 13), other=(450, 20), points=11),
@@ -92,7 +104,9 @@ def table(tmp_path_factory) -> dict:
         token_scorer: dict(model=None, encode=len, context=8, k=2, batch=2, first=None, on_batch=len,
                            told=len),
         NgramIndex: dict(texts=TEXTS, n=3),
-        contaminated_share: dict(text="a b c d", training=NgramIndex(TEXTS, 3)),
+        index.hits: dict(text="a b c d"),
+        index.shared_words: dict(text="a b c d"),
+        contaminated_share: dict(text="a b c d", training=index),
         contamination_label: dict(share=0.5),
         holds_question: dict(document="a b", question="a", options=["b"], last_sentence=False),
         cut_question: dict(document="a b", question="a", options=["b"], last_sentence=False),
@@ -122,6 +136,7 @@ def table(tmp_path_factory) -> dict:
         read_warc: dict(source=warc, report=ReadReport(), limit=10**6, html_only=False),
         write_warc: dict(path=folder / "b.warc", pages=[Page("http://a.org/", b"a")], software="me"),
         ReadReport: dict(examples_per_cause=3),
+        ReadReport().merge: dict(other=ReadReport()),
         warc_address: dict(source="https://a.org/b"),
         fetch_warc: dict(url="crawl-data/a.warc.gz", folder=folder, wait=0.0),
         model_facts: dict(path=model),
@@ -137,11 +152,12 @@ INNER = """
 # what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
 blocks: ScoreQuality KeepBest Tokenise
-bloom: smallest sevens parts set_bits DedupResult one_of_equals above batches
+bloom: BloomFilter.places GrowingFilter.grow GrowingFilter.fill_in smallest sevens parts set_bits DedupResult one_of_equals above batches
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate
 crawl_texts: TextSource split_of RawText encyclopaedia passages manual plain_text equally_many
 decontamination: match_words ngram_numbers Decontaminated
+extract: Bounds.most_seconds Bounds.most_memory Bounds.most_text
 extract: ExtractionFailure nesting_work refuse_traps
 fasttext_files: ModelFacts
 heuristics: Page Verdict assume_english Settings few_banned_words urls_removed newlines_limited in_english long_enough
@@ -150,6 +166,7 @@ heuristics: counted
 heuristics: is_shouted shouted_lines_removed number_lines_removed counter_lines_removed single_word_lines_removed Phrase
 heuristics: phrase_removed phrases_removed Step Decision
 known_answers: page_outcomes compare_with_labels quality_mix
+language: FastTextLanguage.__call__
 language: Language has_nothing_to_read one_line is_english
 members: Member first_bytes next_member Unpacking read_member
 minicrawl: damaged_record PageLabel CrawlManifest
@@ -164,6 +181,7 @@ repetition: first_repetition
 tokens: plain_tokenizer vocabulary_size TokenReport token_damage
 url: starts_with_tld tld_dots trie_pattern DomainTable listed_host domain_is_banned banned_words original_word_list
 url: original_ban_lists
+warc: ReadReport.settle
 warc: Page Record page_of warc_record response_record fits frame
 word_boundaries: ascii_edges has unicode_edges Tokens word_tokens
 words: ft_words ascii_words word_class word_segments uniseg_words segments

@@ -18,7 +18,7 @@ from dclm_nb.exhibits.runner import progress_line, reproduce, reproduce_all
 from dclm_nb.exhibits.showcase import Showcase
 from dclm_nb.exhibits.status import standing
 from dclm_nb.papers.catalogue import get_exhibit
-from dclm_nb.papers.frames import printed_frame
+from dclm_nb.papers.frames import RowNotes, printed_frame
 from dclm_nb.papers.paper import get_scale
 
 
@@ -27,6 +27,8 @@ def table(tmp_path_factory) -> dict:
     """Each door with a call that is right: one parameter at a time is then replaced."""
     folder = tmp_path_factory.mktemp("given")
     exhibit = get_exhibit("figure-3", "dclm")
+    show = Showcase("dclm", "figure-3", out_dir=folder / "page")
+    seen = compare(exhibit, [printed_frame("dclm", "figure-3")], "replay")
     run = dict(exhibit=exhibit, scale="replay", seeds=None, force=False, out_dir=folder / "out", limit=None,
                console=None, here=True)
     return {
@@ -48,6 +50,10 @@ def table(tmp_path_factory) -> dict:
         report: dict(root=folder),
         standing: dict(exhibit=exhibit, root=folder),
         compare: dict(exhibit=exhibit, frames=[printed_frame("dclm", "figure-3")], scale="replay", columns=()),
+        seen.cell: dict(row=seen.rows[0], column="core", source="printed"),
+        seen.title: dict(column="core"),
+        seen.label: dict(row=seen.rows[0]),
+        seen.has: dict(source="printed"),
         format_like: dict(value=27.53, text="27.5"),
         latex_escape: dict(text="50 %"),
         write_pages: dict(paper="dclm"),
@@ -55,6 +61,12 @@ def table(tmp_path_factory) -> dict:
         out_of_step: dict(paper="dclm"),
         known_already: dict(exhibit=exhibit),
         out_folder: dict(exhibit=exhibit, scale="replay"),
+        show.verdicts: dict(withheld={}),
+        show.section: dict(head="More", what="A sentence."),
+        show.notes: dict(notes=RowNotes({"a": "b"})),
+        show.differences: dict(paper={"a": 1}, here={"a": 2}, why={"a": "smaller"}, theirs="paper", head=None),
+        show.attach: dict(folder=show.out_dir / "model"),
+        show.figure: dict(kind=None),
         Showcase: dict(paper="dclm", exhibit="figure-3", scale="replay", out_dir=folder),
     }
 

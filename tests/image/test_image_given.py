@@ -6,12 +6,14 @@ import torch
 from odd import Walk
 
 import dclm_nb.image
-from dclm_nb.image.autoencoders import build_autoencoder, check_usage, codebook_usage, make_codec, pretrained_kl
+from dclm_nb.image.autoencoders import (
+    ConvCodec, autoencoder_config, build_autoencoder, check_usage, codebook_usage, make_codec, pretrained_kl,
+)
 from dclm_nb.image.backbone import Backbone
 from dclm_nb.image.captions import CaptionVocabulary, caption_words
 from dclm_nb.image.checker import check_all, check_scene
 from dclm_nb.image.checkpoints import ImageModel, load_image_model, sample, save_image_model
-from dclm_nb.image.codecs import fit_codec, load_codec, psnr
+from dclm_nb.image.codecs import PatchPCA, PatchVQ, fit_codec, load_codec, psnr
 from dclm_nb.image.config import AutoencoderConfig, BackboneConfig
 from dclm_nb.image.entropy import arrangements, entropy_floor, object_codes
 from dclm_nb.image.features import (
@@ -20,6 +22,7 @@ from dclm_nb.image.features import (
 )
 from dclm_nb.image.flops import forward_flops, sampling_flops, training_flops
 from dclm_nb.image.flow import FlowSettings
+from dclm_nb.image.judges import JudgeSuite
 from dclm_nb.image.launch import default_codec, describe_plan, plan, train_image
 from dclm_nb.image.masked import MaskedSettings
 from dclm_nb.image.methods import MethodSettings, Sampling, network_passes
@@ -48,11 +51,16 @@ def table(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("given")
     codec = fit_codec("vq-8", SCENES.images)
     codec.save(folder / "codec")
+    pca = fit_codec("pca-4", SCENES.images)
+    shape_of_conv = autoencoder_config("conv-kl-4", dataclasses.replace(SMALL, size=24))
+    learned = ConvCodec("conv-kl-4", shape_of_conv, build_autoencoder(shape_of_conv))
+    features = fit_feature_net(SPEC, QUICK, dimension=4)
     words = CaptionVocabulary.of(SCENES.captions)
     shape = SHAPE | dict(caption_words=len(words), caption_length=words.length)
     model = ImageModel(Backbone(BackboneConfig(**shape)), codec, words)
     shard = write_shard(folder / "a.tar", SCENES)
     towers = fit_two_tower(SPEC, QUICK, misses=1)
+    suite = JudgeSuite.build(features, towers, 16)
     stream, reader = shard_images(shard, PictureReader(24)), PictureReader(24)
     pairs = dict(network=towers, images=SCENES.images, captions=SCENES.captions)
     hub = dict(repo="a/b", revision="0" * 40, split="train", image_column="image", caption_column="text")
@@ -68,9 +76,19 @@ def table(tmp_path_factory) -> dict:
         write_shard: dict(path=folder / "b.tar", pictures=SCENES, first=0),
         shard_images: dict(shards=shard, reader=reader, rank=0, world_size=1),
         hub_images: hub | dict(reader=reader, rank=0, world_size=1),
+        stream.take: dict(n=2),
         CaptionedStream: dict(source=stream.source, reader=reader, field="caption"),
         fit_codec: dict(name="vq-8", images=SCENES.images, patch=4, seed=0),
         load_codec: dict(folder=folder / "codec", size=24, kind="discrete"),
+        PatchPCA.fit: dict(images=SCENES.images, channels=4, patch=4, name=""),
+        PatchVQ.fit: dict(images=SCENES.images, codes=8, patch=4, seed=0, name=""),
+        codec.save: dict(folder=folder / "again"),
+        codec.encode: dict(images=SCENES.images),
+        codec.decode: dict(latents=codec.encode(SCENES.images)),
+        pca.encode: dict(images=SCENES.images),
+        pca.decode: dict(latents=pca.encode(SCENES.images)),
+        learned.encode: dict(images=SCENES.images),
+        learned.decode: dict(latents=learned.encode(SCENES.images)),
         psnr: dict(a=SCENES.images, b=SCENES.images),
         AutoencoderConfig: settings(SMALL),
         build_autoencoder: dict(config=SMALL, seed=0),
@@ -80,6 +98,12 @@ def table(tmp_path_factory) -> dict:
         pretrained_kl: dict(name="a/b", size=24, revision=None, patch=2),
         caption_words: dict(caption="a red circle"),
         CaptionVocabulary: dict(words=("a", "b"), length=2, lenient=False),
+        CaptionVocabulary.of: dict(captions=["a red circle"]),
+        CaptionVocabulary.frequent: dict(captions=["a red circle"], most=9, length=2),
+        CaptionVocabulary.from_dict: dict(kept=words.to_dict()),
+        words.encode: dict(captions=["a red circle"]),
+        words.decode: dict(ids=words.null(2)),
+        words.null: dict(batch=2),
         BackboneConfig: SHAPE,
         Backbone: dict(config=BackboneConfig(**SHAPE), seed=0),
         FlowSettings: settings(FlowSettings()),
@@ -104,6 +128,14 @@ def table(tmp_path_factory) -> dict:
         fit_feature_net: dict(spec=SPEC, training=QUICK, seed=0, dimension=4),
         fit_two_tower: dict(spec=SPEC, training=QUICK, seed=0, misses=1),
         near_misses: dict(caption="a red circle left of a blue square", spec=SPEC),
+        features.features: dict(images=SCENES.images),
+        features.attributes: dict(images=SCENES.images),
+        towers.image_vectors: dict(images=SCENES.images),
+        towers.caption_vectors: dict(captions=SCENES.captions),
+        JudgeSuite.build: dict(feature_net=features, two_tower=towers, n=16, blind=None),
+        suite.measure: dict(images=SCENES.images, captions=SCENES.captions, split="held out"),
+        suite.score: dict(images=SCENES.images, captions=SCENES.captions),
+        suite.real: dict(n=8),
         contrastive_score: pairs,
         retrieval_accuracy: pairs | dict(k=2, seed=0),
         near_miss_accuracy: pairs,
@@ -126,14 +158,18 @@ def table(tmp_path_factory) -> dict:
 
 INNER = """
 # what is given comes from our own code, which checked it before
+autoencoders: ConvCodec.from_parts
 autoencoders: KL VQ LFQ FSQ ResidualBlock Autoencoder ConvCodec Usage AutoencoderTraining train_autoencoder
 autoencoders: autoencoder_config DiffusersKL
+backbone: Backbone.embed Backbone.condition Backbone.hidden Backbone.forward
 backbone: rotary_angles rotary_tables rotate KeyValueCache Places Attention Block modulated CaptionEncoder TimeEncoder
 checker: foreground Seen find_things Check attribute_scores checker_learned
+codecs: SavedCodec.from_parts
 codecs: Codec check_images check_latents to_patches from_patches principal_axes PatchPCA unique_patches
 codecs: nearest_code fit_codebook PatchVQ codec_learned codec_table
 config: check_method
 entropy: seen_entropy
+features: FeatureNet.forward TwoTower.ids TwoTower.read TwoTower.look
 features: judge_scenes PictureTower attribute_names attribute_targets FeatureNet feature_learned TwoTower
 features: contrastive_loss towers_learned Pretrained
 flow: shifted sample_times flow_loss guided doubled flow_sample
@@ -148,6 +184,7 @@ pictures: on_white with_clear_colour picture_tensor chosen at_hand emoji_caption
 recipes: train_config_from_dict Size
 scenes: coverage Pair Group meaning split_of Placed place_one place draw CaptionedImages
 training: LatentSet step_generator rate_factor ImageTraining FlopBudget load_weights train
+webdata: PictureReader.__call__
 webdata: read_caption pair_of HubSource
 """
 COSTLY = (

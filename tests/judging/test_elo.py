@@ -189,7 +189,7 @@ def test_people_who_agree_are_worth_less_than_they_are_many():
     (lambda: likelihood_elo([*ROUND, Vote("a", "b", 1, "x")]), "some votes name an item"),
     (lambda: likelihood_elo([Vote("a", "b", 1, "x")] * 3), "one item show no spread"),
     (lambda: likelihood_elo(ROUND, draws=0).of("z"), "unknown player 'z'"),
-    (lambda: likelihood_elo(ROUND, draws=2).interval("a", level=95), "level is a share")])
+    (lambda: likelihood_elo(ROUND, draws=2).interval("a", level=95), "level must be between 0 and 1")])
 def test_what_has_no_rating_is_refused_in_one_line(call, says):
     with pytest.raises(UserError, match=says) as caught: call()
     assert "\n" not in str(caught.value)
@@ -197,3 +197,10 @@ def test_what_has_no_rating_is_refused_in_one_line(call, says):
 
 def test_one_item_is_enough_for_ratings_without_intervals():
     assert likelihood_elo([Vote("a", "b", 1, "x")], draws=0).gap("a", "b").mid > 0
+
+
+def test_the_chance_of_any_two_ratings():
+    assert expected_score(1400, 1000) == pytest.approx(10 / 11) and expected_score(1000.0, 1000) == 0.5
+    assert expected_score(10.0**30, 0) == 1 and expected_score(0, 10.0**30) == pytest.approx(0)
+    assert np.allclose(expected_score(np.array([1400.0, 600.0]), 1000), [10 / 11, 1 / 11])
+    with pytest.raises(UserError, match="not paired"): expected_score(np.zeros(2), np.zeros(3))

@@ -1,5 +1,6 @@
 """Votes and the share that was won: against scipy, from either side, and where there is nothing to count."""
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -104,3 +105,10 @@ def test_a_score_that_is_none_is_counted_and_stops(score):
 def test_bad_input_is_refused_in_one_line(call, says):
     with pytest.raises(UserError, match=says) as caught: call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_vote_has_names_and_a_number():
+    vote = Vote("a", "b", 1, "x")
+    assert pickle.loads(pickle.dumps(vote)) == vote and vote[:2] == ("a", "b") and vote._replace(score=0).score == 0
+    for wrong in ((3, "b", 1), ("a", None, 1), ("a", "b", "1"), ("a", "b", 1, [])):
+        with pytest.raises(UserError, match="must be"): Vote(*wrong)

@@ -47,3 +47,8 @@ def test_precision_and_recall():
     assert found == FilterTruth(hit=2, missed=1, false_alarm=1, passed=1)
     assert found.recall.mid == found.precision.mid == pytest.approx(2 / 3) and found.removed == 0.6
     assert math.isnan(FilterTruth.of([False], [False]).precision.mid)
+
+
+def test_one_flag_for_each_that_was_removed():
+    assert FilterTruth.of([True, False, True], [1, 0, 0]) == FilterTruth(1, 0, 1, 1)
+    with pytest.raises(UserError, match="2 removed and 3 flags"): FilterTruth.of([True, False], [True, False, True])

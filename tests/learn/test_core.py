@@ -69,6 +69,7 @@ def test_a_table_gives_back_every_bit(tmp_path):
     table.start(0)
     table.append([{"step": step, "loss": value} for step, value in enumerate(values)])
     assert table.column("loss") == values
+    with pytest.raises(UserError, match="unknown column of losses 'los' .did you mean 'loss'"): table.column("los")
 
 
 def test_the_first_bad_row_is_named():

@@ -55,6 +55,7 @@ def test_folder_round_trip(tmp_path, vocab_size, dtype, shards):
     assert data.manifest["dtype"] == dtype and len(data) == 13 and data.tokens == 52
     order = np.random.default_rng(1).integers(0, 13, 40)
     assert (data.rows(order) == ids[order]).all()
+    assert len([context for context in data]) == 13         # a loop ends where there is no row
 
 
 def test_the_identity_is_of_the_tokens(tmp_path):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import is_sum, sum_beside
-from dclm_nb.shards.records import Records, content_identity, map_npy, map_rows, read_header, write_npy, write_rows
+from dclm_nb.shards.records import (
+    NoRow, Records, content_identity, map_npy, map_rows, read_header, write_npy, write_rows,
+)
 
 PICTURE = np.dtype([("latents", np.float16, (4, 2)), ("caption", np.uint16, (3,))])
 KINDS = [np.dtype("<u2"), np.dtype(("<u4", (5,))), np.dtype(("<f2", (2, 3))), PICTURE]
@@ -42,13 +44,13 @@ def test_rows_of_any_type_and_any_cut_are_found_by_their_number(tmp_path, kind, 
 
 @pytest.mark.parametrize("number", [-1, 7, 10**12])
 def test_a_number_without_a_row_is_refused(number):
-    with pytest.raises(IndexError, match="from 0 to 6"): Records([np.arange(7)]).rows([0, number])
+    with pytest.raises(NoRow, match="from 0 to 6"): Records([np.arange(7)]).rows([0, number])
 
 
 def test_no_rows_at_all():
     for empty in (Records([]), Records([np.empty((0, 3))])):
         assert len(empty) == 0
-        with pytest.raises(IndexError, match="there are no rows"): empty.rows([0])
+        with pytest.raises(NoRow, match="there are no rows"): empty.rows([0])
     assert Records([np.arange(3)]).rows([]).tolist() == []
 
 

@@ -6,7 +6,7 @@ from datatrove.data import Document
 
 import dclm_nb.shards
 from dclm_nb.shards.clips import write_clip_shards, write_clip_table
-from dclm_nb.shards.records import map_npy, map_rows, write_npy, write_rows
+from dclm_nb.shards.records import Records, map_npy, map_rows, write_npy, write_rows
 from dclm_nb.shards.safe_tar import Layout, write_tar
 from dclm_nb.shards.sources import ShardSource, find_shards, this_rank
 from dclm_nb.shards.stream import SampleStream
@@ -22,6 +22,7 @@ def table(tmp_path_factory) -> dict:
     rows = np.arange(6, dtype=np.int64)
     write_rows(folder / "rows.bin", rows)
     (folder / "clip.mp4").write_bytes(b"film")
+    stream = SampleStream(ShardSource((shard,), LAYOUT), str, ("no",))
     clips = [Document("text", "a", metadata={"path": str(folder / "clip.mp4")})]
     return {
         Layout: dict(endings={"txt": "txt"}, limits={"txt": 99}, needed=(("txt",),), twice="part twice"),
@@ -31,6 +32,10 @@ def table(tmp_path_factory) -> dict:
         ShardSource: dict(shards=(shard,), layout=LAYOUT, rank=0, world_size=1),
         SampleStream: dict(source=ShardSource((shard,), LAYOUT), decode=str, causes=("no",), seed=0, buffer=2,
                            endless=False),
+        stream.set_epoch: dict(epoch=1),
+        stream.first: dict(n=1),
+        Records: dict(parts=[rows, rows]),
+        Records([rows]).rows: dict(indices=[0, 5, 0]),
         write_rows: dict(path=folder / "b.bin", rows=rows),
         map_rows: dict(path=folder / "rows.bin", record=np.dtype("int64"), rows=6, sha256=None, then="make it again"),
         write_npy: dict(path=folder / "a.npy", rows=rows),
@@ -43,9 +48,9 @@ def table(tmp_path_factory) -> dict:
 INNER = """
 # what is given comes from our own code, which checked it before
 clips: clip_facts clip_schema clip_shard_damage shard_damage
-records: narrowed Records read_header content_identity
-safe_tar: shard_samples
-sources: Source shard_hashes
+records: NoRow narrowed read_header content_identity
+safe_tar: Layout.is_whole shard_samples
+sources: ShardSource.order ShardSource.samples Source shard_hashes
 stream: shuffled
 tally: Refused Tally
 """

@@ -99,7 +99,7 @@ def test_the_first_of_a_stream_or_one_line(shards):
     assert len(stream(shards).first(27)) == 27
     with pytest.raises(UserError, match="28 samples were asked for and the stream has 27 .read: 27, no number: 3"):
         stream(shards).first(28)
-    with pytest.raises(UserError, match="has 0"): stream(shards).first(0)
+    with pytest.raises(UserError, match="n must be at least 1, not 0"): stream(shards).first(0)
 
 
 def test_an_endless_stream_of_nothing_ends(tmp_path):

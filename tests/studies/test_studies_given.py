@@ -9,6 +9,7 @@ from dclm_nb.studies.training_cost import short_number, state_bytes
 COMPUTE, LOSSES = [1.0, 10.0, 100.0, 1000.0], [4.0, 3.0, 2.5, 2.2]
 CALLS = {
     lower_hull: dict(compute=COMPUTE, metric=LOSSES, higher_is_better=False),
+    fit_power(COMPUTE, LOSSES).at: dict(compute=10.0),
     share_error: dict(score=0.5, n=10, ceiling=1.0),
     fit_power: dict(compute=COMPUTE, metric=LOSSES, higher_is_better=False, reference=1.0),
     bootstrap_fit: dict(compute=COMPUTE * 2, metric=LOSSES * 2, size=["a", "b", "c", "d"] * 2, seed=[0] * 4 + [1] * 4,

@@ -108,6 +108,11 @@ def test_one_sentence_of_two(look, clip_says, whole):
     assert merge_captions([look, clip_says]) == whole
 
 
+def test_other_sentences_are_put_in_a_row():
+    assert merge_captions(["a red circle", "a blue ring", "a shape"]) == "a red circle; a blue ring; a shape"
+    with pytest.raises(UserError, match="not one string"): merge_captions("a red circle")
+
+
 @dataclass(frozen=True)
 class Counted:
     "A captioner that says its name and notes that it was asked."

@@ -18,7 +18,7 @@ from ...lm.aggregate import core_score, extended_score
 from ...lm.tasks import CORE, TASKS
 from ...papers.frames import tidy
 from .released_files import released_folder, verify_released
-from .replay import released_runs, released_scores
+from .replay import released_runs, released_scores, released_size
 
 if TYPE_CHECKING:
     from dclm_nb.core.statistics import Spread
@@ -34,10 +34,8 @@ RULED = {(1_439_795_200, 28_795_904_000): "1B",             # parameters, traini
 @door
 def run_scale(run: str) -> str:
     """`1B` or `7B`: the scale whose repeats tell how much a released run may move; blank for no run and where there are
-    none."""
-    if not run: return ""
-    params, tokens = released_runs().loc[run, ["params", "tokens"]]
-    return "" if pd.isna(params) or pd.isna(tokens) else RULED.get((int(params), int(tokens)), "")
+    none. Raises `UserError` for an unknown run."""
+    return RULED.get(released_size(run), "") if run else ""
 
 # %% ../../../nbs/studies/dclm/05_run_noise.ipynb #repeat-groups
 @functools.cache
@@ -125,10 +123,13 @@ def other_runs(run: str) -> list[str]:
 
 # %% ../../../nbs/studies/dclm/05_run_noise.ipynb #repeat-frame
 @door
+@door
 def repeat_frame(column: str = "core") -> pd.DataFrame:
     """The scores of all groups, counted or not, as a tidy frame of `extra-run-noise`: a row per group, a column per
-    run."""
-    title = {"core": "Core", "mmlu": "MMLU", "extended": "Extended"}[column]
+    run. Raises `UserError` for an unknown column."""
+    titles = {"core": "Core", "mmlu": "MMLU", "extended": "Extended"}
+    if column not in titles: raise unknown("column", column, list(titles))
+    title = titles[column]
     groups = repeat_values(column, counted=False).groupby("group", sort=False)
     records = [dict(row=group, column=f"{title}, run {number}", value=value, run=run)
                for group, part in groups for number, (run, value) in enumerate(zip(part.run, part.value), 1)]

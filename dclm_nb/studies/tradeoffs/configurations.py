@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ...core.doors import door
+from ...core.errors import unknown
 from ...image.config import METHODS, BackboneConfig
 from ...image.flops import forward_flops, sampling_flops, training_flops
 from ...image.methods import Sampling
@@ -49,8 +51,11 @@ PATCH = 4                       # pixels, of every codec of the study
 @door
 def codec_numbers(codec: str) -> int:
     """Numbers per token of `pca-16` or `conv-kl-8`, codes of `vq-256`, by their names. A patch codec has as many
-    as its name says, because the scenes have more different patches than any of them has codes."""
-    return int(codec.rsplit("-", 1)[1])
+    as its name says, because the scenes have more different patches than any of them has codes. Raises `UserError` for
+    another name."""
+    if found := re.fullmatch(r"[a-z-]+-([1-9]\d{0,5})", codec): return int(found[1])
+    studies = [ours.study for ours in PROFILES.values()]
+    raise unknown("codec", codec, dict.fromkeys(name for study in studies for name in study.codecs))
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #network
 @door
@@ -65,7 +70,8 @@ def network_of(method: str, size: str) -> BackboneConfig:
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #size-row
 @door
 def size_row(size: str) -> str:
-    "A row's name: the size, and whether it is ours or assumed."
+    "A row's name: the size, and whether it is ours or assumed. Raises `UserError` for an unknown size."
+    if size not in SIZES: raise unknown("size", size, list(SIZES))
     return f"{size} ({SIZES[size].provenance})"
 
 # %% ../../../nbs/studies/tradeoffs/06_configurations.ipynb #meta
@@ -345,6 +351,7 @@ def flops_frame() -> pd.DataFrame:
 def counted_frame(scale: str) -> pd.DataFrame:
     "Table D counted, at every scale but `replay` (which runs nothing). Deterministic: one seed says it all."
     if scale == "replay": return tidy([])
+    scale = profile(scale).study.scale
     records = [
         record
         for size in FLOP_SIZES

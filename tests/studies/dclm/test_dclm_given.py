@@ -11,7 +11,7 @@ from dclm_nb.studies.dclm.minhash_curves import curves_frame, exhibit_frame, fou
 from dclm_nb.studies.dclm.profiles import profile
 from dclm_nb.studies.dclm.released_files import dataset_in_name, recipe_in_name, run_name
 from dclm_nb.studies.dclm.ruler import replayed_gaps
-from dclm_nb.studies.dclm.run_noise import other_runs, repeat_values, what_differs
+from dclm_nb.studies.dclm.run_noise import other_runs, repeat_frame, repeat_values, run_scale, what_differs
 
 RUN = next(run for run in r.released_rows("table-4")["run"] if run)
 GROUP = repeat_values()["group"].iloc[0]
@@ -25,6 +25,8 @@ CALLS = {
     paper_run: dict(scale="1B-1x"),
     r.released_scores: dict(run=RUN),
     r.released_rows: dict(exhibit="table-4"),
+    r.released_size: dict(run=RUN),
+    r.training_flops: dict(row="C4 / 7B / 138B", run=RUN),
     r.score_cell: dict(run=RUN, column="core", version="v1"),
     r.replay_frame: dict(exhibit="table-4", version="v1"),
     r.replayed_or_printed: dict(exhibit="table-4"),
@@ -40,16 +42,14 @@ CALLS = {
     dataset_in_name: dict(run=RUN),
     what_differs: dict(group=GROUP),
     repeat_values: dict(column="core", counted=True),
+    run_scale: dict(run=RUN),
+    repeat_frame: dict(column="core"),
     other_runs: dict(run=RUN),
     replayed_gaps: dict(exhibits=["table-4"]),
 }
 
 
 INNER = """
-# names of runs and columns that our own tables hold
-replay: training_flops
-run_noise: run_scale
-run_noise: repeat_frame
 # runs, frames and figures of this study, called by its notebooks
 calibration: plant clean_documents planted_documents calibration_run calibrate todays_keys differences_of
 calibration: ProbeCalibration calibration_of usable_instruments must_pass write_calibration read_calibration

@@ -10,7 +10,9 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.studies.dclm.ruler import gap_table, repeat_table, replayed_gaps, ruler_figure, ruler_table
 from dclm_nb.lm.aggregate import core_score
 from dclm_nb.lm.tasks import CORE
-from dclm_nb.studies.dclm.replay import released_rows, released_runs, released_scores, score_cell
+from dclm_nb.studies.dclm.replay import (
+    released_rows, released_runs, released_scores, released_size, score_cell, training_flops,
+)
 from dclm_nb.studies.dclm.run_noise import (
     COLUMNS, other_runs, repeat_frame, repeat_groups, repeat_values, ruler, ruler_for, run_scale, what_differs,
 )
@@ -204,3 +206,15 @@ def test_tables_and_figure_show_every_group_and_gap():
 def test_errors():
     for attempt in (lambda: what_differs("nothing"), lambda: repeat_values("rouge")):
         with pytest.raises(UserError): attempt()
+
+
+def test_a_name_that_nobody_knows_is_one_line():
+    with pytest.raises(UserError, match="unknown released run 'rw_v3'"): run_scale("rw_v3")
+    with pytest.raises(UserError, match="unknown column 'cor' .did you mean 'core'..; choose from: core, mmlu, ext"):
+        repeat_frame("cor")
+    with pytest.raises(UserError, match="unknown released run"): training_flops("C4 / 7B / 138B", "rw_v3")
+    with pytest.raises(UserError, match="prints no size"): training_flops("C4", "")
+    assert training_flops("C4 / 7B / 138B", "") == 6 * 7e9 * 138e9
+    run = released_runs().index[released_runs()["tokens"].notna()][0]
+    params, tokens = released_runs().loc[run, ["params", "tokens"]]
+    assert released_size(run) == (params, tokens) and training_flops("", run) == 6.0 * params * tokens

@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from dclm_nb.core.errors import UserError
 from dclm_nb.core.paths import project_root
 from dclm_nb.papers.catalogue import get_exhibit
 from dclm_nb.exhibits.offers import settle_scale
@@ -186,3 +187,12 @@ def test_a_notebook_runs_and_vouches_for_what_it_wrote(name, scale, tmp_path):
 def test_where_no_scale_is_asked_for_each_runs_at_one_it_has():
     settled = {e: settle_scale(get_exhibit(e, "tradeoffs")).name for e in ("table-a", "table-c", "table-d")}
     assert settled == {"table-a": "replay", "table-c": "replay", "table-d": "laptop"}
+
+
+def test_a_name_that_nobody_knows_is_one_line():
+    assert [configurations.codec_numbers(codec) for codec in ("pca-16", "conv-kl-8", "vq-256")] == [16, 8, 256]
+    for codec in ("pca", "pca-x", "pca-0", "16"):
+        with pytest.raises(UserError, match=f"unknown codec '{codec}'.*choose from: .*pca-"):
+            configurations.codec_numbers(codec)
+    with pytest.raises(UserError, match="unknown size 'XXXL' .*choose from: .*XL"): configurations.size_row("XXXL")
+    with pytest.raises(UserError, match="unknown scale"): configurations.counted_frame("huge")

@@ -3,12 +3,17 @@ import pytest
 from odd import Walk
 
 import dclm_nb.studies.tradeoffs
-from dclm_nb.studies.tradeoffs.configurations import drawings, network_of
-from dclm_nb.studies.tradeoffs.cost import h100_hours
+from dclm_nb.studies.tradeoffs.configurations import codec_numbers, counted_frame, drawings, network_of, size_row
+from dclm_nb.studies.tradeoffs.cost import codec_flops, exhibit_flops, h100_hours
 from dclm_nb.studies.tradeoffs.profiles import profile
 
 CALLS = {
     profile: dict(scale="laptop"),
+    codec_numbers: dict(codec="pca-16"),
+    size_row: dict(size="nano"),
+    counted_frame: dict(scale="laptop"),
+    codec_flops: dict(name="conv-kl-8", scale="laptop"),
+    exhibit_flops: dict(exhibit="figure-a", scale="laptop", seeds=3),
     network_of: dict(method="diffusion", size="nano"),
     drawings: dict(method="diffusion"),
     h100_hours: dict(flops=1e15, utilisation=0.038),
@@ -16,12 +21,6 @@ CALLS = {
 
 
 INNER = """
-# names of codecs, sizes and exhibits that our own tables hold
-configurations: codec_numbers
-configurations: size_row
-configurations: counted_frame
-cost: codec_flops
-cost: exhibit_flops
 # runs, frames and figures of this study, called by its notebooks
 compute_grid: Aim Point GridRuns run_grid codec_scores ceiling gate floor_check decided_by_codec withheld best_of
 compute_grid: little_compute metric_frame loss_frame composition_frame parts_table guidance_note first_lane place_notes
