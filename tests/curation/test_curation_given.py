@@ -152,7 +152,7 @@ INNER = """
 # what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
 blocks: ScoreQuality KeepBest Tokenise
-bloom: BloomFilter.places GrowingFilter.grow GrowingFilter.fill_in smallest sevens parts set_bits DedupResult one_of_equals above batches
+bloom: BloomFilter.places GrowingFilter.fill_in smallest sevens parts set_bits DedupResult one_of_equals above batches
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate
 crawl_texts: TextSource split_of RawText encyclopaedia passages manual plain_text equally_many
