@@ -177,11 +177,12 @@ def budget(
 ):
     "What a run would cost, here and at the paper's size."
     from rich.table import Table
-    from dclm_nb.exhibits.budget import budget as lines
+    from dclm_nb.exhibits.budget import READING, budget as lines
     from dclm_nb.papers.catalogue import get_exhibit
     table = Table.grid(padding=(0, 2))
     for name, value in lines(get_exhibit(exhibit, paper), scale or None): table.add_row(f"[bold]{name}[/]", value)
-    _console().print(table)
+    (console := _console()).print(table)
+    console.print(f"\n{READING}", style="dim", highlight=False)
 
 # %% ../nbs/cli.ipynb #report-command
 @_command("results", "report")

@@ -100,6 +100,7 @@ def test_claims_shows_every_claim():
 def test_budget_knows_the_paper_size():
     shown = " ".join(command("budget", "table-4", "--scale", "1B-1x").stdout.split())
     assert "8 runs of 1.44B parameters on 28.8B tokens" in shown and "1,920 H100-hours" in shown
+    assert "A time is measured, on the machine named below it; FLOPs" in shown
 
 
 def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
