@@ -331,6 +331,9 @@ def curate(
     classifier: Annotated[
         str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
+    keep: Annotated[
+        float, typer.Option(help="Share of the pool that the classifier keeps, the best: above 0, at most 1.")
+    ] = 0.1,
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored text, by the paper's steps; curate video: films to clips."
@@ -339,21 +342,28 @@ def curate(
         if given: _fail(f"--{given[0]} stands before the word video: options for films come behind it")
         return
     if not warc: _fail("name web archives with --warc, or films: dclm-nb curate video FOLDER (dclm-nb curate --help)")
-    from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
+    from dclm_nb.curation.pipeline import CurationConfig, Stopped, curate as run
+    if not 0 < keep <= 1: _fail(f"--keep is a share above 0 and at most 1 (0.1: the best tenth), not {keep:g}")
     config = CurationConfig(
-        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, name="laptop"
+        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, keep_fraction=keep,
+        name="laptop",
     )
     try: report = run(warc, out, config, executor=executor, workers=workers)
-    except NothingLeft as e:
+    except Stopped as e:
         _print_curation(e.report)
         raise
     if report: _print_curation(report)           # otherwise the jobs run elsewhere, and `curate` has said so
 
 def _print_curation(report):
-    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
-    print(report.reasons.to_string(index=False))
+    "The funnel, the rules that took something, what was used, and where what lies."
+    funnel = report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format))
+    print(funnel.rename(columns={"share": "of all records"}).to_string(index=False))
+    reasons = report.reasons
+    limits = [report.limit(stage, step) for stage, step in zip(reasons["stage"], reasons["step"])]
+    print("", reasons.rename(columns={"documents": "pages"}).assign(limit=limits).to_string(index=False), "", sep="\n")
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
+    for name, what in report.contents().items(): print(f"  {name:12} {what}")
 
 # %% ../nbs/cli.ipynb #curate-video-command
 @_command("curation", "curate video FOLDER --out curated", "video", curate_app)

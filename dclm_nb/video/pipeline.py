@@ -280,12 +280,12 @@ class WriteCard(books.WriteReport):
             libraries=library_versions(build_pipeline.declared.libraries),
         )
 
-    def write(self) -> None:
-        "Write both. Raises `RuntimeError` where a book does not balance."
+    def write(self, stopped: str = "") -> None:
+        "Write both; `stopped` says why the run goes no further. Raises `RuntimeError` where a book does not balance."
         folder = Path(self.folder)
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
-        told |= self.more(int(table.left.iloc[-1]))
+        told |= self.more(int(table.left.iloc[-1])) | (dict(stopped=stopped) if stopped else {})
         # the report last: where it is, everything is
         atomic_write(folder / "card.md", card(told), noted=True)
         write_last(folder / "report.json", json.dumps(told, indent=1) + "\n", books.parts_of(folder))

@@ -39,7 +39,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "runs bump": dict(name="no/such", because="why"),
     "runs same": dict(names="no/such", because="why"),
     "runs verify": dict(key="0"),
-    "curate": dict(warc="a.warc", out="out", executor="local", workers="1", extraction="resiliparse", lists="embedded",
+    "curate": dict(warc="a.warc", out="out", executor="local", workers="1", extraction="resiliparse", lists="embedded", keep="0.5",
                    classifier="none", faithful=None),
     "curate video": dict(films="a-folder", config="", out="out", executor="local", workers="1"),
     "train video": dict(data="a-folder", stage="image", start="", out="out", config="", size="laptop", seed="0"),
