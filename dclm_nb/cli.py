@@ -419,8 +419,7 @@ def _print_films(report, most: int = 20):
     shares = report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format))
     print(shares.rename(columns={"share": "of all shots"}).to_string(index=False))
     if len(report.reasons): print(report.reasons.rename(columns={"documents": "shots"}).to_string(index=False))
-    for cut in report.thresholds:
-        print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
+    for line in report.rules_told(): print(line)
     if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
     if report.shards.is_dir(): print(f"to train on (WebDataset and Parquet): {report.shards}")
     print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")
