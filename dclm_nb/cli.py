@@ -58,7 +58,8 @@ def _group(name: str, group: str, help: str, example: str = "") -> typer.Typer:
     return inner
 
 curate_app = _group("curate", "curation", "Web archives to filtered, deduplicated, scored text; curate video: films to "
-                    "clips.", "curate --warc FILE.warc.gz --out curated")
+                    "clips.\n\nTexts of your own come as an archive, too: dclm_nb.curation.warc.write_warc makes one "
+                    "of them, and --extraction wet reads it.", "curate --warc FILE.warc.gz --out curated")
 train_app = _group("train", "models", "Curated clips to a model that makes films (for images: train-image).")
 sample_app = _group("sample", "models", "Films from a trained model.")
 runs_app = _group("runs", "store", "The stored runs, and what their versions stand for.", "runs --last 5")

@@ -235,8 +235,7 @@ class _Archive:
         if kind := _other_kind(self.data):
             raise UserError(
                 f"{self.name} is {kind} and no web archive: give a .warc, .warc.gz or .wet.gz file, in which pages lie "
-                "as a crawler wrote them; of texts of your own, dclm_nb.curation.warc.write_warc makes one, which "
-                "--extraction wet reads"
+                "as a crawler wrote them"
             )
         self.compressed = _is_compressed(self.data)
         if first_bytes(self.data[:LOOK], 16).startswith(ARC) or self.data[:len(ARC)] == ARC:
