@@ -217,8 +217,8 @@ class Decontaminate(DecidePage):
 class NoClassifier(UserError):
     "The pool gives no quality classifier: it is too small, or what was learned from it must not decide."
 
-_INSTEAD = ("give more archives; or a trained classifier, with --classifier FILE or --classifier released; or none, with "
-            "--classifier none, which keeps the whole pool")
+_INSTEAD = ("give more archives; or a trained classifier, with --classifier FILE or --classifier released; or none, "
+            "with --classifier none, which keeps the whole pool")
 
 class TrainQuality(PipelineStep):
     """Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given
@@ -251,8 +251,8 @@ class TrainQuality(PipelineStep):
         from dclm_nb.curation.quality import draws_of, drawn_passage, keep_drawn, tune_classifier
         draws = draws_of((d.text for d in load_documents(self.pool)), self.seed)
         if (pages := len(draws)) < self.fewest_pages:
-            raise NoClassifier(f"a pool of {pages} page{'s' * (pages != 1)} is too small to train the quality classifier, "
-                               f"which takes {self.fewest_pages}: {_INSTEAD}")
+            raise NoClassifier(f"a pool of {pages} page{'s' * (pages != 1)} is too small to train the quality "
+                               f"classifier, which takes {self.fewest_pages}: {_INSTEAD}")
         positives = equally_many(positive_passages(), min(max(len(draws) // 4, self.fewest), self.most))
         chosen = keep_drawn(draws, min(1.0, len(positives) / len(draws)))
         drawn = (d.text for d, c in zip(load_documents(self.pool), chosen) if c)

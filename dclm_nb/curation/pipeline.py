@@ -314,9 +314,9 @@ class CurationReport(Report):
 
     def contents(self) -> dict[str, str]:
         "What lies in the folder, {name: what it is}, for people."
-        told = self.data
+        told, s = self.data, "s" * (self.data["pool"] != 1)
         known = {
-            "pool": f"{told['pool']:,} page{'s' * (told['pool'] != 1)} after heuristics, deduplication and decontamination",
+            "pool": f"{told['pool']:,} page{s} after heuristics, deduplication and decontamination",
             "kept": f"{told['kept']:,} of them, which the classifier chose",
             "tokens": f"{told.get('tokens', 0):,} tokens in {told.get('contexts', 0):,} contexts, and their tokenizer",
             "removed": "every page that went, with its step and the number that decided",

@@ -40,8 +40,9 @@ def _notebook(exhibit: Exhibit) -> str:
     return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
 
 # %% ../../nbs/exhibits/06_budget.ipynb #reading
-READING = ("A time is measured, on the machine named below it; FLOPs, memory and disk are counted from the configuration; "
-           "hours of GPUs are the paper's own, or FLOPs scaled by the share of a GPU's peak that stands beside them.")
+READING = ("A time is measured, on the machine named below it; FLOPs, memory and disk are counted from the "
+           "configuration; hours of GPUs are the paper's own, or FLOPs scaled by the share of a GPU's peak that stands "
+           "beside them.")
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-here
 def _here(exhibit: Exhibit, scale: Scale) -> Lines:

@@ -300,8 +300,8 @@ def test_a_pool_too_small_for_a_classifier_says_so_and_what_to_do(crawl, tmp_pat
         assert 1 < pool < blocks.TrainQuality.fewest_pages and report.funnel.left.iloc[-1] == pool
         assert str(stopped.value) == (
             f"a pool of {pool} pages is too small to train the quality classifier, which takes 50: give more archives; "
-            "or a trained classifier, with --classifier FILE or --classifier released; or none, with --classifier none, "
-            "which keeps the whole pool")
+            "or a trained classifier, with --classifier FILE or --classifier released; or none, with --classifier "
+            "none, which keeps the whole pool")
         assert list(report.contents()) == ["pool", "removed", "report.json"]
         assert report.data["used"]["classifier"] == "none"
     way_out = curate([warc], tmp_path / "out", replace(CONFIG, classifier="none"), workers=1)
