@@ -116,7 +116,7 @@ def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
         "records read" in done.stdout
         and "warcinfo record" in done.stdout
         and "everything lies in" in done.stdout
-        and "50 to 100,000 words" in done.stdout and "  removed      every page that went" in done.stdout
+        and "en > 0.65" in done.stdout and "  removed      every page that went" in done.stdout
         and list(tmp_path.glob("out/*/report.json"))
     )
 
