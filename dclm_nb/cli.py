@@ -58,7 +58,8 @@ def _group(name: str, group: str, help: str, example: str = "") -> typer.Typer:
     return inner
 
 curate_app = _group("curate", "curation", "Web archives to filtered, deduplicated, scored text; curate video: films to "
-                    "clips.", "curate --warc FILE.warc.gz --out curated")
+                    "clips.\n\nTexts of your own come as an archive, too: dclm_nb.curation.warc.write_warc makes one "
+                    "of them, and --extraction wet reads it.", "curate --warc FILE.warc.gz --out curated")
 train_app = _group("train", "models", "Curated clips to a model that makes films (for images: train-image).")
 sample_app = _group("sample", "models", "Films from a trained model.")
 runs_app = _group("runs", "store", "The stored runs, and what their versions stand for.", "runs --last 5")
@@ -177,11 +178,12 @@ def budget(
 ):
     "What a run would cost, here and at the paper's size."
     from rich.table import Table
-    from dclm_nb.exhibits.budget import budget as lines
+    from dclm_nb.exhibits.budget import READING, budget as lines
     from dclm_nb.papers.catalogue import get_exhibit
     table = Table.grid(padding=(0, 2))
     for name, value in lines(get_exhibit(exhibit, paper), scale or None): table.add_row(f"[bold]{name}[/]", value)
-    _console().print(table)
+    (console := _console()).print(table)
+    console.print(f"\n{READING}", style="dim", highlight=False)
 
 # %% ../nbs/cli.ipynb #report-command
 @_command("results", "report")
@@ -330,6 +332,9 @@ def curate(
     classifier: Annotated[
         str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
+    keep: Annotated[
+        float, typer.Option(help="Share of the pool that the classifier keeps, the best: above 0, at most 1.")
+    ] = 0.1,
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored text, by the paper's steps; curate video: films to clips."
@@ -338,21 +343,28 @@ def curate(
         if given: _fail(f"--{given[0]} stands before the word video: options for films come behind it")
         return
     if not warc: _fail("name web archives with --warc, or films: dclm-nb curate video FOLDER (dclm-nb curate --help)")
-    from dclm_nb.curation.pipeline import CurationConfig, NothingLeft, curate as run
+    from dclm_nb.curation.pipeline import CurationConfig, Stopped, curate as run
+    if not 0 < keep <= 1: _fail(f"--keep is a share above 0 and at most 1 (0.1: the best tenth), not {keep:g}")
     config = CurationConfig(
-        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, name="laptop"
+        faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, keep_fraction=keep,
+        name="laptop",
     )
     try: report = run(warc, out, config, executor=executor, workers=workers)
-    except NothingLeft as e:
+    except Stopped as e:
         _print_curation(e.report)
         raise
     if report: _print_curation(report)           # otherwise the jobs run elsewhere, and `curate` has said so
 
 def _print_curation(report):
-    print(report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format)).to_string(index=False))
-    print(report.reasons.to_string(index=False))
+    "The funnel, the rules that took something, what was used, and where what lies."
+    funnel = report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format))
+    print(funnel.rename(columns={"share": "of all records"}).to_string(index=False))
+    reasons = report.reasons
+    limits = [report.limit(stage, step) for stage, step in zip(reasons["stage"], reasons["step"])]
+    print("", reasons.rename(columns={"documents": "pages"}).assign(limit=limits).to_string(index=False), "", sep="\n")
     for what, which in report.data["used"].items(): print(f"{what}: {which}")
     print(f"everything lies in {report.folder}")
+    for name, what in report.contents().items(): print(f"  {name:12} {what}")
 
 # %% ../nbs/cli.ipynb #curate-video-command
 @_command("curation", "curate video FOLDER --out curated", "video", curate_app)
@@ -408,8 +420,7 @@ def _print_films(report, most: int = 20):
     shares = report.funnel.assign(share=report.funnel["share"].map("{:.1%}".format))
     print(shares.rename(columns={"share": "of all shots"}).to_string(index=False))
     if len(report.reasons): print(report.reasons.rename(columns={"documents": "shots"}).to_string(index=False))
-    for cut in report.thresholds:
-        print(f"{cut.rule}: the line is at {cut.threshold:.4g} of {cut.measured} measured clips")
+    for line in report.rules_told(): print(line)
     if report.sheet.is_file(): print(f"look at what went and what stayed: {report.sheet}")
     if report.shards.is_dir(): print(f"to train on (WebDataset and Parquet): {report.shards}")
     print(f"everything lies in {report.folder}; {report.folder / 'card.md'} tells about it")

@@ -40,6 +40,9 @@ def _send(record: dict):
     finally: os.close(file)
 
 # %% ../../nbs/core/04_progress.ipynb #rate-class
+# share of the work, and seconds, of which one has to be over before the time left is said
+_FIRST_SHARE, _FIRST_SECONDS = 0.05, 60.0
+
 class _Rate:
     "Seconds that so many units take at the rate of the last `window` seconds, from (time, done) marks."
     def __init__(self, done: float, now: float, window: float = 30.0):
@@ -117,6 +120,7 @@ class Progress:
         stream=None,
     ):
         self.name, self.total, self.done, self.note = str(name), total, float(start or 0), ""
+        self.start = self.done
         self.parent = parent if parent is not None else next(reversed(_open.get()), None)
         self.share, self.closed, self.token, self.began = share, False, None, time.monotonic()
         self.stages, self.rate, self.teller = [], _Rate(self.done, self.began), _Teller(stream, self.began)
@@ -144,10 +148,16 @@ class Progress:
 
     def left(self) -> float | None:
         """Seconds still needed, from the rate of the last half minute; for a whole with stages, from its own pace so
-        far."""
-        if not (fraction := self.fraction()): return None
+        far. None before a twentieth of the work is done or a minute is over."""
+        if not (fraction := self.fraction()) or self._is_early(fraction): return None
         if self.stages: return (time.monotonic() - self.began) * (1 - fraction) / fraction
         return self.rate.time_for(self.total - self.done)
+
+    def _is_early(self, fraction: float) -> bool:
+        "Is too little done to tell the time left? What an earlier attempt has done tells nothing."
+        if time.monotonic() - self.began >= _FIRST_SECONDS: return False
+        before = self.start / self.total if self.total else 0.0
+        return fraction - before < _FIRST_SHARE * (1 - before)
 
     def line(self) -> str:
         "The one line shown: name, done of total, percent, time left, note; then the whole it belongs to."

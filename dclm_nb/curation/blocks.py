@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract', 'stage_of', 'word_lists', 'Heuristics',
-           'BloomDedup', 'Decontaminate', 'TrainQuality', 'ScoreQuality', 'KeepBest', 'Tokenise']
+           'BloomDedup', 'Decontaminate', 'NoClassifier', 'TrainQuality', 'ScoreQuality', 'KeepBest', 'Tokenise']
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
 import json
@@ -17,6 +17,7 @@ from datatrove.utils.batching import batched
 
 from ..core.errors import UserError, unknown
 from ..core.files import intact, read_json, sha256_of
+from ..core.learned import Learned
 from ..core.paths import resolved
 from .fetch import fetch_warc, warc_address
 from .quality import ClassifierConfig
@@ -213,12 +214,19 @@ class Decontaminate(DecidePage):
                 return Removal(self.stage, f"shares {self.n}-grams with {name}", statistic=shared)
 
 # %% ../../nbs/curation/21_blocks.ipynb #train-quality-def
+class NoClassifier(UserError):
+    "The pool gives no quality classifier: it is too small, or what was learned from it must not decide."
+
+_INSTEAD = ("give more archives; or a trained classifier, with --classifier FILE or --classifier released; or none, "
+            "with --classifier none, which keeps the whole pool")
+
 class TrainQuality(PipelineStep):
     """Trains the classifier on positives against random documents of the pool, or takes the `released` one or a given
     file; writes its origin, where it lies, and its SHA-256 to `classifier.json`."""
 
     type, name = "🏋 - MODEL", "train-quality"
     fewest, most = 300, 1200                                    # positives of each kind
+    fewest_pages = 50                                           # a tenth is held out, to ask what was learned
     def __init__(
         self, folder: str, pool: str, config: ClassifierConfig, model: str | None = None, seed: int = 0
     ):
@@ -227,7 +235,7 @@ class TrainQuality(PipelineStep):
         self.model = str(resolved(model)) if model and model != "released" else model
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        "Yields nothing. Raises `UserError` where the classifier has not learned."
+        "Yields nothing. Raises `NoClassifier` where the pool is too small, or the classifier has not learned."
         from dclm_nb.curation.quality import classifier_file
         path, told = (classifier_file(self.model), {}) if self.model else self.train()
         origin = "trained here" if not self.model else "released" if self.model == "released" else "given file"
@@ -242,6 +250,9 @@ class TrainQuality(PipelineStep):
         from dclm_nb.curation.crawl_texts import EXAMPLE_WORDS, equally_many, positive_passages
         from dclm_nb.curation.quality import draws_of, drawn_passage, keep_drawn, tune_classifier
         draws = draws_of((d.text for d in load_documents(self.pool)), self.seed)
+        if (pages := len(draws)) < self.fewest_pages:
+            raise NoClassifier(f"a pool of {pages} page{'s' * (pages != 1)} is too small to train the quality "
+                               f"classifier, which takes {self.fewest_pages}: {_INSTEAD}")
         positives = equally_many(positive_passages(), min(max(len(draws) // 4, self.fewest), self.most))
         chosen = keep_drawn(draws, min(1.0, len(positives) / len(draws)))
         drawn = (d.text for d, c in zip(load_documents(self.pool), chosen) if c)
@@ -252,12 +263,19 @@ class TrainQuality(PipelineStep):
             self.folder,
             replace(self.config, seed=self.seed),
             groups=[d for d, _ in positives],
-        ).require()
+        )
+        if failed := [_short_of(part) for part in tuned.learned if not part.passes]:
+            raise NoClassifier(f"the quality classifier has not learned from a pool of {pages} pages ("
+                               f"{'; '.join(failed)}): {_INSTEAD}")
         return tuned.path, {
             "lr": tuned.config.lr,
             "epoch": tuned.config.epoch,
             "learned": [part.as_dict() for part in tuned.learned],
         }
+
+def _short_of(part: Learned) -> str:
+    "What a classifier reached that does not pass, and what it had to."
+    return f"{part}, at least {part.margin:.3g} better is needed" if part.margin else str(part)
 
 # %% ../../nbs/curation/21_blocks.ipynb #score-quality-def
 _AGAIN = "the command that made it makes it again"

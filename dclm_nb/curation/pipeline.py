@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['NO_CLASSIFIER', 'FUNNEL', 'BOOKS', 'NOTHING_LEFT', 'CurationConfig', 'build_pipeline', 'funnel', 'WriteReport',
-           'run_key', 'CurationReport', 'NothingLeft', 'curate']
+           'TrainOrStop', 'TokeniseOrStop', 'run_key', 'CurationReport', 'Stopped', 'curate']
 
 # %% ../../nbs/curation/22_pipeline.ipynb #imports
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-from datatrove.data import Document
+from datatrove.data import Document, DocumentsPipeline
 
 from ..core.doors import Count, Fraction, Level, PathOrAddress, Seed, Share, door
 from ..core.errors import UserError, unknown
@@ -24,6 +24,7 @@ from dclm_nb.curation.blocks import (
     Extract,
     Heuristics,
     KeepBest,
+    NoClassifier,
     ReadWarcs,
     ScoreQuality,
     Tokenise,
@@ -32,8 +33,11 @@ from dclm_nb.curation.blocks import (
 )
 from .extract import METHODS
 from .fetch import warc_address
+from .heuristics import STEPS
+from .language import MIN_PROBABILITY
 from .quality import ClassifierConfig, check_classifier, classifier_file
-from .tokens import token_damage
+from .repetition import REPETITION_TESTS
+from .tokens import TooFewTokens, token_damage
 from ..stages import books
 from ..stages.books import Books, NeedDocuments, Report
 from ..stages.documents import LoadDocuments, SaveDocuments, load_documents
@@ -144,11 +148,12 @@ def _choice_stages(c: CurationConfig, f: Path, n: int) -> list[Stage]:
     "From the pool to tokens: a classifier, its scores, the best part, and that part's ids."
     pool, kept = f / "pool", f / ("pool" if c.classifier == NO_CLASSIFIER else "kept")
     need = NeedDocuments(WriteReport(f, "pool", c), NOTHING_LEFT)
-    train = [need, TrainQuality(f, pool, c.training, c.classifier, c.seed)]
+    train = [need, TrainOrStop(WriteReport(f, "pool", c), f, pool, c.training, c.classifier, c.seed)]
     choose = [
         LoadDocuments(pool, n), KeepBest(str(f / "removed"), f, n, c.keep_fraction), SaveDocuments(kept, n)
     ]
-    encode = [LoadDocuments(kept, n), Tokenise(f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)]
+    tokens = (f / "tokens", pool, c.tokenizer, c.vocab_size, c.seq_len, c.seed)
+    encode = [LoadDocuments(kept, n), TokeniseOrStop(WriteReport(f, kept.name, c), *tokens)]
     to_tokens = dict(outputs=("tokens/manifest.json",), share=0.04, beyond=_token_damage,
                      looked_at=("tokens/*",))
     if kept == pool: return [Stage("tokens", 1, [need, *encode], **to_tokens)]
@@ -222,10 +227,34 @@ class WriteReport(books.WriteReport):
             told |= dict(tokens=tokens["tokens"], contexts=sum(s["contexts"] for s in tokens["shards"]))
         return told
 
+# %% ../../nbs/curation/22_pipeline.ipynb #train-or-stop
+class _OrStop:
+    "A block that, where one of its errors `stops` the run, writes the `report` with the reason, and raises it."
+    stops: type[UserError]
+    def __init__(self, report: WriteReport, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.report = report
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        "As in the block itself."
+        try: yield from super().run(data, rank, world_size)
+        except self.stops as error:
+            self.report.write(str(error))
+            raise
+
+class TrainOrStop(_OrStop, TrainQuality):
+    "`TrainQuality`, which stops the run where the pool gives no classifier."
+    stops = NoClassifier
+
+class TokeniseOrStop(_OrStop, Tokenise):
+    "`Tokenise`, which stops the run where what was kept does not fill one context."
+    stops = TooFewTokens
+
 # %% ../../nbs/curation/22_pipeline.ipynb #used-def
 def _used(config: CurationConfig, classifier: dict | None) -> dict[str, str]:
     "What a run used and what it did about the original's quirks, in words."
     ban_lists, language = blocks.word_lists(config.lists)
+    none = "none was needed" if config.until == "pool" or config.classifier == NO_CLASSIFIER else "none"
     return {
         "extraction": config.extraction,
         "faithful": "yes, the original code's quirks are kept"
@@ -233,7 +262,7 @@ def _used(config: CurationConfig, classifier: dict | None) -> dict[str, str]:
         else "no, the original code's quirks are mended",
         "ban lists": str(ban_lists),
         "language": language.name,
-        "classifier": "{origin}, SHA-256 {sha256}".format_map(classifier) if classifier else "none was needed",
+        "classifier": "{origin}, SHA-256 {sha256}".format_map(classifier) if classifier else none,
     }
 
 # %% ../../nbs/curation/22_pipeline.ipynb #identity
@@ -267,6 +296,34 @@ class CurationReport(Report):
     @property
     def tokens(self) -> Path: return self.folder / "tokens"
 
+    def limit(self, stage: str, step: str) -> str:
+        "What a page has to keep to at a step, in words; empty where no number decides."
+        config = self.data["config"]
+        if stage == "dedup": return f"< {config['dedup_threshold']:g} of its n-grams seen before"
+        if stage == "english": return f"en > {MIN_PROBABILITY}; number: the likeliest language"
+        if stage == "decontamination": return "0 n-grams shared"
+        if stage == "fastText": return f"among the best {config['keep_fraction']:.4g} of the scores"
+        if stage == "repetition":
+            least, most = (end(test.limit for test in REPETITION_TESTS) for end in (min, max))
+            return f"{len(REPETITION_TESTS)} limits of {least:g} to {most:g} of what repeats"
+        return next((known.limit for known in STEPS if known.name == step), "")
+
+    def removed(self) -> list[dict]:
+        "Every page that was removed, with its reason: beside the `statistic` stands the `limit` that it did not keep."
+        return [gone | dict(limit=self.limit(gone["stage"], gone["step"])) for gone in super().removed()]
+
+    def contents(self) -> dict[str, str]:
+        "What lies in the folder, {name: what it is}, for people."
+        told, s = self.data, "s" * (self.data["pool"] != 1)
+        known = {
+            "pool": f"{told['pool']:,} page{s} after heuristics, deduplication and decontamination",
+            "kept": f"{told['kept']:,} of them, which the classifier chose",
+            "tokens": f"{told.get('tokens', 0):,} tokens in {told.get('contexts', 0):,} contexts, and their tokenizer",
+            "removed": "every page that went, with its step and the number that decided",
+            "report.json": "the funnel, the reasons, what was used and all settings",
+        }
+        return {name: what for name, what in known.items() if (self.folder / name).exists()}
+
     def texts(self) -> Iterator[str]:
         "The texts of the pool one after the other, for a tokenizer or a filter of one's own."
         return (document.text for document in load_documents(self.folder / "pool"))
@@ -276,10 +333,11 @@ class CurationReport(Report):
         return list(load_documents(self.folder / "pool"))
 
 # %% ../../nbs/curation/22_pipeline.ipynb #nothing-left-2
-class NothingLeft(UserError):
-    "No page is left; `report` says why every single one went."
+class Stopped(UserError):
+    """The pool is empty or gives no classifier, or what was kept is too little for one context; `report` has the funnel
+    up to there, and why each page went."""
     def __init__(self, report: CurationReport):
-        super().__init__(NOTHING_LEFT)
+        super().__init__(report.data["stopped"])
         self.report = report
 
 # %% ../../nbs/curation/22_pipeline.ipynb #curate-def
@@ -296,7 +354,7 @@ def curate(
     is complete; `options` go to the executor.
     With `executor="slurm"` the jobs are submitted, once, and None is returned; the same call returns the report when
     they are done. Raises `UserError`,
-    `NothingLeft` with the report where no page is left to train on."""
+    `Stopped` with the report where too little is left to go on with."""
     check_executor(executor)
     warcs = [
         str(w) if warc_address(str(w)) else str(resolved(w))
@@ -311,5 +369,5 @@ def curate(
     )
     if data is None: return None
     report = CurationReport(folder, key, data)
-    if config.until == "tokens" and not data["pool"]: raise NothingLeft(report)
+    if "stopped" in data: raise Stopped(report)
     return report

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'FORMAT', 'neox_tokenizer', 'load_tokenizer', 'plain_tokenizer', 'vocabulary_size', 'train_tokenizer',
-           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise', 'token_damage']
+           'token_stream', 'cut_contexts', 'TokenReport', 'tokenise', 'TooFewTokens', 'token_damage']
 
 # %% ../../nbs/curation/20_tokens.ipynb #imports
 import copy
@@ -228,7 +228,7 @@ def tokenise(
 ) -> TokenReport:
     """Tokenise `texts` into the token folder that the trainer reads, globally shuffled. A context is `seq_len` ids for
     a network to read and one more, the last target: `seq_len + 1`. An existing token folder is replaced.
-    Raises `UserError` when the texts do not fill one context, or `folder` holds something else."""
+    Raises `TooFewTokens` when the texts do not fill one context, `UserError` when `folder` holds something else."""
     tokenizer_file, folder, length = Path(tokenizer_file), Path(folder), seq_len + 1
     if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds something other than tokens: choose another folder")
@@ -267,9 +267,12 @@ def _counted(pieces: Iterable[np.ndarray], end: int, counts: dict[str, int]) -> 
         counts["documents"] += int((piece == end).sum())
         yield piece
 
-def _too_small(tokens: int, seq_len: int) -> UserError:
+class TooFewTokens(UserError):
+    "Texts that do not fill one context."
+
+def _too_small(tokens: int, seq_len: int) -> TooFewTokens:
     needed = f"one context of {seq_len + 1:,}"
-    return UserError(f"{tokens:,} tokens do not fill {needed}: the pool is too small for seq_len={seq_len}")
+    return TooFewTokens(f"{tokens:,} tokens do not fill {needed}: the pool is too small for seq_len={seq_len}")
 
 # %% ../../nbs/curation/20_tokens.ipynb #token-damage-def
 def token_damage(folder: str | Path) -> str:

@@ -8,13 +8,13 @@ from ..core.paths import project_root
 from ..core.progress import duration
 from .described import stages_frame
 from .offers import settle_scale
-from .results import cpu_seconds_to_make, measured_seconds, seconds_to_make
+from .results import cpu_seconds_to_make, made_on, measured_seconds, seconds_to_make
 from ..papers.exhibit import Exhibit
 from ..papers.paper import Lines, get_paper, get_scale
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['budget']
+__all__ = ['READING', 'budget']
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-def
 @door
@@ -24,7 +24,7 @@ def budget(exhibit: Exhibit, scale: str | Scale | None = None) -> Lines:
     not offer."""
     scale, cost = _scale_of(exhibit, scale), get_paper(exhibit.paper).cost
     lines = [("exhibit", f"{exhibit.label} of {exhibit.paper}: {exhibit.title}"), ("notebook", _notebook(exhibit))]
-    if scale.needs != "cluster": lines += _on_this_machine(exhibit, scale)
+    if scale.needs != "cluster": lines += _here(exhibit, scale)
     there = cost.there(exhibit, scale) or _trainings(exhibit) or [("at paper size", "not known")]
     return lines + there
 
@@ -39,24 +39,39 @@ def _notebook(exhibit: Exhibit) -> str:
     path = str(exhibit.notebook.relative_to(project_root()))
     return path if exhibit.built else f"{path} (a page from the catalogue: not built yet)"
 
+# %% ../../nbs/exhibits/06_budget.ipynb #reading
+READING = ("A time is measured, on the machine named below it; FLOPs, memory and disk are counted from the "
+           "configuration; hours of GPUs are the paper's own, or FLOPs scaled by the share of a GPU's peak that stands "
+           "beside them.")
+
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-here
-def _on_this_machine(exhibit: Exhibit, scale: Scale) -> Lines:
-    "What is known of a run on this machine."
-    lines = [(f"at {scale.name}", ("" if scale.trains else "no rerun: replay, ") + _time(exhibit, scale))]
-    return lines + ((get_paper(exhibit.paper).cost.here(exhibit, scale) or []) if scale.trains else [])
+def _here(exhibit: Exhibit, scale: Scale) -> Lines:
+    "What is known of a run at a position of the dial: its time, the machine of that time, and what is counted."
+    at = f"at {scale.name}"
+    if not scale.trains:
+        seconds = measured_seconds(exhibit, scale.name)
+        return [(at, f"no rerun: replay, {duration(seconds) if seconds else 'seconds'}")]
+    counted = get_paper(exhibit.paper).cost.here(exhibit, scale) or []
+    if not (time := _time(exhibit, scale)): return [(at, f"not measured yet ({scale.sentence})"), *counted]
+    return [(at, time), *_machine(made_on(exhibit, scale.name)), *counted]
 
 def _time(exhibit: Exhibit, scale: Scale) -> str:
-    "How long it takes, as far as it was measured."
+    "How long it takes, as far as it was measured; empty where it was not."
     seconds = measured_seconds(exhibit, scale.name)
-    if not scale.trains: return duration(seconds) if seconds else "seconds"
     clock, cpu = seconds_to_make(exhibit, scale.name), cpu_seconds_to_make(exhibit, scale.name)
     making, unit = (cpu, "of one core") if cpu else (clock, "by the clock, one run after the other,")
-    if not making or not seconds: return f"not measured yet ({scale.sentence})"
+    if not making or not seconds: return ""
     if making / 2 <= seconds:
         work = f", of which {duration(cpu)} of one core" if cpu else ""
         return f"{duration(seconds)} by the longest stored run on this checkout{work} (measured)"
     return (f"{duration(making)} {unit} to make its runs, about half of that with two cores (measured); "
             f"{duration(seconds)} once they are stored")
+
+def _machine(host: dict[str, str | int]) -> Lines:
+    "On which machine a time was measured, where that is known."
+    if not {"cpu", "cores", "memory_gb"} <= host.keys(): return []
+    cores = f"{host['cores']} core{'s' * (host['cores'] != 1)}"
+    return [("measured on", f"{host['cpu']}, {cores}, {host['memory_gb']} GB of memory; not scaled to your machine")]
 
 # %% ../../nbs/exhibits/06_budget.ipynb #budget-stages
 def _trainings(exhibit: Exhibit) -> Lines:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Commit', 'JudgedClaim', 'FIELDS', 'replayed_frame', 'recipe_frame', 'known_already', 'out_folder', 'stored_frame',
            'stored_manifest', 'read_manifest', 'manifests', 'measured_seconds', 'seconds_to_make',
-           'cpu_seconds_to_make']
+           'cpu_seconds_to_make', 'made_on']
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-def
 def replayed_frame(exhibit: Exhibit) -> pd.DataFrame | None:
@@ -141,8 +141,11 @@ def measured_seconds(exhibit: Exhibit, scale: str, root: Path | None = None) -> 
 
 def _largest(field: str, exhibit: Exhibit, scale: str, root: Path | None) -> float | None:
     "The largest value above 0 of a field over the results of `exhibit` at `scale`; None where no result has one."
-    here = [m for _, m in manifests(exhibit, root) if m.get("scale") == scale]
-    return max((m[field] for m in here if m.get(field)), default=None)
+    return max((m[field] for m in _results_at(exhibit, scale, root) if m.get(field)), default=None)
+
+def _results_at(exhibit: Exhibit, scale: str, root: Path | None) -> list[dict]:
+    "The manifests of the saved results of `exhibit` at `scale`, newest first."
+    return [m for _, m in manifests(exhibit, root) if m.get("scale") == scale]
 
 # %% ../../nbs/exhibits/05_results.ipynb #seconds-to-make
 def seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
@@ -152,3 +155,10 @@ def seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> f
 def cpu_seconds_to_make(exhibit: Exhibit, scale: str, root: Path | None = None) -> float | None:
     "Processor seconds that the runs behind a saved result took when made; None where no result has counted them."
     return _largest("runs_cpu_seconds", exhibit, scale, root)
+
+# %% ../../nbs/exhibits/05_results.ipynb #made-on
+def made_on(exhibit: Exhibit, scale: str, root: Path | None = None) -> dict[str, str | int]:
+    """The machine, as `core.provenance.host` tells it, of the result at `scale` whose runs took longest; empty where no
+    result knows."""
+    slowest = max(_results_at(exhibit, scale, root), key=lambda m: m.get("runs_seconds") or 0, default={})
+    return slowest.get("host", {})

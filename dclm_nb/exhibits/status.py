@@ -14,7 +14,7 @@ from ..papers.exhibit import ANSWERS, Exhibit
 from ..papers.paper import get_paper, get_scale, scales_of
 
 # %% auto #0
-__all__ = ['PAGES', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown']
+__all__ = ['PAGES', 'LEGEND', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown']
 
 # %% ../../nbs/exhibits/13_status.ipynb #standing-def
 PAGES = {"study": "✓", "replay": "↺", "catalogue": "·", "": " "}
@@ -58,6 +58,14 @@ def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
     marks = {a: "●" if a in have else "○" if a in exhibit.answers else "" for a in ANSWERS}
     return Standing(exhibit, marks, scales, trials, page_kind(exhibit))
 
+# %% ../../nbs/exhibits/13_status.ipynb #legend
+LEGEND = (
+    "pages:   ✓ a study, trains here   ↺ a replay, trains nothing   · from the catalogue, not built",
+    "marks:   ● here   ○ possible, not here   blank: cannot be   5/8: here in 5 of 8 possible",
+    "columns: printed, what the paper shows; replayed, what follows from what its authors released;",
+    "         rerun, what comes out here, at the scale named; recipe, what the paper's run costs",
+)
+
 # %% ../../nbs/exhibits/13_status.ipynb #matrix-terminal
 def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
     "The matrix as something `rich` prints: the exhibits of each paper, then the extras about it."
@@ -86,13 +94,8 @@ def matrix_for_terminal(standings: Iterable[Standing], width: int = 100):
         cells = [Text(s.rerun if a == "rerun" else s.marks[a], colours[s.marks[a]]) for a in ANSWERS]
         name = Text.assemble((f"{PAGES[s.page]} ", "bold green" if s.exhibit.built else "dim"), s.exhibit.id)
         table.add_row(name, Text(s.exhibit.title, "" if s.exhibit.built else "dim"), *cells)
-    kinds, answers = (
-        "✓ a study  ↺ a replay  · page from the catalogue",
-        "● here  ○ possible, not here  blank: cannot be",
-    )
-    trials = _trials(standings)
-    legend = Text(f"{kinds}   {answers}" + (f"\n{trials}" if trials else ""), "dim")
-    return Group(table, Text(""), legend, Text(summary(standings), "dim"))
+    legend = "\n".join(filter(None, [*LEGEND, _trials(standings)]))
+    return Group(table, Text(""), Text(legend, "dim"), Text(summary(standings), "dim"))
 
 def _counts(standings: Iterable[Standing], paper: str) -> list[str]:
     "For each answer, how many exhibits of a paper have it, of how many that could; blank where none could."

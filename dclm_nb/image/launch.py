@@ -39,6 +39,10 @@ from ..shards.tally import Refused, Tally
 __all__ = ['CODEC_PICTURES', 'default_codec', 'plan', 'describe_plan', 'prepare', 'train_image']
 
 # %% ../../nbs/image/21_launch.ipynb #words
+def _found(shards: str) -> list[Path]:
+    "The tar shards in a folder, or those that a pattern names. Raises `UserError` where there are none."
+    return find_shards(Path(shards) / "*.tar" if Path(shards).is_dir() else shards)
+
 def _shard_captions(shards: Sequence[Path], most: int = 1_000_000) -> Iterator[str]:
     """The first captions of tar shards; what cannot be read is left out here, and counted when the shards are encoded.
     Raises `UserError` with what was refused where not one can be read."""
@@ -133,8 +137,7 @@ def prepare(
     method: str, shards: str, out: Path, codec: str, resolution: int
 ) -> tuple[list[Path], PictureReader, SavedCodec, CaptionVocabulary]:
     "Shards, reader, codec and vocabulary of a run; made once and kept in `out`."
-    folder, scale, reader, kept = Path(shards), PaperScale(), PictureReader(resolution), out / "vocabulary.json"
-    found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
+    found, scale, reader, kept = _found(shards), PaperScale(), PictureReader(resolution), out / "vocabulary.json"
     if not _is_whole(kept):
         atomic_write(
             kept,
@@ -168,8 +171,7 @@ def _whose(
 # %% ../../nbs/image/21_launch.ipynb #kept-model
 def _claim(method: str, size: str, shards: str, out: Path, *rest) -> None:
     "The folder belongs to this training from now on. Raises `UserError` where it belongs to another one."
-    folder = Path(shards)
-    found = find_shards(folder / "*.tar" if folder.is_dir() else shards)
+    found = _found(shards)
     if not (out / RUN).is_file() and (out / "model" / "model.json").is_file():
         raise UserError(f"the folder {out.name} holds a model and does not say of which training; {_THEN}")
     claim(out / RUN, _whose(method, size, found, out, *rest), "another training", _THEN)
@@ -215,6 +217,8 @@ def train_image(
     once for all devices. Raises `UserError`, also for a folder of another training."""
     check_method(method)
     if size not in SIZES: raise unknown("size", size, SIZES)
+    # before a folder is made: is there a captioned picture at all?
+    list(_shard_captions(_found(shards), most=1))
     out = Path(out)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise disk_error(error, out) from error

@@ -16,7 +16,7 @@ from ..core.doors import door
 from ..core.errors import UserError
 from ..core.paths import project_root
 from .exhibit import ANSWERS, Exhibit, Mismatch
-from .paper import get_paper, papers
+from .paper import Paper, get_paper, papers
 
 # %% ../../nbs/papers/04_catalogue.ipynb #claims-of
 @functools.cache
@@ -107,21 +107,36 @@ def exhibit_id(name: str) -> str:
     found = _SPELLING.fullmatch(bare)
     return f"{'table' if found[1][0] in 'tT' else 'figure'}-{found[2].lower()}" if found else str(name)
 
+# %% ../../nbs/papers/04_catalogue.ipynb #why-not
+_CLAIM = re.compile(r"(claim|prediction)s?[\s._-]*(\d*[a-z]?)", re.IGNORECASE)
+
+def _why_not(name: str, of: Paper) -> str:
+    "Why a paper has no exhibit of this name, and what to do instead."
+    if claim := _CLAIM.fullmatch(name.strip()): return _is_a_claim(name, f"{claim[1]}-{claim[2]}".lower(), of)
+    id = exhibit_id(name)
+    owners = [p for p in papers() if p != of.name and id in {e.id for e in everything(p)}]
+    there = f"; {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} one" if owners else ""
+    way = f": --paper {owners[0]} (make: PAPER={owners[0]})" if owners else ""
+    if id in of.missing: return f"{of.name} has no {id.replace('-', ' ').capitalize()}: {of.missing[id]}{there}{way}"
+    if owners: return f"{of.name} has no {id}{there}{way}"
+    near = difflib.get_close_matches(id, [e.id for e in everything(of.name)], n=3, cutoff=0.5)
+    nearest = f"; nearest: {', '.join(near)}" if near else ""
+    return f"unknown exhibit {name!r} of {of.name}{nearest} (dclm-nb status --paper {of.name} lists all)"
+
+def _is_a_claim(name: str, id: str, of: Paper) -> str:
+    "Where claims are shown, and on which exhibits the claim `id` rests."
+    rests = [e.id for e in everything(of.name) if id in e.claims]
+    on = f"; {id} of {of.name} rests on {', '.join(rests)}" if rests else ""
+    return (f"{name!r} is no table or figure: dclm-nb claims --paper {of.name} shows all claims and their verdicts "
+            f"(make claims PAPER={of.name}){on}")
+
 # %% ../../nbs/papers/04_catalogue.ipynb #get-exhibit
 @door
 def get_exhibit(name: str | Exhibit, paper: str = "") -> Exhibit:
-    """The exhibit or extra `name` of `paper`, of the first where none is named. Raises `UserError` with the nearest
-    names."""
+    """The exhibit or extra `name` of `paper`, of the first where none is named. Raises `UserError` with the papers
+    that have it, or the nearest names."""
     if isinstance(name, Exhibit): return name
     of = get_paper(paper)
     known = {e.id: e for e in everything(of.name)}
     if (id := exhibit_id(name)) in known: return known[id]
-    if id in of.missing: raise UserError(f"{of.name} has no {id.replace('-', ' ').capitalize()}: {of.missing[id]}")
-    if owners := [p for p in papers() if id in {e.id for e in everything(p)}]:
-        raise UserError(f"{of.name} has no {id}; {owners[0]} has: --paper {owners[0]} (make: PAPER={owners[0]})")
-    near = difflib.get_close_matches(id, known, n=3, cutoff=0.5)
-    raise UserError(
-        f"unknown exhibit {str(name)!r} of {of.name}"
-        + (f"; nearest: {', '.join(near)}" if near else "")
-        + f" (dclm-nb status --paper {of.name} lists all)"
-    )
+    raise UserError(_why_not(str(name), of))

@@ -88,12 +88,13 @@ class WriteReport(PipelineStep):
         "What the report says beside the funnel and the reasons: JSON values. `left` documents are left at the end."
         return dict(kept=left)
 
-    def write(self) -> None:
-        "Write the report. Raises `RuntimeError` where the books do not balance."
+    def write(self, stopped: str = "") -> None:
+        """Write the report; `stopped` says why the run goes no further, where it does not. Raises `RuntimeError` where
+        the books do not balance."""
         folder = Path(self.folder)
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
-        told |= self.more(int(table.left.iloc[-1]))
+        told |= self.more(int(table.left.iloc[-1])) | (dict(stopped=stopped) if stopped else {})
         write_last(folder / "report.json", json.dumps(scrub(told), indent=1) + "\n", parts_of(folder))
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
@@ -114,7 +115,7 @@ class NeedDocuments(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         "Hands on what comes in."
         if any(True for _ in load_documents(Path(self.report.folder) / self.report.kept)): return data
-        self.report.write()
+        self.report.write(self.message)
         raise UserError(self.message)
 
 # %% ../../nbs/stages/03_books.ipynb #report-def

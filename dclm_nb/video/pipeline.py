@@ -49,14 +49,14 @@ from dclm_nb.video.film_blocks import (
     load_cuts,
 )
 from .filters import LARGE_SET, Cut, Rule
-from .motion import FlowConfig
+from .motion import REFERENCE_SIDE, FlowConfig
 from .near_duplicates import DuplicateConfig
 from .text_area import TextConfig
 
 # %% auto #0
-__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'FEW', 'MOST', 'NO_CLIP', 'VideoCuration', 'film_book', 'set_sizes', 'remarks',
-           'empty_films', 'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport', 'NoClips',
-           'curate_films', 'with_same', 'films_key']
+__all__ = ['SCALES', 'STEPS', 'BOOKS', 'DAMAGE', 'FEW', 'MOST', 'NO_CLIP', 'UNITS', 'VideoCuration', 'film_book', 'set_sizes',
+           'remarks', 'empty_films', 'ExportClips', 'WriteCard', 'card', 'build_pipeline', 'WriteSheet', 'FilmReport',
+           'NoClips', 'curate_films', 'with_same', 'films_key']
 
 # %% ../../nbs/video/17_pipeline.ipynb #settings-def
 SCALES = ("real", "fitted")
@@ -280,12 +280,12 @@ class WriteCard(books.WriteReport):
             libraries=library_versions(build_pipeline.declared.libraries),
         )
 
-    def write(self) -> None:
-        "Write both. Raises `RuntimeError` where a book does not balance."
+    def write(self, stopped: str = "") -> None:
+        "Write both; `stopped` says why the run goes no further. Raises `RuntimeError` where a book does not balance."
         folder = Path(self.folder)
         table = self.books.funnel(folder, self.kept)
         told = dict(funnel=table.to_dict("records"), reasons=self.books.reasons(folder))
-        told |= self.more(int(table.left.iloc[-1]))
+        told |= self.more(int(table.left.iloc[-1])) | (dict(stopped=stopped) if stopped else {})
         # the report last: where it is, everything is
         atomic_write(folder / "card.md", card(told), noted=True)
         write_last(folder / "report.json", json.dumps(told, indent=1) + "\n", books.parts_of(folder))
@@ -425,6 +425,14 @@ class WriteSheet(PipelineStep):
         return [f"{len(self.films.films)} films were met", *lines, *remarks(folder, self.films, self.config)]
 
 # %% ../../nbs/video/17_pipeline.ipynb #report-def
+UNITS = {
+    "motion": f"pixels a second (short side: {REFERENCE_SIDE})",
+    "text_area": "of the picture",
+    "similarity": "(cosine)",
+    "aesthetics": "points",
+}
+"In what each measure is told."
+
 class FilmReport(Report):
     "A finished run: where everything lies, both books, and why every film and every shot went."
     @property
@@ -438,6 +446,21 @@ class FilmReport(Report):
 
     @property
     def thresholds(self) -> list[Cut]: return [Cut.from_dict(cut) for cut in self.data["thresholds"]]
+
+    def dropped(self, rule: Rule) -> int:
+        "How many clips a rule has dropped; each clip counts for the first rule that it breaks."
+        steps = ("missing", "too high" if rule.too_high else "too low")
+        return sum(row["documents"] for row in self.data["reasons"]
+                   if row["stage"] == rule.measure.replace("_", " ") and row["step"] in steps)
+
+    def rules_told(self) -> list[str]:
+        "Each rule as a sentence, with its limit, unit and direction and what it dropped; then which took most."
+        cuts = {cut: self.dropped(cut.rule) for cut in self.thresholds}
+        lines = [f"{_sentence(cut)}: {n} of {cut.measured + cut.missing}" for cut, n in cuts.items()]
+        if not any(cuts.values()): return lines
+        most = max(cuts, key=cuts.get)
+        return [*lines, f"the rule on {most.rule.measure.replace('_', ' ')} took most: {_count(cuts[most], 'clip')} "
+                "(a clip counts for the first rule that it breaks)"]
 
     @property
     def remarks(self) -> list[str]:
@@ -459,6 +482,14 @@ class FilmReport(Report):
     def faults(self) -> list[dict]:
         "The films that were refused: `source`, `cause`, `detail`."
         return [fault for told in _films(self.folder) for fault in told["faults"]]
+
+
+def _sentence(cut: Cut) -> str:
+    "What a rule drops, in words."
+    rule, unit = cut.rule, UNITS[cut.rule.measure]
+    end = f" (the {'highest' if rule.too_high else 'lowest'} {rule.share:.4g})" if rule.share is not None else ""
+    what = f"{rule.measure.replace('_', ' ')} {'above' if rule.too_high else 'below'} {cut.threshold:.4g} {unit}"
+    return f"clips with {what} are dropped{end}"
 
 
 class NoClips(UserError):

@@ -36,7 +36,9 @@ from dclm_nb.video.models import (
 from .objectives import Training, VideoNetwork, train_stage
 from .stages import OBJECTIVES, PAPER_STAGES, PaperStage, accelerator_hours, state_bytes, step_cost
 from .training_clips import ClipTaking
-from .training_set import TrainingSet, are_mute, captioners_of, clip_shards, prepare, words_of
+from dclm_nb.video.training_set import (
+    TrainingSet, are_mute, captioners_of, check_clips, clip_shards, prepare, words_of,
+)
 from .unet import RELEASED_UNET, is_temporal
 from .words import WordTable
 
@@ -231,7 +233,10 @@ def train_video(
     before = load_video_model(start) if start else None
     came_from = check_order(stage, before)
     shards = clip_shards(data)
+    # all that can be known of the clips before a folder is made
+    check_clips(shards)
     check_captions(stage, shards)
+    how.taking(captioners_of(shards))
     if stage == "views" and how.elevation is None:
         raise UserError("--stage views needs the camera's elevation, in degrees: elevation in the settings")
     try: out.mkdir(parents=True, exist_ok=True)

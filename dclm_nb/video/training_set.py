@@ -37,8 +37,8 @@ from .vae import PixelCodec, TemporalVAE, to_numbers
 from .words import Words
 
 # %% auto #0
-__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'check_shards', 'captioners_of', 'are_mute', 'read_moments', 'TrainingSet',
-           'prepare', 'words_of']
+__all__ = ['AT_ONCE', 'SHOWN', 'clip_shards', 'check_shards', 'captioners_of', 'are_mute', 'check_clips', 'read_moments',
+           'TrainingSet', 'prepare', 'words_of']
 
 # %% ../../nbs/video/38_training_set.ipynb #find-def
 @door
@@ -107,6 +107,12 @@ def _told(shards: str) -> Iterator[dict]:
             try: facts = json.loads(parts["json"])
             except (KeyError, TypeError, ValueError): continue
             if isinstance(facts, dict): yield facts
+
+# %% ../../nbs/video/38_training_set.ipynb #clips-there
+def check_clips(shards: str) -> None:
+    "Raises `UserError` where shards do not exist, or hold no clip that can be read. Read up to the first; not decoded."
+    if next(_told(shards), None) is None:
+        raise UserError(f"there is no clip in {shards} that can be read: dclm-nb curate video writes shards of clips")
 
 # %% ../../nbs/video/38_training_set.ipynb #moments-def
 def read_moments(

@@ -44,6 +44,26 @@ def test_what_an_earlier_attempt_did_is_no_speed(clock):
     assert report.left() == pytest.approx(90)
 
 
+def test_time_left_is_unknown_before_a_twentieth_of_the_work_or_a_minute(clock):
+    fast, slow, resumed = (Progress("steps", 1000, start=start, stream=io.StringIO()) for start in (0, 0, 900))
+    for done in (1, 48, 1):
+        assert fast.left() is None and "? left" in fast.line()
+        clock.now += 1
+        fast.update(done)
+    assert fast.left() == pytest.approx(950 / (50 / 3)) and "5%  57 s left" in fast.line()
+    clock.now += 56
+    slow.update(2)
+    assert slow.left() is None
+    clock.now += 1
+    assert slow.left() == pytest.approx(998 * 59 / 2)
+    resumed.began = clock.now
+    resumed.rate.marks[0] = clock.now, 900
+    for done, known in ((4, False), (2, True)):
+        clock.now += 1
+        resumed.update(done)
+        assert (resumed.left() is not None) == known
+
+
 def test_whole_with_stages_has_its_own_estimate(clock):
     with Progress("table", 10, stream=io.StringIO()) as whole:
         with whole.stage("pool", share=2): clock.now += 20

@@ -151,7 +151,7 @@ def table(tmp_path_factory) -> dict:
 INNER = """
 # what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
-blocks: ScoreQuality KeepBest Tokenise
+blocks: ScoreQuality KeepBest Tokenise NoClassifier
 bloom: BloomFilter.places GrowingFilter.fill_in smallest sevens parts set_bits DedupResult one_of_equals above batches
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate
@@ -174,11 +174,11 @@ ngrams: mix64 polynomial_hash Ngrams
 off_target: api_reference command_examples change_logs read_mes licences source_code
 payload: PayloadError Answer header_fields parse_answer content_type_of dechunk reads_as_text decode_payload
 payload: decode_unsaid
-pipeline: build_pipeline WriteReport run_key CurationReport NothingLeft
+pipeline: build_pipeline WriteReport TrainOrStop TokeniseOrStop run_key CurationReport Stopped
 quality: one_line TunedClassifier released_classifier
 repetition: Share repeated_segments places_of_equal_hashes RepeatedNgrams RepetitionTest repetition_shares
 repetition: first_repetition
-tokens: plain_tokenizer vocabulary_size TokenReport token_damage
+tokens: plain_tokenizer vocabulary_size TokenReport TooFewTokens token_damage
 url: starts_with_tld tld_dots trie_pattern DomainTable listed_host domain_is_banned banned_words original_word_list
 url: original_ban_lists
 warc: ReadReport.settle

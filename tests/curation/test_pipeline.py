@@ -12,19 +12,21 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import dill
 import pytest
 from tiers import nightly
 
 from dclm_nb.core.errors import UserError
+from dclm_nb.core.learned import Learned
 from dclm_nb.curation.known_answers import compare_with_labels, quality_mix
 from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
 from dclm_nb.curation import blocks, pipeline, quality
 from dclm_nb.curation.pipeline import (
-    CurationConfig, NothingLeft, build_pipeline, curate, funnel, run_key,
+    CurationConfig, Stopped, build_pipeline, curate, funnel, run_key,
 )
-from dclm_nb.curation.warc import Page, write_warc
+from dclm_nb.curation.warc import Page, read_warc, write_warc
 from dclm_nb.stages.documents import load_documents, read_lines
 from dclm_nb.stages.executors import check_executor
 from dclm_nb.stages.running import sweep
@@ -268,7 +270,7 @@ def test_an_empty_pool_says_so(tmp_path):
         tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")]
     )
     for _ in range(2):  # the second time from the stored report
-        with pytest.raises(NothingLeft, match="no page is left") as left:
+        with pytest.raises(Stopped, match="no page is left") as left:
             curate([warc], tmp_path / "out", CONFIG, workers=1)
         assert (
             left.value.exit_code == 2
@@ -279,6 +281,59 @@ def test_an_empty_pool_says_so(tmp_path):
         (tmp_path / "out").rglob("classifier*.json")
     )
     assert curate([warc], tmp_path / "out", POOL, workers=1).pool() == []
+
+
+def few_pages(crawl, folder, pages: int) -> Path:
+    "An archive with the first pages of a pool, which all rules let pass."
+    kept = list(read_warc(crawl.warcs[0]))
+    good = {label.url for label in crawl.labels().values() if label.quality == "good"}
+    return write_warc(folder / "few.warc.gz", [page for page in kept if page.url in good][:pages])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pool_too_small_for_a_classifier_says_so_and_what_to_do(crawl, tmp_path, workers):
+    warc = few_pages(crawl, tmp_path, 40)
+    for _ in range(2):                                          # the second time from the stored report
+        with pytest.raises(Stopped) as stopped: curate([warc], tmp_path / "out", CONFIG, workers=workers)
+        report = stopped.value.report
+        pool = len(report.pool())
+        assert 1 < pool < blocks.TrainQuality.fewest_pages and report.funnel.left.iloc[-1] == pool
+        assert str(stopped.value) == (
+            f"a pool of {pool} pages is too small to train the quality classifier, which takes 50: give more archives; "
+            "or a trained classifier, with --classifier FILE or --classifier released; or none, with --classifier "
+            "none, which keeps the whole pool")
+        assert list(report.contents()) == ["pool", "removed", "report.json"]
+        assert report.data["used"]["classifier"] == "none"
+    way_out = curate([warc], tmp_path / "out", replace(CONFIG, classifier="none"), workers=1)
+    assert way_out.data["kept"] == pool and list(way_out.contents()) == ["pool", "tokens", "removed", "report.json"]
+
+
+def test_a_classifier_that_has_not_learned_stops_with_what_it_reached(crawl, tmp_path, monkeypatch):
+    reached = (Learned("fastText classifier", "held-out AUC", 0.6, 0.5, "a coin", margin=0.28, n=50),)
+    monkeypatch.setattr(quality, "tune_classifier", lambda *_, **__: SimpleNamespace(learned=reached))
+    with pytest.raises(Stopped) as stopped: curate(crawl.warcs, tmp_path, CONFIG, workers=1)
+    pool = stopped.value.report.data["pool"]
+    assert str(stopped.value).startswith(
+        f"the quality classifier has not learned from a pool of {pool} pages (held-out AUC 0.6 on 50 held-out items, a "
+        "coin has 0.5, at least 0.28 better is needed): give more archives; or")
+
+
+def test_too_few_tokens_for_a_context_stop_with_the_pool(crawl, tmp_path):
+    long = replace(CONFIG, classifier="none", seq_len=1_000_000)
+    with pytest.raises(Stopped, match="do not fill one context of 1,000,001") as stopped:
+        curate([few_pages(crawl, tmp_path, 10)], tmp_path / "out", long, workers=1)
+    assert list(stopped.value.report.contents()) == ["pool", "removed", "report.json"]
+
+
+def test_a_removed_page_stands_beside_the_limit_that_it_did_not_keep(report):
+    limits = {gone["step"]: gone["limit"] for gone in report.removed()}
+    assert {step: limits[step] for step in ("language", "page length", "removed words", "seen before", "repetition",
+                                            "below the percentile", "not-utf-8")} == {
+        "language": "en > 0.65; number: the likeliest language",
+        "page length": "50 to 100,000 words", "removed words": "<= 0.05 of words",
+        "seen before": "< 0.8 of its n-grams seen before", "repetition": "13 limits of 0.1 to 0.3 of what repeats",
+        "below the percentile": "among the best 0.25 of the scores", "not-utf-8": ""}
+    assert all(gone["statistic"] < 50 for gone in report.removed() if gone["step"] == "page length")
 
 
 def test_a_job_finds_its_programs_without_the_environment_it_was_submitted_from(crawl, sbatch, tmp_path):
@@ -351,7 +406,7 @@ def test_a_task_that_fails_on_ray_ends_the_run_with_its_error(tmp_path):
     warc = write_warc(
         tmp_path / "empty.warc.gz", [Page("https://a.example/", b"<p>Too short.</p>", content_type="text/html")]
     )
-    with pytest.raises(NothingLeft, match="no page is left") as left:
+    with pytest.raises(Stopped, match="no page is left") as left:
         curate([warc], tmp_path / "out", CONFIG, executor="ray", workers=1)
     assert left.value.report.funnel.left.iloc[-1] == 0
 
@@ -370,7 +425,7 @@ def test_documents_keep_their_identity(report):
 
 
 def test_the_record_of_a_removed_page_says_which_page_and_how_it_begins(report):
-    fields = {"id", "shard", "url", "stage", "number", "step", "statistic", "characters", "begins"}
+    fields = {"id", "shard", "url", "stage", "number", "step", "statistic", "limit", "characters", "begins"}
     assert all(set(r) == fields and r["url"] for r in report.removed())
     assert all(r["characters"] == len(r["begins"]) for r in report.removed() if r["characters"] < 200)
     assert max(r["characters"] for r in report.removed()) > max(len(r["begins"]) for r in report.removed()) == 200

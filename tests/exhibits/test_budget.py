@@ -11,7 +11,7 @@ from dclm_nb.core.errors import UserError
 from dclm_nb.papers.paper import get_scale
 from dclm_nb.exhibits import budget as module
 from dclm_nb.exhibits.budget import budget
-from dclm_nb.exhibits.results import cpu_seconds_to_make, seconds_to_make
+from dclm_nb.exhibits.results import cpu_seconds_to_make, made_on, seconds_to_make
 from dclm_nb.exhibits.showcase import cpu_seconds_of_runs, seconds_of_runs
 from dclm_nb.papers.catalogue import everything, get_exhibit
 from dclm_nb.exhibits.offers import settle_scale
@@ -175,6 +175,24 @@ def test_results_that_counted_no_processor_time_do_not_hide_those_that_did(tmp_p
         told = {"scale": "laptop", "runs_seconds": 20.0, **more}
         (folder / f"{table.name}.manifest.json").write_text(json.dumps(told))
     assert cpu_seconds_to_make(table, "laptop", tmp_path) == cpu and seconds_to_make(table, "laptop", tmp_path) == 20
+
+
+def test_a_time_stands_beside_the_machine_of_the_result_whose_runs_took_longest(tmp_path, monkeypatch):
+    table = get_exhibit("table-4")
+    for number, (seconds, cores) in enumerate([(20.0, 2), (90.0, 16), (5.0, 1)]):
+        folder = tmp_path / "reproduce" / "_out" / "dclm" / table.name / str(number)
+        folder.mkdir(parents=True)
+        told = {"scale": "laptop", "runs_seconds": seconds, "wall_seconds": seconds,
+                "host": {"cpu": "Some CPU", "cores": cores, "memory_gb": 25}}
+        (folder / f"{table.name}.manifest.json").write_text(json.dumps(told))
+    assert made_on(table, "laptop", tmp_path)["cores"] == 16 and made_on(table, "smoke", tmp_path) == {}
+    monkeypatch.setattr(module, "made_on", lambda exhibit, scale: made_on(exhibit, scale, tmp_path))
+    took(monkeypatch, page=90.0, clock=90.0, cpu=None)
+    assert dict(budget(table, "laptop"))["measured on"] == (
+        "Some CPU, 16 cores, 25 GB of memory; not scaled to your machine")
+    assert "measured on" not in dict(budget(table, "replay"))
+    monkeypatch.setattr(module, "measured_seconds", lambda exhibit, scale: None)
+    assert "measured on" not in dict(budget(table, "laptop"))
 
 
 @pytest.mark.parametrize("making", [None, 0.0])

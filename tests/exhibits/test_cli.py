@@ -39,6 +39,7 @@ def command(*arguments, **environment):
         "reproduce table-4 --limit nan",
         "curate --warc a.warc.gz --workers 0",
         "curate --warc ftp://x/y",
+        "curate --warc a.warc.gz --keep 0",
         "reproduce table-4 --sede 1",
         "reproduce figure-9 --paper svd",
         "bless --paper x",
@@ -59,6 +60,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(line, tmp_path):
     [
         ("reproduce all --paper svd --scale foo", "choose from: replay, smoke, laptop, gpu, svd"),
         ("curate --warc ftp://x/y", "https://, http://, s3://commoncrawl/ or crawl-data/"),
+        ("curate --warc a.warc.gz --keep 1.5", "--keep is a share above 0 and at most 1"),
+        ("curate --warc a.warc.gz --keep nan", "--keep is a share above 0 and at most 1"),
         ("why zzz", "there are no stored runs"),
     ],
 )
@@ -100,6 +103,7 @@ def test_claims_shows_every_claim():
 def test_budget_knows_the_paper_size():
     shown = " ".join(command("budget", "table-4", "--scale", "1B-1x").stdout.split())
     assert "8 runs of 1.44B parameters on 28.8B tokens" in shown and "1,920 H100-hours" in shown
+    assert "A time is measured, on the machine named below it; FLOPs" in shown
 
 
 def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
@@ -112,6 +116,7 @@ def test_curate_prints_the_funnel_also_where_no_page_is_left(tmp_path):
         "records read" in done.stdout
         and "warcinfo record" in done.stdout
         and "everything lies in" in done.stdout
+        and "en > 0.65" in done.stdout and "  removed      every page that went" in done.stdout
         and list(tmp_path.glob("out/*/report.json"))
     )
 

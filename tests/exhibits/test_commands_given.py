@@ -40,7 +40,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "runs same": dict(names="no/such", because="why"),
     "runs verify": dict(key="0"),
     "curate": dict(warc="a.warc", out="out", executor="local", workers="1", extraction="resiliparse", lists="embedded",
-                   classifier="none", faithful=None),
+                   classifier="none", keep="0.5", faithful=None),
     "curate video": dict(films="a-folder", config="", out="out", executor="local", workers="1"),
     "train video": dict(data="a-folder", stage="image", start="", out="out", config="", size="laptop", seed="0"),
     "sample video": dict(model="a-folder", caption="a dog", image=None, out="out", seed="0", steps="1", guidance="2",

@@ -87,7 +87,7 @@ published: cell_text library_behind Shows page_markdown without_comparison made_
 published: index_of_papers write_galleries rebased
 render: Cell format_interval Comparison footnotes to_markdown for_terminal to_text to_latex to_csv
 results: replayed_frame recipe_frame stored_frame stored_manifest manifests measured_seconds seconds_to_make
-results: read_manifest cpu_seconds_to_make
+results: read_manifest cpu_seconds_to_make made_on
 runner: stop_tree Reporter execute show_known over_budget
 showcase: Shown frame_shown config_differences Results draw_figure slug in_a_section Sections claims_shown
 showcase: verdicts_shown seconds_of_runs cpu_seconds_of_runs peak_of_runs manifest

@@ -9,12 +9,13 @@ import pytest
 
 from dclm_nb.papers.catalogue import catalogue, everything, extras, get_exhibit
 from dclm_nb.papers.claims import read_claims
+from dclm_nb.papers.exhibit import ANSWERS
 from dclm_nb.exhibits.ledger import (
     QUESTIONS, counts_markdown, ledger, replayed_counts, replayed_markdown, verdict_counts,
 )
 from dclm_nb.exhibits.bless import bless
 from dclm_nb.exhibits.report import report
-from dclm_nb.exhibits.status import matrix_for_terminal, matrix_markdown, standing, summary
+from dclm_nb.exhibits.status import LEGEND, matrix_for_terminal, matrix_markdown, standing, summary
 from dclm_nb.papers.contrasts import VERDICTS
 
 
@@ -134,6 +135,13 @@ def terminal(standings) -> str:
     from rich.console import Console
     (console := Console(file=io.StringIO(), width=100)).print(matrix_for_terminal(standings))
     return console.file.getvalue()
+
+
+def test_the_legend_explains_every_mark_and_column_and_fits(tmp_path):
+    shown = terminal([standing_with(tmp_path)])
+    assert all(mark in shown.partition("pages:")[2] for mark in ("✓", "↺", "·", "●", "○", "blank", "5/8"))
+    assert all(f"{answer}, what" in shown for answer in ANSWERS)
+    assert all(line in shown and len(line) <= 100 for line in LEGEND)
 
 
 @pytest.mark.parametrize("scales, mark, said", [

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dclm_nb.image.checkpoints import load_image_model, sample
 from dclm_nb.image.codecs import SavedCodec, fit_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.latent_shards import LatentShards, encode_shards
-from dclm_nb.image.launch import default_codec, plan, describe_plan
+from dclm_nb.image.launch import default_codec, plan, describe_plan, train_image
 from dclm_nb.image.recipes import PAPER_SIZES, PaperScale, paper_recipe
 from dclm_nb.image.scenes import CaptionedImages, SceneSpec, scene_set
 from dclm_nb.image.training import LatentSet, step_generator
@@ -214,3 +215,14 @@ def test_the_plan_of_every_assumed_size_is_its_recipe(method):
         )
         assert "250,000 steps of 256 pictures" in describe_plan(network, config, Assumed())[2]
     assert default_codec(method) == ("stabilityai/sd-vae-ft-mse" if method == "diffusion" else "conv-lfq-16384")
+
+
+@pytest.mark.parametrize("data, said", [
+    ("nowhere", "the shard .*nowhere does not exist"), ("nowhere/*.tar", "no shard matches"),
+    ("empty", "no shard matches"), ("other", "hold not one captioned picture")])
+def test_shards_that_cannot_be_trained_on_leave_no_folder(tmp_path, data, said):
+    for name in ("empty", "other"): (tmp_path / name).mkdir()
+    with tarfile.open(tmp_path / "other" / "0.tar", "w") as tar: tar.add(__file__, "0.txt")
+    with pytest.raises(UserError, match=said):
+        train_image("diffusion", "nano", str(tmp_path / data), tmp_path / "out", "pca-4")
+    assert not (tmp_path / "out").exists()

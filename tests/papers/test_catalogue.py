@@ -177,6 +177,19 @@ def test_a_wrong_id_is_one_line():
     with pytest.raises(UserError, match="not of the form"): _exhibit("dclm", "tabel 9", {"title": "x", "answers": []})
 
 
-def test_the_paper_that_has_an_exhibit_is_named():
-    with pytest.raises(UserError, match="dclm has no figure-b; tradeoffs has: --paper tradeoffs"):
-        get_exhibit("figure-b", "dclm")
+@pytest.mark.parametrize("name, paper, said", [
+    ("figure-b", "dclm", "dclm has no figure-b; tradeoffs has one: --paper tradeoffs (make: PAPER=tradeoffs)"),
+    ("Table 1", "tradeoffs", "tradeoffs has no table-1; dclm and svd have one: --paper dclm (make: PAPER=dclm)"),
+    ("extra-filters", "dclm", "dclm has no extra-filters; svd has one: --paper svd (make: PAPER=svd)"),
+    ("figure-9", "svd", "part of figure-10; dclm has one: --paper dclm (make: PAPER=dclm)")])
+def test_the_papers_that_have_an_exhibit_are_named(name, paper, said):
+    with pytest.raises(UserError) as error: get_exhibit(name, paper)
+    assert str(error.value).endswith(said)
+
+
+@pytest.mark.parametrize("name, rests", [("claim-3", "; claim-3 of dclm rests on table-3"), ("Claim 999", ""),
+                                         ("claims", "")])
+def test_who_asks_for_a_claim_is_sent_to_the_claims(name, rests):
+    with pytest.raises(UserError) as error: get_exhibit(name, "dclm")
+    assert str(error.value) == (f"{name!r} is no table or figure: dclm-nb claims --paper dclm shows all claims and "
+                                f"their verdicts (make claims PAPER=dclm){rests}")

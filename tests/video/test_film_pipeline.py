@@ -17,9 +17,9 @@ from dclm_nb.core.errors import UserError  # noqa: E402
 from dclm_nb.core.settings import read_settings  # noqa: E402
 from dclm_nb.video.decoding import Limits  # noqa: E402
 from dclm_nb.video.film_blocks import FilmsFound, find_films  # noqa: E402
-from dclm_nb.video.filters import Rule  # noqa: E402
+from dclm_nb.video.filters import Cut, Rule  # noqa: E402
 from dclm_nb.video.films import write_films  # noqa: E402
-from dclm_nb.video.pipeline import NoClips, VideoCuration, curate_films, film_book  # noqa: E402
+from dclm_nb.video.pipeline import FilmReport, NoClips, VideoCuration, curate_films, film_book  # noqa: E402
 from dclm_nb.video.world import WorldSpec  # noqa: E402
 
 QUICK = VideoCuration(shortest=0.3, text=None, filters=(Rule("motion", share=0.4),), clips_a_tar=3)
@@ -71,6 +71,21 @@ def test_both_books_balance_and_every_cause_is_named(films, report):
     assert any(r["stage"] == "motion" and r["statistic"] < report.thresholds[0].threshold for r in removed)
     assert all(Path(d.metadata["path"]).is_file() for d in kept)
     assert all(d.metadata["motion"] >= report.thresholds[0].threshold for d in kept)
+
+
+def test_each_rule_is_a_sentence_and_one_says_which_took_most(tmp_path, report):
+    rules = Rule("motion", share=0.25), Rule("text_area", too_high=True, limit=0.07), Rule("aesthetics", limit=3.5)
+    cuts = [Cut(rule, threshold, 11, 1, 1).to_dict() for rule, threshold in zip(rules, (1.25, 0.07, 3.5))]
+    took = [("clips", "too short", 9), ("motion", "too low", 3), ("motion", "missing", 1), ("text area", "too high", 2)]
+    reasons = [dict(stage=stage, step=step, documents=n) for stage, step, n in took]
+    assert FilmReport(tmp_path, "", dict(thresholds=cuts, reasons=reasons)).rules_told() == [
+        "clips with motion below 1.25 pixels a second (short side: 128) are dropped (the lowest 0.25): 4 of 12",
+        "clips with text area above 0.07 of the picture are dropped: 2 of 12",
+        "clips with aesthetics below 3.5 points are dropped: 0 of 12",
+        "the rule on motion took most: 4 clips (a clip counts for the first rule that it breaks)"]
+    assert FilmReport(tmp_path, "", dict(thresholds=[], reasons=reasons)).rules_told() == []
+    gone = sum(r["stage"] not in ("clips", "measures") for r in report.removed())
+    assert sum(map(report.dropped, (cut.rule for cut in report.thresholds))) == gone > 0
 
 
 def test_a_film_that_is_lost_from_the_book_is_noticed(report):

@@ -219,7 +219,7 @@ text_area: TextDetector lines_of covered stroke_density TextArea text_area
 training: VideoTraining.taking VideoTraining.training VideoTraining.plan
 training: Recipe with_words begin check_order check_captions questions_of film_watch best_weights describe
 training_clips: window TrainingClip take
-training_set: captioners_of are_mute read_moments TrainingSet words_of
+training_set: captioners_of check_clips are_mute read_moments TrainingSet words_of
 unet: UNetSettings build_unet blueprint is_temporal images_only temporal_prompt build_image_unet video_name silence_time
 unet: video_from_image widened faster_time load_unet
 vae: to_numbers to_frames VideoCodec PixelCodec TemporalVAE build_vae

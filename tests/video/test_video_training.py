@@ -1,5 +1,6 @@
 """From shards to a model to a film: every stage, going on after a stop, what is refused, and diffusers' pipeline."""
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,19 @@ def test_a_stage_that_reads_captions_refuses_mute_clips_before_any_work(tmp_path
     for way in ("models in the settings", "beside each film (captions: [told]", "--stage i2v"):
         assert way in str(said.value)
     assert "world" not in str(said.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data, settings, said", [
+    ("nowhere", {}, "the shard .*nowhere does not exist"), ("nowhere/*.tar", {}, "no shard matches"),
+    ("empty", {}, "there are no shards of clips in"), ("other", {}, "there is no clip in .*other.*that can be read"),
+    ("clips", dict(captions="nobody"), "unknown captioner 'nobody'")])
+def test_data_that_cannot_be_trained_on_leaves_no_folder(tmp_path, shards, data, settings, said):
+    for name in ("empty", "other"): (tmp_path / name).mkdir()
+    with tarfile.open(tmp_path / "other" / "0.tar", "w") as tar: tar.add(__file__, "0.txt")
+    (tmp_path / "clips").symlink_to(shards)
+    with pytest.raises(UserError, match=said):
+        t.train_video(tmp_path / data, tmp_path / "out", "i2v", replace(SMALL, **settings))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("texts, stage", [(("", "", "late"), "image"), (("", "", ""), "i2v"), (("", "", ""), "views")])
