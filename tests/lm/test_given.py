@@ -100,6 +100,7 @@ def table(tmp_path_factory) -> dict:
         lm_config: {"name": "1B-1x"},
         config_from_dict: {"kind": OpenLMConfig, "values": config_to_dict(CONFIG)},
         OpenLM: {"config": CONFIG, "seed": 0},
+        OpenLM.at_scale: {"name": "smoke", "seed": 0},
         generate: dict(model=NETWORK, prompts=[[1, 2]], new_tokens=2, end_ids=(3,), stop=None, temperature=1.0, top_k=3,
                        top_p=0.9, seed=1, batch_tokens=64, remember=True),
         stops_at: {"tokenizer": LETTERS, "stop_strings": ("b",)},
@@ -197,7 +198,7 @@ def test_the_right_calls_are_right(table):
         if inspect.isgenerator(made): list(made)
 
 
-FUNCTIONS = sorted({*public(), "ICLTask.of", "TrigramReader.probabilities"} - set(INNER))
+FUNCTIONS = sorted({*public(), "ICLTask.of", "OpenLM.at_scale", "TrigramReader.probabilities"} - set(INNER))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
