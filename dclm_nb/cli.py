@@ -526,7 +526,7 @@ def sample_video(
     print(*write_film_files(film, Path(out, name), fps, given=given), note, sep="\n")
 
 # %% ../nbs/cli.ipynb #main-def
-_NEAR = str.maketrans("✓✗●○·↺…±−–—×≠↓↗⏳σ", "yx*o.r~+---x!v^>s")
+_NEAR = str.maketrans("✓✗●○◆·↺…±−–—×≠↓↗⏳σ", "yx*os.r~+---x!v^>s")
 
 def _near(error: UnicodeEncodeError) -> tuple[str, int]:
     "Something near each character that a terminal does not have, of its width where we use it; others spelled out."

@@ -31,7 +31,9 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UserError(f"kind must be a class of settings, not {briefly(kind)}")
     try: values = yaml.safe_load(text_of(path, most=1_000_000))
-    except (OSError, UnicodeDecodeError) as e: raise UserError(f"the settings {str(path)!r} cannot be read: {e}") from e
+    except (OSError, UnicodeDecodeError) as e:
+        reason = getattr(e, "strerror", None) or e
+        raise UserError(f"the settings {str(path)!r} cannot be read: {reason}") from e
     except (yaml.YAMLError, RecursionError) as e:
         reason = " ".join(str(e).split())[:160]
         raise UserError(f"the settings {str(path)!r} are not YAML: {reason}") from e

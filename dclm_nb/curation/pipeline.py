@@ -194,8 +194,7 @@ FUNNEL = (
 BOOKS = Books(FUNNEL, unread="no page in the record", read="records read")
 
 # %% ../../nbs/curation/22_pipeline.ipynb #nothing-left
-NOTHING_LEFT = ("no page is left after heuristics, deduplication and decontamination: nothing to train the quality "
-                "classifier against")
+NOTHING_LEFT = "no page is left after heuristics, deduplication and decontamination"
 
 # %% ../../nbs/curation/22_pipeline.ipynb #funnel-def
 @door
@@ -254,7 +253,7 @@ class TokeniseOrStop(_OrStop, Tokenise):
 def _used(config: CurationConfig, classifier: dict | None) -> dict[str, str]:
     "What a run used and what it did about the original's quirks, in words."
     ban_lists, language = blocks.word_lists(config.lists)
-    none = "none was needed" if config.until == "pool" or config.classifier == NO_CLASSIFIER else "none"
+    none = "none was needed" if config.until == "pool" or config.classifier == NO_CLASSIFIER else "not trained"
     return {
         "extraction": config.extraction,
         "faithful": "yes, the original code's quirks are kept"
@@ -319,7 +318,7 @@ class CurationReport(Report):
             "pool": f"{told['pool']:,} page{s} after heuristics, deduplication and decontamination",
             "kept": f"{told['kept']:,} of them, which the classifier chose",
             "tokens": f"{told.get('tokens', 0):,} tokens in {told.get('contexts', 0):,} contexts, and their tokenizer",
-            "removed": "every page that went, with its step and the number that decided",
+            "removed": "every page that went (gzipped JSON lines): its rule (`number`), what was measured (`statistic`)",
             "report.json": "the funnel, the reasons, what was used and all settings",
         }
         return {name: what for name, what in known.items() if (self.folder / name).exists()}

@@ -29,6 +29,7 @@ class Answered:
     rerun: int
     replayed: int
     both: int
+    shown: int = 0              # pictures and films of ours, without a number
 
     @property
     def ours(self) -> int:
@@ -37,15 +38,17 @@ class Answered:
 
     def __add__(self, other: Answered) -> Answered:
         return Answered(self.exhibits + other.exhibits, self.rerun + other.rerun, self.replayed + other.replayed,
-                        self.both + other.both)
+                        self.both + other.both, self.shown + other.shown)
 
 @door
 def answered(paper: str, root: Path | None = None) -> Answered:
     "The counts of one paper. Raises `UserError` for an unknown one."
     folder = (root or project_root()) / "figures" / get_paper(paper).name
     found = [set((stored_manifest(folder, exhibit) or {}).get("answers", [])) for exhibit in catalogue(paper)]
+    shown = sum(not answers and exhibit.pictures for answers, exhibit in zip(found, catalogue(paper)))
     having = lambda *wanted: sum(answers.issuperset(wanted) for answers in found)
-    return Answered(len(found), having("rerun"), having("replayed"), having("rerun", "replayed"))
+    return Answered(len(found), having("rerun"), having("replayed"), having("rerun", "replayed"),
+                    shown)
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #table
 def which_answers(root: Path | None = None, figures: str = "../figures") -> Shown:
@@ -54,8 +57,9 @@ def which_answers(root: Path | None = None, figures: str = "../figures") -> Show
     total = sum(counts.values(), Answered(0, 0, 0, 0))
     both = f", {total.both} of them both" if total.both else ""
     line = (f"**{total.ours} of {total.exhibits}** tables and figures have an answer of ours beside the paper's: "
-            f"{total.rerun} are rerun, {total.replayed} are replayed{both}. The other {total.exhibits - total.ours} "
-            "pages show what the paper says and what a rerun would take.")
+            f"{total.rerun} are rerun, {total.replayed} are replayed{both}. Of the other {total.exhibits - total.ours} "
+            f"pages {total.shown} show pictures and films of ours that nothing judges; the rest show what the paper says "
+            "and, where that is known, what a rerun would take.")
     head = ["| paper | `PAPER=` | tables and figures | rerun | replayed | neither |", "|:--|:--|--:|--:|--:|--:|"]
     rows = [f"| [{get_paper(name).title.split(':')[0]}](https://arxiv.org/abs/{get_paper(name).arxiv}) | `{name}` | "
             f"[all {of.exhibits}]({figures}/{name}/README.md) | {of.rerun} | {of.replayed} | {of.exhibits - of.ours} |"

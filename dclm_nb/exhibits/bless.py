@@ -14,6 +14,7 @@ from ..core.paths import inside, project_root
 from ..core.provenance import has_commit, not_committed
 from .ledger import result_folders
 from .published import published_notebook, without_comparison, write_galleries
+from .results import stored_manifest
 from .showcase import Shown
 from ..papers.catalogue import everything, get_exhibit
 from ..papers.exhibit import Exhibit
@@ -97,14 +98,14 @@ def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
 def blessed(name: str, exhibit: str, paper: str = "", root: Path | None = None) -> Path:
     "A file or folder that the blessed result of an exhibit left. Raises `UserError` where it is not there."
     found = get_exhibit(exhibit, paper)
-    path = (root or project_root()) / "figures" / found.paper / name
-    if not path.exists():
-        of = f"PAPER={found.paper}"
+    folder, of = (root or project_root()) / "figures" / found.paper, f"PAPER={found.paper}"
+    if (path := folder / name).exists(): return path
+    if stored_manifest(folder, found) is None:
         raise UserError(
             f"nothing is blessed for {found.id} of {found.paper}: run make reproduce-{found.id} {of}, then make bless "
             f"{of}"
         )
-    return path
+    raise UserError(f"the blessed result of {found.id} of {found.paper} has no {name!r}; it lies in {folder}")
 
 # %% ../../nbs/exhibits/16_bless.ipynb #blessed-table
 @door

@@ -17,7 +17,7 @@ from ..papers.paper import get_paper, get_scale, scales_of
 __all__ = ['PAGES', 'LEGEND', 'page_kind', 'Standing', 'standing', 'matrix_for_terminal', 'summary', 'matrix_markdown']
 
 # %% ../../nbs/exhibits/13_status.ipynb #standing-def
-PAGES = {"study": "✓", "replay": "↺", "catalogue": "·", "": " "}
+PAGES = {"study": "◆", "replay": "↺", "catalogue": "·", "": " "}
 
 def page_kind(exhibit: Exhibit) -> str:
     "`study`, `replay` or `catalogue`, by what `exhibit` can have and its notebook offers; blank without one."
@@ -60,7 +60,7 @@ def standing(exhibit: Exhibit, root: Path | None = None) -> Standing:
 
 # %% ../../nbs/exhibits/13_status.ipynb #legend
 LEGEND = (
-    "pages:   ✓ a study, trains here   ↺ a replay, trains nothing   · from the catalogue, not built",
+    "pages:   ◆ a study, trains here   ↺ a replay, trains nothing   · from the catalogue, not built",
     "marks:   ● here   ○ possible, not here   blank: cannot be   5/8: here in 5 of 8 possible",
     "columns: printed, what the paper shows; replayed, what follows from what its authors released;",
     "         rerun, what comes out here, at the scale named; recipe, what the paper's run costs",

@@ -154,6 +154,7 @@ def counts(root: Path | None = None) -> dict[str, Counter | int]:
     manifests = {exhibit: manifest_of(exhibit, root) for exhibit in everything("all")}
     theirs = {e: m for e, m in manifests.items() if not e.is_extra}
     answers = Counter(answer for m in theirs.values() for answer in m.get("answers", []))
+    answers["printed"] = sum(e.printed_file.is_file() for e in theirs)      # also what no column of its page shows
     outcomes = outcomes_of(manifests)
     reruns = Counter(of["rerun"]["outcome"] for of in outcomes.values() if "rerun" in of)
     return {"exhibits": len(theirs), "claims": len(read_claims("all")), "answers": answers, "reruns": reruns}

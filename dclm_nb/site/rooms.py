@@ -53,7 +53,7 @@ ROOMS = {
     "papers": ("Papers", "exhibits, claims and verdicts as data"),
     "exhibits": ("Exhibits", "from numbers to tables, verdicts and pages"),
     "site": ("Site", "how these pages are made"),
-    "core": ("Core", "errors, chance, files, and the store of runs"),
+    "core": ("Foundations", "errors, chance, files, and the store of runs"),
 }
 
 def _words(folder: str) -> tuple[str, str]:

@@ -303,7 +303,7 @@ def test_a_pool_too_small_for_a_classifier_says_so_and_what_to_do(crawl, tmp_pat
             "or a trained classifier, with --classifier FILE or --classifier released; or none, with --classifier "
             "none, which keeps the whole pool")
         assert list(report.contents()) == ["pool", "removed", "report.json"]
-        assert report.data["used"]["classifier"] == "none"
+        assert report.data["used"]["classifier"] == "not trained"
     way_out = curate([warc], tmp_path / "out", replace(CONFIG, classifier="none"), workers=1)
     assert way_out.data["kept"] == pool and list(way_out.contents()) == ["pool", "tokens", "removed", "report.json"]
 

@@ -92,7 +92,7 @@ def test_so_does_that_of_a_table_of_dclm(offered):
     ] == (
         "dclm-nb reproduce table-4 --paper dclm --scale 1B-1x"
         if "1B-1x" in offered
-        else "not offered by its notebook, which has: laptop"
+        else "not from here: its notebook has laptop"
     )
 
 

@@ -139,7 +139,7 @@ def terminal(standings) -> str:
 
 def test_the_legend_explains_every_mark_and_column_and_fits(tmp_path):
     shown = terminal([standing_with(tmp_path)])
-    assert all(mark in shown.partition("pages:")[2] for mark in ("✓", "↺", "·", "●", "○", "blank", "5/8"))
+    assert all(mark in shown.partition("pages:")[2] for mark in ("◆", "↺", "·", "●", "○", "blank", "5/8"))
     assert all(f"{answer}, what" in shown for answer in ANSWERS)
     assert all(line in shown and len(line) <= 100 for line in LEGEND)
 

@@ -112,7 +112,7 @@ def _at_scale(exhibit: Exhibit, run: PaperRun, count: int) -> Lines:
     flops = f"{run.flops * count:.2e} FLOPs ({run.flops:.2e} each, 6ND)"
     memory = f"{run.state_bytes / 1e9:,.1f} GB of weights, gradients and optimiser, divided by the number of GPUs"
     command = f"dclm-nb reproduce {exhibit.id} --paper {exhibit.paper} --scale {run.scale}"
-    if run.scale not in exhibit.scales: command = f"not offered by its notebook, which has: {', '.join(exhibit.scales)}"
+    if run.scale not in exhibit.scales: command = f"not from here: its notebook has {', '.join(exhibit.scales)}"
     return [
         (f"at {run.scale}", f"{count} run{'s' if count != 1 else ''} of {size}; {flops}; {hours}"),
         ("memory", f"{memory}; activations on top"),
