@@ -333,8 +333,9 @@ def curate(
         str, typer.Option(help="A fastText model file, released (the authors', 2.39 GB) or none; trained by default.")
     ] = "",
     keep: Annotated[
-        float, typer.Option(help="Share of the pool that the classifier keeps, the best: above 0, at most 1.")
-    ] = 0.1,
+        float | None,
+        typer.Option(help="Share of the pool that the classifier keeps, the best: above 0, at most 1. A tenth without it.")
+    ] = None,
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):
     "Web archives to filtered, deduplicated, scored text, by the paper's steps; curate video: films to clips."
@@ -344,6 +345,8 @@ def curate(
         return
     if not warc: _fail("name web archives with --warc, or films: dclm-nb curate video FOLDER (dclm-nb curate --help)")
     from dclm_nb.curation.pipeline import CurationConfig, Stopped, curate as run
+    if keep is not None and classifier == "none": _fail("--keep has nothing to choose by with --classifier none")
+    if keep is None: keep = CurationConfig.keep_fraction
     if not 0 < keep <= 1: _fail(f"--keep is a share above 0 and at most 1 (0.1: the best tenth), not {keep:g}")
     config = CurationConfig(
         faithful=faithful, extraction=extraction, lists=lists, classifier=classifier or None, keep_fraction=keep,

@@ -29,7 +29,7 @@ FOLDERS = {
 # {command: (options that decide, options that do not)}
 OPTIONS = {
     "reproduce": ({"exhibit", "paper", "scale", "seeds", "force", "strict"}, {"out", "limit", "here"}),
-    "curate": ({"warc", "extraction", "lists", "classifier", "faithful"}, {"out", "executor", "workers"}),
+    "curate": ({"warc", "extraction", "lists", "classifier", "faithful", "keep"}, {"out", "executor", "workers"}),
     "curate video": ({"films", "config"}, {"out", "executor", "workers"}),
     "train-image": ({"shards", "method", "size", "codec", "devices", "resolution", "pictures", "seed"}, {"out"}),
     "train video": ({"data", "stage", "start", "config", "size", "seed"}, {"out"}),
@@ -100,7 +100,7 @@ def test_each_option_of_curate_is_another_folder(tmp_path):
     warcs = [str(write_warc(tmp_path / f"{number}.warc.gz", page(number))) for number in range(2)]
     config = CurationConfig()
     others = [replace(config, extraction="trafilatura"), replace(config, lists="original"),
-              replace(config, classifier="none"), replace(config, faithful=False)]
+              replace(config, classifier="none"), replace(config, faithful=False), replace(config, keep_fraction=0.5)]
     assert {"extraction", "lists", "classifier", "faithful"} <= {f.name for f in fields(CurationConfig)}
     keys = [run_key(config, warcs[:1]), run_key(config, warcs), *(run_key(other, warcs[:1]) for other in others)]
     assert len(set(keys)) == len(OPTIONS["curate"][0]) + 1 and keys[0] == run_key(config, warcs[:1])
