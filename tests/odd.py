@@ -27,7 +27,8 @@ ODD = {
     "ids": [1, 2, 3], "ids beyond": [[99]], "negative ids": [[-1]], "nested": [["a"]], "null inside": [None],
     "numbers": [1.5], "mapping": {}, "mapping of one": {"a": 1}, "tensor": torch.zeros(2, 3), "object": object(),
     "class": Unprintable, "unprintable": Unprintable(), "function": lambda *a: None, "fails": lambda *a: [][1],
-    "set": {1}, "array": np.zeros(3), "no array": np.zeros(0), "array of nan": np.full(2, math.nan), "path": "/dev/null/no/such",
+    "set": {1}, "array": np.zeros(3), "no array": np.zeros(0), "array of nan": np.full(2, math.nan),
+    "path": "/dev/null/no/such",
     "a file": "a-file", "a folder": "a-folder", "under a file": "a-file/under",
 }
 
