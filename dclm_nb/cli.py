@@ -334,7 +334,7 @@ def curate(
     ] = "",
     keep: Annotated[
         float | None,
-        typer.Option(help="Share of the pool that the classifier keeps, the best: above 0, at most 1. A tenth without it.")
+        typer.Option(help="Share of the pool that the classifier keeps, the best; a tenth where none is given.")
     ] = None,
     faithful: Annotated[bool, typer.Option(help="Keep the original code's quirks, or mend them.")] = True,
 ):

@@ -318,7 +318,7 @@ class CurationReport(Report):
             "pool": f"{told['pool']:,} page{s} after heuristics, deduplication and decontamination",
             "kept": f"{told['kept']:,} of them, which the classifier chose",
             "tokens": f"{told.get('tokens', 0):,} tokens in {told.get('contexts', 0):,} contexts, and their tokenizer",
-            "removed": "every page that went (gzipped JSON lines): its rule (`number`), what was measured (`statistic`)",
+            "removed": "every page that went (gzipped JSON lines): `number` is its rule, `statistic` what was measured",
             "report.json": "the funnel, the reasons, what was used and all settings",
         }
         return {name: what for name, what in known.items() if (self.folder / name).exists()}

@@ -47,8 +47,7 @@ def answered(paper: str, root: Path | None = None) -> Answered:
     found = [set((stored_manifest(folder, exhibit) or {}).get("answers", [])) for exhibit in catalogue(paper)]
     shown = sum(not answers and exhibit.pictures for answers, exhibit in zip(found, catalogue(paper)))
     having = lambda *wanted: sum(answers.issuperset(wanted) for answers in found)
-    return Answered(len(found), having("rerun"), having("replayed"), having("rerun", "replayed"),
-                    shown)
+    return Answered(len(found), having("rerun"), having("replayed"), having("rerun", "replayed"), shown)
 
 # %% ../../nbs/exhibits/18_at_a_glance.ipynb #table
 def which_answers(root: Path | None = None, figures: str = "../figures") -> Shown:
@@ -58,8 +57,8 @@ def which_answers(root: Path | None = None, figures: str = "../figures") -> Show
     both = f", {total.both} of them both" if total.both else ""
     line = (f"**{total.ours} of {total.exhibits}** tables and figures have an answer of ours beside the paper's: "
             f"{total.rerun} are rerun, {total.replayed} are replayed{both}. Of the other {total.exhibits - total.ours} "
-            f"pages {total.shown} show pictures and films of ours that nothing judges; the rest show what the paper says "
-            "and, where that is known, what a rerun would take.")
+            f"pages {total.shown} show pictures and films of ours that nothing judges; the rest show what the paper "
+            "says and, where that is known, what a rerun would take.")
     head = ["| paper | `PAPER=` | tables and figures | rerun | replayed | neither |", "|:--|:--|--:|--:|--:|--:|"]
     rows = [f"| [{get_paper(name).title.split(':')[0]}](https://arxiv.org/abs/{get_paper(name).arxiv}) | `{name}` | "
             f"[all {of.exhibits}]({figures}/{name}/README.md) | {of.rerun} | {of.replayed} | {of.exhibits - of.ours} |"
