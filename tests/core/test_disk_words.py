@@ -93,7 +93,7 @@ def test_a_saved_filter_is_the_file_of_safetensors(tmp_path):
     kept.deduplicate([" ".join(f"w{j}" for j in range(20))])
     kept.save(path := tmp_path / "kept.bloom")
     with safe_open(path, "np") as file: about = file.metadata()
-    assert path.read_bytes() == save({"words": kept.filter.words}, about)
+    assert path.read_bytes() == save({"words": kept.filter.layers[0].words}, about)
 
 
 def test_the_command_line_says_it_too(monkeypatch):

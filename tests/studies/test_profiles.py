@@ -24,7 +24,10 @@ from dclm_nb.studies.tradeoffs.tuning import Tuned
 TRAINED = [name for name, scale in DIAL.items() if scale.trains]        # "smoke", "laptop", "gpu"
 ROOMS = ("core", "curation", "lm", "image", "learn", "shards", "judging")
 # What is spelled like a scale below the studies and is none: (module, word): what it is.
-NO_SCALES: dict[tuple[str, str], str] = {("lm.config", "gpu"): "an accelerator of Lightning"}
+NO_SCALES: dict[tuple[str, str], str] = {
+    ("lm.config", "gpu"): "an accelerator of Lightning",
+    ("lm.config", "smoke"): "the name of a tiny network for trials, of which no study knows",
+}
 
 
 @pytest.mark.parametrize("paper", list(papers()))
