@@ -148,7 +148,7 @@ def test_a_terminal_of_any_alphabet(encoding, words, tmp_path):
 
 def test_marks_have_a_likeness_in_every_alphabet():
     plain = dclm_nb("status", "--paper", "tradeoffs", PYTHONIOENCODING="ascii").stdout.decode()
-    assert "\ny figure-j" in plain and "* laptop" in plain and "\\" not in plain
+    assert "\ns figure-j" in plain and "* laptop" in plain and "\\" not in plain
 
 
 def test_whoever_stops_reading_hears_no_complaint():
