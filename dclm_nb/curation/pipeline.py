@@ -298,7 +298,7 @@ class CurationReport(Report):
     def limit(self, stage: str, step: str) -> str:
         "What a page has to keep to at a step, in words; empty where no number decides."
         config = self.data["config"]
-        if stage == "dedup": return f"< {config['dedup_threshold']:g} of its n-grams seen before"
+        if stage == "dedup": return f"<= {config['dedup_threshold']:g} of its n-grams seen before"
         if stage == "english": return f"en > {MIN_PROBABILITY}; number: the likeliest language"
         if stage == "decontamination": return "0 n-grams shared"
         if stage == "fastText": return f"among the best {config['keep_fraction']:.4g} of the scores"

@@ -331,7 +331,7 @@ def test_a_removed_page_stands_beside_the_limit_that_it_did_not_keep(report):
                                             "below the percentile", "not-utf-8")} == {
         "language": "en > 0.65; number: the likeliest language",
         "page length": "50 to 100,000 words", "removed words": "<= 0.05 of words",
-        "seen before": "< 0.8 of its n-grams seen before", "repetition": "13 limits of 0.1 to 0.3 of what repeats",
+        "seen before": "<= 0.8 of its n-grams seen before", "repetition": "13 limits of 0.1 to 0.3 of what repeats",
         "below the percentile": "among the best 0.25 of the scores", "not-utf-8": ""}
     assert all(gone["statistic"] < 50 for gone in report.removed() if gone["step"] == "page length")
 
