@@ -29,11 +29,17 @@ def start(*words, **environment) -> subprocess.Popen:
                             start_new_session=True, env=surroundings(**environment))
 
 
+def entries_of(folder: Path) -> int:
+    """How many files and folders lie below `folder`, also while another process makes and removes them (`Path.rglob`
+    raises where a folder goes away between its listing and its opening; `os.walk` goes on)."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
 def kill_at(entries: int, out: Path, *words, patience: float = 300, **environment) -> bool:
     """Start, and kill -9 the command and all that it started when so many files and folders lie in `out`; False if it
     had ended before. No clock decides, so that a busy machine tries the same as a quiet one."""
     process, until = start(*words, **environment), time.monotonic() + patience
-    while process.poll() is None and sum(1 for _ in out.rglob("*")) < entries and time.monotonic() < until:
+    while process.poll() is None and entries_of(out) < entries and time.monotonic() < until:
         time.sleep(0.005)
     alive = process.poll() is None
     try: os.killpg(process.pid, signal.SIGKILL)

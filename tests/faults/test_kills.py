@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from commands import kill_at, left_by, run
+from commands import entries_of, kill_at, left_by, run
 from tiers import nightly
 
 def killed_and_continued(line, out, reference, entries: int, kills: int, but=(), **environment) -> int:
@@ -22,7 +22,7 @@ def whole(line, out, but=(), **environment) -> tuple[dict, int]:
     """What a command leaves that nobody kills, and how many files and folders there are."""
     done = run(*line, **environment)
     assert done.returncode == 0, done.stderr
-    return left_by(out, but), sum(1 for _ in out.rglob("*"))
+    return left_by(out, but), entries_of(out)
 
 
 @pytest.mark.parametrize("kills", [2, *nightly(6)])
