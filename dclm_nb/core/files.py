@@ -201,8 +201,8 @@ def note_sum(path: str | Path, content: str | Path | None = None) -> None:
 
 def noted_files(folder: str | Path) -> list[Path]:
     "Files in a folder, and in those below it, beside which a sum is noted, in order; also such as are gone by now."
-    notes = [path for path in Path(folder).rglob(".*.sum") if is_sum(path)]
-    return sorted(path.with_name(path.name[1:].removesuffix(".sum")) for path in notes)
+    notes = [(place, name) for place, _, names in os.walk(folder) for name in names if name != PARTS]
+    return sorted(Path(place, name[1:].removesuffix(".sum")) for place, name in notes if is_sum(Path(name)))
 
 def _sums(path: Path) -> list[dict]:
     "Of the content that was written last, and of the one before it; empty where nothing legible is noted."

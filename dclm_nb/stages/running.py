@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -159,7 +159,8 @@ def run_pipeline(
     they are done. Raises `UserError`."""
     check_executor(executor)
     sweep_parts(folder, below=True)
-    if told := _finished(stages, folder): return told
+    with suppress(FileNotFoundError):               # what another process is making again at this moment is not finished
+        if told := _finished(stages, folder): return told
     waiting = f"another process is curating {folder.name}; waiting"
     with exclusive(Path(f"{folder}.lock"), lambda: print(waiting, file=sys.stderr)):
         if told := _finished(stages, folder, mend=True): return told

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.doors import Count, Level, Positive, door
+from ..core.doors import Count, Level, NotNegative, Positive, door
 from ..core.errors import UserError
 from ..core.seeds import seed_for
 from ..core.statistics import Interval
 
 # %% auto #0
-__all__ = ['SAME_BUDGET', 'LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power', 'FrontierFit', 'bootstrap_fit',
-           'Crossing', 'crossing']
+__all__ = ['SAME_BUDGET', 'LEAST_POINTS', 'lower_hull', 'share_error', 'PowerFit', 'fit_power', 'fit_budgets', 'FrontierFit',
+           'bootstrap_fit', 'Crossing', 'crossing']
 
 # %% ../../nbs/studies/00_frontier.ipynb #hull
 SAME_BUDGET = 1.05
@@ -85,7 +85,7 @@ LEAST_POINTS = 3
 
 @dataclass(frozen=True)
 class PowerFit:
-    """metric = 10^intercept (compute / reference)^slope through `points` frontier points; where there is no fit,
+    """metric = 10^intercept (compute / reference)^slope through `points` of the points; where there is no fit,
     `reason` says why."""
 
     slope: float
@@ -93,9 +93,9 @@ class PowerFit:
     r2: float
     points: int
     low: float
-    "Cheapest frontier point, FLOPs."
+    "Cheapest of them, FLOPs."
     high: float
-    "Dearest frontier point, FLOPs."
+    "Dearest of them, FLOPs."
     reference: Positive = 1.0
     reason: str = ""
 
@@ -123,28 +123,33 @@ def fit_power(
     x, y = _logarithms(compute, metric)
     return _fit(x.tolist(), y.tolist(), -1 if higher_is_better else 1, reference)
 
+@door
+def fit_budgets(
+    compute: Sequence[float], metric: Sequence[float], since: NotNegative = 0.0, reference: Positive = 1.0
+) -> PowerFit:
+    """The power law through the lowest point of each budget from `since` FLOPs on, on the frontier or not. Raises
+    `UserError` for values that have no logarithm."""
+    x, y = (values.tolist() for values in _logarithms(compute, metric))
+    least = math.log10(since / SAME_BUDGET) if since else -math.inf
+    return _line(x, y, [i for i in _best_of_each_budget(x, y) if x[i] > least], reference, "budgets")
+
 def _fit(x: list[float], y: list[float], sign: int, reference: float) -> PowerFit:
+    return _line(x, y, _frontier(x, y if sign > 0 else [-v for v in y]), reference, "on the frontier")
+
+def _line(x: list[float], y: list[float], chosen: list[int], reference: float, of: str) -> PowerFit:
     "On logarithms; plain Python, because a bootstrap does it thousands of times on a dozen points."
-    chosen = _frontier(x, y if sign > 0 else [-v for v in y])
     low, high = (10 ** x[chosen[0]], 10 ** x[chosen[-1]]) if chosen else (math.nan, math.nan)
     if len(chosen) < LEAST_POINTS:
-        return PowerFit(
-            math.nan,
-            math.nan,
-            math.nan,
-            len(chosen),
-            low,
-            high,
-            reference,
-            f"too few points: {len(chosen)} on the frontier, and a fit needs {LEAST_POINTS}",
-        )
+        why = f"too few points: {len(chosen)} {of}, and a fit needs {LEAST_POINTS}"
+        return PowerFit(math.nan, math.nan, math.nan, len(chosen), low, high, reference, why)
     u, v = [x[i] - math.log10(reference) for i in chosen], [y[i] for i in chosen]
     mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
     spread = sum((a - mean_u) ** 2 for a in u)
     together = sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v))
     total = sum((b - mean_v) ** 2 for b in v)
     slope = together / spread
-    return PowerFit(slope, mean_v - slope * mean_u, slope * together / total, len(chosen), low, high, reference)
+    r2 = slope * together / total if total else math.nan            # of equal values there is nothing to explain
+    return PowerFit(slope, mean_v - slope * mean_u, r2, len(chosen), low, high, reference)
 
 # %% ../../nbs/studies/00_frontier.ipynb #runs
 @dataclass(frozen=True)

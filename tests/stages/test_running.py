@@ -123,6 +123,17 @@ def test_a_finished_run_is_taken_and_another_setting_is_another_run(notes, repor
     assert curate_notes(notes, report.folder.parent, fewest=4).key != report.key
 
 
+def test_a_folder_that_goes_away_while_a_finished_run_is_looked_at_is_waited_for(notes, report, monkeypatch):
+    """Another process may be making a damaged run again: its folders come and go until it gives the lock back."""
+    seen = []
+    def first_gone(folder):
+        seen.append(folder)
+        if len(seen) == 1: raise FileNotFoundError(2, "No such file or directory", str(folder / ".tokens-x.owned"))
+        return {}
+    monkeypatch.setattr("dclm_nb.stages.running.hurt_parts", first_gone)
+    assert curate_notes(notes, report.folder.parent).data == report.data and len(seen) == 2
+
+
 def test_a_stage_with_nothing_to_go_on_with_ends_the_run_with_its_report(notes, tmp_path):
     told = curate_notes(notes, tmp_path, fewest=100)
     assert told.data["kept"] == 0 and told.funnel.left.tolist() == [14, 4 + 6, 0]

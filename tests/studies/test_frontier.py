@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dclm_nb.core.errors import UserError
-from dclm_nb.studies.frontier import bootstrap_fit, crossing, fit_power, lower_hull, share_error
+from dclm_nb.studies.frontier import bootstrap_fit, crossing, fit_budgets, fit_power, lower_hull, share_error
 
 SIZES = (("small", 12.3), ("medium", 13.0), ("large", 13.7))
 POINTS = st.dictionaries(st.integers(0, 60), st.floats(1e-3, 1e3), min_size=1, max_size=12).map(
@@ -105,6 +105,16 @@ def test_an_exact_power_law_is_found_again(slope, level, n):
     assert rising.points == n and math.isclose(rising.slope, -slope, rel_tol=1e-6)
 
 
+@given(st.lists(st.floats(0.5, 50), min_size=4, max_size=8), st.integers(0, 1))
+def test_a_line_through_budgets_is_least_squares_of_all_of_them(lowest, left_out):
+    """`np.polyfit` is asked, whether or not the curve bends; a worse point of the same budget changes nothing."""
+    compute = np.logspace(11, 11 + len(lowest), len(lowest))
+    fit = fit_budgets([*compute, *compute * 1.01], [*lowest, *np.multiply(lowest, 1.5)], since=compute[left_out])
+    slope, level = np.polyfit(np.log10(compute[left_out:]), np.log10(lowest[left_out:]), 1)
+    assert fit.points == len(lowest) - left_out and fit.low == pytest.approx(compute[left_out])
+    assert fit.slope == pytest.approx(slope, abs=1e-9) and fit.intercept == pytest.approx(level, abs=1e-7)
+
+
 def test_too_few_points_are_a_result_and_no_exception():
     for compute, metric in (
         ([1e12], [1.0]),
@@ -114,6 +124,9 @@ def test_too_few_points_are_a_result_and_no_exception():
     ):
         fit = fit_power(compute, metric)
         assert not fit.ok and math.isnan(fit.slope) and "too few points" in str(fit)
+    short = fit_budgets([1e12, 1e13, 1e14], [9.0, 8.9, 1.0], since=1e13)
+    assert str(short) == "too few points: 2 budgets, and a fit needs 3"
+    assert fit_budgets([1e12, 1e13, 1e14], [9.0, 8.9, 1.0]).ok
     one = bootstrap_fit([1e12, 1e13] * 2, [9, 8, 9.1, 8.1], ["small"] * 4, [0, 0, 1, 1])
     assert not one.fit.ok and one.lost == 1 and (one.slope.low, one.slope.high) == (-math.inf, math.inf)
     assert not crossing(one, one).found and "too few points" in str(crossing(one, one))

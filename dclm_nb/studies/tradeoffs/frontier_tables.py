@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pandas as pd
 
 from ...image.config import METHODS
 from ...papers.columns import column_label
 from ...papers.frames import RowNotes, tidy
-from ..frontier import LEAST_POINTS, FrontierFit, bootstrap_fit, crossing, fit_power, share_error
+from ..frontier import FrontierFit, PowerFit, bootstrap_fit, crossing, fit_budgets, fit_power, share_error
 from .compute_grid import GridRuns, best_of, ceiling, curves, metric_frame
 from .inference import clock_frame, steps_frame
 
 # %% auto #0
-__all__ = ['METRICS', 'REFERENCE', 'FITTED', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'fit_frame', 'seeds_without_fit',
-           'crossing_table', 'crossing_notes', 'goal_frame', 'half_way', 'half_way_notes', 'recommendations',
-           'recommendation_notes']
+__all__ = ['METRICS', 'REFERENCE', 'MEETING', 'NOTHING', 'HIGHER_IS_BETTER', 'fitted_points', 'SeedFit', 'seed_fits', 'fit_frame',
+           'slopes_beside', 'seed_table', 'crossing_table', 'crossing_notes', 'goal_frame', 'half_way',
+           'half_way_notes', 'recommendations', 'recommendation_notes']
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #metrics
 METRICS = ("frechet_distance", "prompt_error")
@@ -35,49 +36,96 @@ def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
         ]
     )
 
-# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fit-frame
-FITTED = ("slope", "intercept", "r2")
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seed-fit
+@dataclass(frozen=True)
+class SeedFit:
+    "One metric of one method and seed: its best network of each budget, and the two lines through them."
+    method: str
+    seed: int
+    metric: str
+    best: dict[float, float]
+    "{training FLOPs: the lowest value that this budget has bought}."
+    frontier: PowerFit
+    later: PowerFit
+    "Through the best of each budget but the first."
 
-def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
-    """Table E: frontier points of every method, metric and seed; slope, intercept (log10 at 1e12 FLOPs) and R² of the
-    fit where every seed of a method has one; and the distance reached at the largest compute. Empty without runs."""
-    if grid is None: return tidy([])
-    records = []
-    for method, part in fitted_points(grid).groupby("method", sort=False):
-        for metric in METRICS: records += _seed_fits(method, part, metric)
-    records += (
-        metric_frame(grid, "table-e", "frechet_distance", "frechet_distance")
-        .query("column == 'frechet_distance'")[["row", "column", "seed", "value", "run"]]
-        .to_dict("records")
-    )
-    return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
-
-def _seed_fits(method: str, points: pd.DataFrame, metric: str) -> list[dict]:
-    fits = {
-        int(seed): fit_power(part["budget"], part[metric], reference=REFERENCE)
-        for seed, part in points.groupby("seed", sort=False)
-    }
-    told = ("points", *FITTED) if all(fit.ok for fit in fits.values()) else ("points",)
+def seed_fits(grid: GridRuns | None) -> list[SeedFit]:
+    "Of every method, metric and seed; empty without runs."
+    if grid is None: return []
+    points = fitted_points(grid)
     return [
-        dict(row=method, column=f"{name}_{metric}", seed=seed, value=float(getattr(fit, name)))
-        for seed, fit in fits.items()
-        for name in told
+        _seed_fit(method, int(seed), metric, part)
+        for metric in METRICS
+        for (method, seed), part in points.groupby(["method", "seed"], sort=False)
     ]
 
-# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seeds-without-fit
-def seeds_without_fit(frame: pd.DataFrame) -> RowNotes:
-    """Of a `fit_frame`: how many frontier points each seed has, for every method and metric with a seed that has too
-    few for a fit. Empty for an empty frame."""
-    said = {}
-    for metric in METRICS:
-        points = frame[frame["column"].eq(f"points_{metric}")]
-        for method, part in points.groupby("row", sort=False):
-            if part["value"].min() >= LEAST_POINTS: continue
-            counts = ", ".join(f"{n:.0f} on seed {seed}" for seed, n in zip(part["seed"], part["value"]))
-            said[f"{column_label(metric, 'tradeoffs')}, {method}, seeds"] = (
-                f"frontier points: {counts}; a fit needs {LEAST_POINTS} on every seed, so no slope is given"
-            )
-    return RowNotes(said)
+def _seed_fit(method: str, seed: int, metric: str, points: pd.DataFrame) -> SeedFit:
+    best = points.groupby("budget")[metric].min()
+    return SeedFit(
+        method,
+        seed,
+        metric,
+        best.to_dict(),
+        fit_power(best.index, best, reference=REFERENCE),
+        fit_budgets(best.index, best, since=best.index[1:].min(), reference=REFERENCE),
+    )
+
+
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fit-frame
+def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
+    """Table E: slope and intercept (log10 at 1e12 FLOPs) of the frontier's fit, and the slope from the second budget
+    on, seed by seed, where every seed of a method has one; and the distance reached at the largest compute. Empty
+    without runs."""
+    if grid is None: return tidy([])
+    numbers = {
+        "slope": lambda fit: fit.frontier.slope,
+        "later_slope": lambda fit: fit.later.slope,
+        "intercept": lambda fit: fit.frontier.intercept,
+    }
+    found = pd.DataFrame([
+        dict(row=fit.method, column=f"{name}_{fit.metric}", seed=fit.seed, value=number(fit))
+        for fit in seed_fits(grid)
+        for name, number in numbers.items()
+    ])
+    whole = found.groupby(["row", "column"])["value"].transform(lambda values: values.notna().all())
+    reached = metric_frame(grid, "table-e", "frechet_distance", "frechet_distance")
+    reached = reached[reached["column"].eq("frechet_distance")][["row", "column", "seed", "value", "run"]]
+    records = [*found[whole].to_dict("records"), *reached.to_dict("records")]
+    return tidy(records, paper="tradeoffs", exhibit="table-e", scale=grid.shop.study.scale, source="rerun")
+
+
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #slopes
+def slopes_beside(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a `fit_frame`, for a figure: the slopes of the distance in one column, those of the frontier and those from
+    the second budget on as rows of each method."""
+    said = {"slope_frechet_distance": "frontier", "later_slope_frechet_distance": "from the second budget on"}
+    slopes = frame[frame["column"].isin(said)]
+    rows = slopes["row"] + " / " + slopes["column"].map(said)
+    return slopes.assign(row=rows, column="slope_frechet_distance").sort_values("row", kind="stable", key=_method_order)
+
+def _method_order(rows: pd.Series) -> pd.Series: return rows.map(lambda row: METHODS.index(row.split(" / ")[0]))
+
+
+# %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seed-table
+def seed_table(grid: GridRuns | None) -> pd.DataFrame | str:
+    """What Table E is fitted to, a row for each metric, method and seed: the best network of each budget, how many of
+    them are on the frontier, R², and both slopes; one line without runs."""
+    if grid is None: return NOTHING
+    fits = seed_fits(grid)
+    names = [(column_label(fit.metric, "tradeoffs"), fit.method, fit.seed) for fit in fits]
+    return pd.DataFrame(
+        [
+            {f"{budget:.3g}": f"{value:.3g}" for budget, value in fit.best.items()}
+            | {"on the frontier": fit.frontier.points}
+            | {"R²": _number(fit.frontier.r2), "slope": _number(fit.frontier.slope)}
+            | {"slope from the second budget on": _number(fit.later.slope)}
+            for fit in fits
+        ],
+        index=pd.MultiIndex.from_tuples(names, names=["", "method", "seed"]),
+    )
+
+def _number(value: float) -> str: return "" if math.isnan(value) else f"{value:.3f}"
+
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fits
 def _frontier_fits(grid: GridRuns, metric: str) -> dict:
@@ -99,44 +147,43 @@ def _slope(fit: FrontierFit) -> str:
 
 
 def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
-    "Fits with intervals, and where diffusion meets next-token prediction, per metric; one line at replay."
+    "Fits to the means over seeds, and where diffusion meets next-token prediction, per metric; one line at replay."
     if grid is None: return NOTHING
     rows = {}
     for metric in METRICS:
         fits, label = _frontier_fits(grid, metric), column_label(metric, "tradeoffs")
         rows |= {
             (label, m): {
-                "slope": _slope(f) if f.fit.ok else f.fit.reason,
+                "slope of the means": _slope(f) if f.fit.ok else f.fit.reason,
                 "at 1e12 FLOPs": f"{f.fit.at(REFERENCE):.3g}" if f.fit.ok else "",
                 "frontier points": f.fit.points,
             }
             for m, f in fits.items()
         }
-        rows[label, "diffusion meets next-token"] = {
-            "slope": str(crossing(fits["diffusion"], fits["next-token"])),
+        rows[label, MEETING] = {
+            "slope of the means": str(crossing(fits["diffusion"], fits["next-token"])),
             "at 1e12 FLOPs": "",
             "frontier points": "",
         }
     return pd.DataFrame(rows).T
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #crossing-notes
+MEETING = "diffusion meets next-token"
+
 def crossing_notes(grid: GridRuns | None) -> RowNotes:
-    "The fits to the means and the crossings as notes, so that the saved page has them; none without runs."
+    "Where the fits to the means meet, as notes, so that the saved page has them; none without runs."
     table = crossing_table(grid)
     if isinstance(table, str): return RowNotes()
-    at = lambda row: (
-        f"; {row['at 1e12 FLOPs']} at 1e12 FLOPs; {row['frontier points']} frontier points"
-        if row["at 1e12 FLOPs"]
-        else ""
-    )
     return RowNotes({
-        f"{metric}, {name}": f"{'slope ' if row['at 1e12 FLOPs'] else ''}{row['slope']}{at(row)}"
+        f"{metric}, {name}": f"{row['slope of the means']} (between the fits to the means over seeds)"
         for (metric, name), row in table.iterrows()
+        if name == MEETING
     })
 
 
 NOTHING = ("Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 "
            "minutes on 2 cores, shared by all exhibits of this paper).")
+
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #goals
 def goal_frame(grid: GridRuns | None) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -116,17 +117,15 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
     slopes = frame[frame["column"].eq("slope_frechet_distance")].set_index(["row", "seed"])["value"]
     assert slopes[METHODS[1], 2] == pytest.approx(-0.32) and len(slopes) == 9
     # the hull leaves two
-    assert "slope_prompt_error" not in set(frame["column"]) and set(
-        frame.loc[frame["column"].eq("points_prompt_error"), "value"]
-    ) == {2.0}
+    assert "slope_prompt_error" not in set(frame["column"])
+    assert set(frontier_tables.seed_table(grid).sort_index().loc["prompts missed", "on the frontier"]) == {2}
     for test in next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests:
         assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
     assert "too few points" in frontier_tables.crossing_table(grid).to_string()
     notes = frontier_tables.crossing_notes(grid)
-    assert (
-        "none inside the measured range" in notes["Fréchet distance, diffusion meets next-token"]
-        and "too few points" in notes[f"prompts missed, {METHODS[0]}"]
-    )
+    assert list(notes) == [f"{m}, diffusion meets next-token" for m in ("Fréchet distance", "prompts missed")]
+    assert all("none inside the measured range" in said for said in notes.values())
+    assert "too few points" in notes["prompts missed, diffusion meets next-token"]
 
 
 def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
@@ -149,19 +148,39 @@ def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
 def test_a_slope_of_some_of_the_seeds_only_is_not_printed(grid, monkeypatch, bends_on):
     monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: planted_curves(bends_on))
     frame = frontier_tables.fit_frame(grid)
-    points = frame[frame["column"].eq("points_frechet_distance")].set_index(["row", "seed"])["value"].sort_index()
-    assert points["diffusion"].tolist() == [2.0 if s in bends_on else 3.0 for s in (0, 1, 2)]
+    points = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", "on the frontier"]
+    assert points["diffusion"].tolist() == [2 if s in bends_on else 3 for s in (0, 1, 2)]
     assert (points.drop("diffusion") == 3).all()                        # none for the larger networks
-    for name in ("slope", "intercept", "r2"):
+    for name in ("slope", "intercept"):
         told = frame[frame["column"].eq(f"{name}_frechet_distance")].groupby("row").size()
         assert told.to_dict() == {m: 3 for m in METHODS if m != "diffusion" or not bends_on}
-    notes = frontier_tables.seeds_without_fit(frame)
-    assert ("Fréchet distance, diffusion, seeds" in notes) == bool(bends_on)
+
+
+def test_the_slope_from_the_second_budget_on_does_not_see_the_first(grid, monkeypatch):
+    budgets = np.array([5e11, 1e12, 2.5e12, 5e12])
+    def curves_with(first: float) -> pd.DataFrame:
+        return pd.DataFrame([
+            dict(method=m, size=size, seed=s, budget=c, flops=c, frechet_distance=worse * d, prompt_error=0.5)
+            for m in METHODS for size, worse in (("small", 1.0), ("medium", 1.3)) for s in (0, 1, 2)
+            for c, d in zip(budgets, [first, 4.0 + s, 3.0, 2.9])
+        ])
+    for first in (9.0, 5.0):
+        monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: curves_with(first))
+        later = frontier_tables.fit_frame(grid).query("column == 'later_slope_frechet_distance'")
+        assert len(later) == 9
+        for seed, value in zip(later["seed"], later["value"]):
+            wanted = np.polyfit(np.log10(budgets[1:]), np.log10([4.0 + seed, 3.0, 2.9]), 1)[0]
+            assert value == pytest.approx(wanted, abs=1e-12)
+    beside = frontier_tables.slopes_beside(frontier_tables.fit_frame(grid))
+    assert list(dict.fromkeys(beside["row"]))[:2] == [
+        f"{METHODS[0]} / frontier", f"{METHODS[0]} / from the second budget on"
+    ]
+    table = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", METHODS[0], 1]
+    assert table["5e+11"] == "5" and table["1e+12"] == "5" and table["2.5e+12"] == "3"
 
 
 def test_a_frontier_has_at_most_one_network_of_each_budget(grid):
-    frame, budgets = frontier_tables.fit_frame(grid), grid.levels()
-    points = frame[frame["column"].str.startswith("points_")]["value"]
+    points, budgets = frontier_tables.seed_table(grid)["on the frontier"], grid.levels()
     assert len(points) == 2 * len(METHODS) * len(SEEDS) and points.max() <= len(budgets)
     assert set(compute_grid.curves(grid)["budget"]) == set(budgets)
 
