@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +17,9 @@ from tiers import fuzz
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
-from dclm_nb.curation import bloom
-from dclm_nb.curation.bloom import (
-    BloomDeduplicator, BloomFilter, DedupResult, GrowingFilter, false_removal_bound, number_of_blocks,
-)
+from dclm_nb.curation import bloom, bloom_filter
+from dclm_nb.curation.bloom import BloomDeduplicator, DedupResult, false_removal_bound
+from dclm_nb.curation.bloom_filter import BloomFilter, GrowingFilter, number_of_blocks, read_filter, write_filter
 from dclm_nb.curation.ngrams import paragraph_ngrams
 from dclm_nb.curation.word_boundaries import word_tokens
 
@@ -150,9 +150,9 @@ def test_false_positive_rate_is_kept(rate):
 )
 def test_layout_of_the_bits_is_that_of_saved_filters(rate, digest):
     """From 1 to 40 functions. Whoever must change a digest here must change the name of the saved format, too."""
-    bloom_filter = BloomFilter(30_000, rate)
-    bloom_filter.add(np.arange(20_000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    assert hashlib.sha256(bloom_filter.words.tobytes()).hexdigest()[:16] == digest
+    full = BloomFilter(30_000, rate)
+    full.add(np.arange(20_000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    assert hashlib.sha256(full.words.tobytes()).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("expected", [1, 10, 100, 2000])
@@ -372,18 +372,42 @@ def test_a_layer_begins_where_one_is_full():
 def test_a_layer_that_memory_cannot_hold_is_refused(monkeypatch):
     """And nothing of what was to be added is inside."""
     filter, hashes = GrowingFilter(100), np.arange(101, dtype=np.uint64)
-    monkeypatch.setattr(bloom.psutil, "virtual_memory", lambda: SimpleNamespace(available=200))
+    monkeypatch.setattr(bloom_filter.psutil, "virtual_memory", lambda: SimpleNamespace(available=200))
     with pytest.raises(UserError, match="a Bloom filter for 200 n-grams"): filter.add(hashes)
     assert filter.added == 0 and not filter.contains(hashes).any()
 
 
 def test_after_an_error_nothing_is_taken_for_a_copy_of_itself(monkeypatch):
     texts = [" ".join(f"w{i}x{j}" for j in range(2000)) for i in range(100)]      # several batches
-    dedup, free = BloomDeduplicator(50_000), bloom.psutil.virtual_memory
-    monkeypatch.setattr(bloom.psutil, "virtual_memory", lambda: SimpleNamespace(available=2000))
+    dedup, free = BloomDeduplicator(50_000), bloom_filter.psutil.virtual_memory
+    monkeypatch.setattr(bloom_filter.psutil, "virtual_memory", lambda: SimpleNamespace(available=2000))
     with pytest.raises(UserError, match="a Bloom filter for 100,000 n-grams"): dedup.deduplicate(texts)
-    monkeypatch.setattr(bloom.psutil, "virtual_memory", free)
+    monkeypatch.setattr(bloom_filter.psutil, "virtual_memory", free)
     with pytest.raises(UserError, match="begin again, or load"): dedup.deduplicate(texts)
+
+
+def test_an_error_before_anything_was_added_costs_nothing(monkeypatch):
+    dedup, text = BloomDeduplicator(1000), " ".join(f"w{j}" for j in range(3000))
+    with monkeypatch.context() as patch:
+        patch.setattr(bloom_filter.psutil, "virtual_memory", lambda: SimpleNamespace(available=200))
+        with pytest.raises(UserError, match="a Bloom filter for 2,000 n-grams"): dedup.deduplicate([text])
+    assert dedup.deduplicate([text])[0].text == text
+
+
+def test_a_saved_filter_is_not_held_twice_while_it_is_loaded(tmp_path):
+    dedup = BloomDeduplicator(5_000_000)
+    dedup.save(path := tmp_path / "large.bloom")
+    tracemalloc.start()
+    loaded = BloomDeduplicator.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert loaded.filter.nbytes == dedup.filter.nbytes > 5e6 and peak < 1.3 * dedup.filter.nbytes
+
+
+def test_a_filter_without_a_deduplicators_settings_is_refused(tmp_path):
+    write_filter(path := tmp_path / "set.bloom", GrowingFilter(100), {"of": "names"})
+    with pytest.raises(UserError, match="holds a filter, but no deduplicator's settings"): BloomDeduplicator.load(path)
+    assert read_filter(path)[1] == {"of": "names"}
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.01, 1e-3])

@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from dclm_nb.curation.bloom import BloomDeduplicator, BloomFilter
+from dclm_nb.curation.bloom import BloomDeduplicator
+from dclm_nb.curation.bloom_filter import BloomFilter
 
 TEXTS = ["\n".join(" ".join(f"w{i}x{k}x{j}" for j in range(20)) for k in range(3)) for i in range(1200)]
 

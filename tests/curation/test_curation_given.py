@@ -4,9 +4,9 @@ import pytest
 from odd import Walk
 
 import dclm_nb.curation
-from dclm_nb.curation.bloom import (
-    BloomDeduplicator, BloomFilter, GrowingFilter, classic_bits, false_removal_bound, number_of_blocks,
-    number_of_hashes,
+from dclm_nb.curation.bloom import BloomDeduplicator, false_removal_bound
+from dclm_nb.curation.bloom_filter import (
+    BloomFilter, GrowingFilter, classic_bits, number_of_blocks, number_of_hashes,
 )
 from dclm_nb.curation.crawl_texts import evaluation_articles, positive_passages, positive_texts
 from dclm_nb.curation.decontamination import (
@@ -152,7 +152,9 @@ INNER = """
 # what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
 blocks: ScoreQuality KeepBest Tokenise NoClassifier
-bloom: BloomFilter.places GrowingFilter.fill_in smallest sevens parts set_bits DedupResult one_of_equals above batches
+bloom: DedupResult one_of_equals above batches
+bloom_filter: BloomFilter.places GrowingFilter.fill_in OneAtATime smallest sevens parts set_bits write_filter
+bloom_filter: read_filter
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate
 crawl_texts: TextSource split_of RawText encyclopaedia passages manual plain_text equally_many
