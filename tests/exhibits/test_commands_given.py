@@ -83,13 +83,14 @@ def place(tmp_path, monkeypatch):
     from dclm_nb.image.webdata import PictureReader
     from dclm_nb.shards.sources import find_shards
     from dclm_nb.site import build
+    from dclm_nb.video import pipeline as film_pipeline
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DCLM_NB_OFFLINE", "1")
     write_warc("a.warc", [Page("http://a.org/", b"<p>text</p>")])
     done = lambda exhibit, scale, parameters, out, *_: Reproduction(exhibit, scale.name, "ok", 0.0, out)
     for name in ("execute", "execute_here"): monkeypatch.setattr(runner, name, done)
-    monkeypatch.setattr(pipeline, "run_pipeline", lambda *_, **options: None)
+    for curation in (pipeline, film_pipeline): monkeypatch.setattr(curation, "run_pipeline", lambda *_, **options: None)
     monkeypatch.setattr(bless, "project_root", lambda: tmp_path)
 
     def nothing(*_): raise UserError("nothing is built here")
