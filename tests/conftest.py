@@ -29,6 +29,7 @@ def pytest_configure(config):
     if config.getoption("--nightly"): os.environ["DCLM_NB_NIGHTLY"] = "1"               # for tests/tiers.py
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
     config.addinivalue_line("markers", "nightly: long, and another test is of its kind: run only with --nightly")
+    config.addinivalue_line("markers", "daily: a nightly test contains it: left out with --nightly")
     config.addinivalue_line("markers", "fault(family): a fault that is tried, of a family of tests/families.py")
     if not hasattr(config, "workerinput"): _one_store(config)
 
@@ -49,13 +50,17 @@ def _one_store(config):
 def pytest_collection_modifyitems(config, items):
     for item in items: item.user_properties.append(("fault", families.family_of(item)))
     if config.getoption("--faults"):
-        others = [item for item in items if not dict(item.user_properties)["fault"]]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        _leave_out(config, items, [item for item in items if not dict(item.user_properties)["fault"]])
+    if config.getoption("--nightly"): _leave_out(config, items, [item for item in items if "daily" in item.keywords])
     for marker, (option, reason) in TIERS.items():
         if config.getoption(option): continue
         for item in items:
             if marker in item.keywords: item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _leave_out(config, items: list, others: list) -> None:
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
 
 
 def _fault_table(terminalreporter):

@@ -10,6 +10,11 @@ def nightly(*values) -> list:
     return [pytest.param(value, marks=pytest.mark.nightly) for value in values]
 
 
+def daily(*values) -> list:
+    "Parameters of a test that another one of the nightly tier contains: they are left out where that one runs."
+    return [pytest.param(value, marks=pytest.mark.daily) for value in values]
+
+
 def fuzz(examples: int) -> settings:
     """Settings of a fuzzed test: `examples` of them in the nightly tier, a fifth and at least a hundred otherwise; none
     of them against the clock."""

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,22 @@ from ..papers.paper import get_scale
 from ..papers.scale import DIAL, Scale
 
 # %% auto #0
-__all__ = ['USUAL', 'MOST_SEEDS', 'read_parameters', 'check_parameters', 'settle_scale', 'trains_nothing', 'parse_seeds',
-           'check_page']
+__all__ = ['USUAL', 'MOST_SEEDS', 'without_module', 'read_parameters', 'check_parameters', 'settle_scale', 'trains_nothing',
+           'parse_seeds', 'check_page']
+
+# %% ../../nbs/exhibits/04_offers.ipynb #without-module
+@contextmanager
+def without_module(name: str) -> Iterator[None]:
+    """Imports inside go on as if the module `name` were not installed, unless something has loaded it already.
+
+    With `rfc3987_syntax`, jsonschema builds a parser of international addresses when it is imported, which takes two
+    seconds at each start of papermill; no notebook is checked for such addresses."""
+    hidden = name not in sys.modules
+    if hidden: sys.modules[name] = None
+    try: yield
+    finally:
+        if hidden: del sys.modules[name]
+
 
 # %% ../../nbs/exhibits/04_offers.ipynb #read-parameters
 @door
@@ -34,7 +50,7 @@ def read_parameters(notebook: Path) -> dict[str, str]:
             f"{notebook.name} has {tagged} cells tagged `parameters` and needs exactly one: without it papermill would "
             "run the defaults in silence"
         )
-    from papermill import inspect_notebook
+    with without_module("rfc3987_syntax"): from papermill import inspect_notebook
     return {name: found["help"] for name, found in inspect_notebook(str(notebook)).items()}
 
 # %% ../../nbs/exhibits/04_offers.ipynb #parameters-check

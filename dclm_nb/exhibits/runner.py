@@ -32,7 +32,12 @@ __all__ = ['SCRATCH_BYTES', 'WARM_SECONDS', 'stop_tree', 'progress_line', 'Repor
            'over_budget', 'reproduce_all']
 
 # %% ../../nbs/exhibits/12_runner.ipynb #child
-_PAPERMILL = "from papermill.cli import papermill; sys.argv[0] = 'papermill'; papermill()"
+_PAPERMILL = """
+from dclm_nb.exhibits.offers import without_module
+with without_module("rfc3987_syntax"): from papermill.cli import papermill
+sys.argv[0] = "papermill"
+papermill()
+"""
 
 # as `python -m ipykernel_launcher`, which is how Jupyter starts a kernel
 _KERNEL = """

@@ -153,7 +153,7 @@ INNER = """
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
 blocks: ScoreQuality KeepBest Tokenise NoClassifier
 bloom: DedupResult one_of_equals above batches
-bloom_filter: BloomFilter.places GrowingFilter.fill_in OneAtATime smallest sevens parts set_bits write_filter
+bloom_filter: BloomFilter.places GrowingFilter.fill_in smallest sevens parts set_bits write_filter
 bloom_filter: read_filter
 crawl_pages: Site paragraphs page sentences word_salad phrase_salad sentence_shuffle product_blurbs town_page
 crawl_pages: legal_notice parts_list hashtags teasers shouting stub near_duplicate

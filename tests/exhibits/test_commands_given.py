@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from odd import lay_out
-from tiers import nightly
+from tiers import daily, nightly
 
 from dclm_nb.cli import app, main
 from dclm_nb.core.errors import UserError
@@ -108,7 +108,7 @@ def place(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("words", [FEW, *nightly(TYPED)], ids=["few", "all"])
+@pytest.mark.parametrize("words", [*daily(FEW), *nightly(TYPED)], ids=["few", "all"])
 @pytest.mark.parametrize("name", QUICK)
 def test_any_word_of_any_parameter_is_a_result_or_one_line(name, words, place, capfd, record_property):
     wrong = []

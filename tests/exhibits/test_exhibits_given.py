@@ -80,7 +80,7 @@ described: test_in_words deciders read_stages stages_frame recipe_of provenance 
 forest: forest
 in_process: CellFailed run_cell with_parameters run_notebook execute_here
 ledger: result_folders verdict_counts counts_markdown replayed_counts replayed_markdown
-offers: trains_nothing
+offers: trains_nothing without_module
 outcome: Reproduction diagnose
 pages: introduction page_cells page_notebook
 published: cell_text library_behind Shows page_markdown without_comparison made_by published_notebook gallery

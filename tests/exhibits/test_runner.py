@@ -18,6 +18,7 @@ from tiers import nightly
 from dclm_nb.core.errors import UserError
 from dclm_nb.papers.paper import get_scale, scales_of
 from dclm_nb.exhibits import runner
+from dclm_nb.exhibits.offers import without_module
 from dclm_nb.papers.catalogue import catalogue, everything, get_exhibit
 from dclm_nb.papers.exhibit import Exhibit
 
@@ -194,6 +195,21 @@ def test_replay_needs_neither_torch_nor_a_kernel():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_the_parameters_of_a_notebook_are_read_without_a_parser_of_addresses():
+    """It would take two seconds at each start; whoever wants it afterwards has it."""
+    code = (
+        "import sys; from dclm_nb.core.paths import project_root; from dclm_nb.exhibits.offers import read_parameters; "
+        "read_parameters(project_root() / 'reproduce/dclm/table_04.ipynb'); print('rfc3987_syntax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_hidden_module_is_there_again_afterwards():
+    with without_module("pyclbr"), pytest.raises(ImportError): import pyclbr
+    import pyclbr  # noqa: F811
+    with without_module("pyclbr"): assert sys.modules["pyclbr"] is pyclbr
 
 
 def test_several_runs_go_on_after_a_failure(tmp_path, monkeypatch):

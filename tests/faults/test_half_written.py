@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import command, left_by, surroundings
-from tiers import nightly
+from tiers import daily, nightly
 
 # What every Python that a command starts reads first: it says which files take their names, and kills the command and
 # itself before a given one does.
@@ -64,7 +64,7 @@ def tried(record_property, kills: int, least: int = 1) -> None:
     assert kills >= least
 
 
-@pytest.mark.parametrize("share", [0.1, *nightly(1.0)])
+@pytest.mark.parametrize("share", [*daily(0.1), *nightly(0.5)])
 def test_train_image(watched, shards, tmp_path, share, record_property):
     line = lambda out: command("train-image", "--shards", shards, "--out", out, "--method", "next-token", "--size",
                                "nano", "--codec", "vq-16", "--resolution", "24", "--pictures", 2 * 256, "--devices", 1)
@@ -72,7 +72,7 @@ def test_train_image(watched, shards, tmp_path, share, record_property):
     tried(record_property, killed_at(watched, line, tmp_path, share, moving))
 
 
-@pytest.mark.parametrize("share", [0.2, *nightly(1.0)])
+@pytest.mark.parametrize("share", [*daily(0.2), *nightly(0.5)])
 def test_train_video(watched, clip_shards, tmp_path, share, record_property):
     (tmp_path / "small.yaml").write_text("network: {widths: [16, 32], lanes: [2, 4]}\nsteps: 4\nbatch: 4\nmoments: 2\n"
                                          "looks: 0\nfps: null\n")
@@ -82,13 +82,13 @@ def test_train_video(watched, clip_shards, tmp_path, share, record_property):
     tried(record_property, killed_at(watched, line, tmp_path, share, moving))
 
 
-@pytest.mark.parametrize("share", [0.2, *nightly(1.0)])
+@pytest.mark.parametrize("share", [*daily(0.2), *nightly(0.5)])
 def test_curate(watched, warc, tmp_path, share, record_property):
     line = lambda out: command("curate", "--warc", warc, "--classifier", "none", "--out", out)
     tried(record_property, killed_at(watched, line, tmp_path, share))
 
 
-@pytest.mark.parametrize("share", [0.3, *nightly(1.0)])
+@pytest.mark.parametrize("share", [*daily(0.3), *nightly(0.5)])
 def test_reproduce(watched, tmp_path, share, record_property):
     line = lambda out: command("reproduce", "figure-3", "--paper", "dclm", "--scale", "replay", "--out", out)
     tried(record_property, killed_at(watched, line, tmp_path, share, (".manifest.json", ".ipynb", ".sum")))
@@ -128,7 +128,7 @@ assert bless("dclm", True, root)[0][2] == ""
 PROGRAMS = {"train": TRAIN, "tokenise": TOKENISE, "bless": BLESS}
 
 
-@pytest.mark.parametrize("share", [0.3, *nightly(1.0)])
+@pytest.mark.parametrize("share", [*daily(0.3), *nightly(0.5)])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_train_tokenise_and_bless(watched, tmp_path, name, share, record_property):
     from dclm_nb.lm.data import write_token_folder

@@ -49,7 +49,7 @@ def test_reproduce_and_curate_leave_the_same_files(plain, warc, tmp_path, around
     assert curated(warc, tmp_path / "curated", **AROUND[around]) == plain[1]
 
 
-@pytest.mark.parametrize("mask", [0o077, *nightly(0o000, 0o027, 0o177)])
+@pytest.mark.parametrize("mask", [0o077, *nightly(0o177)])
 def test_a_strict_umask_is_kept_and_costs_nothing(plain, warc, tmp_path, mask):
     """Nobody else may read what is left, and we still can."""
     if mask == 0o177 and os.getuid(): pytest.skip("folders that nobody may enter are only for root")
@@ -61,7 +61,7 @@ def test_a_strict_umask_is_kept_and_costs_nothing(plain, warc, tmp_path, mask):
         assert not stat.S_IMODE(path.lstat().st_mode) & mask & 0o777, path
 
 
-@pytest.mark.parametrize("name", ["a b", "a 'b' \"c\"", *nightly("🙂 ü", "a;b$(c)", "-x", "a\tb", "a%sb", "{0..3}")])
+@pytest.mark.parametrize("name", ["a 'b' \"c\"", *nightly("-x 🙂 ü;b$(c)", "a\tb%s{0..3}")])
 def test_any_path(plain, warc, tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
