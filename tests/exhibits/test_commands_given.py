@@ -183,7 +183,7 @@ def test_seeds_that_cannot_be(seeds, said, place, capfd):
 @pytest.mark.parametrize("parameters, said", [
     (["-p", "seeds", "1,2"], "seeds must be a list"), *(pytest.param(*case, marks=pytest.mark.nightly) for case in (
         (["-p", "seeds", "3"], "seeds must be a list"), (["-p", "force", "no"], "force must be True or False"),
-        (["-y", "seeds: [1, 1]"], "named twice"), (["-y", "seeds: [a]"], "seeds[0]"),
+        (["-y", "seeds: [1, 1]"], "a seed is named twice"), (["-y", "seeds: [a]"], "seeds[0]"),
         (["-p", "scale", "foo"], "unknown scale"),
     )),
 ])

@@ -97,11 +97,11 @@ def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #slopes
 def slopes_beside(frame: pd.DataFrame) -> pd.DataFrame:
     """Of a `fit_frame`, for a figure: the slopes of the distance in one column, those of the frontier and those from
-    the second budget on as rows of each method."""
-    said = {"slope_frechet_distance": "frontier", "later_slope_frechet_distance": "from the second budget on"}
+    the second budget on (later budgets) as rows of each method."""
+    said = {"slope_frechet_distance": "frontier", "later_slope_frechet_distance": "later budgets"}
     slopes = frame[frame["column"].isin(said)]
     rows = slopes["row"] + " / " + slopes["column"].map(said)
-    return slopes.assign(row=rows, column="slope_frechet_distance").sort_values("row", kind="stable", key=_method_order)
+    return slopes.assign(row=rows, column="any_slope_frechet_distance").sort_values("row", kind="stable", key=_method_order)
 
 def _method_order(rows: pd.Series) -> pd.Series: return rows.map(lambda row: METHODS.index(row.split(" / ")[0]))
 
@@ -121,7 +121,7 @@ def seed_table(grid: GridRuns | None) -> pd.DataFrame | str:
             | {"slope from the second budget on": _number(fit.later.slope)}
             for fit in fits
         ],
-        index=pd.MultiIndex.from_tuples(names, names=["", "method", "seed"]),
+        index=pd.MultiIndex.from_tuples(names, names=["metric", "method", "seed"]),
     )
 
 def _number(value: float) -> str: return "" if math.isnan(value) else f"{value:.3f}"

@@ -173,7 +173,7 @@ def test_the_slope_from_the_second_budget_on_does_not_see_the_first(grid, monkey
             assert value == pytest.approx(wanted, abs=1e-12)
     beside = frontier_tables.slopes_beside(frontier_tables.fit_frame(grid))
     assert list(dict.fromkeys(beside["row"]))[:2] == [
-        f"{METHODS[0]} / frontier", f"{METHODS[0]} / from the second budget on"
+        f"{METHODS[0]} / frontier", f"{METHODS[0]} / later budgets"
     ]
     table = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", METHODS[0], 1]
     assert table["5e+11"] == "5" and table["1e+12"] == "5" and table["2.5e+12"] == "3"
