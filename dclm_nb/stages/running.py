@@ -159,7 +159,7 @@ def run_pipeline(
     they are done. Raises `UserError`."""
     check_executor(executor)
     sweep_parts(folder, below=True)
-    with suppress(FileNotFoundError):               # what another process is making again at this moment is not finished
+    with suppress(FileNotFoundError):               # another process may be making it again at this moment
         if told := _finished(stages, folder): return told
     waiting = f"another process is curating {folder.name}; waiting"
     with exclusive(Path(f"{folder}.lock"), lambda: print(waiting, file=sys.stderr)):

@@ -100,10 +100,11 @@ def slopes_beside(frame: pd.DataFrame) -> pd.DataFrame:
     the second budget on (later budgets) as rows of each method."""
     said = {"slope_frechet_distance": "frontier", "later_slope_frechet_distance": "later budgets"}
     slopes = frame[frame["column"].isin(said)]
-    rows = slopes["row"] + " / " + slopes["column"].map(said)
-    return slopes.assign(row=rows, column="any_slope_frechet_distance").sort_values("row", kind="stable", key=_method_order)
+    table = slopes.assign(row=slopes["row"] + " / " + slopes["column"].map(said), column="any_slope_frechet_distance")
+    return table.sort_values("row", kind="stable", key=_method_order)
 
-def _method_order(rows: pd.Series) -> pd.Series: return rows.map(lambda row: METHODS.index(row.split(" / ")[0]))
+def _method_order(rows: pd.Series) -> pd.Series:
+    return rows.map(lambda row: METHODS.index(row.split(" / ")[0]))
 
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seed-table
