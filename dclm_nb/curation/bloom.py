@@ -113,19 +113,22 @@ class BloomDeduplicator:
         self.filter = GrowingFilter(expected_ngrams, false_positive_rate)
         self.inserted = 0               # n-grams of all that stayed, also those that were not new
         self._batch = OneAtATime()      # nobody adds what another thread has only asked for
-        self._broken = False            # an error came when something had been added by its call
+        self._broken = False            # an error came in a call in which something was added
 
     @door
     def deduplicate(self, texts: Sequence[AnyText]) -> list[DedupResult]:
         """One result per text, in order. Raises `UserError` where memory is too short to grow, and after an error: what
         was added before it would be taken for copies of itself."""
-        if self._broken:
-            raise UserError("an earlier call ended in the middle of its texts: begin again, or load a saved filter")
+        self._whole()
         before = self.filter.added
         try: return [result for batch in batches(texts) for result in self._deduplicate_batch(batch)]
         except BaseException:
             self._broken |= self.filter.added > before
             raise
+
+    def _whole(self) -> None:
+        if not self._broken: return
+        raise UserError("an earlier call ended in the middle of its texts: begin again, or load a saved filter")
 
     def _deduplicate_batch(self, texts: list[str]) -> list[DedupResult]:
         grams = paragraph_ngrams("\n".join(texts), self.min_ngram_size, self.max_ngram_size)
@@ -162,7 +165,8 @@ class BloomDeduplicator:
     @door
     def save(self, path: str | Path) -> None:
         """Write the filter, the settings and a hash of both as one safetensors file, whole or not at all. Raises
-        `UserError` where the disk is full."""
+        `UserError` where the disk is full, and after an error, as `deduplicate` does."""
+        self._whole()
         with self._batch: write_filter(path, self.filter, {name: getattr(self, name) for name in _SAVED})
 
     @classmethod

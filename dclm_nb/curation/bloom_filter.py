@@ -93,7 +93,7 @@ def number_of_blocks(ngrams: Count, false_positive_rate: Level) -> int:
 
 # %% ../../nbs/curation/26_bloom_filter.ipynb #filter
 class OneAtATime:
-    "A lock for the threads that share an object; in another process, or a copy in full, a new one."
+    "A lock for the threads that share an object; a pickled or full copy has a lock of its own."
     def __init__(self): self.lock = threading.Lock()
 
     def __enter__(self): self.lock.acquire()
@@ -200,11 +200,11 @@ def _require_memory(nbytes: int, expected: int, false_positive_rate: float) -> N
     2**32 blocks)."""
     free = min(psutil.virtual_memory().available * 0.9, 2**32 * BLOCK_BITS // 8)
     if nbytes > free:
+        shards = math.ceil(nbytes / max(free, 1))
         raise UserError(
             f"a Bloom filter for {expected:,} n-grams at a false-positive rate of {false_positive_rate:g} takes "
-            f"{nbytes / 1e9:,.1f} GB and "
-            f"{free / 1e9:,.1f} GB are free: deduplicate in {math.ceil(nbytes / free)} shards (the paper used 100) or "
-            "raise the rate"
+            f"{nbytes / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free: deduplicate in {shards} shards (the paper used "
+            "100) or raise the rate"
         )
 
 # %% ../../nbs/curation/26_bloom_filter.ipynb #layers
@@ -220,6 +220,7 @@ class GrowingFilter:
     def __init__(self, expected: int, false_positive_rate: float = 0.01):
         self.layers = [BloomFilter(expected, false_positive_rate)]
         self.added = 0      # hashes, in all layers
+        self._adding = OneAtATime()
 
     @property
     def expected(self) -> int:
@@ -231,21 +232,24 @@ class GrowingFilter:
         """Bytes of memory the bits take."""
         return sum(layer.nbytes for layer in self.layers)
 
-    def grow(self) -> None:
-        """Begin a layer."""
-        last, lower = self.layers[-1], TIGHTER if len(self.layers) > 1 else SECOND
-        self.layers.append(BloomFilter(LARGER * last.expected, lower * last.false_positive_rate))
-
     @door
     def add(self, hashes: Hashes) -> None:
         """Add hashes uint64 `"N"`, of which the filter contains none. All of them, or none where memory is short."""
+        with self._adding: self._add(hashes)
+
+    def _add(self, hashes: np.ndarray) -> None:
         self._make_room(self.added + len(hashes))
         ends = np.cumsum([layer.expected for layer in self.layers]) - self.added
         self.added += len(hashes)           # before the first bit is set: whoever sees an error can tell if any was
         for layer, part in zip(self.layers, np.split(hashes, np.clip(ends, 0, len(hashes))[:-1])): layer.add(part)
 
     def _make_room(self, hashes: int) -> None:
-        while self.expected < hashes: self.grow()
+        "All the layers that are missing, or none where memory is short: how many there are follows from what they hold."
+        layers = [*self.layers]
+        while sum(layer.expected for layer in layers) < hashes:
+            last, lower = layers[-1], TIGHTER if len(layers) > 1 else SECOND
+            layers.append(BloomFilter(LARGER * last.expected, lower * last.false_positive_rate))
+        self.layers = layers
 
     def fill_in(self, words: Sequence, size: int, added: int) -> None:
         """Take `size` words uint64, those of all layers one behind the other, and how many hashes they hold; `words`

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -392,6 +393,36 @@ def test_an_error_before_anything_was_added_costs_nothing(monkeypatch):
         patch.setattr(bloom_filter.psutil, "virtual_memory", lambda: SimpleNamespace(available=200))
         with pytest.raises(UserError, match="a Bloom filter for 2,000 n-grams"): dedup.deduplicate([text])
     assert dedup.deduplicate([text])[0].text == text
+
+
+def test_a_broken_deduplicator_is_not_saved(tmp_path, monkeypatch):
+    """Loaded again it would take the texts of the call that ended for copies of themselves."""
+    dedup, texts = BloomDeduplicator(1000), [" ".join(f"w{i}x{j}" for j in range(20)) for i in range(5)]
+    with monkeypatch.context() as patch:
+        patch.setattr(BloomDeduplicator, "_results", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError): dedup.deduplicate(texts)
+    with pytest.raises(UserError, match="begin again, or load"): dedup.save(tmp_path / "broken.bloom")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_come_all_or_not_at_all(tmp_path, monkeypatch):
+    """Memory for one of two further layers: nothing has changed, and what is saved can be loaded."""
+    filter, sizes = GrowingFilter(100), iter([10**9, 0])
+    with monkeypatch.context() as patch:
+        patch.setattr(bloom_filter.psutil, "virtual_memory", lambda: SimpleNamespace(available=next(sizes)))
+        with pytest.raises(UserError, match="a Bloom filter for 400 n-grams"):
+            filter.add(np.arange(500, dtype=np.uint64))
+    assert len(filter.layers) == 1 and filter.added == 0
+    write_filter(path := tmp_path / "set.bloom", filter, {})
+    assert read_filter(path)[0].nbytes == filter.nbytes
+
+
+def test_threads_may_share_a_growing_filter(tmp_path):
+    filter, hashes = GrowingFilter(100), np.random.default_rng(0).integers(0, 2**64, (16, 800), dtype=np.uint64)
+    with ThreadPoolExecutor(4) as pool: list(pool.map(filter.add, hashes))
+    assert filter.added == hashes.size and filter.contains(hashes.ravel()).all() and len(filter.layers) == 8
+    write_filter(path := tmp_path / "set.bloom", filter, {})
+    assert read_filter(path)[0].contains(hashes.ravel()).all()
 
 
 def test_a_saved_filter_is_not_held_twice_while_it_is_loaded(tmp_path):

@@ -39,13 +39,15 @@ def fitted_points(grid: GridRuns | None) -> pd.DataFrame | None:
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seed-fit
 @dataclass(frozen=True)
 class SeedFit:
-    "One metric of one method and seed: its best network of each budget, and the two lines through them."
+    "One metric of one method and seed: its best network of each budget, and the lines through them."
     method: str
     seed: int
     metric: str
     best: dict[float, float]
     "{training FLOPs: the lowest value that this budget has bought}."
     frontier: PowerFit
+    whole: PowerFit
+    "Through the best of each budget, on the frontier or not."
     later: PowerFit
     "Through the best of each budget but the first."
 
@@ -67,18 +69,20 @@ def _seed_fit(method: str, seed: int, metric: str, points: pd.DataFrame) -> Seed
         metric,
         best.to_dict(),
         fit_power(best.index, best, reference=REFERENCE),
+        fit_budgets(best.index, best, reference=REFERENCE),
         fit_budgets(best.index, best, since=best.index[1:].min(), reference=REFERENCE),
     )
 
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fit-frame
 def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
-    """Table E: slope and intercept (log10 at 1e12 FLOPs) of the frontier's fit, and the slope from the second budget
-    on, seed by seed, where every seed of a method has one; and the distance reached at the largest compute. Empty
+    """Table E: slope and intercept (log10 at 1e12 FLOPs) of the frontier's fit, and the slopes through all budgets and
+    from the second one on, seed by seed, where every seed of a method has one; and the distance reached at the largest compute. Empty
     without runs."""
     if grid is None: return tidy([])
     numbers = {
         "slope": lambda fit: fit.frontier.slope,
+        "whole_slope": lambda fit: fit.whole.slope,
         "later_slope": lambda fit: fit.later.slope,
         "intercept": lambda fit: fit.frontier.intercept,
     }
@@ -96,9 +100,13 @@ def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
 
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #slopes
 def slopes_beside(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of a `fit_frame`, for a figure: the slopes of the distance in one column, those of the frontier and those from
-    the second budget on (later budgets) as rows of each method."""
-    said = {"slope_frechet_distance": "frontier", "later_slope_frechet_distance": "later budgets"}
+    """Of a `fit_frame`, for a figure: the slopes of the distance in one column: those of the frontier, through all
+    budgets, and from the second budget on (later budgets) as rows of each method."""
+    said = {
+        "slope_frechet_distance": "frontier",
+        "whole_slope_frechet_distance": "all budgets",
+        "later_slope_frechet_distance": "later budgets",
+    }
     slopes = frame[frame["column"].isin(said)]
     table = slopes.assign(row=slopes["row"] + " / " + slopes["column"].map(said), column="any_slope_frechet_distance")
     return table.sort_values("row", kind="stable", key=_method_order)
@@ -110,16 +118,16 @@ def _method_order(rows: pd.Series) -> pd.Series:
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #seed-table
 def seed_table(grid: GridRuns | None) -> pd.DataFrame | str:
     """What Table E is fitted to, a row for each metric, method and seed: the best network of each budget, how many of
-    them are on the frontier, R², and both slopes; one line without runs."""
+    them are on the frontier, R², and the slopes; one line without runs."""
     if grid is None: return NOTHING
     fits = seed_fits(grid)
     names = [(column_label(fit.metric, "tradeoffs"), fit.method, fit.seed) for fit in fits]
     return pd.DataFrame(
         [
-            {f"{budget:.3g}": f"{value:.3g}" for budget, value in fit.best.items()}
+            {f"{budget:.3g}": f"{value:.4f}" for budget, value in fit.best.items()}
             | {"on the frontier": fit.frontier.points}
-            | {"R²": _number(fit.frontier.r2), "slope": _number(fit.frontier.slope)}
-            | {"slope from the second budget on": _number(fit.later.slope)}
+            | {"R² of its fit": _number(fit.frontier.r2), "slope of its fit": _number(fit.frontier.slope)}
+            | {"slope, all budgets": _number(fit.whole.slope), "slope, later budgets": _number(fit.later.slope)}
             for fit in fits
         ],
         index=pd.MultiIndex.from_tuples(names, names=["metric", "method", "seed"]),
@@ -172,14 +180,26 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
 MEETING = "diffusion meets next-token"
 
 def crossing_notes(grid: GridRuns | None) -> RowNotes:
-    "Where the fits to the means meet, as notes, so that the saved page has them; none without runs."
+    "Where the fits to the means meet, and those of single seeds, as notes; none without runs."
     table = crossing_table(grid)
     if isinstance(table, str): return RowNotes()
     return RowNotes({
-        f"{metric}, {name}": f"{row['slope of the means']} (between the fits to the means over seeds)"
+        f"{metric}, {name}": f"between the fits to the means over seeds: {row['slope of the means']}"
         for (metric, name), row in table.iterrows()
         if name == MEETING
+    } | {
+        f"{column_label(metric, 'tradeoffs')}, {MEETING}, seed by seed": met
+        for metric in METRICS
+        if (met := _meetings(seed_fits(grid), metric))
     })
+
+def _meetings(fits: list[SeedFit], metric: str) -> str:
+    "Where the frontier's fits of two methods meet on each seed, in FLOPs; empty unless every seed has both fits."
+    of = {(fit.method, fit.seed): fit.frontier for fit in fits if fit.metric == metric}
+    pairs = {seed: (of["diffusion", seed], of["next-token", seed]) for _, seed in of}
+    if not all(fit.ok for pair in pairs.values() for fit in pair): return ""
+    meet = {seed: (a.intercept - b.intercept) / (b.slope - a.slope) for seed, (a, b) in pairs.items()}
+    return ", ".join(f"{REFERENCE * 10**at:.2g} FLOPs on seed {seed}" for seed, at in meet.items())
 
 
 NOTHING = ("Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 "
