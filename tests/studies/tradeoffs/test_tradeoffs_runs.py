@@ -124,9 +124,10 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
     assert "too few points" in frontier_tables.crossing_table(grid).to_string()
     notes = frontier_tables.crossing_notes(grid)
     meets = "diffusion meets next-token"
-    assert list(notes) == [f"Fréchet distance, {meets}", f"prompts missed, {meets}", f"Fréchet distance, {meets}, seed by seed"]
+    by_seed = f"Fréchet distance, {meets}, seed by seed"
+    assert list(notes) == [f"Fréchet distance, {meets}", f"prompts missed, {meets}", by_seed]
     # the laws have one value at 1e12, which is the first budget; of the prompts no seed has a fit
-    assert notes.pop(f"Fréchet distance, {meets}, seed by seed").count("1e+12 FLOPs on seed") == 3
+    assert notes.pop(by_seed).count("1e+12 FLOPs on seed") == 3
     assert "too few points" in notes["prompts missed, diffusion meets next-token"]
 
 
