@@ -77,8 +77,8 @@ def _seed_fit(method: str, seed: int, metric: str, points: pd.DataFrame) -> Seed
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fit-frame
 def fit_frame(grid: GridRuns | None) -> pd.DataFrame:
     """Table E: slope and intercept (log10 at 1e12 FLOPs) of the frontier's fit, and the slopes through all budgets and
-    from the second one on, seed by seed, where every seed of a method has one; and the distance reached at the largest compute. Empty
-    without runs."""
+    from the second one on, seed by seed, where every seed of a method has one; and the distance reached at the largest
+    compute. Empty without runs."""
     if grid is None: return tidy([])
     numbers = {
         "slope": lambda fit: fit.frontier.slope,
