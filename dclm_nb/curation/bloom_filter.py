@@ -244,7 +244,7 @@ class GrowingFilter:
         for layer, part in zip(self.layers, np.split(hashes, np.clip(ends, 0, len(hashes))[:-1])): layer.add(part)
 
     def _make_room(self, hashes: int) -> None:
-        "All the layers that are missing, or none where memory is short: how many there are follows from what they hold."
+        "All layers that are missing, or none where memory is short: how many there are follows from what they hold."
         layers = [*self.layers]
         while sum(layer.expected for layer in layers) < hashes:
             last, lower = layers[-1], TIGHTER if len(layers) > 1 else SECOND
