@@ -46,7 +46,7 @@ def test_no_label_is_an_identifier_and_every_direction_agrees_with_the_name(pape
     for name, column in known_columns(paper).items():
         assert not re.search(r"_|\b(pct|avg|num|vs|psnr|lcs|frac)\b|^\s|\s$", column.title), (name, column.title)
         if re.search(r"(frechet_distance|latency|loss|bits.per.byte|lpips|fvd|_down|prompt_error)", name):
-            assert column.better == "less" or re.match("slope|intercept|r2|points|z_", name), name
+            assert column.better == "less" or re.match("(whole_|later_|any_)?slope|intercept|z_", name), name
         if re.search(r"(_up$|psnr|throughput|^core$|^mmlu$|extended|prompt_following|elo)", name):
             assert column.better == "more", name
 
