@@ -175,7 +175,8 @@ def test_the_slope_from_the_second_budget_on_does_not_see_the_first(grid, monkey
             wanted = np.polyfit(np.log10(budgets[1:]), np.log10([4.0 + seed, 3.0, 2.9]), 1)[0]
             assert value == pytest.approx(wanted, abs=1e-12)
     beside = frontier_tables.slopes_beside(frontier_tables.fit_frame(grid))
-    assert set(beside["row"]) == {f"{m} / {kind}" for m in METHODS for kind in ("frontier", "all budgets", "later budgets")}
+    kinds = ("frontier", "all budgets", "later budgets")
+    assert set(beside["row"]) == {f"{method} / {kind}" for method in METHODS for kind in kinds}
     table = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", METHODS[0], 1]
     assert table["5e+11"] == table["1e+12"] == "5.0000" and table["2.5e+12"] == "3.0000"
 
