@@ -107,7 +107,7 @@ test-all: $(STAMP)  ## the same and what takes longer: every kill, two ranks, al
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
 
 faults: $(STAMP)  ## every fault that is tried, and a table of them: under 15 minutes
-	@$(BIN)/python -m pytest -q -n 4 --dist loadscope tests --faults --nightly
+	@$(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder tests --faults --nightly
 
 check: $(STAMP)  ## are notebooks, library and README in step? lint
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/check

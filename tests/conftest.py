@@ -47,10 +47,19 @@ def _one_store(config):
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
+def pytest_ignore_collect(collection_path, config):
+    "For the fault suite, what has no fault in it is not even imported."
+    if config.getoption("--faults") and collection_path.match("test_*.py"):
+        return not families.has_faults(collection_path) or None
+
+
 def pytest_collection_modifyitems(config, items):
     for item in items: item.user_properties.append(("fault", families.family_of(item)))
     if config.getoption("--faults"):
         _leave_out(config, items, [item for item in items if not dict(item.user_properties)["fault"]])
+        # a file of few tests has long ones: first, so that at the end no worker waits for another one
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: tests[item.path])
     if config.getoption("--nightly"): _leave_out(config, items, [item for item in items if "daily" in item.keywords])
     for marker, (option, reason) in TIERS.items():
         if config.getoption(option): continue

@@ -5,8 +5,11 @@ A test belongs to the first family of which a pattern fits `room/file.py::test_n
 runs those that are quick. A test that tries many cases in one says how many: `record_property("cases", 20)`. `WANTED`
 is how many cases a family should have at least.
 """
+import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+HERE = Path(__file__).parent
 WANTED = {"kill": 128, "disk": 30, "bomb": 20, "traversal": 14, "code": 16, "warc": 120, "html": 40, "concurrency": 10,
           "determinism": 24, "numeric": 15, "resource": 9}
 FAMILIES = {
@@ -111,9 +114,19 @@ FAMILIES = {
 def family_of(item) -> str:
     """The family of a pytest item; blank for a test of something else."""
     if marker := item.get_closest_marker("fault"): return marker.args[0]
-    name = item.nodeid.split("[")[0].removeprefix("tests/")
+    return _family(item.nodeid.split("[")[0].removeprefix("tests/"))
+
+
+def _family(name: str) -> str:
     return next((family for family, (_, patterns) in FAMILIES.items()
                  if any(fnmatchcase(name, pattern) for pattern in patterns.split())), "")
+
+
+def has_faults(file: Path) -> bool:
+    """Whether a test of this file tries a fault, as far as its text tells."""
+    text, place = file.read_text(encoding="utf-8"), file.relative_to(HERE).as_posix()
+    names = [*re.findall(r"def (test_\w+)", text), ""]          # the tests of a walk stand in its helper
+    return "mark.fault" in text or any(_family(f"{place}::{name}") for name in names)
 
 
 def table(reports: list) -> list[str]:

@@ -171,9 +171,11 @@ def _mentions(node: ast.AST) -> tuple[list[tuple[str, str | None]], list[ast.stm
 class _Reach:
     "Collects {qualified name: normalised code} of what can be reached from a start."
     def __init__(self, home: str, as_loaded: bool = True):
-        self.home, self.as_loaded, self.found = home, as_loaded, {}
+        self.home, self.as_loaded, self.found, self.sources = home, as_loaded, {}, {}
 
-    def source(self, module: str) -> _Source | None: return _source(module, self.as_loaded)
+    def source(self, module: str) -> _Source | None:
+        if module not in self.sources: self.sources[module] = _source(module, self.as_loaded)
+        return self.sources[module]
 
     def own(self, module: str) -> bool:
         return (module == self.home or module.split(".")[0] == PACKAGE) and module not in PLUMBING

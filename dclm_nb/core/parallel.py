@@ -19,7 +19,7 @@ from .given import as_text, flag, listed, whole
 from .progress import Progress, read_progress
 from .scratch import scratch
 from .store import Recipe, Run, RunStore
-from .workers import bind_forks, end_with, main_script_hidden
+from .workers import bind_forks, end_with, killed_when_interrupted, main_script_hidden
 
 # %% ../../nbs/core/20_parallel.ipynb #planned-def
 @door
@@ -96,11 +96,12 @@ def _one_by_one(plans: Sequence[PlannedRun], store: RunStore, force: bool, repor
 
 # %% ../../nbs/core/20_parallel.ipynb #side-by-side
 def _side_by_side(plans: Sequence[PlannedRun], store: RunStore, workers: int, force: bool, report: Progress) -> None:
-    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with (
         scratch() as place,
         tempfile.TemporaryDirectory(dir=place) as folder,
-        ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)) as pool,
+        # whoever interrupts does not wait for runs of an hour
+        killed_when_interrupted(multiprocessing),
     ):
         followers = [_Follower(Path(folder) / f"{i}.jsonl") for i in range(len(plans))]
         with main_script_hidden():
@@ -111,9 +112,6 @@ def _side_by_side(plans: Sequence[PlannedRun], store: RunStore, workers: int, fo
         try: _watch(futures, plans, followers, report)
         except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        except BaseException:                           # whoever interrupts does not wait for runs of an hour
-            for worker in set(multiprocessing.active_children()) - others: worker.kill()
             raise
 
 def _watch(

@@ -2,13 +2,15 @@
 
 # %% auto #0
 __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract', 'stage_of', 'word_lists', 'Heuristics',
-           'BloomDedup', 'Decontaminate', 'NoClassifier', 'TrainQuality', 'ScoreQuality', 'KeepBest', 'Tokenise']
+           'BloomDedup', 'held_out_index', 'Decontaminate', 'NoClassifier', 'TrainQuality', 'ScoreQuality', 'KeepBest',
+           'Tokenise']
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
 import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import unidata_version
 
 import numpy as np
 from datatrove.data import Document, DocumentsPipeline
@@ -16,9 +18,14 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
 from ..core.errors import UserError, unknown
-from ..core.files import intact, read_json, sha256_of
+from ..core.files import intact, kept_file, read_json, sha256_of
+from ..core.fingerprint import code_of
+from ..core.identity import hash_of
 from ..core.learned import Learned
-from ..core.paths import resolved
+from ..core.paths import data_dir, resolved
+from ..core.runs import library_versions
+from ..core.sources import pins
+from .decontamination import NgramIndex
 from .fetch import fetch_warc, warc_address
 from .quality import ClassifierConfig
 from ..stages.decisions import Decide, Removal
@@ -195,6 +202,24 @@ def _held_out_texts(name: str) -> list[str]:
     if name == "positives": return positive_texts()
     raise unknown("set of held-out texts", name, HELD_OUT)
 
+def _held_out_index(name: str, n: int) -> NgramIndex:
+    return NgramIndex(_held_out_texts(name), n)
+
+def _what_decides() -> str:
+    packages = [f"{name} {pin.sha256}" for name, pin in sorted(pins().items())]
+    libraries = library_versions(("regex", "resiliparse"))
+    return hash_of(*map(str, code_of(_held_out_index).items()), *packages, *map(str, libraries.items()), unidata_version)
+
+def held_out_index(name: str, n: int) -> NgramIndex:
+    "The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept."
+    try:
+        kept = data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64"
+        kept_file(kept, lambda: _held_out_index(name, n).numbers.astype("<u8").tobytes())
+        index = NgramIndex((), n)
+        index.numbers = np.fromfile(kept, "<u8")
+        return index
+    except (UserError, OSError): return _held_out_index(name, n)
+
 class Decontaminate(DecidePage):
     "Drops pages that share a 13-gram of words with one of the held-out sets."
     name, stage = "decontaminate", "decontamination"
@@ -204,14 +229,14 @@ class Decontaminate(DecidePage):
 
     def prepare(self, rank: int, world_size: int) -> None:
         "Indexes the sets."
-        from dclm_nb.curation.decontamination import NgramIndex
-        self.indexes = {name: NgramIndex(_held_out_texts(name), self.n) for name in self.against}
+        self.indexes = {name: held_out_index(name, self.n) for name in self.against}
 
     def decide(self, doc: Document) -> Removal | None:
         "The first set that the page overlaps with, and the number of shared n-grams."
         for name, index in self.indexes.items():
             if shared := int(index.hits(doc.text).sum()):
                 return Removal(self.stage, f"shares {self.n}-grams with {name}", statistic=shared)
+
 
 # %% ../../nbs/curation/21_blocks.ipynb #train-quality-def
 class NoClassifier(UserError):

@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from scipy.stats import mannwhitneyu
-
 from ..core.doors import AnyText, Count, Fraction, Level, Positive, Seed, Share, door
 from ..core.errors import UserError
 from ..core.given import as_path, briefly
@@ -174,6 +172,7 @@ def _scores_of(texts: list[str], model) -> np.ndarray:
 def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """How often a score of `positives` is above one of `negatives` (equal ones count half); both of shape (texts,),
     neither empty."""
+    from scipy.stats import mannwhitneyu                            # slow to import, and few ask
     if not (len(positives) and len(negatives)): raise UserError("auc needs scores of both kinds, and one list is empty")
     return float(mannwhitneyu(positives, negatives).statistic / (len(positives) * len(negatives)))
 

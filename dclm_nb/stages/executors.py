@@ -21,7 +21,7 @@ from datatrove.io import DataFolder
 from ..core.doors import door
 from ..core.errors import UserError, unknown
 from ..core.provenance import scrub
-from ..core.workers import forks_end_with_us, main_script_hidden
+from ..core.workers import forks_end_with_us, killed_when_interrupted, main_script_hidden
 from .documents import replacing
 from .stage import Stage
 
@@ -96,7 +96,7 @@ class QuietLocalExecutor(_Quiet, LocalPipelineExecutor):
 
     def _run(self):
         multiprocess.set_forkserver_preload(["dclm_nb.core.bound_forks"])
-        with forks_end_with_us(): return super()._run()
+        with killed_when_interrupted(multiprocess), forks_end_with_us(): return super()._run()
 
 # %% ../../nbs/stages/05_executors.ipynb #ray-def
 class QuietRayExecutor(_Quiet, RayPipelineExecutor):

@@ -118,7 +118,7 @@ scratch: sweep_owned owned_folder
 # processes of ours, with functions of ours
 airlock: Ended allow Airlock alone
 ranks: leading one_launch wait_for_leader
-workers: end_with ending_with
+workers: end_with ending_with killed_when_interrupted
 progress: duration Progress progress read_progress
 # called for every word of a text that a door has seen
 one_form: one_form folded with_places plain_words by_form

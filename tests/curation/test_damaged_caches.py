@@ -3,12 +3,15 @@ import http.server
 import shutil
 import threading
 
+import numpy as np
 import pytest
 from damages import DAMAGES, harm
 from tiers import nightly
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
+from dclm_nb.core.sources import Pin
+from dclm_nb.curation import blocks
 from dclm_nb.curation.bloom import BloomDeduplicator
 from dclm_nb.curation.fetch import fetch_warc
 from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
@@ -76,6 +79,44 @@ def test_a_saved_filter_is_the_one(tmp_path, how):
     assert BloomDeduplicator.load(path).inserted == bloom.inserted
     harm(path, how)
     with pytest.raises(UserError, match="delete it and deduplicate again"): BloomDeduplicator.load(path)
+
+
+@pytest.fixture
+def held_out(tmp_path, monkeypatch):
+    "Held-out texts of a few words, and how often they were read."
+    read, texts = [], ["one two three four five six", "six five four three two one"]
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(blocks, "_held_out_texts", lambda name: read.append(name) or texts)
+    return read
+
+
+def kept_indexes(folder) -> list: return sorted(folder.glob("home/data/held-out-*.u64"))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_the_index_of_held_out_texts_is_found_once_and_again_when_it_is_damaged(held_out, tmp_path, how):
+    first, again = blocks.held_out_index("evaluation", 3), blocks.held_out_index("evaluation", 3)
+    assert held_out == ["evaluation"] and (first.numbers == again.numbers).all() and len(first.numbers) == 8
+    assert again.hits("and two three four").tolist() == [False, True] and again.n == 3
+    harm(*kept_indexes(tmp_path), how)
+    assert (blocks.held_out_index("evaluation", 3).numbers == first.numbers).all() and len(held_out) == 2
+    assert (np.fromfile(*kept_indexes(tmp_path), "<u8") == first.numbers).all()
+
+
+@pytest.mark.parametrize("what", ["code", "packages", "libraries"])
+def test_an_index_of_other_code_packages_or_libraries_is_not_taken(held_out, tmp_path, monkeypatch, what):
+    blocks.held_out_index("positives", 3)
+    other = {"code": ("code_of", lambda fn: {"a": "b"}), "libraries": ("library_versions", lambda names: {"regex": "0"}),
+             "packages": ("pins", lambda: {"a": Pin("a", "1", "0" * 64)})}[what]
+    monkeypatch.setattr(blocks, *other)
+    blocks.held_out_index("positives", 3)
+    assert len(held_out) == len(kept_indexes(tmp_path)) == 2
+
+
+def test_where_nothing_can_be_kept_the_index_is_found_each_time(held_out, tmp_path):
+    (tmp_path / "home").write_text("no folder")
+    for number in (1, 2):
+        assert len(blocks.held_out_index("evaluation", 3).numbers) == 8 and len(held_out) == number
 
 
 @pytest.fixture(scope="module")

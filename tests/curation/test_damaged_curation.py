@@ -42,7 +42,8 @@ FILES = ["tokens/shard_00000.bin", "tokens/tokenizer.json", "kept/00000.jsonl.gz
 @pytest.mark.parametrize("case", [
     ("tokens/manifest.json", "foreign"), ("tokens/shard_00000.bin", "one bit"), ("tokens", "deleted"),
     ("scores/00000.npy", "one bit"), ("bpe512-*.json", "one bit"), ("bpe512-*.json", "deleted"),
-    *nightly(*((file, how) for file in FILES for how in DAMAGES)),
+    *nightly(*((FILES[0], how) for how in DAMAGES)),
+    *nightly(*((file, how) for file, how in zip(FILES[1:], ("cut", "deleted", "foreign")))),
     *nightly(*((file, "zeros") for file in ("pool/00000.jsonl.gz", "classifier.json", "filtered/00000.jsonl.gz"))),
 ])
 def test_a_damaged_stage_is_made_again(crawl, report, tmp_path, capsys, case):

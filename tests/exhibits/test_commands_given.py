@@ -16,10 +16,9 @@ from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.exhibits.outcome import Reproduction
 
 FEW = ["", "-1", "nan", "99999999999", "foo", "🙂", "a\udcffb", "**", "a-file", "a\nb"]
-TYPED = ["", " ", "-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "99999999999", "1,2", "foo", "no", "🙂", "a\udcffb",
-         "**", "?", "[", "../../x", "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb",
-         "!!python/object:os.system x",
-         "{0..99999999999}", "*", "/dev/null", "/"]
+TYPED = ["", " ", "-1", "1.5", "nan", "-inf", "1e400", "99999999999", "1,2", "foo", "🙂", "a\udcffb", "**", "[", "../../x",
+         "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb", "!!python/object:os.system x", "{0..99999999999}",
+         "/dev/null", "/"]
 RIGHT = {  # a line of each command that is right, or refused at once: one parameter at a time is then replaced
     "reproduce": dict(exhibit="figure-3", paper="dclm", scale="replay", seeds="1,2", force=None, out="out", strict=None,
                       limit="1", here=None),
@@ -137,9 +136,13 @@ def test_columns_of_any_kind(columns):
     assert done.returncode == 0 and not done.stderr and b"figure-j" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", *nightly("latin-1", "cp1252", "utf-8")])
-@pytest.mark.parametrize("words", [["status", "--paper", "svd"], ["claims", "--paper", "dclm"],
-                                   ["reproduce", "figure-3", "--here", "--scale", "replay"], ["reproduce", "🙂"]])
+LINES = [["status", "--paper", "svd"], ["claims", "--paper", "dclm"], ["reproduce", "🙂"],
+         ["reproduce", "figure-3", "--here", "--scale", "replay"]]
+
+
+@pytest.mark.parametrize("words, encoding", [*((line, "ascii") for line in LINES), *(
+    pytest.param(line, encoding, marks=pytest.mark.nightly)
+    for line, encoding in [*zip(LINES, ("latin-1", "cp1252", "utf-8", "cp1252"))])])
 def test_a_terminal_of_any_alphabet(encoding, words, tmp_path):
     out = ["--out", str(tmp_path)] if "--here" in words else []
     done = dclm_nb(*words, *out, PYTHONIOENCODING=encoding)

@@ -99,7 +99,7 @@ def test_frequent_words_are_kept_and_the_rest_is_left_out_only_where_that_was_as
     with pytest.raises(UserError, match="at least one"): CaptionVocabulary.frequent(["", "..."], 4, 2)
 
 
-@pytest.mark.parametrize("method", ["next-token", *nightly("masked-token", "diffusion")])
+@pytest.mark.parametrize("method", ["next-token", *nightly("diffusion")])
 def test_the_command_trains_nano_on_a_processor_and_goes_on_where_it_was(shards, tmp_path, method):
     out = tmp_path / "out"
     line = [

@@ -188,13 +188,17 @@ def test_a_worker_that_dies_ends_the_run_and_the_next_call_goes_on(whole, tmp_pa
 
 # --- pictures, whose noise is drawn on behind the batch
 
+@pytest.fixture(scope="module")
+def pictures():
+    with forked(PICTURES) as call: yield call
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_pictures_drawn_ahead(tmp_path, method):
-    with forked(PICTURES) as call:
-        assert call(str(tmp_path / "whole"), "", 0, method) == 0
-        for die in sorted(random.Random(method).sample(range(2, STEPS), 2)):
-            assert call(str(tmp_path / "cut"), f"{die}:step", 1, method) == -signal.SIGKILL
-        assert call(str(tmp_path / "cut"), "", 1, method) == 0
+def test_pictures_drawn_ahead(pictures, tmp_path, method):
+    assert pictures(str(tmp_path / "whole"), "", 0, method) == 0
+    for die in sorted(random.Random(method).sample(range(2, STEPS), 2)):
+        assert pictures(str(tmp_path / "cut"), f"{die}:step", 1, method) == -signal.SIGKILL
+    assert pictures(str(tmp_path / "cut"), "", 1, method) == 0
     assert_same_files(tmp_path / "cut", tmp_path / "whole")
 
 

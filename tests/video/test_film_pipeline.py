@@ -133,7 +133,7 @@ def killed():
 
 
 # eight films: films, shots, records and removals each; measured; thresholds; kept; shards, scale; sheet, report, card
-@pytest.mark.parametrize("number", [5, 40, *nightly(1, 2, 12, 20, 31, 33, 47, 50, 58, 66, 70, 71, 72, 73)])
+@pytest.mark.parametrize("number", [5, 40, *nightly(1, 31, 58, 66, 70, 72, 73)])
 def test_killed_and_continued_equals_uninterrupted(films, report, killed, tmp_path, number):
     assert killed(str(films), str(tmp_path), number) == -9
     assert not list(tmp_path.rglob("report.json"))
@@ -149,7 +149,7 @@ curate_films(sys.argv[1], sys.argv[2], VideoCuration(shortest=0.3, text=None), w
 """
 
 
-RARE = [(w, s, d) for w in (1, 2) for s in ("cut", "measure") for d in (0.0, 0.1, 0.3, 1.0) if (w, s, d) != KILLED_AT]
+RARE = [(1, "cut", 0.0), (2, "cut", 0.1), (1, "cut", 0.3), (1, "measure", 0.1), (2, "measure", 0.0), (2, "measure", 1.0)]
 
 
 @pytest.mark.parametrize("workers, stage, delay",

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from dclm_nb.image.recipes import ImageTrainConfig
 
 # %% auto #0
-__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'beside_the_assumed', 'scenes_for',
-           'overlap', 'encode_set', 'TrainSpec', 'train_generator', 'model_of', 'draw_and_judge', 'tuning_loss',
-           'StudyRuns', 'Question', 'workshop']
+__all__ = ['WHY', 'WHY_ON_A_GPU', 'TRAINING', 'TUNING', 'REPORT', 'SPLIT_OF', 'CAPTIONS', 'NOTHING_TRAINED', 'beside_the_assumed',
+           'scenes_for', 'overlap', 'encode_set', 'TrainSpec', 'train_generator', 'model_of', 'draw_and_judge',
+           'tuning_loss', 'StudyRuns', 'Question', 'workshop']
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #assumed
 WHY = {
@@ -410,6 +410,11 @@ def _drawing_cost(asked: Question) -> float:
     )
 
 # %% ../../../nbs/studies/tradeoffs/01_runs.ipynb #workshop-at
+NOTHING_TRAINED = (
+    "Nothing is trained at replay: ask for SCALE=smoke (about a minute) or SCALE=laptop (half an hour to 45 minutes on "
+    "2 cores, shared by all exhibits of this paper)."
+)
+
 def workshop(scale: str, force: bool = False, store: RunStore | None = None) -> StudyRuns | None:
     """The workshop of a scale; None at `replay`, where nothing is trained. Raises `UserError` for a scale the study is
     not made for, or one that needs a GPU where there is none."""

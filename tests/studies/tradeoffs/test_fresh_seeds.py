@@ -13,7 +13,7 @@ from dclm_nb.studies.tradeoffs.fresh_seeds import fresh_frame, fresh_notes, part
 def grid(one_seed_grid): return one_seed_grid
 
 
-def test_the_grids_own_seeds_are_refused(grid):
+def test_the_seeds_of_the_grid_are_not_fresh(grid):
     with pytest.raises(UserError, match="seeds 0 are the grid's own"): run_fresh(grid, (0, 10))
 
 
