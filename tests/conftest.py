@@ -26,7 +26,8 @@ def pytest_configure(config):
     # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last
     # bits.
     os.environ["OMP_NUM_THREADS"] = "1"
-    if config.getoption("--nightly"): os.environ["DCLM_NB_NIGHTLY"] = "1"               # for tests/tiers.py
+    # for tests/tiers.py; the fault suite fuzzes as little as `make test` does
+    if config.getoption("--nightly") and not config.getoption("--faults"): os.environ["DCLM_NB_NIGHTLY"] = "1"
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")
     config.addinivalue_line("markers", "nightly: long, and another test is of its kind: run only with --nightly")
     config.addinivalue_line("markers", "daily: a nightly test contains it: left out with --nightly")

@@ -84,7 +84,7 @@ FAMILIES = {
         *::test_*order_depends_on* *::test_*deterministic* *::test_training_twice* *::test_ranks_and_workers*
         *::test_*hash_seed* *::test_seeds_do_not_depend* *::test_saving_twice* *::test_drawing_*depends_on*
         *::test_the_seed_decides* *::test_any_chopping* *::test_*global_random_state* *::test_the_same_numbers_make*
-        *::test_two_steps_or_two_ranks* *::test_every_shard_* *::test_slurm_tasks_run* *::test_ray_runs*
+        *::test_two_steps_or_two_ranks* *::test_every_shard_* *::test_slurm_tasks_run*
         *::test_a_set_does_not_depend* lm/test_order_of_calls.py::*
     """),
     "numeric": ("what is no number: losses, scores, sets of one", """

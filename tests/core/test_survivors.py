@@ -131,7 +131,8 @@ ENDS = signal.SIGINT, signal.SIGTERM
     (1, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 1.5, signal.SIGKILL), *rare([
         (3, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 4.0, signal.SIGKILL), (1, "dedup", 0.0, signal.SIGKILL),
         (1, "classifier", 0.5, signal.SIGKILL), (3, "score", 0.0, signal.SIGKILL), *(
-            (*at, how) for at in ((3, "heuristics", 0.3), (1, "dedup", 0.0), (3, "score", 0.0)) for how in ENDS)])
+            (*at, how) for at in ((3, "heuristics", 0.3), (1, "dedup", 0.0)) for how in ENDS),
+        (3, "score", 0.0, signal.SIGTERM)])
 ])
 def test_a_curation_leaves_no_process(crawl, short, tmp_path, workers, stage, delay, how):
     with Command(CURATE, tmp_path / "out", workers, *crawl, tmpdir=short) as command:

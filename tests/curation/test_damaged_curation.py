@@ -42,7 +42,7 @@ FILES = ["tokens/shard_00000.bin", "tokens/tokenizer.json", "kept/00000.jsonl.gz
 @pytest.mark.parametrize("case", [
     ("tokens/manifest.json", "foreign"), ("tokens/shard_00000.bin", "one bit"), ("tokens", "deleted"),
     ("scores/00000.npy", "one bit"), ("bpe512-*.json", "one bit"), ("bpe512-*.json", "deleted"),
-    *nightly(*((FILES[0], how) for how in DAMAGES)),
+    *nightly(*((FILES[0], how) for how in ("cut", "zeros", "empty"))),
     *nightly(*((file, how) for file, how in zip(FILES[1:], ("cut", "deleted", "foreign")))),
     *nightly(*((file, "zeros") for file in ("pool/00000.jsonl.gz", "classifier.json", "filtered/00000.jsonl.gz"))),
 ])

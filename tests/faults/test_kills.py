@@ -25,7 +25,7 @@ def whole(line, out, but=(), **environment) -> tuple[dict, int]:
     return left_by(out, but), entries_of(out)
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(5)])
+@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
 def test_curate(warc, tmp_path, kills, record_property):
     line = lambda out: ("curate", "--warc", warc, "--classifier", "none", "--out", out)
     reference, entries = whole(line(tmp_path / "whole"), tmp_path / "whole")
@@ -35,7 +35,7 @@ def test_curate(warc, tmp_path, kills, record_property):
     assert hits >= 1
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(5)])
+@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
 def test_train_image(shards, tmp_path, kills, record_property):
     line = lambda out: ("train-image", "--shards", shards, "--out", out, "--method", "next-token", "--size", "nano",
                         "--codec", "vq-16", "--resolution", "24", "--pictures", 4 * 256, "--devices", "1")
@@ -47,7 +47,7 @@ def test_train_image(shards, tmp_path, kills, record_property):
     assert hits >= 1
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(5)])
+@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
 def test_reproduce(tmp_path, kills, record_property):
     line = lambda out: ("reproduce", "table-d", "--paper", "tradeoffs", "--scale", "smoke", "--out", out)
     moving = (".manifest.json", ".ipynb")                       # they say when and how long

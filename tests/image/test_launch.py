@@ -100,7 +100,7 @@ def test_frequent_words_are_kept_and_the_rest_is_left_out_only_where_that_was_as
 
 
 @pytest.mark.parametrize("method", ["next-token", *nightly("diffusion")])
-def test_the_command_trains_nano_on_a_processor_and_goes_on_where_it_was(shards, tmp_path, method):
+def test_the_command_trains_nano_on_a_processor_and_then_finds_it_done(shards, tmp_path, method):
     out = tmp_path / "out"
     line = [
         "train-image",

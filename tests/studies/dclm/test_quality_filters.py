@@ -74,6 +74,7 @@ def whole(tmp_path_factory) -> str:
     return table.read_text()
 
 
+@pytest.mark.daily                                                  # the next one kills there, too
 def test_killed_while_it_trains_the_table_is_the_same(whole, tmp_path):
     "The pool and its judges are there already, so that the kill meets the trainings."
     for manifest in runs_dir().glob("[0-9a-f]*/manifest.json"):
