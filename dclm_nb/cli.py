@@ -528,7 +528,7 @@ def sample_video(
     note = note_asked(Path(out, f"{name}.json"), model, *asked)
     print(*write_film_files(film, Path(out, name), fps, given=given), note, sep="\n")
 
-# %% ../nbs/cli.ipynb #main-def
+# %% ../nbs/cli.ipynb #alphabet-def
 _NEAR = str.maketrans("✓✗●○◆·↺…±−–—×≠↓↗⏳σ", "yx*os.r~+---x!v^>s")
 
 def _near(error: UnicodeEncodeError) -> tuple[str, int]:
@@ -542,6 +542,7 @@ def _speak_any_alphabet() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="dclm_nb.near")
 
+# %% ../nbs/cli.ipynb #stop-def
 def _nobody_listens() -> int:
     "The exit code where the reader of our lines has gone: as if the pipe had ended us. Nothing more is printed."
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -572,6 +573,7 @@ class _Stop:
         if unraisable.exc_type is KeyboardInterrupt: signal.setitimer(signal.ITIMER_REAL, 0.02)
         else: self._hook(unraisable)
 
+# %% ../nbs/cli.ipynb #main-def
 def main(arguments: list[str] | None = None):
     "The entry point `dclm-nb`."
     from dclm_nb.core.addresses import bare_addresses

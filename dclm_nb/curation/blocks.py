@@ -7,10 +7,10 @@ __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
 import json
+import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from unicodedata import unidata_version
 
 import numpy as np
 from datatrove.data import Document, DocumentsPipeline
@@ -206,9 +206,9 @@ def _held_out_index(name: str, n: int) -> NgramIndex:
     return NgramIndex(_held_out_texts(name), n)
 
 def _what_decides() -> str:
-    packages = [f"{name} {pin.sha256}" for name, pin in sorted(pins().items())]
-    libraries = library_versions(("regex", "resiliparse"))
-    return hash_of(*map(str, code_of(_held_out_index).items()), *packages, *map(str, libraries.items()), unidata_version)
+    packages = {name: pin.sha256 for name, pin in sorted(pins().items())}
+    libraries = library_versions(("regex", "resiliparse")) | {"python": sys.version_info[:2]}
+    return hash_of(*map(str, [*code_of(_held_out_index).items(), *packages.items(), *libraries.items()]))
 
 def held_out_index(name: str, n: int) -> NgramIndex:
     "The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept."

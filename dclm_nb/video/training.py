@@ -272,6 +272,7 @@ def _deciding(stage: str, how: VideoTraining, training: Training, plan: NetworkP
     steps = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     return {"stage": stage, "training": steps, "network": asdict(plan), **settings}
 
+# %% ../../nbs/video/39_training.ipynb #claim-def
 def _claim(out: Path, identity: Identity) -> None:
     "The folder belongs to this training. Raises `UserError` where it belongs to another one, or does not say to which."
     then = "choose another folder with --out"
@@ -293,6 +294,7 @@ def _is_finished(out: Path) -> bool:
     check_parts(out, then)
     return True
 
+# %% ../../nbs/video/39_training.ipynb #prepared-def
 def _prepared(data, folder: Path, stage: str, how: VideoTraining, before: VideoModel | None, seed: int) -> TrainingSet:
     "The moments, with the codec and the words of the model before; new words are added."
     codec = before.codec if before else load_vae(how.vae) if how.vae else None

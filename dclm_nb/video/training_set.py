@@ -188,6 +188,7 @@ def _is_whole(folder: Path, codec: PixelCodec | TemporalVAE | None) -> bool:
 def _fingerprint(codec: PixelCodec | TemporalVAE) -> str:
     return codec.fingerprint() if isinstance(codec, PixelCodec) else hash_tensors(**codec.vae.state_dict())
 
+# %% ../../nbs/video/38_training_set.ipynb #write-set-def
 def _write(shards: str, folder: Path, taking: ClipTaking, moments: int, seed: int, factor: int, codec) -> None:
     "Latents, the first frames, the codec if it is fitted here, and last caption, rate and motion of each moment."
     counts, rows, shape = Counter(), [], None
@@ -220,6 +221,7 @@ def _keep_first(folder: Path, frames: np.ndarray) -> None:
 
 def _listed(counts: Counter) -> str: return ", ".join(f"{what}: {n}" for what, n in counts.items()) or "there are none"
 
+# %% ../../nbs/video/38_training_set.ipynb #read-set-def
 def _read(folder: Path, codec, captions, length: int, elevation: float | None) -> TrainingSet:
     record = read_json(folder / "told.json", {"told": list, "shape": list, "counts": dict})
     said, fps, bucket = zip(*record["told"])
