@@ -32,7 +32,7 @@ emoji: components_of placed components_learned own_found encode_emoji measured d
 emoji: real_notes real_samples
 figures: compute_curves loss_panels sweep_panels weight_arrows sample_sheet
 fresh_seeds: FreshRuns run_fresh fresh_frame parts_of_seeds fresh_notes
-frontier_fits: fitted_points fit_frame crossing_table crossing_notes SeedFit seed_fits seed_table slopes_beside
+frontier_tables: fitted_points fit_frame crossing_table crossing_notes SeedFit seed_fits seed_table slopes_beside
 goals: goal_frame half_way half_way_notes recommendations recommendation_notes
 inference: steps_frame equal_quality steps_curves steps_notes guidance_curves guidance_frame guidance_notes
 inference: time_samplers clock_frame clock_notes

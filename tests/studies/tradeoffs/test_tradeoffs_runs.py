@@ -24,7 +24,7 @@ from dclm_nb.image.codecs import load_codec
 from dclm_nb.image.config import METHODS
 from dclm_nb.image.methods import Sampling
 from dclm_nb.image.recipes import ImageTrainConfig
-from dclm_nb.studies.tradeoffs import compute_grid, frontier_fits, goals, inference, runs, variants
+from dclm_nb.studies.tradeoffs import compute_grid, frontier_tables, goals, inference, runs, variants
 from dclm_nb.studies.tradeoffs.figures import sweep_panels
 from dclm_nb.studies.tradeoffs.profiles import CODECS, SCENES, profile
 from dclm_nb.studies.tradeoffs.runs import REPORT, TRAINING, TUNING, Question, TrainSpec, StudyRuns, scenes_for
@@ -83,7 +83,7 @@ def frames(shop, grid):
         "figure-h": variants.practice_frame(shop, SEEDS),
         "figure-i": inference.guidance_frame(grid),
         "table-b": variants.reconstruction_frame(shop),
-        "table-e": frontier_fits.fit_frame(grid),
+        "table-e": frontier_tables.fit_frame(grid),
     }
 
 
@@ -112,17 +112,17 @@ def test_slopes_are_fitted_for_each_seed_and_left_out_where_there_are_too_few_po
         for s in (0, 1, 2)
         for c, e in ((1e12, 0.9), (2e12, 0.8), (4e12, 0.1))
     ])
-    monkeypatch.setattr(frontier_fits, "fitted_points", lambda grid: law)
-    frame = frontier_fits.fit_frame(grid)
+    monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: law)
+    frame = frontier_tables.fit_frame(grid)
     slopes = frame[frame["column"].eq("slope_frechet_distance")].set_index(["row", "seed"])["value"]
     assert slopes[METHODS[1], 2] == pytest.approx(-0.32) and len(slopes) == 9
     # the hull leaves two
     assert "slope_prompt_error" not in set(frame["column"])
-    assert set(frontier_fits.seed_table(grid).sort_index().loc["prompts missed", "on the frontier"]) == {2}
+    assert set(frontier_tables.seed_table(grid).sort_index().loc["prompts missed", "on the frontier"]) == {2}
     for test in next(c for c in read_claims("tradeoffs") if c.id == "claim-5").tests:
         assert None not in contrasts(test, numbers_of(frame, "rerun", "smoke"))
-    assert "too few points" in frontier_fits.crossing_table(grid).to_string()
-    notes = frontier_fits.crossing_notes(grid)
+    assert "too few points" in frontier_tables.crossing_table(grid).to_string()
+    notes = frontier_tables.crossing_notes(grid)
     meets = "diffusion meets next-token"
     by_seed = f"Fréchet distance, {meets}, seed by seed"
     assert list(notes) == [f"Fréchet distance, {meets}", f"prompts missed, {meets}", by_seed]
@@ -149,9 +149,9 @@ def planted_curves(bends_on: tuple[int, ...]) -> pd.DataFrame:
 
 @pytest.mark.parametrize("bends_on", [(), (1,), (0, 2), (0, 1, 2)])
 def test_a_slope_of_some_of_the_seeds_only_is_not_printed(grid, monkeypatch, bends_on):
-    monkeypatch.setattr(frontier_fits, "fitted_points", lambda grid: planted_curves(bends_on))
-    frame = frontier_fits.fit_frame(grid)
-    points = frontier_fits.seed_table(grid).sort_index().loc["Fréchet distance", "on the frontier"]
+    monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: planted_curves(bends_on))
+    frame = frontier_tables.fit_frame(grid)
+    points = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", "on the frontier"]
     assert points["diffusion"].tolist() == [2 if s in bends_on else 3 for s in (0, 1, 2)]
     assert (points.drop("diffusion") == 3).all()                        # none for the larger networks
     for name in ("slope", "intercept"):
@@ -168,21 +168,21 @@ def test_the_slope_from_the_second_budget_on_does_not_see_the_first(grid, monkey
             for c, d in zip(budgets, [first, 4.0 + s, 3.0, 2.9])
         ])
     for first in (9.0, 5.0):
-        monkeypatch.setattr(frontier_fits, "fitted_points", lambda grid: curves_with(first))
-        later = frontier_fits.fit_frame(grid).query("column == 'later_slope_frechet_distance'")
+        monkeypatch.setattr(frontier_tables, "fitted_points", lambda grid: curves_with(first))
+        later = frontier_tables.fit_frame(grid).query("column == 'later_slope_frechet_distance'")
         assert len(later) == 9
         for seed, value in zip(later["seed"], later["value"]):
             wanted = np.polyfit(np.log10(budgets[1:]), np.log10([4.0 + seed, 3.0, 2.9]), 1)[0]
             assert value == pytest.approx(wanted, abs=1e-12)
-    beside = frontier_fits.slopes_beside(frontier_fits.fit_frame(grid))
+    beside = frontier_tables.slopes_beside(frontier_tables.fit_frame(grid))
     kinds = ("frontier", "all budgets", "later budgets")
     assert set(beside["row"]) == {f"{method} / {kind}" for method in METHODS for kind in kinds}
-    table = frontier_fits.seed_table(grid).sort_index().loc["Fréchet distance", METHODS[0], 1]
+    table = frontier_tables.seed_table(grid).sort_index().loc["Fréchet distance", METHODS[0], 1]
     assert table["5e+11"] == table["1e+12"] == "5.0000" and table["2.5e+12"] == "3.0000"
 
 
 def test_a_frontier_has_at_most_one_network_of_each_budget(grid):
-    points, budgets = frontier_fits.seed_table(grid)["on the frontier"], grid.levels()
+    points, budgets = frontier_tables.seed_table(grid)["on the frontier"], grid.levels()
     assert len(points) == 2 * len(METHODS) * len(SEEDS) and points.max() <= len(budgets)
     assert set(compute_grid.curves(grid)["budget"]) == set(budgets)
 
@@ -524,7 +524,7 @@ def test_replay_gives_empty_frames():
         variants.practice_frame(None),
         variants.codec_frame(None),
         variants.reconstruction_frame(None),
-        frontier_fits.fit_frame(None),
+        frontier_tables.fit_frame(None),
         goals.goal_frame(None),
     ):
         assert frame.empty
