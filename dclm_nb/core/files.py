@@ -289,7 +289,7 @@ def kept_file(path: str | Path, make: Callable[[], bytes]) -> Path:
     """The file `path`, which is only kept to save time: as it was written, or else made and written. A lock beside it
     lets one process make it. Raises `UserError` where it cannot be written."""
     path = Path(path)
-    right = lambda: sum_beside(path).is_file() and not damage(path)
+    right = lambda: bool(_sums(path)) and not damage(path)
     if right(): return path
     with exclusive(path.with_name(f".{path.name}.lock")):
         if not right(): atomic_write(path, make(), noted=True)

@@ -69,7 +69,7 @@ def ending_with(parent: int | str, code: str) -> str:
 @contextmanager
 def killed_when_interrupted(library: ModuleType) -> Iterator[None]:
     """An interruption kills the processes that `library` (`multiprocessing`, or `multiprocess`, which datatrove has)
-    has started while this lasted. An `Exception` kills none."""
+    has started in this process while this lasted, in other threads, too. An `Exception` kills none."""
     others = set(library.active_children())
     try: yield
     except Exception: raise

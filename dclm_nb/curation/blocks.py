@@ -206,19 +206,27 @@ def _held_out_index(name: str, n: int) -> NgramIndex:
     return NgramIndex(_held_out_texts(name), n)
 
 def _what_decides() -> str:
-    packages = {name: pin.sha256 for name, pin in sorted(pins().items())}
-    libraries = library_versions(("regex", "resiliparse")) | {"python": sys.version_info[:2]}
-    return hash_of(*map(str, [*code_of(_held_out_index).items(), *packages.items(), *libraries.items()]))
+    from dclm_nb.curation.crawl_texts import apache_manual
+    sources = {name: pin.sha256 for name, pin in sorted(pins().items())} | {"manual": sha256_of(apache_manual())}
+    libraries = library_versions(("regex", "resiliparse", "xxhash")) | {"python": sys.version}
+    return hash_of(*map(str, [*code_of(_held_out_index).items(), *sources.items(), *libraries.items()]))
 
 def held_out_index(name: str, n: int) -> NgramIndex:
-    "The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept."
+    """The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept.
+    Raises `UserError` where the texts cannot be read."""
+    made = []
+    def make() -> bytes:
+        made.append(None)                                       # from here on an error is one of the texts
+        made[0] = _held_out_index(name, n)
+        return made[0].numbers.astype("<u8").tobytes()
     try:
-        kept = data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64"
-        kept_file(kept, lambda: _held_out_index(name, n).numbers.astype("<u8").tobytes())
+        kept = kept_file(data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64", make)
         index = NgramIndex((), n)
         index.numbers = np.fromfile(kept, "<u8")
         return index
-    except (UserError, OSError): return _held_out_index(name, n)
+    except (UserError, OSError, SyntaxError):
+        if made == [None]: raise
+        return made[0] if made else _held_out_index(name, n)
 
 class Decontaminate(DecidePage):
     "Drops pages that share a 13-gram of words with one of the held-out sets."

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SOURCES', 'EXAMPLE_WORDS', 'TextSource', 'split_of', 'RawText', 'encyclopaedia', 'recipes', 'passages',
-           'plays', 'manual', 'mails', 'all_texts', 'plain_text', 'evaluation_articles', 'positive_passages',
-           'equally_many', 'positive_texts', 'reference_texts']
+           'plays', 'apache_manual', 'manual', 'mails', 'all_texts', 'plain_text', 'evaluation_articles',
+           'positive_passages', 'equally_many', 'positive_texts', 'reference_texts']
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #imports
 import email
@@ -182,7 +182,7 @@ def plays() -> list[RawText]:
     return out
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #manual-file-def
-def _apache_manual() -> Path:
+def apache_manual() -> Path:
     "The extract of the Apache manual that the project carries, a WARC file."
     path = project_root() / "reproduce" / "dclm" / "crawl" / "apache-manual.warc.gz"
     if not path.is_file():
@@ -196,7 +196,7 @@ def manual(largest: int = 120_000) -> list[RawText]:
     "Pages of both manuals as they are, up to `largest` bytes of HTML; those of the Apache manual in eleven languages."
     from dclm_nb.curation.warc import ReadReport, read_warc
     out = []
-    for page in read_warc(_apache_manual(), ReadReport()):
+    for page in read_warc(apache_manual(), ReadReport()):
         language, name = re.search(r"/docs/2\.4/([a-z-]+)/(.+)$", page.url).groups()
         out.append(
             RawText(
@@ -275,11 +275,15 @@ def _own_words(mail: str) -> str:
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #plain
 def plain_text(raw: RawText) -> str:
-    "The document's own words: extracted from real pages, cleaned in mails. Empty where nothing is left."
-    from dclm_nb.curation.extract import ExtractionFailure, extract_text
+    """The document's own words: extracted from real pages, cleaned in mails. Empty where nothing is left. Raises
+    `UserError` where the machine, not the page, kept it from being extracted."""
+    from dclm_nb.curation.extract import CAUSES, ExtractionFailure, extract_text
     if raw.html:
         try: return extract_text(raw.html)
-        except ExtractionFailure: return ""
+        except ExtractionFailure as failure:
+            if failure.cause not in CAUSES.values(): return ""
+            raise UserError(f"the text of {raw.name} could not be extracted ({failure.cause}): is the machine short of "
+                            "memory or time? The same command goes on") from failure
     return _own_words(raw.text) if raw.source in ("mail", "spam") else raw.text
 
 # %% ../../nbs/curation/14_crawl_texts.ipynb #split-texts

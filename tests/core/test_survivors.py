@@ -132,7 +132,7 @@ ENDS = signal.SIGINT, signal.SIGTERM
         (3, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 4.0, signal.SIGKILL), (1, "dedup", 0.0, signal.SIGKILL),
         (1, "classifier", 0.5, signal.SIGKILL), (3, "score", 0.0, signal.SIGKILL), *(
             (*at, how) for at in ((3, "heuristics", 0.3), (1, "dedup", 0.0)) for how in ENDS),
-        (3, "score", 0.0, signal.SIGTERM)])
+        (3, "score", 0.0, signal.SIGTERM), (1, "classifier", 0.5, signal.SIGINT)])
 ])
 def test_a_curation_leaves_no_process(crawl, short, tmp_path, workers, stage, delay, how):
     with Command(CURATE, tmp_path / "out", workers, *crawl, tmpdir=short) as command:

@@ -11,8 +11,9 @@ from tiers import nightly
 from dclm_nb.core.errors import UserError
 from dclm_nb.core.files import sum_beside
 from dclm_nb.core.sources import Pin
-from dclm_nb.curation import blocks
+from dclm_nb.curation import blocks, crawl_texts, extract
 from dclm_nb.curation.bloom import BloomDeduplicator
+from dclm_nb.curation.extract import ExtractionFailure
 from dclm_nb.curation.fetch import fetch_warc
 from dclm_nb.curation.minicrawl import CrawlSize, build_crawl
 from dclm_nb.curation.tokens import load_tokenizer, train_tokenizer
@@ -103,11 +104,33 @@ def test_the_index_of_held_out_texts_is_found_once_and_again_when_it_is_damaged(
     assert (np.fromfile(*kept_indexes(tmp_path), "<u8") == first.numbers).all()
 
 
-@pytest.mark.parametrize("what", ["code", "packages", "libraries"])
-def test_an_index_of_other_code_packages_or_libraries_is_not_taken(held_out, tmp_path, monkeypatch, what):
+@pytest.mark.parametrize("note", ["[]", "[{", ""])
+def test_an_index_whose_note_is_illegible_is_found_again(held_out, tmp_path, note):
+    first = blocks.held_out_index("evaluation", 3)
+    path, = kept_indexes(tmp_path)
+    path.write_bytes(path.read_bytes()[::-1])
+    sum_beside(path).write_text(note)
+    assert (blocks.held_out_index("evaluation", 3).numbers == first.numbers).all()
+
+
+def test_texts_that_cannot_be_read_are_not_kept_and_not_read_twice(tmp_path, monkeypatch):
+    asked = []
+    def crash(html): asked.append(html); raise ExtractionFailure("crash")
+    monkeypatch.setenv("DCLM_NB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(extract, "extract_text", crash)
+    raw = crawl_texts.RawText("manual", "a page", "evaluation", html=b"<p>text</p>")
+    monkeypatch.setattr(blocks, "_held_out_texts", lambda name: [crawl_texts.plain_text(raw)])
+    with pytest.raises(UserError, match="a page could not be extracted .crash."): blocks.held_out_index("evaluation", 3)
+    assert len(asked) == 1 and not kept_indexes(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["code", "packages", "libraries", "manual"])
+def test_an_index_of_other_code_texts_or_libraries_is_not_taken(held_out, tmp_path, monkeypatch, what):
     blocks.held_out_index("positives", 3)
+    (manual := tmp_path / "manual.warc").write_text("another")
+    if what == "manual": monkeypatch.setattr(crawl_texts, "apache_manual", lambda: manual)
     other = {"code": ("code_of", lambda fn: {"a": "b"}), "libraries": ("library_versions", lambda names: {"regex": "0"}),
-             "packages": ("pins", lambda: {"a": Pin("a", "1", "0" * 64)})}[what]
+             "packages": ("pins", lambda: {"a": Pin("a", "1", "0" * 64)})}.get(what, ("HELD_OUT", ()))
     monkeypatch.setattr(blocks, *other)
     blocks.held_out_index("positives", 3)
     assert len(held_out) == len(kept_indexes(tmp_path)) == 2

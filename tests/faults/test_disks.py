@@ -66,8 +66,9 @@ def test_full_disk_under_curate(warc, whole, tmp_path, share):
     filled_and_continued(line, whole(line), tmp_path, share)
 
 
-def test_full_disk_under_train_image(shards, whole, tmp_path, share=0.6):
-    """Inside checkpoints, marks and the model."""
+@pytest.mark.parametrize("share", [0.6, *nightly(0.9)])
+def test_full_disk_under_train_image(shards, whole, tmp_path, share):
+    """The larger share ends behind the training, in the model."""
     line = lambda out: ("train-image", "--shards", shards, "--out", out, "--method", "next-token", "--size", "nano",
                         "--codec", "vq-16", "--resolution", "24", "--pictures", 2 * 256, "--devices", "1")
     moving = ("run.json", "losses.csv", ".ckpt", "result.json")

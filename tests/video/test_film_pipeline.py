@@ -149,7 +149,8 @@ curate_films(sys.argv[1], sys.argv[2], VideoCuration(shortest=0.3, text=None), w
 """
 
 
-RARE = [(1, "cut", 0.0), (2, "cut", 0.1), (1, "cut", 0.3), (1, "measure", 0.1), (2, "measure", 0.0), (2, "measure", 1.0)]
+RARE = [(1, "cut", 0.0), (2, "cut", 0.1), (1, "cut", 0.3), (1, "measure", 0.1), (2, "measure", 0.0),
+        (2, "measure", 1.0)]
 
 
 @pytest.mark.parametrize("workers, stage, delay",
