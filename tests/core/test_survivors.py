@@ -129,8 +129,8 @@ ENDS = signal.SIGINT, signal.SIGTERM
 
 @pytest.mark.parametrize("workers, stage, delay, how", [
     (1, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 1.5, signal.SIGKILL), *rare([
-        (3, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 4.0, signal.SIGKILL), (1, "dedup", 0.0, signal.SIGKILL),
-        (1, "classifier", 0.5, signal.SIGKILL), (3, "score", 0.0, signal.SIGKILL), *(
+        (3, "heuristics", 0.0, signal.SIGKILL), (3, "heuristics", 4.0, signal.SIGKILL),
+        (1, "dedup", 0.0, signal.SIGKILL), (1, "classifier", 0.5, signal.SIGKILL), (3, "score", 0.0, signal.SIGKILL), *(
             (*at, how) for at in ((3, "heuristics", 0.3), (1, "dedup", 0.0)) for how in ENDS),
         (3, "score", 0.0, signal.SIGTERM), (1, "classifier", 0.5, signal.SIGINT)])
 ])

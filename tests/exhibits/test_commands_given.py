@@ -16,9 +16,9 @@ from dclm_nb.curation.warc import Page, write_warc
 from dclm_nb.exhibits.outcome import Reproduction
 
 FEW = ["", "-1", "nan", "99999999999", "foo", "🙂", "a\udcffb", "**", "a-file", "a\nb"]
-TYPED = ["", " ", "-1", "1.5", "nan", "-inf", "1e400", "99999999999", "1,2", "foo", "🙂", "a\udcffb", "**", "[", "../../x",
-         "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb", "!!python/object:os.system x", "{0..99999999999}",
-         "/dev/null", "/"]
+TYPED = ["", " ", "-1", "1.5", "nan", "-inf", "1e400", "99999999999", "1,2", "foo", "🙂", "a\udcffb", "**", "[",
+         "../../x", "a-file", "a-folder", "a-file/under", "x" * 5000, "a\nb", "!!python/object:os.system x",
+         "{0..99999999999}", "/dev/null", "/"]
 RIGHT = {  # a line of each command that is right, or refused at once: one parameter at a time is then replaced
     "reproduce": dict(exhibit="figure-3", paper="dclm", scale="replay", seeds="1,2", force=None, out="out", strict=None,
                       limit="1", here=None),
