@@ -128,10 +128,12 @@ def test_texts_that_cannot_be_read_are_not_kept_and_not_read_twice(tmp_path, mon
 def test_an_index_of_other_code_texts_or_libraries_is_not_taken(held_out, tmp_path, monkeypatch, what):
     blocks.held_out_index("positives", 3)
     (manual := tmp_path / "manual.warc").write_text("another")
-    if what == "manual": monkeypatch.setattr(crawl_texts, "apache_manual", lambda: manual)
-    other = {"code": ("code_of", lambda fn: {"a": "b"}), "libraries": ("library_versions", lambda names: {"regex": "0"}),
-             "packages": ("pins", lambda: {"a": Pin("a", "1", "0" * 64)})}.get(what, ("HELD_OUT", ()))
-    monkeypatch.setattr(blocks, *other)
+    monkeypatch.setattr(*{
+        "code": (blocks, "code_of", lambda fn: {"a": "b"}),
+        "packages": (blocks, "pins", lambda: {"a": Pin("a", "1", "0" * 64)}),
+        "libraries": (blocks, "library_versions", lambda names: {"regex": "0"}),
+        "manual": (crawl_texts, "apache_manual", lambda: manual),
+    }[what])
     blocks.held_out_index("positives", 3)
     assert len(held_out) == len(kept_indexes(tmp_path)) == 2
 

@@ -123,7 +123,7 @@ def test_a_name_stands_for_the_training_in_the_key_and_in_the_report():
     assert set(plain) == set(asdict(POOL)) - {"training", "name"}
 
 
-@pytest.mark.parametrize("moment", ["scores", *nightly("records/00000.json", "pool", "tokens")])
+@pytest.mark.parametrize("moment", ["scores", *nightly("records/00000.json", "tokens")])
 def test_kill_minus_nine_and_again(crawl, report, tmp_path, moment):
     code = (
         "import sys; from dclm_nb.curation.pipeline import *\n"

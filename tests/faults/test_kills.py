@@ -3,7 +3,6 @@ import random
 
 import pytest
 from commands import entries_of, kill_at, left_by, run
-from tiers import daily, nightly
 
 def killed_and_continued(line, out, reference, entries: int, kills: int, but=(), **environment) -> int:
     """Kills one command again and again, at moments drawn over all the files that it leaves, then lets it end, and
@@ -25,7 +24,7 @@ def whole(line, out, but=(), **environment) -> tuple[dict, int]:
     return left_by(out, but), entries_of(out)
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
+@pytest.mark.parametrize("kills", [2])
 def test_curate(warc, tmp_path, kills, record_property):
     line = lambda out: ("curate", "--warc", warc, "--classifier", "none", "--out", out)
     reference, entries = whole(line(tmp_path / "whole"), tmp_path / "whole")
@@ -35,7 +34,7 @@ def test_curate(warc, tmp_path, kills, record_property):
     assert hits >= 1
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
+@pytest.mark.parametrize("kills", [2])
 def test_train_image(shards, tmp_path, kills, record_property):
     line = lambda out: ("train-image", "--shards", shards, "--out", out, "--method", "next-token", "--size", "nano",
                         "--codec", "vq-16", "--resolution", "24", "--pictures", 4 * 256, "--devices", "1")
@@ -47,7 +46,7 @@ def test_train_image(shards, tmp_path, kills, record_property):
     assert hits >= 1
 
 
-@pytest.mark.parametrize("kills", [*daily(2), *nightly(3)])
+@pytest.mark.parametrize("kills", [2])
 def test_reproduce(tmp_path, kills, record_property):
     line = lambda out: ("reproduce", "table-d", "--paper", "tradeoffs", "--scale", "smoke", "--out", out)
     moving = (".manifest.json", ".ipynb")                       # they say when and how long

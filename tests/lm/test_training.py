@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiers import nightly
+from tiers import daily, nightly
 
 from dclm_nb.core.errors import UserError
 from dclm_nb.learn.strategies import build_strategy, pure_bf16
@@ -93,7 +93,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("accumulation", [1, *nightly(2)])
+@pytest.mark.parametrize("accumulation", [*daily(1), *nightly(2)])
 def test_two_processes_equal_one(tokens, tmp_path, accumulation):
     """`ddp` over gloo: each process has half of every batch, and the curve is that of the whole batch."""
     script = tmp_path / "two.py"

@@ -90,11 +90,11 @@ def test_killed_while_it_trains_the_table_is_the_same(whole, tmp_path):
 @pytest.mark.nightly
 def test_killed_at_several_stages_the_table_is_the_same(whole, tmp_path):
     kills = 0
-    for done in (0, 1, 3, 6):
+    for done in (0, 2, 6):
         kills += kill_when(
             start(tmp_path, tmp_path / "table.csv"), lambda: finished(tmp_path) >= done and is_working(tmp_path)
         )
-    assert kills >= 3, "the study ended before it could be killed"
+    assert kills >= 2, "the study ended before it could be killed"
     assert ends_in(tmp_path) == whole
 
 
