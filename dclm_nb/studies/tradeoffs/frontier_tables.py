@@ -141,7 +141,7 @@ def _number(value: float) -> str: return "" if math.isnan(value) else f"{value:.
 # %% ../../../nbs/studies/tradeoffs/07_frontier_tables.ipynb #fits
 MEETING = "diffusion meets next-token"
 
-def _frontier_tables(grid: GridRuns, metric: str) -> dict:
+def _frontier_fits(grid: GridRuns, metric: str) -> dict:
     "The fit to the means over seeds of every method, with bootstrap intervals: {method: FrontierFit}."
     points = fitted_points(grid)
     of = {method: points[points["method"].eq(method)] for method in METHODS}
@@ -168,7 +168,7 @@ def crossing_table(grid: GridRuns | None) -> pd.DataFrame | str:
     if grid is None: return NOTHING_TRAINED
     rows = {}
     for metric in METRICS:
-        fits, label = _frontier_tables(grid, metric), column_label(metric, "tradeoffs")
+        fits, label = _frontier_fits(grid, metric), column_label(metric, "tradeoffs")
         rows |= {
             (label, m): {
                 "slope of the means": _slope(f) if f.fit.ok else f.fit.reason,
@@ -191,7 +191,7 @@ def crossing_notes(grid: GridRuns | None) -> RowNotes:
     of_means, of_seeds = {}, {}
     for metric in METRICS:
         name = f"{column_label(metric, 'tradeoffs')}, {MEETING}"
-        met = _meeting_of_means(_frontier_tables(grid, metric))
+        met = _meeting_of_means(_frontier_fits(grid, metric))
         of_means[name] = f"between the fits to the means over seeds: {met}"
         if met := _meetings(seed_fits(grid), metric): of_seeds[f"{name}, seed by seed"] = met
     return RowNotes(of_means | of_seeds)
