@@ -74,16 +74,17 @@ def token_scorer(
     told: Callable[[TokenScores], object] = lambda scores: scores,
 ) -> Scorer:
     """A scorer from `model`: ids "B T" -> logits "B T V", and `encode`: text -> ids. `first` is the id put before each
-    document (the end-of-text token
-    that preceded it in training), so that its first token counts too. `on_batch(n)` is called after each batch of n
-    documents. `told` says what is kept of a document, all by default: a number or two keep the memory flat."""
+    document (the end-of-text token that preceded it in training), so that its first token counts too. `on_batch(n)`
+    is called after each batch of n documents. `told` says what is kept of a document, all by default: a number or
+    two keep the memory flat."""
     def token_scores(texts: Sequence[str]) -> list[TokenScores]:
         import torch
         prefix = [] if first is None else [first]
         ids = [(prefix + list(encode(text)[:context]))[:context + 1] for text in texts]
         out: list = [None] * len(ids)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        for start in range(0, len(order), batch):
+        # longest first: what a batch frees is then large enough for the next one
+        for start in reversed(range(0, len(order), batch)):
             rows = order[start:start + batch]
             with torch.inference_mode(): _score_rows(torch, model, ids, rows, k, out, told)
             on_batch(len(rows))
