@@ -1,5 +1,6 @@
 """What all tests share: one store of runs, the reference data next to the checkout, the tiers, and a last word on what
 was left out."""
+import gc
 import os
 import re
 import shutil
@@ -66,6 +67,12 @@ def pytest_collection_modifyitems(config, items):
         if config.getoption(option): continue
         for item in items:
             if marker in item.keywords: item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish():
+    "Each run of the store collects garbage; it need not look through some thousand collected tests each time."
+    gc.collect()
+    gc.freeze()
 
 
 def _leave_out(config, items: list, others: list) -> None:
