@@ -11,6 +11,10 @@ from pathlib import Path
 import families
 import pytest
 
+# One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last bits.
+# Said before a room's own conftest imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 TIERS = {  # marker: what it takes to run it, and why it is left out otherwise
     "benchmark_run": ("--benchmarks", "timed comparison: run with --benchmarks (make bench)"),
     "nightly": ("--nightly", "of the nightly tier: run with --nightly (make test-all)"),
@@ -24,9 +28,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last
-    # bits.
-    os.environ["OMP_NUM_THREADS"] = "1"
     # for tests/tiers.py; the fault suite fuzzes as little as `make test` does
     if config.getoption("--nightly") and not config.getoption("--faults"): os.environ["DCLM_NB_NIGHTLY"] = "1"
     config.addinivalue_line("markers", "benchmark_run: a timed comparison, run only with --benchmarks")

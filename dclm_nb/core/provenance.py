@@ -117,8 +117,13 @@ def _cpu_model() -> str:
     try: return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1).strip()
     except (OSError, AttributeError): return platform.processor() or platform.machine()
 
+def _threads() -> str:
+    "Of arithmetic: what torch computes on, or will where it is not loaded yet; empty where nobody has said."
+    torch = sys.modules.get("torch")
+    return str(torch.get_num_threads()) if torch else os.environ.get("OMP_NUM_THREADS", "")
+
 def host() -> dict[str, str | int]:
-    "Processor, cores this process may use, memory in GB, system. Neither host name nor user nor path."
+    "Processor, cores this process may use, memory in GB, system, threads of arithmetic. Neither host name nor user nor path."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if "SC_PHYS_PAGES" in os.sysconf_names else 0
@@ -128,7 +133,7 @@ def host() -> dict[str, str | int]:
         "cores": cores,
         "memory_gb": round(memory),
         "system": f"{platform.system()} {platform.machine()}",
-        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "threads": _threads(),
     }
 
 # %% ../../nbs/core/10_provenance.ipynb #peak-def

@@ -2,10 +2,11 @@
 
 # %% auto #0
 __all__ = ['LISTS', 'HELD_OUT', 'DecidePage', 'open_warc', 'ReadWarcs', 'Extract', 'stage_of', 'word_lists', 'Heuristics',
-           'BloomDedup', 'held_out_index', 'Decontaminate', 'NoClassifier', 'TrainQuality', 'ScoreQuality', 'KeepBest',
-           'Tokenise']
+           'BloomDedup', 'UnreadableTexts', 'held_out_index', 'Decontaminate', 'NoClassifier', 'TrainQuality',
+           'ScoreQuality', 'KeepBest', 'Tokenise']
 
 # %% ../../nbs/curation/21_blocks.ipynb #imports
+import functools
 import json
 import sys
 from collections import deque
@@ -202,31 +203,31 @@ def _held_out_texts(name: str) -> list[str]:
     if name == "positives": return positive_texts()
     raise unknown("set of held-out texts", name, HELD_OUT)
 
-def _held_out_index(name: str, n: int) -> NgramIndex:
-    return NgramIndex(_held_out_texts(name), n)
+class UnreadableTexts(UserError):
+    "The texts of a held-out set cannot be read."
+
+def _find_index(name: str, n: int) -> NgramIndex:
+    try: return NgramIndex(_held_out_texts(name), n)
+    except (UserError, OSError) as error: raise UnreadableTexts(str(error)) from error
 
 def _what_decides() -> str:
     from dclm_nb.curation.crawl_texts import apache_manual
     sources = {name: pin.sha256 for name, pin in sorted(pins().items())} | {"manual": sha256_of(apache_manual())}
     libraries = library_versions(("regex", "resiliparse", "xxhash")) | {"python": sys.version}
-    return hash_of(*map(str, [*code_of(_held_out_index).items(), *sources.items(), *libraries.items()]))
+    return hash_of(*map(str, [*code_of(_find_index).items(), *sources.items(), *libraries.items()]))
 
 def held_out_index(name: str, n: int) -> NgramIndex:
     """The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept.
-    Raises `UserError` where the texts cannot be read."""
-    made = []
-    def make() -> bytes:
-        made.append(None)                                       # from here on an error is one of the texts
-        made[0] = _held_out_index(name, n)
-        return made[0].numbers.astype("<u8").tobytes()
+    Raises `UnreadableTexts`."""
+    find = functools.cache(lambda: _find_index(name, n))
     try:
-        kept = kept_file(data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64", make)
+        place = data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64"
+        kept = kept_file(place, lambda: find().numbers.astype("<u8").tobytes())
         index = NgramIndex((), n)
         index.numbers = np.fromfile(kept, "<u8")
         return index
-    except (UserError, OSError, SyntaxError):
-        if made == [None]: raise
-        return made[0] if made else _held_out_index(name, n)
+    except UnreadableTexts: raise
+    except (UserError, OSError, SyntaxError): return find()     # nothing can be kept here
 
 class Decontaminate(DecidePage):
     "Drops pages that share a 13-gram of words with one of the held-out sets."

@@ -147,3 +147,10 @@ print(before - held() > 200)
 def test_a_peak_is_the_whole_process_s_and_what_was_freed_is_given_back():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True)
     assert done.stdout.split() == ["True"] * 5, done.stdout + done.stderr
+
+
+def test_a_manifest_says_how_many_threads_computed_whatever_was_asked_for():
+    ask = "import torch; torch.set_num_threads({n}); from dclm_nb.core.provenance import host; print(host()['threads'])"
+    for n in (1, 2):
+        done = subprocess.run([sys.executable, "-c", ask.format(n=n)], capture_output=True, text=True)
+        assert done.stdout == f"{n}\n", done.stderr

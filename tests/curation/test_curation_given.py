@@ -151,7 +151,7 @@ def table(tmp_path_factory) -> dict:
 INNER = """
 # what is given comes from our own code, which checked it before
 blocks: DecidePage open_warc ReadWarcs Extract stage_of word_lists Heuristics BloomDedup Decontaminate TrainQuality
-blocks: ScoreQuality KeepBest Tokenise NoClassifier held_out_index
+blocks: ScoreQuality KeepBest Tokenise NoClassifier UnreadableTexts held_out_index
 bloom: DedupResult one_of_equals above batches
 bloom_filter: BloomFilter.places GrowingFilter.fill_in smallest sevens parts set_bits write_filter
 bloom_filter: read_filter
