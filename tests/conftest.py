@@ -11,8 +11,8 @@ from pathlib import Path
 import families
 import pytest
 
-# One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last bits.
-# Said before a room's own conftest imports torch.
+# One thread, here and in child processes, as `make` has it: on more, two runs of one training differ in their last
+# bits. Said before a room's own conftest imports torch.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 TIERS = {  # marker: what it takes to run it, and why it is left out otherwise

@@ -123,7 +123,7 @@ def _threads() -> str:
     return str(torch.get_num_threads()) if torch else os.environ.get("OMP_NUM_THREADS", "")
 
 def host() -> dict[str, str | int]:
-    "Processor, cores this process may use, memory in GB, system, threads of arithmetic. Neither host name nor user nor path."
+    "Processor, cores this process may use, memory in GB, system, threads. Neither host name nor user nor path."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if "SC_PHYS_PAGES" in os.sysconf_names else 0
