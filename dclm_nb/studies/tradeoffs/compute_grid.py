@@ -3,7 +3,7 @@
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -28,8 +28,8 @@ __all__ = ['GATE', 'GATED', 'RESTS_ON', 'MATCHED', 'LOWER_IS_BETTER', 'PARTS', '
            'run_grid', 'codec_scores', 'ceiling', 'gate', 'floor_check', 'decided_by_codec', 'withheld', 'best_of',
            'little_compute', 'metric_frame', 'loss_frame', 'composition_frame', 'parts_table', 'guidance_note',
            'first_lane', 'place_notes', 'ema_frame', 'curves', 'drawn_samples', 'followed', 'limits', 'codec_notes',
-           'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor', 'loss_floors',
-           'floor_notes', 'export_model']
+           'notes_of', 'learned_notes', 'gate_note', 'ahead_notes', 'compute_note', 'other_judges', 'measure_floor',
+           'loss_floors', 'floor_notes', 'export_model']
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #point
 class Aim(IntEnum):
@@ -487,6 +487,14 @@ def codec_notes(grid: GridRuns | None) -> RowNotes:
     )
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #perfect
+def notes_of(parts: Iterable[Learned]) -> RowNotes:
+    "A note for each part: what it has learned, beside what needs no learning."
+    def note(part: Learned) -> str:
+        items = f" on {part.n:,} held-out items" if part.n else ""
+        beside = f" ({part.trivial}: {part.baseline:.3g})"
+        return f"{part.measure}: {part.value:.3g}{items}{beside}{'' if part.passes else ', NOT passed'}"
+    return RowNotes({f"learned, {part.part}": note(part) for part in parts})
+
 def learned_notes(grid: GridRuns | None) -> RowNotes:
     """What every deciding part has learned, beside what needs no learning; and that nothing judged was trained on.
     Empty without runs."""
@@ -496,9 +504,7 @@ def learned_notes(grid: GridRuns | None) -> RowNotes:
     facts = next(iter(shared.values()))
     apart = (f"{facts['held_out_pictures_in_training']} judged pictures and scenes are among the {facts['pictures']:,} "
              f"training pictures of {facts['captions']:,} captions")
-    return RowNotes(
-        {f"learned, {p.part}": f"{p}{'' if p.passes else ': NOT passed'}" for p in parts} | {"held out": apart}
-    )
+    return notes_of(parts) | {"held out": apart}
 
 # %% ../../../nbs/studies/tradeoffs/03_compute_grid.ipynb #gate-note
 def gate_note(grid: GridRuns | None) -> RowNotes:

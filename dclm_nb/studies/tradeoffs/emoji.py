@@ -16,7 +16,7 @@ from ...core.runs import run
 from ...image.config import METHODS
 from ...image.methods import Sampling
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import Aim, GridRuns
+from .compute_grid import Aim, GridRuns, notes_of
 from .profiles import EMOJI, RealStudy, profile
 from .runs import TrainSpec, model_of, train_generator
 from ...core.parallel import PlannedRun, run_in_parallel
@@ -221,7 +221,7 @@ def real_notes(runs: RealRuns | None) -> RowNotes:
     parts = {p.part: p for run in runs.data.values() for p in (Learned(**e) for e in run.result["learned"])}
     return RowNotes(
         said
-        | {f"learned, {name}": str(p) for name, p in parts.items()}
+        | notes_of(parts.values())
         | {
             "data": f"{runs.data['diffusion'].result['pictures']:,} emoji by OpenMoji (CC BY-SA 4.0), all of them "
                     "trained on; names drawn are of training"

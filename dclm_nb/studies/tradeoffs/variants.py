@@ -12,7 +12,7 @@ from ...image.flow import FlowSettings
 from ...image.methods import MethodSettings, Sampling
 from ...core.learned import Learned
 from ...papers.frames import RowNotes, tidy
-from .compute_grid import Aim, codec_scores, run_grid
+from .compute_grid import Aim, codec_scores, notes_of, run_grid
 from .profiles import profile
 from .runs import REPORT, Question, TrainSpec, StudyRuns, scenes_for
 from .tuning import Tuned
@@ -136,7 +136,7 @@ def part_notes(shop: StudyRuns | None) -> RowNotes:
             *(shop.data(codec).result["learned"] for codec in _table_codecs(shop)),
         ]
     ]
-    return RowNotes({f"learned, {p.part}": str(p) for p in parts})
+    return notes_of(parts)
 
 def _table_codecs(shop: StudyRuns) -> list[str]:
     "The codecs of Table B: the ladder, smaller code books, and the study's own."
