@@ -25,7 +25,7 @@ INNER = """
 compute_grid: Aim Point GridRuns run_grid codec_scores ceiling gate floor_check decided_by_codec withheld best_of
 compute_grid: little_compute metric_frame loss_frame composition_frame parts_table guidance_note first_lane place_notes
 compute_grid: ema_frame curves drawn_samples followed limits codec_notes learned_notes gate_note ahead_notes
-compute_grid: compute_note other_judges measure_floor loss_floors floor_notes export_model
+compute_grid: notes_of compute_note other_judges measure_floor loss_floors floor_notes export_model
 configurations: meta_network parameter_count settings_frame counted_forward counted_training counted_drawing flop_notes
 cost: study_flops cost_here cost_there
 emoji: components_of placed components_learned own_found encode_emoji measured draw_emoji RealRuns run_real real_frame
