@@ -216,14 +216,22 @@ def bless(
     allow: Annotated[
         bool, typer.Option("--allow", help="Also what would be refused: smoke, uncommitted changes, a failed last run.")
     ] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="Only the changed words of notebooks, to pages that are blessed already.")
+    ] = False,
 ):
     "Copy the results and manifests of the last runs to figures/<paper>/, if they can be trusted."
     from dclm_nb.exhibits.bless import bless as copy
+    from dclm_nb.exhibits.reword import reword
     from dclm_nb.papers.paper import get_paper, papers
 
-    outcome = [
-        found for name in (papers() if paper == "all" else [get_paper(paper).name]) for found in copy(name, allow)
-    ]
+    names = papers() if paper == "all" else [get_paper(paper).name]
+    if words:
+        reworded = [found for name in names for found in reword(name)]
+        for exhibit, reason in reworded: print(f"{exhibit.paper} {exhibit.id}: {reason or 'has the new words'}")
+        if not reworded: print("the blessed pages have the words of their notebooks")
+        raise typer.Exit(int(any(reason for _, reason in reworded)))
+    outcome = [found for name in names for found in copy(name, allow)]
     for exhibit, scale, reason in outcome:
         print(
             f"{exhibit.paper} {exhibit.id} at {scale}: "

@@ -21,13 +21,14 @@ from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper
 
 # %% auto #0
-__all__ = ['why_not_blessed', 'bless', 'blessed', 'blessed_table']
+__all__ = ['why_not_blessed', 'changed_files', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/16_bless.ipynb #refusal
 def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict, root: Path | None = None) -> str:
     """Why this result is not blessed in the checkout `root`; empty if nothing speaks against it. What begins with
     `changed` can never be."""
-    if changed := _changed(exhibit, file.parent, manifest.get("files")): return f"changed since it was made: {changed}"
+    changed = changed_files(exhibit, file.parent, manifest.get("files"))
+    if changed: return f"changed since it was made: {changed}"
     if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file():
         return "its last run failed"
     if manifest.get("scale") == "smoke": return "a smoke run may claim nothing"
@@ -37,7 +38,7 @@ def _of_another(git: dict, root: Path) -> str:
     if has_commit(git["commit"], root): return ""
     return f"made at the commit {str(git['commit'])[:10]}, which is none of this checkout's"
 
-def _changed(exhibit: Exhibit, folder: Path, files: dict[str, str] | None) -> str:
+def changed_files(exhibit: Exhibit, folder: Path, files: dict[str, str] | None) -> str:
     "Which files of a manifest are not what it vouches for, or not its to name; empty where all are."
     if not files: return "its manifest names no files"
     try: paths = {name: inside(folder, name) for name in files}

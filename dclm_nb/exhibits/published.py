@@ -21,12 +21,13 @@ from ..papers.paper import get_paper, papers
 from ..papers.scale import Scale
 
 # %% auto #0
-__all__ = ['LEAD', 'BESIDE', 'PLUMBING', 'HOW_TO_READ', 'cell_text', 'library_behind', 'Shows', 'page_markdown',
-           'without_comparison', 'made_by', 'published_notebook', 'gallery', 'index_of_papers', 'write_galleries',
-           'rebased']
+__all__ = ['LEAD', 'BESIDE', 'PLUMBING', 'HOW_TO_READ', 'notebook_cells', 'cell_text', 'library_behind', 'Shows', 'page_markdown',
+           'without_comparison', 'made_by', 'notebook_text', 'published_notebook', 'gallery', 'index_of_papers',
+           'write_galleries', 'rebased']
 
 # %% ../../nbs/exhibits/07_published.ipynb #cell-text
-def _cells(notebook: Path) -> list[dict]:
+def notebook_cells(notebook: Path) -> list[dict]:
+    "The cells of a notebook's file. Raises `UserError` for a file that is no notebook."
     try:
         return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError):
@@ -36,7 +37,7 @@ def _cells(notebook: Path) -> list[dict]:
 def cell_text(notebook: Path, id: str) -> str:
     """The source of the cell called `id`; blank where there is no such cell. Raises `UserError` for a file that is no
     notebook."""
-    return next(("".join(cell["source"]) for cell in _cells(notebook) if cell.get("id") == id), "")
+    return next(("".join(cell["source"]) for cell in notebook_cells(notebook) if cell.get("id") == id), "")
 
 # %% ../../nbs/exhibits/07_published.ipynb #behind
 def _modules(source: str) -> Iterator[str]:
@@ -49,7 +50,7 @@ def _modules(source: str) -> Iterator[str]:
 
 def _imported(notebook: Path, marker: str = "") -> Iterator[Path]:
     "The library notebooks whose modules the code cells that begin with `marker` import."
-    for cell in _cells(notebook):
+    for cell in notebook_cells(notebook):
         source = "".join(cell["source"])
         if cell["cell_type"] != "code" or not source.startswith(marker): continue
         for module in _modules(source):
@@ -154,16 +155,15 @@ def _cell(cell: dict) -> dict:
 def _without_folder(cell: dict) -> list[str]:
     return [line for line in "".join(cell["source"]).splitlines(keepends=True) if not line.startswith("out_dir")]
 
+def notebook_text(cells: list[dict]) -> str:
+    "The text of a notebook's file."
+    kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
+    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
 def published_notebook(executed: Path) -> str:
     "The text of a notebook that ran, ready to be shown. Raises `UserError` for a file that is no notebook."
-    kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    notebook = {
-        "cells": [_cell(cell) for cell in _cells(executed)],
-        "metadata": kernel,
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return notebook_text([_cell(cell) for cell in notebook_cells(executed)])
 
 # %% ../../nbs/exhibits/07_published.ipynb #gallery
 def _verdicts(manifest: Mapping) -> str:

@@ -14,6 +14,7 @@ from dclm_nb.exhibits.pages import out_of_step, without_notebook, write_pages
 from dclm_nb.exhibits.render import compare, format_like, latex_escape
 from dclm_nb.exhibits.report import report
 from dclm_nb.exhibits.results import known_already, out_folder
+from dclm_nb.exhibits.reword import reword
 from dclm_nb.exhibits.runner import progress_line, reproduce, reproduce_all
 from dclm_nb.exhibits.showcase import Showcase
 from dclm_nb.exhibits.status import standing
@@ -42,6 +43,7 @@ def table(tmp_path_factory) -> dict:
         reproduce_all: dict(exhibits=[exhibit], scale="replay", console=None, here=True),
         budget: dict(exhibit=exhibit, scale="replay"),
         bless: dict(paper="dclm", allow=False, root=folder),
+        reword: dict(paper="dclm", root=folder),
         blessed: dict(name="table_04.md", exhibit="table-4", paper="dclm", root=None),
         blessed_table: dict(exhibit="table-4", paper="dclm", root=None),
         answered: dict(paper="dclm", root=None),
@@ -75,7 +77,7 @@ INNER = """
 # what is given comes from our own code, which checked it before
 agreement: Beside room_between beside_blessed what_differs agreement_lines agreement_with_blessed agreement_of
 at_a_glance: Answered which_answers how_verdicts_fall badge badges
-bless: why_not_blessed
+bless: why_not_blessed changed_files
 described: test_in_words deciders read_stages stages_frame recipe_of provenance not_yet
 forest: forest
 in_process: CellFailed run_cell with_parameters run_notebook execute_here
@@ -84,8 +86,9 @@ offers: trains_nothing without_module
 outcome: Reproduction diagnose
 pages: introduction page_cells page_notebook
 published: cell_text library_behind Shows page_markdown without_comparison made_by published_notebook gallery
-published: index_of_papers write_galleries rebased
+published: index_of_papers write_galleries rebased notebook_cells notebook_text
 render: Cell format_interval Comparison footnotes to_markdown for_terminal to_text to_latex to_csv
+reword: with_words
 results: replayed_frame recipe_frame stored_frame stored_manifest manifests measured_seconds seconds_to_make
 results: read_manifest cpu_seconds_to_make made_on
 runner: stop_tree Reporter execute show_known over_budget
@@ -102,7 +105,8 @@ class TestWalk(Walk):
 
     def test_any_value_of_any_parameter_is_a_result_or_one_line(self, table, tmp_path, monkeypatch, record_property):
         """And none blesses this checkout."""
-        monkeypatch.setattr("dclm_nb.exhibits.bless.project_root", lambda: tmp_path)     # `root=None` is the checkout
+        for module in ("bless", "reword"):                                              # `root=None` is the checkout
+            monkeypatch.setattr(f"dclm_nb.exhibits.{module}.project_root", lambda: tmp_path)
         published = [project_root() / name for name in ("figures", "reproduce/dclm")]
         states = lambda: {file: file.stat().st_mtime_ns for folder in published for file in folder.rglob("*")}
         before = states()
