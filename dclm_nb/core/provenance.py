@@ -80,14 +80,15 @@ def _runs_from(root: Path) -> bool:
     "Whether this very module lies where the checkout has it; a notebook has no file."
     return "__file__" not in globals() or Path(__file__).resolve().parents[2] == root.resolve()
 
-def git_state() -> dict[str, str | bool | None]:
-    """`{commit, dirty}` of the checkout; both None where there is no git, where the checkout is part of another
-    repository, or where the running code is not of it."""
+def git_state(but: str = "") -> dict[str, str | bool | None]:
+    """`{commit, dirty}` of the checkout, changes in its folder `but` not counted; both None where there is no git,
+    where the checkout is part of another repository, or where the running code is not of it."""
     unknown = {"commit": None, "dirty": None}
     try:
         root = project_root()
         if not (_runs_from(root) and _begins_in(root)): return unknown
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        places = [".", f":(exclude){but}"] if but else ["."]
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *places)
         code = _git(root, "ls-files", "--others", "--exclude-standard", "--", "dclm_nb/*.py", "reproduce/*.ipynb")
         return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": bool(changed or code)}
     except (UserError, OSError, subprocess.SubprocessError): return unknown

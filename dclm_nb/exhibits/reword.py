@@ -65,7 +65,8 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
     if not (ran.is_file() and exhibit.notebook.is_file()): return False
     before, now = notebook_cells(ran), notebook_cells(exhibit.notebook)
     if _sources(before, "markdown") == _sources(now, "markdown"): return False
-    if changed := changed_files(exhibit, folder, manifest.get("files")): raise UserError(f"not as it was blessed: {changed}")
+    changed = changed_files(exhibit, folder, manifest.get("files"))
+    if changed: raise UserError(f"not as it was blessed: {changed}")
     if not_committed(git): raise UserError("its new words are in no commit yet")
     cells, text = with_words(before, now), _other_words(page.read_text(encoding="utf-8"), ran, exhibit.notebook)
     atomic_write(page, _with_note(text, git["commit"]))
@@ -80,7 +81,8 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
 def reword(paper: str, root: Path | None = None) -> list[tuple[Exhibit, str]]:
     """Carry the words of the notebooks of `paper` to its blessed pages, as far as they have changed. Returns (exhibit,
     why refused or empty)."""
-    folder, outcome, git = (root or project_root()) / "figures" / get_paper(paper).name, [], git_state()
+    folder, outcome = (root or project_root()) / "figures" / get_paper(paper).name, []
+    git = git_state(but="figures")                              # where other pages may have their new words already
     for exhibit in everything(get_paper(paper).name):
         if (manifest := stored_manifest(folder, exhibit)) is None: continue
         try:

@@ -26,10 +26,10 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def asked(code: Path, where: Path | None = None, **variables) -> dict:
+def asked(code: Path, where: Path | None = None, ask: str = ASK, **variables) -> dict:
     "What a fresh process with the library in `code` says, started in the folder `where`."
     environment = {**PLAIN, "PYTHONPATH": str(code), **variables}
-    command = [sys.executable, "-P", "-c", ASK]
+    command = [sys.executable, "-P", "-c", ask]
     done = subprocess.run(command, cwd=where or code, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -50,6 +50,18 @@ def test_its_own_commit_is_named_clean_and_dirty(tmp_path):
     assert asked(here) == asked(here, tmp_path) == {"commit": commit, "dirty": False}
     (here / "dclm_nb" / "__init__.py").write_text("# changed")
     assert asked(here) == {"commit": commit, "dirty": True}
+
+
+@pytest.mark.parametrize("file, dirty", [("figures/page.md", False), ("dclm_nb/__init__.py", True)])
+def test_changes_in_a_folder_that_is_left_out_do_not_count(tmp_path, file, dirty):
+    here = checkout(tmp_path / "here")
+    (here / "figures").mkdir()
+    (here / "figures" / "page.md").write_text("old")
+    commit = committed(here)
+    (here / file).write_text("# changed")
+    assert asked(here)["dirty"]
+    ask = ASK.replace("git_state()", "git_state(but='figures')")
+    assert asked(here, ask=ask) == {"commit": commit, "dirty": dirty}
 
 
 @pytest.mark.parametrize("file, counts", [

@@ -1,5 +1,5 @@
-"""Words of a notebook come to its blessed page without a run; its numbers, outputs and other files stay, and a page whose
-code is not what ran keeps its words."""
+"""Words of a notebook come to its blessed page without a run; its numbers, outputs and other files stay, and a page
+whose code is not what ran keeps its words."""
 import json
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def edit(path: Path, change) -> None:
 @pytest.fixture
 def older(tmp_path, monkeypatch):
     "A root in which Table 12 is blessed with an older Reading, and the folder that it lies in."
-    monkeypatch.setattr(module, "git_state", lambda: {"commit": COMMIT, "dirty": False})
+    monkeypatch.setattr(module, "git_state", lambda but: {"commit": COMMIT, "dirty": False})
     (folder := tmp_path / "figures" / "dclm").mkdir(parents=True)
     for file in HERE.glob("table_12.*"): shutil.copy(file, folder)
     words = cell_text(folder / "table_12.ipynb", "reading")
@@ -73,7 +73,7 @@ def test_words_of_other_code_are_refused(older):
 
 @pytest.mark.parametrize("git", [{"commit": COMMIT, "dirty": True}, {}])
 def test_words_that_no_commit_holds_are_refused(older, monkeypatch, git):
-    monkeypatch.setattr(module, "git_state", lambda: git)
+    monkeypatch.setattr(module, "git_state", lambda but: git)
     assert said(reword("dclm", older[0])) == [("table-12", "its new words are in no commit yet")]
 
 
