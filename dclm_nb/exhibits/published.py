@@ -220,8 +220,8 @@ def index_of_papers(root: Path | None = None) -> str:
     return "\n".join([
         "# Blessed results",
         "",
-        "What a clean checkout made and what may be claimed. `make reproduce-…` makes each again, `make bless` puts it "
-        "here.",
+        "The results of runs from committed code, each on a page of its own. `make reproduce-…` makes one again, "
+        "`make bless` puts it here.",
         "",
         *lines,
         "",

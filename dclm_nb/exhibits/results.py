@@ -39,10 +39,10 @@ def recipe_frame(exhibit: Exhibit) -> pd.DataFrame:
 
 # %% ../../nbs/exhibits/05_results.ipynb #known-already
 @door
-def known_already(exhibit: Exhibit) -> Comparison:
-    "Printed, replayed and recipe side by side."
+def known_already(exhibit: Exhibit, scale: str = "replay") -> Comparison:
+    "Printed, replayed and recipe side by side, before anything has run at the scale."
     frame = replayed_frame(exhibit)
-    return compare(exhibit, [recipe_frame(exhibit), *([] if frame is None else [frame])], "replay")
+    return compare(exhibit, [recipe_frame(exhibit), *([] if frame is None else [frame])], scale)
 
 # %% ../../nbs/exhibits/05_results.ipynb #out-dir-def
 @door

@@ -109,21 +109,20 @@ def stop_tree(pid: int, patience: float = 5.0):
         if not tree: return
 
 # %% ../../nbs/exhibits/12_runner.ipynb #line
+def _so_far(share: float | None, left: float | None) -> str:
+    "A share and the time that is left, as far as they are known."
+    if share is None: return ""
+    return f"{share:.0%}" + (f", {duration(left)} left" if left is not None else "")
+
 @door
 def progress_line(record: dict) -> str:
     "A report of `core.progress` as one line: stage, count, share, time left, then the whole."
-    count = f"{record.get('done', 0):,.0f}" + (f" of {record['total']:,.0f}" if record.get("total") else "")
-    share = (
-        "" if record.get("fraction") is None else f"  {record['fraction']:.0%}  {duration(record.get('left_s'))} left"
-    )
-    whole = record.get("whole") or {}
-    above = (
-        ""
-        if whole.get("name") == record.get("name") or whole.get("fraction") is None
-        else f"   {whole['name']}: {whole['fraction']:.0%}, {duration(whole.get('left_s'))} left"
-    )
-    note = f"  {record['note']}" if record.get("note") else ""
-    return f"{record.get('name') or 'running'}  {count}{share}{note}{above}"
+    done, total, whole = record.get("done", 0), record.get("total"), record.get("whole") or {}
+    count = f"{done:,.0f} of {total:,.0f}" if total else f"{done:,.0f}" if done else ""
+    above = "" if whole.get("name") == record.get("name") else _so_far(whole.get("fraction"), whole.get("left_s"))
+    parts = [record.get("name") or "running", count, _so_far(record.get("fraction"), record.get("left_s")),
+             record.get("note") or "", f" {whole['name']}: {above}" if above else ""]
+    return "  ".join(part for part in parts if part)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #follow
 def _follow(process: subprocess.Popen, progress: Path, say: Callable[[str], None], limit: float | None) -> bool:
@@ -290,7 +289,7 @@ def show_known(exhibit: Exhibit, scale: Scale, console):
     "The table of what needs no run, and one line on what runs now."
     from dclm_nb.exhibits.described import not_yet
     from dclm_nb.exhibits.render import for_terminal
-    comparison = known_already(exhibit)
+    comparison = known_already(exhibit, scale.name)
     if comparison.rows or not exhibit.built: console.print(for_terminal(comparison, console.width))
     if missing := not_yet(exhibit): console.print(f"\n{missing}", style="yellow", highlight=False)
     console.print(f"\n{_short(exhibit.notebook)} at {scale.name}: {scale.sentence}", style="dim", highlight=False)

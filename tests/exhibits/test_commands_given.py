@@ -28,7 +28,7 @@ RIGHT = {  # a line of each command that is right, or refused at once: one param
     "report": {},
     "pages": dict(paper="tradeoffs"),
     "site": dict(out="out"),
-    "bless": dict(paper="tradeoffs", allow=None),
+    "bless": dict(paper="tradeoffs", allow=None, words=None),
     "why": dict(key="0"),
     "train-image": dict(shards="shards", out="out", method="next-token", size="nano", codec="vq-8", devices="1",
                         resolution="24", pictures="256", seed="0"),
@@ -77,7 +77,7 @@ def line_of(name: str, given: dict) -> list[str]:
 def place(tmp_path, monkeypatch):
     """A folder in which nothing long begins: what comes behind the doors is left out."""
     from dclm_nb.curation import pipeline
-    from dclm_nb.exhibits import bless, runner
+    from dclm_nb.exhibits import bless, reword, runner
     from dclm_nb.image import launch
     from dclm_nb.image.webdata import PictureReader
     from dclm_nb.shards.sources import find_shards
@@ -90,7 +90,7 @@ def place(tmp_path, monkeypatch):
     done = lambda exhibit, scale, parameters, out, *_: Reproduction(exhibit, scale.name, "ok", 0.0, out)
     for name in ("execute", "execute_here"): monkeypatch.setattr(runner, name, done)
     for curation in (pipeline, film_pipeline): monkeypatch.setattr(curation, "run_pipeline", lambda *_, **options: None)
-    monkeypatch.setattr(bless, "project_root", lambda: tmp_path)
+    for module in (bless, reword): monkeypatch.setattr(module, "project_root", lambda: tmp_path)
 
     def nothing(*_): raise UserError("nothing is built here")
 

@@ -61,7 +61,7 @@ def table(tmp_path_factory) -> dict:
         write_pages: dict(paper="dclm"),
         without_notebook: dict(paper="dclm"),
         out_of_step: dict(paper="dclm"),
-        known_already: dict(exhibit=exhibit),
+        known_already: dict(exhibit=exhibit, scale="smoke"),
         out_folder: dict(exhibit=exhibit, scale="replay"),
         show.verdicts: dict(withheld={}),
         show.section: dict(head="More", what="A sentence."),
