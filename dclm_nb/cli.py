@@ -226,6 +226,7 @@ def bless(
     from dclm_nb.papers.paper import get_paper, papers
 
     names = papers() if paper == "all" else [get_paper(paper).name]
+    if words and allow: _fail("--words takes words alone, and --allow results: choose one")
     if words:
         reworded = [found for name in names for found in reword(name)]
         for exhibit, reason in reworded: print(f"{exhibit.paper} {exhibit.id}: {reason or 'has the new words'}")

@@ -119,7 +119,7 @@ def _cpu_model() -> str:
     except (OSError, AttributeError): return platform.processor() or platform.machine()
 
 def _threads() -> str:
-    "Of arithmetic: what torch computes on, or will where it is not loaded yet; empty where nobody has said."
+    "On how many threads torch computes; where it is not loaded, what was asked for, or blank."
     torch = sys.modules.get("torch")
     return str(torch.get_num_threads()) if torch else os.environ.get("OMP_NUM_THREADS", "")
 

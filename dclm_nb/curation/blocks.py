@@ -200,15 +200,15 @@ def _held_out_texts(name: str) -> list[str]:
     "The texts a pool must not overlap with: `evaluation` articles, or the classifier's `positives`."
     from dclm_nb.curation.crawl_texts import evaluation_articles, positive_texts
     if name == "evaluation": return [text for texts in evaluation_articles().values() for text in texts]
-    if name == "positives": return positive_texts()
-    raise unknown("set of held-out texts", name, HELD_OUT)
+    return positive_texts()
 
 class UnreadableTexts(UserError):
     "The texts of a held-out set cannot be read."
 
 def _find_index(name: str, n: int) -> NgramIndex:
-    try: return NgramIndex(_held_out_texts(name), n)
-    except (UserError, OSError) as error: raise UnreadableTexts(str(error)) from error
+    try: texts = _held_out_texts(name)
+    except (UserError, OSError) as error: raise UnreadableTexts(f"the held-out texts cannot be read: {error}") from error
+    return NgramIndex(texts, n)
 
 def _what_decides() -> str:
     from dclm_nb.curation.crawl_texts import apache_manual
@@ -218,7 +218,8 @@ def _what_decides() -> str:
 
 def held_out_index(name: str, n: int) -> NgramIndex:
     """The n-grams of a held-out set, as they are kept, or else found and kept; found anew where nothing can be kept.
-    Raises `UnreadableTexts`."""
+    Raises `UnreadableTexts`, and `UserError` for a set that there is not."""
+    if name not in HELD_OUT: raise unknown("set of held-out texts", name, HELD_OUT)
     find = functools.cache(lambda: _find_index(name, n))
     try:
         place = data_dir() / f"held-out-{name}-{n}-{_what_decides()[:16]}.u64"

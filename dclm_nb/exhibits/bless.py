@@ -21,7 +21,7 @@ from ..papers.exhibit import Exhibit
 from ..papers.paper import get_paper
 
 # %% auto #0
-__all__ = ['why_not_blessed', 'changed_files', 'bless', 'blessed', 'blessed_table']
+__all__ = ['why_not_blessed', 'claims_nothing', 'changed_files', 'bless', 'blessed', 'blessed_table']
 
 # %% ../../nbs/exhibits/16_bless.ipynb #refusal
 def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict, root: Path | None = None) -> str:
@@ -29,10 +29,13 @@ def why_not_blessed(exhibit: Exhibit, file: Path, manifest: dict, root: Path | N
     `changed` can never be."""
     changed = changed_files(exhibit, file.parent, manifest.get("files"))
     if changed: return f"changed since it was made: {changed}"
-    if manifest.get("status") != "ok" or (file.parent / f"{exhibit.name}.failed.ipynb").is_file():
+    return claims_nothing(exhibit, file.parent, manifest) or _of_another(manifest["git"], root or project_root())
+
+def claims_nothing(exhibit: Exhibit, folder: Path, manifest: dict) -> str:
+    "Why a result may claim nothing, whatever became of its files; empty if it may."
+    if manifest.get("status") != "ok" or (folder / f"{exhibit.name}.failed.ipynb").is_file():
         return "its last run failed"
-    if manifest.get("scale") == "smoke": return "a smoke run may claim nothing"
-    return not_committed(git := manifest.get("git")) or _of_another(git, root or project_root())
+    return "a smoke run may claim nothing" if manifest.get("scale") == "smoke" else not_committed(manifest.get("git"))
 
 def _of_another(git: dict, root: Path) -> str:
     if has_commit(git["commit"], root): return ""
@@ -72,11 +75,18 @@ def bless(paper: str, allow: bool = False, root: Path | None = None) -> list[tup
         reasons = [(why_not_blessed(exhibit, f, m, root) or _damaged_run(m), f, m) for f, m in fresh]
         reason, file, manifest = next((r for r in reasons if not r[0]), reasons[0])
         if not reason or (allow and not reason.startswith("changed")):
-            _copy(exhibit, file, manifest, root / "figures" / paper)
+            if not _has_newer_words(exhibit, manifest, root / "figures" / paper):
+                _copy(exhibit, file, manifest, root / "figures" / paper)
             reason = ""
         outcome.append((exhibit, manifest["scale"], reason))
     if outcome: write_galleries(root)
     return outcome
+
+def _has_newer_words(exhibit: Exhibit, manifest: dict, target: Path) -> bool:
+    "Whether this very result is blessed already, and its page has got other words since (see `exhibits.reword`)."
+    there = stored_manifest(target, exhibit) or {}
+    same = there.get("created") == manifest.get("created") and there.get("scale") == manifest.get("scale")
+    return "reworded" in there and same and not changed_files(exhibit, target, there.get("files"))
 
 def _copy(exhibit: Exhibit, file: Path, manifest: dict, target: Path):
     """The files of the manifest and the notebook as it ran, then the manifest: a manifest never vouches for what is not

@@ -12,7 +12,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_write, sha256_of
 from ..core.paths import project_root
 from ..core.provenance import git_state, not_committed
-from .bless import changed_files
+from .bless import changed_files, claims_nothing
 from .published import cell_text, notebook_cells, notebook_text
 from .results import stored_manifest
 from ..papers.catalogue import everything
@@ -26,7 +26,9 @@ __all__ = ['GIVEN', 'with_words', 'reword']
 GIVEN = "given"                                         # the parameters of a run, put in when it starts
 
 def _sources(cells: list[dict], kind: str) -> dict[str, str]:
-    "The source of each cell of a kind by its id, in order."
+    "The source of each cell of a kind by its id, in order. Raises `UserError` where ids are missing or not unique."
+    if None in (ids := [cell.get("id") for cell in cells]) or len(set(ids)) < len(ids):
+        raise UserError("its notebook has cells without an id, or two with one")
     return {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == kind and cell["id"] != GIVEN}
 
 def with_words(ran: list[dict], new: list[dict]) -> list[dict]:
@@ -47,7 +49,8 @@ def _other_words(page: str, old: Path, new: Path) -> str:
     "The text of a page, with title and *Reading* of the notebook `new` in the place of those of the notebook `old`."
     for cell in ("title", "reading"):
         before, after = (cell_text(notebook, cell).strip() for notebook in (old, new))
-        if before == after: continue
+        there = after and after in page and not (before in page and len(before) > len(after))
+        if before == after or there: continue                   # there: a call was killed before it wrote the notebook
         if not before or page.count(before) != 1: raise UserError(f"its page lacks the old {cell}: make it again")
         page = page.replace(before, after)
     return page
@@ -65,16 +68,22 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
     if not (ran.is_file() and exhibit.notebook.is_file()): return False
     before, now = notebook_cells(ran), notebook_cells(exhibit.notebook)
     if _sources(before, "markdown") == _sources(now, "markdown"): return False
-    changed = changed_files(exhibit, folder, manifest.get("files"))
-    if changed: raise UserError(f"not as it was blessed: {changed}")
-    if not_committed(git): raise UserError("its new words are in no commit yet")
-    cells, text = with_words(before, now), _other_words(page.read_text(encoding="utf-8"), ran, exhibit.notebook)
-    atomic_write(page, _with_note(text, git["commit"]))
-    atomic_write(ran, notebook_text(cells))
+    if reason := _why_not(exhibit, folder, manifest, git): raise UserError(reason)
+    cells, old = with_words(before, now), page.read_text(encoding="utf-8")
+    if (text := _other_words(old, ran, exhibit.notebook)) != old: atomic_write(page, _with_note(text, git["commit"]))
     told = {"commit": git["commit"], "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     manifest = manifest | {"reworded": told, "files": manifest["files"] | {page.name: sha256_of(page)}}
     atomic_write(folder / f"{exhibit.name}.manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    atomic_write(ran, notebook_text(cells))                     # last: by its words the next call sees what is to be done
     return True
+
+def _why_not(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> str:
+    "Why a blessed page keeps its words; empty if nothing speaks against new ones."
+    page, files = f"{exhibit.name}.md", manifest.get("files") or {}
+    if changed := changed_files(exhibit, folder, files) or (page not in files and page):
+        return f"not as it was blessed: {changed} (git restore {folder.name} in figures/ brings it back)"
+    if not_committed(git): return "its new words are in no commit yet"
+    return claims_nothing(exhibit, folder, manifest)
 
 # %% ../../nbs/exhibits/19_reword.ipynb #reword-def
 @door

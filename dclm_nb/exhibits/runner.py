@@ -112,7 +112,8 @@ def stop_tree(pid: int, patience: float = 5.0):
 def _so_far(share: float | None, left: float | None) -> str:
     "A share and the time that is left, as far as they are known."
     if share is None: return ""
-    return f"{share:.0%}" + (f", {duration(left)} left" if left is not None else "")
+    known = duration(left)
+    return f"{share:.0%}" + (f", {known} left" if known != "?" else "")
 
 @door
 def progress_line(record: dict) -> str:
@@ -121,7 +122,7 @@ def progress_line(record: dict) -> str:
     count = f"{done:,.0f} of {total:,.0f}" if total else f"{done:,.0f}" if done else ""
     above = "" if whole.get("name") == record.get("name") else _so_far(whole.get("fraction"), whole.get("left_s"))
     parts = [record.get("name") or "running", count, _so_far(record.get("fraction"), record.get("left_s")),
-             record.get("note") or "", f" {whole['name']}: {above}" if above else ""]
+             record.get("note") or "", f" {whole.get('name') or 'all'}: {above}" if above else ""]
     return "  ".join(part for part in parts if part)
 
 # %% ../../nbs/exhibits/12_runner.ipynb #follow

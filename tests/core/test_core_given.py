@@ -124,7 +124,7 @@ progress: duration Progress progress read_progress
 one_form: one_form folded with_places plain_words by_form
 # any value at all
 addresses: is_address bare_addresses
-provenance: has_commit not_committed scrub
+provenance: git_state has_commit not_committed scrub
 identity: hash_of
 seeds: seed_for
 # code of this checkout; the words of `dclm-nb runs` are walked as those of every command

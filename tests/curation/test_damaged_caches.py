@@ -168,3 +168,10 @@ def test_a_whole_mini_crawl_is_taken_and_another_folder_left_alone(crawl, tmp_pa
         (tmp_path / name).write_text("{}")
         with pytest.raises(UserError, match="holds something other than a mini crawl"): build_crawl(tmp_path, SIZE)
         assert (tmp_path / name).is_file()
+
+
+def test_what_is_no_fault_of_the_texts_is_not_called_one(held_out):
+    with pytest.raises(UserError, match="set of held-out texts") as found: blocks.held_out_index("evaluations", 3)
+    assert not isinstance(found.value, blocks.UnreadableTexts)
+    with pytest.raises(UserError, match="at least 1") as found: blocks.held_out_index("evaluation", 0)
+    assert not isinstance(found.value, blocks.UnreadableTexts)

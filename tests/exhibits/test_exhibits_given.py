@@ -77,7 +77,7 @@ INNER = """
 # what is given comes from our own code, which checked it before
 agreement: Beside room_between beside_blessed what_differs agreement_lines agreement_with_blessed agreement_of
 at_a_glance: Answered which_answers how_verdicts_fall badge badges
-bless: why_not_blessed changed_files
+bless: why_not_blessed claims_nothing changed_files
 described: test_in_words deciders read_stages stages_frame recipe_of provenance not_yet
 forest: forest
 in_process: CellFailed run_cell with_parameters run_notebook execute_here

@@ -82,7 +82,8 @@ def test_words_that_no_commit_holds_are_refused(older, monkeypatch, git):
 def test_a_page_that_is_not_what_was_blessed_is_refused(older, name):
     root, folder = older
     (folder / name).write_text("tampered")
-    assert said(reword("dclm", root)) == [("table-12", f"not as it was blessed: {name}")]
+    ((_, reason),) = said(reword("dclm", root))
+    assert reason.startswith(f"not as it was blessed: {name}")
 
 
 def test_a_page_without_its_old_words_is_refused(older):
@@ -96,3 +97,90 @@ def test_a_page_without_its_old_words_is_refused(older):
 def test_cells_in_another_order_are_other_code():
     cell = lambda id: {"id": id, "cell_type": "code", "source": [id]}
     with pytest.raises(Exception, match="in another order"): with_words([cell("a"), cell("b")], [cell("b"), cell("a")])
+
+
+def test_a_result_that_may_claim_nothing_gets_no_new_words(older):
+    root, folder = older
+    for told, reason in [({"scale": "smoke"}, "a smoke run may claim nothing"), ({"status": "failed"}, "its last run failed"),
+                         ({"git": {"commit": COMMIT, "dirty": True}}, "made with uncommitted changes")]:
+        file = folder / "table_12.manifest.json"
+        before = file.read_bytes()
+        edit(file, lambda manifest: manifest.update(told))
+        assert said(reword("dclm", root)) == [("table-12", reason)]
+        file.write_bytes(before)
+
+
+def test_a_page_that_its_manifest_does_not_name_gets_no_new_words(older):
+    root, folder = older
+    edit(folder / "table_12.manifest.json", lambda told: told["files"].pop("table_12.md"))
+    ((_, reason),) = said(reword("dclm", root))
+    assert reason.startswith("not as it was blessed: table_12.md")
+
+
+@pytest.mark.parametrize("harm", [
+    lambda cells: cells.append(dict(cells[-2])), lambda cells: cells[0].pop("id"),
+])
+def test_cells_without_a_name_of_their_own_are_refused(older, harm):
+    root, folder = older
+    edit(folder / "table_12.ipynb", lambda told: harm(told["cells"]))
+    assert said(reword("dclm", root)) == [("table-12", "its notebook has cells without an id, or two with one")]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_call_that_was_killed_is_seen_by_the_next_one(older, monkeypatch, writes):
+    """The page, its manifest and the notebook are written one after the other."""
+    root, folder = older
+    whole, written = module.atomic_write, []
+
+    def killed(path, data):
+        if len(written) == writes: raise KeyboardInterrupt
+        written.append(whole(path, data))
+
+    monkeypatch.setattr(module, "atomic_write", killed)
+    with pytest.raises(KeyboardInterrupt): reword("dclm", root)
+    monkeypatch.setattr(module, "atomic_write", whole)
+    ((_, reason),) = said(reword("dclm", root))
+    if writes == 1:                                     # the page is not what its manifest vouches for
+        assert "git restore" in reason
+        return
+    assert reason == "" and said(reword("dclm", root)) == []
+    manifest = json.loads((folder / "table_12.manifest.json").read_text())
+    assert all(sha256_of(folder / name) == sum for name, sum in manifest["files"].items())
+    assert (folder / "table_12.md").read_text().count("The words of this page were changed") == 1
+
+
+@pytest.mark.parametrize("old, new", [("Old.", "Old. And more."), ("Old. And more.", "Old."), ("Old.", "New.")])
+@pytest.mark.parametrize("page", ["old", "new"])
+def test_words_come_once_whichever_contains_the_other(tmp_path, old, new, page):
+    for name, words in (("old", old), ("new", new)):
+        cell = {"id": "reading", "cell_type": "markdown", "source": [words]}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": [cell]}))
+    text = f"# A page\n\n{old if page == 'old' else new}\n\n## Notes\n"
+    assert module._other_words(text, tmp_path / "old.ipynb", tmp_path / "new.ipynb") == f"# A page\n\n{new}\n\n## Notes\n"
+
+
+def test_words_that_are_not_on_the_page_leave_no_note_there(older):
+    root, folder = older
+    page = (folder / "table_12.md").read_bytes()
+    edit(folder / "table_12.ipynb", lambda told: [cell.update(source=["Other."]) for cell in told["cells"]
+                                                 if cell["cell_type"] == "markdown" and cell["id"] not in ("title", "reading")])
+    edit(folder / "table_12.ipynb", lambda told: [
+        cell.update(source=[cell_text(NOTEBOOK, "reading")]) for cell in told["cells"] if cell["id"] == "reading"])
+    said(reword("dclm", root))
+    assert (folder / "table_12.md").read_bytes() == page
+
+
+def test_the_same_result_blessed_again_keeps_the_new_words(older, monkeypatch):
+    from dclm_nb.exhibits import bless
+    root, folder = older
+    out = root / "reproduce" / "_out" / "dclm" / "table_12" / "replay"
+    out.mkdir(parents=True)
+    for file in folder.iterdir(): shutil.copy(file, out)
+    assert said(reword("dclm", root)) == [("table-12", "")]
+    words = (folder / "table_12.md").read_bytes()
+    monkeypatch.setattr(bless, "has_commit", lambda commit, root: True)
+    assert [reason for *_, reason in bless.bless("dclm", root=root)] == [""]
+    assert (folder / "table_12.md").read_bytes() == words
+    edit(out / "table_12.manifest.json", lambda told: told.update(created="2030-01-01T00:00:00Z"))      # another run
+    assert [reason for *_, reason in bless.bless("dclm", root=root)] == [""]
+    assert b"Old words." in (folder / "table_12.md").read_bytes()
