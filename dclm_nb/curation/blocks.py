@@ -207,7 +207,8 @@ class UnreadableTexts(UserError):
 
 def _find_index(name: str, n: int) -> NgramIndex:
     try: texts = _held_out_texts(name)
-    except (UserError, OSError) as error: raise UnreadableTexts(f"the held-out texts cannot be read: {error}") from error
+    except (UserError, OSError) as error:
+        raise UnreadableTexts(f"the held-out texts cannot be read: {error}") from error
     return NgramIndex(texts, n)
 
 def _what_decides() -> str:

@@ -74,7 +74,7 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
     told = {"commit": git["commit"], "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     manifest = manifest | {"reworded": told, "files": manifest["files"] | {page.name: sha256_of(page)}}
     atomic_write(folder / f"{exhibit.name}.manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    atomic_write(ran, notebook_text(cells))                     # last: by its words the next call sees what is to be done
+    atomic_write(ran, notebook_text(cells))             # last: by its words the next call sees what is to be done
     return True
 
 def _why_not(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> str:

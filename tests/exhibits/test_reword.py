@@ -101,8 +101,10 @@ def test_cells_in_another_order_are_other_code():
 
 def test_a_result_that_may_claim_nothing_gets_no_new_words(older):
     root, folder = older
-    for told, reason in [({"scale": "smoke"}, "a smoke run may claim nothing"), ({"status": "failed"}, "its last run failed"),
-                         ({"git": {"commit": COMMIT, "dirty": True}}, "made with uncommitted changes")]:
+    for told, reason in [
+        ({"scale": "smoke"}, "a smoke run may claim nothing"), ({"status": "failed"}, "its last run failed"),
+        ({"git": {"commit": COMMIT, "dirty": True}}, "made with uncommitted changes"),
+    ]:
         file = folder / "table_12.manifest.json"
         before = file.read_bytes()
         edit(file, lambda manifest: manifest.update(told))
@@ -155,19 +157,27 @@ def test_words_come_once_whichever_contains_the_other(tmp_path, old, new, page):
     for name, words in (("old", old), ("new", new)):
         cell = {"id": "reading", "cell_type": "markdown", "source": [words]}
         (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": [cell]}))
-    text = f"# A page\n\n{old if page == 'old' else new}\n\n## Notes\n"
-    assert module._other_words(text, tmp_path / "old.ipynb", tmp_path / "new.ipynb") == f"# A page\n\n{new}\n\n## Notes\n"
+    with_words = lambda words: f"# A page\n\n{words}\n\n## Notes\n"
+    text = with_words(old if page == "old" else new)
+    assert module._other_words(text, tmp_path / "old.ipynb", tmp_path / "new.ipynb") == with_words(new)
 
 
 def test_words_that_are_not_on_the_page_leave_no_note_there(older):
     root, folder = older
-    page = (folder / "table_12.md").read_bytes()
-    edit(folder / "table_12.ipynb", lambda told: [cell.update(source=["Other."]) for cell in told["cells"]
-                                                 if cell["cell_type"] == "markdown" and cell["id"] not in ("title", "reading")])
-    edit(folder / "table_12.ipynb", lambda told: [
-        cell.update(source=[cell_text(NOTEBOOK, "reading")]) for cell in told["cells"] if cell["id"] == "reading"])
-    said(reword("dclm", root))
-    assert (folder / "table_12.md").read_bytes() == page
+    page = (folder / "table_12.md").read_text(encoding="utf-8").replace("Old words.", cell_text(NOTEBOOK, "reading"))
+
+    def elsewhere(told):
+        for cell in told["cells"]:
+            if cell["id"] == "reading": cell["source"] = [cell_text(NOTEBOOK, "reading")]
+        told["cells"].append({"id": "more", "cell_type": "markdown", "metadata": {}, "source": ["Other words."]})
+
+    edit(folder / "table_12.ipynb", elsewhere)
+    (folder / "table_12.md").write_text(page, encoding="utf-8")
+    edit(folder / "table_12.manifest.json",
+         lambda told: told["files"].update({"table_12.md": sha256_of(folder / "table_12.md")}))
+    assert said(reword("dclm", root)) == [("table-12", "")]
+    assert "Other words." not in (folder / "table_12.ipynb").read_text(encoding="utf-8")
+    assert (folder / "table_12.md").read_text(encoding="utf-8") == page
 
 
 def test_the_same_result_blessed_again_keeps_the_new_words(older, monkeypatch):
