@@ -80,7 +80,8 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
 def _why_not(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> str:
     "Why a blessed page keeps its words; empty if nothing speaks against new ones."
     page, files = f"{exhibit.name}.md", manifest.get("files") or {}
-    if changed := changed_files(exhibit, folder, files) or (page not in files and page):
+    changed = changed_files(exhibit, folder, files) or ("" if page in files else page)
+    if changed:
         return f"not as it was blessed: {changed} (git restore {folder.name} in figures/ brings it back)"
     if not_committed(git): return "its new words are in no commit yet"
     return claims_nothing(exhibit, folder, manifest)
