@@ -106,7 +106,7 @@ test: $(STAMP)  ## notebooks, tests and trials of all exhibits: about half an ho
 test-all: $(STAMP)  ## the same and what takes longer: every kill, two ranks, all fuzzing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/test nightly
 
-faults: $(STAMP)  ## every fault that is tried, and a table of them: about a quarter of an hour on 2 cores
+faults: $(STAMP)  ## every fault that is tried, and a table of them: about 15 minutes on 2 cores
 	@$(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder tests --faults --nightly
 
 check: $(STAMP)  ## are notebooks, library and README in step? lint

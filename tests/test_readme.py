@@ -1,4 +1,6 @@
 """The README: what is counted in it is current, its commands exist, its links lead somewhere, its lines fit a page."""
+import ast
+import inspect
 import json
 import re
 import shlex
@@ -60,6 +62,14 @@ def options_of(words: list[str]) -> None:
     assert not hasattr(command, "commands") or not words or words[0].startswith("-"), words
 
 
+def names_of(program: str) -> None:
+    "Import what a program imports, and find each name that it calls."
+    tree, known = ast.parse(program), {}
+    exec("\n".join(ast.unparse(node) for node in tree.body if isinstance(node, ast.ImportFrom)), known)
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call): inspect.signature(known[call.func.id]).bind(*call.args, *call.keywords)
+
+
 @pytest.mark.parametrize("line", sorted(set(COMMANDS)))
 def test_a_command_of_the_readme_exists(line):
     words = shlex.split(line)
@@ -73,6 +83,7 @@ def test_a_command_of_the_readme_exists(line):
             settle_scale(found, get_scale(scale, found.paper) if scale else None)
             target = f"{kind}-%"
         assert target in make_targets()
+    elif words[0].endswith("python") and words[1] == "-c": names_of(words[2])
     elif words[0].endswith("python"): assert (ROOT / words[-1]).exists()
     else: assert words[0].endswith("pip"), f"nobody has looked at {line}"
 
