@@ -22,7 +22,7 @@ SOURCE = json.loads((ROOT / "nbs/index.ipynb").read_text(encoding="utf-8"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COUNTED = [cell for cell in SOURCE["cells"] if "hide-input" in cell["metadata"].get("tags", [])]
 COMMANDS = [line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-            for line in block.splitlines() if line.strip()]
+            for line in block.replace("\\\n", "").splitlines() if line.strip()]
 COMMANDS += re.findall(r"`((?:make|dclm-nb)(?: [^`]+)?)`", README)
 
 
