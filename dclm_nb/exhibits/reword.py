@@ -67,7 +67,8 @@ def _reword(exhibit: Exhibit, folder: Path, manifest: dict, git: dict) -> bool:
     ran, page = folder / f"{exhibit.name}.ipynb", folder / f"{exhibit.name}.md"
     if not (ran.is_file() and exhibit.notebook.is_file()): return False
     before, now = notebook_cells(ran), notebook_cells(exhibit.notebook)
-    if _sources(before, "markdown") == _sources(now, "markdown"): return False
+    words, new_words = (list(_sources(cells, "markdown").items()) for cells in (before, now))
+    if words == new_words: return False
     if reason := _why_not(exhibit, folder, manifest, git): raise UserError(reason)
     cells, old = with_words(before, now), page.read_text(encoding="utf-8")
     if (text := _other_words(old, ran, exhibit.notebook)) != old: atomic_write(page, _with_note(text, git["commit"]))

@@ -194,3 +194,10 @@ def test_the_same_result_blessed_again_keeps_the_new_words(older, monkeypatch):
     edit(out / "table_12.manifest.json", lambda told: told.update(created="2030-01-01T00:00:00Z"))      # another run
     assert [reason for *_, reason in bless.bless("dclm", root=root)] == [""]
     assert b"Old words." in (folder / "table_12.md").read_bytes()
+
+
+def test_text_cells_in_another_order_are_other_words(older):
+    root, folder = older
+    assert said(reword("dclm", root)) == [("table-12", "")]
+    edit(folder / "table_12.ipynb", lambda told: told["cells"].append(told["cells"].pop(0)))
+    assert said(reword("dclm", root)) == [("table-12", "")] and said(reword("dclm", root)) == []
